@@ -1,0 +1,365 @@
+//! One request, from its receipt to its one reply: looks whether it has one, asks, posts until that has worked.
+
+use std::{sync::Arc, time::Duration};
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use common::{
+    envelope::ReplyLog,
+    live::STREAM_MIN_AGE,
+    names::BOT,
+    posting::{PostError, Poster},
+    queue::{Route, Verdict},
+    store::{BotPolicy, Room},
+    timeline::Timeline,
+    wire::{Message, NewMessage, now_seq},
+};
+use metrics::{counter, histogram};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use uuid::Uuid;
+
+use crate::{
+    Engines,
+    asking::{Asking, HandBack, Outcome},
+    context::{self, PAST_MAX_MESSAGES},
+    drafts::{Drafts, attempt_number},
+    fallback::Reason,
+    interrupts::{Interrupt, Interrupts},
+    turns::Turn,
+};
+
+/// A request delivered this often has brought down, or outlasted, whoever had it: it gets the fallback, unasked.
+pub const ATTEMPTS_MAX: u32 = 5;
+/// How long the engines may take to tell a room's past, or whether there is a reply already, before it goes on without.
+const LOOK_UP_TIME: Duration = Duration::from_secs(3);
+/// Between two attempts at posting a reply: the first and the longest.
+const POST_AGAIN_FIRST: Duration = Duration::from_millis(100);
+const POST_AGAIN_LONGEST: Duration = Duration::from_secs(2);
+
+/// One request in hand.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The message that asks.
+    pub message: Message,
+    /// The id its reply has, whoever writes it.
+    pub reply: Uuid,
+    /// The delivery's attempt.
+    pub attempt: u32,
+    /// When it came to this worker.
+    pub received: Instant,
+}
+
+/// What all requests of one worker share.
+pub struct Answering {
+    engines: Engines,
+    poster: Poster,
+    timeline: Timeline,
+    asking: Arc<Asking>,
+    context_tokens: usize,
+    fallback: Option<String>,
+}
+
+impl Answering {
+    /// With these engines and models.
+    pub fn new(
+        engines: Engines,
+        poster: Poster,
+        asking: Arc<Asking>,
+        context_tokens: usize,
+        fallback: Option<String>,
+    ) -> Answering {
+        let timeline = Timeline::new(
+            Arc::clone(&engines.live),
+            Arc::clone(&engines.store),
+            poster.clone(),
+        );
+        Answering {
+            engines,
+            poster,
+            timeline,
+            asking,
+            context_tokens,
+            fallback,
+        }
+    }
+
+    /// Answers one request. Returns what is to be done with its deliveries; only after its reply is in the room, and
+    /// on its way to the database, are they acked.
+    pub async fn answer(&self, request: &Request, turn: Turn, interrupts: &Interrupts) -> Verdict {
+        match self.reply_there(request, interrupts.respond_by).await {
+            Some(Found::Kept) => {
+                count("was_answered");
+                return Verdict::Ack;
+            }
+            Some(Found::Shown(reply)) => {
+                count("was_answered");
+                return self.post_again(request, reply, interrupts).await;
+            }
+            None => {}
+        }
+        // Until the reply is posted, so that a room's replies stand in the order of its requests. Whoever's time is up
+        // meanwhile does not wait for that.
+        let turn = interrupts.race(false, turn.comes()).await;
+        let outcome = match &turn {
+            Ok(_) => self.outcome(request, interrupts).await,
+            Err(Interrupt::TimeUp) => Ok(Ok(Outcome::unasked(Reason::Busy))),
+            Err(Interrupt::Stopped) => Ok(Ok(Outcome::unasked(Reason::Stopped))),
+            Err(Interrupt::HandBack) => Err(HandBack),
+        };
+        match outcome {
+            Ok(Ok(outcome)) => self.post(request, outcome, interrupts).await,
+            Ok(Err(reason)) => Verdict::DeadLetter(reason),
+            Err(HandBack) => {
+                count("handed_back");
+                Verdict::HandBack
+            }
+        }
+    }
+
+    /// The reply, if an earlier attempt has posted it. The stream is always asked, which costs next to nothing beside a
+    /// model; the database only where the stream may have dropped it, or never heard of it.
+    async fn reply_there(&self, request: &Request, respond_by: Instant) -> Option<Found> {
+        let until = respond_by.min(Instant::now() + LOOK_UP_TIME);
+        let Message { room, seq, .. } = &request.message;
+        let shown = timeout_at(until, self.engines.live.find(room, request.reply)).await;
+        if let Ok(Ok(Some(reply))) = shown {
+            return Some(Found::Shown(reply));
+        }
+        let stream_is_sure = matches!(shown, Ok(Ok(None)));
+        if !in_doubt(
+            request.attempt,
+            now_seq().saturating_sub(*seq),
+            stream_is_sure,
+        ) {
+            return None;
+        }
+        let kept = timeout_at(until, self.engines.store.find(room, request.reply)).await;
+        matches!(kept, Ok(Ok(Some(_)))).then_some(Found::Kept)
+    }
+
+    /// What to reply; or why the request can never be answered.
+    async fn outcome(
+        &self,
+        request: &Request,
+        interrupts: &Interrupts,
+    ) -> Result<Result<Outcome, String>, HandBack> {
+        let message = &request.message;
+        if request.attempt >= ATTEMPTS_MAX {
+            tracing::warn!(request = %message.id, room = %message.room, attempt = request.attempt, "delivered too often: the fallback, without asking a model");
+            return Ok(Ok(Outcome::unasked(Reason::GaveUp)));
+        }
+        if context::is_reset(&message.message) {
+            return Ok(Ok(Outcome::unasked(Reason::Reset)));
+        }
+        let looked_up = async {
+            let room = timeout(LOOK_UP_TIME, self.engines.store.room(&message.room));
+            let past = timeout(
+                LOOK_UP_TIME,
+                self.timeline
+                    .before(&message.room, message.seq + 1, PAST_MAX_MESSAGES),
+            );
+            tokio::join!(room, past)
+        };
+        let (room, past) = match interrupts.race(false, looked_up).await {
+            Ok(looked_up) => looked_up,
+            Err(Interrupt::HandBack) => return Err(HandBack),
+            Err(Interrupt::Stopped) => return Ok(Ok(Outcome::unasked(Reason::Stopped))),
+            Err(Interrupt::TimeUp) => return Ok(Ok(Outcome::unasked(Reason::TooSlow))),
+        };
+        let room = match room {
+            Ok(Ok(Some(room))) => room,
+            // Nobody could read a reply there, and posting one would bring the room's stream back to life.
+            Ok(Ok(None)) => return Ok(Err(format!("there is no room {:?}", message.room))),
+            // People go on talking without the database, and so does the bot, if without its persona.
+            Ok(Err(_)) | Err(_) => unknown_room(&message.room),
+        };
+        let past = match past {
+            Ok(Ok(past)) => past,
+            Ok(Err(error)) => {
+                tracing::warn!(request = %message.id, room = %message.room, %error, "answering without the room's past");
+                Vec::new()
+            }
+            Err(_) => {
+                tracing::warn!(request = %message.id, room = %message.room, "answering without the room's past: it did not come in time");
+                Vec::new()
+            }
+        };
+        let prompt = context::prompt(&room, message, &past, self.context_tokens);
+        let drafts = Drafts::begin(
+            Arc::clone(&self.engines.live),
+            message.room.clone(),
+            request.reply,
+            message.id,
+        );
+        let number = |call| attempt_number(request.attempt, call);
+        let outcome = self
+            .asking
+            .ask(request.reply, &prompt, interrupts, &drafts, number)
+            .await;
+        drafts.end().await;
+        Ok(Ok(outcome?))
+    }
+
+    async fn post(&self, request: &Request, outcome: Outcome, interrupts: &Interrupts) -> Verdict {
+        let text = match (&outcome.text, outcome.reason) {
+            (Some(text), _) => text.as_str(),
+            (None, reason) => reason
+                .unwrap_or(Reason::Broken)
+                .text(self.fallback.as_deref()),
+        };
+        let new = NewMessage {
+            room: request.message.room.clone(),
+            id: request.reply,
+            sender: BOT.to_owned(),
+            kind: outcome.kind,
+            message: text.to_owned(),
+            reply_to: Some(request.message.id),
+        };
+        let total = request.received.elapsed();
+        let log = ReplyLog {
+            request: request.message.id,
+            model: outcome.model.clone(),
+            attempts: outcome.calls,
+            tokens_in: outcome.usage.tokens_in,
+            tokens_out: outcome.usage.tokens_out,
+            total_ms: u64::try_from(total.as_millis()).unwrap_or(u64::MAX),
+            outcome: outcome.word().to_owned(),
+        };
+        let verdict = self.post_until_kept(new, log, interrupts).await;
+        if verdict == Verdict::Ack {
+            count(outcome.word());
+            histogram!("chinwag_bot_total_seconds").record(total);
+            tracing::info!(
+                request = %request.message.id, room = %request.message.room, outcome = outcome.word(), model = %outcome.model,
+                calls = outcome.calls, total_ms = total.as_millis(), "answered"
+            );
+        }
+        verdict
+    }
+
+    /// A reply that an earlier attempt has shown: its text stands, and it is handed to `persist` once more, since that
+    /// attempt may have died before it was.
+    async fn post_again(
+        &self,
+        request: &Request,
+        reply: Message,
+        interrupts: &Interrupts,
+    ) -> Verdict {
+        let Message {
+            room,
+            id,
+            sender,
+            kind,
+            message,
+            reply_to,
+            ..
+        } = reply;
+        let log = ReplyLog {
+            request: request.message.id,
+            model: String::new(),
+            attempts: 0,
+            tokens_in: 0,
+            tokens_out: 0,
+            total_ms: 0,
+            outcome: "recovered".into(),
+        };
+        let new = NewMessage {
+            room,
+            id,
+            sender,
+            kind,
+            message,
+            reply_to,
+        };
+        self.post_until_kept(new, log, interrupts).await
+    }
+
+    /// Tries as long as this process lives: a reply that was written is not thrown away. How many are kept so is
+    /// bounded by the prefetch.
+    async fn post_until_kept(
+        &self,
+        new: NewMessage,
+        log: ReplyLog,
+        interrupts: &Interrupts,
+    ) -> Verdict {
+        let mut pauses = ExponentialBuilder::default()
+            .with_min_delay(POST_AGAIN_FIRST)
+            .with_max_delay(POST_AGAIN_LONGEST)
+            .without_max_times()
+            .build();
+        let trying = async {
+            let mut failures = 0_u32;
+            loop {
+                match self
+                    .poster
+                    .post(new.clone(), Route::Persist, Some(log.clone()))
+                    .await
+                {
+                    Ok(_) => return Verdict::Ack,
+                    Err(PostError::IdTaken) => {
+                        let why =
+                            format!("somebody else has posted under the reply's id {}", new.id);
+                        tracing::error!(room = %new.room, "{why}");
+                        return Verdict::DeadLetter(why);
+                    }
+                    Err(PostError::Unavailable { why, .. }) => {
+                        failures += 1;
+                        if failures.is_power_of_two() {
+                            tracing::warn!(reply = %new.id, room = %new.room, failures, why, "the reply waits to be posted; check Redis and RabbitMQ");
+                        }
+                        let longest = pauses.next().unwrap_or(POST_AGAIN_LONGEST);
+                        sleep(longest.mul_f64(rand::random_range(0.5..1.0))).await;
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            verdict = trying => verdict,
+            () = interrupts.drain.over.cancelled() => {
+                count("handed_back");
+                Verdict::HandBack
+            }
+        }
+    }
+}
+
+enum Found {
+    /// In the room's stream.
+    Shown(Message),
+    /// In the database.
+    Kept,
+}
+
+/// Whether a reply may be in the database that the stream does not have: at a redelivery; if the request is so old
+/// that the stream may have dropped its reply (it may also be in the queue twice, from an edge that got no confirm);
+/// if the stream did not answer.
+fn in_doubt(attempt: u32, age_micros: u64, stream_is_sure: bool) -> bool {
+    attempt > 1 || age_micros >= STREAM_MIN_AGE.as_micros() as u64 / 2 || !stream_is_sure
+}
+
+fn unknown_room(name: &str) -> Room {
+    Room {
+        name: name.to_owned(),
+        private: false,
+        bot: BotPolicy::Always,
+        persona: String::new(),
+        owner: String::new(),
+    }
+}
+
+fn count(outcome: &'static str) {
+    counter!("chinwag_bot_requests_total", "outcome" => outcome).increment(1);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_doubt;
+
+    #[test]
+    fn a_fresh_first_delivery_is_no_reason_for_doubt() {
+        let minute = 60_000_000;
+        assert!(!in_doubt(1, 10_000, true));
+        for (attempt, age, sure) in [(2, 0, true), (1, minute, true), (1, 0, false)] {
+            assert!(in_doubt(attempt, age, sure));
+        }
+    }
+}

@@ -1,0 +1,415 @@
+//! What comes after an attempt at an answer: the same model again, the next one, or the fallback. Pure: what the model
+//! said, the bars on all models, the time left and the dice are passed in.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+
+use crate::{
+    fallback::Reason,
+    model::{Advice, ModelError},
+};
+
+/// Attempts at one model before another has its turn.
+const TRIES_PER_MODEL: u32 = 3;
+/// Model calls for one request, all models together.
+pub const CALLS_MAX: u32 = 9;
+/// With less time than this left, no call is begun: no model answers so fast.
+pub const CALL_MIN: Duration = Duration::from_millis(250);
+/// A delay that a quota asks for is waited for up to this long while another model could be asked at once; beyond
+/// that, people are better served by the other model. With no other, it is waited for as long as the deadline allows.
+const QUOTA_PATIENCE: Duration = Duration::from_secs(5);
+/// Between two attempts: the first and the longest, before the dice.
+const BACKOFF_FIRST: Duration = Duration::from_millis(500);
+const BACKOFF_LONGEST: Duration = Duration::from_secs(8);
+
+/// Why a model must not be called just now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bar {
+    /// For how long.
+    pub left: Duration,
+    /// What people are told if nothing else is left to do.
+    pub reason: Reason,
+    /// Of what kind.
+    pub kind: BarKind,
+}
+
+/// Why a model must not, or should not, be called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BarKind {
+    /// The model itself named a delay.
+    Delay,
+    /// Its circuit is open: it kept failing.
+    Circuit,
+    /// It said that it will not do it for long (its day's quota is used up, it was retired). Asked only where there is
+    /// no other, since it may have been mended meanwhile.
+    Rest,
+}
+
+/// What to do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Call the model at this place in the list.
+    Call(usize),
+    /// Do nothing for this long, then ask again.
+    Wait(Duration),
+    /// There will be no answer.
+    GiveUp(Reason),
+}
+
+/// The attempts at one request.
+#[derive(Debug)]
+pub struct Attempts {
+    /// Models that will not do it, by place in the list.
+    dead: Vec<bool>,
+    /// Models that were called, by place.
+    called: Vec<bool>,
+    current: usize,
+    tries_here: u32,
+    calls: u32,
+    pause: Option<Duration>,
+    backoff: ExponentialBackoff,
+    last: Option<Reason>,
+    over: Option<Reason>,
+}
+
+impl Attempts {
+    /// None made yet, with so many models.
+    pub fn new(models: usize) -> Attempts {
+        let backoff = ExponentialBuilder::default()
+            .with_min_delay(BACKOFF_FIRST)
+            .with_max_delay(BACKOFF_LONGEST)
+            .without_max_times()
+            .build();
+        Attempts {
+            dead: vec![false; models],
+            called: vec![false; models],
+            current: 0,
+            tries_here: 0,
+            calls: 0,
+            pause: None,
+            backoff,
+            last: None,
+            over: None,
+        }
+    }
+
+    /// How many calls were begun.
+    pub fn calls(&self) -> u32 {
+        self.calls
+    }
+
+    /// Why the last attempt failed, if there was one.
+    pub fn last(&self) -> Option<Reason> {
+        self.last
+    }
+
+    /// What to do now, with the bar on each model and the time left until a reply must be there. A [`Step::Wait`] that
+    /// was done is over; asked again, this goes on.
+    pub fn next(&mut self, bars: &[Option<Bar>], left: Duration) -> Step {
+        if let Some(reason) = self.over {
+            return Step::GiveUp(reason);
+        }
+        let give_up = |reason| Step::GiveUp(self.last.unwrap_or(reason));
+        if self.calls >= CALLS_MAX {
+            return give_up(Reason::Broken);
+        }
+        if left < CALL_MIN {
+            return give_up(Reason::TooSlow);
+        }
+        let in_time = |delay: Duration| delay + CALL_MIN <= left;
+        if let Some(pause) = self.pause.take() {
+            // Beyond the deadline it is not waited for.
+            if in_time(pause) {
+                return Step::Wait(pause);
+            }
+            return give_up(Reason::TooSlow);
+        }
+        let (mut soonest, mut resting) = (None::<Bar>, None);
+        for place in self.alive_from_current() {
+            match bars.get(place).copied().flatten() {
+                None => return Step::Call(place),
+                Some(bar) if bar.kind == BarKind::Rest => resting = resting.or(Some(place)),
+                Some(bar)
+                    if bar.kind == BarKind::Delay
+                        && bar.left <= QUOTA_PATIENCE
+                        && in_time(bar.left) =>
+                {
+                    return Step::Wait(bar.left);
+                }
+                Some(bar) if soonest.is_none_or(|soonest| bar.left < soonest.left) => {
+                    soonest = Some(bar);
+                }
+                Some(_) => {}
+            }
+        }
+        match (soonest, resting) {
+            (Some(bar), _) if in_time(bar.left) => Step::Wait(bar.left),
+            (_, Some(place)) => Step::Call(place),
+            (Some(bar), None) => give_up(bar.reason),
+            (None, None) => give_up(Reason::NoModel),
+        }
+    }
+
+    /// A call to the model at this place begins.
+    pub fn begin(&mut self, place: usize) {
+        if place != self.current {
+            (self.current, self.tries_here) = (place, 0);
+        }
+        self.called[place] = true;
+        self.tries_here += 1;
+        self.calls += 1;
+    }
+
+    /// The call failed. `dice` is anything from 0 to 1, for full jitter: retries of many requests must not come together.
+    pub fn failed(&mut self, error: &ModelError, dice: f64) {
+        self.last = Some(error.reason);
+        match error.advice {
+            Advice::GiveUp => self.over = Some(error.reason),
+            Advice::NextModel => {
+                self.dead[self.current] = true;
+                self.move_on(dice);
+            }
+            Advice::AgainElsewhereFirst => self.move_on(dice),
+            Advice::Again { .. } if self.tries_here >= TRIES_PER_MODEL => self.move_on(dice),
+            // The delay itself is a bar on the model, for all requests.
+            Advice::Again { after: Some(_) } => {}
+            Advice::Again { after: None } => self.back_off(dice),
+        }
+    }
+
+    fn alive_from_current(&self) -> impl Iterator<Item = usize> + use<> {
+        let models = self.dead.len();
+        let alive: Vec<usize> = (self.current..self.current + models)
+            .map(|place| place % models)
+            .filter(|place| !self.dead[*place])
+            .collect();
+        alive.into_iter()
+    }
+
+    /// To the next model that may still do it; at once if it is a fresh one.
+    fn move_on(&mut self, dice: f64) {
+        let current = self.current;
+        let next = self
+            .alive_from_current()
+            .find(|place| *place != current)
+            .or_else(|| self.alive_from_current().next());
+        // With none left, `next` gives up.
+        let Some(next) = next else { return };
+        (self.current, self.tries_here) = (next, 0);
+        if self.called[next] {
+            self.back_off(dice);
+        }
+    }
+
+    fn back_off(&mut self, dice: f64) {
+        let longest = self.backoff.next().unwrap_or(BACKOFF_LONGEST);
+        self.pause = Some(longest.mul_f64(dice.clamp(0.0, 1.0)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+    const FREE: [Option<Bar>; 3] = [None; 3];
+
+    fn error(advice: Advice, reason: Reason) -> ModelError {
+        ModelError {
+            advice,
+            reason,
+            status: "test",
+            detail: String::new(),
+        }
+    }
+
+    fn again() -> ModelError {
+        error(Advice::Again { after: None }, Reason::Broken)
+    }
+
+    fn delay(seconds: u64) -> Option<Bar> {
+        Some(Bar {
+            left: Duration::from_secs(seconds),
+            reason: Reason::Quota,
+            kind: BarKind::Delay,
+        })
+    }
+
+    fn call(attempts: &mut Attempts, bars: &[Option<Bar>], left: Duration) -> usize {
+        loop {
+            match attempts.next(bars, left) {
+                Step::Call(place) => {
+                    attempts.begin(place);
+                    return place;
+                }
+                Step::Wait(_) => {}
+                Step::GiveUp(reason) => panic!("gave up: {reason:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_failing_model_is_tried_again_backing_off_and_then_the_next_at_once() {
+        let mut attempts = Attempts::new(2);
+        for wanted in [500, 1_000] {
+            assert_eq!(call(&mut attempts, &FREE, MINUTE), 0);
+            attempts.failed(&again(), 1.0);
+            assert_eq!(
+                attempts.next(&FREE, MINUTE),
+                Step::Wait(Duration::from_millis(wanted))
+            );
+        }
+        assert_eq!(call(&mut attempts, &FREE, MINUTE), 0);
+        attempts.failed(&again(), 1.0);
+        assert_eq!(attempts.next(&FREE, MINUTE), Step::Call(1));
+    }
+
+    #[test]
+    fn the_calls_for_one_request_are_bounded() {
+        let mut attempts = Attempts::new(1);
+        for _ in 0..CALLS_MAX {
+            call(&mut attempts, &FREE, MINUTE);
+            attempts.failed(&again(), 0.0);
+        }
+        assert_eq!(attempts.next(&FREE, MINUTE), Step::GiveUp(Reason::Broken));
+    }
+
+    #[test]
+    fn a_delay_beyond_the_deadline_is_not_waited_for() {
+        let mut attempts = Attempts::new(3);
+        call(&mut attempts, &FREE, MINUTE);
+        attempts.failed(
+            &error(
+                Advice::Again {
+                    after: Some(2 * MINUTE),
+                },
+                Reason::Quota,
+            ),
+            1.0,
+        );
+        assert_eq!(
+            attempts.next(&[delay(120), None, None], MINUTE),
+            Step::Call(1)
+        );
+        assert_eq!(
+            attempts.next(&[delay(120), delay(90), delay(70)], MINUTE),
+            Step::GiveUp(Reason::Quota)
+        );
+    }
+
+    #[test]
+    fn a_short_delay_is_waited_for_and_a_long_one_only_where_no_other_model_is_free() {
+        let mut attempts = Attempts::new(3);
+        assert_eq!(
+            attempts.next(&[delay(2), None, None], MINUTE),
+            Step::Wait(Duration::from_secs(2))
+        );
+        assert_eq!(
+            attempts.next(&[delay(20), None, None], MINUTE),
+            Step::Call(1)
+        );
+        assert_eq!(
+            attempts.next(&[delay(20), delay(30), delay(40)], MINUTE),
+            Step::Wait(Duration::from_secs(20))
+        );
+    }
+
+    #[test]
+    fn a_model_at_rest_is_asked_only_where_there_is_no_other() {
+        let rest = Some(Bar {
+            left: 10 * MINUTE,
+            reason: Reason::Quota,
+            kind: BarKind::Rest,
+        });
+        let mut attempts = Attempts::new(2);
+        assert_eq!(attempts.next(&[rest, None], MINUTE), Step::Call(1));
+        assert_eq!(
+            attempts.next(&[rest, delay(20)], MINUTE),
+            Step::Wait(Duration::from_secs(20))
+        );
+        assert_eq!(attempts.next(&[rest, delay(80)], MINUTE), Step::Call(0));
+        assert_eq!(attempts.next(&[rest, rest], MINUTE), Step::Call(0));
+    }
+
+    #[test]
+    fn a_backoff_beyond_the_deadline_is_the_end() {
+        let mut attempts = Attempts::new(1);
+        call(&mut attempts, &FREE, MINUTE);
+        attempts.failed(&again(), 1.0);
+        assert_eq!(
+            attempts.next(&FREE, Duration::from_millis(600)),
+            Step::GiveUp(Reason::Broken)
+        );
+        assert_eq!(
+            Attempts::new(1).next(&FREE, Duration::ZERO),
+            Step::GiveUp(Reason::TooSlow)
+        );
+    }
+
+    #[test]
+    fn models_that_will_not_do_it_are_not_asked_again() {
+        let mut attempts = Attempts::new(2);
+        let gone = error(Advice::NextModel, Reason::NoModel);
+        assert_eq!(call(&mut attempts, &FREE, MINUTE), 0);
+        attempts.failed(&gone, 1.0);
+        assert_eq!(call(&mut attempts, &FREE, MINUTE), 1);
+        attempts.failed(&gone, 1.0);
+        assert_eq!(attempts.next(&FREE, MINUTE), Step::GiveUp(Reason::NoModel));
+    }
+
+    #[test]
+    fn what_no_model_does_is_given_up_at_once() {
+        let mut attempts = Attempts::new(3);
+        call(&mut attempts, &FREE, MINUTE);
+        attempts.failed(&error(Advice::GiveUp, Reason::Safety), 1.0);
+        assert_eq!(attempts.next(&FREE, MINUTE), Step::GiveUp(Reason::Safety));
+    }
+
+    #[test]
+    fn after_silence_another_model_comes_first() {
+        let mut attempts = Attempts::new(2);
+        let silent = error(Advice::AgainElsewhereFirst, Reason::TooSlow);
+        for wanted in [0, 1, 0] {
+            assert_eq!(call(&mut attempts, &FREE, MINUTE), wanted);
+            attempts.failed(&silent, 0.0);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn it_ends_and_never_waits_beyond_the_time_left(
+            models in 1..4usize,
+            outcomes in proptest::collection::vec((0..5u8, 0.0..1.0f64, 0..100_000u64, 0..100_000u64), 40),
+        ) {
+            let mut attempts = Attempts::new(models);
+            let mut left = MINUTE;
+            let mut ended = false;
+            for (kind, dice, bar_ms, taken_ms) in outcomes {
+                let bar = (kind == 4).then(|| Bar { left: Duration::from_millis(bar_ms), reason: Reason::Quota, kind: if dice < 0.5 { BarKind::Delay } else { BarKind::Circuit } });
+                match attempts.next(&vec![bar; models], left) {
+                    Step::GiveUp(_) => { ended = true; break; }
+                    Step::Wait(delay) => {
+                        prop_assert!(delay + CALL_MIN <= left);
+                        left -= delay;
+                    }
+                    Step::Call(place) => {
+                        prop_assert!(place < models && left >= CALL_MIN);
+                        attempts.begin(place);
+                        left = left.saturating_sub(Duration::from_millis(taken_ms / 10));
+                        let advice = match kind {
+                            0 => Advice::GiveUp,
+                            1 => Advice::NextModel,
+                            2 => Advice::AgainElsewhereFirst,
+                            _ => Advice::Again { after: None },
+                        };
+                        attempts.failed(&error(advice, Reason::Broken), dice);
+                    }
+                }
+            }
+            prop_assert!(ended || attempts.calls() <= CALLS_MAX);
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Why there is no answer of a model, and the words that say so to people: true ones, so that they know whether asking
+//! again helps.
+
+/// Why a request gets a fallback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// The model did not answer in time.
+    TooSlow,
+    /// The request waited until its deadline and was never asked: too many are before it.
+    Busy,
+    /// The quota of every model is used up.
+    Quota,
+    /// The account has no credit left, or the key is refused.
+    Refused,
+    /// None of the models exists any more.
+    NoModel,
+    /// The model called the request one it cannot read.
+    BadRequest,
+    /// The model, or the filter before it, would not say it.
+    Safety,
+    /// Errors, cut streams, garbage, nothing: over and over.
+    Broken,
+    /// The request was delivered again and again and never answered.
+    GaveUp,
+    /// Somebody stopped the reply before a word of it was there.
+    Stopped,
+    /// The request was `/reset`: nothing to ask a model about.
+    Reset,
+}
+
+impl Reason {
+    /// One snake_case word, for the log of replies and the metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reason::TooSlow => "too_slow",
+            Reason::Busy => "busy",
+            Reason::Quota => "quota",
+            Reason::Refused => "refused",
+            Reason::NoModel => "no_model",
+            Reason::BadRequest => "bad_request",
+            Reason::Safety => "safety",
+            Reason::Broken => "broken",
+            Reason::GaveUp => "gave_up",
+            Reason::Stopped => "stopped",
+            Reason::Reset => "reset",
+        }
+    }
+
+    /// What people read. `general` (`BOT_FALLBACK`) stands for every failure; what people did themselves, and what
+    /// asking again does not mend, keeps its own words.
+    pub fn text(self, general: Option<&str>) -> &str {
+        let own = match self {
+            Reason::Safety => {
+                return "I can't answer that one: the model's safety filter stopped it. Asking in other words may help.";
+            }
+            Reason::Stopped => return "Stopped, before I had said anything.",
+            Reason::Reset => {
+                return "Done: from here on I start afresh, without what was said before.";
+            }
+            Reason::TooSlow => {
+                "Sorry, the model took too long to answer. Please ask again in a moment."
+            }
+            Reason::Busy => {
+                "Sorry, too many questions are waiting just now. Please ask again in a moment."
+            }
+            Reason::Quota => {
+                "Sorry, I have answered as much as my quota allows for now. Please ask again later."
+            }
+            Reason::Refused => {
+                "Sorry, the model refuses the key I was given. Whoever runs this server has to mend that."
+            }
+            Reason::NoModel => {
+                "Sorry, the model I was set to use does not exist any more. Whoever runs this server has to mend that."
+            }
+            Reason::BadRequest => {
+                "Sorry, the model could not read this question. Asking in other words may help."
+            }
+            Reason::Broken => {
+                "Sorry, the model is having trouble and gave no answer. Please ask again in a moment."
+            }
+            Reason::GaveUp => {
+                "Sorry, I tried this question several times and never came to an end. Asking in other words may help."
+            }
+        };
+        general.filter(|text| !text.is_empty()).unwrap_or(own)
+    }
+}

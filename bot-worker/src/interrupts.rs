@@ -1,0 +1,62 @@
+//! What may cut short whatever a request waits for: its time is up, somebody stopped the reply, or the worker drains.
+
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+/// Draining, in its two steps.
+#[derive(Clone, Debug, Default)]
+pub struct Drain {
+    /// Nothing new is begun.
+    pub begun: CancellationToken,
+    /// What is still under way is handed back.
+    pub over: CancellationToken,
+}
+
+/// Why a wait was cut short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interrupt {
+    /// The reply has to be posted now.
+    TimeUp,
+    /// Somebody stopped it.
+    Stopped,
+    /// The worker goes; another is to do it.
+    HandBack,
+}
+
+/// What may interrupt one request.
+#[derive(Clone, Debug)]
+pub struct Interrupts {
+    /// When the request came.
+    pub received: Instant,
+    /// When the reply has to be posted.
+    pub respond_by: Instant,
+    /// Cancelled when somebody stops it.
+    pub stopped: CancellationToken,
+    /// The worker's.
+    pub drain: Drain,
+}
+
+impl Interrupts {
+    /// Does the work unless something interrupts it. What is not `begun` is handed back as soon as the worker drains.
+    ///
+    /// # Errors
+    /// What interrupted it; the work was dropped.
+    pub async fn race<T>(
+        &self,
+        begun: bool,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Interrupt> {
+        let hand_back = if begun {
+            &self.drain.over
+        } else {
+            &self.drain.begun
+        };
+        tokio::select! {
+            biased;
+            () = hand_back.cancelled() => Err(Interrupt::HandBack),
+            () = self.stopped.cancelled() => Err(Interrupt::Stopped),
+            done = work => Ok(done),
+            () = sleep_until(self.respond_by) => Err(Interrupt::TimeUp),
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The bot's side of the room: takes requests from the queue, asks the model, posts exactly one reply to each.
+//!
+//! | module | does |
+//! |---|---|
+//! | [`worker`] | takes and settles requests, drains |
+//! | [`answering`] | one request, from its receipt to its one reply |
+//! | [`asking`] | asks the models, one attempt after the other |
+//! | [`model`] | the seam to the models, and Gemini behind it |
+//! | [`deadline`], [`context`], [`attempts`], [`breaker`], [`reply_text`], [`fallback`] | decisions, without I/O |
+//! | [`drafts`] | shows a reply as it grows |
+//! | [`line_up`], [`pace`], [`turns`], [`under_way`], [`interrupts`] | what the requests of one worker share |
+#![warn(missing_docs)]
+
+pub mod answering;
+pub mod asking;
+pub mod attempts;
+pub mod breaker;
+pub mod context;
+pub mod deadline;
+pub mod drafts;
+pub mod fallback;
+pub mod interrupts;
+pub mod line_up;
+pub mod model;
+pub mod pace;
+pub mod reply_text;
+pub mod settings;
+pub mod turns;
+pub mod under_way;
+pub mod worker;
+
+use std::sync::Arc;
+
+use common::{live::Live, queue::Queue, store::Store};
+use tokio_util::sync::CancellationToken;
+
+pub use settings::WorkerSettings;
+
+use crate::{
+    model::gemini::{Gemini, GeminiSetupError, SilenceLimits},
+    worker::Worker,
+};
+
+/// What a worker stands on.
+#[derive(Clone)]
+pub struct Engines {
+    /// The live engine.
+    pub live: Arc<dyn Live>,
+    /// The queue.
+    pub queue: Arc<dyn Queue>,
+    /// The store.
+    pub store: Arc<dyn Store>,
+}
+
+/// Why a worker cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// A setting, by name.
+    #[error("{0}")]
+    Settings(String),
+    /// The model's client.
+    #[error(transparent)]
+    Gemini(#[from] GeminiSetupError),
+}
+
+/// Answers requests until `stop`; then takes no more, finishes what is under way within the settings' `drain_time`, and
+/// hands back the rest.
+///
+/// # Errors
+/// [`WorkerError`], before anything is taken.
+pub async fn run(
+    live: Arc<dyn Live>,
+    queue: Arc<dyn Queue>,
+    store: Arc<dyn Store>,
+    settings: WorkerSettings,
+    stop: CancellationToken,
+) -> Result<(), WorkerError> {
+    settings.check().map_err(WorkerError::Settings)?;
+    let limits = SilenceLimits {
+        first_token: settings.bot_first_token_seconds,
+        idle: settings.bot_idle_seconds,
+    };
+    let gemini = Gemini::new(settings.gemini_base_url.clone(), settings.key(), limits)?;
+    let engines = Engines { live, queue, store };
+    Worker::new(engines, &settings, Arc::new(gemini))
+        .run(stop)
+        .await;
+    Ok(())
+}

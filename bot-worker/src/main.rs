@@ -1,0 +1,77 @@
+//! Starts a bot worker.
+
+use std::error::Error;
+
+use bot_worker::WorkerSettings;
+use clap::{CommandFactory, Parser, error::ErrorKind};
+use common::{
+    admin::{self, Engines, Readiness},
+    live::redis::RedisLive,
+    queue::rabbitmq::RabbitQueue,
+    settings::{LiveSettings, ProcessSettings, QueueSettings, StoreSettings},
+    startup::{stop_on_signal, wait_for},
+    store::mysql::MySqlStore,
+    telemetry::{self, TelemetrySettings},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Takes questions to the bot, asks the model, and posts exactly one reply to each.
+#[derive(Parser)]
+#[command(version)]
+struct Settings {
+    #[command(flatten)]
+    worker: WorkerSettings,
+    #[command(flatten)]
+    live: LiveSettings,
+    #[command(flatten)]
+    queue: QueueSettings,
+    #[command(flatten)]
+    store: StoreSettings,
+    #[command(flatten)]
+    process: ProcessSettings,
+    #[command(flatten)]
+    telemetry: TelemetrySettings,
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let mut settings = Settings::parse();
+    if let Err(problem) = settings.worker.check() {
+        Settings::command()
+            .error(ErrorKind::ValueValidation, problem)
+            .exit();
+    }
+    // The rest is for the connections.
+    settings.worker.drain_time = settings.process.drain_seconds.mul_f64(0.9);
+    let metrics = telemetry::init(&settings.telemetry);
+    let stop = stop_on_signal()?;
+    let (readiness, admin_stop) = (Readiness::default(), CancellationToken::new());
+    let admin = settings.process.admin_listen;
+    admin::serve(admin, readiness.clone(), metrics, admin_stop.clone()).await?;
+
+    let live = wait_for("Redis", &stop, async || {
+        RedisLive::connect(&settings.live).await
+    });
+    let queue = wait_for("RabbitMQ", &stop, async || {
+        RabbitQueue::connect(&settings.queue).await
+    });
+    let store = wait_for("the database", &stop, async || {
+        MySqlStore::connect(&settings.store).await
+    });
+    if let (Some(live), Some(queue), Some(store)) = tokio::join!(live, queue, store) {
+        readiness.started(Engines {
+            live: Some(live.clone()),
+            queue: Some(queue.clone()),
+            store: Some(store.clone()),
+        });
+        let draining = stop.clone();
+        tokio::spawn(async move {
+            draining.cancelled().await;
+            readiness.drain();
+        });
+        bot_worker::run(live, queue.clone(), store, settings.worker, stop).await?;
+        queue.close().await;
+    }
+    admin_stop.cancel();
+    Ok(())
+}

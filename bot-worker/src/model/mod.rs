@@ -1,0 +1,114 @@
+//! The model seam: someone to ask. One side, [`gemini`]; tests ask the practice model through the same one.
+
+mod answer;
+pub mod gemini;
+mod google_error;
+pub mod sse;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::fallback::Reason;
+
+/// Asks at most once a call: whether and when to ask again, and whom, is the caller's to decide.
+#[async_trait]
+pub trait Model: Send + Sync + 'static {
+    /// Asks the model of this name. The answer comes through `pieces`, text after text, as it is written; it is all
+    /// there when this returns [`Finished`], and a part of it may be there when it returns an error. Dropping the
+    /// future hangs up. Ends by itself when the model goes silent, but has no limit for the whole.
+    ///
+    /// # Errors
+    /// [`ModelError`], which says what may be done about it.
+    async fn ask(
+        &self,
+        model: &str,
+        prompt: &Prompt,
+        pieces: &mut (dyn for<'a> FnMut(&'a str) + Send),
+    ) -> Result<Finished, ModelError>;
+
+    /// Whether the model is there for this key.
+    ///
+    /// # Errors
+    /// [`ModelError`] if not, or if that cannot be told just now.
+    async fn check(&self, model: &str) -> Result<(), ModelError>;
+}
+
+/// What a model is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prompt {
+    /// Who the model is to be.
+    pub system: String,
+    /// The conversation: the first and the last turn are people's, and roles take turns.
+    pub turns: Vec<Turn>,
+    /// About how many tokens all that is.
+    pub tokens: usize,
+    /// After so many characters of answer the model need not go on: more would be cut away.
+    pub enough_chars: usize,
+}
+
+/// What was said by one side, in one go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// By whom.
+    pub role: Role,
+    /// The messages, one each; none is empty.
+    pub parts: Vec<String>,
+}
+
+/// The two sides of a conversation, as models know them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Whoever of the people in the room.
+    People,
+    /// The model.
+    Model,
+}
+
+/// How an answer ended well.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Finished {
+    /// False if the model was cut short by a limit of its own or of the prompt, and had more to say.
+    pub complete: bool,
+    /// What it cost.
+    pub usage: Usage,
+}
+
+/// Tokens, as the model counted them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Of the prompt.
+    pub tokens_in: u32,
+    /// Of the answer and the thoughts before it.
+    pub tokens_out: u32,
+}
+
+/// Why there is no answer, or only a part of one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct ModelError {
+    /// What may be done about it.
+    pub advice: Advice,
+    /// Why, for people, should nothing help.
+    pub reason: Reason,
+    /// One word or number for the metrics.
+    pub status: &'static str,
+    /// For the log.
+    pub detail: String,
+}
+
+/// What may be done about a [`ModelError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Advice {
+    /// The same model may do it, after this long if it said so.
+    Again {
+        /// What the model asked for.
+        after: Option<Duration>,
+    },
+    /// The same model may do it some time, but it took so long that another is the better try.
+    AgainElsewhereFirst,
+    /// This model will not do it for a long time; another may.
+    NextModel,
+    /// No model will do it.
+    GiveUp,
+}

@@ -1,0 +1,244 @@
+//! What can be set about a bot worker.
+
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    time::Duration,
+};
+
+use clap::Args;
+use common::settings::seconds;
+use reqwest::Url;
+use secrecy::{ExposeSecret, SecretString};
+
+/// The most model calls one worker may make at a time: each needs a connection and up to a few hundred KiB.
+const CONCURRENCY_MAX: usize = 1_024;
+
+/// How long draining may take where the process says nothing.
+const DRAIN_TIME: Duration = Duration::from_secs(10);
+
+/// The worker's own settings; engines and process settings are `common`'s.
+#[derive(Args, Clone, Debug)]
+pub struct WorkerSettings {
+    /// The key for Gemini. Needed for Google's own address; another one may do without.
+    #[arg(long, env = "GEMINI_API_KEY", hide_env_values = true)]
+    pub gemini_api_key: Option<SecretString>,
+    /// Where Gemini's REST is spoken: `https://host`, or `http://host:port`.
+    #[arg(long, env = "GEMINI_BASE_URL", default_value = "https://generativelanguage.googleapis.com", value_parser = base_url)]
+    pub gemini_base_url: Url,
+    /// The models, with commas, in order: the next is tried when one fails.
+    #[arg(
+        long,
+        env = "GEMINI_MODELS",
+        value_delimiter = ',',
+        default_value = "gemini-3.8-flash,gemini-3.5-flash,gemini-3.5-flash-lite",
+        value_parser = model_name
+    )]
+    pub gemini_models: Vec<String>,
+    /// The most calls to models at a time.
+    #[arg(long, env = "BOT_CONCURRENCY", default_value = "16", value_parser = concurrency)]
+    pub bot_concurrency: NonZeroUsize,
+    /// Seconds within which a request has its reply, whatever the model does.
+    #[arg(long, env = "BOT_DEADLINE", default_value = "60", value_parser = positive_seconds)]
+    pub bot_deadline: Duration,
+    /// What is said when no model answers, in the place of words that tell the cause; 1 to 4,000 characters.
+    #[arg(long, env = "BOT_FALLBACK", value_parser = fallback)]
+    pub bot_fallback: Option<String>,
+    /// The most model calls a minute, over all models.
+    #[arg(long, env = "BOT_RPM")]
+    pub bot_rpm: Option<NonZeroU32>,
+    /// The most input tokens a minute, over all models.
+    #[arg(long, env = "BOT_TPM")]
+    pub bot_tpm: Option<NonZeroU32>,
+    /// How much of a room's past goes along with a question, in tokens of about four bytes.
+    #[arg(long, env = "BOT_CONTEXT_TOKENS", default_value = "8000")]
+    pub bot_context_tokens: NonZeroUsize,
+    /// Seconds a model may take before it says its first word.
+    #[arg(long, env = "BOT_FIRST_TOKEN_SECONDS", default_value = "20", value_parser = positive_seconds)]
+    pub bot_first_token_seconds: Duration,
+    /// Seconds a model may pause in the middle of an answer.
+    #[arg(long, env = "BOT_IDLE_SECONDS", default_value = "10", value_parser = positive_seconds)]
+    pub bot_idle_seconds: Duration,
+    /// How long what is under way may take after the worker was told to stop; the process says so, as it has a limit
+    /// of its own.
+    #[arg(skip = DRAIN_TIME)]
+    pub drain_time: Duration,
+}
+
+impl WorkerSettings {
+    /// What no single setting shows by itself.
+    ///
+    /// # Errors
+    /// In words for people, with the setting's name.
+    pub fn check(&self) -> Result<(), String> {
+        if self.lacks_key() {
+            return Err(
+                "GEMINI_API_KEY is missing: Google answers nobody without one. Get one at https://aistudio.google.com, \
+                 or set GEMINI_BASE_URL to a server that needs none"
+                    .into(),
+            );
+        }
+        if let Some(key) = self.key()
+            && !key
+                .expose_secret()
+                .bytes()
+                .all(|byte| byte.is_ascii_graphic())
+        {
+            return Err(
+                "GEMINI_API_KEY has characters that no key has (a blank, a line break?)".into(),
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether Google is to be asked and there is no key for it.
+    pub fn lacks_key(&self) -> bool {
+        self.key().is_none() && is_googles(&self.gemini_base_url)
+    }
+
+    /// The key, if there is one; an empty one is none, since that is how deployments leave a variable out.
+    pub(crate) fn key(&self) -> Option<&SecretString> {
+        self.gemini_api_key
+            .as_ref()
+            .filter(|key| !key.expose_secret().trim().is_empty())
+    }
+}
+
+fn is_googles(url: &Url) -> bool {
+    url.host_str()
+        .is_some_and(|host| host == "googleapis.com" || host.ends_with(".googleapis.com"))
+}
+
+fn base_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text.trim_end_matches('/')).map_err(|error| error.to_string())?;
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+        return Err("write http://host:port or https://host".into());
+    }
+    if url.query().is_some()
+        || url.fragment().is_some()
+        || !url.username().is_empty()
+        || url.password().is_some()
+    {
+        // A key in the address would end in logs.
+        return Err("an address only: no user, no password, no ? and no #".into());
+    }
+    if url.scheme() == "http" && is_googles(&url) {
+        return Err("the key would travel in the clear: write https://".into());
+    }
+    Ok(url)
+}
+
+fn model_name(text: &str) -> Result<String, String> {
+    let name = text.trim();
+    let name = name.strip_prefix("models/").unwrap_or(name);
+    let good = !name.is_empty()
+        && name.len() <= 100
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+    if good {
+        Ok(name.to_owned())
+    } else {
+        Err(format!(
+            "{text:?} is no model's name; write such as gemini-3.5-flash, several with commas"
+        ))
+    }
+}
+
+fn concurrency(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse::<NonZeroUsize>()
+        .ok()
+        .filter(|number| number.get() <= CONCURRENCY_MAX)
+        .ok_or_else(|| format!("write a whole number from 1 to {CONCURRENCY_MAX}"))
+}
+
+fn positive_seconds(text: &str) -> Result<Duration, String> {
+    /// Beyond this nobody waits, and sums of times stay far from overflowing.
+    const LONGEST: Duration = Duration::from_secs(24 * 3_600);
+    match seconds(text)? {
+        time if time.is_zero() => Err("must be more than 0 seconds".into()),
+        time if time > LONGEST => Err("must be at most a day".into()),
+        time => Ok(time),
+    }
+}
+
+fn fallback(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    match text.chars().count() {
+        length if length > common::wire::MESSAGE_MAX_CHARS => Err(format!(
+            "at most {} characters",
+            common::wire::MESSAGE_MAX_CHARS
+        )),
+        _ => Ok(text.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        worker: WorkerSettings,
+    }
+
+    fn parsed(flags: &[&str]) -> Result<WorkerSettings, String> {
+        Cli::try_parse_from([&["bot-worker"], flags].concat())
+            .map(|cli| cli.worker)
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_defaults_need_a_key_and_nothing_else() {
+        let settings = parsed(&[]).unwrap();
+        assert!(settings.check().unwrap_err().contains("GEMINI_API_KEY"));
+        assert_eq!(settings.gemini_models.len(), 3);
+        assert_eq!(settings.bot_deadline, Duration::from_secs(60));
+        assert!(parsed(&["--gemini-api-key", ""]).unwrap().check().is_err());
+        assert!(
+            parsed(&["--gemini-api-key", "two words"])
+                .unwrap()
+                .check()
+                .is_err()
+        );
+        let settings = parsed(&["--gemini-api-key", "a-key"]).unwrap();
+        assert!(settings.check().is_ok());
+        assert!(!format!("{settings:?}").contains("a-key"));
+        assert!(
+            parsed(&["--gemini-base-url", "http://127.0.0.1:9/"])
+                .unwrap()
+                .check()
+                .is_ok()
+        );
+    }
+
+    #[test]
+    fn bad_ones_are_refused_by_name() {
+        for flags in [
+            ["--gemini-base-url", "ftp://host"],
+            [
+                "--gemini-base-url",
+                "http://generativelanguage.googleapis.com",
+            ],
+            ["--gemini-base-url", "https://host/?key=1"],
+            ["--gemini-models", "gemini-a,,gemini-b"],
+            ["--gemini-models", "gemini/../a"],
+            ["--bot-concurrency", "0"],
+            ["--bot-deadline", "0"],
+            ["--bot-deadline", "soon"],
+            ["--bot-rpm", "0"],
+            ["--bot-context-tokens", "0"],
+        ] {
+            let error = parsed(&flags).unwrap_err();
+            assert!(error.contains(flags[0]), "{flags:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn models_are_a_list_in_order() {
+        let settings = parsed(&["--gemini-models", "models/b, a"]).unwrap();
+        assert_eq!(settings.gemini_models, ["b", "a"]);
+    }
+}

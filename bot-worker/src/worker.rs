@@ -1,0 +1,244 @@
+//! Takes requests as they come and settles them when they are done; on the way out, finishes what it can and hands
+//! back the rest.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use common::{
+    envelope::{Envelope, reply_id},
+    live::{Control, LiveEvent},
+    posting::Poster,
+    queue::{Consumer, Delivery, QueueName, Receipt, Verdict},
+    wire::{Kind, Seq, now_seq},
+};
+use futures_util::FutureExt;
+use metrics::{counter, gauge};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout_at},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    Engines,
+    answering::{Answering, Request},
+    asking::Asking,
+    deadline::{Times, reserve, time_left},
+    interrupts::{Drain, Interrupts},
+    model::Model,
+    pace::Pace,
+    settings::WorkerSettings,
+    turns::{Turn, Turns},
+    under_way::{Ticket, UnderWay},
+};
+
+/// The fewest requests that are taken at a time, asked or waiting: each has its deadline watched here.
+const PREFETCH_MIN: usize = 256;
+/// How many more than may be asked at a time.
+const PREFETCH_PER_SLOT: usize = 4;
+/// The most controls that wait to be read.
+const CONTROLS_WAITING_MAX: usize = 256;
+/// The most of the time for draining that is kept for handing back and for the last confirms.
+const DRAIN_RESERVE_MAX: Duration = Duration::from_secs(2);
+
+/// One bot worker.
+pub struct Worker {
+    answering: Answering,
+    asking: Arc<Asking>,
+    poster: Poster,
+    engines: Engines,
+    under_way: UnderWay,
+    turns: Turns,
+    drain: Drain,
+    deadline: Duration,
+    drain_time: Duration,
+    prefetch: u16,
+}
+
+impl Worker {
+    /// One that asks `model`.
+    pub fn new(engines: Engines, settings: &WorkerSettings, model: Arc<dyn Model>) -> Worker {
+        let concurrency = settings.bot_concurrency.get();
+        let prefetch = PREFETCH_MIN.max(PREFETCH_PER_SLOT * concurrency);
+        let poster = Poster::new(
+            Arc::clone(&engines.live),
+            Arc::clone(&engines.queue),
+            Arc::clone(&engines.store),
+        );
+        let pace = Pace::new(settings.bot_rpm, settings.bot_tpm);
+        let asking = Arc::new(Asking::new(
+            model,
+            &settings.gemini_models,
+            concurrency,
+            pace,
+        ));
+        let answering = Answering::new(
+            engines.clone(),
+            poster.clone(),
+            Arc::clone(&asking),
+            settings.bot_context_tokens.get(),
+            settings.bot_fallback.clone(),
+        );
+        Worker {
+            answering,
+            asking,
+            poster,
+            engines,
+            under_way: UnderWay::default(),
+            turns: Turns::default(),
+            drain: Drain::default(),
+            deadline: settings.bot_deadline,
+            drain_time: settings.drain_time,
+            prefetch: u16::try_from(prefetch).unwrap_or(u16::MAX),
+        }
+    }
+
+    /// Works until `stop`, and then for at most the settings' `drain_time` on what is under way.
+    pub async fn run(self, stop: CancellationToken) {
+        let this = Arc::new(self);
+        let asking = Arc::clone(&this.asking);
+        let checking = tokio::spawn(async move { asking.check().await });
+        let stopping = tokio::spawn(Arc::clone(&this).listen_for_stops());
+        let began = now_seq();
+        let consumer = this
+            .engines
+            .queue
+            .consume(QueueName::BotRequests, this.prefetch)
+            .await;
+        let jobs = TaskTracker::new();
+        // A connection that breaks again and again brings new requests each time, while the old ones are still here.
+        let held = Arc::new(Semaphore::new(2 * usize::from(this.prefetch)));
+        let next = async || {
+            let held = Arc::clone(&held).acquire_owned().await.ok()?;
+            Some((consumer.next().await?, held))
+        };
+        tracing::info!(prefetch = this.prefetch, "taking requests");
+        while let Some(Some((delivery, held))) = stop.run_until_cancelled(next()).await {
+            let job = Arc::clone(&this).take(delivery, began, Arc::clone(&consumer));
+            jobs.spawn(async move {
+                job.await;
+                drop(held);
+            });
+        }
+        jobs.close();
+        checking.abort();
+        this.finish(&jobs, consumer).await;
+        stopping.abort();
+    }
+
+    /// Stops replies that people want stopped. A wish that is lost is as if it had come too late.
+    async fn listen_for_stops(self: Arc<Self>) {
+        let (_line, mut events) = self.engines.live.subscriber(CONTROLS_WAITING_MAX);
+        while let Some(event) = events.recv().await {
+            if let LiveEvent::Control(Control::StopReply { room, reply }) = event
+                && self.under_way.stop(reply)
+            {
+                tracing::info!(%reply, room, "somebody stopped the reply");
+            }
+        }
+    }
+
+    async fn finish(&self, jobs: &TaskTracker, consumer: Arc<dyn Consumer>) {
+        let drain_time = self.drain_time;
+        let end = Instant::now() + drain_time;
+        let reserve = (drain_time / 5).min(DRAIN_RESERVE_MAX);
+        self.drain.begun.cancel();
+        consumer.close().await;
+        if timeout_at(end - reserve, jobs.wait()).await.is_err() {
+            tracing::warn!(
+                replies = jobs.len(),
+                "the time for draining is up: handing back what is under way"
+            );
+            self.drain.over.cancel();
+            // Only settling is left to do.
+            drop(timeout_at(end, jobs.wait()).await);
+        }
+        if !self.poster.drained(end).await {
+            tracing::warn!(
+                "stopped before the last reply was confirmed; it is shown, and its request is in the queue still"
+            );
+        }
+    }
+
+    /// Takes one delivery in hand, at once and in order; the future that is returned does the rest.
+    fn take(
+        self: Arc<Self>,
+        delivery: Delivery,
+        began: Seq,
+        consumer: Arc<dyn Consumer>,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let job = match Envelope::read(&delivery.payload) {
+            Ok(Envelope { message, .. }) if message.kind == Kind::User => {
+                let reply = reply_id(&message.room, message.id);
+                // Without a ticket it is under way already, and settled along with that.
+                self.under_way.take(reply, delivery.receipt).map(|ticket| {
+                    let request = Request {
+                        message,
+                        reply,
+                        attempt: delivery.attempt,
+                        received: Instant::now(),
+                    };
+                    let interrupts = self.interrupts(&request, began, &ticket);
+                    let turn = self.turns.line_up(&request.message.room);
+                    Job::Answer(Box::new((request, turn, interrupts, ticket)))
+                })
+            }
+            // The bot never answers a bot: two of them would never stop.
+            Ok(_) => Some(Job::Settle(Verdict::Ack)),
+            Err(reason) => {
+                tracing::warn!(reason, "a request that cannot be read: to the dead letters");
+                counter!("chinwag_bot_requests_total", "outcome" => "unreadable").increment(1);
+                Some(Job::Settle(Verdict::DeadLetter(reason)))
+            }
+        };
+        let receipt = delivery.receipt;
+        async move {
+            match job {
+                None => {}
+                Some(Job::Settle(verdict)) => settle(&*consumer, vec![receipt], verdict).await,
+                Some(Job::Answer(job)) => {
+                    let (request, turn, interrupts, ticket) = *job;
+                    gauge!("chinwag_bot_under_way").increment(1);
+                    let verdict = self.answer(&request, turn, &interrupts).await;
+                    gauge!("chinwag_bot_under_way").decrement(1);
+                    settle(&*consumer, ticket.done(), verdict).await;
+                }
+            }
+        }
+    }
+
+    fn interrupts(&self, request: &Request, began: Seq, ticket: &Ticket) -> Interrupts {
+        let times = Times {
+            posted: request.message.seq,
+            began,
+            received: now_seq(),
+            attempt: request.attempt,
+        };
+        let left = time_left(times, self.deadline) - reserve(self.deadline);
+        Interrupts {
+            received: request.received,
+            respond_by: request.received + left,
+            stopped: ticket.stopped.clone(),
+            drain: self.drain.clone(),
+        }
+    }
+
+    async fn answer(&self, request: &Request, turn: Turn, interrupts: &Interrupts) -> Verdict {
+        let answering = AssertUnwindSafe(self.answering.answer(request, turn, interrupts));
+        answering.catch_unwind().await.unwrap_or_else(|_| {
+            // Its attempts are counted by the queue, so that this ends with the fallback.
+            tracing::error!(request = %request.message.id, room = %request.message.room, "answering panicked: handing back");
+            Verdict::HandBack
+        })
+    }
+}
+
+enum Job {
+    Settle(Verdict),
+    Answer(Box<(Request, Turn, Interrupts, Ticket)>),
+}
+
+async fn settle(consumer: &dyn Consumer, receipts: Vec<Receipt>, verdict: Verdict) {
+    if let Err(error) = consumer.settle(receipts, verdict).await {
+        tracing::warn!(%error, "a request could not be settled; it will come again, and its reply be found");
+    }
+}

@@ -1,0 +1,567 @@
+//! One request, one reply: what the worker does with deliveries, engines that are away, and models that fail.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use bot_worker::WorkerSettings;
+use clap::Parser;
+use common::{
+    envelope::{Envelope, reply_id},
+    queue::Verdict,
+    wire::{Kind, Message, Seq, now_seq},
+};
+use practice_model::PracticeModel;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{
+    engines::{FakeLive, FakeQueue, FakeStore},
+    gemini::practice,
+};
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    worker: WorkerSettings,
+}
+
+/// The settings that these flags make, for a worker that asks the practice model.
+pub fn settings_for(practice: &PracticeModel, flags: &[&str]) -> WorkerSettings {
+    let base_url = practice.base_url();
+    let mut arguments = vec!["worker", "--gemini-base-url", &base_url];
+    if !flags.contains(&"--gemini-models") {
+        arguments.extend(["--gemini-models", "first,second"]);
+    }
+    arguments.extend(flags);
+    let mut settings = Cli::parse_from(arguments).worker;
+    settings.drain_time = Duration::from_secs(3);
+    settings
+}
+
+/// A worker in a room, with all that is around it.
+pub struct Scene {
+    pub practice: PracticeModel,
+    pub live: Arc<FakeLive>,
+    pub queue: FakeQueue,
+    pub store: Arc<FakeStore>,
+    stop: CancellationToken,
+    worker: Option<JoinHandle<()>>,
+}
+
+impl Scene {
+    /// Everything but the worker.
+    pub async fn set() -> Scene {
+        let scene = Scene {
+            practice: practice().await,
+            live: Arc::default(),
+            queue: FakeQueue::default(),
+            store: Arc::default(),
+            stop: CancellationToken::new(),
+            worker: None,
+        };
+        scene.store.add_room("lobby", "");
+        scene
+            .live
+            .rooms
+            .lock()
+            .unwrap()
+            .insert("lobby".into(), Vec::new());
+        scene
+    }
+
+    pub async fn with_worker(flags: &[&str]) -> Scene {
+        let mut scene = Scene::set().await;
+        scene.start(flags);
+        // It checks the models as it begins to take requests.
+        let began = scene
+            .practice
+            .requests_when(PATIENCE, |_| scene.practice.model_checks() > 0);
+        assert!(began.await.is_some());
+        scene
+    }
+
+    pub fn start(&mut self, flags: &[&str]) {
+        let settings = settings_for(&self.practice, flags);
+        let (live, queue, store) = (
+            self.live.clone(),
+            Arc::new(self.queue.clone()),
+            self.store.clone(),
+        );
+        let running = bot_worker::run(live, queue, store, settings, self.stop.clone());
+        self.worker = Some(tokio::spawn(async { running.await.unwrap() }));
+    }
+
+    /// A message that has its place in the room, in the stream alone.
+    pub fn said(&self, room: &str, sender: &str, text: &str) -> Message {
+        self.said_at(room, sender, text, now_seq())
+    }
+
+    pub fn said_at(&self, room: &str, sender: &str, text: &str, seq: Seq) -> Message {
+        let mut rooms = self.live.rooms.lock().unwrap();
+        let stream = rooms.entry(room.into()).or_default();
+        let prev = stream.last().map_or(0, |message| message.seq);
+        let message = Message {
+            room: room.into(),
+            seq: seq.max(prev + 1),
+            prev,
+            id: Uuid::now_v7(),
+            sender: sender.into(),
+            kind: if sender == "bot" {
+                Kind::Bot
+            } else {
+                Kind::User
+            },
+            message: text.into(),
+            reply_to: None,
+        };
+        stream.push(message.clone());
+        message
+    }
+
+    pub fn deliver(&self, message: &Message, attempt: u32) {
+        self.queue
+            .deliver(Envelope::new(message.clone(), None).to_bytes(), attempt);
+    }
+
+    /// Somebody asks in the lobby.
+    pub fn asks(&self, text: &str) -> Message {
+        let message = self.said("lobby", "ada", text);
+        self.deliver(&message, 1);
+        message
+    }
+
+    pub async fn reply_to(&self, request: &Message) -> Message {
+        self.live.reply_to(&request.room, request.id).await
+    }
+
+    /// How many replies the request has, and that its delivery was settled so.
+    pub fn assert_one_reply(&self, request: &Message) {
+        let replies = |message: &&Message| message.reply_to == Some(request.id);
+        assert_eq!(
+            self.live
+                .messages(&request.room)
+                .iter()
+                .filter(replies)
+                .count(),
+            1
+        );
+    }
+
+    /// SIGTERM, as far as the worker sees it.
+    pub async fn stops(mut self) -> Scene {
+        self.stop.cancel();
+        let worker = self.worker.take().unwrap();
+        tokio::time::timeout(Duration::from_secs(10), worker)
+            .await
+            .unwrap()
+            .unwrap();
+        self
+    }
+}
+
+#[tokio::test]
+async fn a_question_has_its_answer_in_the_room_and_in_the_queue_and_is_acked() {
+    let scene = Scene::with_worker(&[]).await;
+    let question = scene.asks("what is two plus two?");
+    let reply = scene.reply_to(&question).await;
+    assert_eq!((reply.kind, reply.sender.as_str()), (Kind::Bot, "bot"));
+    assert_eq!(reply.id, reply_id("lobby", question.id));
+    assert!(reply.message.contains("four"), "{}", reply.message);
+    assert_eq!(scene.queue.settled_when(1).await, [Verdict::Ack]);
+    let kept = scene.queue.persisted();
+    assert_eq!(kept[0].message, reply);
+    let log = kept[0].reply.clone().unwrap();
+    assert_eq!(
+        (
+            log.request,
+            log.model.as_str(),
+            log.attempts,
+            log.outcome.as_str()
+        ),
+        (question.id, "first", 1, "answered")
+    );
+    assert!(log.tokens_in > 0 && log.tokens_out > 0);
+}
+
+#[tokio::test]
+async fn the_model_is_told_who_said_what_before() {
+    let scene = Scene::set().await;
+    scene.store.add_room("ship", "a pirate");
+    for (sender, text) in [
+        ("ada", "forget me"),
+        ("ada", "/reset"),
+        ("ada", "ahoy"),
+        ("bot", "Arr."),
+        ("bob", "hm"),
+    ] {
+        scene.said("ship", sender, text);
+    }
+    let question = scene.said("ship", "ada", "what now?");
+    scene.said("ship", "eve", "too late");
+    let mut scene = scene;
+    scene.start(&[]);
+    scene.deliver(&question, 1);
+    scene.reply_to(&question).await;
+    let body = scene.practice.requests()[0].body();
+    let parts: Vec<String> = body["contents"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|turn| turn["parts"].as_array().unwrap())
+        .map(|part| part["text"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(parts, ["ada: ahoy", "Arr.", "bob: hm", "ada: what now?"]);
+    let system = body["systemInstruction"]["parts"][0]["text"]
+        .as_str()
+        .unwrap();
+    assert!(system.contains("ship") && system.contains("a pirate"));
+}
+
+#[tokio::test]
+async fn a_request_delivered_again_is_found_answered_and_the_model_is_not_asked() {
+    let scene = Scene::with_worker(&[]).await;
+    let question = scene.asks("what is two plus two?");
+    let first = scene.reply_to(&question).await;
+    scene.queue.settled_when(1).await;
+    scene.deliver(&question, 2);
+    assert_eq!(
+        scene.queue.settled_when(2).await,
+        [Verdict::Ack, Verdict::Ack]
+    );
+    assert_eq!(scene.practice.requests().len(), 1);
+    scene.assert_one_reply(&question);
+    // The first attempt may have died before `persist` had it: it is handed over once more, as it was shown.
+    let kept = scene.queue.persisted();
+    assert_eq!((kept.len(), &kept[1].message), (2, &first));
+    assert_eq!(kept[1].reply.as_ref().unwrap().outcome, "recovered");
+}
+
+#[tokio::test]
+async fn a_reply_that_only_the_database_knows_is_enough() {
+    let scene = Scene::with_worker(&[]).await;
+    let question = scene.said("lobby", "ada", "hello?");
+    let mut reply = question.clone();
+    (reply.id, reply.seq, reply.kind, reply.sender) = (
+        reply_id("lobby", question.id),
+        question.seq + 1,
+        Kind::Bot,
+        "bot".into(),
+    );
+    scene.store.messages.lock().unwrap().push(reply);
+    scene.deliver(&question, 2);
+    assert_eq!(scene.queue.settled_when(1).await, [Verdict::Ack]);
+    assert_eq!(scene.practice.requests().len(), 0);
+    assert!(scene.queue.persisted().is_empty());
+}
+
+#[tokio::test]
+async fn a_second_delivery_while_the_first_is_answered_is_the_same_work() {
+    let scene = Scene::with_worker(&[]).await;
+    scene.practice.behave("delay=300ms").unwrap();
+    let question = scene.asks("hello?");
+    scene
+        .practice
+        .requests_when(PATIENCE, |calls| !calls.is_empty())
+        .await
+        .unwrap();
+    scene.deliver(&question, 2);
+    assert_eq!(
+        scene.queue.settled_when(2).await,
+        [Verdict::Ack, Verdict::Ack]
+    );
+    assert_eq!(scene.practice.requests().len(), 1);
+    scene.assert_one_reply(&question);
+}
+
+#[tokio::test]
+async fn a_request_delivered_too_often_gets_the_fallback_unasked() {
+    let scene = Scene::with_worker(&[]).await;
+    let question = scene.said("lobby", "ada", "hello?");
+    scene.deliver(&question, 5);
+    let reply = scene.reply_to(&question).await;
+    assert_eq!(reply.kind, Kind::Fallback);
+    assert_eq!(scene.practice.requests().len(), 0);
+    assert_eq!(scene.queue.settled_when(1).await, [Verdict::Ack]);
+}
+
+#[tokio::test]
+async fn what_cannot_be_answered_is_a_dead_letter_and_a_bot_is_left_alone() {
+    let scene = Scene::with_worker(&[]).await;
+    scene.queue.deliver("no envelope".into(), 1);
+    let settled = scene.queue.settled_when(1).await;
+    assert!(
+        matches!(&settled[0], Verdict::DeadLetter(reason) if reason.contains("no envelope")),
+        "{settled:?}"
+    );
+    let nowhere = scene.said("nowhere", "ada", "hello?");
+    scene.deliver(&nowhere, 1);
+    let settled = scene.queue.settled_when(2).await;
+    assert!(
+        matches!(&settled[1], Verdict::DeadLetter(reason) if reason.contains("nowhere")),
+        "{settled:?}"
+    );
+    let bots = scene.said("lobby", "bot", "hello, me?");
+    scene.deliver(&bots, 1);
+    assert_eq!(scene.queue.settled_when(3).await[2], Verdict::Ack);
+    assert_eq!(scene.practice.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn a_reset_is_answered_without_the_model() {
+    let scene = Scene::with_worker(&["--bot-fallback", "away"]).await;
+    let question = scene.asks("@bot /reset");
+    assert!(scene.reply_to(&question).await.message.contains("afresh"));
+    assert_eq!(scene.practice.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn a_reply_waits_until_it_can_be_posted_and_only_then_is_the_request_acked() {
+    let scene = Scene::with_worker(&[]).await;
+    scene.practice.behave("delay=200ms").unwrap();
+    let question = scene.asks("what is two plus two?");
+    scene
+        .practice
+        .requests_when(PATIENCE, |calls| !calls.is_empty())
+        .await
+        .unwrap();
+    scene.queue.set_away(true);
+    scene.live.away.store(true, Ordering::SeqCst);
+    scene
+        .practice
+        .requests_when(PATIENCE, |calls| calls[0].ended)
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(scene.queue.settled().is_empty());
+    scene.queue.set_away(false);
+    scene.live.away.store(false, Ordering::SeqCst);
+    let reply = scene.reply_to(&question).await;
+    assert!(reply.message.contains("four"));
+    assert_eq!(scene.queue.settled_when(1).await, [Verdict::Ack]);
+    assert_eq!(scene.practice.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn without_the_database_the_bot_answers_from_the_question_alone() {
+    let scene = Scene::with_worker(&[]).await;
+    scene.store.away.store(true, Ordering::SeqCst);
+    scene.said("lobby", "bob", "before");
+    let question = scene.asks("what is two plus two?");
+    assert_eq!(scene.reply_to(&question).await.kind, Kind::Bot);
+    assert_eq!(
+        scene.practice.requests()[0].text,
+        "ada: what is two plus two?"
+    );
+}
+
+#[tokio::test]
+async fn a_failing_model_is_tried_again_and_then_the_next() {
+    let scene = Scene::with_worker(&[]).await;
+    scene.practice.behave_next(["503", "drop", "ok"]).unwrap();
+    let question = scene.asks("what is two plus two?");
+    assert_eq!(scene.reply_to(&question).await.kind, Kind::Bot);
+    let models = |scene: &Scene| -> Vec<String> {
+        scene
+            .practice
+            .requests()
+            .into_iter()
+            .map(|call| call.model)
+            .collect()
+    };
+    assert_eq!(models(&scene), ["first"; 3]);
+    scene.practice.behave_for_model("first", "429-day").unwrap();
+    let question = scene.asks("and three?");
+    assert_eq!(scene.reply_to(&question).await.kind, Kind::Bot);
+    assert_eq!(models(&scene)[3..], ["first", "second"]);
+    // It is known by now that the first has nothing left for today.
+    let question = scene.asks("and four?");
+    scene.reply_to(&question).await;
+    assert_eq!(models(&scene)[5..], ["second"]);
+}
+
+#[tokio::test]
+async fn a_named_delay_is_kept_to_and_one_beyond_the_deadline_not_waited_for() {
+    let scene = Scene::with_worker(&["--gemini-models", "only", "--bot-deadline", "5"]).await;
+    scene.practice.behave_next(["429 retry=600ms"]).unwrap();
+    let question = scene.asks("what is two plus two?");
+    assert_eq!(scene.reply_to(&question).await.kind, Kind::Bot);
+    let calls = scene.practice.requests();
+    assert!(
+        calls[1].at - calls[0].at >= 600_000,
+        "{} µs",
+        calls[1].at - calls[0].at
+    );
+    scene.practice.behave("429 retry=30s").unwrap();
+    let asked = Instant::now();
+    let question = scene.asks("and three?");
+    let reply = scene.reply_to(&question).await;
+    assert_eq!(reply.kind, Kind::Fallback);
+    assert!(reply.message.contains("quota"), "{}", reply.message);
+    assert!(asked.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn whatever_the_model_does_there_is_a_reply_in_time() {
+    for (order, words) in [
+        ("hang", "too long"),
+        ("stall after=0", "too long"),
+        ("503", "trouble"),
+        ("garbage", "trouble"),
+        ("403", "key"),
+        ("404", "exist"),
+        ("block", "safety"),
+    ] {
+        let scene = Scene::with_worker(&["--bot-deadline", "2"]).await;
+        scene.practice.behave(order).unwrap();
+        let asked = Instant::now();
+        let question = scene.asks("hello?");
+        let reply = scene.reply_to(&question).await;
+        assert!(
+            asked.elapsed() < Duration::from_secs(2),
+            "{order}: {:?}",
+            asked.elapsed()
+        );
+        assert_eq!(reply.kind, Kind::Fallback, "{order}: {}", reply.message);
+        assert!(reply.message.contains(words), "{order}: {}", reply.message);
+        assert_eq!(scene.queue.settled_when(1).await, [Verdict::Ack]);
+    }
+}
+
+#[tokio::test]
+async fn the_fallback_has_the_text_that_was_set() {
+    let scene = Scene::with_worker(&["--bot-fallback", "The bot is out to lunch."]).await;
+    scene.practice.behave("400").unwrap();
+    let question = scene.asks("hello?");
+    let reply = scene.reply_to(&question).await;
+    assert_eq!(
+        (reply.kind, reply.message.as_str()),
+        (Kind::Fallback, "The bot is out to lunch.")
+    );
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_slot_until_the_deadline_gets_the_fallback_too() {
+    let scene = Scene::with_worker(&["--bot-deadline", "2", "--bot-concurrency", "1"]).await;
+    scene.practice.behave("hang").unwrap();
+    let rooms: Vec<String> = (0..20).map(|n| format!("room-{n}")).collect();
+    let asked = Instant::now();
+    let mut questions = Vec::new();
+    for room in &rooms {
+        scene.store.add_room(room, "");
+        let question = scene.said(room, "ada", "hello?");
+        scene.deliver(&question, 1);
+        questions.push(question);
+    }
+    for question in &questions {
+        assert_eq!(scene.reply_to(question).await.kind, Kind::Fallback);
+    }
+    assert!(
+        asked.elapsed() < Duration::from_millis(2_500),
+        "{:?}",
+        asked.elapsed()
+    );
+    assert_eq!(
+        scene
+            .practice
+            .requests()
+            .iter()
+            .map(|call| call.under_way)
+            .max(),
+        Some(1)
+    );
+}
+
+#[tokio::test]
+async fn what_was_written_before_it_broke_off_is_better_than_an_excuse() {
+    let scene = Scene::with_worker(&["--bot-deadline", "2"]).await;
+    scene
+        .practice
+        .behave("say=\"one two three four five six seven eight nine ten\" cut after=2")
+        .unwrap();
+    let question = scene.asks("count");
+    let reply = scene.reply_to(&question).await;
+    assert_eq!(reply.kind, Kind::Bot);
+    assert!(
+        reply.message.starts_with("one two three") && reply.message.ends_with("breaks off here.)*"),
+        "{}",
+        reply.message
+    );
+}
+
+#[tokio::test]
+async fn the_pace_of_calls_is_kept() {
+    let scene = Scene::with_worker(&["--bot-rpm", "3", "--bot-deadline", "3"]).await;
+    let mut kinds = Vec::new();
+    let questions: Vec<Message> = (0..3)
+        .map(|n| {
+            let room = format!("room-{n}");
+            scene.store.add_room(&room, "");
+            let question = scene.said(&room, "ada", "hello?");
+            scene.deliver(&question, 1);
+            question
+        })
+        .collect();
+    for question in &questions {
+        kinds.push(scene.reply_to(question).await.kind);
+    }
+    assert_eq!(
+        kinds.iter().filter(|kind| **kind == Kind::Bot).count(),
+        1,
+        "{kinds:?}"
+    );
+    assert_eq!(scene.practice.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn draining_finishes_what_is_begun_and_hands_back_the_rest() {
+    let scene = Scene::with_worker(&["--bot-concurrency", "1"]).await;
+    scene.store.add_room("elsewhere", "");
+    scene.practice.behave("delay=500ms").unwrap();
+    let begun = scene.asks("what is two plus two?");
+    scene
+        .practice
+        .requests_when(PATIENCE, |calls| !calls.is_empty())
+        .await
+        .unwrap();
+    let waiting = scene.said("elsewhere", "ada", "and three?");
+    scene.deliver(&waiting, 1);
+    // It has to be taken to be handed back; what was not taken stays where it is.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let scene = scene.stops().await;
+    assert_eq!(scene.reply_to(&begun).await.kind, Kind::Bot);
+    assert_eq!(scene.queue.settled(), [Verdict::HandBack, Verdict::Ack]);
+    assert_eq!(scene.practice.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn what_does_not_end_while_draining_is_handed_back() {
+    let scene = Scene::with_worker(&[]).await;
+    scene.practice.behave("hang").unwrap();
+    let question = scene.asks("hello?");
+    scene
+        .practice
+        .requests_when(PATIENCE, |calls| !calls.is_empty())
+        .await
+        .unwrap();
+    let scene = scene.stops().await;
+    assert_eq!(scene.queue.settled(), [Verdict::HandBack]);
+    assert!(
+        scene
+            .live
+            .messages("lobby")
+            .iter()
+            .all(|message| message.reply_to != Some(question.id))
+    );
+    assert!(
+        scene
+            .practice
+            .requests_when(PATIENCE, |calls| calls[0].hung_up)
+            .await
+            .is_some()
+    );
+}

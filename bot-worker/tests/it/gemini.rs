@@ -1,0 +1,321 @@
+//! Every line of what is known of Gemini, as the client takes it: one call, and what it says may be done next.
+
+use std::time::Duration;
+
+use bot_worker::{
+    fallback::Reason,
+    model::{
+        Advice, Finished, Model, ModelError, Prompt, Role, Turn,
+        gemini::{Gemini, SilenceLimits},
+    },
+};
+use practice_model::PracticeModel;
+
+const AGAIN: Advice = Advice::Again { after: None };
+
+pub async fn practice() -> PracticeModel {
+    // Whoever comes second finds it installed.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let practice = PracticeModel::start(([127, 0, 0, 1], 0).into())
+        .await
+        .unwrap();
+    practice.behave("pace=1ms").unwrap();
+    practice
+}
+
+fn client(practice: &PracticeModel, key: Option<&str>) -> Gemini {
+    let limits = SilenceLimits {
+        first_token: Duration::from_millis(700),
+        idle: Duration::from_millis(300),
+    };
+    let key = key.map(|key| key.to_owned().into());
+    Gemini::new(practice.base_url().parse().unwrap(), key.as_ref(), limits).unwrap()
+}
+
+fn prompt(text: &str) -> Prompt {
+    let turns = vec![Turn {
+        role: Role::People,
+        parts: vec![format!("ada: {text}")],
+    }];
+    Prompt {
+        system: "You are bot.".into(),
+        turns,
+        tokens: 10,
+        enough_chars: 4_000,
+    }
+}
+
+/// How one call goes under an order: the text that came, and how it ended.
+async fn ask(order: &str) -> (String, Result<Finished, ModelError>) {
+    let practice = practice().await;
+    let order = format!("pace=1ms {order}");
+    practice
+        .behave(&order)
+        .unwrap_or_else(|error| panic!("{order}: {error}"));
+    let mut text = String::new();
+    let outcome = client(&practice, None)
+        .ask("a-model", &prompt("hello"), &mut |piece| {
+            text.push_str(piece);
+        })
+        .await;
+    (text, outcome)
+}
+
+/// The advice and reason of an order that must fail.
+async fn failure(order: &str) -> (Advice, Reason) {
+    let (text, outcome) = ask(order).await;
+    match outcome {
+        Err(error) => (error.advice, error.reason),
+        Ok(finished) => panic!("{order}: {finished:?} {text:?}"),
+    }
+}
+
+#[tokio::test]
+async fn an_answer_comes_in_pieces_and_says_what_it_cost() {
+    let (text, outcome) = ask("say=\"zwölf 🦉 und noch ein paar Wörter mehr\"").await;
+    let finished = outcome.unwrap();
+    assert_eq!(text, "zwölf 🦉 und noch ein paar Wörter mehr");
+    assert!(
+        finished.complete && finished.usage.tokens_in > 0 && finished.usage.tokens_out > 0,
+        "{finished:?}"
+    );
+}
+
+#[tokio::test]
+async fn however_the_stream_is_cut_into_chunks_the_answer_is_the_same() {
+    let say = "say=\"zwölf 🦉 und noch ein paar Wörter mehr\"";
+    for how in [
+        "split=1",
+        "split=7 crlf",
+        "crlf",
+        "thoughts",
+        "stop-every",
+        "stop-early",
+        "finish-apart",
+    ] {
+        let (text, outcome) = ask(&format!("{say} {how}")).await;
+        assert!(
+            outcome.as_ref().is_ok_and(|finished| finished.complete),
+            "{how}: {outcome:?}"
+        );
+        assert_eq!(text, "zwölf 🦉 und noch ein paar Wörter mehr", "{how}");
+    }
+}
+
+#[tokio::test]
+async fn errors_say_whether_to_try_again() {
+    for (order, wanted) in [
+        ("400", (Advice::GiveUp, Reason::BadRequest)),
+        ("400-precondition", (Advice::GiveUp, Reason::BadRequest)),
+        ("400-key", (Advice::GiveUp, Reason::Refused)),
+        ("402", (Advice::GiveUp, Reason::Refused)),
+        ("403", (Advice::GiveUp, Reason::Refused)),
+        ("404", (Advice::NextModel, Reason::NoModel)),
+        ("429-day", (Advice::NextModel, Reason::Quota)),
+        ("429-all", (Advice::NextModel, Reason::Quota)),
+        ("429-bare", (AGAIN, Reason::Quota)),
+        ("500", (AGAIN, Reason::Broken)),
+        ("503", (AGAIN, Reason::Broken)),
+        ("503 array", (AGAIN, Reason::Broken)),
+        ("404 array", (Advice::NextModel, Reason::NoModel)),
+        ("504", (AGAIN, Reason::TooSlow)),
+        ("html=502", (AGAIN, Reason::Broken)),
+        ("html=200", (AGAIN, Reason::Broken)),
+        ("drop", (AGAIN, Reason::Broken)),
+        ("empty", (AGAIN, Reason::Broken)),
+        ("no-text", (AGAIN, Reason::Broken)),
+        ("thoughts-only", (Advice::NextModel, Reason::Broken)),
+        ("garbage", (AGAIN, Reason::Broken)),
+        ("garbage after=2", (AGAIN, Reason::Broken)),
+        ("block", (Advice::GiveUp, Reason::Safety)),
+        ("block=UNHEARD_OF", (Advice::GiveUp, Reason::Safety)),
+        ("safety", (Advice::GiveUp, Reason::Safety)),
+        (
+            "finish=PROHIBITED_CONTENT",
+            (Advice::GiveUp, Reason::Safety),
+        ),
+        ("event-error=503", (AGAIN, Reason::Broken)),
+        ("event-error=404", (Advice::NextModel, Reason::NoModel)),
+        (
+            "event-error=429-day after=2",
+            (Advice::NextModel, Reason::Quota),
+        ),
+    ] {
+        assert_eq!(failure(order).await, wanted, "{order}");
+    }
+}
+
+#[tokio::test]
+async fn the_delay_of_a_429_is_read_wherever_it_stands() {
+    for (order, milliseconds) in [
+        ("429 retry=34.074s", 34_074),
+        ("429 retry=500ms", 500),
+        ("429-tokens retry=2s", 2_000),
+        ("429-message retry=34.07s", 34_070),
+        ("event-error=429 after=2 retry=3s", 3_000),
+        ("429 array retry=4s", 4_000),
+    ] {
+        let wanted = Advice::Again {
+            after: Some(Duration::from_millis(milliseconds)),
+        };
+        assert_eq!(failure(order).await, (wanted, Reason::Quota), "{order}");
+    }
+}
+
+#[tokio::test]
+async fn a_model_that_goes_silent_is_left() {
+    for order in ["hang", "delay=5s", "stall after=0", "stall after=2"] {
+        assert_eq!(
+            failure(order).await,
+            (Advice::AgainElsewhereFirst, Reason::TooSlow),
+            "{order}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_off_leaves_what_came_and_is_no_answer() {
+    for order in [
+        "cut after=2",
+        "cut-line after=2",
+        "cut-char after=2",
+        "no-finish after=2",
+        "cut after=2 stop-every",
+    ] {
+        let (text, outcome) = ask(&format!(
+            "say=\"ein Satz mit Wörtern, der länger ist als drei Stücke es wären 🦉🦉\" {order}"
+        ))
+        .await;
+        let error = outcome.unwrap_err();
+        assert_eq!(
+            (error.advice, error.reason),
+            (AGAIN, Reason::Broken),
+            "{order}: {error}"
+        );
+        assert!(text.starts_with("ein Satz"), "{order}: {text:?}");
+    }
+}
+
+#[tokio::test]
+async fn reasons_to_finish_that_are_new_count_as_an_end() {
+    for (order, complete) in [
+        ("finish=UNHEARD_OF", true),
+        ("finish=OTHER", true),
+        ("max-tokens", false),
+    ] {
+        let (text, outcome) = ask(order).await;
+        assert_eq!(
+            outcome.map(|finished| finished.complete),
+            Ok(complete),
+            "{order}"
+        );
+        assert!(!text.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn an_answer_longer_than_a_message_is_not_read_to_its_end() {
+    let (text, outcome) = ask("words=20000").await;
+    assert!(!outcome.unwrap().complete);
+    assert!(
+        (4_001..8_000).contains(&text.chars().count()),
+        "{}",
+        text.len()
+    );
+}
+
+#[tokio::test]
+async fn the_request_is_as_gemini_wants_it() {
+    let practice = practice().await;
+    let mut prompt = prompt("and now?");
+    prompt.turns.insert(
+        0,
+        Turn {
+            role: Role::Model,
+            parts: vec!["Hello.".into()],
+        },
+    );
+    prompt.turns.insert(
+        0,
+        Turn {
+            role: Role::People,
+            parts: vec!["ada: hi".into(), "bob: ho".into()],
+        },
+    );
+    client(&practice, Some("a-key"))
+        .ask("a-model", &prompt, &mut |_| {})
+        .await
+        .unwrap();
+    let calls = practice.requests();
+    assert_eq!(
+        (calls.len(), calls[0].model.as_str(), calls[0].streaming),
+        (1, "a-model", true)
+    );
+    let body = calls[0].body();
+    assert_eq!(
+        body["systemInstruction"]["parts"][0]["text"],
+        "You are bot."
+    );
+    let roles: Vec<&str> = body["contents"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|turn| turn["role"].as_str().unwrap())
+        .collect();
+    assert_eq!(roles, ["user", "model", "user"]);
+    assert_eq!(body["contents"][0]["parts"][1]["text"], "bob: ho");
+    assert_eq!(calls[0].text, "ada: and now?");
+}
+
+#[tokio::test]
+async fn dropping_the_call_hangs_up() {
+    let practice = practice().await;
+    practice.behave("stall after=1").unwrap();
+    let gemini = client(&practice, None);
+    let prompt = prompt("hello");
+    let mut pieces = |_: &str| {};
+    let asked = tokio::time::timeout(
+        Duration::from_millis(150),
+        gemini.ask("a-model", &prompt, &mut pieces),
+    )
+    .await;
+    assert!(asked.is_err());
+    let hung_up = practice
+        .requests_when(Duration::from_secs(5), |calls| calls[0].hung_up)
+        .await;
+    assert!(hung_up.is_some());
+}
+
+#[tokio::test]
+async fn whether_a_model_is_there_can_be_checked() {
+    let practice = practice().await;
+    let gemini = client(&practice, None);
+    assert!(gemini.check("gemini-3.5-flash").await.is_ok());
+    practice.behave_for_model("gone", "404").unwrap();
+    assert_eq!(
+        gemini.check("gone").await.unwrap_err().reason,
+        Reason::NoModel
+    );
+    practice.behave("403").unwrap();
+    assert_eq!(
+        gemini.check("gemini-3.5-flash").await.unwrap_err().reason,
+        Reason::Refused
+    );
+    assert_eq!(practice.model_checks(), 3);
+}
+
+#[tokio::test]
+async fn nobody_there_is_told_apart_from_silence() {
+    let practice = practice().await;
+    let gemini = client(&practice, None);
+    practice.stop().await.unwrap();
+    let error = gemini
+        .ask("a-model", &prompt("hello"), &mut |_| {})
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.advice, error.status),
+        (AGAIN, "unreachable"),
+        "{error}"
+    );
+}

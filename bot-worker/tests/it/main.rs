@@ -1,0 +1,10 @@
+//! The worker as it behaves: against the practice model over real sockets, on engines in memory
+//! that can be told to be away, and on the embedded ones.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
+
+mod answers;
+mod drafts;
+mod embedded;
+mod engines;
+mod gemini;

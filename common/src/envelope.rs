@@ -1,0 +1,87 @@
+//! What lies in the queues: a message in its place, and, with a reply, how it came about.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::wire::Message;
+
+/// The version written now. Older ones are still read until the queues that may hold them are drained.
+pub const ENVELOPE_VERSION: u32 = 1;
+
+/// One payload, the same in `persist` and in `bot.requests`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// [`ENVELOPE_VERSION`].
+    pub v: u32,
+    /// The message, field for field as it was shown.
+    pub message: Message,
+    /// With a reply: how it came about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply: Option<ReplyLog>,
+}
+
+/// How a reply came about: what a conversation log needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplyLog {
+    /// The request's id.
+    pub request: Uuid,
+    /// The model that answered, or was tried last; empty if none was asked.
+    pub model: String,
+    /// Calls made to models.
+    pub attempts: u32,
+    /// Tokens of the prompt, as the model counted them.
+    pub tokens_in: u32,
+    /// Tokens of the answer and of the thoughts before it.
+    pub tokens_out: u32,
+    /// From the request's arrival at the worker to the finished text, in milliseconds.
+    pub total_ms: u64,
+    /// `answered`, or why there is a fallback, in one snake_case word.
+    pub outcome: String,
+}
+
+impl Envelope {
+    /// A payload of the present version.
+    pub fn new(message: Message, reply: Option<ReplyLog>) -> Envelope {
+        Envelope {
+            v: ENVELOPE_VERSION,
+            message,
+            reply,
+        }
+    }
+
+    /// The bytes that go into the queue.
+    pub fn to_bytes(&self) -> bytes::Bytes {
+        serde_json::to_vec(self)
+            .expect("strings and numbers always serialise")
+            .into()
+    }
+
+    /// Reads a payload of any version that may still be in a queue.
+    ///
+    /// # Errors
+    /// In words for the dead-letter queue: it is no envelope, or one of a version not known here.
+    pub fn read(payload: &[u8]) -> Result<Envelope, String> {
+        let envelope: Envelope =
+            serde_json::from_slice(payload).map_err(|error| format!("no envelope: {error}"))?;
+        match envelope.v {
+            ENVELOPE_VERSION => Ok(envelope),
+            other => Err(format!(
+                "an envelope of version {other}, which this process does not know"
+            )),
+        }
+    }
+}
+
+/// The id of the reply to a request: it follows from the request's id, so that every attempt at a reply is known as
+/// the same message. Version 8, which clients may not choose.
+pub fn reply_id(room: &str, request: Uuid) -> Uuid {
+    use sha2::{Digest, Sha256};
+    let digest = Sha256::new()
+        .chain_update("chinwag reply\0")
+        .chain_update(room)
+        .chain_update(request)
+        .finalize();
+    let mut id = [0; 16];
+    id.copy_from_slice(&digest[..16]);
+    Uuid::new_v8(id)
+}

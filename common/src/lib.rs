@@ -1,0 +1,16 @@
+//! What two or more of Chinwag's processes must agree on: the wire, the names, and the three seams behind which the
+//! engines stand. Code enters this crate only once two services use it.
+#![warn(missing_docs)]
+
+pub mod admin;
+pub mod envelope;
+pub mod live;
+pub mod names;
+pub mod posting;
+pub mod queue;
+pub mod settings;
+pub mod startup;
+pub mod store;
+pub mod telemetry;
+pub mod timeline;
+pub mod wire;

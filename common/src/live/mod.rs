@@ -1,0 +1,281 @@
+//! The live seam: what happens in a room now. It gives every message its place, shows it to every edge, and keeps the
+//! room's recent past for those who were away for a moment.
+//!
+//! Two sides: [`redis`], shared by any number of processes, and [`embedded`], inside one. Both pass the suite in
+//! `common/tests/live/`.
+
+pub mod embedded;
+mod outlet;
+pub mod redis;
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use crate::wire::{Message, NewMessage, Seq};
+
+/// The most names in one `presence` frame, and the most that one process announces for a room.
+pub const PRESENCE_MAX_USERS: usize = 200;
+
+/// How long a process's announcement of who is in a room holds without being repeated.
+pub const PRESENCE_TTL: Duration = Duration::from_secs(30);
+
+/// A room's stream is trimmed to about this many messages, but for those younger than [`STREAM_MIN_AGE`].
+pub const STREAM_MESSAGES: usize = 1_000;
+
+/// What is younger than this stays in a room's stream, up to [`STREAM_MAX_MESSAGES`]: a message that its process
+/// showed and never handed to the queue must still be there when it is missed.
+pub const STREAM_MIN_AGE: Duration = Duration::from_secs(120);
+
+/// The most messages in a room's stream, whatever their age.
+pub const STREAM_MAX_MESSAGES: usize = 10_000;
+
+/// How many ids of a room are remembered, to know a message that is sent again.
+pub const REMEMBERED_IDS_PER_ROOM: usize = 10_000;
+
+/// The order of a room, exactly once per id; showing it, at most once per subscriber, with every gap told.
+#[async_trait]
+pub trait Live: Send + Sync + 'static {
+    /// Gives a message its place, appends it to the room's stream and shows it to every subscriber, as one atomic
+    /// step; a message whose id the room knows is left as it is. Idempotent on (room, id).
+    ///
+    /// With `floor` unset, a room that nothing is known of here (its stream expired, or the engine came back empty)
+    /// is not touched: the answer is [`Appended::Cold`]. The caller then looks the room up in the store and calls
+    /// again with `floor` set to the highest `seq` found there (0 if none), which becomes the `prev` of the message.
+    ///
+    /// # Errors
+    /// [`LiveError`] if the engine does not answer in time. The message may have been appended all the same.
+    async fn append(&self, message: &NewMessage, floor: Option<Seq>)
+    -> Result<Appended, LiveError>;
+
+    /// The room's stream after a place, oldest first.
+    ///
+    /// # Errors
+    /// [`LiveError`] if the engine does not answer in time.
+    async fn tail(&self, room: &str, after: Seq, limit: usize) -> Result<Tail, LiveError>;
+
+    /// The message with this id, if the room's stream still has it.
+    ///
+    /// # Errors
+    /// [`LiveError`] if the engine does not answer in time.
+    async fn find(&self, room: &str, id: Uuid) -> Result<Option<Message>, LiveError>;
+
+    /// Shows a signal to whoever is subscribed to its topic at this moment. At most once, never kept.
+    ///
+    /// # Errors
+    /// [`LiveError`] if the engine does not answer in time.
+    async fn signal(&self, signal: &Signal) -> Result<(), LiveError>;
+
+    /// Says who is in a room on this process (`process` is a name of its own, unique among all that run), in the place
+    /// of what it said before; an empty list withdraws it. Holds for [`PRESENCE_TTL`]. When it changes who is there
+    /// in all, a `presence` frame is shown to the room. Returns who is there in all, sorted, at most
+    /// [`PRESENCE_MAX_USERS`].
+    ///
+    /// # Errors
+    /// [`LiveError`] if the engine does not answer in time.
+    async fn announce(
+        &self,
+        process: &str,
+        room: &str,
+        users: &[String],
+    ) -> Result<Vec<String>, LiveError>;
+
+    /// Rooms that had messages lately and have not been [`Live::settled`] since: where a process may have died
+    /// between showing a message and handing it to the queue. Each comes with a mark to settle it by.
+    ///
+    /// # Errors
+    /// [`LiveError`] if the engine does not answer in time.
+    async fn unsettled(&self, limit: usize) -> Result<Vec<Unsettled>, LiveError>;
+
+    /// Everything in the room's stream was seen in the store, and no message came since `unsettled` was read: it need
+    /// not be looked at again until one does. Does nothing if one came meanwhile, or may have. The stream must have been
+    /// read after `unsettled` was.
+    ///
+    /// # Errors
+    /// [`LiveError`] if the engine does not answer in time.
+    async fn settled(&self, room: &Unsettled) -> Result<(), LiveError>;
+
+    /// Opens this process's one line for what is shown. Events come until the receiver is dropped, which closes it.
+    /// The control topic is subscribed from the start; a [`LiveEvent::ControlGap`] says when, if that takes a moment.
+    /// The channel is bounded: what comes while it is full is dropped, and told as one [`LiveEvent::Gap`] for each room
+    /// as soon as there is place again. Must be called on a Tokio runtime.
+    fn subscriber(&self, capacity: usize) -> (Arc<dyn Subscriber>, mpsc::Receiver<LiveEvent>);
+
+    /// Whether the engine answers within its time limit.
+    ///
+    /// # Errors
+    /// [`LiveError`] if not.
+    async fn ping(&self) -> Result<(), LiveError>;
+}
+
+/// What is subscribed to, on one process's line.
+#[async_trait]
+pub trait Subscriber: Send + Sync + 'static {
+    /// Subscribes to a room. When it returns, whatever is appended from now on will be shown, or told as a gap.
+    /// Idempotent. It stays subscribed over any break of the connection until [`Subscriber::unsubscribe`].
+    ///
+    /// # Errors
+    /// [`LiveError`] if the engine does not confirm in time; the room is then not subscribed.
+    async fn subscribe(&self, room: &str) -> Result<(), LiveError>;
+
+    /// Ends a subscription, now or as soon as the engine can be reached. Idempotent.
+    async fn unsubscribe(&self, room: &str);
+}
+
+/// What [`Live::append`] did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// The message took its place now.
+    New(Message),
+    /// The room knew the id. This is the stream's copy, whose text may differ from what was offered.
+    Known(Message),
+    /// The room knows the id, but its stream has dropped the message meanwhile.
+    KnownOnly(Seq),
+    /// Another sender has used this id in this room.
+    Taken,
+    /// Nothing is known of the room; nothing was done.
+    Cold,
+}
+
+/// A piece of a room's stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tail {
+    /// In order.
+    pub messages: Vec<Message>,
+    /// Whether nothing is missing between `after` and the first of `messages` (or, if there are none, up to now): the
+    /// first one's `prev` is `after` (or `after` is the latest). If false, the store may know more. A place that the
+    /// stream has never had gives false too: it may be one that the engine has lost, and others with it.
+    pub reaches_back: bool,
+    /// The latest place in the room as far as the stream knows; 0 if it knows nothing.
+    pub latest: Seq,
+}
+
+/// A room whose latest messages nobody has yet seen in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsettled {
+    /// The room.
+    pub room: String,
+    /// Changes when a message comes that was not there when this was read. 0 if messages may still come without
+    /// changing it, because it is too young (see [`Timings::settle_after`]): the room cannot be settled by it yet.
+    pub mark: Seq,
+}
+
+impl Tail {
+    /// What was found after a place, and whether it links up with that.
+    fn new(after: Seq, messages: Vec<Message>, latest: Seq) -> Tail {
+        let before = messages.first().map_or(latest, |first| first.prev);
+        let known = messages.last().map_or(latest, |last| last.seq.max(latest));
+        Tail {
+            reaches_back: known > 0 && before == after,
+            latest: known,
+            messages,
+        }
+    }
+}
+
+/// Times that the promises above depend on. The default is what they say; tests of them have less patience.
+#[derive(Clone, Copy, Debug)]
+pub struct Timings {
+    /// How long an announcement of presence holds.
+    pub presence_ttl: Duration,
+    /// On the side that is shared: an append that the engine sees later than this after its process marked the room as
+    /// unsettled is told to mark it again first.
+    pub mark_holds: Duration,
+    /// On the side that is shared: a room can be settled only by a mark that was older than this when it was read.
+    /// Longer than `mark_holds` by more than the clocks of the engine's nodes may differ.
+    pub settle_after: Duration,
+}
+
+impl Default for Timings {
+    fn default() -> Self {
+        Timings {
+            presence_ttl: PRESENCE_TTL,
+            mark_holds: Duration::from_secs(10),
+            settle_after: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What is shown and never kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// A finished frame (`typing`, `draft`) for everyone in a room.
+    Room {
+        /// The room.
+        room: String,
+        /// The frame, forwarded as it is.
+        frame: Bytes,
+    },
+    /// For every process.
+    Control(Control),
+}
+
+/// What every process is told at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "control", rename_all = "snake_case")]
+pub enum Control {
+    /// A session ended: its sockets close.
+    SessionRevoked {
+        /// The session's id.
+        session: Uuid,
+    },
+    /// A room's settings or members changed: what is remembered of it is read anew, and who may no longer see it leaves.
+    RoomChanged {
+        /// The room.
+        room: String,
+    },
+    /// Somebody wants a reply stopped.
+    StopReply {
+        /// The room.
+        room: String,
+        /// The reply's id.
+        reply: Uuid,
+    },
+}
+
+/// What comes out of a process's line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LiveEvent {
+    /// A message was appended to a room that is subscribed.
+    Message {
+        /// The room.
+        room: Arc<str>,
+        /// Its place.
+        seq: Seq,
+        /// The place before it.
+        prev: Seq,
+        /// The finished `message` frame, forwarded as it is.
+        frame: Bytes,
+    },
+    /// A signal to a room that is subscribed.
+    Signal {
+        /// The room.
+        room: Arc<str>,
+        /// The frame, forwarded as it is.
+        frame: Bytes,
+    },
+    /// A signal to every process.
+    Control(Control),
+    /// Messages and signals may have been missed in this room; it is subscribed again by now.
+    Gap {
+        /// The room.
+        room: Arc<str>,
+    },
+    /// Controls may have been missed: whatever they would have said must be looked up.
+    ControlGap,
+}
+
+/// The engine did not answer, or not in time. Try again after a moment.
+#[derive(Debug, thiserror::Error)]
+#[error("the live engine: {what}")]
+pub struct LiveError {
+    /// What was tried.
+    pub what: &'static str,
+    /// Why it failed.
+    #[source]
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}

@@ -1,0 +1,412 @@
+//! The live seam on Redis, shared by any number of processes: one server, a Cluster, or a server with Sentinels.
+//!
+//! A room is a stream, a sorted set of the ids it remembers (whose highest score is the room's latest place), a hash of
+//! who is there, and a channel. `append` is one script on them. Why it is so: `docs/decisions/sequence-and-stream.md`
+//! and `docs/decisions/one-redis-client.md`.
+
+mod deployment;
+mod fleet;
+mod keys;
+mod line;
+mod link;
+mod scripts;
+mod topics;
+mod urls;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use redis::{FromRedisValue, Value, cmd, from_redis_value};
+use secrecy::ExposeSecret;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep},
+};
+use uuid::Uuid;
+
+use self::{
+    deployment::Deployment,
+    fleet::{Fleet, Request},
+    keys::{Keys, slot},
+    line::Line,
+    scripts::{Script, Scripts},
+};
+use super::{
+    Appended, Live, LiveError, LiveEvent, PRESENCE_MAX_USERS, Signal, Subscriber, Tail, Timings,
+    Unsettled,
+};
+use crate::{
+    settings::LiveSettings,
+    wire::{Message, NewMessage, Seq},
+};
+
+/// How long a process that starts waits for all of Redis to answer.
+const START_LIMIT: Duration = Duration::from_secs(10);
+
+/// A process marks a room as unsettled again when its last mark is older than this.
+const MARK_AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// How many messages of a stream are read at a time: other commands' answers wait for as long as that takes.
+const PAGE_MESSAGES: usize = 500;
+
+/// The most rooms whose marks one process remembers; it marks more often when there are more.
+const MARKS_REMEMBERED_MAX: usize = 20_000;
+
+/// The live seam on Redis.
+pub struct RedisLive {
+    fleet: Arc<Fleet>,
+    keys: Arc<Keys>,
+    scripts: Scripts,
+    timings: Timings,
+    stream_idle: Duration,
+    marks: Mutex<HashMap<String, Mark>>,
+}
+
+/// That this process has marked a room.
+#[derive(Clone, Copy)]
+struct Mark {
+    made: Instant,
+    /// [`Fleet::losses`] at that time: a mark may be gone with its server's memory.
+    losses: u64,
+    /// The server's time of it, in µs.
+    at: Seq,
+}
+
+impl RedisLive {
+    /// Connects to what `REDIS_URL` names and waits until all of it answers. From then on every break of a connection,
+    /// and every move of a node, is mended without anybody's help, for ever.
+    ///
+    /// # Errors
+    /// [`LiveError`] if the URL or the prefix cannot be used, or if not every node answers within ten seconds.
+    pub async fn connect(settings: &LiveSettings) -> Result<Arc<RedisLive>, LiveError> {
+        RedisLive::connect_with(settings, Timings::default()).await
+    }
+
+    /// As [`RedisLive::connect`], with other timings than the default.
+    ///
+    /// # Errors
+    /// As [`RedisLive::connect`].
+    pub async fn connect_with(
+        settings: &LiveSettings,
+        timings: Timings,
+    ) -> Result<Arc<RedisLive>, LiveError> {
+        const WHAT: &str = "connecting";
+        let keys = Keys::new(&settings.redis_prefix).map_err(|why| failed(WHAT, why))?;
+        let deployment = Deployment::parse(settings.redis_url.expose_secret())
+            .map_err(|why| failed(WHAT, why))?;
+        let until = Instant::now() + START_LIMIT;
+        let fleet = Fleet::find(deployment)
+            .await
+            .map_err(|error| failed(WHAT, error))?;
+        while let Err(error) = fleet.ping().await {
+            if Instant::now() >= until {
+                return Err(failed(WHAT, error));
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        Ok(Arc::new(RedisLive {
+            fleet: Arc::new(fleet),
+            keys: Arc::new(keys),
+            scripts: Scripts::new(settings.stream_idle_seconds),
+            timings,
+            stream_idle: settings.stream_idle_seconds,
+            marks: Mutex::default(),
+        }))
+    }
+
+    /// Calls a script on keys that share a slot.
+    async fn call<T: FromRedisValue>(
+        &self,
+        what: &'static str,
+        script: &Script,
+        keys: &[&str],
+        arguments: &[&[u8]],
+    ) -> Result<T, LiveError> {
+        let keys: Vec<&[u8]> = keys.iter().map(|key| key.as_bytes()).collect();
+        let slot = slot(keys.first().copied().unwrap_or_default());
+        let request = Request::script(script, &keys, arguments);
+        let answers = self.fleet.run(slot, request).await;
+        let answer = answers.map_err(|error| failed(what, error))?.pop();
+        from_redis_value(answer.unwrap_or_default()).map_err(|error| failed(what, error))
+    }
+
+    /// The room's latest place, and its messages from a place on, at most `count`.
+    async fn page(
+        &self,
+        room: &str,
+        from: Seq,
+        count: usize,
+    ) -> Result<(Seq, Vec<Message>), LiveError> {
+        const WHAT: &str = "reading a room's stream";
+        let (ids, stream) = (self.keys.ids(room), self.keys.stream(room));
+        // The latest place is read first: what comes between the two commands is then in the second one's answer.
+        let mut latest = cmd("ZRANGE");
+        latest.arg(&ids).arg(-1).arg(-1).arg("WITHSCORES");
+        let mut range = cmd("XRANGE");
+        range.arg(&stream).arg(format!("{from}-0")).arg("+");
+        range.arg("COUNT").arg(count);
+        let request = Request::idempotent(vec![latest, range]);
+        let answers = self.fleet.run(slot(ids.as_bytes()), request).await;
+        let mut answers = answers.map_err(|error| failed(WHAT, error))?.into_iter();
+        let mut next = || answers.next().unwrap_or_default();
+        let unreadable = |error| failed(WHAT, error);
+        let latest: Vec<(Value, f64)> = from_redis_value(next()).map_err(unreadable)?;
+        let entries: Vec<(Value, Vec<Vec<u8>>)> = from_redis_value(next()).map_err(unreadable)?;
+        let messages = entries
+            .iter()
+            .map(|(_, fields)| frame(WHAT, fields.get(3).map_or(&[], Vec::as_slice)))
+            .collect::<Result<Vec<_>, _>>()?;
+        // Below 2^53, so the double holds it exactly.
+        let latest = latest.first().map_or(0, |(_, score)| *score as Seq);
+        Ok((latest, messages))
+    }
+
+    /// Makes sure that the room is on the list of unsettled rooms, and returns until when (the server's µs) that holds.
+    ///
+    /// The order is what counts: the mark is made before the message, so a process that dies right after its message
+    /// has left the mark behind. A mark is not made for every message, so one may come after a mark was read and
+    /// before the room is settled by it. Three times keep that from doing harm. A process goes on under its mark for
+    /// 5 s; an append that arrives at the server later than [`Timings::mark_holds`] after its mark is sent back by the
+    /// script to mark again; and a room can be settled only by a mark that was already older than
+    /// [`Timings::settle_after`] when it was read. Whoever reads the stream after reading such a mark thus sees every
+    /// message that was appended under it, and one that comes under a later mark changes the mark. The difference of
+    /// the last two is what the clocks of a Cluster's nodes may differ by.
+    async fn mark(&self, room: &str, again: bool) -> Result<Seq, LiveError> {
+        let (made, losses) = (Instant::now(), self.fleet.losses());
+        let holds = |at: Seq| at + micros(self.timings.mark_holds);
+        let fresh = MARK_AGAIN_AFTER.min(self.timings.mark_holds / 2);
+        if !again
+            && let Some(mark) = self.marks().get(room)
+            && mark.losses == losses
+            && made.duration_since(mark.made) < fresh
+        {
+            return Ok(holds(mark.at));
+        }
+        let key = self.keys.unsettled();
+        let at: String = self
+            .call(
+                "marking a room",
+                &self.scripts.mark,
+                &[&key],
+                &[room.as_bytes()],
+            )
+            .await?;
+        let at = at
+            .parse()
+            .map_err(|error| failed("marking a room", error))?;
+        let mut marks = self.marks();
+        if marks.len() >= MARKS_REMEMBERED_MAX {
+            marks.retain(|_, mark| made.duration_since(mark.made) < fresh);
+        }
+        if marks.len() < MARKS_REMEMBERED_MAX {
+            marks.insert(room.to_owned(), Mark { made, losses, at });
+        }
+        Ok(holds(at))
+    }
+
+    fn marks(&self) -> std::sync::MutexGuard<'_, HashMap<String, Mark>> {
+        self.marks.lock().expect("nothing panics while holding it")
+    }
+}
+
+#[async_trait]
+impl Live for RedisLive {
+    async fn append(
+        &self,
+        message: &NewMessage,
+        floor: Option<Seq>,
+    ) -> Result<Appended, LiveError> {
+        const WHAT: &str = "appending a message";
+        let room = message.room.as_str();
+        let keys = [self.keys.stream(room), self.keys.ids(room)];
+        let keys = keys.each_ref().map(String::as_str);
+        let channel = self.keys.channel(room);
+        let tail = message.frame_tail();
+        let floor = floor.map_or_else(String::new, |floor| floor.to_string());
+        let mut again = false;
+        loop {
+            let losses = self.fleet.losses();
+            let marked_until = self.mark(room, again).await?.to_string();
+            let answer: Vec<Vec<u8>> = self
+                .call(
+                    WHAT,
+                    &self.scripts.append,
+                    &keys,
+                    &[
+                        message.id.as_bytes(),
+                        message.sender.as_bytes(),
+                        room.as_bytes(),
+                        tail.as_bytes(),
+                        floor.as_bytes(),
+                        marked_until.as_bytes(),
+                        channel.as_bytes(),
+                    ],
+                )
+                .await?;
+            let mut answer = answer.into_iter();
+            let word = answer.next().unwrap_or_default();
+            let mut place = || number(answer.next()).map_err(|error| failed(WHAT, error));
+            return Ok(match word.as_slice() {
+                b"new" => {
+                    let (seq, prev) = (place()?, place()?);
+                    if self.fleet.losses() != losses {
+                        // The mark may have been lost in between. If it cannot be made again now, the next message or
+                        // the queue's confirm have to do.
+                        drop(self.mark(room, true).await);
+                    }
+                    Appended::New(message.clone().at(seq, prev))
+                }
+                b"known" => Appended::Known(frame(WHAT, &answer.next().unwrap_or_default())?),
+                b"known only" => Appended::KnownOnly(place()?),
+                b"taken" => Appended::Taken,
+                b"cold" => Appended::Cold,
+                b"mark again" if !again => {
+                    again = true;
+                    continue;
+                }
+                _ => return Err(failed(WHAT, "an answer that the script does not give")),
+            });
+        }
+    }
+
+    async fn tail(&self, room: &str, after: Seq, limit: usize) -> Result<Tail, LiveError> {
+        let first = after.saturating_add(1);
+        let (latest, mut messages) = self.page(room, first, limit.min(PAGE_MESSAGES)).await?;
+        let mut last_page = messages.len();
+        while last_page >= PAGE_MESSAGES && messages.len() < limit {
+            // The next page begins with the last message of this one. If that is not there any more, the stream was
+            // trimmed meanwhile, and more may be gone that comes after it: what was read so far does not link up.
+            let seam = messages.last().map_or(0, |last| last.seq);
+            let count = (limit - messages.len()).min(PAGE_MESSAGES) + 1;
+            let (_, mut page) = self.page(room, seam, count).await?;
+            if page.first().is_some_and(|first| first.seq == seam) {
+                page.remove(0);
+            } else {
+                messages.clear();
+            }
+            last_page = page.len();
+            messages.append(&mut page);
+        }
+        Ok(Tail::new(after, messages, latest))
+    }
+
+    async fn find(&self, room: &str, id: Uuid) -> Result<Option<Message>, LiveError> {
+        const WHAT: &str = "looking for a message";
+        let keys = [self.keys.stream(room), self.keys.ids(room)];
+        let keys = keys.each_ref().map(String::as_str);
+        let found: Option<Vec<u8>> = self
+            .call(WHAT, &self.scripts.find, &keys, &[id.as_bytes()])
+            .await?;
+        found.map(|found| frame(WHAT, &found)).transpose()
+    }
+
+    async fn signal(&self, signal: &Signal) -> Result<(), LiveError> {
+        const WHAT: &str = "sending a signal";
+        let (channel, payload) = match signal {
+            Signal::Room { room, frame } => {
+                let mut payload = Vec::with_capacity(frame.len() + 1);
+                payload.push(line::SIGNAL);
+                payload.extend_from_slice(frame);
+                (self.keys.channel(room), payload)
+            }
+            Signal::Control(control) => {
+                let payload = serde_json::to_vec(control).map_err(|error| failed(WHAT, error))?;
+                (self.keys.control(), payload)
+            }
+        };
+        let mut publish = cmd("SPUBLISH");
+        publish.arg(&channel).arg(payload);
+        let request = Request::at_most_once(publish);
+        let published = self.fleet.run(slot(channel.as_bytes()), request).await;
+        published.map(drop).map_err(|error| failed(WHAT, error))
+    }
+
+    async fn announce(
+        &self,
+        process: &str,
+        room: &str,
+        users: &[String],
+    ) -> Result<Vec<String>, LiveError> {
+        let (present, channel) = (self.keys.present(room), self.keys.channel(room));
+        let users = users[..users.len().min(PRESENCE_MAX_USERS)].join(",");
+        let ttl = self.timings.presence_ttl.as_millis().to_string();
+        let arguments = [process, &users, room, &ttl, &channel].map(str::as_bytes);
+        self.call(
+            "announcing who is there",
+            &self.scripts.announce,
+            &[&present],
+            &arguments,
+        )
+        .await
+    }
+
+    async fn unsettled(&self, limit: usize) -> Result<Vec<Unsettled>, LiveError> {
+        const WHAT: &str = "listing unsettled rooms";
+        let key = self.keys.unsettled();
+        let limit = limit.to_string();
+        let settle_after = micros(self.timings.settle_after).to_string();
+        // A room that is silent for so long has no stream any more.
+        let forget_after = micros(self.stream_idle).to_string();
+        let arguments = [&limit, &settle_after, &forget_after].map(String::as_bytes);
+        let rooms: Vec<(String, Vec<u8>)> = self
+            .call(WHAT, &self.scripts.unsettled, &[&key], &arguments)
+            .await?;
+        let rooms = rooms.into_iter().map(|(room, mark)| {
+            let mark = number(Some(mark)).map_err(|error| failed(WHAT, error))?;
+            Ok(Unsettled { room, mark })
+        });
+        rooms.collect()
+    }
+
+    async fn settled(&self, room: &Unsettled) -> Result<(), LiveError> {
+        if room.mark == 0 {
+            return Ok(());
+        }
+        let key = self.keys.unsettled();
+        let mark = room.mark.to_string();
+        self.call::<()>(
+            "settling a room",
+            &self.scripts.settled,
+            &[&key],
+            &[room.room.as_bytes(), mark.as_bytes()],
+        )
+        .await
+    }
+
+    fn subscriber(&self, capacity: usize) -> (Arc<dyn Subscriber>, mpsc::Receiver<LiveEvent>) {
+        let (line, events) = Line::open(Arc::clone(&self.fleet), Arc::clone(&self.keys), capacity);
+        (Arc::new(line), events)
+    }
+
+    async fn ping(&self) -> Result<(), LiveError> {
+        let pong = self.fleet.ping().await;
+        pong.map_err(|error| failed("asking for a sign of life", error))
+    }
+}
+
+fn failed(
+    what: &'static str,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> LiveError {
+    LiveError {
+        what,
+        source: source.into(),
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn number(text: Option<Vec<u8>>) -> Result<Seq, Box<dyn std::error::Error + Send + Sync>> {
+    let text = String::from_utf8(text.unwrap_or_default())?;
+    Ok(text.parse()?)
+}
+
+fn frame(what: &'static str, frame: &[u8]) -> Result<Message, LiveError> {
+    Message::from_frame(frame).map_err(|error| failed(what, error))
+}

@@ -1,0 +1,78 @@
+//! The scripts that run inside Redis, with the numbers they need written in front of them: what must be one step is
+//! one script, and each is called by its digest.
+
+use std::time::Duration;
+
+use redis::{Cmd, cmd};
+
+use crate::live::{
+    PRESENCE_MAX_USERS, REMEMBERED_IDS_PER_ROOM, STREAM_MAX_MESSAGES, STREAM_MESSAGES,
+    STREAM_MIN_AGE,
+};
+
+/// A stream and the remembered ids may grow by this many over their limit before they are trimmed: trimming one at a
+/// time would cost more than the append itself.
+const TRIM_BATCH: usize = 50;
+
+pub(super) struct Scripts {
+    pub(super) append: Script,
+    pub(super) find: Script,
+    pub(super) announce: Script,
+    pub(super) mark: Script,
+    pub(super) unsettled: Script,
+    pub(super) settled: Script,
+}
+
+impl Scripts {
+    pub(super) fn new(stream_idle: Duration) -> Scripts {
+        let numbers = format!(
+            "local STREAM_MESSAGES, STREAM_MAX_MESSAGES, TRIM_BATCH = {STREAM_MESSAGES}, {STREAM_MAX_MESSAGES}, {TRIM_BATCH}\n\
+             local STREAM_MIN_AGE_US, STREAM_IDLE_MS = {}, {}\n\
+             local REMEMBERED_IDS, PRESENCE_MAX_USERS = {REMEMBERED_IDS_PER_ROOM}, {PRESENCE_MAX_USERS}\n",
+            STREAM_MIN_AGE.as_micros(),
+            stream_idle.as_millis().max(1),
+        );
+        let script = |parts: &[&str]| Script::new(format!("{numbers}{}", parts.concat()));
+        let date = include_str!("scripts/rfc3339.lua");
+        Scripts {
+            append: script(&[date, include_str!("scripts/append.lua")]),
+            find: script(&[include_str!("scripts/find.lua")]),
+            announce: script(&[include_str!("scripts/announce.lua")]),
+            mark: script(&[include_str!("scripts/mark.lua")]),
+            unsettled: script(&[include_str!("scripts/unsettled.lua")]),
+            settled: script(&[include_str!("scripts/settled.lua")]),
+        }
+    }
+}
+
+pub(super) struct Script {
+    code: String,
+    digest: String,
+}
+
+impl Script {
+    fn new(code: String) -> Script {
+        let digest = redis::Script::new(&code).get_hash().to_owned();
+        Script { code, digest }
+    }
+
+    /// A call of the script by its digest; arguments follow the keys.
+    pub(super) fn call(&self, keys: &[&[u8]]) -> Cmd {
+        let mut call = cmd("EVALSHA");
+        call.arg(&self.digest).arg(keys.len()).arg(keys);
+        call
+    }
+
+    /// The same call with the whole script, for a server that does not know it: it was restarted, or its scripts were
+    /// flushed. It knows the script from then on.
+    pub(super) fn with_code(&self, call: &Cmd) -> Cmd {
+        let mut whole = cmd("EVAL");
+        whole.arg(&self.code);
+        for argument in call.args_iter().skip(2) {
+            if let redis::Arg::Simple(bytes) = argument {
+                whole.arg(bytes);
+            }
+        }
+        whole
+    }
+}

@@ -1,0 +1,370 @@
+//! The way of a message that the edge and the worker share: its place in the room, then the queue's confirm.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::{
+    sync::{Semaphore, oneshot},
+    time::{Instant, timeout_at},
+};
+use tokio_util::task::TaskTracker;
+use uuid::{Uuid, Version};
+
+use crate::{
+    envelope::{Envelope, ReplyLog},
+    live::{Appended, Live, LiveError},
+    queue::{Queue, QueueError, Route},
+    store::Store,
+    wire::{Message, NewMessage, Seq, now_seq},
+};
+
+/// The most messages of one process that have their place and wait for the queue's confirm. At 4,000 characters of
+/// four bytes each that is below 80 MiB.
+pub const POSTS_IN_FLIGHT_MAX: usize = 4_096;
+
+/// How long a sender waits for the confirm of a message that has its place; the process goes on trying after that.
+const CONFIRM_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a cold room waits for the store to tell its latest place before it goes on without.
+const COLD_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Between two attempts at the queue: the first and the longest.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_LONGEST: Duration = Duration::from_secs(2);
+
+/// How long a repaired message is given to arrive in the database before it is repaired once more.
+pub const REPAIR_AGAIN_AFTER: Duration = Duration::from_secs(600);
+
+/// The most repairs of one process within [`REPAIR_AGAIN_AFTER`].
+const REPAIRS_REMEMBERED_MAX: usize = 20_000;
+
+/// A UUIDv7 older than this may be a message that was sent long ago and is sent again: the store is asked first,
+/// because the room may have forgotten the id.
+const OLD_ID: Duration = Duration::from_secs(60);
+
+/// Posts messages, each exactly once. One for a whole process.
+#[derive(Clone)]
+pub struct Poster {
+    live: Arc<dyn Live>,
+    queue: Arc<dyn Queue>,
+    store: Arc<dyn Store>,
+    slots: Arc<Semaphore>,
+    under_way: TaskTracker,
+    repaired: Arc<Mutex<HashMap<Uuid, Instant>>>,
+}
+
+/// A message that has its place and is on disk in every queue of its route, or in the database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Posted {
+    /// As everyone sees it; for a message that was sent again, as it was the first time.
+    pub message: Message,
+    /// Whether it took its place now, and not at an earlier attempt.
+    pub first: bool,
+}
+
+/// A message that has its place and waits for the queue's confirm.
+#[derive(Debug)]
+pub struct Posting {
+    outcome: oneshot::Receiver<Result<Posted, PostError>>,
+}
+
+impl Posting {
+    /// Waits until the message is on disk in every queue of its route, or the sender's patience is over.
+    ///
+    /// # Errors
+    /// [`PostError::Unavailable`]: it has been shown, and the process goes on trying to have it kept.
+    pub async fn confirmed(self) -> Result<Posted, PostError> {
+        self.outcome.await.unwrap_or_else(|_| Err(process_stops()))
+    }
+}
+
+fn process_stops() -> PostError {
+    PostError::Unavailable {
+        why: "the process stops".into(),
+        retry_after: RETRY_LONGEST,
+    }
+}
+
+/// Why a message was not posted, as far as its sender may know.
+#[derive(Debug, thiserror::Error)]
+pub enum PostError {
+    /// Send the same id again after a while. It may have been shown already.
+    #[error("not kept yet: {why}")]
+    Unavailable {
+        /// What happened.
+        why: String,
+        /// When another attempt makes sense.
+        retry_after: Duration,
+    },
+    /// Another sender has used this id in this room.
+    #[error("this id is another message's")]
+    IdTaken,
+}
+
+impl From<LiveError> for PostError {
+    fn from(error: LiveError) -> Self {
+        PostError::Unavailable {
+            why: error.to_string(),
+            retry_after: Duration::from_secs(1),
+        }
+    }
+}
+
+impl From<QueueError> for PostError {
+    fn from(error: QueueError) -> Self {
+        let retry_after = match &error {
+            QueueError::Unavailable { retry_after, .. } => *retry_after,
+            QueueError::Unroutable(_) => Duration::from_secs(5),
+        };
+        PostError::Unavailable {
+            why: error.to_string(),
+            retry_after,
+        }
+    }
+}
+
+impl Poster {
+    /// One for this process.
+    pub fn new(live: Arc<dyn Live>, queue: Arc<dyn Queue>, store: Arc<dyn Store>) -> Poster {
+        let slots = Arc::new(Semaphore::new(POSTS_IN_FLIGHT_MAX));
+        Poster {
+            live,
+            queue,
+            store,
+            slots,
+            under_way: TaskTracker::new(),
+            repaired: Arc::default(),
+        }
+    }
+
+    /// Gives the message its place and hands it to the queue. Idempotent on (room, id): called again after any error,
+    /// from any process, it comes to the same message in the same place.
+    ///
+    /// Dropping the future does not take the message back: what has its place goes on to the queue.
+    ///
+    /// # Errors
+    /// [`PostError`]. Nothing is shown that there was no room to keep: a full or absent queue is refused first.
+    pub async fn post(
+        &self,
+        new: NewMessage,
+        route: Route,
+        reply: Option<ReplyLog>,
+    ) -> Result<Posted, PostError> {
+        self.begin(new, route, reply).await?.confirmed().await
+    }
+
+    /// The first half of [`Poster::post`]: returns as soon as the message has its place, while the queue's confirm is
+    /// still to come. Whoever begins one message after the other gets their places in that order, without waiting for
+    /// a confirm in between.
+    ///
+    /// # Errors
+    /// As [`Poster::post`]: the message has no place, or it is not known whether it has.
+    pub async fn begin(
+        &self,
+        new: NewMessage,
+        route: Route,
+        reply: Option<ReplyLog>,
+    ) -> Result<Posting, PostError> {
+        self.queue.ready()?;
+        let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
+            let why = format!("{POSTS_IN_FLIGHT_MAX} messages wait for their confirm");
+            return Err(PostError::Unavailable {
+                why,
+                retry_after: Duration::from_secs(1),
+            });
+        };
+        let (at_place, placed) = oneshot::channel();
+        let (done, outcome) = oneshot::channel();
+        let this = self.clone();
+        self.under_way.spawn(async move {
+            let _slot = slot;
+            // Whoever waits may have gone meanwhile; that changes nothing for the message.
+            match this.place(new).await {
+                Ok(Place::Kept(message)) => {
+                    drop(at_place.send(Ok(())));
+                    let first = false;
+                    drop(done.send(Ok(Posted { message, first })));
+                }
+                Ok(Place::Shown { message, first }) => {
+                    drop(at_place.send(Ok(())));
+                    this.keep(message, first, route, reply, done).await;
+                }
+                Err(error) => drop(at_place.send(Err(error))),
+            }
+        });
+        placed.await.unwrap_or_else(|_| Err(process_stops()))?;
+        Ok(Posting { outcome })
+    }
+
+    /// Hands a message that was shown long ago and is not in the database to `persist` again; not more often than
+    /// every [`REPAIR_AGAIN_AFTER`], since it may be missing only because the persisters are behind. True if it did.
+    ///
+    /// # Errors
+    /// [`QueueError`] of one attempt.
+    pub async fn repair(&self, message: &Message) -> Result<bool, QueueError> {
+        if !self.may_repair(message.id) {
+            return Ok(false);
+        }
+        let payload = Envelope::new(message.clone(), None).to_bytes();
+        let published = self
+            .queue
+            .publish(Route::Persist, message.id, payload)
+            .await;
+        if published.is_err() {
+            self.repaired
+                .lock()
+                .expect("nothing panics while holding it")
+                .remove(&message.id);
+        }
+        published.map(|()| true)
+    }
+
+    fn may_repair(&self, id: Uuid) -> bool {
+        let now = Instant::now();
+        let mut repaired = self
+            .repaired
+            .lock()
+            .expect("nothing panics while holding it");
+        repaired.retain(|_, at| now.duration_since(*at) < REPAIR_AGAIN_AFTER);
+        if repaired.len() >= REPAIRS_REMEMBERED_MAX {
+            return false;
+        }
+        match repaired.entry(id) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(place) => {
+                place.insert(now);
+                true
+            }
+        }
+    }
+
+    /// Waits until nothing is under way, or the time is up. True if everything was confirmed.
+    pub async fn drained(&self, until: Instant) -> bool {
+        self.under_way.close();
+        let drained = timeout_at(until, self.under_way.wait()).await.is_ok();
+        self.under_way.reopen();
+        drained
+    }
+
+    async fn place(&self, new: NewMessage) -> Result<Place, PostError> {
+        if may_be_forgotten(&new)
+            && let Some(kept) = self.find_kept(&new).await?
+        {
+            return Ok(Place::Kept(kept));
+        }
+        let mut floor = None;
+        loop {
+            match self.live.append(&new, floor).await? {
+                Appended::New(message) => {
+                    return Ok(Place::Shown {
+                        message,
+                        first: true,
+                    });
+                }
+                Appended::Known(message) => {
+                    return Ok(Place::Shown {
+                        message,
+                        first: false,
+                    });
+                }
+                Appended::Taken => return Err(PostError::IdTaken),
+                Appended::KnownOnly(seq) => {
+                    // The stream has dropped it, so it is old: in the database, or still on its way there.
+                    return match self.find_kept(&new).await? {
+                        Some(kept) => Ok(Place::Kept(kept)),
+                        None => Ok(Place::Shown {
+                            message: new.at(seq, 0),
+                            first: false,
+                        }),
+                    };
+                }
+                Appended::Cold => {
+                    if let Some(kept) = self.find_kept(&new).await? {
+                        return Ok(Place::Kept(kept));
+                    }
+                    floor = Some(self.latest_kept(&new.room).await);
+                }
+            }
+        }
+    }
+
+    /// The message as the database has it. A database that is away does not stop the chat: then it counts as not there.
+    async fn find_kept(&self, new: &NewMessage) -> Result<Option<Message>, PostError> {
+        let until = Instant::now() + COLD_PATIENCE;
+        match timeout_at(until, self.store.find(&new.room, new.id)).await {
+            Ok(Ok(Some(kept))) if kept.sender != new.sender => Err(PostError::IdTaken),
+            Ok(Ok(kept)) => Ok(kept),
+            Ok(Err(_)) | Err(_) => Ok(None),
+        }
+    }
+
+    async fn latest_kept(&self, room: &str) -> Seq {
+        let until = Instant::now() + COLD_PATIENCE;
+        timeout_at(until, self.store.latest(room))
+            .await
+            .ok()
+            .and_then(Result::ok)
+            .unwrap_or(0)
+    }
+
+    /// Hands a message to the queue until that confirms. The sender is told after a while; the trying goes on.
+    async fn keep(
+        &self,
+        message: Message,
+        first: bool,
+        route: Route,
+        reply: Option<ReplyLog>,
+        done: oneshot::Sender<Result<Posted, PostError>>,
+    ) {
+        let id = message.id;
+        let payload: Bytes = Envelope::new(message.clone(), reply).to_bytes();
+        let impatient = Instant::now() + CONFIRM_PATIENCE;
+        let mut done = Some(done);
+        let mut pause = RETRY_FIRST;
+        loop {
+            match self.queue.publish(route, id, payload.clone()).await {
+                Ok(()) => {
+                    if let Some(done) = done.take() {
+                        // A sender that has gone meanwhile needs no answer.
+                        drop(done.send(Ok(Posted { message, first })));
+                    }
+                    return;
+                }
+                Err(error) => {
+                    metrics::counter!("chinwag_publish_retries_total").increment(1);
+                    let give_up =
+                        matches!(error, QueueError::Unroutable(_)) || Instant::now() >= impatient;
+                    if give_up && let Some(done) = done.take() {
+                        tracing::warn!(%id, room = %message.room, %error, "shown, but not confirmed yet; still trying");
+                        drop(done.send(Err(error.into())));
+                    }
+                }
+            }
+            tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+            pause = (pause * 2).min(RETRY_LONGEST);
+        }
+    }
+}
+
+enum Place {
+    /// In the database already: nothing is left to do.
+    Kept(Message),
+    /// Shown; to be handed to the queue.
+    Shown { message: Message, first: bool },
+}
+
+fn may_be_forgotten(new: &NewMessage) -> bool {
+    if new.id.get_version() != Some(Version::SortRand) {
+        return false;
+    }
+    let Some(timestamp) = new.id.get_timestamp() else {
+        return false;
+    };
+    let (seconds, _) = timestamp.to_unix();
+    let now_seconds = now_seq() / 1_000_000;
+    now_seconds.saturating_sub(seconds) > OLD_ID.as_secs()
+}

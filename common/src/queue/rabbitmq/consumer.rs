@@ -1,0 +1,486 @@
+//! Consuming: each consumer has a channel of its own, and a task that opens it again whenever it ends, for whatever
+//! reason: the connection, the channel, or the queue under it.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt};
+use lapin::{
+    BasicProperties, Channel,
+    options::{
+        BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions,
+        BasicQosOptions, QueueDeclareOptions,
+    },
+    types::{AMQPValue, FieldTable},
+};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Hub, STEP_LIMIT,
+    connection::{Line, Live},
+    dead_letters,
+    publisher::Refusal,
+    unsettled::{Frame, Unsettled},
+};
+use crate::queue::{Consumer, Delivery, QueueError, QueueName, Receipt, Verdict, inbox::Inbox};
+
+/// Between two attempts at the channel: the first pause and the longest.
+const RETRY_FIRST: Duration = Duration::from_millis(50);
+const RETRY_LONGEST: Duration = Duration::from_secs(5);
+
+/// How often an idle consumer asks whether the broker still serves it. RabbitMQ 3.10 can lose track of a consumer
+/// without a word, for one when its queue is deleted and declared again at once.
+const CHECK_EVERY: Duration = Duration::from_secs(5);
+
+/// The most deliveries that are passed on in one step.
+const STEP_MAX: usize = 128;
+
+/// The handle. When it is dropped the channel is closed, and the broker requeues what was not settled.
+pub(super) struct RabbitConsumer {
+    shared: Arc<Shared>,
+    hub: Arc<Hub>,
+    gone: CancellationToken,
+}
+
+/// What the handle and the task share.
+pub(super) struct Shared {
+    queue: QueueName,
+    prefetch: u16,
+    inbox: Inbox,
+    session: Mutex<Option<Session>>,
+    epochs: Arc<AtomicU64>,
+    /// Someone asked for no more deliveries.
+    closing: CancellationToken,
+    /// None will come, and what was not taken is handed back.
+    closed: CancellationToken,
+}
+
+/// One channel, from its opening until it ends.
+struct Session {
+    epoch: u64,
+    channel: Channel,
+    unsettled: Unsettled<Kept>,
+}
+
+/// What a dead letter needs of an unsettled delivery.
+struct Kept {
+    properties: BasicProperties,
+    payload: Bytes,
+}
+
+impl RabbitConsumer {
+    pub(super) fn start(
+        hub: Arc<Hub>,
+        queue: QueueName,
+        prefetch: u16,
+    ) -> (RabbitConsumer, Arc<Shared>) {
+        let shared = Arc::new(Shared {
+            queue,
+            prefetch: prefetch.max(1),
+            inbox: Inbox::default(),
+            session: Mutex::new(None),
+            epochs: hub.epochs.clone(),
+            closing: CancellationToken::new(),
+            closed: CancellationToken::new(),
+        });
+        let gone = CancellationToken::new();
+        let task = Arc::clone(&shared).run(hub.consuming.clone());
+        let ended = gone.clone();
+        tokio::spawn(async move { ended.run_until_cancelled(task).await });
+        (
+            RabbitConsumer {
+                shared: shared.clone(),
+                hub,
+                gone,
+            },
+            shared,
+        )
+    }
+}
+
+impl Drop for RabbitConsumer {
+    fn drop(&mut self) {
+        self.gone.cancel();
+        self.shared.inbox.close();
+        // The channel closes with its last handle.
+        self.shared.session().take();
+        self.shared.closed.cancel();
+    }
+}
+
+#[async_trait]
+impl Consumer for RabbitConsumer {
+    async fn next(&self) -> Option<Delivery> {
+        self.shared.inbox.next().await
+    }
+
+    async fn settle(&self, receipts: Vec<Receipt>, verdict: Verdict) -> Result<(), QueueError> {
+        match verdict {
+            Verdict::Ack => self.shared.ack(&receipts),
+            Verdict::HandBack => self.shared.hand_back(&receipts),
+            Verdict::DeadLetter(reason) => {
+                for receipt in receipts {
+                    self.bury(receipt, &reason).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn close(&self) {
+        self.shared.close().await;
+    }
+}
+
+impl RabbitConsumer {
+    /// Publishes the dead letter, and acks the delivery only when that is confirmed.
+    async fn bury(&self, receipt: Receipt, reason: &str) -> Result<(), QueueError> {
+        let Some((properties, payload)) = self.shared.kept(receipt) else {
+            return Ok(());
+        };
+        let queue = self.shared.queue;
+        let buried = self.hub.publisher.publish(
+            dead_letters::target(queue),
+            dead_letters::properties(&properties, queue, reason),
+            payload,
+        );
+        match buried.await {
+            Ok(()) => {
+                self.shared.ack(&[receipt]);
+                metrics::counter!("chinwag_queue_dead_letters_total", "queue" => queue.as_str())
+                    .increment(1);
+                Ok(())
+            }
+            Err(refusal) => {
+                self.shared.hand_back(&[receipt]);
+                if matches!(refusal, Refusal::Returned) {
+                    tracing::error!(queue = queue.as_str(), "the dead-letter queue is missing");
+                }
+                Err(refusal.into())
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn session(&self) -> MutexGuard<'_, Option<Session>> {
+        self.session
+            .lock()
+            .expect("nothing panics while holding it")
+    }
+
+    fn ack(&self, receipts: &[Receipt]) {
+        self.settle(receipts, |channel, Frame { tag, multiple }| {
+            // Polled once, it is queued for the socket. To wait until it is written would tell nothing: an ack is
+            // not confirmed.
+            let _ = channel
+                .basic_ack(tag, BasicAckOptions { multiple })
+                .now_or_never();
+        });
+    }
+
+    fn hand_back(&self, receipts: &[Receipt]) {
+        self.settle(receipts, |channel, Frame { tag, multiple }| {
+            let _ = channel
+                .basic_nack(
+                    tag,
+                    BasicNackOptions {
+                        multiple,
+                        requeue: true,
+                    },
+                )
+                .now_or_never();
+        });
+    }
+
+    /// Sends the frames while it holds the lock: in another order, the broker would hear of tags that are settled.
+    fn settle(&self, receipts: &[Receipt], send: impl Fn(&Channel, Frame)) {
+        let mut session = self.session();
+        let Some(session) = session.as_mut() else {
+            return;
+        };
+        let epoch = session.epoch;
+        let tags = receipts
+            .iter()
+            .filter(|receipt| receipt.epoch == epoch)
+            .map(|receipt| receipt.tag);
+        for frame in session.unsettled.settle(tags) {
+            send(&session.channel, frame);
+        }
+    }
+
+    fn kept(&self, receipt: Receipt) -> Option<(BasicProperties, Bytes)> {
+        let session = self.session();
+        let session = session
+            .as_ref()
+            .filter(|session| session.epoch == receipt.epoch)?;
+        let kept = session.unsettled.get(receipt.tag)?;
+        Some((kept.properties.clone(), kept.payload.clone()))
+    }
+
+    pub(super) async fn close(&self) {
+        self.closing.cancel();
+        self.closed.cancelled().await;
+    }
+
+    /// Waits until the broker has taken everything that was settled until now.
+    pub(super) async fn flush(&self) {
+        let channel = self
+            .session()
+            .as_ref()
+            .map(|session| session.channel.clone());
+        if let Some(channel) = channel {
+            // Acks are not answered; this is, and what is sent on one channel is done in order.
+            let asked = channel.basic_qos(self.prefetch, BasicQosOptions::default());
+            let _ = timeout(STEP_LIMIT, asked).await;
+        }
+    }
+
+    async fn run(self: Arc<Self>, mut line: Line) {
+        let mut pause = RETRY_FIRST;
+        let mut tried = None;
+        while let Some(Some(live)) = self.closing.run_until_cancelled(line.live()).await {
+            let again = tried == Some(live.epoch);
+            tried = Some(live.epoch);
+            let why = match self.consume(&live, again).await {
+                Ended::Closing => break,
+                Ended::Lost { why, worked } => {
+                    if worked {
+                        pause = RETRY_FIRST;
+                    }
+                    why
+                }
+            };
+            // What was fetched over the lost channel comes again; to pass it on would only do the work twice.
+            self.session().take();
+            self.inbox.clear();
+            tracing::debug!(
+                queue = self.queue.as_str(),
+                why,
+                "consuming has ended; it begins again"
+            );
+            let pausing = tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0)));
+            if self.closing.run_until_cancelled(pausing).await.is_none() {
+                break;
+            }
+            pause = (pause * 2).min(RETRY_LONGEST);
+        }
+        let untaken: Vec<Receipt> = self
+            .inbox
+            .close()
+            .into_iter()
+            .map(|delivery| delivery.receipt)
+            .collect();
+        self.hand_back(&untaken);
+        self.closed.cancel();
+    }
+
+    /// Opens a channel and passes on what comes, until it ends.
+    async fn consume(&self, live: &Live, again: bool) -> Ended {
+        let opened = timeout(STEP_LIMIT, self.open(live, again)).await;
+        let (channel, stream) = match opened {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(why)) => return Ended::Lost { why, worked: false },
+            Err(_) => {
+                return Ended::Lost {
+                    why: "no answer in time".to_owned(),
+                    worked: false,
+                };
+            }
+        };
+        let tag = stream.tag();
+        // Before the first delivery is looked at: whoever takes one can settle it.
+        let epoch = self.epochs.fetch_add(1, Ordering::Relaxed);
+        *self.session() = Some(Session {
+            epoch,
+            channel: channel.clone(),
+            unsettled: Unsettled::new(),
+        });
+        let mut stream = stream.ready_chunks(STEP_MAX);
+        let mut worked = false;
+        let mut check = interval(CHECK_EVERY);
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut idle = Idle::default();
+        loop {
+            let chunk = tokio::select! {
+                chunk = stream.next() => chunk,
+                _ = check.tick() => {
+                    match self.look_after(live, &mut idle).await {
+                        Ok(()) => continue,
+                        Err(why) => return Ended::Lost { why, worked },
+                    }
+                }
+                () = live.lost() => return Ended::Lost { why: "the connection is lost".to_owned(), worked },
+                () = self.closing.cancelled() => {
+                    let cancelled = channel.basic_cancel(tag, BasicCancelOptions::default());
+                    let _ = timeout(STEP_LIMIT, cancelled).await;
+                    // After the broker has agreed, these are all.
+                    while let Some(Some(chunk)) = stream.next().now_or_never() {
+                        self.take_in(epoch, chunk);
+                    }
+                    return Ended::Closing;
+                }
+            };
+            // The broker ended it: the queue is gone.
+            let Some(chunk) = chunk else {
+                return Ended::Lost {
+                    why: "the broker has ended it".to_owned(),
+                    worked,
+                };
+            };
+            worked = true;
+            idle = Idle::default();
+            if let Some(error) = self.take_in(epoch, chunk) {
+                return Ended::Lost {
+                    why: error.to_string(),
+                    worked,
+                };
+            }
+        }
+    }
+
+    /// Asks the broker about the queue if nothing has come for a while that could have.
+    async fn look_after(&self, live: &Live, idle: &mut Idle) -> Result<(), String> {
+        let has_room = |session: &Session| session.unsettled.len() < usize::from(self.prefetch);
+        if !self.session().as_ref().is_some_and(has_room) {
+            *idle = Idle::default();
+            return Ok(());
+        }
+        if !std::mem::replace(&mut idle.since_last_check, true) {
+            return Ok(());
+        }
+        let channel = live.channel().await?;
+        let options = QueueDeclareOptions {
+            passive: true,
+            ..Default::default()
+        };
+        let asked =
+            channel.queue_declare(self.queue.as_str().into(), options, FieldTable::default());
+        let queue = match timeout(STEP_LIMIT, asked).await {
+            Ok(answer) => answer.map_err(|error| error.to_string())?,
+            // The supervisor of the connection decides what that means.
+            Err(_) => return Ok(()),
+        };
+        if queue.consumer_count() == 0 {
+            return Err("the broker does not know the consumer any more".to_owned());
+        }
+        let messages_wait = queue.message_count() > 0;
+        if std::mem::replace(&mut idle.messages_waited, messages_wait) && messages_wait {
+            return Err("messages wait, and the broker does not deliver them".to_owned());
+        }
+        Ok(())
+    }
+
+    async fn open(&self, live: &Live, again: bool) -> Result<(Channel, lapin::Consumer), String> {
+        if again {
+            // On the same connection, so it was not that: something may be missing.
+            live.redeclare().await?;
+        }
+        let channel = live.channel().await?;
+        let opened = async {
+            channel
+                .basic_qos(self.prefetch, BasicQosOptions::default())
+                .await?;
+            let (queue, tag) = (self.queue.as_str().into(), "".into());
+            channel
+                .basic_consume(
+                    queue,
+                    tag,
+                    BasicConsumeOptions::default(),
+                    FieldTable::default(),
+                )
+                .await
+        };
+        let consumer = opened.await.map_err(|error| error.to_string())?;
+        Ok((channel, consumer))
+    }
+
+    /// Notes deliveries as unsettled and passes them on. Returns the error among them.
+    fn take_in(
+        &self,
+        epoch: u64,
+        chunk: Vec<lapin::Result<lapin::message::Delivery>>,
+    ) -> Option<lapin::Error> {
+        let mut deliveries = Vec::with_capacity(chunk.len());
+        let mut error = None;
+        {
+            let mut session = self.session();
+            // The handle was dropped meanwhile.
+            let session = session.as_mut().filter(|session| session.epoch == epoch)?;
+            for delivery in chunk {
+                let delivery = match delivery {
+                    Ok(delivery) => delivery,
+                    Err(why) => {
+                        error = Some(why);
+                        break;
+                    }
+                };
+                let tag = delivery.delivery_tag;
+                let payload = Bytes::from(delivery.data);
+                deliveries.push(Delivery {
+                    payload: payload.clone(),
+                    attempt: attempt(&delivery.properties),
+                    receipt: Receipt { epoch, tag },
+                });
+                session.unsettled.add(
+                    tag,
+                    Kept {
+                        properties: delivery.properties,
+                        payload,
+                    },
+                );
+            }
+        }
+        // Refused only when closed, and then the broker requeues them with the channel.
+        self.inbox.put(deliveries);
+        error
+    }
+}
+
+/// What an idle consumer has seen since its last delivery.
+#[derive(Default)]
+struct Idle {
+    /// A whole time between two checks has passed, with room for more.
+    since_last_check: bool,
+    /// And at the last check messages were waiting.
+    messages_waited: bool,
+}
+
+enum Ended {
+    Closing,
+    Lost {
+        why: String,
+        /// Whether anything came.
+        worked: bool,
+    },
+}
+
+/// The broker counts how often it had to requeue a message.
+fn attempt(properties: &BasicProperties) -> u32 {
+    let headers = properties.headers().as_ref();
+    let count = headers.and_then(|headers| number(headers.inner().get("x-delivery-count")?));
+    u32::try_from(count.unwrap_or(0)).unwrap_or(u32::MAX - 1) + 1
+}
+
+/// A header's value as a number, however wide the sender made it.
+pub(super) fn number(value: &AMQPValue) -> Option<u64> {
+    match *value {
+        AMQPValue::ShortShortInt(number) => u64::try_from(number).ok(),
+        AMQPValue::ShortShortUInt(number) => Some(number.into()),
+        AMQPValue::ShortInt(number) => u64::try_from(number).ok(),
+        AMQPValue::ShortUInt(number) => Some(number.into()),
+        AMQPValue::LongInt(number) => u64::try_from(number).ok(),
+        AMQPValue::LongUInt(number) => Some(number.into()),
+        AMQPValue::LongLongInt(number) => u64::try_from(number).ok(),
+        AMQPValue::Timestamp(number) => Some(number),
+        _ => None,
+    }
+}

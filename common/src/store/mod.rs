@@ -1,0 +1,358 @@
+//! The store seam: what must last. Accounts and sessions, rooms and who may see them, and every message.
+//!
+//! Two sides: [`mysql`], shared by any number of processes, and [`sqlite`], a file in the data folder. Both pass the
+//! suite in `common/tests/store/`.
+#![allow(
+    clippy::duplicate_mod,
+    reason = "the statements are written once and compiled with each side's types"
+)]
+
+mod batch;
+mod call;
+mod connections;
+mod failure;
+pub mod mysql;
+mod schema;
+pub mod sqlite;
+
+use std::collections::HashSet;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    envelope::Envelope,
+    wire::{Message, Seq},
+};
+
+/// All that lasts.
+#[async_trait]
+pub trait Store: Accounts + Rooms + Messages {
+    /// Whether the engine answers within its time limit, and has the schema that this program was built with.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if not, with what is wrong.
+    async fn ping(&self) -> Result<(), StoreError>;
+}
+
+/// Users and their sessions.
+#[async_trait]
+pub trait Accounts: Send + Sync + 'static {
+    /// Makes a user and their own room (private, theirs, `bot: always`), both or neither.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] if a user or room has this name, or a user one that looks the same
+    /// ([`crate::names::skeleton`]). After [`StoreError::Unavailable`] the user may have been made all the same.
+    async fn create_user(&self, name: &str, password_hash: &str) -> Result<(), StoreError>;
+
+    /// The hash of a user's password; none if there is no such user.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn password_hash(&self, name: &str) -> Result<Option<String>, StoreError>;
+
+    /// Keeps a session.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn create_session(
+        &self,
+        session: &Session,
+        token_hash: &[u8; 32],
+    ) -> Result<(), StoreError>;
+
+    /// The session of this token, unless it has expired by `now_ms`.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn session(
+        &self,
+        token_hash: &[u8; 32],
+        now_ms: u64,
+    ) -> Result<Option<Session>, StoreError>;
+
+    /// A user's sessions that have not expired by `now_ms`, the latest used first.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn sessions(&self, user: &str, now_ms: u64) -> Result<Vec<Session>, StoreError>;
+
+    /// Ends one of a user's sessions. False if there was none.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn end_session(&self, user: &str, session: Uuid) -> Result<bool, StoreError>;
+
+    /// Which of these sessions still hold at `now_ms`.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn live_sessions(
+        &self,
+        sessions: &[Uuid],
+        now_ms: u64,
+    ) -> Result<HashSet<Uuid>, StoreError>;
+
+    /// Notes that sessions were used at `now_ms`, and puts off their expiry to `expires_at_ms`.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn touch_sessions(
+        &self,
+        sessions: &[Uuid],
+        now_ms: u64,
+        expires_at_ms: u64,
+    ) -> Result<(), StoreError>;
+
+    /// Deletes what has expired by `now_ms`, at most a few thousand at a time. Returns how many.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn sweep_sessions(&self, now_ms: u64) -> Result<u64, StoreError>;
+}
+
+/// One log-in on one device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// Names it, for listing and revoking; not the token.
+    pub id: Uuid,
+    /// Whose it is.
+    pub user: String,
+    /// What the device says it is (its `User-Agent`), cut to 200 characters.
+    pub device: String,
+    /// In milliseconds since the Unix epoch, as all times here.
+    pub created_at_ms: u64,
+    /// When it was last noted as used.
+    pub last_seen_at_ms: u64,
+    /// When it ends.
+    pub expires_at_ms: u64,
+}
+
+/// Rooms and who may see them.
+#[async_trait]
+pub trait Rooms: Send + Sync + 'static {
+    /// Makes a room.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] if a user or room has this very name (`room-1` and `room-l` may both exist: nobody is
+    /// taken for a room); [`StoreError::Full`] if the owner has [`ROOMS_PER_OWNER`] already.
+    async fn create_room(&self, room: &Room) -> Result<(), StoreError>;
+
+    /// A room, whoever asks; none if there is no such room.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn room(&self, name: &str) -> Result<Option<Room>, StoreError>;
+
+    /// A room if `user` may see it: it is public, theirs, or they are a member.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn room_seen_by(&self, name: &str, user: &str) -> Result<Option<Room>, StoreError>;
+
+    /// The rooms a user may see: their own, those they are a member of, and public ones, by name, at most
+    /// [`ROOMS_LISTED_MAX`], those of the user's first.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn rooms_seen_by(&self, user: &str) -> Result<Vec<Room>, StoreError>;
+
+    /// Changes what of a room can be changed: `private`, `bot`, `persona`. False if there is no such room.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn update_room(&self, room: &Room) -> Result<bool, StoreError>;
+
+    /// Lets a user see a private room. Idempotent. False if there is no such user.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]; [`StoreError::Full`] beyond [`MEMBERS_PER_ROOM`].
+    async fn add_member(&self, room: &str, user: &str) -> Result<bool, StoreError>;
+
+    /// Ends that. Idempotent. False if they were none.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn remove_member(&self, room: &str, user: &str) -> Result<bool, StoreError>;
+
+    /// The members of a room beside its owner, by name.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn members(&self, room: &str) -> Result<Vec<String>, StoreError>;
+}
+
+/// The most rooms one user may own, their own not counted.
+pub const ROOMS_PER_OWNER: usize = 1_000;
+/// The most rooms in one listing.
+pub const ROOMS_LISTED_MAX: usize = 1_000;
+/// The most members of one room.
+pub const MEMBERS_PER_ROOM: usize = 10_000;
+/// The most characters of a persona.
+pub const PERSONA_MAX_CHARS: usize = 2_000;
+
+/// A room.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Room {
+    /// Its name.
+    pub name: String,
+    /// Whether only its owner and members see it.
+    pub private: bool,
+    /// When the bot answers.
+    pub bot: BotPolicy,
+    /// Who the bot is to be here; empty for itself.
+    pub persona: String,
+    /// Who may change it.
+    pub owner: String,
+}
+
+/// When the bot answers a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BotPolicy {
+    /// Every message of a person.
+    Always,
+    /// Messages with `@bot` in them.
+    Mention,
+    /// None.
+    Off,
+}
+
+impl BotPolicy {
+    /// The word in the database and over HTTP.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            BotPolicy::Always => "always",
+            BotPolicy::Mention => "mention",
+            BotPolicy::Off => "off",
+        }
+    }
+
+    /// The policy that [`BotPolicy::as_str`] wrote.
+    pub fn from_word(word: &str) -> Option<BotPolicy> {
+        [BotPolicy::Always, BotPolicy::Mention, BotPolicy::Off]
+            .into_iter()
+            .find(|policy| policy.as_str() == word)
+    }
+
+    /// Whether a message of a person asks the bot. `@bot` counts anywhere in it, as a word of its own, in any case.
+    pub fn asks(self, message: &str) -> bool {
+        match self {
+            BotPolicy::Always => true,
+            BotPolicy::Mention => mentions_bot(message),
+            BotPolicy::Off => false,
+        }
+    }
+}
+
+fn mentions_bot(message: &str) -> bool {
+    let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
+    let lower = message.to_lowercase();
+    lower.match_indices("@bot").any(|(at, mention)| {
+        let before = lower[..at].chars().next_back();
+        let after = lower[at + mention.len()..].chars().next();
+        !before.is_some_and(is_name) && !after.is_some_and(is_name)
+    })
+}
+
+/// Every message, in its place.
+#[async_trait]
+pub trait Messages: Send + Sync + 'static {
+    /// Writes messages (with how a reply came about, where an envelope says it) in one commit and few statements.
+    /// Idempotent on (room, id) and on (room, seq): one that is there already is left as it is. Sorted by key inside,
+    /// and tried again on deadlock and lock-wait, so that any number of writers may run.
+    ///
+    /// # Errors
+    /// [`WriteError::Rejected`]: nothing was written. [`WriteError::Unavailable`]: nothing or, where the answer to the
+    /// commit was lost, all of it.
+    async fn write(&self, batch: &[Envelope]) -> Result<Written, WriteError>;
+
+    /// A room's messages after a place, ascending, at most `limit`, with `prev` filled in from the database.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn after(&self, room: &str, after: Seq, limit: usize)
+    -> Result<Vec<Message>, StoreError>;
+
+    /// A room's last messages before a place (`Seq::MAX` for the very last), ascending, at most `limit`, with `prev`
+    /// filled in from the database.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn before(
+        &self,
+        room: &str,
+        before: Seq,
+        limit: usize,
+    ) -> Result<Vec<Message>, StoreError>;
+
+    /// The highest place in a room; 0 if it has no message.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn latest(&self, room: &str) -> Result<Seq, StoreError>;
+
+    /// The message with this id in this room, with `prev` 0.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn find(&self, room: &str, id: Uuid) -> Result<Option<Message>, StoreError>;
+
+    /// Which of these ids the room has.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn existing(&self, room: &str, ids: &[Uuid]) -> Result<HashSet<Uuid>, StoreError>;
+}
+
+/// What a write did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Rows that are new. With another writer at the same rows, both may count them.
+    pub new: usize,
+    /// Positions in the batch of messages whose (room, seq) another id already has. They are not stored; that is not
+    /// to be passed over in silence. (A message whose id is there under another seq is no such thing: it is stored.)
+    pub conflicts: Vec<usize>,
+}
+
+/// Why a batch was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The engine is away or too busy: the same batch will do later.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// At least one row can never be written. Split the batch to find it.
+    #[error("a row cannot be written: {0}")]
+    Rejected(String),
+}
+
+/// Why the store could not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The engine is away or too busy. Try again after a moment.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// The name is taken, or looks like one that is.
+    #[error("this name is taken, or looks like one that is")]
+    Taken,
+    /// A limit is reached.
+    #[error("{0}")]
+    Full(&'static str),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::BotPolicy::{Always, Mention, Off};
+
+    #[test]
+    fn the_bot_is_asked_by_its_name_as_a_word_of_its_own() {
+        for message in ["@bot hi", "hi @Bot!", "(@bot)", "what now, @bot?", "@bot"] {
+            assert!(Mention.asks(message), "{message:?}");
+        }
+        for message in ["bot hi", "@bottle", "ada@bot", "@bot-2", "@bot_", "hi"] {
+            assert!(!Mention.asks(message), "{message:?}");
+        }
+        assert!(Always.asks("hi") && !Off.asks("@bot"));
+    }
+}

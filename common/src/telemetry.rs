@@ -1,0 +1,63 @@
+//! Logs and metrics, set up once in every `main`.
+
+use std::io::IsTerminal;
+
+use clap::{Args, ValueEnum};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+/// How a process logs.
+#[derive(Args, Clone, Debug)]
+pub struct TelemetrySettings {
+    /// What to log: a level, or levels per module (`info,sqlx=warn`).
+    #[arg(long, env = "LOG", default_value = "info", value_parser = check_filter)]
+    pub log: String,
+    /// How to write it.
+    #[arg(long, env = "LOG_FORMAT", value_enum, default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+/// How log lines look. They go to standard error.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line, for programs.
+    Json,
+}
+
+fn check_filter(filter: &str) -> Result<String, String> {
+    EnvFilter::try_new(filter)
+        .map(|_| filter.to_owned())
+        .map_err(|error| error.to_string())
+}
+
+/// Bounds of the latency histograms, in seconds.
+const SECONDS_BUCKETS: [f64; 14] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0,
+];
+
+/// Starts logging, counting and TLS for this process. The handle renders the metrics.
+///
+/// # Panics
+/// If called twice in one process.
+pub fn init(settings: &TelemetrySettings) -> PrometheusHandle {
+    let filter = EnvFilter::try_new(&settings.log).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    match settings.log_format {
+        LogFormat::Text => builder.with_target(false).init(),
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+    }
+    // Two crates could each bring a provider of their own; with none named, the first TLS connection would panic.
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .expect("telemetry is set up once, first of all");
+    PrometheusBuilder::new()
+        .set_buckets(&SECONDS_BUCKETS)
+        .expect("the buckets are not empty")
+        .install_recorder()
+        .expect("telemetry is set up once")
+}

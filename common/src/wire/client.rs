@@ -1,0 +1,207 @@
+//! Frames from a browser to the server, read and checked.
+
+use serde::Deserialize;
+use uuid::{Uuid, Version};
+
+use super::{ErrorCode, FRAME_MAX_BYTES, MESSAGE_MAX_CHARS, Seq};
+use crate::names;
+
+/// A checked frame: names are well formed, texts trimmed and within their limits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientFrame {
+    /// Post a message.
+    Send {
+        /// The text, trimmed, 1 to 4,000 characters.
+        message: String,
+        /// Where; none means the room that the socket's address named.
+        room: Option<String>,
+        /// The message's id, if the client chose one.
+        id: Option<Uuid>,
+        /// The message that it answers.
+        reply_to: Option<Uuid>,
+    },
+    /// Subscribe.
+    Join {
+        /// The room.
+        room: String,
+        /// First everything after this place.
+        after: Option<Seq>,
+    },
+    /// Unsubscribe.
+    Leave {
+        /// The room.
+        room: String,
+    },
+    /// Somebody types.
+    Typing {
+        /// The room.
+        room: String,
+    },
+    /// Stop a reply that is being written.
+    Stop {
+        /// The room.
+        room: String,
+        /// The reply's id.
+        id: Uuid,
+    },
+    /// The answer to `ping`.
+    Pong,
+}
+
+/// Why a frame cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadFrame {
+    /// `bad_request` or `too_large`.
+    pub code: ErrorCode,
+    /// For people.
+    pub message: String,
+    /// The frame's `id`, where it had a good one, so that the sender knows what was refused.
+    pub id: Option<Uuid>,
+}
+
+/// The frame as it is written, before it is checked. Unknown fields are ignored, so that newer clients work.
+#[derive(Deserialize)]
+struct RawFrame {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    message: Option<String>,
+    room: Option<String>,
+    id: Option<String>,
+    reply_to: Option<String>,
+    after: Option<Seq>,
+}
+
+impl ClientFrame {
+    /// Reads one text frame.
+    ///
+    /// # Errors
+    /// [`BadFrame`] with the code and words to answer with.
+    pub fn read(text: &str) -> Result<ClientFrame, BadFrame> {
+        if text.len() > FRAME_MAX_BYTES {
+            let message = format!(
+                "a frame may have {FRAME_MAX_BYTES} bytes; this one has {}",
+                text.len()
+            );
+            return Err(BadFrame {
+                code: ErrorCode::TooLarge,
+                message,
+                id: None,
+            });
+        }
+        // Derived readers take an array of the fields' values as well; the wire does not.
+        if !text.trim_start().starts_with('{') {
+            return Err(bad(
+                None,
+                "not a frame: a frame is a JSON object".to_owned(),
+            ));
+        }
+        let raw: RawFrame = serde_json::from_str(text)
+            .map_err(|error| bad(id_alone(text), why_unreadable(&error)))?;
+        let id = raw.id.as_deref().map(Uuid::try_parse).transpose();
+        let id = id.map_err(|_| bad(None, "`id` is not a UUID".to_owned()))?;
+        RawFrame::check(raw, id).map_err(|(code, message)| BadFrame { code, message, id })
+    }
+}
+
+/// The id of a frame that is wrong elsewhere, so that its sender can tell which one was refused.
+fn id_alone(text: &str) -> Option<Uuid> {
+    #[derive(Deserialize)]
+    struct IdAlone {
+        id: Uuid,
+    }
+    serde_json::from_str::<IdAlone>(text)
+        .ok()
+        .map(|frame| frame.id)
+}
+
+/// In words, without the line and column, which say little about a frame that a program wrote.
+fn why_unreadable(error: &serde_json::Error) -> String {
+    let why = error.to_string();
+    let what = why.split(" at line ").next().unwrap_or(&why);
+    format!("not a frame: {what}")
+}
+
+fn bad(id: Option<Uuid>, message: String) -> BadFrame {
+    BadFrame {
+        code: ErrorCode::BadRequest,
+        message,
+        id,
+    }
+}
+
+impl RawFrame {
+    fn check(self, id: Option<Uuid>) -> Result<ClientFrame, (ErrorCode, String)> {
+        let bad = |message: String| (ErrorCode::BadRequest, message);
+        let room = self
+            .room
+            .map(|room| check_room(&room).map_err(bad))
+            .transpose()?;
+        let need_room =
+            |room: Option<String>| room.ok_or_else(|| bad("`room` is missing".to_owned()));
+        match self.kind.as_deref().unwrap_or("send") {
+            "send" => {
+                // Version 8 is kept for the bot's replies, whose ids follow from their requests': a client that took
+                // one first could speak in the bot's place.
+                if id.is_some_and(|id| id.get_version() == Some(Version::Custom) || id.is_nil()) {
+                    return Err(bad(
+                        "`id` must not be nil or of UUID version 8, which is the server's own"
+                            .to_owned(),
+                    ));
+                }
+                let reply_to = self.reply_to.as_deref().map(Uuid::try_parse).transpose();
+                let reply_to = reply_to.map_err(|_| bad("`reply_to` is not a UUID".to_owned()))?;
+                let message = check_text(self.message.as_deref())?;
+                Ok(ClientFrame::Send {
+                    message,
+                    room,
+                    id,
+                    reply_to,
+                })
+            }
+            "join" => Ok(ClientFrame::Join {
+                room: need_room(room)?,
+                after: self.after,
+            }),
+            "leave" => Ok(ClientFrame::Leave {
+                room: need_room(room)?,
+            }),
+            "typing" => Ok(ClientFrame::Typing {
+                room: need_room(room)?,
+            }),
+            "stop" => {
+                let id =
+                    id.ok_or_else(|| bad("`id` is missing: which reply to stop".to_owned()))?;
+                Ok(ClientFrame::Stop {
+                    room: need_room(room)?,
+                    id,
+                })
+            }
+            "pong" => Ok(ClientFrame::Pong),
+            other => {
+                let other: String = other.chars().take(32).collect();
+                Err(bad(format!("unknown type {other:?}")))
+            }
+        }
+    }
+}
+
+fn check_room(room: &str) -> Result<String, String> {
+    names::check_room(room)
+        .map(|()| room.to_owned())
+        .map_err(|why| format!("`room`: {why}"))
+}
+
+fn check_text(text: Option<&str>) -> Result<String, (ErrorCode, String)> {
+    let text = text
+        .ok_or((ErrorCode::BadRequest, "`message` is missing".to_owned()))?
+        .trim();
+    match text.chars().count() {
+        0 => Err((ErrorCode::BadRequest, "`message` is empty".to_owned())),
+        length if length > MESSAGE_MAX_CHARS => {
+            let why =
+                format!("a message may have {MESSAGE_MAX_CHARS} characters; this one has {length}");
+            Err((ErrorCode::TooLarge, why))
+        }
+        _ => Ok(text.to_owned()),
+    }
+}

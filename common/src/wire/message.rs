@@ -1,0 +1,178 @@
+//! The message: the one noun that every part of Chinwag handles.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct};
+use uuid::Uuid;
+
+/// A message's place in its room: strictly increasing there, and the time it was sequenced, in microseconds since the
+/// Unix epoch. Below 2^53 until the year 2255, so JavaScript and Lua hold it exactly.
+pub type Seq = u64;
+
+/// The last microsecond that RFC 3339 can write, in the year 9999. A place beyond it, which only a broken payload has, is
+/// shown as this.
+const AT_MAX: Seq = 253_402_300_799_999_999;
+
+/// The present time as a [`Seq`].
+pub fn now_seq() -> Seq {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |since| {
+        u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+    })
+}
+
+/// Who wrote a message, in what role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A person.
+    User,
+    /// The model's words.
+    Bot,
+    /// Chinwag's own words, in the bot's place, because the model gave none.
+    Fallback,
+}
+
+impl Kind {
+    /// The word on the wire and in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::User => "user",
+            Kind::Bot => "bot",
+            Kind::Fallback => "fallback",
+        }
+    }
+
+    /// The kind that [`Kind::as_str`] wrote.
+    pub fn from_word(word: &str) -> Option<Kind> {
+        [Kind::User, Kind::Bot, Kind::Fallback]
+            .into_iter()
+            .find(|kind| kind.as_str() == word)
+    }
+}
+
+/// A message that has no place in its room yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewMessage {
+    /// Where it goes. A valid room name, so it never needs escaping.
+    pub room: String,
+    /// Its identity: a second message with the same id in the same room is the same message.
+    pub id: Uuid,
+    /// Who wrote it.
+    pub sender: String,
+    /// In what role.
+    pub kind: Kind,
+    /// The text: 1 to 4,000 characters, trimmed.
+    pub message: String,
+    /// The message that this one answers.
+    pub reply_to: Option<Uuid>,
+}
+
+/// A message in its place.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Message {
+    /// The room it is in.
+    pub room: String,
+    /// Its place there.
+    pub seq: Seq,
+    /// The place of the one before it; 0 if it is the first.
+    pub prev: Seq,
+    /// Its identity.
+    pub id: Uuid,
+    /// Who wrote it.
+    pub sender: String,
+    /// In what role.
+    pub kind: Kind,
+    /// The text.
+    pub message: String,
+    /// The message that this one answers.
+    #[serde(default)]
+    pub reply_to: Option<Uuid>,
+}
+
+impl NewMessage {
+    /// This message in its place.
+    pub fn at(self, seq: Seq, prev: Seq) -> Message {
+        let NewMessage {
+            room,
+            id,
+            sender,
+            kind,
+            message,
+            reply_to,
+        } = self;
+        Message {
+            room,
+            seq,
+            prev,
+            id,
+            sender,
+            kind,
+            message,
+            reply_to,
+        }
+    }
+
+    /// The end of this message's frame: everything behind `at`, which whoever gives it its place puts the beginning
+    /// to (see [`Message::frame`]). Begins with `"id":` and ends with the frame's closing brace.
+    pub fn frame_tail(&self) -> String {
+        let tail = FrameTail {
+            id: self.id,
+            sender: &self.sender,
+            kind: self.kind,
+            message: &self.message,
+            reply_to: self.reply_to,
+        };
+        let json = serde_json::to_string(&tail).expect("strings and ids always serialise");
+        json[1..].to_owned()
+    }
+}
+
+#[derive(Serialize)]
+struct FrameTail<'a> {
+    id: Uuid,
+    sender: &'a str,
+    kind: Kind,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reply_to: Option<Uuid>,
+}
+
+impl Message {
+    /// When it was sequenced, as RFC 3339 with microseconds in UTC. Its `seq` says it, so nothing else has to keep it.
+    pub fn at(&self) -> String {
+        let time = UNIX_EPOCH + Duration::from_micros(self.seq.min(AT_MAX));
+        humantime::format_rfc3339_micros(time).to_string()
+    }
+
+    /// The `message` frame as it goes to browsers, and into the stream. Field for field, in this order, what the
+    /// script in Redis builds.
+    pub fn frame(&self) -> String {
+        serde_json::to_string(self).expect("strings and numbers always serialise")
+    }
+
+    /// Reads a `message` frame back.
+    pub fn from_frame(frame: &[u8]) -> Result<Message, serde_json::Error> {
+        serde_json::from_slice(frame)
+    }
+}
+
+impl Serialize for Message {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut frame = serializer.serialize_struct("Message", 10)?;
+        frame.serialize_field("type", "message")?;
+        frame.serialize_field("room", &self.room)?;
+        frame.serialize_field("seq", &self.seq)?;
+        frame.serialize_field("prev", &self.prev)?;
+        frame.serialize_field("at", &self.at())?;
+        frame.serialize_field("id", &self.id)?;
+        frame.serialize_field("sender", &self.sender)?;
+        frame.serialize_field("kind", &self.kind)?;
+        frame.serialize_field("message", &self.message)?;
+        match &self.reply_to {
+            Some(id) => frame.serialize_field("reply_to", id)?,
+            None => frame.skip_field("reply_to")?,
+        }
+        frame.end()
+    }
+}

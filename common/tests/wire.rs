@@ -1,0 +1,329 @@
+//! The wire, byte for byte. `golden/` holds an example of every frame in both directions and of the queue's payload; a
+//! change of the wire is a change of these files, for everyone to see.
+//!
+//! `UPDATE_GOLDEN=1 cargo test -p common --test wire` writes them anew.
+
+use std::{env, fs, path::PathBuf};
+
+use common::{
+    envelope::{Envelope, ReplyLog},
+    wire::{ClientFrame, ErrorCode, Kind, Message, NewMessage, ServerFrame},
+};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+const ID: Uuid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001);
+const OTHER: Uuid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0002);
+
+/// Holds lines against a golden file; each is a name, a tab, and the exact bytes.
+fn golden(name: &str, lines: &[(&str, String)]) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(name);
+    // A list with one example a line, so that a diff shows the example that changed.
+    let lines: Vec<String> = lines
+        .iter()
+        .map(|(name, text)| {
+            let exact: Box<serde_json::value::RawValue> =
+                serde_json::from_str(text).expect("an example is JSON");
+            format!("  {}: {}", json!(name), exact.get())
+        })
+        .collect();
+    let written = format!("{{\n{}\n}}\n", lines.join(",\n"));
+    if env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&path, &written).expect("the golden files can be written");
+    }
+    let golden = fs::read_to_string(&path).expect("the golden file is there");
+    assert_eq!(written, golden, "the wire is not what {name} says");
+}
+
+fn message() -> Message {
+    let new = NewMessage {
+        room: "lobby".into(),
+        id: ID,
+        sender: "ada".into(),
+        kind: Kind::User,
+        message: "hi \"Bob\" \\ \u{1}\n\u{1F44B}\u{2028}".into(),
+        reply_to: None,
+    };
+    new.at(1_700_000_000_000_001, 1_700_000_000_000_000)
+}
+
+fn reply() -> Message {
+    Message {
+        id: OTHER,
+        sender: "bot".into(),
+        kind: Kind::Bot,
+        message: "four".into(),
+        reply_to: Some(ID),
+        ..message()
+    }
+}
+
+#[test]
+fn every_frame_of_a_client_is_read_as_it_always_was() {
+    let inputs = [
+        (
+            "send",
+            json!({"type": "send", "message": "hi", "room": "lobby", "id": ID, "reply_to": OTHER}),
+        ),
+        ("send, least", json!({"message": "hi"})),
+        (
+            "send, trimmed",
+            json!({"type": "send", "message": " \n hi \u{1F44B} \t", "room": "lobby"}),
+        ),
+        (
+            "send, unknown fields",
+            json!({"message": "hi", "room": "lobby", "colour": "red"}),
+        ),
+        (
+            "send, nulls",
+            json!({"message": "hi", "room": null, "id": null, "reply_to": null}),
+        ),
+        ("send, empty", json!({"message": "  "})),
+        (
+            "send, too long",
+            json!({"message": "a".repeat(4_001), "id": ID}),
+        ),
+        ("send, no message", json!({"type": "send", "id": ID})),
+        ("send, bad id", json!({"message": "hi", "id": "seven"})),
+        (
+            "send, the server's id",
+            json!({"message": "hi", "id": Uuid::from_u128(0x0190_0000_0000_8000_8000_0000_0000_0001)}),
+        ),
+        (
+            "send, bad room",
+            json!({"message": "hi", "room": "The Lobby", "id": ID}),
+        ),
+        (
+            "join",
+            json!({"type": "join", "room": "lobby", "after": 1_700_000_000_000_001_u64}),
+        ),
+        ("join, least", json!({"type": "join", "room": "lobby"})),
+        ("join, no room", json!({"type": "join"})),
+        (
+            "join, after a word",
+            json!({"type": "join", "room": "lobby", "after": "now"}),
+        ),
+        ("leave", json!({"type": "leave", "room": "lobby"})),
+        ("typing", json!({"type": "typing", "room": "lobby"})),
+        ("stop", json!({"type": "stop", "room": "lobby", "id": ID})),
+        ("stop, no id", json!({"type": "stop", "room": "lobby"})),
+        ("pong", json!({"type": "pong"})),
+        ("unknown type", json!({"type": "shout", "room": "lobby"})),
+        ("wrong type of a field", json!({"message": 5, "id": ID})),
+        (
+            "no object",
+            json!(["send", "hi", "lobby", null, null, null]),
+        ),
+    ];
+    let read = inputs.map(|(name, input)| {
+        let frame: Value = input.clone();
+        let parsed = match ClientFrame::read(&input.to_string()) {
+            Ok(frame) => json!({"read": format!("{frame:?}")}),
+            Err(bad) => json!({"code": bad.code, "message": bad.message, "id": bad.id}),
+        };
+        let shown = if frame.to_string().len() > 1_000 {
+            json!("(long)")
+        } else {
+            frame
+        };
+        (name, format!("{{\"frame\": {shown}, \"is\": {parsed}}}"))
+    });
+    golden("client_frames.json", &read);
+}
+
+#[test]
+fn every_frame_of_the_server_is_written_as_it_always_was() {
+    let (room, id) = ("lobby".to_owned(), ID);
+    let error = |code, id, retry_after_ms| ServerFrame::Error {
+        code,
+        message: "why".into(),
+        id,
+        retry_after_ms,
+    };
+    let frames = [
+        (
+            "welcome",
+            ServerFrame::Welcome {
+                user: "ada".into(),
+                protocol: 1,
+                ping_ms: 25_000,
+            },
+        ),
+        (
+            "joined",
+            ServerFrame::Joined {
+                room: room.clone(),
+                seq: 1_700_000_000_000_001,
+                complete: true,
+            },
+        ),
+        (
+            "joined, nothing said yet",
+            ServerFrame::Joined {
+                room: room.clone(),
+                seq: 0,
+                complete: true,
+            },
+        ),
+        (
+            "joined, too much missed",
+            ServerFrame::Joined {
+                room: room.clone(),
+                seq: 1_700_000_000_000_001,
+                complete: false,
+            },
+        ),
+        (
+            "ack",
+            ServerFrame::Ack {
+                id,
+                seq: 1_700_000_000_000_001,
+            },
+        ),
+        (
+            "error bad_request",
+            error(ErrorCode::BadRequest, Some(id), None),
+        ),
+        (
+            "error unauthorized",
+            error(ErrorCode::Unauthorized, None, None),
+        ),
+        ("error forbidden", error(ErrorCode::Forbidden, None, None)),
+        ("error not_found", error(ErrorCode::NotFound, None, None)),
+        (
+            "error too_large",
+            error(ErrorCode::TooLarge, Some(id), None),
+        ),
+        (
+            "error rate_limited",
+            error(ErrorCode::RateLimited, Some(id), Some(500)),
+        ),
+        (
+            "error unavailable",
+            error(ErrorCode::Unavailable, Some(id), Some(1_000)),
+        ),
+        (
+            "draft",
+            ServerFrame::Draft {
+                room: room.clone(),
+                id: OTHER,
+                reply_to: id,
+                attempt: 1,
+                offset: 4,
+                text: "teen".into(),
+            },
+        ),
+        (
+            "typing",
+            ServerFrame::Typing {
+                room: room.clone(),
+                user: "ada".into(),
+            },
+        ),
+        (
+            "presence",
+            ServerFrame::Presence {
+                room,
+                users: vec!["ada".into(), "bob".into()],
+            },
+        ),
+        ("ping", ServerFrame::Ping),
+    ];
+    let mut lines: Vec<(&str, String)> = frames
+        .iter()
+        .map(|(name, frame)| (*name, frame.frame()))
+        .collect();
+    let fallback = Message {
+        kind: Kind::Fallback,
+        message: "later".into(),
+        ..reply()
+    };
+    lines.push(("message", message().frame()));
+    lines.push(("message, a reply", reply().frame()));
+    lines.push(("message, a fallback", fallback.frame()));
+    golden("server_frames.json", &lines);
+    for (name, frame) in frames {
+        let read: ServerFrame = serde_json::from_str(&frame.frame()).unwrap();
+        assert_eq!(read, frame, "{name} reads back");
+    }
+    for message in [message(), reply(), fallback] {
+        assert_eq!(
+            Message::from_frame(message.frame().as_bytes()).unwrap(),
+            message
+        );
+    }
+}
+
+#[test]
+fn a_frame_in_two_parts_is_the_frame() {
+    // Whoever gives a message its place puts a beginning to its tail; the result is the frame, byte for byte.
+    for message in [message(), reply()] {
+        let Message {
+            room,
+            seq,
+            prev,
+            id,
+            sender,
+            kind,
+            message: text,
+            reply_to,
+        } = message.clone();
+        let new = NewMessage {
+            room,
+            id,
+            sender,
+            kind,
+            message: text,
+            reply_to,
+        };
+        let at = message.at();
+        let head = format!(
+            r#"{{"type":"message","room":"{}","seq":{seq},"prev":{prev},"at":"{at}","#,
+            message.room
+        );
+        assert_eq!(head + &new.frame_tail(), message.frame());
+    }
+}
+
+#[test]
+fn the_queues_payload_is_written_and_read_as_it_always_was() {
+    let log = ReplyLog {
+        request: ID,
+        model: "gemini-practice".into(),
+        attempts: 2,
+        tokens_in: 120,
+        tokens_out: 34,
+        total_ms: 1_234,
+        outcome: "answered".into(),
+    };
+    let envelopes = [
+        ("a message", Envelope::new(message(), None)),
+        ("a reply", Envelope::new(reply(), Some(log))),
+    ];
+    let lines = envelopes.clone().map(|(name, envelope)| {
+        (
+            name,
+            String::from_utf8(envelope.to_bytes().to_vec()).unwrap(),
+        )
+    });
+    golden("queue_payloads.json", &lines);
+    for (name, envelope) in envelopes {
+        assert_eq!(
+            Envelope::read(&envelope.to_bytes()),
+            Ok(envelope),
+            "{name} reads back"
+        );
+    }
+    let of_tomorrow = Envelope {
+        v: 2,
+        ..Envelope::new(message(), None)
+    };
+    assert!(
+        Envelope::read(&of_tomorrow.to_bytes())
+            .unwrap_err()
+            .contains("version 2")
+    );
+    assert!(Envelope::read(b"{}").is_err());
+}

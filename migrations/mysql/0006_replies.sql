@@ -1,0 +1,13 @@
+-- How each reply came about: the log of what was asked of the models. One row per message of the bot.
+CREATE TABLE IF NOT EXISTS replies (
+    room VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    id BINARY(16) NOT NULL,
+    request BINARY(16) NOT NULL,
+    model VARCHAR(128) NOT NULL,
+    attempts INT UNSIGNED NOT NULL,
+    tokens_in INT UNSIGNED NOT NULL,
+    tokens_out INT UNSIGNED NOT NULL,
+    total_ms BIGINT NOT NULL,
+    outcome VARCHAR(64) NOT NULL,
+    PRIMARY KEY (room, id)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin

@@ -1,0 +1,133 @@
+//! Starts a persister, or does one of an operator's jobs: `migrate`, `dead-letters`.
+
+use std::{error::Error, sync::Arc};
+
+use clap::Parser;
+use common::{
+    admin::{self, Engines, Readiness},
+    queue::{Queue, rabbitmq::RabbitQueue},
+    settings::{ProcessSettings, QueueSettings, StoreSettings},
+    startup::{stop_on_signal, wait_for},
+    store::mysql::MySqlStore,
+    telemetry::{self, TelemetrySettings},
+};
+use persister::{PersisterSettings, dead_letters};
+use tokio_util::sync::CancellationToken;
+
+/// Writes what the queue holds to the database, each message exactly once.
+#[derive(Parser)]
+#[command(version, after_help = JOBS)]
+struct Service {
+    #[command(flatten)]
+    queue: QueueSettings,
+    #[command(flatten)]
+    store: StoreSettings,
+    #[command(flatten)]
+    persister: PersisterSettings,
+    #[command(flatten)]
+    process: ProcessSettings,
+    #[command(flatten)]
+    telemetry: TelemetrySettings,
+}
+
+const JOBS: &str =
+    "Jobs: `persister migrate` and `persister dead-letters`; each has a --help of its own.";
+
+/// An operator's jobs. Without one, `persister` persists.
+#[derive(Parser)]
+#[command(version)]
+enum Job {
+    /// Makes the database's schema, or brings it up to this program's version.
+    Migrate {
+        #[command(flatten)]
+        store: StoreSettings,
+        #[command(flatten)]
+        telemetry: TelemetrySettings,
+    },
+    /// Looks at messages that could not be handled, puts them back or drops them.
+    DeadLetters {
+        #[command(flatten)]
+        queue: QueueSettings,
+        #[command(flatten)]
+        telemetry: TelemetrySettings,
+        #[command(subcommand)]
+        command: dead_letters::Command,
+    },
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    match std::env::args().nth(1).as_deref() {
+        Some("migrate" | "dead-letters") => work(Job::parse()).await,
+        _ => serve(Service::parse()).await,
+    }
+}
+
+async fn serve(service: Service) -> Result<(), Box<dyn Error>> {
+    let metrics = telemetry::init(&service.telemetry);
+    let stop = stop_on_signal()?;
+    let readiness = Readiness::default();
+    let admin_stop = CancellationToken::new();
+    admin::serve(
+        service.process.admin_listen,
+        readiness.clone(),
+        metrics,
+        admin_stop.clone(),
+    )
+    .await?;
+
+    let store = wait_for("the database", &stop, async || {
+        MySqlStore::connect(&service.store).await
+    })
+    .await;
+    let queue = wait_for("RabbitMQ", &stop, async || {
+        RabbitQueue::connect(&service.queue).await
+    })
+    .await;
+    if let (Some(store), Some(queue)) = (store, queue) {
+        readiness.started(Engines {
+            live: None,
+            queue: Some(queue.clone()),
+            store: Some(store.clone()),
+        });
+        let persisting = persister::run(queue.clone(), store, &service.persister, stop.clone());
+        let out_of_time = async {
+            stop.cancelled().await;
+            readiness.drain();
+            tokio::time::sleep(service.process.drain_seconds).await;
+        };
+        tokio::select! {
+            () = persisting => queue.close().await,
+            () = out_of_time => tracing::warn!("out of time to drain; what is in hand is delivered again"),
+        }
+    }
+    admin_stop.cancel();
+    Ok(())
+}
+
+async fn work(job: Job) -> Result<(), Box<dyn Error>> {
+    match job {
+        Job::Migrate { store, telemetry } => {
+            telemetry::init(&telemetry);
+            let stop = stop_on_signal()?;
+            let migrated = wait_for("the database", &stop, async || {
+                MySqlStore::migrate(&store).await
+            })
+            .await;
+            migrated.ok_or("stopped before the database was there")?;
+            println!("the schema is as this program needs it");
+        }
+        Job::DeadLetters {
+            queue,
+            telemetry,
+            command,
+        } => {
+            telemetry::init(&telemetry);
+            let queue = RabbitQueue::connect(&queue).await?;
+            let letters: Arc<_> = queue.dead_letters();
+            dead_letters::run(&*letters, command, &mut std::io::stdout().lock()).await?;
+            queue.close().await;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,296 @@
+//! A small local server that speaks Gemini's own REST and SSE, and says that it is no model: what the one-command start
+//! uses where there is no key, and what tests and load tests use in the place of the outside world.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use practice_model::PracticeModel;
+//!
+//! let model = PracticeModel::start(([127, 0, 0, 1], 0).into()).await?;
+//! model.behave_next(["503", "429 retry=50ms"])?; // and then well
+//! println!("{}", model.base_url());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Calls
+//! | call | does |
+//! |---|---|
+//! | `POST /v1beta/models/{model}:generateContent` | one JSON object |
+//! | `POST /v1beta/models/{model}:streamGenerateContent?alt=sse` | SSE |
+//! | `GET /v1beta/models/{model}` · `GET /v1beta/models` | what there is |
+//! | `POST /practice/behaviour` | sets orders: JSON of [`Orders`], `{"default": "...", "next": ["..."], "models": {"NAME": "..."}, "known_models": ["..."]}`; `GET` shows them |
+//! | `GET /practice/requests?after=ID` | `{"requests": [...], "received", "model_checks"}`, each request a [`ReceivedCall`] |
+//! | `POST /practice/reset` | forgets orders, quotas and requests |
+//! | `GET /practice/quota` | what was used and how often it was exceeded: [`QuotaReport`] |
+//!
+//! Any key will do, in the header `x-goog-api-key`; none is a 403, one in the URL a 400. Requests that Gemini would refuse are
+//! refused.
+//!
+//! # Orders
+//! How a call goes is said in one small language, in a marker in the last message (`[[practice: 429 retry=2s]]`), in the
+//! header `x-practice`, or by a control call ([`PracticeModel::behave`] and its like). Words are set apart by blanks; a value
+//! with blanks stands in double quotes (`say="two words\n"`). A special order is laid over a more general one: default, then
+//! the model's, the queue's, the marker's, the header's. One with an outcome says all about how the call ends (so `ok` is a proper
+//! reply where the default is `503`), and only `delay`, `pace`, `split`, `crlf`, `say` and `words` still come from below.
+//!
+//! | word | what happens |
+//! |---|---|
+//! | **when** | |
+//! | `model=NAME` | holds for that model only |
+//! | `times=N` | holds for the first N calls with the same last user text (over all models), then no longer |
+//! | `p=0.1` | holds for that share of calls, by dice with the seed that is printed at start |
+//! | **outcomes**, one at most | |
+//! | `ok` | a proper reply |
+//! | `400` `400-precondition` `400-key` | INVALID_ARGUMENT, FAILED_PRECONDITION, INVALID_ARGUMENT with API_KEY_INVALID |
+//! | `402` `403` `404` | credit used up, PERMISSION_DENIED, NOT_FOUND (a retired model) |
+//! | `429` `429-tokens` | per minute, with `RetryInfo` and `QuotaFailure`; `retry=2s` is the delay, written as given (1s) |
+//! | `429-day` | per day; `RetryInfo` only with `retry=` |
+//! | `429-all` | three quotas in one error, the day's among them |
+//! | `429-message` `429-bare` | the delay in the message only; nowhere |
+//! | `500` `503` `504` | INTERNAL, UNAVAILABLE, DEADLINE_EXCEEDED |
+//! | `hang` | never a header |
+//! | `drop` | closes the connection before any header |
+//! | `stall` | headers and `after=N` chunks (2), then nothing, and the connection stays open |
+//! | `cut` `cut-line` `cut-char` | closes the connection after `after=N` chunks (half): between events, inside a line, inside a UTF-8 character |
+//! | `garbage` | a 200 that is not JSON, from chunk `after=N` on (0) |
+//! | `html` `html=CODE` | an HTML error page, 502 or that status |
+//! | `empty` | a 200 with no body |
+//! | `event-error=WORD` | a 200 with an error object (any error's word) as the event after `after=N` chunks (0) |
+//! | `block` `block=REASON` | `promptFeedback.blockReason` (SAFETY) and no candidates |
+//! | `no-text` | a `finishReason` and no parts |
+//! | `thoughts-only` | thought parts, then MAX_TOKENS, no text |
+//! | **errors** | |
+//! | `retry=34.07s` `retry=900ms` | the delay that a 429 names |
+//! | `array` | the error stands in an array of one |
+//! | **how a reply is made** | |
+//! | `say="..."` | this text |
+//! | `words=500` | exactly so many words (at most 20,000) |
+//! | `thoughts` | parts with `thought: true` before the text |
+//! | `safety` `max-tokens` | ends half way, or after `after=N` chunks, with that `finishReason` |
+//! | `finish=REASON` | ends with this `finishReason`, known or not; with `after=N` early |
+//! | `stop-every` `stop-early` `finish-apart` `no-finish` | `finishReason` on every event; on an empty first one only; on a last one without parts; nowhere (with `after=N` the text ends early, in silence) |
+//! | **how it is delivered** | |
+//! | `delay=200ms` | before the headers |
+//! | `pace=50ms` | between two chunks of three words (30ms) |
+//! | `split=1` | the body in pieces of so many bytes |
+//! | `crlf` | SSE lines end in CRLF |
+//! | **quotas** | |
+//! | `quota rpm=3 tpm=1000 rpd=50` | from now on keeps these for the model (as default order: for every model, each by itself) and answers 429 beyond |
+//! | `window=2s` `fixed` | how long its "minute" is (60s); by the clock and not sliding |
+//! | `quota-off` | keeps none |
+//!
+//! Times are `200ms`, `1.5s`, `1m`. An order that cannot be read is refused: by a control call with a 400, in the header with
+//! a 400, in a marker by a reply that says so. Only a marker in the last message holds, so that the conversation that goes
+//! along does not repeat what was ordered before.
+
+#![warn(missing_docs)]
+
+mod arithmetic;
+pub mod behaviour;
+mod conversation;
+mod fault;
+mod gemini;
+mod grammar;
+mod orders;
+mod practice;
+mod quota;
+mod record;
+mod reply;
+mod script;
+mod server;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::serve::ListenerExt;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+pub use behaviour::Behaviour;
+pub use grammar::GrammarError;
+pub use orders::Orders;
+pub use practice::QuotaReport;
+pub use quota::{Limits, Quota, Usage, WindowKind};
+pub use record::ReceivedCall;
+
+use practice::{Practice, micros_since_epoch};
+
+/// How long [`PracticeModel::stop`] waits for open connections; they are all closed by then, unless the machine is stuck.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+/// A running practice model. It stops when this is dropped.
+#[derive(Debug)]
+pub struct PracticeModel {
+    practice: Arc<Practice>,
+    address: SocketAddr,
+    serving: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl PracticeModel {
+    /// Starts one in the background of the current tokio runtime. Port 0 takes any free one. The dice of `p=` get their seed
+    /// from the clock.
+    ///
+    /// # Errors
+    /// Those of binding the address.
+    pub async fn start(listener_addr: SocketAddr) -> io::Result<PracticeModel> {
+        PracticeModel::start_with_seed(listener_addr, micros_since_epoch()).await
+    }
+
+    /// The same with a seed, to throw the dice of an earlier run again.
+    ///
+    /// # Errors
+    /// Those of binding the address.
+    pub async fn start_with_seed(
+        listener_addr: SocketAddr,
+        seed: u64,
+    ) -> io::Result<PracticeModel> {
+        let listener = TcpListener::bind(listener_addr).await?;
+        let address = listener.local_addr()?;
+        let practice = Arc::new(Practice::new(seed));
+        let stopping = practice.stopping.clone();
+        // Small events are to leave at once, as the pace says.
+        let listener = listener.tap_io(|connection| {
+            if let Err(error) = connection.set_nodelay(true) {
+                tracing::debug!(%error, "a connection keeps its delay");
+            }
+        });
+        let routes = server::router(practice.clone());
+        let serving = tokio::spawn(async move {
+            axum::serve(listener, routes)
+                .with_graceful_shutdown(stopping.cancelled_owned())
+                .await
+        });
+        tracing::info!(%address, seed, "the practice model listens: it speaks as Gemini does, and is no model");
+        Ok(PracticeModel {
+            practice,
+            address,
+            serving: Some(serving),
+        })
+    }
+
+    /// `http://127.0.0.1:PORT`: what `GEMINI_BASE_URL` takes.
+    pub fn base_url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The seed of the dice of `p=`.
+    pub fn seed(&self) -> u64 {
+        self.practice.seed
+    }
+
+    /// Sets the order for every call.
+    ///
+    /// # Errors
+    /// An order that cannot be read; then nothing changes.
+    pub fn behave(&self, order: &str) -> Result<(), GrammarError> {
+        self.order(&Orders {
+            default: Some(order.to_owned()),
+            ..Orders::default()
+        })
+    }
+
+    /// Sets the orders of the next calls, one each, in the place of those that still wait.
+    ///
+    /// # Errors
+    /// An order that cannot be read, or too many; then nothing changes.
+    pub fn behave_next<'a>(
+        &self,
+        orders: impl IntoIterator<Item = &'a str>,
+    ) -> Result<(), GrammarError> {
+        let next = orders.into_iter().map(str::to_owned).collect();
+        self.order(&Orders {
+            next: Some(next),
+            ..Orders::default()
+        })
+    }
+
+    /// Sets the order for the calls of one model.
+    ///
+    /// # Errors
+    /// An order that cannot be read; then nothing changes.
+    pub fn behave_for_model(&self, model: &str, order: &str) -> Result<(), GrammarError> {
+        self.order(&Orders {
+            models: [(model.to_owned(), order.to_owned())].into(),
+            ..Orders::default()
+        })
+    }
+
+    /// Sets all that a control call can.
+    ///
+    /// # Errors
+    /// An order that cannot be read; then nothing changes.
+    pub fn order(&self, orders: &Orders) -> Result<(), GrammarError> {
+        self.practice.set(orders)
+    }
+
+    /// The calls since the start or the last reset, the oldest first; at most the last 10,000.
+    pub fn requests(&self) -> Vec<ReceivedCall> {
+        self.practice.read(|record| record.after(0))
+    }
+
+    /// How often somebody asked whether a model is there (`GET /v1beta/models/{model}`).
+    pub fn model_checks(&self) -> u64 {
+        self.practice.read(record::Record::model_checks)
+    }
+
+    /// Waits until the calls are as wanted, and returns them as they were then; `None` if they never were within the limit.
+    pub async fn requests_when(
+        &self,
+        limit: Duration,
+        wanted: impl Fn(&[ReceivedCall]) -> bool,
+    ) -> Option<Vec<ReceivedCall>> {
+        let mut changes = self.practice.changes();
+        let seen = async {
+            loop {
+                changes.borrow_and_update();
+                let requests = self.requests();
+                if wanted(&requests) {
+                    return Some(requests);
+                }
+                changes.changed().await.ok()?;
+            }
+        };
+        tokio::time::timeout(limit, seen).await.ok().flatten()
+    }
+
+    /// What was used of the quotas, and how often they were exceeded.
+    pub fn quota(&self) -> QuotaReport {
+        self.practice.quota_report()
+    }
+
+    /// Forgets orders, quotas and requests.
+    pub fn reset(&self) {
+        self.practice.reset();
+    }
+
+    /// Stops it: streams under way are cut, calls that hang get a 503, and the address is free again.
+    ///
+    /// # Errors
+    /// Those of the server, or `TimedOut` if a connection would not end within 5 s.
+    pub async fn stop(mut self) -> io::Result<()> {
+        self.practice.stopping.cancel();
+        let Some(serving) = self.serving.take() else {
+            return Ok(());
+        };
+        match tokio::time::timeout(STOP_LIMIT, serving).await {
+            Ok(served) => served.map_err(io::Error::other)?,
+            Err(_) => Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "a connection would not end",
+            )),
+        }
+    }
+}
+
+impl Drop for PracticeModel {
+    fn drop(&mut self) {
+        self.practice.stopping.cancel();
+    }
+}

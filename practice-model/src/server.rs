@@ -1,0 +1,353 @@
+//! The routes: Gemini's calls, and the control calls under `/practice`. It walks the scripts and notices who hangs up;
+//! what happens is decided in `practice` and `script`.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use bytes::Bytes;
+use futures_util::stream;
+use serde_json::{Value, json};
+
+use crate::behaviour::{Behaviour, Outcome};
+use crate::fault::{ErrorReply, error_reply, key_missing};
+use crate::gemini::{INPUT_TOKEN_LIMIT, OUTPUT_TOKEN_LIMIT};
+use crate::orders::Orders;
+use crate::practice::{Call, Practice, micros_since_epoch};
+use crate::record::Record;
+use crate::script::{Script, Step, error_script};
+
+/// Largest body, as Gemini's own.
+const BODY_LIMIT_BYTES: usize = 20 * 1024 * 1024;
+
+const ABOUT: &str = "This is Chinwag's practice model: it speaks Gemini's REST and SSE, is no model, and needs no key.\n";
+
+type Shared = State<Arc<Practice>>;
+
+/// All routes.
+pub fn router(practice: Arc<Practice>) -> Router {
+    Router::new()
+        .route("/", get(|| async { ABOUT }))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/v1beta/models", get(list_models))
+        .route("/v1beta/models/{call}", get(show_model).post(generate))
+        .route("/practice/behaviour", get(show_orders).post(set_orders))
+        .route("/practice/requests", get(requests))
+        .route("/practice/reset", post(reset))
+        .route("/practice/quota", get(quota))
+        .fallback(|| async { error_response(&ErrorReply::no_such_call(), &Behaviour::default()) })
+        .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
+        .with_state(practice)
+}
+
+async fn generate(
+    State(practice): Shared,
+    Path(call): Path<String>,
+    Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let (model, method) = call.split_once(':').unwrap_or((&call, ""));
+    let streaming = match method {
+        "generateContent" => false,
+        "streamGenerateContent" => true,
+        _ => return error_response(&ErrorReply::no_such_call(), &Behaviour::default()),
+    };
+    let id = practice.write(|record| record.begin(model, streaming, micros_since_epoch(), &body));
+    let mut under_way = UnderWay {
+        practice: practice.clone(),
+        id,
+        ended: false,
+    };
+
+    let refused = refuse_key(&headers, &query).or_else(|| {
+        // Without it Gemini streams one JSON array, bit by bit. Nobody here wants that; it would be a forgotten parameter.
+        let is_sse = query.get("alt").is_some_and(|alt| alt == "sse");
+        (streaming && !is_sse)
+            .then(|| ErrorReply::invalid_argument("The practice model streams with alt=sse only."))
+    });
+    if let Some(error) = refused {
+        under_way.decided(&error.name());
+        under_way.end();
+        return error_response(&error, &Behaviour::default());
+    }
+
+    let decision = practice.decide(&Call {
+        model,
+        streaming,
+        body: &body,
+        header: order_in(&headers),
+        id,
+    });
+    under_way.decided(&decision.outcome);
+    if !decision.delay.is_zero() {
+        tokio::select! {
+            () = tokio::time::sleep(decision.delay) => {}
+            () = practice.stopping.cancelled() => {}
+        }
+    }
+    perform(decision.script, under_way).await
+}
+
+/// The key belongs into the header: one in the URL ends in logs, so here it is refused, which the real one would not.
+fn refuse_key(headers: &HeaderMap, query: &HashMap<String, String>) -> Option<ErrorReply> {
+    if query.contains_key("key") {
+        return Some(ErrorReply::invalid_argument(
+            "The practice model takes no key in the URL: it would end in logs. Use x-goog-api-key.",
+        ));
+    }
+    let has_key = headers
+        .get("x-goog-api-key")
+        .is_some_and(|key| !key.is_empty());
+    (!has_key).then(key_missing)
+}
+
+fn order_in(headers: &HeaderMap) -> Option<&str> {
+    // One that is no text is as good as one that cannot be read: both are refused by the grammar.
+    headers
+        .get("x-practice")
+        .map(|order| order.to_str().unwrap_or("(not ASCII)"))
+}
+
+async fn perform(script: Script, mut under_way: UnderWay) -> Response {
+    match script {
+        Script::Hang => {
+            under_way.practice.stopping.cancelled().await;
+            under_way.end();
+            StatusCode::SERVICE_UNAVAILABLE.into_response()
+        }
+        Script::Drop => {
+            under_way.end();
+            // The connection's task is its own: unwinding it closes the socket without a byte, and `resume_unwind`, unlike
+            // `panic!`, prints nothing.
+            std::panic::resume_unwind(Box::new("the order was to drop the connection"))
+        }
+        Script::Respond {
+            status,
+            content_type,
+            steps,
+        } => {
+            let headers = [(header::CONTENT_TYPE, content_type)];
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            if let [] | [Step::Send(_)] = steps.as_slice() {
+                let body = steps.into_iter().find_map(|step| {
+                    if let Step::Send(bytes) = step {
+                        Some(bytes)
+                    } else {
+                        None
+                    }
+                });
+                under_way.end();
+                return (status, headers, body.unwrap_or_default()).into_response();
+            }
+            (status, headers, body_of(steps, under_way)).into_response()
+        }
+    }
+}
+
+/// A body that takes the steps one by one. Whoever hangs up drops it, and with it `under_way`, which notes that.
+fn body_of(steps: Vec<Step>, under_way: UnderWay) -> Body {
+    let walk = stream::unfold(
+        (steps.into_iter(), under_way),
+        |(mut steps, mut under_way)| async move {
+            let stopping = under_way.practice.stopping.clone();
+            loop {
+                let item = match steps.next() {
+                    None => {
+                        under_way.end();
+                        return None;
+                    }
+                    Some(Step::Send(bytes)) => Ok(bytes),
+                    Some(Step::Wait(time)) => tokio::select! {
+                        () = tokio::time::sleep(time) => continue,
+                        () = stopping.cancelled() => Err(closed()),
+                    },
+                    Some(Step::Stall) => {
+                        stopping.cancelled().await;
+                        Err(closed())
+                    }
+                    Some(Step::Cut) => {
+                        // Lets the server write out what it was given before; with the error it drops what it holds.
+                        tokio::task::yield_now().await;
+                        Err(closed())
+                    }
+                };
+                if item.is_err() {
+                    under_way.end();
+                }
+                return Some((item, (steps, under_way)));
+            }
+        },
+    );
+    Body::from_stream(walk)
+}
+
+fn closed() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::ConnectionAborted,
+        "the order was to close the connection",
+    )
+}
+
+/// A call that is not over. Dropped before its end, it was the caller who hung up.
+struct UnderWay {
+    practice: Arc<Practice>,
+    id: u64,
+    ended: bool,
+}
+
+impl UnderWay {
+    fn decided(&self, outcome: &str) {
+        self.practice
+            .write(|record| record.note(self.id, |call| outcome.clone_into(&mut call.outcome)));
+    }
+
+    fn end(&mut self) {
+        if !self.ended {
+            self.ended = true;
+            self.practice
+                .write(|record| record.end(self.id, micros_since_epoch(), false));
+        }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        if !self.ended {
+            let hung_up = !self.practice.stopping.is_cancelled();
+            self.practice
+                .write(|record| record.end(self.id, micros_since_epoch(), hung_up));
+        }
+    }
+}
+
+async fn list_models(
+    State(practice): Shared,
+    Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+) -> Response {
+    if let Some(error) = refuse_key(&headers, &query) {
+        return error_response(&error, &Behaviour::default());
+    }
+    let models: Vec<Value> = practice
+        .listed_models()
+        .iter()
+        .map(|name| model_json(name))
+        .collect();
+    Json(json!({ "models": models })).into_response()
+}
+
+async fn show_model(
+    State(practice): Shared,
+    Path(model): Path<String>,
+    Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+) -> Response {
+    practice.write(Record::model_check);
+    let behaviour = match refuse_key(&headers, &query) {
+        Some(error) => Err(error),
+        None => practice.decide_model(&model, order_in(&headers)),
+    };
+    match behaviour {
+        Err(error) => error_response(&error, &Behaviour::default()),
+        Ok(behaviour) => match &behaviour.outcome {
+            Some(Outcome::Error(fault)) => error_response(
+                &error_reply(*fault, &model, behaviour.retry.as_ref(), None),
+                &behaviour,
+            ),
+            Some(Outcome::Hang) => {
+                practice.stopping.cancelled().await;
+                StatusCode::SERVICE_UNAVAILABLE.into_response()
+            }
+            _ => Json(model_json(&model)).into_response(),
+        },
+    }
+}
+
+fn model_json(name: &str) -> Value {
+    json!({
+        "name": format!("models/{name}"),
+        "version": "practice",
+        "displayName": format!("Practice model in the place of {name}"),
+        "description": "A stand-in on this machine, not a model.",
+        "inputTokenLimit": INPUT_TOKEN_LIMIT,
+        "outputTokenLimit": OUTPUT_TOKEN_LIMIT,
+        "supportedGenerationMethods": ["generateContent", "streamGenerateContent"],
+    })
+}
+
+async fn show_orders(State(practice): Shared) -> Json<Orders> {
+    Json(practice.orders())
+}
+
+async fn set_orders(State(practice): Shared, body: Bytes) -> Response {
+    // Read by hand, so that no content type has to be given with curl.
+    let set = serde_json::from_slice::<Orders>(&body)
+        .map_err(|error| error.to_string())
+        .and_then(|orders| practice.set(&orders).map_err(|error| error.to_string()));
+    match set {
+        Ok(()) => Json(practice.orders()).into_response(),
+        Err(problem) => {
+            (StatusCode::BAD_REQUEST, Json(json!({ "error": problem }))).into_response()
+        }
+    }
+}
+
+async fn requests(
+    State(practice): Shared,
+    Query(query): Query<HashMap<String, String>>,
+) -> Json<Value> {
+    let after = query
+        .get("after")
+        .and_then(|after| after.parse().ok())
+        .unwrap_or(0);
+    Json(practice.read(|record| {
+        json!({
+            "requests": record.after(after),
+            "received": record.received(),
+            "model_checks": record.model_checks(),
+        })
+    }))
+}
+
+async fn reset(State(practice): Shared) -> Json<Value> {
+    practice.reset();
+    Json(json!({}))
+}
+
+async fn quota(State(practice): Shared) -> impl IntoResponse {
+    Json(practice.quota_report())
+}
+
+fn error_response(error: &ErrorReply, behaviour: &Behaviour) -> Response {
+    let Script::Respond {
+        status,
+        content_type,
+        steps,
+    } = error_script(error, behaviour)
+    else {
+        // An error's script is always a response.
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let pieces = steps.into_iter().filter_map(|step| {
+        if let Step::Send(bytes) = step {
+            Some(Ok::<_, Infallible>(bytes))
+        } else {
+            None
+        }
+    });
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    (
+        status,
+        [(header::CONTENT_TYPE, content_type)],
+        Body::from_stream(stream::iter(pieces)),
+    )
+        .into_response()
+}

@@ -1,0 +1,202 @@
+//! A caller of the practice model: sends what a worker would and notes all that comes back.
+
+use std::sync::Once;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use practice_model::PracticeModel;
+use reqwest::{Client, Response};
+use serde_json::{Value, json};
+
+/// No step of a test takes longer, unless something is wrong.
+pub const LIMIT: Duration = Duration::from_secs(10);
+
+pub const MODEL: &str = "gemini-3.5-flash";
+
+/// A running practice model and a client for it.
+pub struct Caller {
+    pub model: PracticeModel,
+    pub client: Client,
+}
+
+/// What a stream brought until it ended.
+#[derive(Debug)]
+pub struct Streamed {
+    pub status: u16,
+    /// The bytes as they came, chunk by chunk.
+    pub chunks: Vec<Vec<u8>>,
+    /// Whether the body came to its proper end.
+    pub complete: bool,
+}
+
+impl Streamed {
+    pub fn bytes(&self) -> Vec<u8> {
+        self.chunks.concat()
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8(self.bytes()).unwrap()
+    }
+
+    /// The events, parsed; a broken one is an error of the test.
+    pub fn events(&self) -> Vec<Value> {
+        let text = self.text().replace("\r\n", "\n");
+        text.split("\n\n")
+            .filter(|frame| !frame.is_empty())
+            .map(|frame| serde_json::from_str(frame.strip_prefix("data: ").unwrap()).unwrap())
+            .collect()
+    }
+
+    /// The text of all parts that are to be shown.
+    pub fn said(&self) -> String {
+        let events = self.events();
+        let parts = events
+            .iter()
+            .filter_map(|event| event["candidates"][0]["content"]["parts"].as_array())
+            .flatten();
+        parts
+            .filter(|part| part["thought"] != true)
+            .filter_map(|part| part["text"].as_str())
+            .collect()
+    }
+
+    /// The `finishReason` of each event, or "".
+    pub fn finishes(&self) -> Vec<String> {
+        self.events()
+            .iter()
+            .map(|event| {
+                event["candidates"][0]["finishReason"]
+                    .as_str()
+                    .unwrap_or("")
+                    .to_owned()
+            })
+            .collect()
+    }
+}
+
+pub fn asking(text: &str) -> Value {
+    json!({"contents": [{"role": "user", "parts": [{"text": text}]}]})
+}
+
+/// The ports below those that the system gives to outgoing connections, so that an address can be taken again after a stop.
+pub async fn start() -> PracticeModel {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let spread = u16::try_from(std::process::id() % 8_000).unwrap();
+    for _ in 0..8_000 {
+        let port = 20_000 + (spread + NEXT.fetch_add(1, Ordering::Relaxed)) % 8_000;
+        if let Ok(model) = PracticeModel::start_with_seed(([127, 0, 0, 1], port).into(), 7).await {
+            return model;
+        }
+    }
+    panic!("no port is free");
+}
+
+pub fn client() -> Client {
+    static TLS: Once = Once::new();
+    // A client wants a TLS provider even where it only speaks plain HTTP.
+    TLS.call_once(|| {
+        rustls::crypto::ring::default_provider()
+            .install_default()
+            .unwrap();
+    });
+    // Without a proxy that the environment may name.
+    Client::builder().no_proxy().timeout(LIMIT).build().unwrap()
+}
+
+impl Caller {
+    /// At full speed, unless an order says otherwise.
+    pub async fn new() -> Caller {
+        let model = start().await;
+        model.behave("pace=0ms").unwrap();
+        Caller {
+            model,
+            client: client(),
+        }
+    }
+
+    /// One with this order for the next call.
+    pub async fn with(order: &str) -> Caller {
+        let caller = Caller::new().await;
+        caller.model.behave_next([order]).unwrap();
+        caller
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.model.base_url())
+    }
+
+    pub fn request(&self, method: &str, body: &Value) -> reqwest::RequestBuilder {
+        self.client
+            .post(self.url(&format!("/v1beta/models/{MODEL}:{method}")))
+            .header("x-goog-api-key", "any")
+            .json(body)
+    }
+
+    pub async fn generate(&self, text: &str) -> Response {
+        self.request("generateContent", &asking(text))
+            .send()
+            .await
+            .unwrap()
+    }
+
+    pub async fn stream(&self, text: &str) -> Streamed {
+        self.stream_of(&asking(text)).await
+    }
+
+    pub async fn stream_of(&self, body: &Value) -> Streamed {
+        let response = self
+            .request("streamGenerateContent?alt=sse", body)
+            .send()
+            .await
+            .unwrap();
+        read(response).await
+    }
+
+    /// The body of the error that a streaming call gets, and its HTTP status.
+    pub async fn error(&self, text: &str) -> (u16, Value) {
+        let streamed = self.stream(text).await;
+        (
+            streamed.status,
+            serde_json::from_slice(&streamed.bytes()).unwrap(),
+        )
+    }
+
+    pub async fn control(&self, path: &str, body: &str) -> (u16, Value) {
+        let response = self
+            .client
+            .post(self.url(path))
+            .body(body.to_owned())
+            .send()
+            .await
+            .unwrap();
+        (response.status().as_u16(), response.json().await.unwrap())
+    }
+
+    pub async fn shown(&self, path: &str) -> Value {
+        self.client
+            .get(self.url(path))
+            .send()
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap()
+    }
+}
+
+pub async fn read(mut response: Response) -> Streamed {
+    let status = response.status().as_u16();
+    let mut chunks = Vec::new();
+    let complete = loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) => chunks.push(chunk.to_vec()),
+            Ok(None) => break true,
+            Err(_) => break false,
+        }
+    };
+    Streamed {
+        status,
+        chunks,
+        complete,
+    }
+}

@@ -1,0 +1,219 @@
+//! Calls that go well, and those that Gemini would refuse.
+
+use serde_json::{Value, json};
+
+use crate::caller::{Caller, MODEL, asking};
+
+#[tokio::test]
+async fn a_whole_reply() {
+    let caller = Caller::new().await;
+    let response = caller.generate("ada: @bot what is two plus two?").await;
+    assert_eq!(response.status(), 200);
+    assert_eq!(
+        response.headers()["content-type"],
+        "application/json; charset=UTF-8"
+    );
+    let body: Value = response.json().await.unwrap();
+    let text = body["candidates"][0]["content"]["parts"][0]["text"]
+        .as_str()
+        .unwrap();
+    assert!(
+        text.starts_with("Hello ada! Two plus two is four (4)."),
+        "{text}"
+    );
+    assert!(text.contains("practice model"), "{text}");
+    let tokens = text.chars().count().div_ceil(4);
+    assert_eq!(
+        body,
+        json!({
+            "candidates": [{"index": 0, "content": {"parts": [{"text": text}], "role": "model"}, "finishReason": "STOP"}],
+            "usageMetadata": {"promptTokenCount": 8, "candidatesTokenCount": tokens, "totalTokenCount": 8 + tokens},
+            "modelVersion": "gemini-3.5-flash-practice",
+            "responseId": "practice-00000001",
+        })
+    );
+}
+
+#[tokio::test]
+async fn a_streamed_reply() {
+    let caller = Caller::new().await;
+    let streamed = caller.stream("ada: @bot good morning").await;
+    assert!(streamed.complete && streamed.status == 200);
+    let events = streamed.events();
+    assert!(events.len() > 3);
+    assert!(
+        streamed
+            .said()
+            .starts_with("Hello ada! You said: “good morning”"),
+        "{}",
+        streamed.said()
+    );
+    let (last, before) = events.split_last().unwrap();
+    assert_eq!(last["candidates"][0]["finishReason"], "STOP");
+    assert!(
+        before
+            .iter()
+            .all(|event| event["candidates"][0].get("finishReason").is_none())
+    );
+    assert!(
+        last["usageMetadata"]["candidatesTokenCount"].as_u64()
+            > before[0]["usageMetadata"]["candidatesTokenCount"].as_u64()
+    );
+    assert!(streamed.text().ends_with("\n\n") && !streamed.text().contains("[DONE]"));
+    // The same to the same.
+    assert_eq!(
+        streamed.said(),
+        caller.stream("ada: @bot good morning").await.said()
+    );
+}
+
+#[tokio::test]
+async fn the_callers_own_limits_are_kept() {
+    let caller = Caller::new().await;
+    let mut body = asking("hi [[practice: say=\"one two three four five six END seven\"]]");
+    body["generationConfig"] = json!({"stopSequences": ["END"]});
+    let streamed = caller.stream_of(&body).await;
+    assert_eq!(
+        (
+            streamed.said().as_str(),
+            streamed.finishes().pop().unwrap().as_str()
+        ),
+        ("one two three four five six ", "STOP")
+    );
+    body["generationConfig"] = json!({"maxOutputTokens": 2});
+    let streamed = caller.stream_of(&body).await;
+    assert_eq!(
+        (
+            streamed.said().as_str(),
+            streamed.finishes().pop().unwrap().as_str()
+        ),
+        ("one two ", "MAX_TOKENS")
+    );
+}
+
+#[tokio::test]
+async fn a_wrong_request_is_refused_and_noted() {
+    let caller = Caller::new().await;
+    let wrong = json!({"contents": [{"role": "assistant", "parts": [{"text": "hi"}]}]});
+    let response = caller
+        .request("generateContent", &wrong)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(response.status(), 400);
+    let error: Value = response.json().await.unwrap();
+    assert_eq!(error["error"]["status"], "INVALID_ARGUMENT");
+    assert_eq!(
+        error["error"]["message"],
+        "Please use a valid role: user, model."
+    );
+    let noted = caller.model.requests();
+    assert_eq!(
+        (noted[0].outcome.as_str(), noted[0].ended, noted[0].hung_up),
+        ("400 INVALID_ARGUMENT", true, false)
+    );
+    assert_eq!(noted[0].body(), wrong);
+}
+
+#[tokio::test]
+async fn the_key_belongs_into_the_header() {
+    let caller = Caller::new().await;
+    let url = caller.url(&format!("/v1beta/models/{MODEL}:generateContent"));
+    let none = caller
+        .client
+        .post(&url)
+        .json(&asking("hi"))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(none.status(), 403);
+    let in_url = caller
+        .client
+        .post(format!("{url}?key=secret"))
+        .header("x-goog-api-key", "k")
+        .json(&asking("hi"));
+    let in_url = in_url.send().await.unwrap();
+    assert_eq!(in_url.status(), 400);
+    assert!(in_url.text().await.unwrap().contains("no key in the URL"));
+    let outcomes: Vec<_> = caller
+        .model
+        .requests()
+        .into_iter()
+        .map(|call| call.outcome)
+        .collect();
+    assert_eq!(outcomes, ["403 PERMISSION_DENIED", "400 INVALID_ARGUMENT"]);
+}
+
+#[tokio::test]
+async fn a_stream_without_alt_sse_and_unknown_calls_are_refused() {
+    let caller = Caller::new().await;
+    assert_eq!(
+        caller
+            .request("streamGenerateContent", &asking("hi"))
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        400
+    );
+    assert_eq!(
+        caller
+            .request("countTokens", &asking("hi"))
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        404
+    );
+    let elsewhere = caller
+        .client
+        .get(caller.url("/v1/models"))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(elsewhere.status(), 404);
+    assert_eq!(
+        elsewhere.json::<Value>().await.unwrap()["error"]["status"],
+        "NOT_FOUND"
+    );
+}
+
+#[tokio::test]
+async fn models_are_there_until_they_retire() {
+    let caller = Caller::new().await;
+    let ask = async |path: &str| {
+        let response = caller
+            .client
+            .get(caller.url(path))
+            .header("x-goog-api-key", "k")
+            .send()
+            .await
+            .unwrap();
+        (
+            response.status().as_u16(),
+            response.json::<Value>().await.unwrap(),
+        )
+    };
+    let (status, model) = ask("/v1beta/models/gemini-anything").await;
+    assert_eq!(
+        (status, model["name"].as_str()),
+        (200, Some("models/gemini-anything"))
+    );
+    let (_, list) = ask("/v1beta/models").await;
+    assert_eq!(list["models"].as_array().unwrap().len(), 3);
+
+    caller
+        .control("/practice/behaviour", r#"{"known_models": ["gemini-new"]}"#)
+        .await;
+    assert_eq!(ask("/v1beta/models/gemini-new").await.0, 200);
+    let (status, gone) = ask("/v1beta/models/gemini-old").await;
+    assert_eq!(
+        (status, gone["error"]["status"].as_str()),
+        (404, Some("NOT_FOUND"))
+    );
+    assert_eq!(caller.generate("hi").await.status(), 404);
+
+    caller.model.behave_for_model("gemini-new", "503").unwrap();
+    assert_eq!(ask("/v1beta/models/gemini-new").await.0, 503);
+    assert_eq!(caller.model.model_checks(), 4);
+}

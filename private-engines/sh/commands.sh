@@ -1,0 +1,160 @@
+# shellcheck shell=bash disable=SC2034,SC2154 # variables are shared with the other parts
+# The commands a set obeys, one at a time in the order they came.
+
+answer_commands() {
+    local line id answer
+    while IFS= read -r -u "$control" line; do
+        id=${line%% *}
+        answer=
+        if run_command "${line#* }"; then
+            answer="ok${answer:+ $answer}"
+        else
+            answer="err ${problem:-it failed}"
+        fi
+        if [[ $id == - ]]; then
+            printf '%s\n' "$answer"
+        elif [[ $id =~ ^[A-Za-z0-9_-]+$ ]]; then
+            printf '%s\n' "$answer" >"$set_dir/answers/$id"
+        fi
+    done
+}
+
+# Sets `answer` (what follows `ok`) or `problem`.
+run_command() {
+    local verb what names name
+    problem=
+    read -r verb what <<<"$1"
+    case $verb in
+        vhost) rabbitmq_vhost "$what"; return ;;
+        database) mariadb_database "$what"; return ;;
+        status) status; return ;;
+        kill | stop | start | freeze | thaw | wipe) ;;
+        *) problem="unknown command $verb (see engines.sh --help)"; return 1 ;;
+    esac
+    case $what in
+        redis | rabbitmq | mariadb | cluster-[123] | sentinel-master | sentinel-replica | sentinel-[123]) names=("$what") ;;
+        cluster) names=(cluster-{1,2,3}) ;;
+        sentinel) names=(sentinel-{master,replica,1,2,3}) ;;
+        *) problem="there is no engine called $what"; return 1 ;;
+    esac
+    for name in "${names[@]}"; do
+        if [[ $verb == start ]]; then
+            # A Sentinel asks its master for replicas when it connects and then only every 10 s.
+            if [[ $what == sentinel && $name == sentinel-1 ]]; then
+                await_condition redis_replica_is_linked || { problem="the replica did not find its master"; return 1; }
+            fi
+            launch "$name" || return 1
+        elif [[ $verb == wipe ]]; then
+            { ! is_running "$name" || end "$name" KILL; } && redis_wipe "$name" || return 1
+        else
+            is_running "$name" || { problem="$name is not running"; return 1; }
+            case $verb in
+                kill) end "$name" KILL || return 1 ;;
+                stop) end "$name" TERM || return 1 ;;
+                freeze) signal STOP "${pid[$name]}"; await_frozen "$name" ;;
+                thaw) signal CONT "${pid[$name]}"; unset "frozen[$name]" ;;
+            esac
+        fi
+    done
+    [[ $verb == start ]] || return 0
+    for name in "${names[@]}"; do
+        await "$name" || return 1
+    done
+    case $what in
+        cluster)
+            redis_join_cluster || return 1
+            await_condition redis_cluster_is_whole || { problem="the cluster did not form"; return 1; }
+            ;;
+        sentinel)
+            await_condition redis_sentinels_agree || { problem="the sentinels did not find each other"; return 1; }
+            ;;
+    esac
+    for name in "${names[@]}"; do
+        answer+="${answer:+ }$name=127.0.0.1:${port[$name]}"
+    done
+    [[ $what != sentinel ]] || answer+=" master-name=chinwag"
+}
+
+# launch NAME: starts the process, unless it is running already.
+launch() {
+    if is_running "$1"; then
+        [[ -z ${frozen[$1]:-} ]] || { problem="$1 is frozen"; return 1; }
+        return 0
+    fi
+    [[ -z ${pid[$1]:-} ]] || reap "$1"
+    case $1 in
+        rabbitmq | mariadb) "$1_launch" ;;
+        *) redis_launch "$1" ;;
+    esac
+}
+
+# await NAME: returns when the engine accepts requests.
+await() {
+    local name=$1 check
+    local -i limit=$((SECONDS + start_limit_s))
+    case $name in
+        rabbitmq | mariadb) check=${name}_is_ready ;;
+        *) check=redis_is_ready ;;
+    esac
+    until "$check" "$name"; do
+        if ! is_running "$name"; then
+            problem="$name ended: $(last_words "$set_dir/log/$name" "$set_dir/$name"/log/*.log)"
+            return 1
+        elif ((SECONDS > limit)); then
+            problem="$name did not answer in $start_limit_s s: $(last_words "$set_dir/log/$name" "$set_dir/$name"/log/*.log)"
+            return 1
+        fi
+        pause 0.02
+    done
+}
+
+await_condition() {
+    local -i limit=$((SECONDS + start_limit_s))
+    until "$@"; do
+        ((SECONDS <= limit)) || return 1
+        pause 0.05
+    done
+}
+
+# end NAME SIGNAL: returns when the process is gone.
+end() {
+    local name=$1
+    local -i limit=$((SECONDS + start_limit_s))
+    if [[ $2 == TERM ]]; then
+        [[ -z ${frozen[$name]:-} ]] || { problem="$name is frozen"; return 1; }
+        # Only the engine itself: what it forked ends by its orders.
+        kill -TERM "${pid[$name]}" 2>/dev/null
+        while is_running "$name"; do
+            ((SECONDS <= limit)) || { problem="$name did not end in $start_limit_s s"; return 1; }
+            pause 0.02
+        done
+    else
+        signal KILL "${pid[$name]}"
+    fi
+    reap "$name"
+}
+
+# The signal is sent at once, but each thread stops a little later.
+await_frozen() {
+    local state _
+    frozen[$1]=1
+    await_condition process_is_stopped "${pid[$1]}"
+}
+
+process_is_stopped() {
+    local task state
+    for task in "/proc/$1/task"/*/stat; do
+        read -r state <"$task" || continue
+        state=${state##*) }
+        [[ $state == T* ]] || return 1
+    done
+} 2>/dev/null
+
+status() {
+    local name
+    for name in redis rabbitmq mariadb cluster-{1,2,3} sentinel-{master,replica,1,2,3}; do
+        if is_running "$name"; then
+            answer+="${answer:+ }$name=${frozen[$name]:+frozen:}${pid[$name]}"
+        fi
+    done
+}

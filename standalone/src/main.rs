@@ -1,0 +1,123 @@
+//! All of Chinwag in one process, with nothing else installed: edge, worker and persister on the embedded sides of the
+//! seams. The services cannot tell the difference.
+
+use std::{error::Error, io, path::PathBuf};
+
+use bot_worker::WorkerSettings;
+use clap::Parser;
+use common::{
+    admin::{self, Readiness},
+    live::embedded::EmbeddedLive,
+    queue::embedded::EmbeddedQueue,
+    settings::ProcessSettings,
+    startup::stop_on_signal,
+    store::sqlite::SqliteStore,
+    telemetry::{self, TelemetrySettings},
+};
+use persister::PersisterSettings;
+use practice_model::PracticeModel;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use ws_edge::{Edge, EdgeSettings};
+
+/// Chinwag in one process. It needs no engines and never reads their URLs; everything is kept in the data folder.
+#[derive(Parser)]
+#[command(name = "chinwag", version)]
+struct Settings {
+    /// The folder that keeps everything. One process at a time may use it.
+    #[arg(long, env = "DATA_DIR", default_value = "chinwag-data")]
+    data_dir: PathBuf,
+    #[command(flatten)]
+    edge: EdgeSettings,
+    #[command(flatten)]
+    worker: WorkerSettings,
+    #[command(flatten)]
+    persister: PersisterSettings,
+    #[command(flatten)]
+    process: ProcessSettings,
+    #[command(flatten)]
+    telemetry: TelemetrySettings,
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let mut settings = Settings::parse();
+    let metrics = telemetry::init(&settings.telemetry);
+    let stop = stop_on_signal()?;
+    let readiness = Readiness::default();
+    let (persister_stop, worker_stop, admin_stop) = (
+        CancellationToken::new(),
+        CancellationToken::new(),
+        CancellationToken::new(),
+    );
+    admin::serve(
+        settings.process.admin_listen,
+        readiness.clone(),
+        metrics,
+        admin_stop.clone(),
+    )
+    .await?;
+
+    ws_edge::raise_open_files(settings.edge.sockets_max);
+    // Half of the time is the edge's, the other half the worker's and the persister's.
+    let drain_half = settings.process.drain_seconds / 2;
+    settings.worker.drain_time = drain_half.mul_f32(0.9);
+
+    let _practice = practice_model_without_key(&mut settings.worker).await?;
+    settings.worker.check()?;
+    std::fs::create_dir_all(&settings.data_dir)?;
+    let queue = EmbeddedQueue::open(&settings.data_dir).await?;
+    let store = SqliteStore::open(&settings.data_dir).await?;
+    let live = EmbeddedLive::new();
+
+    let listener = TcpListener::bind(settings.edge.listen).await?;
+    println!("Chinwag is at http://{}", listener.local_addr()?);
+    let edge = Edge::new(
+        live.clone(),
+        queue.clone(),
+        store.clone(),
+        settings.edge,
+        readiness,
+    );
+    let worker = tokio::spawn(bot_worker::run(
+        live,
+        queue.clone(),
+        store.clone(),
+        settings.worker,
+        worker_stop.clone(),
+    ));
+    let stop_persister = persister_stop.clone();
+    let persister = tokio::spawn({
+        let (queue, settings) = (queue.clone(), settings.persister);
+        async move { persister::run(queue, store, &settings, stop_persister).await }
+    });
+    ws_edge::run(edge, listener, drain_half, stop).await?;
+
+    // What people were told is on disk by now; the rest is delivered again at the next start.
+    worker_stop.cancel();
+    persister_stop.cancel();
+    let both = async { (worker.await, persister.await) };
+    if tokio::time::timeout(drain_half, both).await.is_err() {
+        tracing::warn!(
+            "out of time to drain; what is in hand is delivered again at the next start"
+        );
+    }
+    queue.close().await;
+    admin_stop.cancel();
+    Ok(())
+}
+
+/// Without a key for Google and another server named, the bot asks a practice model in this process. The worker knows
+/// nothing of it: it only gets another base URL.
+async fn practice_model_without_key(
+    worker: &mut WorkerSettings,
+) -> io::Result<Option<PracticeModel>> {
+    if !worker.lacks_key() {
+        return Ok(None);
+    }
+    let model = PracticeModel::start(([127, 0, 0, 1], 0).into()).await?;
+    worker.gemini_api_key = Some("practice".into());
+    worker.gemini_base_url = model.base_url().parse().map_err(io::Error::other)?;
+    tracing::info!("no GEMINI_API_KEY: a practice model answers");
+    Ok(Some(model))
+}

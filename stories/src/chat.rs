@@ -1,0 +1,248 @@
+//! A whole Chinwag for one story: engines, the practice model, and any number of each service.
+
+use common::{settings::StoreSettings, store::mysql::MySqlStore};
+use practice_model::PracticeModel;
+use private_engines::Engines;
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::{Person, Process, process};
+
+/// What a story starts with.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Edges.
+    pub edges: usize,
+    /// Bot workers.
+    pub workers: usize,
+    /// Persisters.
+    pub persisters: usize,
+    /// Engines of its own, because the story breaks them. Otherwise a corner of the shared ones.
+    pub own_engines: bool,
+    /// Settings beyond the ordinary ones, for every process.
+    pub settings: Vec<(&'static str, String)>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Setup {
+            edges: 1,
+            workers: 1,
+            persisters: 1,
+            own_engines: false,
+            settings: Vec::new(),
+        }
+    }
+}
+
+enum Behind {
+    Shared(&'static Engines),
+    Own(Box<Engines>),
+    /// The all-in-one needs none.
+    Nothing,
+}
+
+/// A Chinwag that is running.
+pub struct Chat {
+    /// What browsers connect to. Dropped first, before what it stands on.
+    pub edges: Vec<Process>,
+    /// The bot workers.
+    pub workers: Vec<Process>,
+    /// The persisters.
+    pub persisters: Vec<Process>,
+    /// The model that all workers ask.
+    pub model: PracticeModel,
+    /// What every process is started with.
+    pub environment: Vec<(String, String)>,
+    folder: TempDir,
+    behind: Behind,
+}
+
+impl Chat {
+    /// One of each service on a corner of the shared engines.
+    pub async fn start() -> Chat {
+        Chat::with(Setup::default()).await
+    }
+
+    /// What the setup says, ready.
+    pub async fn with(setup: Setup) -> Chat {
+        let behind = if setup.own_engines {
+            Behind::Own(Box::new(Engines::start().await))
+        } else {
+            Behind::Shared(Engines::shared().await)
+        };
+        let engines = match &behind {
+            Behind::Own(engines) => engines,
+            Behind::Shared(engines) => *engines,
+            Behind::Nothing => unreachable!("set above"),
+        };
+        let model = practice_model().await;
+        let mut environment = vec![
+            ("REDIS_URL".to_owned(), engines.redis_url().to_owned()),
+            ("REDIS_PREFIX".to_owned(), engines.fresh_prefix()),
+            ("AMQP_URL".to_owned(), engines.fresh_vhost().await),
+            ("DATABASE_URL".to_owned(), engines.fresh_database().await),
+        ];
+        environment.extend(settings_for_all(&model, &setup));
+        let (migrated, said) = process::run("persister", &["migrate"], &environment);
+        assert!(migrated.success(), "persister migrate: {said}");
+        let folder = TempDir::with_prefix("chinwag-story-").expect("a temporary folder");
+        let mut chat = Chat {
+            edges: Vec::new(),
+            workers: Vec::new(),
+            persisters: Vec::new(),
+            model,
+            environment,
+            folder,
+            behind,
+        };
+        chat.edges = (0..setup.edges)
+            .map(|n| chat.service("ws-edge", &format!("edge-{n}"), &[]))
+            .collect();
+        chat.workers = (0..setup.workers)
+            .map(|n| chat.service("bot-worker", &format!("worker-{n}"), &[]))
+            .collect();
+        chat.persisters = (0..setup.persisters)
+            .map(|n| chat.service("persister", &format!("persister-{n}"), &[]))
+            .collect();
+        for process in chat
+            .edges
+            .iter()
+            .chain(&chat.workers)
+            .chain(&chat.persisters)
+        {
+            process.ready().await;
+        }
+        chat
+    }
+
+    /// The all-in-one, with a data folder of its own. It is the only edge.
+    pub async fn all_in_one() -> Chat {
+        let model = practice_model().await;
+        let folder = TempDir::with_prefix("chinwag-story-").expect("a temporary folder");
+        let mut environment = vec![(
+            "DATA_DIR".to_owned(),
+            folder.path().join("data").display().to_string(),
+        )];
+        environment.extend(settings_for_all(&model, &Setup::default()));
+        let (workers, persisters) = (Vec::new(), Vec::new());
+        let mut chat = Chat {
+            edges: Vec::new(),
+            workers,
+            persisters,
+            model,
+            environment,
+            folder,
+            behind: Behind::Nothing,
+        };
+        chat.edges = vec![chat.service("chinwag", "chinwag", &[])];
+        chat.edges[0].ready().await;
+        chat
+    }
+
+    /// One more process, with settings of its own in the place of the common ones. Not waited for.
+    pub fn service(&self, binary: &str, name: &str, settings: &[(&str, String)]) -> Process {
+        let mut environment = self.environment.clone();
+        environment.retain(|(name, _)| settings.iter().all(|(own, _)| own != name));
+        environment.extend(
+            settings
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), value.clone())),
+        );
+        Process::start(binary, name, self.folder.path(), &environment)
+    }
+
+    /// The engines, to be killed and frozen.
+    ///
+    /// # Panics
+    /// If the story did not ask for its own.
+    pub fn engines(&self) -> &Engines {
+        match &self.behind {
+            Behind::Own(engines) => engines,
+            _ => panic!("a story that breaks engines needs its own"),
+        }
+    }
+
+    /// A setting that every process has.
+    pub fn setting(&self, name: &str) -> &str {
+        let found = self.environment.iter().find(|(setting, _)| setting == name);
+        &found.unwrap_or_else(|| panic!("{name} is not set")).1
+    }
+
+    /// The base URL of an edge.
+    pub fn url(&self, edge: usize) -> String {
+        format!("http://{}", self.edges[edge].listen)
+    }
+
+    /// New people, connected to the first edge and in a public room, which the first of them makes unless it is there.
+    pub async fn join<const N: usize>(&self, room: &str, names: [&str; N]) -> [Person; N] {
+        self.join_at(0, room, names).await
+    }
+
+    /// The same at another edge.
+    pub async fn join_at<const N: usize>(
+        &self,
+        edge: usize,
+        room: &str,
+        names: [&str; N],
+    ) -> [Person; N] {
+        let mut people = Vec::with_capacity(N);
+        for name in names {
+            let mut person = Person::register(&self.url(edge), name).await;
+            let (status, answer) = person
+                .calls(Method::POST, "/api/rooms", Some(json!({ "name": room })))
+                .await;
+            assert!(
+                matches!(status, StatusCode::CREATED | StatusCode::CONFLICT),
+                "{status} {answer}"
+            );
+            person.connects().await;
+            person.joins(room, None).await;
+            people.push(person);
+        }
+        people
+            .try_into()
+            .unwrap_or_else(|_| unreachable!("one for each name"))
+    }
+
+    /// The database itself, to see what is in it without asking a service.
+    pub async fn database(&self) -> std::sync::Arc<MySqlStore> {
+        let database_url = self.setting("DATABASE_URL").to_owned().into();
+        let settings = StoreSettings {
+            database_url,
+            database_connections: 2,
+        };
+        MySqlStore::connect(&settings)
+            .await
+            .expect("the database is there")
+    }
+}
+
+async fn practice_model() -> PracticeModel {
+    let model = PracticeModel::start(([127, 0, 0, 1], 0).into())
+        .await
+        .expect("a free port");
+    // Quick, unless a story says otherwise: the default is a pace for people to watch.
+    model.behave("pace=1ms").expect("an order");
+    model
+}
+
+fn settings_for_all(model: &PracticeModel, setup: &Setup) -> Vec<(String, String)> {
+    let mut settings = vec![
+        ("GEMINI_BASE_URL".to_owned(), model.base_url()),
+        ("GEMINI_API_KEY".to_owned(), "practice".to_owned()),
+        (
+            "GEMINI_MODELS".to_owned(),
+            "practice-1,practice-2".to_owned(),
+        ),
+        ("LOG".to_owned(), "info".to_owned()),
+    ];
+    settings.extend(
+        setup
+            .settings
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.clone())),
+    );
+    settings
+}

@@ -1,0 +1,103 @@
+//! The one command: everything in one process, and nothing forgotten when it is killed.
+
+use stories::{Chat, Person};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_killed_and_started_again_and_everything_is_still_there() {
+    let chat = Chat::all_in_one().await;
+    let [mut ada, mut bob] = chat.join("lobby", ["ada", "bob"]).await;
+    let question = ada.says("@bot what is two plus two?").await;
+    bob.hears("bot", "four").await;
+    ada.gets_reply_to(question).await;
+    // A question whose answer is not there yet.
+    chat.model.behave("hang").expect("an order");
+    let calls = chat.model.requests().len();
+    let (unanswered, _) = bob
+        .says_and_is_acked("@bot what is three plus three?")
+        .await;
+    chat.model
+        .requests_when(stories::PATIENCE, |seen| seen.len() > calls)
+        .await
+        .expect("the model was asked");
+    let seen = ada.messages();
+
+    chat.edges[0].kill();
+    chat.model.behave("pace=1ms").expect("an order");
+    chat.edges[0].start_again();
+    chat.edges[0].ready().await;
+
+    ada.connects().await;
+    ada.joins("lobby", Some(0)).await;
+    let reply = ada.gets_reply_to(unanswered).await;
+    assert!(
+        reply["message"].as_str().expect("text").contains("six"),
+        "{reply}"
+    );
+    let history = ada.history().await;
+    assert_eq!(
+        history[..seen.len()],
+        seen[..],
+        "the conversation is as it was"
+    );
+    assert_eq!(
+        history
+            .iter()
+            .filter(|message| message["reply_to"] == unanswered.to_string())
+            .count(),
+        1
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn acked_messages_survive_a_kill_in_the_middle_of_a_flood() {
+    let chat = Chat::all_in_one().await;
+    let [mut ada] = chat.join("lobby", ["ada"]).await;
+    let mut said = Vec::new();
+    for n in 0..300 {
+        said.push(ada.says(&format!("line {n}")).await);
+    }
+    ada.is_acked(said[100]).await;
+    chat.edges[0].kill();
+    let acked: Vec<String> = ada
+        .frames()
+        .iter()
+        .filter(|frame| frame["type"] == "ack")
+        .map(|frame| frame["id"].to_string())
+        .collect();
+    chat.edges[0].start_again();
+    chat.edges[0].ready().await;
+    let mut reader = Person::log_in(&chat.url(0), "ada").await;
+    reader.room = "lobby".into();
+    stories::until(
+        "every acked message is in the history once",
+        stories::PATIENCE,
+        async || {
+            let history = reader.history().await;
+            let ids: Vec<String> = history
+                .iter()
+                .map(|message| message["id"].to_string())
+                .collect();
+            acked
+                .iter()
+                .all(|id| ids.iter().filter(|stored| *stored == id).count() == 1)
+                .then_some(())
+        },
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_drains_on_sigterm_and_a_second_one_refuses_the_same_folder() {
+    let chat = Chat::all_in_one().await;
+    let data = chat.setting("DATA_DIR").to_owned();
+    let address = stories::free_address().to_string();
+    let settings = [
+        ("DATA_DIR".to_owned(), data),
+        ("LISTEN".to_owned(), address),
+    ];
+    let (status, said) = stories::run("chinwag", &[], &settings);
+    assert!(!status.success(), "a second process took the folder");
+    assert!(said.contains("another"), "{said}");
+    let status = chat.edges[0].terminate().await;
+    assert!(status.success(), "{status}");
+}

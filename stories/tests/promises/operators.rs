@@ -1,0 +1,166 @@
+//! What an operator meets: settings refused by name, the schema, dead letters.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::{
+    envelope::Envelope,
+    queue::{Queue, Route, rabbitmq::RabbitQueue},
+    settings::QueueSettings,
+    store::Messages,
+    wire::{Kind, NewMessage, Seq},
+};
+use stories::{Chat, PATIENCE, Setup, run, until};
+use uuid::Uuid;
+
+#[test]
+fn services_refuse_to_start_without_their_engines_by_name() {
+    let needs = [
+        ("ws-edge", vec!["REDIS_URL", "AMQP_URL", "DATABASE_URL"]),
+        ("bot-worker", vec!["REDIS_URL", "AMQP_URL", "DATABASE_URL"]),
+        ("persister", vec!["AMQP_URL", "DATABASE_URL"]),
+    ];
+    for (binary, needed) in needs {
+        let all = [
+            ("REDIS_URL", "redis://127.0.0.1:1"),
+            ("AMQP_URL", "amqp://127.0.0.1:1"),
+            ("DATABASE_URL", "mysql://root@127.0.0.1:1/x"),
+            ("GEMINI_API_KEY", "a-key"),
+        ];
+        for missing in needed {
+            let environment: Vec<(String, String)> = all
+                .iter()
+                .filter(|(name, _)| *name != missing)
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect();
+            let (status, said) = run(binary, &[], &environment);
+            assert!(!status.success(), "{binary} started without {missing}");
+            let flag = missing.to_lowercase().replace('_', "-");
+            assert!(
+                said.contains(missing) || said.contains(&flag),
+                "{binary} without {missing} said: {said}"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_is_listed_shown_replayed_and_dropped() {
+    let chat = Chat::with(Setup {
+        edges: 0,
+        workers: 0,
+        ..Setup::default()
+    })
+    .await;
+    let settings = QueueSettings {
+        amqp_url: chat.setting("AMQP_URL").to_owned().into(),
+    };
+    let queue = RabbitQueue::connect(&settings)
+        .await
+        .expect("the broker is there");
+    let poison = Uuid::now_v7();
+    queue
+        .publish(
+            Route::Persist,
+            poison,
+            Bytes::from_static(b"not an envelope"),
+        )
+        .await
+        .expect("confirmed");
+    let job = |arguments: &[&str]| {
+        let arguments = [&["dead-letters"], arguments].concat();
+        let (status, said) = run("persister", &arguments, &chat.environment);
+        assert!(status.success(), "{arguments:?}: {said}");
+        said
+    };
+    let id = poison.to_string();
+    until("the poison is a dead letter", PATIENCE, async || {
+        job(&["list"]).contains(&id).then_some(())
+    })
+    .await;
+    let shown = job(&["show", &id]);
+    for part in ["not an envelope", "persist", "no envelope", "20"] {
+        assert!(shown.contains(part), "{part:?} is missing: {shown}");
+    }
+    // Put back, it is tried again, and comes back here.
+    assert!(job(&["replay", "persist", &id]).contains('1'));
+    until("it is back", Duration::from_secs(30), async || {
+        job(&["list"]).contains(&id).then_some(())
+    })
+    .await;
+    assert!(job(&["drop", "persist", "--all"]).contains('1'));
+    assert!(job(&["list"]).contains("no dead letters"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_cannot_be_written_is_found_and_the_rest_of_its_batch_is_written() {
+    let chat = Chat::with(Setup {
+        edges: 0,
+        workers: 0,
+        persisters: 0,
+        ..Setup::default()
+    })
+    .await;
+    let settings = QueueSettings {
+        amqp_url: chat.setting("AMQP_URL").to_owned().into(),
+    };
+    let queue = RabbitQueue::connect(&settings)
+        .await
+        .expect("the broker is there");
+    let envelope = |seq: Seq| {
+        let message = NewMessage {
+            room: "lobby".into(),
+            id: Uuid::now_v7(),
+            sender: "ada".into(),
+            kind: Kind::User,
+            message: format!("at {seq}"),
+            reply_to: None,
+        };
+        Envelope::new(message.at(seq, 0), None)
+    };
+    let mut good: Vec<Envelope> = (1..=40).map(envelope).collect();
+    // No place in the database is that high; and one place is taken by another message already.
+    let impossible = envelope(Seq::MAX);
+    let taken = envelope(7);
+    let publish = async |envelope: &Envelope| {
+        let id = envelope.message.id;
+        queue
+            .publish(Route::Persist, id, envelope.to_bytes())
+            .await
+            .expect("confirmed");
+    };
+    let last = good.split_off(20);
+    for envelope in good
+        .iter()
+        .chain([&impossible])
+        .chain(&last)
+        .chain([&taken])
+    {
+        publish(envelope).await;
+    }
+    // All of it waits by now, so that it comes in one batch.
+    let persister = chat.service("persister", "persister-0", &[]);
+    persister.ready().await;
+    let database = chat.database().await;
+    let stored = until("the good rows are in the database", PATIENCE, async || {
+        let stored = database.after("lobby", 0, 100).await.ok()?;
+        (stored.len() == 40).then_some(stored)
+    })
+    .await;
+    let ids: Vec<Uuid> = stored.iter().map(|message| message.id).collect();
+    let expected: Vec<Uuid> = good
+        .iter()
+        .chain(&last)
+        .map(|envelope| envelope.message.id)
+        .collect();
+    assert_eq!(ids, expected);
+    let letters = until("both others are dead letters", PATIENCE, async || {
+        let (_, said) = run("persister", &["dead-letters", "list"], &chat.environment);
+        let both = [&impossible, &taken]
+            .iter()
+            .all(|dead| said.contains(&dead.message.id.to_string()));
+        both.then_some(said)
+    })
+    .await;
+    assert!(letters.contains("belongs to another message"), "{letters}");
+}

@@ -1,0 +1,161 @@
+//! P10: SIGTERM drains and loses nothing; any number of each service run side by side.
+
+use stories::{Chat, PATIENCE, Setup, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_drains_and_everyone_goes_elsewhere() {
+    let chat = Chat::with(Setup {
+        edges: 2,
+        workers: 0,
+        ..Setup::default()
+    })
+    .await;
+    let [mut ada, bob] = chat.join("lobby", ["ada", "bob"]).await;
+    let mut said = Vec::new();
+    for n in 0..100 {
+        said.push(ada.says(&format!("last words {n}")).await);
+    }
+    let first = ada.is_acked(said[0]).await;
+    let (status, code) = tokio::join!(chat.edges[0].terminate(), bob.is_closed());
+    assert!(status.success(), "{status}");
+    assert_eq!(code, 1012);
+    // Whatever was acked is kept; whatever was not is sent again and has one place.
+    let last = ada.last_seq().max(first);
+    ada.moves_to(&chat.url(1));
+    ada.connects().await;
+    ada.joins("lobby", Some(last)).await;
+    let mut acked = Vec::new();
+    for (n, id) in said.iter().enumerate() {
+        ada.says_as(*id, &format!("last words {n}")).await;
+        acked.push((*id, ada.is_acked(*id).await));
+    }
+    crate::assert_kept(&chat, &ada, &acked).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_drains_and_the_answer_still_comes_once() {
+    let chat = Chat::with(Setup {
+        workers: 1,
+        ..Setup::default()
+    })
+    .await;
+    let [mut ada] = chat.join("lobby", ["ada"]).await;
+    chat.model.behave("delay=1s").expect("an order");
+    let mut questions = Vec::new();
+    for n in 0..5 {
+        questions.push(ada.says(&format!("@bot what is {n} plus {n}?")).await);
+    }
+    chat.model
+        .requests_when(PATIENCE, |calls| !calls.is_empty())
+        .await
+        .expect("the model was asked");
+    let status = chat.workers[0].terminate().await;
+    assert!(status.success(), "{status}");
+    chat.workers[0].start_again();
+    for question in &questions {
+        ada.gets_reply_to(*question).await;
+    }
+    let history = ada.history().await;
+    for question in questions {
+        assert_eq!(
+            history
+                .iter()
+                .filter(|message| message["reply_to"] == question.to_string())
+                .count(),
+            1
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_persister_drains_and_another_goes_on() {
+    let chat = Chat::with(Setup {
+        workers: 0,
+        persisters: 2,
+        ..Setup::default()
+    })
+    .await;
+    let [mut ada] = chat.join("lobby", ["ada"]).await;
+    let mut acked = Vec::new();
+    for n in 0..100 {
+        acked.push(ada.says_and_is_acked(&format!("line {n}")).await);
+        if n == 50 {
+            let status = chat.persisters[0].terminate().await;
+            assert!(status.success(), "{status}");
+        }
+    }
+    crate::assert_kept(&chat, &ada, &acked).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn services_start_in_any_order_and_say_what_they_wait_for() {
+    use private_engines::Engine;
+    let mut chat = Chat::with(Setup {
+        edges: 0,
+        workers: 0,
+        persisters: 0,
+        own_engines: true,
+        ..Setup::default()
+    })
+    .await;
+    for engine in [Engine::Redis, Engine::RabbitMq, Engine::MariaDb] {
+        chat.engines().stop(engine).await;
+    }
+    chat.edges.push(chat.service("ws-edge", "early-edge", &[]));
+    chat.workers
+        .push(chat.service("bot-worker", "early-worker", &[]));
+    chat.persisters
+        .push(chat.service("persister", "early-persister", &[]));
+    for process in [&chat.edges[0], &chat.workers[0], &chat.persisters[0]] {
+        until("it says what it waits for", PATIENCE, async || {
+            process.log().contains("waiting for").then_some(())
+        })
+        .await;
+        assert_eq!(process.readiness().await, Some(503));
+    }
+    for engine in [Engine::MariaDb, Engine::RabbitMq, Engine::Redis] {
+        chat.engines().start_engine(engine).await;
+    }
+    for process in [&chat.edges[0], &chat.workers[0], &chat.persisters[0]] {
+        process.ready().await;
+    }
+    let [mut ada] = chat.join("lobby", ["ada"]).await;
+    let question = ada.says("@bot what is two plus two?").await;
+    ada.gets_reply_to(question).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_worker_takes_load_off_the_first() {
+    let settings = vec![("BOT_CONCURRENCY", "2".to_owned())];
+    let chat = Chat::with(Setup {
+        workers: 2,
+        settings,
+        ..Setup::default()
+    })
+    .await;
+    chat.model.behave("delay=500ms").expect("an order");
+    let mut people = Vec::new();
+    for n in 0..8 {
+        let [person] = chat
+            .join(&format!("room-{n}"), [format!("person-{n}").as_str()])
+            .await;
+        people.push(person);
+    }
+    let mut questions = Vec::new();
+    for person in &mut people {
+        questions.push(person.says("@bot hello").await);
+    }
+    for (person, question) in people.iter().zip(questions) {
+        person.gets_reply_to(question).await;
+    }
+    let most = chat
+        .model
+        .requests()
+        .iter()
+        .map(|call| call.under_way)
+        .max();
+    assert!(
+        most > Some(2),
+        "one worker alone would never have more than 2 calls under way: {most:?}"
+    );
+}

@@ -1,0 +1,79 @@
+// Builds the page into ws-edge/web/, from where the server embeds it.
+//
+//   npm run build      writes it
+//   npm run check      writes nothing, and fails if what is there is not what these sources make
+//
+// The same sources and the versions in package-lock.json always make the same bytes.
+
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
+import { build } from "esbuild";
+
+/** The whole page, compressed. */
+const PAGE_MAX_BYTES = 100_000;
+
+const here = dirname(fileURLToPath(import.meta.url));
+const target = join(here, "..", "ws-edge", "web");
+const isCheck = process.argv.includes("--check");
+
+const bin = (name) => join(here, "node_modules", ".bin", name);
+execFileSync(bin("tsc"), ["--project", here], { stdio: "inherit" });
+
+const files = new Map();
+for (const name of ["index.html", "icon.svg", "manifest.webmanifest"]) files.set(name, readFileSync(join(here, "src", name)));
+
+const bundle = await build({
+  absWorkingDir: here,
+  entryPoints: ["src/main.ts"],
+  bundle: true,
+  format: "esm",
+  target: ["es2022", "safari16"],
+  minify: true,
+  charset: "utf8",
+  legalComments: "eof",
+  write: false,
+  logLevel: "warning",
+});
+files.set("app.js", Buffer.from(bundle.outputFiles[0].contents));
+
+const scratch = mkdtempSync(join(tmpdir(), "chinwag-web-"));
+try {
+  const css = join(scratch, "app.css");
+  execFileSync(bin("tailwindcss"), ["--cwd", here, "--input", join(here, "src", "app.css"), "--output", css, "--minify"], {
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  files.set("app.css", readFileSync(css));
+} finally {
+  rmSync(scratch, { recursive: true });
+}
+
+let total = 0;
+for (const [name, bytes] of files) {
+  const compressed = gzipSync(bytes).length;
+  total += compressed;
+  console.log(`${name.padEnd(22)} ${String(bytes.length).padStart(7)} bytes, ${String(compressed).padStart(6)} compressed`);
+}
+console.log(`${"all".padEnd(22)} ${"".padStart(13)} ${String(total).padStart(7)} compressed`);
+if (total > PAGE_MAX_BYTES) fail(`the page may have ${PAGE_MAX_BYTES} bytes compressed`);
+
+const there = existsSync(target) ? readdirSync(target) : [];
+const stray = there.filter((name) => !files.has(name));
+if (isCheck) {
+  const stale = [...files].filter(([name, bytes]) => !there.includes(name) || !readFileSync(join(target, name)).equals(bytes));
+  const names = [...stale.map(([name]) => name), ...stray];
+  if (names.length > 0) fail(`ws-edge/web is stale (${names.join(", ")}): run \`npm run build\` in web/ and commit what it writes`);
+  console.log("ws-edge/web is what these sources make");
+} else {
+  mkdirSync(target, { recursive: true });
+  for (const name of stray) rmSync(join(target, name));
+  for (const [name, bytes] of files) writeFileSync(join(target, name), bytes);
+}
+
+function fail(why) {
+  console.error(why);
+  process.exit(1);
+}

@@ -1,0 +1,137 @@
+// Ten thousand messages: only what is in view is in the page, and the place is kept.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { fresh, Stage, type Person } from "./people.ts";
+import { until } from "./servers.ts";
+
+let stage: Stage;
+before(async () => void (stage = await Stage.set()));
+after(() => stage.clear());
+
+/** Says a lot, on a socket of its own, so many on their way at once. */
+async function floods(person: Person, room: string, from: number, to: number): Promise<void> {
+  await person.page.evaluate(
+    ({ room, from, to }) =>
+      new Promise<void>((resolve, reject) => {
+        const socket = new WebSocket(`ws://${location.host}/ws/chat/${room}`);
+        const sent = new Map<string, string>();
+        let next = from;
+        let acked = 0;
+        const say = () => {
+          if (next > to) return;
+          const id = crypto.randomUUID();
+          sent.set(id, JSON.stringify({ message: `message ${next} ${"and some more words ".repeat(next % 7)}`, id }));
+          socket.send(sent.get(id)!);
+          next += 1;
+        };
+        socket.onopen = () => {
+          for (let index = 0; index < 50; index += 1) say();
+        };
+        socket.onmessage = ({ data }) => {
+          const frame = JSON.parse(data);
+          // As a client should: the same id again, after the time that the server asks for.
+          if (frame.type === "error" && frame.retry_after_ms !== undefined) setTimeout(() => socket.send(sent.get(frame.id)!), frame.retry_after_ms);
+          else if (frame.type === "error") reject(new Error(data));
+          if (frame.type !== "ack") return;
+          acked += 1;
+          if (acked === to - from + 1) {
+            socket.close();
+            resolve();
+          } else {
+            say();
+          }
+        };
+        socket.onclose = () => reject(new Error("closed"));
+      }),
+    { room, from, to },
+  );
+}
+
+const rows = (person: Person) => person.page.locator(".rows > li");
+
+test("ten thousand messages scroll smoothly, from the newest to the first", async () => {
+  const ada = await stage.person("ada");
+  const bob = await stage.person("bob");
+  const room = fresh("busy");
+  await bob.makes(room, { bot: "Not at all" });
+  await floods(bob, room, 1, 10_000);
+  await ada.opens(room);
+  await ada.sees("message 10000 ");
+  // As somebody does who wants to see the beginning: up, and up again.
+  const jumps = await ada.page.evaluate(async () => {
+    const scroller = document.querySelector(".scroller")!;
+    const frame = () => new Promise((resolve) => requestAnimationFrame(resolve));
+    let worst = 0;
+    const end = Date.now() + 120_000;
+    while (!document.querySelector(".row-begin")) {
+      if (Date.now() > end) throw new Error("the beginning did not come");
+      const top = [...document.querySelectorAll<HTMLElement>(".rows > li")].find((row) => row.getBoundingClientRect().top > 100)!;
+      const before = top.getBoundingClientRect().top;
+      scroller.scrollTop -= 1_500;
+      await frame();
+      await frame();
+      // A row that is still there moved by what was scrolled, or less at the top; never against it.
+      if (top.isConnected) worst = Math.max(worst, before - top.getBoundingClientRect().top);
+    }
+    return worst;
+  });
+  assert.ok(jumps < 5, `a row moved ${jumps} px against the scrolling`);
+  await ada.sees(/message 1 /);
+  assert.ok((await rows(ada).count()) < 120, `${await rows(ada).count()} rows are in the page`);
+  // All of it is held now: a frame may take no longer than what still looks smooth.
+  const [usual, slow] = await ada.page.evaluate(async () => {
+    const scroller = document.querySelector(".scroller")!;
+    const times: number[] = [];
+    for (let step = 0; step < 60; step += 1) {
+      scroller.scrollTop += 700;
+      const began = performance.now();
+      await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
+      times.push(performance.now() - began);
+    }
+    times.sort((a, b) => a - b);
+    return [times[Math.floor(times.length / 2)]!, times[Math.floor(times.length * 0.9)]!];
+  });
+  // Generous: no graphics card here, and perhaps others at work on the same cores.
+  assert.ok(usual! < 80 && slow! < 250, `half of the frames are made within ${usual!.toFixed(0)} ms, nine of ten within ${slow!.toFixed(0)} ms`);
+  console.log(`half of the frames are made within ${usual!.toFixed(0)} ms, nine of ten within ${slow!.toFixed(0)} ms`);
+  // Somebody who reads further up is told, and not moved.
+  const place = await ada.page.evaluate(() => document.querySelector(".scroller")!.scrollTop);
+  await bob.says("news at the end");
+  await ada.page.getByRole("button", { name: "1 new message" }).waitFor();
+  assert.ok(Math.abs((await ada.page.evaluate(() => document.querySelector(".scroller")!.scrollTop)) - place) < 2);
+  await ada.page.getByRole("button", { name: "1 new message" }).click();
+  await ada.sees("news at the end");
+  ada.hadNoTrouble();
+});
+
+test("so much was missed that the server sends none of it: the reader keeps the place, and reads on from there", async () => {
+  const ada = await stage.person("ada");
+  const bob = await stage.person("bob");
+  const room = fresh("busy");
+  await bob.makes(room, { bot: "Not at all" });
+  await floods(bob, room, 1, 300);
+  await ada.opens(room);
+  await ada.sees("message 300 ");
+  await ada.page.evaluate(() => (document.querySelector(".scroller")!.scrollTop -= 2_500));
+  const seen = (await ada.page.locator(".scroller").evaluate((scroller) => {
+    const top = scroller.getBoundingClientRect().top;
+    return [...scroller.querySelectorAll("li")].find((row) => row.getBoundingClientRect().top > top + 50)!.textContent;
+  }))!;
+  await ada.context.setOffline(true);
+  await ada.page.getByText(/offline/).first().waitFor();
+  await floods(bob, room, 301, 1_800);
+  await ada.context.setOffline(false);
+  await ada.reconnects();
+  await ada.page.getByRole("button", { name: "Newest" }).waitFor();
+  assert.ok(await ada.page.getByText(seen.trim().slice(0, 30)).first().isVisible());
+  // Reading on, down from there, nothing is missing.
+  const texts = new Set<number>();
+  await until("the end is reached", 60_000, async () => {
+    for (const text of await ada.page.locator(".rows .text").allInnerTexts()) texts.add(Number(/message (\d+)/.exec(text)?.[1]));
+    await ada.page.evaluate(() => (document.querySelector(".scroller")!.scrollTop += 900));
+    return texts.has(1_800);
+  });
+  const from = Math.min(...texts);
+  for (let number = from; number <= 1_800; number += 1) assert.ok(texts.has(number), `message ${number} was shown`);
+});

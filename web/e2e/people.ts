@@ -1,0 +1,189 @@
+// People with browsers: what they do and what they see, in their own words.
+
+import assert from "node:assert/strict";
+import { chromium, type Browser, type BrowserContext, type Locator, type Page } from "playwright-core";
+import { Servers, until } from "./servers.ts";
+
+const PASSWORD = "correct horse battery";
+const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+const SEEN_MS = 30_000;
+
+export interface Looks {
+  width?: number;
+  height?: number;
+  dark?: boolean;
+  touch?: boolean;
+}
+
+/** A Chinwag that runs, and a browser for everybody who comes. */
+export class Stage {
+  #contexts: BrowserContext[] = [];
+
+  private constructor(
+    readonly servers: Servers,
+    readonly browser: Browser,
+  ) {}
+
+  static async set(settings: Record<string, string> = {}): Promise<Stage> {
+    const servers = await Servers.start(settings);
+    const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
+    return new Stage(servers, await chromium.launch({ executablePath, headless: true, args: FLAGS }));
+  }
+
+  /** Somebody at the door. */
+  async somebody(looks: Looks = {}): Promise<Person> {
+    const context = await this.browser.newContext({
+      viewport: { width: looks.width ?? 1_200, height: looks.height ?? 800 },
+      colorScheme: looks.dark ? "dark" : "light",
+      hasTouch: looks.touch ?? false,
+      locale: "en-GB",
+      permissions: ["clipboard-read", "clipboard-write"],
+    });
+    this.#contexts.push(context);
+    const person = new Person(this.servers.address, context, await context.newPage());
+    person.watch();
+    await person.page.goto(this.servers.address);
+    return person;
+  }
+
+  /** Somebody who has just registered. Names are made different in every story, since the engines may be shared. */
+  async person(name: string, looks: Looks = {}): Promise<Person> {
+    const person = await this.somebody(looks);
+    await person.registers(fresh(name));
+    return person;
+  }
+
+  async clear(): Promise<void> {
+    for (const context of this.#contexts) await context.close();
+    await this.browser.close();
+    await this.servers.stop();
+  }
+}
+
+let made = 0;
+const run = Math.floor(Math.random() * 36 ** 4).toString(36);
+
+export function fresh(name: string): string {
+  made += 1;
+  return `${name}-${run}${made}`;
+}
+
+export class Person {
+  name = "";
+  /** Whatever went wrong on the page: errors, and requests that left for another site. */
+  readonly troubles: string[] = [];
+
+  constructor(
+    readonly address: string,
+    readonly context: BrowserContext,
+    public page: Page,
+  ) {}
+
+  watch(): void {
+    const { page } = this;
+    page.on("pageerror", (error) => this.troubles.push(error.stack ?? error.message));
+    page.on("request", (request) => {
+      const url = request.url();
+      if (!url.startsWith(this.address) && !url.startsWith("data:")) this.troubles.push(`a request to ${url}`);
+    });
+    page.on("dialog", (dialog) => {
+      this.troubles.push(`a dialog: ${dialog.message()}`);
+      void dialog.dismiss();
+    });
+    page.on("console", (message) => {
+      if (/Content Security Policy/i.test(message.text())) this.troubles.push(message.text());
+    });
+  }
+
+  hadNoTrouble(): void {
+    assert.deepEqual(this.troubles, []);
+  }
+
+  async registers(name: string): Promise<void> {
+    await this.enters("Register", name);
+    this.name = name;
+  }
+
+  async logsIn(name: string): Promise<void> {
+    await this.enters("Log in", name);
+    this.name = name;
+  }
+
+  async enters(form: "Log in" | "Register", name: string, password = PASSWORD): Promise<void> {
+    const fields = this.page.getByRole("form", { name: form });
+    await fields.getByLabel("Username").fill(name);
+    await fields.getByLabel("Password").fill(password);
+    await fields.getByRole("button", { name: form }).click();
+    await this.composer.waitFor();
+  }
+
+  get composer(): Locator {
+    return this.page.getByRole("textbox", { name: "Message" });
+  }
+
+  get send(): Locator {
+    return this.page.getByRole("button", { name: "Send", exact: true });
+  }
+
+  get conversation(): Locator {
+    return this.page.getByRole("region", { name: "Conversation" });
+  }
+
+  /** Rows with a text in them. */
+  row(text: string | RegExp): Locator {
+    return this.conversation.getByRole("listitem").filter({ hasText: text });
+  }
+
+  async says(text: string): Promise<void> {
+    await this.composer.fill(text);
+    await this.composer.press("Enter");
+  }
+
+  /** Sees it once, and not on its way any more. */
+  async sees(text: string | RegExp): Promise<void> {
+    await this.row(text).first().waitFor({ timeout: SEEN_MS });
+  }
+
+  async seesSent(text: string): Promise<void> {
+    await until(`"${text}" is sent`, SEEN_MS, async () => (await this.page.locator(".row-own:not(.waiting):not(.failed)").filter({ hasText: text }).count()) === 1);
+  }
+
+  async opens(room: string): Promise<void> {
+    await this.page.goto(`${this.address}/rooms/${room}`);
+    await this.composer.waitFor();
+  }
+
+  async makes(room: string, more: { private?: boolean; bot?: "When it is called" | "To everything" | "Not at all" } = {}): Promise<void> {
+    await this.page.getByRole("button", { name: "New room" }).click();
+    const form = this.page.getByRole("form", { name: "New room" });
+    await form.getByLabel("Name", { exact: true }).fill(room);
+    if (more.private) await form.getByLabel("Private").check();
+    if (more.bot) await form.getByLabel(more.bot).check();
+    await form.getByRole("button", { name: "Make the room" }).click();
+    await this.page.getByRole("heading", { level: 1, name: room }).waitFor();
+  }
+
+  async invites(name: string): Promise<void> {
+    await this.says(`/invite ${name}`);
+    await this.page.getByText(`${name} was invited.`).first().waitFor();
+  }
+
+  /** What the server has of a room: the truth. */
+  async history(room: string): Promise<{ id: string; sender: string; kind: string; message: string; reply_to?: string }[]> {
+    return this.page.evaluate(async (name) => (await (await fetch(`/api/rooms/${name}/messages?limit=200`)).json()).messages, room);
+  }
+
+  async reconnects(): Promise<void> {
+    await this.page.locator(".status.shown").waitFor({ state: "hidden", timeout: SEEN_MS });
+  }
+
+  /** Another tab of the same browser. */
+  async tab(path = "/"): Promise<Person> {
+    const tab = new Person(this.address, this.context, await this.context.newPage());
+    tab.name = this.name;
+    tab.watch();
+    await tab.page.goto(this.address + path);
+    await tab.composer.waitFor();
+    return tab;
+  }
+}

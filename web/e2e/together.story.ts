@@ -1,0 +1,115 @@
+// Two people and the bot.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { fresh, Stage } from "./people.ts";
+import { until } from "./servers.ts";
+
+let stage: Stage;
+before(async () => void (stage = await Stage.set()));
+after(() => stage.clear());
+
+test("they see each other, who types, and the bot's answer, all in one order", async () => {
+  const ada = await stage.person("ada");
+  const bob = await stage.person("bob");
+  const room = fresh("lobby");
+  await ada.makes(room);
+  await bob.opens(room);
+  await ada.page.getByText(`${bob.name} is here`).waitFor();
+  await bob.composer.pressSequentially("hello", { delay: 20 });
+  await ada.page.getByText(`${bob.name} is typing…`).waitFor();
+  await bob.composer.press("Enter");
+  await ada.sees("hello");
+  await ada.says(`hello @${bob.name}`);
+  await bob.says("@bot what is two plus two?");
+  for (const person of [ada, bob]) await person.sees("four");
+  const shown = async (person: typeof ada) => {
+    const texts = await person.page.locator(".row .text, .row-bot .prose").allInnerTexts();
+    return texts.map((text) => text.slice(0, 40));
+  };
+  assert.deepEqual(await shown(ada), await shown(bob));
+  assert.equal((await ada.history(room)).length, 4);
+  ada.hadNoTrouble();
+  bob.hadNoTrouble();
+});
+
+test("a private room is there for those invited, and gone for those removed", async () => {
+  const ada = await stage.person("ada");
+  const bob = await stage.person("bob");
+  const room = fresh("secret");
+  await ada.makes(room, { private: true });
+  await ada.says("between us");
+  await ada.seesSent("between us");
+  await ada.invites(bob.name);
+  await bob.opens(room);
+  await bob.sees("between us");
+  await ada.says(`/remove ${bob.name}`);
+  await ada.page.getByText(`${bob.name} was removed.`).first().waitFor();
+  await bob.says("am I still here?");
+  const failed = bob.page.locator(".row-own.failed");
+  await failed.filter({ hasText: "am I still here?" }).waitFor();
+  await failed.getByText(/Not sent: /).waitFor();
+  await ada.invites(bob.name);
+  await failed.getByRole("button", { name: "Try again" }).click();
+  await ada.sees("am I still here?");
+  await bob.seesSent("am I still here?");
+  await ada.says("you are");
+  await bob.sees("you are");
+});
+
+test("unread messages are counted, and a reply shows what it replies to", async () => {
+  const ada = await stage.person("ada");
+  const bob = await stage.person("bob");
+  const room = fresh("lobby");
+  await ada.makes(room);
+  await bob.opens(room);
+  await bob.says("a question for later");
+  await ada.sees("a question for later");
+  await ada.page.getByRole("link", { name: /You and the bot/ }).click();
+  await bob.says("first");
+  await bob.says("second");
+  const link = ada.page.getByRole("link", { name: new RegExp(room) });
+  await link.getByText("2 unread").waitFor();
+  await until("the title counts", 5_000, async () => (await ada.page.title()).startsWith("(2)"));
+  await link.click();
+  await ada.row("New").waitFor();
+  await link.getByText("unread").waitFor({ state: "detached" });
+  await ada.row("a question for later").hover();
+  await ada.row("a question for later").getByRole("button", { name: /^Reply/ }).click();
+  await ada.page.getByText("Replying to").waitFor();
+  await ada.says("my answer");
+  await bob.row("my answer").getByRole("button", { name: /In reply to .*a question for later/ }).waitFor();
+});
+
+test("an answer that is being written can be stopped, and what is there becomes the answer", async () => {
+  const ada = await stage.person("ada");
+  await ada.says("[[practice: words=600 pace=100ms]] a long one");
+  await ada.page.getByRole("button", { name: "Stop the answer" }).click();
+  await ada.page.getByRole("button", { name: "Stop the answer" }).waitFor({ state: "detached" });
+  const replies = (await ada.history(ada.name)).filter(({ kind }) => kind !== "user");
+  assert.equal(replies.length, 1);
+  assert.ok(replies[0]!.message.split(/\s+/).length < 600);
+});
+
+test("a page that is loaded again in the middle of an answer shows it once, and whole", async () => {
+  const ada = await stage.person("ada");
+  await ada.says("[[practice: words=60 pace=100ms]] tell me something long");
+  await ada.page.locator(".row-draft").waitFor();
+  await ada.page.reload();
+  await ada.page.locator(".row-bot:not(.row-draft) .prose").waitFor({ timeout: 30_000 });
+  await ada.page.locator(".row-draft").waitFor({ state: "detached" });
+  const shown = await ada.page.locator(".row-bot .prose").allInnerTexts();
+  const [, reply] = await ada.history(ada.name);
+  assert.equal(shown.length, 1);
+  const words = (text: string) => text.replace(/[^\p{L}\p{N}]+/gu, " ").trim();
+  assert.equal(words(shown[0]!), words(reply!.message));
+});
+
+test("a fallback looks like one, and the question can be asked again", async () => {
+  const ada = await stage.person("ada");
+  await ada.says("[[practice: 400]] impossible");
+  const fallback = ada.page.locator(".row-fallback");
+  await fallback.getByText("automatic reply").waitFor();
+  await fallback.getByRole("button", { name: "Ask again" }).click();
+  await until("there are two questions", 20_000, async () => (await ada.history(ada.name)).filter(({ kind }) => kind === "user").length === 2);
+});

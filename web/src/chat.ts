@@ -1,0 +1,499 @@
+// What happens: joins the server's frames, the HTTP calls, the browser's storage and the user's wishes to the state of
+// the rooms. It knows nothing of the page; whoever shows it listens to `changed`.
+
+import { Link } from "./link.ts";
+import type { Phase } from "./connection.ts";
+import { newId } from "./ids.ts";
+import { Memory } from "./memory.ts";
+import { Outbox, type Outgoing } from "./outbox.ts";
+import { mentions, type Message, type RoomInfo, type ServerFrame } from "./protocol.ts";
+import { Room } from "./room.ts";
+import * as server from "./server.ts";
+import { Refusal } from "./server.ts";
+
+/** A page of history of the room that is looked at, and of one that only has a line in the list. */
+const PAGE = 100;
+const PREVIEW = 30;
+/** Pages that are loaded at once. */
+const LOADS_MAX = 3;
+const ROOMS_EVERY_MS = 30_000;
+/** The server passes `typing` on at most once in 2 s. */
+const TYPING_EVERY_MS = 2_500;
+
+export type Change = "rooms" | "room" | "phase" | "outbox" | "typing" | "people" | "gone";
+
+export interface ChatEvents {
+  /** Something is different; `room` where it concerns one. */
+  changed(change: Change, room?: string): void;
+  /** A message came in live, not from the past. */
+  arrived(room: Room, message: Message): void;
+  /** Something to tell the user in a line. */
+  tell(text: string): void;
+}
+
+export class Chat {
+  readonly rooms = new Map<string, Room>();
+  readonly outbox: Outbox;
+  readonly memory: Memory;
+  current: Room | null = null;
+  listed = false;
+  #link: Link;
+  #loads = 0;
+  #loadQueue: Room[] = [];
+  #typedAt = new Map<string, number>();
+  #outboxTimer: ReturnType<typeof setTimeout> | null = null;
+  #timers: ReturnType<typeof setInterval>[] = [];
+
+  constructor(
+    readonly user: string,
+    private readonly events: ChatEvents,
+    storage: Storage,
+  ) {
+    this.outbox = new Outbox(storage, user);
+    this.memory = new Memory(storage, user);
+    this.#link = new Link({
+      frame: (frame) => this.#hear(frame),
+      lost: () => this.#lost(),
+      phase: () => this.events.changed("phase"),
+      sessionGone: () => this.events.changed("gone"),
+    });
+    addEventListener("storage", this.#storageChanged);
+    this.#timers.push(setInterval(() => document.hidden || void this.refreshRooms(), ROOMS_EVERY_MS));
+    this.#timers.push(setInterval(() => this.#upkeep(), 1_000));
+  }
+
+  get phase(): Phase {
+    return this.#link.phase;
+  }
+
+  start(): void {
+    this.#link.start();
+    void this.refreshRooms();
+  }
+
+  stop(): void {
+    this.#link.stop();
+    removeEventListener("storage", this.#storageChanged);
+    for (const timer of this.#timers) clearInterval(timer);
+    if (this.#outboxTimer) clearTimeout(this.#outboxTimer);
+  }
+
+  tryNow(): void {
+    this.#link.hurry();
+  }
+
+  // --- rooms ----------------------------------------------------------------------------------------------------
+
+  /** Rooms that are the user's by right, or that the user went into. */
+  isMine(room: Room): boolean {
+    const { info } = room;
+    return room.name === this.user || !info || info.private || info.owner === this.user || this.memory.hasEntered(room.name);
+  }
+
+  async refreshRooms(): Promise<void> {
+    let infos: RoomInfo[];
+    try {
+      infos = await server.rooms();
+    } catch (error) {
+      if ((error as Refusal).status === 401) this.events.changed("gone");
+      return;
+    }
+    const names = new Set(infos.map((info) => info.name));
+    for (const info of infos) this.#room(info.name).info = info;
+    for (const [name, room] of this.rooms) {
+      if (names.has(name)) continue;
+      // The server took the subscription away with the membership.
+      room.info = null;
+      room.joined = false;
+      if (room !== this.current && this.outbox.inRoom(name).length === 0) this.#forget(room);
+    }
+    const first = !this.listed;
+    this.listed = true;
+    this.memory.settle(first);
+    for (const room of this.rooms.values()) if (room.info && this.isMine(room)) this.#enter(room);
+    this.events.changed("rooms");
+  }
+
+  /** Goes into a room: it is the one that is looked at. */
+  open(name: string): Room {
+    const room = this.#room(name);
+    if (this.current !== room) {
+      this.current = room;
+      room.newFrom = room.unread(this.user) > 0 ? room.readSeq : null;
+      room.atEnd = true;
+    }
+    if (room.info && !this.isMine(room)) this.memory.enter(name);
+    this.#enter(room);
+    this.events.changed("rooms");
+    return room;
+  }
+
+  /** Takes a public room off the list, or gives up a membership. */
+  async leave(room: Room): Promise<void> {
+    if (room.info?.private && room.info.owner !== this.user) await server.removeMember(room.name, this.user);
+    this.memory.leave(room.name);
+    this.#link.send({ type: "leave", room: room.name });
+    room.joined = false;
+    if (this.current === room) this.current = null;
+    this.#forget(room);
+    await this.refreshRooms();
+  }
+
+  async create(wanted: Parameters<typeof server.createRoom>[0]): Promise<Room> {
+    const info = await server.createRoom(wanted);
+    const room = this.#room(info.name);
+    room.info = info;
+    room.trouble = null;
+    this.#enter(room);
+    this.events.changed("rooms");
+    return room;
+  }
+
+  async change(room: Room, change: Parameters<typeof server.changeRoom>[1]): Promise<void> {
+    room.info = await server.changeRoom(room.name, change);
+    this.events.changed("rooms");
+    this.events.changed("room", room.name);
+  }
+
+  #room(name: string): Room {
+    let room = this.rooms.get(name);
+    if (!room) {
+      room = new Room(name);
+      room.readSeq = this.memory.readSeq(name) ?? 0;
+      this.rooms.set(name, room);
+    }
+    return room;
+  }
+
+  #forget(room: Room): void {
+    this.rooms.delete(room.name);
+  }
+
+  /** Loads the end of a room's history if that was not done, and subscribes behind it. */
+  #enter(room: Room): void {
+    if (room.timeline.loaded) this.#join(room);
+    else if (!room.loading && !this.#loadQueue.includes(room)) {
+      if (room === this.current) this.#loadQueue.unshift(room);
+      else this.#loadQueue.push(room);
+      this.#pumpLoads();
+    }
+  }
+
+  #pumpLoads(): void {
+    const current = this.#loadQueue.findIndex((room) => room === this.current);
+    while (this.#loadQueue.length > 0 && (this.#loads < LOADS_MAX || current === 0)) {
+      const room = this.#loadQueue.shift()!;
+      this.#loads += 1;
+      void this.#loadLatest(room).finally(() => {
+        this.#loads -= 1;
+        this.#pumpLoads();
+      });
+      if (this.#loads > LOADS_MAX) break;
+    }
+  }
+
+  #join(room: Room): void {
+    if (room.joined) return;
+    room.joined = this.#link.send({ type: "join", room: room.name, after: room.timeline.resumeFrom });
+  }
+
+  // --- history --------------------------------------------------------------------------------------------------
+
+  async #loadLatest(room: Room): Promise<void> {
+    const limit = room === this.current ? PAGE : PREVIEW;
+    await this.#load(room, "latest", {}, limit, (page) => {
+      room.timeline.reset(page, limit);
+      const latest = page.at(-1)?.seq ?? 0;
+      // What was said before somebody came in, or before this browser was used, is past and not news.
+      if (this.memory.readSeq(room.name) === null && (this.memory.isNewHere || room === this.current)) this.#read(room, latest);
+      if (room === this.current && room.newFrom === null && room.unread(this.user) > 0) room.newFrom = room.readSeq;
+      this.#join(room);
+      this.events.changed("rooms");
+    });
+  }
+
+  async loadEarlier(room: Room): Promise<void> {
+    const first = room.timeline.first;
+    if (!first || !room.timeline.hasEarlier || room.loading || room.trouble) return;
+    await this.#load(room, "earlier", { before: first.seq }, PAGE, (page) => {
+      // Unless the end was loaded anew meanwhile: the page would not join on to that.
+      if (room.timeline.first === first) room.timeline.addEarlier(page, PAGE);
+    });
+  }
+
+  /** The next page downwards, of a room whose end is out of reach. */
+  async loadLater(room: Room): Promise<void> {
+    if (room.timeline.attached || room.loading) return;
+    const { last } = room.timeline;
+    await this.#load(room, "later", { after: last?.seq ?? 0 }, PAGE, (page) => {
+      if (room.timeline.last === last) room.timeline.addLater(page, PAGE);
+    });
+  }
+
+  /** To the end of the room, whatever is between. */
+  async toNewest(room: Room): Promise<void> {
+    room.atEnd = true;
+    if (!room.timeline.attached) await this.#loadLatest(room);
+    this.events.changed("room", room.name);
+  }
+
+  tryLoading(room: Room): void {
+    room.trouble = null;
+    if (room.timeline.loaded) void this.loadEarlier(room);
+    else this.#enter(room);
+    this.events.changed("room", room.name);
+  }
+
+  async #load(room: Room, what: "latest" | "earlier" | "later", where: { before?: number; after?: number }, limit: number, take: (page: Message[]) => void): Promise<void> {
+    room.loading = what;
+    room.trouble = null;
+    this.events.changed("room", room.name);
+    try {
+      const page = await server.history(room.name, where, limit);
+      room.loading = null;
+      take(page);
+      this.#markRead(room);
+    } catch (error) {
+      const { status, message } = error as Refusal;
+      room.trouble = { status: status ?? 0, message };
+      if (status === 401) this.events.changed("gone");
+    } finally {
+      room.loading = null;
+      this.events.changed("room", room.name);
+    }
+  }
+
+  /** Something between what is held and what came in is missing. */
+  async #fillGap(room: Room): Promise<void> {
+    if (room.loading) return;
+    let more = true;
+    while (more) {
+      more = false;
+      await this.#load(room, "later", { after: room.timeline.resumeFrom }, PAGE, (page) => {
+        room.timeline.addLater(page, PAGE);
+        more = page.length >= PAGE;
+      });
+    }
+  }
+
+  // --- frames ---------------------------------------------------------------------------------------------------
+
+  #hear(frame: ServerFrame): void {
+    switch (frame.type) {
+      case "welcome":
+        if (frame.user !== this.user) return this.events.changed("gone");
+        for (const room of this.rooms.values()) {
+          if (room.trouble && room.trouble.status !== 404) room.trouble = null;
+          if (room.timeline.loaded || room === this.current) this.#enter(room);
+        }
+        void this.refreshRooms();
+        this.#pumpOutbox();
+        return;
+      case "joined":
+        return this.#joined(this.rooms.get(frame.room), frame.complete);
+      case "message":
+        return this.#message(frame);
+      case "ack":
+        return this.#ack(frame.id, frame.seq);
+      case "error":
+        if (this.outbox.refused(frame, Date.now())) {
+          this.events.changed("outbox");
+          return this.#pumpOutbox();
+        }
+        // A room that was taken away, most likely: what is listed tells.
+        if (frame.code === "not_found" || frame.code === "forbidden") void this.refreshRooms();
+        if (frame.code === "unauthorized") this.events.changed("gone");
+        return this.events.tell(server.sentence(frame.message));
+      case "draft": {
+        const room = this.rooms.get(frame.room);
+        if (!room || room.timeline.get(frame.id)) return;
+        room.stoppedTyping("bot");
+        if (room.drafts.receive(frame, Date.now())) this.events.changed("room", room.name);
+        return;
+      }
+      case "typing": {
+        if (frame.user === this.user) return;
+        this.rooms.get(frame.room)?.typing(frame.user, Date.now());
+        return this.events.changed("typing", frame.room);
+      }
+      case "presence": {
+        const room = this.rooms.get(frame.room);
+        if (room) room.people = frame.users;
+        return this.events.changed("people", frame.room);
+      }
+    }
+  }
+
+  #joined(room: Room | undefined, complete: boolean): void {
+    if (!room || complete) return;
+    // Too much was missed. Somebody who reads further up keeps their place; for everybody else the end is loaded.
+    if (room === this.current && !room.atEnd) {
+      room.timeline.detach();
+      this.events.changed("room", room.name);
+    } else {
+      void this.#loadLatest(room);
+    }
+  }
+
+  #message(message: Message): void {
+    const room = this.rooms.get(message.room);
+    if (!room) return;
+    const result = room.timeline.receive(message);
+    room.stoppedTyping(message.sender);
+    room.drafts.finish(message.id);
+    if (result === "gap") void this.#fillGap(room);
+    if (result !== "known") {
+      this.#markRead(room);
+      this.events.arrived(room, message);
+      this.events.changed("rooms");
+    }
+    this.events.changed("room", room.name);
+  }
+
+  #ack(id: string, seq: number): void {
+    const entry = this.outbox.remove(id);
+    if (entry) {
+      const room = this.rooms.get(entry.room);
+      room?.timeline.keepOwn({
+        room: entry.room,
+        seq,
+        prev: 0,
+        at: new Date(seq / 1_000).toISOString(),
+        id,
+        sender: this.user,
+        kind: "user",
+        message: entry.text,
+        reply_to: entry.replyTo,
+      });
+      this.events.changed("room", entry.room);
+      // Invited again, then.
+      if (room && !room.info && this.listed) void this.refreshRooms();
+    }
+    this.events.changed("outbox");
+    this.#pumpOutbox();
+  }
+
+  #lost(): void {
+    this.outbox.lineLost();
+    for (const room of this.rooms.values()) {
+      room.joined = false;
+      room.people = [];
+    }
+    this.events.changed("people");
+  }
+
+  // --- writing --------------------------------------------------------------------------------------------------
+
+  send(room: Room, text: string, replyTo?: string): Outgoing {
+    const entry: Outgoing = { id: newId(), room: room.name, text: text.trim(), at: Date.now() };
+    if (replyTo) entry.replyTo = replyTo;
+    if (room.info && !this.isMine(room)) this.memory.enter(room.name);
+    room.newFrom = null;
+    this.outbox.add(entry);
+    this.memory.keepDraft(room.name, null);
+    this.#typedAt.delete(room.name);
+    if (!this.outbox.durable) this.events.tell("This browser's storage is full or closed: do not reload before this is sent.");
+    this.events.changed("outbox");
+    this.events.changed("room", room.name);
+    this.#pumpOutbox();
+    return entry;
+  }
+
+  retry(id: string): void {
+    const entry = this.outbox.get(id);
+    this.outbox.retry(id);
+    this.events.changed("outbox");
+    if (entry) this.events.changed("room", entry.room);
+    this.#pumpOutbox();
+  }
+
+  /** Takes back what the server refused. */
+  takeBack(id: string): Outgoing | undefined {
+    const entry = this.outbox.remove(id);
+    this.events.changed("outbox");
+    if (entry) this.events.changed("room", entry.room);
+    return entry;
+  }
+
+  typing(room: Room): void {
+    const now = Date.now();
+    if (now - (this.#typedAt.get(room.name) ?? 0) < TYPING_EVERY_MS) return;
+    if (this.#link.send({ type: "typing", room: room.name })) this.#typedAt.set(room.name, now);
+  }
+
+  stopReply(room: Room, id: string): void {
+    if (!this.#link.send({ type: "stop", room: room.name, id })) return this.events.tell("There is no connection right now.");
+    room.drafts.stopping(id);
+    this.events.changed("room", room.name);
+  }
+
+  #pumpOutbox(): void {
+    if (this.phase.name === "open") {
+      for (const { room, id, text, replyTo } of this.outbox.due(Date.now())) {
+        this.#link.send({ type: "send", room, id, message: text, reply_to: replyTo });
+      }
+    }
+    if (this.#outboxTimer) clearTimeout(this.#outboxTimer);
+    const next = this.phase.name === "open" ? this.outbox.nextDue() : null;
+    this.#outboxTimer = next === null ? null : setTimeout(() => this.#pumpOutbox(), Math.max(50, next - Date.now()));
+  }
+
+  #storageChanged = (event: StorageEvent) => {
+    if (event.storageArea !== localStorage) return;
+    if (this.outbox.storageChanged(event.key, event.newValue, Date.now())) {
+      this.events.changed("outbox");
+      if (this.current) this.events.changed("room", this.current.name);
+      this.#pumpOutbox();
+    } else if (this.memory.storageChanged(event.key)) {
+      for (const room of this.rooms.values()) room.readSeq = Math.max(room.readSeq, this.memory.readSeq(room.name) ?? 0);
+      this.events.changed("rooms");
+    }
+  };
+
+  // --- what was read --------------------------------------------------------------------------------------------
+
+  /** The user sees the end of the room that is looked at, or no longer does. */
+  atEnd(room: Room, atEnd: boolean): void {
+    room.atEnd = atEnd;
+    this.#markRead(room);
+  }
+
+  /** Called when the tab is looked at again, too. */
+  markRead(): void {
+    if (this.current) this.#markRead(this.current);
+  }
+
+  #markRead(room: Room): void {
+    if (room !== this.current || !room.atEnd || !room.timeline.attached || document.hidden) return;
+    this.#read(room, room.timeline.last?.seq ?? 0);
+  }
+
+  #read(room: Room, seq: number): void {
+    if (seq <= room.readSeq) return;
+    room.readSeq = seq;
+    this.memory.keepRead(room.name, seq);
+    this.events.changed("rooms");
+  }
+
+  unreadInAll(): number {
+    let count = 0;
+    for (const room of this.rooms.values()) if (this.isMine(room)) count += room.unread(this.user);
+    return count;
+  }
+
+  /** Whether a message is one to call the user for. */
+  concerns(room: Room, message: Message): boolean {
+    if (message.sender === this.user) return false;
+    if (room.info?.private || room.name === this.user || mentions(message.message, this.user)) return true;
+    const asked = message.reply_to ? room.timeline.get(message.reply_to) : undefined;
+    return asked?.sender === this.user;
+  }
+
+  #upkeep(): void {
+    const now = Date.now();
+    for (const room of this.rooms.values()) {
+      if (room.drafts.expire(now)) this.events.changed("room", room.name);
+    }
+    this.events.changed("typing");
+  }
+}

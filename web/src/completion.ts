@@ -1,0 +1,68 @@
+// What `@` and `/` complete to, and what a line that begins with `/` orders. Pure.
+
+export interface Choice {
+  /** What is put in. */
+  insert: string;
+  label: string;
+  hint: string;
+}
+
+export interface Completion {
+  /** Where the word that is completed begins and ends. */
+  from: number;
+  to: number;
+  choices: Choice[];
+}
+
+export interface Command {
+  name: string;
+  argument: string | null;
+  hint: string;
+}
+
+export const COMMANDS: Command[] = [
+  { name: "invite", argument: "name", hint: "Let somebody into this room" },
+  { name: "remove", argument: "name", hint: "Take somebody out of this room" },
+  { name: "stop", argument: null, hint: "Stop the answer that is being written" },
+  { name: "new", argument: null, hint: "Make a room" },
+  { name: "room", argument: null, hint: "This room: people, bot, persona" },
+  { name: "leave", argument: null, hint: "Leave this room" },
+];
+
+const MOST = 8;
+
+/** What could be meant at the caret; null if nothing. */
+export function complete(text: string, caret: number, people: string[]): Completion | null {
+  const before = text.slice(0, caret);
+  const command = /^\/([a-z]*)$/i.exec(before);
+  if (command) {
+    const typed = command[1]!.toLowerCase();
+    const choices = COMMANDS.filter((known) => known.name.startsWith(typed)).map((known) => ({
+      insert: `/${known.name}${known.argument ? " " : ""}`,
+      label: `/${known.name}${known.argument ? ` ${known.argument}` : ""}`,
+      hint: known.hint,
+    }));
+    return choices.length > 0 ? { from: 0, to: caret, choices } : null;
+  }
+  const name = /(?<![\p{L}\p{N}_-])@([a-z0-9_-]*)$/iu.exec(before);
+  if (!name) return null;
+  const typed = name[1]!.toLowerCase();
+  const names = ["bot", ...people.filter((person) => person !== "bot")];
+  const choices = names
+    .filter((person) => person.startsWith(typed))
+    .slice(0, MOST)
+    .map((person) => ({ insert: `@${person} `, label: `@${person}`, hint: person === "bot" ? "Ask the bot" : "" }));
+  if (choices.length === 0 || (choices.length === 1 && choices[0]!.label === `@${typed}`)) return null;
+  return { from: caret - name[0].length, to: caret, choices };
+}
+
+/** A whole line that is a command, with an empty argument if it lacks one; null if it is a message. Paths and the like (`/etc/hosts`) are messages. */
+export function readCommand(text: string): { name: string; argument: string } | null {
+  const found = /^\/([a-z]+)(?:[ \t]+(\S+))?\s*$/i.exec(text.trim());
+  const command = COMMANDS.find((known) => known.name === found?.[1]?.toLowerCase());
+  if (!found || !command) return null;
+  const argument = (found[2] ?? "").replace(/^@/, "");
+  // `/new york is nice` is a message.
+  if (command.argument === null && argument !== "") return null;
+  return { name: command.name, argument };
+}

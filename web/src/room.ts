@@ -1,0 +1,71 @@
+// One room as this page knows it. No network and no page in here.
+
+import { Drafts } from "./drafts.ts";
+import { asksBot, type Message, type RoomInfo } from "./protocol.ts";
+import { Timeline } from "./timeline.ts";
+
+/** Longer than the pause between two `typing` frames of somebody who goes on. */
+const TYPING_MS = 5_000;
+/** The server's deadline for a reply is 60 s unless set otherwise; after that nobody should be told to wait. */
+const THINKING_MS = 60_000;
+
+export class Room {
+  info: RoomInfo | null = null;
+  readonly timeline = new Timeline();
+  readonly drafts = new Drafts();
+  /** Who is there, sorted. */
+  people: string[] = [];
+  /** Everything up to here was seen by the user. */
+  readSeq = 0;
+  /** Where the line "new" stands: what was read when the room was opened. Null: nowhere. */
+  newFrom: number | null = null;
+  /** A `join` went out on this connection. */
+  joined = false;
+  /** The user sees the end of the room. */
+  atEnd = true;
+  loading: "latest" | "earlier" | "later" | null = null;
+  /** Why the history could not be loaded. */
+  trouble: { status: number; message: string } | null = null;
+  readonly #typing = new Map<string, number>();
+
+  constructor(readonly name: string) {}
+
+  unread(user: string): number {
+    return this.timeline.countAfter(this.readSeq, user);
+  }
+
+  latest(): Message | undefined {
+    return this.timeline.last;
+  }
+
+  typing(user: string, now: number): void {
+    this.#typing.set(user, now + TYPING_MS);
+  }
+
+  stoppedTyping(user: string): void {
+    this.#typing.delete(user);
+  }
+
+  whoTypes(now: number): string[] {
+    for (const [user, until] of this.#typing) if (until <= now) this.#typing.delete(user);
+    return [...this.#typing.keys()].sort();
+  }
+
+  /** The latest question that the bot has neither answered nor begun to answer; null if it owes nothing. */
+  thinkingAbout(now: number): Message | null {
+    const policy = this.info?.bot ?? "mention";
+    const { messages } = this.timeline;
+    const answered = new Set(this.drafts.all().map((draft) => draft.replyTo));
+    for (let index = messages.length - 1; index >= 0 && index >= messages.length - 50; index -= 1) {
+      const message = messages[index]!;
+      if (message.kind !== "user") {
+        if (message.reply_to) answered.add(message.reply_to);
+      } else if (now - message.seq / 1_000 > THINKING_MS) {
+        return null;
+      } else if (asksBot(policy, message.message)) {
+        return answered.has(message.id) ? null : message;
+      }
+    }
+    return null;
+  }
+}

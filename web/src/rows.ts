@@ -1,0 +1,157 @@
+// What a room's list shows, row by row: days, messages (grouped by who wrote them), replies as they grow, and one's
+// own that are not sent yet. Pure: from what is known to what is to be seen.
+
+import type { Draft } from "./drafts.ts";
+import type { Outgoing } from "./outbox.ts";
+import type { Kind, Message } from "./protocol.ts";
+import type { Room } from "./room.ts";
+
+/** Messages of one sender this close together stand under one name. */
+const TOGETHER_MS = 5 * 60 * 1_000;
+
+export interface Quote {
+  sender: string;
+  text: string;
+}
+
+export interface MessageRow {
+  type: "message";
+  key: string;
+  id: string;
+  sender: string;
+  kind: Kind;
+  text: string;
+  /** Milliseconds since 1970. */
+  at: number;
+  own: boolean;
+  /** Under the name of the row before. */
+  together: boolean;
+  quote: Quote | null;
+  replyTo: string | null;
+  state: "kept" | "waiting" | "failed";
+  /** Why it waits or failed. */
+  why: string | null;
+}
+
+export type Row =
+  | { type: "day"; key: string; at: number }
+  | { type: "new"; key: string }
+  | { type: "begin"; key: string }
+  | { type: "thinking"; key: string }
+  | { type: "draft"; key: string; draft: Draft; quote: Quote | null; together: boolean }
+  | MessageRow;
+
+function day(at: number): number {
+  const date = new Date(at);
+  return date.getFullYear() * 10_000 + date.getMonth() * 100 + date.getDate();
+}
+
+/** The rows of what is kept. They only change with the timeline. */
+export function keptRows(room: Room, user: string): Row[] {
+  const rows: Row[] = [];
+  if (!room.timeline.hasEarlier && room.timeline.messages.length > 0) rows.push({ type: "begin", key: "begin" });
+  let before: MessageRow | null = null;
+  let newShown = room.newFrom === null;
+  for (const message of room.timeline.messages) {
+    const at = message.seq / 1_000;
+    if (!before || day(before.at) !== day(at)) {
+      rows.push({ type: "day", key: `day-${day(at)}`, at });
+      before = null;
+    }
+    if (!newShown && message.seq > room.newFrom! && message.sender !== user) {
+      rows.push({ type: "new", key: "new" });
+      newShown = true;
+      before = null;
+    }
+    const row: MessageRow = {
+      type: "message",
+      key: message.id,
+      id: message.id,
+      sender: message.sender,
+      kind: message.kind,
+      text: message.message,
+      at,
+      own: message.sender === user && message.kind === "user",
+      together: false,
+      quote: quote(room, message, rows),
+      replyTo: message.reply_to ?? null,
+      state: "kept",
+      why: null,
+    };
+    row.together = isTogether(before, row);
+    rows.push(row);
+    before = row;
+  }
+  return rows;
+}
+
+/** What comes behind: growing replies, then one's own that are not kept yet. */
+export function allRows(room: Room, kept: Row[], outgoing: Outgoing[], why: (id: string) => string | undefined, user: string, now: number): Row[] {
+  const rest: Row[] = [];
+  if (!room.timeline.attached) return kept;
+  let before: Row | null = kept.at(-1) ?? null;
+  for (const entry of outgoing) {
+    if (room.timeline.get(entry.id)) continue;
+    const row: MessageRow = {
+      type: "message",
+      key: entry.id,
+      id: entry.id,
+      sender: user,
+      kind: "user",
+      text: entry.text,
+      at: entry.at,
+      own: true,
+      together: false,
+      quote: entry.replyTo ? quoteOf(room.timeline.get(entry.replyTo)) : null,
+      replyTo: entry.replyTo ?? null,
+      state: entry.failed ? "failed" : "waiting",
+      why: entry.failed?.message ?? why(entry.id) ?? null,
+    };
+    row.together = isTogether(before?.type === "message" ? before : null, row);
+    rest.push(row);
+    before = row;
+  }
+  const latest = room.timeline.last;
+  for (const draft of room.drafts.all()) {
+    const answers = room.timeline.get(draft.replyTo);
+    rest.push({
+      type: "draft",
+      key: draft.id,
+      draft,
+      quote: answers && answers !== latest ? quoteOf(answers) : null,
+      together: false,
+    });
+  }
+  if (room.thinkingAbout(now)) rest.push({ type: "thinking", key: "thinking" });
+  return rest.length === 0 ? kept : [...kept, ...rest];
+}
+
+function isTogether(before: MessageRow | null, row: MessageRow): boolean {
+  return (
+    before !== null &&
+    before.sender === row.sender &&
+    before.kind === row.kind &&
+    row.kind === "user" &&
+    row.at - before.at < TOGETHER_MS
+  );
+}
+
+/** What a message replies to, unless it stands right above it. */
+function quote(room: Room, message: Message, rows: Row[]): Quote | null {
+  if (!message.reply_to) return null;
+  const above = rows.at(-1);
+  if (above?.type === "message" && above.id === message.reply_to) return null;
+  return quoteOf(room.timeline.get(message.reply_to));
+}
+
+function quoteOf(message: Message | undefined): Quote | null {
+  if (!message) return null;
+  return { sender: message.sender, text: firstLine(message.message, 140) };
+}
+
+/** The beginning of a text, in one line. */
+export function firstLine(text: string, most: number): string {
+  const line = text.replace(/\s+/gu, " ").trim();
+  const points = [...line];
+  return points.length > most ? `${points.slice(0, most - 1).join("")}…` : line;
+}

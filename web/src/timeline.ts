@@ -1,0 +1,150 @@
+// What is known of one room's messages, in order. No network and no page in here.
+//
+// The messages that are held are one unbroken stretch of the room's history. Usually its end is the room's end
+// ("attached"). After so long an absence that the server sends none of what was missed, somebody who reads further up
+// keeps their place: the stretch is then detached, what comes in live waits aside, and the stretch grows downwards by
+// pages until it meets it.
+
+import type { Message } from "./protocol.ts";
+
+/** Live messages that wait aside while detached; the oldest go first, since paging down brings them again. */
+const ASIDE_MAX = 1_000;
+
+export class Timeline {
+  /** Ascending by `seq`, each `id` once. */
+  readonly messages: Message[] = [];
+  /** Whether the end of `messages` is the end of the room. */
+  attached = true;
+  /** Whether there may be more before the first. */
+  hasEarlier = true;
+  /** Whether a first page was loaded. */
+  loaded = false;
+  /** Up to this `seq` nothing is missing; a new connection resumes from here. */
+  resumeFrom = 0;
+  readonly #byId = new Map<string, Message>();
+  #aside: Message[] = [];
+
+  get first(): Message | undefined {
+    return this.messages[0];
+  }
+
+  get last(): Message | undefined {
+    return this.messages.at(-1);
+  }
+
+  get(id: string): Message | undefined {
+    return this.#byId.get(id);
+  }
+
+  /** How many live messages wait for the stretch to reach them. */
+  get waitingAside(): number {
+    return this.#aside.length;
+  }
+
+  /** The latest page of history, in the place of whatever was held; what came in live since stays. */
+  reset(page: Message[], limit: number): void {
+    const newest = page.at(-1)?.seq ?? 0;
+    // All that is later than the page is known to be in an unbroken row only where nothing was missed.
+    const later = [...(this.attached ? this.messages : []), ...this.#aside].filter((message) => message.seq > newest);
+    this.messages.length = 0;
+    this.#byId.clear();
+    this.#aside = [];
+    this.attached = true;
+    this.loaded = true;
+    this.hasEarlier = page.length >= limit;
+    for (const message of page) this.#insert(message);
+    for (const message of later) this.#insert(message);
+    this.resumeFrom = Math.max(this.resumeFrom, newest);
+  }
+
+  /** A page before the first. Returns how many were new. */
+  addEarlier(page: Message[], limit: number): number {
+    this.hasEarlier = page.length >= limit;
+    return this.#insertAll(page);
+  }
+
+  /** A page after the last, while detached, or where a link was missing. Returns how many were new. */
+  addLater(page: Message[], limit: number): number {
+    const added = this.#insertAll(page);
+    const reached = page.at(-1)?.seq ?? this.last?.seq ?? 0;
+    if (!this.attached) {
+      const aside = this.#aside[0];
+      if (page.length < limit || (aside && aside.prev <= reached)) {
+        this.attached = true;
+        const waiting = this.#aside;
+        this.#aside = [];
+        for (const message of waiting) this.#insert(message);
+      }
+    }
+    if (this.attached) this.resumeFrom = Math.max(this.resumeFrom, reached);
+    return added;
+  }
+
+  /** From now on the end of what is held is not the end of the room. */
+  detach(): void {
+    this.attached = false;
+  }
+
+  /**
+   * A `message` frame. `known` if its id was here already; `gap` if something between it and what is held is missing:
+   * the caller loads what comes after `resumeFrom`. A gap does not keep the message from being shown in its place.
+   */
+  receive(message: Message): "new" | "known" | "gap" {
+    const gap = this.loaded && this.attached && this.resumeFrom > 0 && message.prev > this.resumeFrom;
+    if (!gap) this.resumeFrom = Math.max(this.resumeFrom, message.seq);
+    if (this.#byId.has(message.id)) return "known";
+    if (!this.attached) {
+      if (this.#aside.some((other) => other.id === message.id)) return "known";
+      this.#aside.push(message);
+      if (this.#aside.length > ASIDE_MAX) this.#aside.shift();
+      return "new";
+    }
+    this.#insert(message);
+    return gap ? "gap" : "new";
+  }
+
+  /** A message of one's own that was acked before it came back. Its place is known; what is before it may be missing. */
+  keepOwn(message: Message): boolean {
+    if (this.#byId.has(message.id) || !this.attached) return false;
+    this.#insert(message);
+    return true;
+  }
+
+  /** How many from `sender`s other than this one come after a place. */
+  countAfter(seq: number, except: string): number {
+    let count = 0;
+    for (let index = this.messages.length - 1; index >= 0; index -= 1) {
+      const message = this.messages[index]!;
+      if (message.seq <= seq) break;
+      if (message.sender !== except) count += 1;
+    }
+    return count + this.#aside.filter((message) => message.seq > seq && message.sender !== except).length;
+  }
+
+  #insertAll(page: Message[]): number {
+    const before = this.messages.length;
+    // A whole page before the first is put there at once: one by one would move everything behind it each time.
+    const fresh = page.filter((message) => !this.#byId.has(message.id));
+    if (fresh.length > 0 && this.first && fresh.at(-1)!.seq < this.first.seq) {
+      for (const message of fresh) this.#byId.set(message.id, message);
+      this.messages.unshift(...fresh);
+    } else {
+      for (const message of fresh) this.#insert(message);
+    }
+    return this.messages.length - before;
+  }
+
+  #insert(message: Message): void {
+    if (this.#byId.has(message.id)) return;
+    this.#byId.set(message.id, message);
+    let low = 0;
+    let high = this.messages.length;
+    if (high > 0 && this.messages[high - 1]!.seq < message.seq) low = high;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.messages[middle]!.seq < message.seq) low = middle + 1;
+      else high = middle;
+    }
+    this.messages.splice(low, 0, message);
+  }
+}

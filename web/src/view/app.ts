@@ -1,0 +1,517 @@
+// The rooms on the page: puts the parts together, and brings what changed in the chat onto the page, once a frame.
+
+import { Chat, type Change } from "../chat.ts";
+import type { Message } from "../protocol.ts";
+import type { Room } from "../room.ts";
+import { allRows, firstLine, keptRows, type MessageRow, type Row } from "../rows.ts";
+import * as server from "../server.ts";
+import { statusLine } from "../status.ts";
+import { Composer } from "./composer.ts";
+import { account, newRoom, roomDetails } from "./dialogs.ts";
+import { avatar, h, icon, iconButton, setText } from "./dom.ts";
+import { List } from "./list.ts";
+import { looksOf, renderRow, updateRow, type RowActions } from "./rows.ts";
+import { Sidebar } from "./sidebar.ts";
+import { notify } from "./surroundings.ts";
+
+const NOTICE_MS = 6_000;
+
+export class App {
+  readonly #chat: Chat;
+  readonly #sidebar: Sidebar;
+  readonly #list: List;
+  readonly #composer: Composer;
+  readonly #shell: HTMLElement;
+  readonly #title = h("h1", { class: "room-heading" });
+  readonly #people = h("p", { class: "room-people" });
+  readonly #picture = h("span", { class: "room-picture" });
+  readonly #status = h("div", { class: "status" });
+  readonly #statusText = h("span", null);
+  /** Said once: the seconds that are counted down are for the eye. */
+  readonly #statusSpoken = h("p", { class: "sr-only", role: "status" });
+  readonly #tryNow: HTMLButtonElement;
+  readonly #notice = h("p", { class: "notice", role: "status" });
+  readonly #spoken = h("div", { class: "sr-only", "aria-live": "polite", role: "log", "aria-label": "New messages" });
+  readonly #typing = h("p", { class: "typing", "aria-live": "polite" });
+  readonly #jump: HTMLButtonElement;
+  readonly #jumpCount = h("span", null);
+  readonly #blank = h("div", { class: "blank" });
+  readonly #menuButton: HTMLButtonElement;
+  readonly #menuBadge = h("span", { class: "badge badge-menu" });
+  #dirty = new Set<Change>();
+  #stopped = false;
+  #frame = 0;
+  #upSince = Date.now();
+  #clock: ReturnType<typeof setInterval> | null = null;
+  #noticeTimer: ReturnType<typeof setTimeout> | null = null;
+  #kept: { room: Room; signature: string; rows: Row[] } | null = null;
+  #drawnRoom: Room | null = null;
+  /** The place from which on what arrived below, out of view, is counted. */
+  #seenTo = 0;
+
+  constructor(
+    user: string,
+    private readonly leave: (notice: string | null) => void,
+  ) {
+    this.#chat = new Chat(
+      user,
+      {
+        changed: (change, room) => this.#changed(change, room),
+        arrived: (room, message) => this.#arrived(room, message),
+        tell: (text) => this.#tell(text),
+      },
+      localStorage,
+    );
+    this.#sidebar = new Sidebar(this.#chat, {
+      open: (room) => this.#go(room),
+      newRoom: () => newRoom(this.#chat, (room) => this.#go(room)),
+      settings: () => this.#openAccount(),
+    });
+    const actions = this.#rowActions();
+    this.#list = new List({
+      render: (row) => renderRow(row, actions),
+      update: (row, element) => updateRow(row, element, actions),
+      looks: looksOf,
+      nearStart: () => this.#chat.current && void this.#chat.loadEarlier(this.#chat.current),
+      nearEnd: () => this.#chat.current && void this.#chat.loadLater(this.#chat.current),
+      moved: (atEnd) => this.#moved(atEnd),
+    });
+    this.#composer = new Composer({
+      send: (text, replyTo) => this.#send(text, replyTo),
+      command: (name, argument) => void this.#command(name, argument),
+      changed: (draft) => this.#chat.current && this.#chat.memory.keepDraft(this.#chat.current.name, draft),
+      typing: () => this.#chat.current && this.#chat.typing(this.#chat.current),
+      editFailed: () => this.#editFailed(),
+      describe: (id) => {
+        const message = this.#chat.current?.timeline.get(id);
+        return message ? { sender: message.sender, text: firstLine(message.message, 120) } : null;
+      },
+      people: () => (this.#chat.current?.people ?? []).filter((name) => name !== user),
+      left: () => this.#list.element.focus(),
+    });
+    this.#tryNow = h("button", { type: "button", class: "status-button", onclick: () => this.#chat.tryNow() }, "Try now");
+    this.#status.append(this.#statusText, this.#tryNow);
+    this.#jump = h("button", { type: "button", class: "jump", hidden: true, onclick: () => void this.#toNewest() }, this.#jumpCount, icon("down"));
+    this.#menuButton = iconButton("menu", "Rooms", () => this.#menu(true), "icon-button menu-button");
+    this.#menuButton.append(this.#menuBadge);
+    this.#shell = h(
+      "div",
+      { class: "shell" },
+      this.#sidebar.element,
+      h("div", { class: "veil", onclick: () => this.#menu(false) }),
+      h(
+        "main",
+        { class: "main" },
+        h(
+          "header",
+          { class: "room-head" },
+          this.#menuButton,
+          this.#picture,
+          h("div", { class: "room-about" }, this.#title, this.#people),
+          iconButton("people", "This room: people and bot", () => this.#openDetails()),
+        ),
+        this.#status,
+        h("div", { class: "conversation" }, this.#list.element, this.#blank, this.#jump),
+        this.#typing,
+        this.#notice,
+        this.#composer.element,
+      ),
+      this.#spoken,
+      this.#statusSpoken,
+    );
+  }
+
+  start(): void {
+    document.body.replaceChildren(this.#shell);
+    addEventListener("popstate", this.#popped);
+    document.addEventListener("visibilitychange", this.#seen);
+    document.addEventListener("keydown", this.#key);
+    this.#clock = setInterval(() => this.#drawStatus(), 250);
+    this.#chat.start();
+    this.#show(roomOfAddress() ?? this.#chat.user, "replace");
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#chat.stop();
+    removeEventListener("popstate", this.#popped);
+    document.removeEventListener("visibilitychange", this.#seen);
+    document.removeEventListener("keydown", this.#key);
+    if (this.#clock) clearInterval(this.#clock);
+    if (this.#frame) cancelAnimationFrame(this.#frame);
+  }
+
+  // --- going about ----------------------------------------------------------------------------------------------
+
+  #go(room: string): void {
+    this.#show(room, this.#chat.current?.name === room ? "stay" : "push");
+    this.#menu(false);
+    this.#focusComposer();
+  }
+
+  #show(name: string, how: "push" | "replace" | "stay"): void {
+    const address = `/rooms/${encodeURIComponent(name)}`;
+    if (how === "push") history.pushState(null, "", address);
+    if (how === "replace") history.replaceState(null, "", address);
+    const room = this.#chat.open(name);
+    this.#composer.show(this.#chat.memory.draft(name));
+    this.#dirty.add("room").add("people").add("typing");
+    this.#drawnRoom = null;
+    this.#draw();
+    if (how !== "push") this.#focusComposer();
+    this.#chat.atEnd(room, this.#list.atEnd);
+  }
+
+  #focusComposer(): void {
+    // On a telephone it would bring the keyboard up.
+    if (matchMedia("(pointer: fine)").matches) this.#composer.focus();
+  }
+
+  #popped = () => this.#show(roomOfAddress() ?? this.#chat.user, "stay");
+
+  #menu(open: boolean): void {
+    this.#shell.classList.toggle("menu-open", open);
+    if (open) this.#sidebar.element.querySelector<HTMLElement>('.room-link[aria-current="page"], .room-link')?.focus();
+  }
+
+  #key = (event: KeyboardEvent) => {
+    if (document.querySelector("dialog[open]")) return;
+    if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k") {
+      event.preventDefault();
+      this.#menu(true);
+      this.#sidebar.find();
+    } else if (event.altKey && (event.key === "ArrowDown" || event.key === "ArrowUp")) {
+      event.preventDefault();
+      const { order } = this.#sidebar;
+      const at = order.indexOf(this.#chat.current?.name ?? "");
+      const next = order[(at + (event.key === "ArrowDown" ? 1 : -1) + order.length) % order.length];
+      if (next) this.#go(next);
+    } else if (event.key === "Escape") {
+      if (this.#shell.classList.contains("menu-open")) {
+        this.#menu(false);
+        this.#menuButton.focus();
+      } else if (document.activeElement?.tagName !== "TEXTAREA") {
+        this.#composer.focus();
+      }
+    }
+  };
+
+  #seen = () => {
+    if (document.hidden) return;
+    this.#chat.markRead();
+    void this.#chat.refreshRooms();
+  };
+
+  #openDetails(): void {
+    const room = this.#chat.current;
+    if (room) roomDetails(this.#chat, room, { left: () => this.#show(this.#chat.user, "replace"), tell: (text) => this.#tell(text) });
+  }
+
+  #openAccount(): void {
+    account(this.#chat, {
+      logOut: async () => {
+        try {
+          await server.logOut();
+        } catch (refusal) {
+          if ((refusal as server.Refusal).status !== 401) return this.#tell((refusal as Error).message);
+        }
+        history.replaceState(null, "", "/");
+        this.leave(null);
+      },
+      ended: () => this.leave("You logged this browser out."),
+    });
+  }
+
+  // --- writing --------------------------------------------------------------------------------------------------
+
+  #send(text: string, replyTo?: string): void {
+    const room = this.#chat.current;
+    if (!room) return;
+    this.#chat.send(room, text, replyTo);
+    if (room.timeline.attached) this.#list.toEnd();
+    else void this.#toNewest();
+  }
+
+  async #command(name: string, argument: string): Promise<void> {
+    const room = this.#chat.current;
+    if (!room) return;
+    const who = argument.toLowerCase();
+    try {
+      if (name === "new") newRoom(this.#chat, (made) => this.#go(made));
+      else if (name === "room") this.#openDetails();
+      else if (name === "stop") {
+        const growing = room.drafts.all().at(-1);
+        if (growing) this.#chat.stopReply(room, growing.id);
+        else this.#tell("No answer is being written.");
+      } else if (name === "leave") {
+        if (room.info?.owner === this.#chat.user) return this.#tell("This room is your own; it stays.");
+        await this.#chat.leave(room);
+        this.#show(this.#chat.user, "replace");
+      } else if (!who) {
+        this.#tell(`Whom? Write /${name} and a name.`);
+      } else if (name === "invite") {
+        await server.addMember(room.name, who);
+        this.#tell(`${who} was invited.`);
+      } else if (name === "remove") {
+        await server.removeMember(room.name, who);
+        this.#tell(`${who} was removed.`);
+      }
+    } catch (refusal) {
+      this.#tell((refusal as Error).message);
+    }
+  }
+
+  #editFailed(): { text: string; replyTo?: string } | null {
+    const room = this.#chat.current;
+    const failed = room && this.#chat.outbox.inRoom(room.name).findLast((entry) => entry.failed);
+    if (!failed) return null;
+    this.#chat.takeBack(failed.id);
+    return failed;
+  }
+
+  #rowActions(): RowActions {
+    return {
+      user: this.#chat.user,
+      reply: (id) => this.#composer.replyTo(id),
+      showMessage: (id) => {
+        if (!this.#list.reveal(id)) this.#tell("That message is further up; scroll there to see it.");
+      },
+      retry: (id) => this.#chat.retry(id),
+      edit: (id) => {
+        const entry = this.#chat.takeBack(id);
+        if (entry) this.#composer.fill(entry.text, entry.replyTo);
+      },
+      discard: (id) => {
+        const entry = this.#chat.takeBack(id);
+        if (entry) this.#tell("Discarded.");
+        this.#composer.focus();
+      },
+      stop: (id) => this.#chat.current && this.#chat.stopReply(this.#chat.current, id),
+      question: (row: MessageRow) => {
+        const asked = row.replyTo ? this.#chat.current?.timeline.get(row.replyTo) : undefined;
+        return asked?.sender === this.#chat.user && asked.kind === "user" ? asked.message : null;
+      },
+      askAgain: (text) => this.#send(text),
+      say: (text) => this.#tell(text),
+    };
+  }
+
+  // --- what comes in --------------------------------------------------------------------------------------------
+
+  #changed(change: Change, room?: string): void {
+    if (change === "gone") {
+      // Within the handler of a frame; the page goes after it.
+      queueMicrotask(() => this.#stopped || this.leave("Your session has ended. Log in again: what you wrote is kept."));
+      return;
+    }
+    if (change === "phase" && this.#chat.phase.name === "open") this.#upSince = 0;
+    else if (change === "phase" && this.#upSince === 0) this.#upSince = Date.now();
+    if (room !== undefined && room !== this.#chat.current?.name) return;
+    this.#dirty.add(change);
+    // Animation frames stop in a hidden tab, and its title has to go on.
+    if (document.hidden && (change === "rooms" || change === "room")) this.#drawTitle();
+    this.#drawSoon();
+  }
+
+  #drawSoon(): void {
+    if (this.#stopped) return;
+    this.#frame ||= requestAnimationFrame(() => {
+      this.#frame = 0;
+      this.#draw();
+    });
+  }
+
+  #arrived(room: Room, message: Message): void {
+    if (room === this.#chat.current && message.sender !== this.#chat.user) {
+      this.#spoken.append(h("p", null, `${message.sender}: ${firstLine(message.message, 300)}`));
+      while (this.#spoken.childElementCount > 10) this.#spoken.firstElementChild!.remove();
+    }
+    if (this.#chat.concerns(room, message)) {
+      const title = room.name === this.#chat.user ? message.sender : `${message.sender} in ${room.name}`;
+      notify(title, firstLine(message.message, 160), room.name, () => this.#go(room.name));
+    }
+  }
+
+  #tell(text: string): void {
+    this.#notice.textContent = text;
+    this.#notice.classList.add("shown");
+    if (this.#noticeTimer) clearTimeout(this.#noticeTimer);
+    this.#noticeTimer = setTimeout(() => {
+      this.#notice.classList.remove("shown");
+      this.#notice.textContent = "";
+    }, NOTICE_MS);
+  }
+
+  // --- drawing --------------------------------------------------------------------------------------------------
+
+  #draw(): void {
+    const dirty = this.#dirty;
+    this.#dirty = new Set();
+    const room = this.#chat.current;
+    if (dirty.has("rooms") || dirty.has("room")) {
+      this.#sidebar.draw();
+      this.#drawTitle();
+    }
+    if (!room) {
+      if (dirty.has("rooms")) this.#show(this.#chat.user, "replace");
+      return;
+    }
+    if (dirty.has("room") || dirty.has("rooms") || dirty.has("outbox")) this.#drawRoom(room);
+    if (dirty.has("people") || dirty.has("rooms") || dirty.has("room")) this.#drawHead(room);
+    if (dirty.has("typing")) this.#drawTyping(room);
+    this.#drawStatus();
+  }
+
+  #drawTitle(): void {
+    const unread = this.#chat.unreadInAll();
+    const name = this.#chat.current && this.#chat.current.name !== this.#chat.user ? `${this.#chat.current.name} · Chinwag` : "Chinwag";
+    document.title = unread > 0 ? `(${unread > 99 ? "99+" : unread}) ${name}` : name;
+    setText(this.#menuBadge, unread > 99 ? "99+" : unread > 0 ? String(unread) : "");
+    this.#menuButton.setAttribute("aria-label", unread > 0 ? `Rooms, ${this.#menuBadge.textContent} unread` : "Rooms");
+  }
+
+  #rows(room: Room): Row[] {
+    const { messages, hasEarlier } = room.timeline;
+    const signature = `${messages.length} ${messages[0]?.seq} ${messages.at(-1)?.seq} ${hasEarlier} ${room.newFrom} ${new Date().getDate()}`;
+    if (this.#kept?.room !== room || this.#kept.signature !== signature) {
+      this.#kept = { room, signature, rows: keptRows(room, this.#chat.user) };
+    }
+    const { outbox } = this.#chat;
+    return allRows(room, this.#kept.rows, outbox.inRoom(room.name), (id) => outbox.whyWaiting(id), this.#chat.user, Date.now());
+  }
+
+  #drawRoom(room: Room): void {
+    const isMissing = room.trouble?.status === 404 || (this.#chat.listed && !room.info && room.trouble !== null);
+    const rows = room.timeline.loaded || this.#chat.outbox.inRoom(room.name).length > 0 ? this.#rows(room) : [];
+    if (this.#drawnRoom !== room && (room.timeline.loaded || rows.length > 0)) {
+      this.#drawnRoom = room;
+      this.#seenTo = room.timeline.last?.seq ?? 0;
+      this.#list.reset(rows, rows.some((row) => row.key === "new") ? "new" : null);
+      this.#chat.atEnd(room, this.#list.atEnd);
+    } else if (this.#drawnRoom !== room) {
+      this.#list.reset([], null);
+    } else {
+      this.#list.set(rows, room.timeline.attached);
+    }
+    this.#drawBlank(room, isMissing, rows.length === 0);
+    this.#composer.enable(!isMissing);
+    this.#composer.refresh();
+    this.#moved(this.#list.atEnd);
+  }
+
+  #drawBlank(room: Room, isMissing: boolean, isEmpty: boolean): void {
+    const shown = isMissing ? "missing" : room.trouble && isEmpty ? `trouble ${room.trouble.message}` : !room.timeline.loaded && isEmpty ? "loading" : isEmpty ? `empty ${room.name} ${room.info?.bot}` : "";
+    this.#blank.hidden = shown === "";
+    if (this.#blank.dataset.shown === shown) return;
+    this.#blank.dataset.shown = shown;
+    if (isMissing) {
+      this.#blank.replaceChildren(
+        h("h2", null, "No such room"),
+        h("p", null, `There is no room “${room.name}”, or it is a private one that you were not invited to.`),
+        h("button", { type: "button", class: "button button-main", onclick: () => this.#go(this.#chat.user) }, "Back to your own room"),
+      );
+    } else if (shown.startsWith("trouble")) {
+      this.#blank.replaceChildren(
+        h("p", null, room.trouble!.message),
+        h("button", { type: "button", class: "button", onclick: () => this.#chat.tryLoading(room) }, "Try again"),
+      );
+    } else if (shown === "loading") {
+      this.#blank.replaceChildren(h("p", { class: "loading" }, "Loading…"));
+    } else if (shown) {
+      this.#blank.replaceChildren(...this.#welcome(room));
+    } else {
+      this.#blank.replaceChildren();
+    }
+  }
+
+  /** What stands in a room where nothing was said yet. */
+  #welcome(room: Room): Node[] {
+    const isOwn = room.name === this.#chat.user;
+    const answers = room.info?.bot ?? "mention";
+    const words = isOwn
+      ? ["This room is yours: only you are in here, with me. I answer everything you write: I explain, draft, translate, work through a plan or a piece of code.", "In rooms with other people, write @bot and I join in."]
+      : answers === "off"
+        ? ["Nothing was said here yet. The bot stays out of this room."]
+        : answers === "always"
+          ? ["Nothing was said here yet. The bot answers every message in this room."]
+          : ["Nothing was said here yet. Write @bot in a message and the bot answers it."];
+    const ideas = isOwn ? ["What can you do?", "Explain how a message travels through a chat server", "Help me plan a weekend by the sea"] : answers === "mention" ? ["@bot introduce yourself"] : [];
+    return [
+      isOwn ? avatar("bot", true) : avatar(room.name),
+      h("h2", null, isOwn ? `Hello, ${this.#chat.user}` : room.name),
+      ...words.map((text) => h("p", null, text)),
+      h("div", { class: "ideas" }, ...ideas.map((text) => h("button", { type: "button", class: "idea", onclick: () => this.#send(text) }, text))),
+    ];
+  }
+
+  #drawHead(room: Room): void {
+    const isOwn = room.name === this.#chat.user;
+    setText(this.#title, isOwn ? "You and the bot" : room.name);
+    if (this.#picture.dataset.room !== room.name) {
+      this.#picture.dataset.room = room.name;
+      this.#picture.replaceChildren(avatar(room.name, isOwn));
+    }
+    const others = room.people.filter((name) => name !== this.#chat.user);
+    const some = others.slice(0, 3).join(", ");
+    const more = others.length > 3 ? ` and ${others.length - 3} more` : "";
+    const privacy = room.info ? (isOwn ? "Yours alone" : room.info.private ? "Private" : "Public") : "";
+    setText(this.#people, others.length > 0 ? `${some}${more} ${others.length === 1 ? "is" : "are"} here` : privacy);
+    this.#composer.placeholder(isOwn || room.info?.bot === "always" ? "Write to the bot" : "Write a message");
+  }
+
+  #drawTyping(room: Room): void {
+    const names = room.whoTypes(Date.now());
+    const text = names.length === 0 ? "" : names.length === 1 ? `${names[0]} is typing…` : names.length < 4 ? `${names.join(", ")} are typing…` : "Several people are typing…";
+    setText(this.#typing, text);
+    if (room.drafts.all().length === 0) this.#drawThinking(room);
+  }
+
+  /** The dots go away by themselves when nobody is owed an answer any more. */
+  #drawThinking(room: Room): void {
+    const isShown = this.#list.elementOf("thinking") !== undefined;
+    if (isShown === (room.thinkingAbout(Date.now()) !== null)) return;
+    this.#dirty.add("room");
+    this.#drawSoon();
+  }
+
+  #drawStatus(): void {
+    const { phase, outbox } = this.#chat;
+    const waiting = outbox.all().filter((entry) => !entry.failed).length;
+    const line = statusLine(phase, this.#upSince, Date.now(), navigator.onLine, waiting);
+    this.#status.classList.toggle("shown", line !== null);
+    setText(this.#statusText, line?.text ?? "");
+    setText(this.#statusSpoken, line ? "The connection is lost. Reconnecting." : "");
+    this.#tryNow.hidden = !line?.canTry;
+  }
+
+  #moved(atEnd: boolean): void {
+    const room = this.#chat.current;
+    if (!room) return;
+    const isEnd = atEnd && room.timeline.attached;
+    if (isEnd) this.#seenTo = room.timeline.last?.seq ?? 0;
+    if (room.atEnd !== isEnd) this.#chat.atEnd(room, isEnd);
+    const below = isEnd ? 0 : room.timeline.countAfter(this.#seenTo, this.#chat.user);
+    this.#jump.hidden = isEnd || this.#drawnRoom === null;
+    const words = below === 0 ? "Newest" : below === 1 ? "1 new message" : `${below > 99 ? "99+" : below} new messages`;
+    setText(this.#jumpCount, words);
+  }
+
+  async #toNewest(): Promise<void> {
+    const room = this.#chat.current;
+    if (!room) return;
+    await this.#chat.toNewest(room);
+    this.#list.set(this.#rows(room), room.timeline.attached);
+    this.#list.toEnd(true);
+    this.#composer.focus();
+  }
+}
+
+function roomOfAddress(): string | null {
+  const [, place, name] = location.pathname.split("/");
+  if (place !== "rooms" || !name) return null;
+  try {
+    return decodeURIComponent(name).toLowerCase();
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,255 @@
+// Where one writes. What is half typed is kept for each room with every key.
+
+import { complete, readCommand, type Completion } from "../completion.ts";
+import type { HalfTyped } from "../memory.ts";
+import { countChars, MESSAGE_MAX_CHARS } from "../protocol.ts";
+import { h, icon, iconButton, setText } from "./dom.ts";
+
+/** From so many characters on, what is left is shown. */
+const COUNT_FROM = MESSAGE_MAX_CHARS - 400;
+
+export interface ComposerEvents {
+  send(text: string, replyTo?: string): void;
+  /** True if the command was carried out, or refused in words. */
+  command(name: string, argument: string): void;
+  changed(draft: HalfTyped): void;
+  typing(): void;
+  /** Takes the last refused message back, if there is one. */
+  editFailed(): { text: string; replyTo?: string } | null;
+  /** For what it replies to. */
+  describe(id: string): { sender: string; text: string } | null;
+  people(): string[];
+  left(): void;
+}
+
+export class Composer {
+  readonly element: HTMLFormElement;
+  readonly #input: HTMLTextAreaElement;
+  readonly #button: HTMLButtonElement;
+  readonly #reply: HTMLElement;
+  readonly #count: HTMLElement;
+  readonly #choices: HTMLElement;
+  #replyTo: string | undefined;
+  #completion: Completion | null = null;
+  #picked = 0;
+
+  constructor(private readonly events: ComposerEvents) {
+    this.#input = h("textarea", {
+      id: "composer-input",
+      class: "composer-input",
+      rows: "1",
+      "aria-label": "Message",
+      "aria-autocomplete": "list",
+      "aria-describedby": "composer-count",
+      placeholder: "Write a message",
+      enterkeyhint: "send",
+      autocomplete: "off",
+    });
+    this.#button = h("button", { type: "submit", class: "send-button", "aria-label": "Send", title: "Send" }, icon("send"));
+    this.#reply = h("div", { class: "composer-reply", hidden: true });
+    this.#count = h("p", { class: "composer-count", id: "composer-count", "aria-live": "polite" });
+    this.#choices = h("ul", { class: "choices", role: "listbox", id: "composer-choices", "aria-label": "Suggestions", hidden: true });
+    this.element = h(
+      "form",
+      { class: "composer", "aria-label": "Write" },
+      this.#choices,
+      this.#reply,
+      h("div", { class: "composer-line" }, this.#input, this.#button),
+      this.#count,
+    );
+    this.element.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#send();
+    });
+    this.#input.addEventListener("input", () => this.#typed());
+    this.#input.addEventListener("keydown", (event) => this.#key(event));
+    this.#input.addEventListener("blur", () => this.#offer(null));
+    this.#input.addEventListener("click", () => this.#suggest());
+    this.#choices.addEventListener("pointerdown", (event) => {
+      event.preventDefault();
+      const item = (event.target as Element).closest<HTMLElement>("[data-index]");
+      if (item) this.#take(Number(item.dataset.index));
+    });
+  }
+
+  get text(): string {
+    return this.#input.value;
+  }
+
+  focus(): void {
+    this.#input.focus({ preventScroll: true });
+  }
+
+  show(draft: HalfTyped): void {
+    this.#input.value = draft.text;
+    this.#setReply(draft.replyTo);
+    this.#offer(null);
+    this.#fit();
+  }
+
+  replyTo(id: string | undefined): void {
+    this.#setReply(id);
+    this.events.changed(this.#draft());
+    this.focus();
+  }
+
+  /** Shows again what it replies to, which may only now be known. */
+  refresh(): void {
+    if (this.#replyTo) this.#setReply(this.#replyTo);
+  }
+
+  /** Puts a text in, unless there is something already. */
+  fill(text: string, replyTo?: string): void {
+    const before = this.#input.value.trim();
+    this.#input.value = before ? `${text}\n${before}` : text;
+    if (replyTo) this.#setReply(replyTo);
+    this.events.changed(this.#draft());
+    this.#fit();
+    this.focus();
+    this.#input.setSelectionRange(this.#input.value.length, this.#input.value.length);
+  }
+
+  enable(on: boolean): void {
+    this.#input.disabled = !on;
+    this.#button.disabled = !on;
+  }
+
+  placeholder(text: string): void {
+    this.#input.placeholder = text;
+  }
+
+  #draft(): HalfTyped {
+    return this.#replyTo ? { text: this.#input.value, replyTo: this.#replyTo } : { text: this.#input.value };
+  }
+
+  #setReply(id: string | undefined): void {
+    this.#replyTo = id;
+    this.#reply.hidden = !id;
+    if (!id) return;
+    const about = this.events.describe(id);
+    this.#reply.replaceChildren(
+      icon("reply"),
+      h("p", null, "Replying to ", h("strong", null, about?.sender ?? "a message"), " ", h("span", null, about?.text ?? "")),
+      iconButton("close", "Do not reply to it", () => this.replyTo(undefined)),
+    );
+  }
+
+  #typed(): void {
+    this.#fit();
+    this.events.changed(this.#draft());
+    if (this.#input.value.trim() && !this.#input.value.startsWith("/")) this.events.typing();
+    this.#suggest();
+  }
+
+  #fit(): void {
+    this.#input.style.height = "auto";
+    this.#input.style.height = `${this.#input.scrollHeight}px`;
+    const length = this.#input.value.length < COUNT_FROM ? 0 : countChars(this.#input.value);
+    const left = MESSAGE_MAX_CHARS - length;
+    setText(this.#count, length < COUNT_FROM ? "" : left >= 0 ? `${left} characters left` : `${-left} characters too many`);
+    this.#count.classList.toggle("too-many", left < 0);
+  }
+
+  #send(): void {
+    const text = this.#input.value.trim();
+    if (text === "" || this.#input.disabled) return this.focus();
+    if (countChars(text) > MESSAGE_MAX_CHARS) return this.focus();
+    const command = readCommand(text);
+    const replyTo = this.#replyTo;
+    this.#input.value = "";
+    this.#setReply(undefined);
+    this.#offer(null);
+    this.#fit();
+    if (command) {
+      this.events.changed({ text: "" });
+      this.events.command(command.name, command.argument);
+    } else {
+      this.events.send(text, replyTo);
+    }
+    // A command may have opened a dialog, which has the focus then.
+    if (!document.querySelector("dialog[open]")) this.focus();
+  }
+
+  #key(event: KeyboardEvent): void {
+    if (event.isComposing) return;
+    if (this.#completion) {
+      const { choices } = this.#completion;
+      const step = event.key === "ArrowDown" ? 1 : event.key === "ArrowUp" ? -1 : 0;
+      if (step !== 0) {
+        event.preventDefault();
+        this.#picked = (this.#picked + step + choices.length) % choices.length;
+        return this.#drawChoices();
+      }
+      if (event.key === "Tab" || (event.key === "Enter" && !event.shiftKey)) {
+        event.preventDefault();
+        return this.#take(this.#picked);
+      }
+      if (event.key === "Escape") {
+        event.preventDefault();
+        event.stopPropagation();
+        return this.#offer(null);
+      }
+    }
+    if (event.key === "Enter" && !event.shiftKey && !event.altKey) {
+      event.preventDefault();
+      this.#send();
+    } else if (event.key === "ArrowUp" && this.#input.value === "") {
+      const failed = this.events.editFailed();
+      if (failed) {
+        event.preventDefault();
+        this.fill(failed.text, failed.replyTo);
+      }
+    } else if (event.key === "Escape") {
+      if (this.#replyTo) {
+        event.preventDefault();
+        this.replyTo(undefined);
+      } else {
+        this.events.left();
+      }
+    }
+  }
+
+  #suggest(): void {
+    const { selectionStart, selectionEnd, value } = this.#input;
+    this.#offer(selectionStart === selectionEnd ? complete(value, selectionStart, this.events.people()) : null);
+  }
+
+  #offer(completion: Completion | null): void {
+    this.#completion = completion;
+    this.#picked = 0;
+    this.#drawChoices();
+  }
+
+  #drawChoices(): void {
+    const open = this.#completion !== null;
+    this.#choices.hidden = !open;
+    if (open) this.#input.setAttribute("aria-controls", "composer-choices");
+    else this.#input.removeAttribute("aria-controls");
+    if (!this.#completion) return this.#input.removeAttribute("aria-activedescendant");
+    this.#choices.replaceChildren(
+      ...this.#completion.choices.map(({ label, hint }, index) =>
+        h(
+          "li",
+          { class: "choice", role: "option", id: `choice-${index}`, "data-index": index, "aria-selected": String(index === this.#picked) },
+          h("strong", null, label),
+          hint && h("span", null, hint),
+        ),
+      ),
+    );
+    this.#input.setAttribute("aria-activedescendant", `choice-${this.#picked}`);
+  }
+
+  #take(index: number): void {
+    const completion = this.#completion;
+    const choice = completion?.choices[index];
+    if (!completion || !choice) return;
+    const { value } = this.#input;
+    this.#input.value = value.slice(0, completion.from) + choice.insert + value.slice(completion.to);
+    const caret = completion.from + choice.insert.length;
+    this.#input.setSelectionRange(caret, caret);
+    this.#offer(null);
+    this.#fit();
+    this.events.changed(this.#draft());
+    this.focus();
+  }
+}

@@ -1,0 +1,299 @@
+// What opens above the page: a new room, a room's people and bot, and one's own devices and settings. The browser's own
+// dialogs: they keep the focus inside, close with Escape, and give the focus back.
+
+import type { Chat } from "../chat.ts";
+import type { BotPolicy, SessionInfo } from "../protocol.ts";
+import type { Room } from "../room.ts";
+import * as server from "../server.ts";
+import { avatar, h, icon, iconButton } from "./dom.ts";
+import { fullTime } from "./times.ts";
+import { canNotify, notifyState, setTheme, themeChoice, wantNotifications, type Theme } from "./surroundings.ts";
+
+const POLICIES: [BotPolicy, string, string][] = [
+  ["mention", "When it is called", "It answers what has @bot in it"],
+  ["always", "To everything", "It answers every message"],
+  ["off", "Not at all", "It stays out of this room"],
+];
+const PERSONA_MAX_CHARS = 2_000;
+
+function dialog(title: string, ...content: (Node | null | false)[]): HTMLDialogElement {
+  const close = iconButton("close", "Close", () => element.close());
+  const element = h("dialog", { class: "dialog", "aria-label": title }, h("header", { class: "dialog-head" }, h("h2", null, title), close), ...content);
+  const before = document.activeElement;
+  element.addEventListener("close", () => {
+    element.remove();
+    // What had the focus has it again, but in Chromium a field then takes no keys until it is focused anew.
+    if (before instanceof HTMLElement && document.activeElement === before) {
+      before.blur();
+      before.focus({ preventScroll: true });
+    }
+  });
+  element.addEventListener("pointerdown", (event) => {
+    if (event.target === element) element.close();
+  });
+  document.body.append(element);
+  element.showModal();
+  return element;
+}
+
+/** Runs a call; what it is refused for stands in `error`. */
+async function attempt(error: HTMLElement, button: HTMLButtonElement, call: () => Promise<void>): Promise<void> {
+  error.textContent = "";
+  button.disabled = true;
+  try {
+    await call();
+  } catch (refusal) {
+    error.textContent = (refusal as Error).message;
+  } finally {
+    button.disabled = false;
+  }
+}
+
+function policyChoice(chosen: BotPolicy): HTMLFieldSetElement {
+  return h(
+    "fieldset",
+    { class: "fieldset" },
+    h("legend", { class: "label" }, "The bot answers"),
+    ...POLICIES.map(([value, label, hint]) =>
+      h(
+        "label",
+        { class: "option" },
+        h("input", { type: "radio", name: "bot", value, checked: value === chosen }),
+        h("span", null, h("strong", null, label), h("span", { class: "hint" }, hint)),
+      ),
+    ),
+  );
+}
+
+function personaField(value: string): HTMLElement {
+  return h(
+    "div",
+    { class: "field" },
+    h("label", { class: "label", for: "persona" }, "Who the bot is here"),
+    h("textarea", { id: "persona", name: "persona", class: "input", rows: "3", maxlength: PERSONA_MAX_CHARS, "aria-describedby": "persona-hint" }, value),
+    h("p", { class: "hint", id: "persona-hint" }, "For example: a patient teacher of Spanish, who answers in short sentences"),
+  );
+}
+
+function privateBox(checked: boolean): HTMLElement {
+  return h(
+    "label",
+    { class: "option" },
+    h("input", { type: "checkbox", name: "private", checked }),
+    h("span", null, h("strong", null, "Private"), h("span", { class: "hint" }, "Only you and those you invite can see it")),
+  );
+}
+
+export function newRoom(chat: Chat, made: (room: string) => void): void {
+  const error = h("p", { class: "form-error", role: "alert" });
+  const button = h("button", { type: "submit", class: "button button-main" }, "Make the room");
+  const form = h(
+    "form",
+    { class: "dialog-body", "aria-label": "New room", novalidate: true },
+    h(
+      "div",
+      { class: "field" },
+      h("label", { class: "label", for: "room-name" }, "Name"),
+      h("input", { id: "room-name", name: "name", class: "input", autofocus: true, autocomplete: "off", autocapitalize: "none", spellcheck: "false", maxlength: "64", "aria-describedby": "room-name-hint" }),
+      h("p", { class: "hint", id: "room-name-hint" }, "3 to 64 letters (a to z), digits, _ or -"),
+    ),
+    privateBox(false),
+    policyChoice("mention"),
+    personaField(""),
+    error,
+    h("div", { class: "dialog-foot" }, button),
+  );
+  const opened = dialog("New room", form);
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const data = new FormData(form);
+    const name = String(data.get("name")).trim().toLowerCase().replace(/\s+/g, "-");
+    if (!/^[a-z0-9_-]{3,64}$/.test(name)) {
+      error.textContent = "A name has 3 to 64 letters (a to z), digits, _ or -.";
+      return form.querySelector("input")!.focus();
+    }
+    void attempt(error, button, async () => {
+      const persona = String(data.get("persona")).trim();
+      await chat.create({ name, private: data.has("private"), bot: data.get("bot") as BotPolicy, ...(persona ? { persona } : {}) });
+      // Only when it is closed does the focus go where the page wants it.
+      opened.addEventListener("close", () => made(name));
+      opened.close();
+    });
+  });
+}
+
+export function roomDetails(chat: Chat, room: Room, events: { left(): void; tell(text: string): void }): void {
+  const { info } = room;
+  if (!info) return;
+  const isOwner = info.owner === chat.user;
+  const isOwnRoom = room.name === chat.user;
+  const here = room.people;
+  const parts: (Node | null | false)[] = [
+    h("p", { class: "about" }, info.private ? icon("lock", "icon icon-tiny") : null, isOwnRoom ? "Yours alone: you and the bot." : `${info.private ? "A private room" : "A public room"}, made by ${isOwner ? "you" : info.owner}.`),
+    h("h3", { class: "dialog-title" }, "Here now"),
+    h("ul", { class: "people" }, ...(here.length > 0 ? here : [chat.user]).map((name) => h("li", null, avatar(name), name === chat.user ? `${name} (you)` : name))),
+    isOwner && !isOwnRoom && members(chat, room, events),
+    isOwner && settings(chat, room, events),
+    !isOwner && h("p", { class: "about" }, POLICIES.find(([value]) => value === info.bot)?.[2] ?? "", "."),
+    !isOwner && info.persona ? h("blockquote", { class: "persona" }, info.persona) : null,
+    !isOwner && !isOwnRoom && leaving(chat, room, () => opened.close(), events),
+  ];
+  const opened = dialog(isOwnRoom ? "You and the bot" : room.name, h("div", { class: "dialog-body" }, ...parts.filter((part) => part !== false && part !== null)));
+}
+
+function members(chat: Chat, room: Room, events: { tell(text: string): void }): HTMLElement {
+  const error = h("p", { class: "form-error", role: "alert" });
+  const input = h("input", { class: "input", name: "member", "aria-label": "Name of the person", placeholder: "Name", autocomplete: "off", autocapitalize: "none", spellcheck: "false", list: "here-now" });
+  const invite = h("button", { type: "submit", class: "button button-main" }, "Invite");
+  const remove = h("button", { type: "button", class: "button" }, "Remove");
+  const form = h(
+    "form",
+    { "aria-label": "People" },
+    h("h3", { class: "dialog-title" }, "Invite or remove"),
+    h("div", { class: "invite-line" }, input, invite, remove),
+    h("datalist", { id: "here-now" }, ...room.people.filter((name) => name !== chat.user).map((name) => h("option", { value: name }))),
+    h("p", { class: "hint" }, room.info?.private ? "Only those invited can see this room." : "This room is open to everybody; those invited stay when it becomes private."),
+    error,
+  );
+  const run = (button: HTMLButtonElement, call: typeof server.addMember, done: string) => {
+    const name = input.value.trim().toLowerCase().replace(/^@/, "");
+    if (!name) return input.focus();
+    void attempt(error, button, async () => {
+      await call(room.name, name);
+      input.value = "";
+      events.tell(`${name} ${done}`);
+    });
+  };
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    run(invite, server.addMember, "was invited.");
+  });
+  remove.addEventListener("click", () => run(remove, server.removeMember, "was removed."));
+  return form;
+}
+
+function settings(chat: Chat, room: Room, events: { tell(text: string): void }): HTMLElement {
+  const info = room.info!;
+  const error = h("p", { class: "form-error", role: "alert" });
+  const button = h("button", { type: "submit", class: "button button-main" }, "Save");
+  const isOwnRoom = room.name === chat.user;
+  const form = h(
+    "form",
+    { "aria-label": "Room settings" },
+    h("h3", { class: "dialog-title" }, isOwnRoom ? "The bot" : "Settings"),
+    !isOwnRoom && privateBox(info.private),
+    policyChoice(info.bot),
+    personaField(info.persona ?? ""),
+    error,
+    h("div", { class: "dialog-foot" }, button),
+  );
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const data = new FormData(form);
+    const change: Parameters<Chat["change"]>[1] = {};
+    if (data.get("bot") !== info.bot) change.bot = data.get("bot") as BotPolicy;
+    if (String(data.get("persona")) !== (info.persona ?? "")) change.persona = String(data.get("persona"));
+    if (!isOwnRoom && data.has("private") !== info.private) change.private = data.has("private");
+    void attempt(error, button, async () => {
+      if (Object.keys(change).length > 0) await chat.change(room, change);
+      Object.assign(info, room.info);
+      events.tell("Saved.");
+    });
+  });
+  return form;
+}
+
+function leaving(chat: Chat, room: Room, close: () => void, events: { left(): void }): HTMLElement {
+  const error = h("p", { class: "form-error", role: "alert" });
+  const button = h("button", { type: "button", class: "button" }, "Leave this room");
+  button.addEventListener("click", () =>
+    attempt(error, button, async () => {
+      await chat.leave(room);
+      close();
+      events.left();
+    }),
+  );
+  return h("div", { class: "dialog-foot" }, error, button);
+}
+
+export function account(chat: Chat, events: { logOut(): void; ended(): void }): void {
+  const theme = themeChoice();
+  const devices = h("ul", { class: "devices" }, h("li", { class: "hint" }, "Loading…"));
+  const error = h("p", { class: "form-error", role: "alert" });
+  const notify = h("button", { type: "button", class: "button" }, notifyWords());
+  notify.addEventListener("click", async () => {
+    await wantNotifications(notifyState() !== "on");
+    notify.textContent = notifyWords();
+  });
+  const themes: [Theme, string][] = [
+    ["auto", "As the system"],
+    ["light", "Light"],
+    ["dark", "Dark"],
+  ];
+  const unsent = chat.outbox.all().length;
+  dialog(
+    chat.user,
+    h(
+      "div",
+      { class: "dialog-body" },
+      h(
+        "fieldset",
+        { class: "fieldset fieldset-row" },
+        h("legend", { class: "label" }, "Colours"),
+        ...themes.map(([value, label]) =>
+          h("label", { class: "pill" }, h("input", { type: "radio", name: "theme", value, checked: value === theme, onchange: () => setTheme(value) }), label),
+        ),
+      ),
+      canNotify() && h("div", null, h("h3", { class: "dialog-title" }, "Notifications"), h("p", { class: "hint" }, "When this tab is hidden: private rooms, your name, and answers to you."), h("p", { class: "hint-after" }, notify)),
+      h("h3", { class: "dialog-title" }, "Where you are logged in"),
+      devices,
+      error,
+      h(
+        "div",
+        { class: "dialog-foot" },
+        unsent > 0 ? h("p", { class: "hint" }, `${unsent} unsent ${unsent === 1 ? "message stays" : "messages stay"} in this browser until you log in again.`) : null,
+        h("button", { type: "button", class: "button", onclick: () => events.logOut() }, "Log out"),
+      ),
+    ),
+  );
+  const load = async () => {
+    try {
+      devices.replaceChildren(...(await server.sessions()).map((session) => device(session, end)));
+    } catch (refusal) {
+      error.textContent = (refusal as Error).message;
+    }
+  };
+  const end = (session: SessionInfo, button: HTMLButtonElement) =>
+    void attempt(error, button, async () => {
+      await server.endSession(session.id);
+      if (session.current) events.ended();
+      else await load();
+    });
+  void load();
+}
+
+function device(session: SessionInfo, end: (session: SessionInfo, button: HTMLButtonElement) => void): HTMLElement {
+  const seen = new Date(session.last_seen_at).getTime();
+  const name = deviceName(session.device);
+  const button = h("button", { type: "button", class: "chip-button", "aria-label": `Log out ${name}` }, "Log out");
+  button.addEventListener("click", () => end(session, button));
+  return h(
+    "li",
+    null,
+    h("div", null, h("strong", { title: session.device }, name), h("p", { class: "hint" }, session.current ? "This browser" : `Last seen ${fullTime(seen)}`)),
+    !session.current && button,
+  );
+}
+
+/** A browser's long description of itself, in two words. */
+export function deviceName(agent: string): string {
+  const browser = /Edg\//.test(agent) ? "Edge" : /OPR\//.test(agent) ? "Opera" : /Firefox\//.test(agent) ? "Firefox" : /Chrome\//.test(agent) ? "Chrome" : /Safari\//.test(agent) ? "Safari" : null;
+  const system = /Android/.test(agent) ? "Android" : /iPhone|iPad/.test(agent) ? "iOS" : /Windows/.test(agent) ? "Windows" : /Mac OS/.test(agent) ? "macOS" : /Linux/.test(agent) ? "Linux" : null;
+  if (browser && system) return `${browser} on ${system}`;
+  return browser ?? system ?? (agent.slice(0, 40) || "A program");
+}
+
+function notifyWords(): string {
+  const state = notifyState();
+  return state === "on" ? "Turn notifications off" : state === "denied" ? "Blocked in the browser's settings" : "Turn notifications on";
+}

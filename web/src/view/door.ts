@@ -1,0 +1,126 @@
+// Where one logs in or registers. Both forms are there at once: nothing to find, and a password manager sees what is
+// what.
+
+import * as server from "../server.ts";
+import { h, mark } from "./dom.ts";
+
+const NAME_RULE = "3 to 32 letters (a to z), digits, _ or -";
+
+export interface Door {
+  element: HTMLElement;
+  focus(): void;
+}
+
+/** `notice` says why one is here again; `entered` is called once there is a session. */
+export function door(notice: string | null, entered: () => void): Door {
+  const logIn = form("Log in", "Welcome back", "current-password", server.logIn, entered);
+  const register = form("Register", "New here?", "new-password", server.register, entered);
+  const element = h(
+    "main",
+    { class: "door" },
+    h(
+      "header",
+      { class: "door-brand" },
+      mark("mark-large"),
+      h("div", null, h("h1", { class: "brand" }, "Chinwag"), h("p", { class: "tagline" }, "Good talk, with people and with the AI in the room.")),
+    ),
+    notice && h("p", { class: "door-notice", role: "status" }, notice),
+    h("div", { class: "door-forms" }, logIn, register),
+  );
+  return { element, focus: () => logIn.querySelector("input")!.focus() };
+}
+
+function form(title: string, greeting: string, autocomplete: string, enter: (name: string, password: string) => Promise<unknown>, entered: () => void): HTMLFormElement {
+  const isNew = autocomplete === "new-password";
+  const id = isNew ? "register" : "log-in";
+  const name = field(`${id}-name`, "Username", isNew ? NAME_RULE : null, {
+    name: "username",
+    autocomplete: "username",
+    autocapitalize: "none",
+    autocorrect: "off",
+    spellcheck: "false",
+    maxlength: "64",
+  });
+  const password = field(`${id}-password`, "Password", isNew ? "At least 8 characters" : null, {
+    name: "password",
+    type: "password",
+    autocomplete,
+  });
+  const error = h("p", { class: "form-error", role: "alert" });
+  const button = h("button", { class: isNew ? "button" : "button button-main", type: "submit" }, title);
+  const element = h(
+    "form",
+    { class: "card", "aria-label": title, novalidate: true },
+    h("h2", { class: "card-title" }, greeting),
+    name.element,
+    password.element,
+    error,
+    button,
+  );
+  element.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    // Names are small letters; whoever types a capital means the same.
+    const username = name.input.value.trim().toLowerCase();
+    error.textContent = "";
+    name.say(username === "" ? "A name, please." : isNew && !/^[a-z0-9_-]{3,32}$/.test(username) ? `A name has ${NAME_RULE}.` : "");
+    password.say(
+      password.input.value === ""
+        ? "A password, please."
+        : isNew && [...password.input.value].length < 8
+          ? "A password has at least 8 characters."
+          : "",
+    );
+    const wrong = [name, password].find((one) => one.wrong());
+    if (wrong) return wrong.input.focus();
+    button.disabled = true;
+    element.setAttribute("aria-busy", "true");
+    try {
+      await enter(username, password.input.value);
+      entered();
+    } catch (refusal) {
+      const { status, message } = refusal as server.Refusal;
+      if (status === 409) {
+        name.say(message);
+        name.input.focus();
+      } else if (status === 401) {
+        password.say("Name and password do not match.");
+        password.input.select();
+      } else {
+        error.textContent = message;
+      }
+    } finally {
+      button.disabled = false;
+      element.removeAttribute("aria-busy");
+    }
+  });
+  return element;
+}
+
+interface Field {
+  element: HTMLElement;
+  input: HTMLInputElement;
+  /** Shows what is wrong beside it; an empty text takes that away. */
+  say(text: string): void;
+  wrong(): boolean;
+}
+
+function field(id: string, label: string, hint: string | null, attributes: Record<string, string>): Field {
+  const error = h("p", { class: "field-error", id: `${id}-error`, "aria-live": "polite" });
+  const described = `${id}-error${hint ? ` ${id}-hint` : ""}`;
+  const input = h("input", { id, class: "input", required: true, "aria-describedby": described, ...attributes });
+  const say = (text: string) => {
+    error.textContent = text;
+    if (text) input.setAttribute("aria-invalid", "true");
+    else input.removeAttribute("aria-invalid");
+  };
+  input.addEventListener("input", () => say(""));
+  const element = h(
+    "div",
+    { class: "field" },
+    h("label", { for: id, class: "label" }, label),
+    input,
+    hint && h("p", { class: "hint", id: `${id}-hint` }, hint),
+    error,
+  );
+  return { element, input, say, wrong: () => error.textContent !== "" };
+}

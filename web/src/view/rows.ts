@@ -1,0 +1,238 @@
+// How each kind of row looks.
+
+import { markdown } from "../markdown.ts";
+import type { MessageRow, Quote, Row } from "../rows.ts";
+import { pieces } from "../words.ts";
+import { avatar, copyText, h, hueOf, icon, iconButton } from "./dom.ts";
+import { clockTime, dayName, fullTime } from "./times.ts";
+
+export interface RowActions {
+  user: string;
+  reply(id: string): void;
+  showMessage(id: string): void;
+  retry(id: string): void;
+  edit(id: string): void;
+  discard(id: string): void;
+  stop(id: string): void;
+  /** The question that a fallback stands for, if it was the user's own. */
+  question(row: MessageRow): string | null;
+  askAgain(text: string): void;
+  say(text: string): void;
+}
+
+/** Differs whenever the row looks different. */
+export function looksOf(row: Row): string {
+  switch (row.type) {
+    case "day":
+      return `${dayName(row.at)}`;
+    case "draft":
+      return `${row.draft.attempt} ${row.draft.chars} ${row.draft.headless} ${row.draft.stopping} ${row.quote?.text ?? ""}`;
+    case "message":
+      return `${row.state} ${row.together} ${row.why ?? ""} ${row.quote?.text ?? ""} ${row.own}`;
+    default:
+      return "";
+  }
+}
+
+export function renderRow(row: Row, actions: RowActions): HTMLElement {
+  switch (row.type) {
+    case "day":
+      return h("li", { class: "row row-day" }, h("h2", null, dayName(row.at)));
+    case "new":
+      return h("li", { class: "row row-new" }, h("span", null, "New"));
+    case "begin":
+      return h("li", { class: "row row-begin" }, "This is where it begins.");
+    case "thinking":
+      return h(
+        "li",
+        { class: "row row-bot" },
+        avatar("bot", true),
+        h("div", { class: "body" }, h("p", { class: "head" }, h("strong", { class: "sender" }, "bot")), h("p", { class: "dots" }, h("span", { class: "sr-only" }, "The bot is thinking"), h("i", null), h("i", null), h("i", null))),
+      );
+    case "draft":
+      return draft(row, actions);
+    case "message":
+      if (row.kind === "user") return row.own ? own(row, actions) : person(row, actions);
+      return bot(row, actions);
+  }
+}
+
+type DraftRow = Row & { type: "draft" };
+
+/** Only the words of an answer that grows change; the button under them stays the one that is being pressed. */
+export function updateRow(row: Row, element: HTMLElement, actions: RowActions): boolean {
+  if (row.type !== "draft" || element.dataset.frame !== frameOf(row)) return false;
+  element.querySelector(".prose")!.replaceChildren(...draftWords(row, actions));
+  return true;
+}
+
+/** What of a draft is not its words. */
+function frameOf(row: DraftRow): string {
+  return `${row.draft.stopping} ${row.quote?.text ?? ""}`;
+}
+
+function draftWords(row: DraftRow, actions: RowActions): Node[] {
+  const { text, headless } = row.draft;
+  const missed = headless ? [h("p", { class: "missed" }, "… the beginning comes with the finished answer")] : [];
+  return [...missed, withCode(markdown(text), actions)];
+}
+
+function draft(row: DraftRow, actions: RowActions): HTMLElement {
+  const { id, stopping } = row.draft;
+  const words = h("div", { class: "prose growing", "aria-busy": "true" }, ...draftWords(row, actions));
+  const stop = h(
+    "button",
+    { type: "button", class: "chip-button", "aria-label": "Stop the answer", disabled: stopping, onclick: () => actions.stop(id) },
+    icon("stop"),
+    stopping ? "Stopping…" : "Stop",
+  );
+  return h(
+    "li",
+    { class: "row row-bot row-draft", "data-frame": frameOf(row) },
+    avatar("bot", true),
+    h("div", { class: "body" }, head("bot", null, "is writing"), quoteOf(row.quote, row.draft.replyTo, actions), words, h("div", { class: "foot" }, stop)),
+  );
+}
+
+function bot(row: MessageRow, actions: RowActions): HTMLElement {
+  const isFallback = row.kind === "fallback";
+  const question = isFallback ? actions.question(row) : null;
+  return h(
+    "li",
+    { class: isFallback ? "row row-bot row-fallback" : "row row-bot" },
+    avatar("bot", true),
+    h(
+      "div",
+      { class: "body" },
+      head(row.sender, row.at, isFallback ? "automatic reply: the model gave no answer" : null),
+      quoteOf(row.quote, row.replyTo, actions),
+      h("div", { class: "prose" }, withCode(markdown(row.text), actions)),
+      question &&
+        h(
+          "div",
+          { class: "foot" },
+          h("button", { type: "button", class: "chip-button", onclick: () => actions.askAgain(question) }, icon("again"), "Ask again"),
+        ),
+    ),
+    tools(row, actions),
+  );
+}
+
+function person(row: MessageRow, actions: RowActions): HTMLElement {
+  return h(
+    "li",
+    { class: row.together ? "row row-person together" : "row row-person" },
+    row.together ? h("time", { class: "aside-time", datetime: new Date(row.at).toISOString(), "aria-hidden": "true" }, clockTime(row.at)) : avatar(row.sender),
+    h(
+      "div",
+      { class: "body" },
+      row.together ? h("p", { class: "sr-only" }, `${row.sender}, ${clockTime(row.at)}`) : head(row.sender, row.at, null),
+      quoteOf(row.quote, row.replyTo, actions),
+      h("div", { class: "text" }, ...words(row.text, actions.user)),
+    ),
+    tools(row, actions),
+  );
+}
+
+function own(row: MessageRow, actions: RowActions): HTMLElement {
+  const bubble = h(
+    "div",
+    { class: "bubble" },
+    h("p", { class: "sr-only" }, `You, ${clockTime(row.at)}`),
+    quoteOf(row.quote, row.replyTo, actions),
+    h("div", { class: "text" }, ...words(row.text, actions.user)),
+  );
+  const state = h("p", { class: "state" });
+  if (row.state === "waiting") {
+    state.append(icon("clock"), row.why ? `Waiting: ${row.why}` : "Waiting to be sent");
+    if (!row.why) state.classList.add("state-quiet");
+  } else if (row.state === "failed") {
+    state.classList.add("state-failed");
+    state.append(icon("alert"), h("span", null, `Not sent: ${row.why ?? "refused"}`));
+  }
+  const choices =
+    row.state === "failed" &&
+    h(
+      "div",
+      { class: "foot" },
+      h("button", { type: "button", class: "chip-button", onclick: () => actions.retry(row.id) }, icon("again"), "Try again"),
+      h("button", { type: "button", class: "chip-button", onclick: () => actions.edit(row.id) }, icon("edit"), "Edit"),
+      h("button", { type: "button", class: "chip-button", onclick: () => actions.discard(row.id) }, icon("close"), "Discard"),
+    );
+  const time =
+    row.state === "kept" &&
+    h("time", { class: "own-time", datetime: new Date(row.at).toISOString(), title: fullTime(row.at), "aria-hidden": "true" }, clockTime(row.at));
+  return h(
+    "li",
+    { class: `row row-own ${row.together ? "together" : ""} ${row.state}` },
+    h("div", { class: "body" }, h("div", { class: "bubble-line" }, row.state === "kept" && tools(row, actions), time, bubble), row.state !== "kept" && state, choices),
+  );
+}
+
+function head(sender: string, at: number | null, note: string | null): HTMLElement {
+  return h(
+    "p",
+    { class: "head" },
+    h("strong", { class: sender === "bot" ? "sender" : `sender ${hueOf(sender)}` }, sender),
+    note && h("span", { class: "note" }, note),
+    at !== null && h("time", { datetime: new Date(at).toISOString(), title: fullTime(at) }, clockTime(at)),
+  );
+}
+
+function quoteOf(quote: Quote | null, id: string | null, actions: RowActions): HTMLElement | null {
+  if (!quote || !id) return null;
+  return h(
+    "button",
+    { type: "button", class: "quote", onclick: () => actions.showMessage(id) },
+    h("span", { class: "sr-only" }, "In reply to "),
+    h("strong", null, quote.sender),
+    h("span", { class: "sr-only" }, ": "),
+    h("span", null, quote.text),
+  );
+}
+
+function tools(row: MessageRow, actions: RowActions): HTMLElement {
+  const begin = row.text.slice(0, 40);
+  return h(
+    "div",
+    { class: "tools" },
+    iconButton("reply", `Reply to ${row.own ? "yourself" : row.sender}: ${begin}`, () => actions.reply(row.id)),
+    iconButton("copy", `Copy the text: ${begin}`, async () => actions.say((await copyText(row.text)) ? "Copied." : "The browser did not let this be copied.")),
+  );
+}
+
+function words(text: string, user: string): Node[] {
+  return pieces(text).map((piece) => {
+    if (piece.type === "text") return document.createTextNode(piece.text);
+    if (piece.type === "mention") {
+      const isMe = piece.text.toLowerCase() === `@${user}`;
+      return h("span", { class: isMe ? "mention mention-me" : "mention" }, piece.text);
+    }
+    return h("a", { href: piece.href, target: "_blank", rel: "noopener noreferrer nofollow" }, piece.text);
+  });
+}
+
+/** Puts a copy button to each block of code, and lets wide tables and code scroll by themselves. */
+function withCode(fragment: DocumentFragment, actions: RowActions): DocumentFragment {
+  for (const block of fragment.querySelectorAll("pre")) {
+    const code = block.querySelector("code");
+    const language = /language-(\S+)/.exec(code?.className ?? "")?.[1] ?? "";
+    const frame = h("div", { class: "code" });
+    block.replaceWith(frame);
+    block.tabIndex = 0;
+    block.setAttribute("role", "group");
+    block.setAttribute("aria-label", language ? `Code, ${language}` : "Code");
+    const copy = h("button", { type: "button", class: "code-copy", "aria-label": "Copy the code" }, icon("copy"), h("span", null, "Copy"));
+    copy.addEventListener("click", async () => {
+      const done = await copyText((code ?? block).textContent ?? "");
+      actions.say(done ? "Code copied." : "The browser did not let this be copied.");
+    });
+    frame.append(h("div", { class: "code-bar" }, h("span", null, language), copy), block);
+  }
+  for (const table of fragment.querySelectorAll("table")) {
+    const frame = h("div", { class: "table-frame", tabindex: "0", role: "group", "aria-label": "Table" });
+    table.replaceWith(frame);
+    frame.append(table);
+  }
+  return fragment;
+}

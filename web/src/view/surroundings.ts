@@ -1,0 +1,70 @@
+// What belongs to the browser around the page: colours, notifications, the tab's title.
+
+export type Theme = "auto" | "light" | "dark";
+
+const THEME = "chinwag:theme";
+const NOTIFY = "chinwag:notify";
+
+function remembered(key: string): string | null {
+  try {
+    return localStorage.getItem(key);
+  } catch {
+    return null;
+  }
+}
+
+function remember(key: string, value: string): void {
+  try {
+    localStorage.setItem(key, value);
+  } catch {
+    // It holds until the tab is closed.
+  }
+}
+
+export function themeChoice(): Theme {
+  const chosen = remembered(THEME);
+  return chosen === "light" || chosen === "dark" ? chosen : "auto";
+}
+
+export function setTheme(theme: Theme): void {
+  remember(THEME, theme);
+  applyTheme(theme);
+}
+
+/** The style sheet has both sets of colours; the choice only says which. */
+export function applyTheme(theme: Theme = themeChoice()): void {
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  document.documentElement.dataset.theme = theme === "auto" ? (dark.matches ? "dark" : "light") : theme;
+}
+
+export function watchTheme(): void {
+  applyTheme();
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => applyTheme());
+}
+
+export const canNotify = () => "Notification" in window && isSecureContext;
+
+export function notifyState(): "on" | "off" | "denied" {
+  if (!canNotify() || Notification.permission === "denied") return "denied";
+  return Notification.permission === "granted" && remembered(NOTIFY) === "1" ? "on" : "off";
+}
+
+export async function wantNotifications(on: boolean): Promise<void> {
+  if (!canNotify()) return;
+  if (on && Notification.permission === "default") await Notification.requestPermission();
+  remember(NOTIFY, on ? "1" : "0");
+}
+
+export function notify(title: string, body: string, tag: string, clicked: () => void): void {
+  if (notifyState() !== "on" || !document.hidden) return;
+  try {
+    const shown = new Notification(title, { body, tag, icon: "/web/icon.svg" });
+    shown.onclick = () => {
+      window.focus();
+      shown.close();
+      clicked();
+    };
+  } catch {
+    // Some browsers on telephones let only a service worker do this.
+  }
+}

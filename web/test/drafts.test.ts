@@ -1,0 +1,51 @@
+// A reply as it grows: pieces by place, counted in characters and not in JavaScript's units.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { DRAFT_SILENT_MS, Drafts } from "../src/drafts.ts";
+
+const piece = (offset: number, text: string, attempt = 1) => ({ type: "draft" as const, room: "r", id: "d", reply_to: "q", attempt, offset, text });
+const after = (...pieces: ReturnType<typeof piece>[]) => {
+  const drafts = new Drafts();
+  for (const one of pieces) drafts.receive(one, 0);
+  return drafts.get("d")!;
+};
+
+test("pieces follow each other", () => {
+  assert.equal(after(piece(0, "Hello"), piece(5, " world")).text, "Hello world");
+});
+
+test("places count characters, also where those take two units", () => {
+  const draft = after(piece(0, "👋🏽 "), piece(3, "né"), piece(5, "!"));
+  assert.equal(draft.text, "👋🏽 né!");
+  assert.equal(draft.chars, 6);
+});
+
+test("a piece that comes again, or overlaps, changes what is there from its place on", () => {
+  assert.equal(after(piece(0, "😀😀😀"), piece(2, "abc")).text, "😀😀abc");
+  assert.equal(after(piece(0, "abc"), piece(0, "abcdef")).text, "abcdef");
+});
+
+test("a higher attempt begins anew, a lower one is dropped", () => {
+  assert.equal(after(piece(0, "first", 1), piece(0, "second", 2), piece(6, " late", 1)).text, "second");
+});
+
+test("whoever comes in the middle sees the rest, and that the beginning is missing", () => {
+  const draft = after(piece(100, "in the middle"), piece(113, " of it"));
+  assert.deepEqual([draft.text, draft.headless], ["in the middle of it", true]);
+  assert.deepEqual(after(piece(100, "middle"), piece(0, "all of it")).headless, false);
+});
+
+test("a hole in it is not papered over", () => {
+  const draft = after(piece(0, "abc"), piece(10, "xyz"));
+  assert.deepEqual([draft.text, draft.headless, draft.chars], ["xyz", true, 13]);
+  assert.equal(after(piece(0, "abc"), piece(10, "xyz"), piece(12, "Z!")).text, "xyZ!");
+});
+
+test("a draft that fell silent for longer than any deadline goes away", () => {
+  const drafts = new Drafts();
+  drafts.receive(piece(0, "abc"), 0);
+  assert.equal(drafts.expire(DRAFT_SILENT_MS), false);
+  assert.equal(drafts.expire(DRAFT_SILENT_MS + 1), true);
+  assert.deepEqual(drafts.all(), []);
+});

@@ -1,0 +1,78 @@
+// What the list shows, and where its rows lie.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Heights } from "../src/heights.ts";
+import type { Message } from "../src/protocol.ts";
+import { Room } from "../src/room.ts";
+import { allRows, firstLine, keptRows } from "../src/rows.ts";
+
+const START = new Date(2026, 4, 3, 12).getTime();
+let count = 0;
+const message = (minutes: number, sender: string, more: Partial<Message> = {}): Message => {
+  count += 1;
+  return { room: "r", seq: (START + minutes * 60_000) * 1_000 + count, prev: 0, at: "", id: `m${count}`, sender, kind: "user", message: `text ${count}`, ...more };
+};
+const room = (...messages: Message[]) => {
+  const made = new Room("r");
+  made.timeline.reset(messages, 50);
+  return made;
+};
+const shape = (rows: ReturnType<typeof keptRows>) =>
+  rows.map((row) => (row.type === "message" ? `${row.together ? "+" : ""}${row.sender}` : row.type)).join(" ");
+
+test("grouped by sender, while they follow soon, and by day", () => {
+  const made = room(message(0, "ada"), message(1, "ada"), message(2, "bob"), message(20, "bob"), message(60 * 24, "bob"));
+  assert.equal(shape(keptRows(made, "ada")), "begin day ada +ada bob bob day bob");
+});
+
+test("the line `new` stands before the first of somebody else's that was not read", () => {
+  const messages = [message(0, "bob"), message(1, "ada"), message(2, "bob")];
+  const made = room(...messages);
+  made.newFrom = messages[0]!.seq;
+  assert.equal(shape(keptRows(made, "ada")), "begin day bob ada new bob");
+});
+
+test("a reply shows what it replies to, unless that stands right above", () => {
+  const question = message(0, "ada");
+  const made = room(question, message(1, "bot", { kind: "bot", reply_to: question.id }), message(2, "bob", { reply_to: question.id }));
+  const quotes = keptRows(made, "ada").flatMap((row) => (row.type === "message" ? [row.quote?.text ?? null] : []));
+  assert.deepEqual(quotes, [null, null, question.message]);
+});
+
+test("what is not kept yet stands last, and once only", () => {
+  const sent = message(0, "ada");
+  const made = room(sent);
+  const outgoing = [
+    { id: sent.id, room: "r", text: "the same", at: START },
+    { id: "z1", room: "r", text: "waits", at: START },
+    { id: "z2", room: "r", text: "refused", at: START, failed: { code: "forbidden", message: "no" } },
+  ];
+  const rows = allRows(made, keptRows(made, "ada"), outgoing, () => undefined, "ada", START + 999_999);
+  const states = rows.flatMap((row) => (row.type === "message" ? [`${row.id} ${row.state}`] : []));
+  assert.deepEqual(states, [`${sent.id} kept`, "z1 waiting", "z2 failed"]);
+});
+
+test("the bot owes an answer until it begins one, and not for ever", () => {
+  const question = message(0, "ada", { message: "@bot why?" });
+  const made = room(question);
+  assert.equal(made.thinkingAbout(START + 1_000)?.id, question.id);
+  assert.equal(made.thinkingAbout(START + 70_000), null);
+  made.drafts.receive({ type: "draft", room: "r", id: "d", reply_to: question.id, attempt: 1, offset: 0, text: "Be" }, START);
+  assert.equal(made.thinkingAbout(START + 1_000), null);
+});
+
+test("the beginning of a text, in one line, never half a character", () => {
+  assert.equal(firstLine(" a\n\n b ", 10), "a b");
+  assert.equal(firstLine("😀😀😀😀", 3), "😀😀…");
+});
+
+test("rows are found by height, measured ones where they are and others where guessed", () => {
+  const heights = new Heights();
+  heights.set(["a", "b", "c"], () => 10);
+  assert.deepEqual([heights.total, heights.at(0), heights.at(9.9), heights.at(10), heights.at(999)], [30, 0, 0, 1, 2]);
+  assert.equal(heights.measure("a", 50), true);
+  assert.equal(heights.measure("a", 50.2), false);
+  heights.set(["0", "a", "b", "c"], () => 10);
+  assert.deepEqual([heights.top(2), heights.total, heights.at(59)], [60, 80, 1]);
+});

@@ -1,0 +1,94 @@
+// The order of a room, what is known already, and what is missing.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { Message } from "../src/protocol.ts";
+import { Timeline } from "../src/timeline.ts";
+
+const message = (seq: number, prev = seq - 1, id = `id-${seq}`): Message => ({
+  room: "lobby",
+  seq,
+  prev,
+  at: "",
+  id,
+  sender: "ada",
+  kind: "user",
+  message: `text ${seq}`,
+});
+const page = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, index) => message(from + index));
+const seqs = (timeline: Timeline) => timeline.messages.map(({ seq }) => seq);
+
+test("messages stand by seq, whatever order they come in, and each id once", () => {
+  const timeline = new Timeline();
+  timeline.reset(page(10, 12), 3);
+  assert.equal(timeline.receive(message(13)), "new");
+  assert.equal(timeline.receive(message(13)), "known");
+  assert.equal(timeline.receive(message(99, 13, "id-12")), "known");
+  timeline.addEarlier(page(7, 10), 4);
+  assert.deepEqual(seqs(timeline), [7, 8, 9, 10, 11, 12, 13]);
+});
+
+test("what came in live before the first page is not lost by it", () => {
+  const timeline = new Timeline();
+  timeline.receive(message(6));
+  timeline.receive(message(4));
+  timeline.reset(page(1, 5), 50);
+  assert.deepEqual(seqs(timeline), [1, 2, 3, 4, 5, 6]);
+  assert.equal(timeline.hasEarlier, false);
+  assert.equal(timeline.resumeFrom, 6);
+});
+
+test("a missing link is a gap until what is missing is there, and resuming begins before it", () => {
+  const timeline = new Timeline();
+  timeline.reset(page(1, 3), 50);
+  assert.equal(timeline.receive(message(6)), "gap");
+  assert.equal(timeline.resumeFrom, 3);
+  assert.deepEqual(seqs(timeline), [1, 2, 3, 6]);
+  timeline.addLater(page(4, 6), 50);
+  assert.deepEqual(seqs(timeline), [1, 2, 3, 4, 5, 6]);
+  assert.equal(timeline.resumeFrom, 6);
+});
+
+test("an own message that was acked first says nothing about what is before it", () => {
+  const timeline = new Timeline();
+  timeline.reset(page(1, 3), 50);
+  assert.ok(timeline.keepOwn({ ...message(6), prev: 0 }));
+  assert.equal(timeline.resumeFrom, 3);
+  assert.equal(timeline.receive(message(4)), "new");
+  assert.equal(timeline.receive(message(6, 4)), "known");
+  assert.equal(timeline.resumeFrom, 6);
+});
+
+test("detached, it keeps its place and grows down until it meets what came in live", () => {
+  const timeline = new Timeline();
+  timeline.reset(page(1, 5), 5);
+  timeline.detach();
+  timeline.receive(message(100));
+  timeline.receive(message(101));
+  assert.deepEqual(seqs(timeline), [1, 2, 3, 4, 5]);
+  assert.equal(timeline.waitingAside, 2);
+  timeline.addLater(page(6, 50), 45);
+  assert.equal(timeline.attached, false);
+  timeline.addLater(page(51, 99), 49);
+  assert.equal(timeline.attached, true);
+  assert.equal(timeline.messages.length, 101);
+  assert.equal(timeline.resumeFrom, 101);
+});
+
+test("to the newest: the last page takes the place of what was held", () => {
+  const timeline = new Timeline();
+  timeline.reset(page(1, 5), 5);
+  timeline.detach();
+  timeline.receive(message(201));
+  timeline.reset(page(150, 200), 51);
+  assert.deepEqual([timeline.first?.seq, timeline.last?.seq, timeline.attached], [150, 201, true]);
+});
+
+test("ten thousand messages in pages of a hundred, backwards, are quick", () => {
+  const timeline = new Timeline();
+  timeline.reset(page(9_901, 10_000), 100);
+  const began = performance.now();
+  for (let to = 9_900; to > 0; to -= 100) timeline.addEarlier(page(to - 99, to), 100);
+  assert.equal(timeline.messages.length, 10_000);
+  assert.ok(performance.now() - began < 1_000);
+});

@@ -1,0 +1,65 @@
+// Links, names, commands, ids: what is read out of what people write.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { complete, readCommand } from "../src/completion.ts";
+import { newId } from "../src/ids.ts";
+import { asksBot, countChars, mentions, readFrame } from "../src/protocol.ts";
+import { pieces } from "../src/words.ts";
+
+const links = (text: string) => pieces(text).flatMap((piece) => (piece.type === "link" ? [piece.text] : []));
+
+test("links end where a reader says they end", () => {
+  assert.deepEqual(links("see https://example.com/a?b=c, and (http://x.org/y_(z))."), ["https://example.com/a?b=c", "http://x.org/y_(z)"]);
+  assert.deepEqual(links("javascript:alert(1) data:text/html,x ftp://a.b //c.d"), []);
+  assert.deepEqual(links('https://a.b/"><script>'), ["https://a.b/"]);
+});
+
+test("nothing of a text is lost by cutting it", () => {
+  for (const text of ["plain", "@bot hi https://a.b.", "a@bot.com", "", "https://", "😀 @ada-b, x"]) {
+    assert.equal(pieces(text).map((piece) => piece.text).join(""), text);
+  }
+});
+
+test("names are words of their own", () => {
+  const names = (text: string) => pieces(text).flatMap((piece) => (piece.type === "mention" ? [piece.text] : []));
+  assert.deepEqual(names("@bot and mail@bot.com, @ada-b!"), ["@bot", "@ada-b"]);
+});
+
+test("the bot is asked by the server's own rule", () => {
+  for (const text of ["@bot", "hi @BOT!", "(@bot)", "é @bot"]) assert.ok(asksBot("mention", text), text);
+  for (const text of ["@bots", "a@bot", "@bot-2", "@bot_", "é@bot"]) assert.ok(!asksBot("mention", text), text);
+  assert.ok(asksBot("always", "hi") && !asksBot("off", "@bot"));
+  assert.ok(mentions("a@bot @bot", "bot"));
+});
+
+test("characters are counted as the server counts them", () => {
+  assert.equal(countChars("  👋🏽é \n"), 3);
+});
+
+test("`@` and `/` complete", () => {
+  assert.deepEqual(complete("hi @b", 5, ["bob", "ada"])?.choices.map(({ insert }) => insert), ["@bot ", "@bob "]);
+  assert.equal(complete("mail@b", 6, ["bob"]), null);
+  assert.equal(complete("@bot", 4, []), null);
+  assert.deepEqual(complete("/in", 3, [])?.choices.map(({ insert }) => insert), ["/invite "]);
+  assert.equal(complete("a /in", 5, []), null);
+});
+
+test("commands are whole lines; paths and sentences are messages", () => {
+  assert.deepEqual(readCommand("/invite @bob "), { name: "invite", argument: "bob" });
+  assert.deepEqual(readCommand("/invite"), { name: "invite", argument: "" });
+  assert.deepEqual(readCommand("/stop"), { name: "stop", argument: "" });
+  for (const text of ["/etc/hosts", "/new york is nice", "/new york", "/shrug", "a /stop"]) assert.equal(readCommand(text), null, text);
+});
+
+test("ids are version 7, and in order within a millisecond and over a clock that goes back", () => {
+  const made = [...Array.from({ length: 5_000 }, () => newId(1_000_000)), newId(999_000), newId(1_000_500)];
+  assert.deepEqual([...made].sort(), made);
+  assert.equal(new Set(made).size, made.length);
+  for (const id of made) assert.match(id, /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
+});
+
+test("frames that are none, or unknown, are passed over", () => {
+  for (const text of ["", "1", "null", "[]", '{"type":"later"}', '{"type":1}']) assert.equal(readFrame(text), null);
+  assert.equal(readFrame('{"type":"ping"}')?.type, "ping");
+});

@@ -1,0 +1,259 @@
+//! Accounts and sessions: registering, logging in and out, and which devices are logged in.
+
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use common::{
+    live::Control,
+    names,
+    store::{Session, StoreError},
+};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{
+    body::{Address, Caller, InPath, JsonBody},
+    passwords::check_password,
+};
+use crate::{
+    Edge,
+    problem::Problem,
+    sessions::{COOKIE, new_token, now_ms, token_of_cookie},
+};
+
+/// The most characters kept of what a device says it is.
+const DEVICE_MAX_CHARS: usize = 200;
+
+/// A name and a password. Has no `Debug`, so that it can get into no log.
+#[derive(Deserialize)]
+pub(super) struct Credentials {
+    username: String,
+    password: String,
+}
+
+#[derive(Serialize)]
+struct LoggedIn<'a> {
+    user: &'a str,
+    token: &'a str,
+}
+
+/// `POST /api/register`.
+pub(super) async fn register(
+    State(edge): State<Arc<Edge>>,
+    Address(address): Address,
+    headers: HeaderMap,
+    JsonBody(Credentials { username, password }): JsonBody<Credentials>,
+) -> Result<Response, Problem> {
+    names::check_user(&username)
+        .map_err(|why| Problem::bad_request(format!("`username`: {why}")))?;
+    check_password(&password).map_err(|why| Problem::bad_request(format!("`password`: {why}")))?;
+    may_register(&edge, address)?;
+    let taken = || {
+        edge.limits.register_failed(address);
+        Problem::from(StoreError::Taken)
+    };
+    // Before the password is hashed, since that is what costs. A name that only looks like another is found at the end.
+    if names::is_reserved(&username) || edge.store.room(&username).await?.is_some() {
+        return Err(taken());
+    }
+    let turn = edge.passwords.turn().await?;
+    may_register(&edge, address)?;
+    let hash = turn.hash(password).await?;
+    match edge.store.create_user(&username, &hash).await {
+        Ok(()) => log_in_as(&edge, &username, &headers).await,
+        Err(StoreError::Taken) => Err(taken()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn may_register(edge: &Edge, address: IpAddr) -> Result<(), Problem> {
+    let allowed = edge.limits.check_register(address);
+    allowed.map_err(|wait| Problem::rate_limited("too many taken names were tried from here", wait))
+}
+
+/// `POST /api/login`.
+pub(super) async fn log_in(
+    State(edge): State<Arc<Edge>>,
+    Address(address): Address,
+    headers: HeaderMap,
+    JsonBody(Credentials { username, password }): JsonBody<Credentials>,
+) -> Result<Response, Problem> {
+    // What cannot be a name is nobody's, and must not fill the tables of failures with texts of any length.
+    names::check_user(&username).map_err(|_| wrong())?;
+    may_log_in(&edge, &username, address)?;
+    let kept = edge.store.password_hash(&username).await?;
+    let turn = edge.passwords.turn().await?;
+    // Others may have failed while this one waited: without a second look, all who wait get a guess.
+    may_log_in(&edge, &username, address)?;
+    let (matches, turn) = turn.verify(password, kept).await?;
+    if !matches {
+        edge.limits.log_in_failed(&username, address);
+        return Err(wrong());
+    }
+    drop(turn);
+    log_in_as(&edge, &username, &headers).await
+}
+
+fn may_log_in(edge: &Edge, name: &str, address: IpAddr) -> Result<(), Problem> {
+    let allowed = edge.limits.check_log_in(name, address);
+    allowed.map_err(|wait| Problem::rate_limited("too many wrong passwords", wait))
+}
+
+fn wrong() -> Problem {
+    Problem::unauthorized("the name or the password is wrong")
+}
+
+async fn log_in_as(edge: &Edge, user: &str, headers: &HeaderMap) -> Result<Response, Problem> {
+    let (token, now) = (new_token(), now_ms());
+    let device = headers
+        .get(header::USER_AGENT)
+        .map_or("".into(), |agent| String::from_utf8_lossy(agent.as_bytes()));
+    let session = Session {
+        id: Uuid::now_v7(),
+        user: user.to_owned(),
+        device: device
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(DEVICE_MAX_CHARS)
+            .collect(),
+        created_at_ms: now,
+        last_seen_at_ms: now,
+        expires_at_ms: edge.sessions.expiry(now),
+    };
+    edge.store.create_session(&session, &token.hash).await?;
+    let cookie = cookie(edge, &token.token, edge.sessions.lifetime());
+    let answer = LoggedIn {
+        user,
+        token: &token.token,
+    };
+    Ok(([(header::SET_COOKIE, cookie)], Json(answer)).into_response())
+}
+
+fn cookie(edge: &Edge, token: &str, lifetime: Duration) -> HeaderValue {
+    let secure = if edge.settings.secure_cookies {
+        "; Secure"
+    } else {
+        ""
+    };
+    let seconds = lifetime.as_secs();
+    let cookie =
+        format!("{COOKIE}={token}; HttpOnly; SameSite=Lax; Path=/; Max-Age={seconds}{secure}");
+    HeaderValue::from_str(&cookie).expect("a token that was looked up or made here is hexadecimal")
+}
+
+/// `POST /api/logout`. The cookie is cleared even if its session had ended already.
+pub(super) async fn log_out(
+    State(edge): State<Arc<Edge>>,
+    caller: Result<Caller, Problem>,
+) -> Response {
+    let ended = match caller {
+        Ok(Caller(session)) => end(&edge, &session.user, session.id)
+            .await
+            .map(|_| StatusCode::NO_CONTENT),
+        Err(problem) => Err(problem),
+    };
+    let keep_cookie = matches!(&ended, Err(problem) if problem.status != StatusCode::UNAUTHORIZED);
+    if keep_cookie {
+        return ended.into_response();
+    }
+    (
+        [(header::SET_COOKIE, cookie(&edge, "", Duration::ZERO))],
+        ended,
+    )
+        .into_response()
+}
+
+/// Ends a session and closes its sockets everywhere. False if there was none.
+async fn end(edge: &Arc<Edge>, user: &str, session: Uuid) -> Result<bool, Problem> {
+    let ended = edge.store.end_session(user, session).await?;
+    if ended {
+        edge.tell(Control::SessionRevoked { session }).await;
+    }
+    Ok(ended)
+}
+
+#[derive(Serialize)]
+struct Me<'a> {
+    user: &'a str,
+    session: Uuid,
+}
+
+/// `GET /api/me`. A cookie is given its full time again, as its session is by being used.
+pub(super) async fn me(
+    State(edge): State<Arc<Edge>>,
+    headers: HeaderMap,
+    Caller(session): Caller,
+) -> Response {
+    let answer = Json(Me {
+        user: &session.user,
+        session: session.id,
+    });
+    match token_of_cookie(&headers) {
+        Some(token) if !headers.contains_key(header::AUTHORIZATION) => {
+            let cookie = cookie(&edge, token, edge.sessions.lifetime());
+            ([(header::SET_COOKIE, cookie)], answer).into_response()
+        }
+        _ => answer.into_response(),
+    }
+}
+
+#[derive(Serialize)]
+struct Sessions {
+    sessions: Vec<Device>,
+}
+
+#[derive(Serialize)]
+struct Device {
+    id: Uuid,
+    device: String,
+    created_at: String,
+    last_seen_at: String,
+    expires_at: String,
+    current: bool,
+}
+
+/// `GET /api/sessions`.
+pub(super) async fn sessions(
+    State(edge): State<Arc<Edge>>,
+    Caller(caller): Caller,
+) -> Result<Response, Problem> {
+    let sessions = edge.store.sessions(&caller.user, now_ms()).await?;
+    let devices = sessions.into_iter().map(|session| Device {
+        current: session.id == caller.id,
+        id: session.id,
+        device: session.device,
+        created_at: rfc3339(session.created_at_ms),
+        last_seen_at: rfc3339(session.last_seen_at_ms),
+        expires_at: rfc3339(session.expires_at_ms),
+    });
+    Ok(Json(Sessions {
+        sessions: devices.collect(),
+    })
+    .into_response())
+}
+
+fn rfc3339(ms: u64) -> String {
+    humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(ms)).to_string()
+}
+
+/// `DELETE /api/sessions/{id}`.
+pub(super) async fn end_session(
+    State(edge): State<Arc<Edge>>,
+    Caller(caller): Caller,
+    InPath(session): InPath<Uuid>,
+) -> Result<StatusCode, Problem> {
+    if end(&edge, &caller.user, session).await? {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(Problem::not_found("you have no such session"))
+    }
+}

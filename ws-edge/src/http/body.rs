@@ -1,0 +1,137 @@
+//! What a call brings along, read and checked, and refused in the same words wherever it is wrong.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use axum::{
+    body::to_bytes,
+    extract::{ConnectInfo, FromRequest, FromRequestParts, Path, Query, Request},
+    http::{HeaderMap, HeaderName, StatusCode, header, request::Parts},
+};
+use common::store::Session;
+use serde::de::DeserializeOwned;
+
+use crate::{Edge, problem::Problem};
+
+/// The most bytes of a call's body.
+const BODY_MAX_BYTES: usize = 64 * 1024;
+
+/// A JSON object. The content type must say so: a form of another site cannot set it without asking.
+pub(crate) struct JsonBody<T>(pub(crate) T);
+
+impl<T: DeserializeOwned> FromRequest<Arc<Edge>> for JsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(call: Request, _: &Arc<Edge>) -> Result<Self, Problem> {
+        if !is_json(call.headers()) {
+            let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+            return Err(Problem::bad_request_as(
+                status,
+                "the content type must be application/json",
+            ));
+        }
+        let length = call.headers().get(header::CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+        if length.is_some_and(|length| length > BODY_MAX_BYTES) {
+            return Err(too_large());
+        }
+        let body = to_bytes(call.into_body(), BODY_MAX_BYTES)
+            .await
+            .map_err(|error| {
+                let mut source: Option<&dyn std::error::Error> = Some(&error);
+                while let Some(error) = source {
+                    if error.is::<http_body_util::LengthLimitError>() {
+                        return too_large();
+                    }
+                    source = error.source();
+                }
+                Problem::bad_request("the body broke off")
+            })?;
+        // Without this, a list of values would do for an object.
+        if body.trim_ascii_start().first() != Some(&b'{') {
+            return Err(Problem::bad_request("the body must be a JSON object"));
+        }
+        let value = serde_json::from_slice(&body);
+        value.map(JsonBody).map_err(|error| {
+            Problem::bad_request(format!("the body is not as it should be: {error}"))
+        })
+    }
+}
+
+fn too_large() -> Problem {
+    Problem::too_large(format!("a body may have {BODY_MAX_BYTES} bytes"))
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
+    let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or("");
+    kind.trim().eq_ignore_ascii_case("application/json")
+}
+
+/// The parts of the address that stand for names.
+pub(crate) struct InPath<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Edge>> for InPath<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, edge: &Arc<Edge>) -> Result<Self, Problem> {
+        let path = Path::from_request_parts(parts, edge).await;
+        // A name that cannot be one is the name of nothing.
+        path.map(|Path(path)| InPath(path))
+            .map_err(|_| Problem::not_found("there is nothing at this address"))
+    }
+}
+
+/// What stands behind the question mark.
+pub(crate) struct InQuery<T>(pub(crate) T);
+
+impl<T: DeserializeOwned> FromRequestParts<Arc<Edge>> for InQuery<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Edge>) -> Result<Self, Problem> {
+        let query = Query::try_from_uri(&parts.uri);
+        query
+            .map(|Query(query)| InQuery(query))
+            .map_err(|error| Problem::bad_request(error.body_text()))
+    }
+}
+
+/// Who is calling.
+pub(crate) struct Caller(pub(crate) Arc<Session>);
+
+impl FromRequestParts<Arc<Edge>> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, edge: &Arc<Edge>) -> Result<Self, Problem> {
+        edge.sessions.authenticate(&parts.headers).await.map(Caller)
+    }
+}
+
+/// Where the call comes from: the peer, or what the proxy before this edge says.
+pub(crate) struct Address(pub(crate) IpAddr);
+
+impl FromRequestParts<Arc<Edge>> for Address {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, edge: &Arc<Edge>) -> Result<Self, Problem> {
+        let told = edge.settings.client_address_header.as_ref();
+        if let Some(address) = told.and_then(|name| last_address(&parts.headers, name)) {
+            return Ok(Address(address));
+        }
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        peer.map(|ConnectInfo(peer)| Address(peer.ip()))
+            .ok_or_else(Problem::internal)
+    }
+}
+
+/// The last entry is the trusted proxy's own; those before it are whatever the client wrote.
+fn last_address(headers: &HeaderMap, name: &HeaderName) -> Option<IpAddr> {
+    let last = headers.get_all(name).iter().next_back()?.to_str().ok()?;
+    let last = last.rsplit(',').next()?.trim();
+    let address = last.parse::<IpAddr>().ok();
+    address.or_else(|| last.parse::<SocketAddr>().ok().map(|address| address.ip()))
+}

@@ -1,0 +1,70 @@
+//! A room's past, page by page.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use common::{
+    names,
+    timeline::PAGE_MAX_MESSAGES,
+    wire::{Message, Seq},
+};
+use serde::{Deserialize, Serialize};
+
+use super::body::{Caller, InPath, InQuery};
+use crate::{Edge, access::AccessError, problem::Problem};
+
+/// Messages in a page, if the call does not say.
+const PAGE_MESSAGES: usize = 50;
+
+/// The highest place that a database can be asked about.
+const SEQ_MAX: Seq = i64::MAX as Seq;
+
+#[derive(Deserialize)]
+pub(super) struct Page {
+    before: Option<Seq>,
+    after: Option<Seq>,
+    limit: Option<usize>,
+}
+
+#[derive(Serialize)]
+struct Messages {
+    messages: Vec<Message>,
+}
+
+/// `GET /api/rooms/{room}/messages`: the last before a place, the first after one, or the first of those between two;
+/// with neither, the latest. Always ascending.
+pub(super) async fn page(
+    State(edge): State<Arc<Edge>>,
+    Caller(caller): Caller,
+    InPath(room): InPath<String>,
+    InQuery(page): InQuery<Page>,
+) -> Result<Response, Problem> {
+    let limit = page.limit.unwrap_or(PAGE_MESSAGES).min(PAGE_MAX_MESSAGES);
+    if limit == 0 {
+        return Err(Problem::bad_request(format!(
+            "`limit` is 1 to {PAGE_MAX_MESSAGES}"
+        )));
+    }
+    names::check_room(&room).map_err(|_| AccessError::NotFound)?;
+    edge.access.room(&caller.user, &room).await?;
+    let messages = match page.after {
+        Some(after) => {
+            let mut messages = edge
+                .timeline
+                .after(&room, after.min(SEQ_MAX), limit)
+                .await?;
+            let before = page.before.unwrap_or(Seq::MAX);
+            messages.retain(|message| message.seq < before);
+            messages
+        }
+        None => {
+            let before = page.before.unwrap_or(Seq::MAX);
+            edge.timeline.before(&room, before, limit).await?
+        }
+    };
+    Ok(Json(Messages { messages }).into_response())
+}

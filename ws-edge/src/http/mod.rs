@@ -1,0 +1,165 @@
+//! The HTTP side: which call goes where, and what holds for all of them.
+
+mod account;
+mod body;
+mod history;
+pub(crate) mod origin;
+mod page;
+pub(crate) mod passwords;
+mod rooms;
+
+use std::{any::Any, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{MatchedPath, Request, State},
+    http::{HeaderName, HeaderValue, Method, StatusCode, header},
+    middleware::{Next, from_fn, from_fn_with_state},
+    response::{IntoResponse, Response},
+    routing::{delete, get, post, put},
+};
+use tokio::time::{Instant, timeout};
+use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer};
+
+use crate::{Edge, problem::Problem, socket};
+
+/// How long a call may take. Longer than any engine's own time limit, so that theirs is told where there is one.
+const CALL_TIME: Duration = Duration::from_secs(30);
+
+/// Scripts and styles from here alone, nothing inline, and no page of another site around this one.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+     connect-src 'self'; font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; \
+     frame-ancestors 'none'";
+
+/// What goes along with every answer.
+const SECURITY_HEADERS: [(HeaderName, &str); 5] = [
+    (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (
+        HeaderName::from_static("cross-origin-opener-policy"),
+        "same-origin",
+    ),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        "same-origin",
+    ),
+];
+
+/// Every address of the edge.
+pub(crate) fn routes(edge: &Arc<Edge>) -> Router {
+    let sealed = Router::new()
+        .route("/register", post(account::register))
+        .route("/login", post(account::log_in))
+        .route("/logout", post(account::log_out))
+        .route("/me", get(account::me))
+        .route("/sessions", get(account::sessions))
+        .route("/sessions/{id}", delete(account::end_session));
+    let read = Router::new()
+        .route("/rooms", get(rooms::list).post(rooms::create))
+        .route("/rooms/{room}", get(rooms::show).patch(rooms::change))
+        .route(
+            "/rooms/{room}/members/{user}",
+            put(rooms::add_member).delete(rooms::remove_member),
+        )
+        .route("/rooms/{room}/messages", get(history::page))
+        // Not around the calls that answer with a token: compressed along with what a caller chose, its length tells.
+        .layer(CompressionLayer::new());
+    let api = sealed
+        .merge(read)
+        .fallback(not_found)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(Arc::clone(edge), only_allowed_origins))
+        .layer(from_fn(never_stored));
+    let health = common::admin::health_routes(edge.readiness.clone());
+    Router::new()
+        .nest("/api", api)
+        .merge(socket::routes())
+        .merge(page::routes())
+        .fallback(not_found)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(Arc::clone(edge))
+        .merge(health)
+        .layer(from_fn(in_time))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn(counted))
+        .layer(from_fn(with_security_headers))
+}
+
+async fn not_found() -> Problem {
+    Problem::not_found("there is nothing at this address")
+}
+
+async fn wrong_method(method: Method) -> Problem {
+    let detail = format!("{method} is not for this address; the header `Allow` says what is");
+    Problem::bad_request_as(StatusCode::METHOD_NOT_ALLOWED, detail)
+}
+
+/// Refuses what changes something when a page from elsewhere asks for it.
+async fn only_allowed_origins(
+    State(edge): State<Arc<Edge>>,
+    call: Request,
+    next: Next,
+) -> Response {
+    if !call.method().is_safe() && !edge.origin_allowed(call.headers()) {
+        return Problem::forbidden("pages of this origin may not call; see ALLOWED_ORIGINS")
+            .into_response();
+    }
+    next.run(call).await
+}
+
+async fn never_stored(call: Request, next: Next) -> Response {
+    let mut response = next.run(call).await;
+    let no_store = HeaderValue::from_static("no-store");
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, no_store);
+    response
+}
+
+async fn in_time(call: Request, next: Next) -> Response {
+    match timeout(CALL_TIME, next.run(call)).await {
+        Ok(response) => response,
+        Err(_) => Problem::unavailable("this took too long").into_response(),
+    }
+}
+
+fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
+    let words = panic.downcast_ref::<String>().map(String::as_str);
+    let words = words.or_else(|| panic.downcast_ref::<&str>().copied());
+    tracing::error!(panic = words.unwrap_or("without words"), "a call panicked");
+    Problem::internal().into_response()
+}
+
+async fn counted(call: Request, next: Next) -> Response {
+    let began = Instant::now();
+    // The pattern, not the address: a counter per room would be without end.
+    let route = call.extensions().get::<MatchedPath>();
+    let route = route.map_or_else(|| "none".to_owned(), |route| route.as_str().to_owned());
+    let method = match *call.method() {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        _ => "other",
+    };
+    let response = next.run(call).await;
+    let status = response.status().as_u16().to_string();
+    metrics::counter!("chinwag_http_requests_total", "route" => route.clone(), "method" => method, "status" => status)
+        .increment(1);
+    metrics::histogram!("chinwag_http_seconds", "route" => route, "method" => method)
+        .record(began.elapsed());
+    response
+}
+
+async fn with_security_headers(call: Request, next: Next) -> Response {
+    let mut response = next.run(call).await;
+    for (name, value) in SECURITY_HEADERS {
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
+    }
+    response
+}

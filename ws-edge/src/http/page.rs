@@ -1,0 +1,83 @@
+//! The page: a few files that are part of the binary.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::Path,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use rust_embed::{EmbeddedFile, RustEmbed};
+use tower_http::compression::CompressionLayer;
+
+use crate::{Edge, problem::Problem};
+
+/// What is in `web/`, as it was when this was built (in a debug build, as it is now).
+#[derive(RustEmbed)]
+#[folder = "web/"]
+struct Web;
+
+/// The page is the same for the list of rooms and for each of them; which one it shows is its own affair.
+pub(super) fn routes() -> Router<Arc<Edge>> {
+    Router::new()
+        .route(
+            "/",
+            get(async |headers: HeaderMap| file("index.html", &headers)),
+        )
+        .route(
+            "/rooms/{room}",
+            get(async |headers: HeaderMap| file("index.html", &headers)),
+        )
+        .route("/web/{*path}", get(asset))
+        .layer(CompressionLayer::new())
+}
+
+async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Response {
+    file(&path, &headers)
+}
+
+fn file(path: &str, headers: &HeaderMap) -> Response {
+    match Web::get(path) {
+        Some(found) => answer(found, headers),
+        None => Problem::not_found("there is nothing at this address").into_response(),
+    }
+}
+
+fn answer(found: EmbeddedFile, headers: &HeaderMap) -> Response {
+    let hash: String = found.metadata.sha256_hash()[..16]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    // Weak, since the bytes on the line may be compressed.
+    let tag = format!("W/\"{hash}\"");
+    let known = headers
+        .get_all(header::IF_NONE_MATCH)
+        .iter()
+        .filter_map(|tags| tags.to_str().ok());
+    let is_known = known
+        .flat_map(|tags| tags.split(','))
+        .any(|known| matches!(known.trim(), "*") || known.trim() == tag);
+    let tag = HeaderValue::from_str(&tag).expect("hexadecimal and quotes");
+    // Kept, but asked about each time: the names do not change with what is in the files.
+    let kept = [
+        (header::ETAG, tag),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+    ];
+    if is_known {
+        return (StatusCode::NOT_MODIFIED, kept).into_response();
+    }
+    let kind = found.metadata.mimetype();
+    let kind = if kind.starts_with("text/") {
+        format!("{kind}; charset=utf-8")
+    } else {
+        kind.to_owned()
+    };
+    (
+        kept,
+        [(header::CONTENT_TYPE, kind)],
+        found.data.into_owned(),
+    )
+        .into_response()
+}

@@ -1,0 +1,192 @@
+//! Rooms: which there are, making and changing them, and who may see the private ones.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use common::{
+    live::Control,
+    names,
+    store::{BotPolicy, PERSONA_MAX_CHARS, Room, StoreError},
+};
+use serde::{Deserialize, Serialize};
+
+use super::body::{Caller, InPath, JsonBody};
+use crate::{Edge, access::AccessError, problem::Problem};
+
+#[derive(Serialize)]
+struct Listing {
+    rooms: Vec<Room>,
+}
+
+/// `GET /api/rooms`.
+pub(super) async fn list(
+    State(edge): State<Arc<Edge>>,
+    Caller(caller): Caller,
+) -> Result<Response, Problem> {
+    let rooms = edge.store.rooms_seen_by(&caller.user).await?;
+    Ok(Json(Listing { rooms }).into_response())
+}
+
+#[derive(Deserialize)]
+pub(super) struct NewRoom {
+    name: String,
+    private: Option<bool>,
+    bot: Option<BotPolicy>,
+    persona: Option<String>,
+}
+
+/// `POST /api/rooms`.
+pub(super) async fn create(
+    State(edge): State<Arc<Edge>>,
+    Caller(caller): Caller,
+    JsonBody(new): JsonBody<NewRoom>,
+) -> Result<Response, Problem> {
+    names::check_room(&new.name).map_err(|why| Problem::bad_request(format!("`name`: {why}")))?;
+    if names::is_reserved(&new.name) {
+        return Err(StoreError::Taken.into());
+    }
+    let room = Room {
+        name: new.name,
+        private: new.private.unwrap_or(false),
+        bot: new.bot.unwrap_or(BotPolicy::Mention),
+        persona: check_persona(new.persona.unwrap_or_default())?,
+        owner: caller.user.clone(),
+    };
+    edge.store.create_room(&room).await?;
+    // Somebody may have asked for it a moment ago, when it was not there.
+    edge.access.forget(&room.name);
+    let location = HeaderValue::from_str(&format!("/api/rooms/{}", room.name));
+    let location = location.expect("a room's name is made of a-z, 0-9, _ and -");
+    Ok((
+        StatusCode::CREATED,
+        [(header::LOCATION, location)],
+        Json(room),
+    )
+        .into_response())
+}
+
+/// `GET /api/rooms/{room}`.
+pub(super) async fn show(
+    State(edge): State<Arc<Edge>>,
+    Caller(caller): Caller,
+    InPath(name): InPath<String>,
+) -> Result<Response, Problem> {
+    Ok(Json(seen_room(&edge, &name, &caller.user).await?).into_response())
+}
+
+#[derive(Deserialize)]
+pub(super) struct Changes {
+    private: Option<bool>,
+    bot: Option<BotPolicy>,
+    persona: Option<String>,
+}
+
+/// `PATCH /api/rooms/{room}`.
+pub(super) async fn change(
+    State(edge): State<Arc<Edge>>,
+    Caller(caller): Caller,
+    InPath(name): InPath<String>,
+    JsonBody(changes): JsonBody<Changes>,
+) -> Result<Response, Problem> {
+    let mut room = owned_room(&edge, &name, &caller.user).await?;
+    if let Some(private) = changes.private {
+        // Users are found under their own names, so theirs are not for everybody to walk into.
+        if room.name == room.owner && !private {
+            return Err(Problem::forbidden("your own room stays private"));
+        }
+        room.private = private;
+    }
+    if let Some(bot) = changes.bot {
+        room.bot = bot;
+    }
+    if let Some(persona) = changes.persona {
+        room.persona = check_persona(persona)?;
+    }
+    if !edge.store.update_room(&room).await? {
+        return Err(AccessError::NotFound.into());
+    }
+    edge.tell(Control::RoomChanged { room: name }).await;
+    Ok(Json(room).into_response())
+}
+
+fn check_persona(persona: String) -> Result<String, Problem> {
+    let persona = persona.trim();
+    let chars = persona.chars().count();
+    if chars > PERSONA_MAX_CHARS {
+        let detail =
+            format!("`persona` may have {PERSONA_MAX_CHARS} characters; this one has {chars}");
+        return Err(Problem::too_large(detail));
+    }
+    Ok(persona.to_owned())
+}
+
+/// `PUT /api/rooms/{room}/members/{user}`.
+pub(super) async fn add_member(
+    State(edge): State<Arc<Edge>>,
+    Caller(caller): Caller,
+    InPath((name, user)): InPath<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    let room = owned_room(&edge, &name, &caller.user).await?;
+    if user == room.owner {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    if names::check_user(&user).is_err() || !edge.store.add_member(&name, &user).await? {
+        return Err(no_such_user());
+    }
+    edge.tell(Control::RoomChanged { room: name }).await;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `DELETE /api/rooms/{room}/members/{user}`. A member may go, an owner may send away. To send away who was no member is
+/// no error.
+pub(super) async fn remove_member(
+    State(edge): State<Arc<Edge>>,
+    Caller(caller): Caller,
+    InPath((name, user)): InPath<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    let room = seen_room(&edge, &name, &caller.user).await?;
+    if caller.user != room.owner && caller.user != user {
+        return Err(not_yours());
+    }
+    if user == room.owner {
+        return Err(Problem::forbidden("a room's owner stays in it"));
+    }
+    if names::check_user(&user).is_err() {
+        return Err(no_such_user());
+    }
+    if edge.store.remove_member(&name, &user).await? {
+        edge.tell(Control::RoomChanged { room: name }).await;
+    } else if edge.store.password_hash(&user).await?.is_none() {
+        return Err(no_such_user());
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// As the database has it now: what is remembered for reading is too old to write by.
+async fn seen_room(edge: &Edge, name: &str, user: &str) -> Result<Room, Problem> {
+    names::check_room(name).map_err(|_| AccessError::NotFound)?;
+    let room = edge.store.room_seen_by(name, user).await?;
+    Ok(room.ok_or(AccessError::NotFound)?)
+}
+
+async fn owned_room(edge: &Edge, name: &str, user: &str) -> Result<Room, Problem> {
+    let room = seen_room(edge, name, user).await?;
+    if room.owner == user {
+        Ok(room)
+    } else {
+        Err(not_yours())
+    }
+}
+
+fn not_yours() -> Problem {
+    Problem::forbidden("only the room's owner may do this")
+}
+
+fn no_such_user() -> Problem {
+    Problem::not_found("there is no such user")
+}

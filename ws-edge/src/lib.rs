@@ -1,0 +1,20 @@
+//! The edge: everything between a browser and the engines. HTTP calls, sessions, the page, and the WebSockets.
+#![warn(missing_docs)]
+
+mod access;
+mod background;
+mod http;
+mod limits;
+mod open_files;
+mod problem;
+mod serving;
+mod sessions;
+mod settings;
+mod socket;
+mod state;
+#[cfg(test)]
+mod store_faults;
+
+pub use open_files::raise_open_files;
+pub use settings::EdgeSettings;
+pub use state::{Edge, run};

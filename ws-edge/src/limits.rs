@@ -1,0 +1,214 @@
+//! How often somebody may do something on this edge: messages, and failed attempts at log-in and registration.
+//!
+//! Each edge counts for itself. With several, what is allowed in all is the sum: the limits are there against floods
+//! and guessing, and a factor of a few does not help either.
+
+use std::{collections::HashMap, hash::Hash, net::IpAddr, sync::Mutex, time::Duration};
+
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock};
+use tokio::time::Instant;
+
+use crate::EdgeSettings;
+
+/// The most keys that one table of failures holds. A failure costs a password's hashing, so a flood of keys would take
+/// an hour to get there; beyond it new keys are not counted.
+const KEYS_MAX: usize = 100_000;
+
+/// What is allowed here.
+pub(crate) struct Limits {
+    messages: DefaultKeyedRateLimiter<String>,
+    /// Guessing one user's password from one address.
+    by_name_and_address: Failures<(String, Network)>,
+    /// Guessing one user's password from many addresses. High, so that it takes many addresses to keep a user out.
+    by_name: Failures<String>,
+    /// Guessing many users' passwords, or asking which names are taken. High, since many may live behind one address.
+    by_address: Failures<Network>,
+}
+
+/// Who counts as one address: of IPv6, the /64 that one customer gets.
+type Network = IpAddr;
+
+fn network(address: IpAddr) -> Network {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => {
+            let network = u128::from(v6) & !u128::from(u64::MAX);
+            IpAddr::V6(network.into())
+        }
+        v4 => v4,
+    }
+}
+
+impl Limits {
+    pub(crate) fn new(settings: &EdgeSettings) -> Limits {
+        let messages = Quota::per_second(settings.user_messages_per_second)
+            .allow_burst(settings.user_messages_burst);
+        Limits {
+            messages: RateLimiter::keyed(messages),
+            by_name_and_address: Failures::new(10, Duration::from_secs(30)),
+            by_name: Failures::new(300, Duration::from_secs(10)),
+            by_address: Failures::new(100, Duration::from_secs(1)),
+        }
+    }
+
+    /// Counts one message of a user.
+    ///
+    /// # Errors
+    /// The time after which the next one is allowed.
+    pub(crate) fn check_user_message(&self, user: &str) -> Result<(), Duration> {
+        let verdict = self.messages.check_key(&user.to_owned());
+        verdict.map_err(|until| until.wait_time_from(self.messages.clock().now()))
+    }
+
+    /// Whether an attempt at a user's password from an address is heard, right or wrong: a right one that was heard
+    /// beyond the limit would tell a guesser that it was right. Counts nothing.
+    ///
+    /// # Errors
+    /// The time after which it is.
+    pub(crate) fn check_log_in(&self, name: &str, address: IpAddr) -> Result<(), Duration> {
+        let (now, network) = (Instant::now(), network(address));
+        self.by_name_and_address
+            .check(&(name.to_owned(), network), now)?;
+        self.by_name.check(&name.to_owned(), now)?;
+        self.by_address.check(&network, now)
+    }
+
+    /// Counts a wrong password.
+    pub(crate) fn log_in_failed(&self, name: &str, address: IpAddr) {
+        let (now, network) = (Instant::now(), network(address));
+        self.by_name_and_address
+            .count((name.to_owned(), network), now);
+        self.by_name.count(name.to_owned(), now);
+        self.by_address.count(network, now);
+    }
+
+    /// Whether an attempt to register from an address is heard. Counts nothing.
+    ///
+    /// # Errors
+    /// The time after which it is.
+    pub(crate) fn check_register(&self, address: IpAddr) -> Result<(), Duration> {
+        self.by_address.check(&network(address), Instant::now())
+    }
+
+    /// Counts a registration under a name that is taken.
+    pub(crate) fn register_failed(&self, address: IpAddr) {
+        self.by_address.count(network(address), Instant::now());
+    }
+
+    /// Lets go of keys that have all their allowance back. Called on a timer.
+    pub(crate) fn upkeep(&self) {
+        self.messages.retain_recent();
+        self.messages.shrink_to_fit();
+        let now = Instant::now();
+        self.by_name_and_address.upkeep(now);
+        self.by_name.upkeep(now);
+        self.by_address.upkeep(now);
+    }
+}
+
+/// So many failures at once, then one in every `interval`: a bucket that leaks. Unlike governor's it can be looked at
+/// without being counted, since only a failure counts, and that is known afterwards.
+struct Failures<K> {
+    burst: u32,
+    interval: Duration,
+    /// When the bucket of a key is empty again.
+    empty_at: Mutex<HashMap<K, Instant>>,
+}
+
+impl<K: Hash + Eq> Failures<K> {
+    fn new(burst: u32, interval: Duration) -> Failures<K> {
+        Failures {
+            burst,
+            interval,
+            empty_at: Mutex::default(),
+        }
+    }
+
+    fn check(&self, key: &K, now: Instant) -> Result<(), Duration> {
+        let empty_at = self.table().get(key).copied().unwrap_or(now);
+        // One more must still fit.
+        let room_at = empty_at
+            .checked_sub(self.interval * (self.burst - 1))
+            .unwrap_or(now);
+        let wait = room_at.saturating_duration_since(now);
+        if wait.is_zero() { Ok(()) } else { Err(wait) }
+    }
+
+    fn count(&self, key: K, now: Instant) {
+        let mut table = self.table();
+        if table.len() >= KEYS_MAX && !table.contains_key(&key) {
+            return;
+        }
+        // What was under way when the bucket filled up must not fill it without end.
+        let most = now + self.interval * self.burst;
+        let empty_at = table.entry(key).or_insert(now);
+        *empty_at = ((*empty_at).max(now) + self.interval).min(most);
+    }
+
+    fn upkeep(&self, now: Instant) {
+        let mut table = self.table();
+        table.retain(|_, empty_at| *empty_at > now);
+        table.shrink_to_fit();
+    }
+
+    fn table(&self) -> std::sync::MutexGuard<'_, HashMap<K, Instant>> {
+        self.empty_at
+            .lock()
+            .expect("nothing panics while holding it")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn so_many_at_once_and_then_one_in_every_interval() {
+        let failures = Failures::new(3, SECOND * 10);
+        let began = Instant::now();
+        for _ in 0..3 {
+            assert_eq!(failures.check(&"ada", began), Ok(()));
+            failures.count("ada", began);
+        }
+        assert_eq!(failures.check(&"ada", began), Err(SECOND * 10));
+        assert_eq!(failures.check(&"bob", began), Ok(()));
+        let later = began + SECOND * 10;
+        assert_eq!(failures.check(&"ada", later), Ok(()));
+        failures.count("ada", later);
+        assert_eq!(failures.check(&"ada", later), Err(SECOND * 10));
+        assert_eq!(failures.check(&"ada", later + SECOND * 4), Err(SECOND * 6));
+    }
+
+    #[test]
+    fn what_is_counted_beyond_the_limit_keeps_nobody_out_for_longer() {
+        let failures = Failures::new(3, SECOND * 10);
+        let now = Instant::now();
+        for _ in 0..1_000 {
+            failures.count("ada", now);
+        }
+        assert_eq!(failures.check(&"ada", now), Err(SECOND * 10));
+    }
+
+    #[test]
+    fn who_has_all_back_is_forgotten() {
+        let failures = Failures::new(3, SECOND * 10);
+        let now = Instant::now();
+        failures.count("ada", now);
+        failures.upkeep(now + SECOND * 9);
+        assert_eq!(failures.table().len(), 1);
+        failures.upkeep(now + SECOND * 10);
+        assert_eq!(failures.table().len(), 0);
+    }
+
+    #[test]
+    fn of_ipv6_the_network_counts_and_ipv4_is_ipv4_however_written() {
+        let same = |one: &str, other: &str| {
+            network(one.parse().unwrap()) == network(other.parse().unwrap())
+        };
+        assert!(same("2001:db8::1", "2001:db8::ffff:0:0:1"));
+        assert!(!same("2001:db8::1", "2001:db8:0:1::1"));
+        assert!(same("::ffff:192.0.2.1", "192.0.2.1"));
+        assert!(!same("192.0.2.1", "192.0.2.2"));
+    }
+}

@@ -1,0 +1,77 @@
+//! The edge as a process: its settings, what it connects to, and how it stops.
+
+use std::error::Error;
+
+use clap::Parser;
+use common::{
+    admin::{self, Readiness},
+    live::redis::RedisLive,
+    queue::rabbitmq::RabbitQueue,
+    settings::{LiveSettings, ProcessSettings, QueueSettings, StoreSettings},
+    startup::{stop_on_signal, wait_for},
+    store::mysql::MySqlStore,
+    telemetry::{self, TelemetrySettings},
+};
+use tokio::net::TcpListener;
+use ws_edge::{Edge, EdgeSettings};
+
+/// Chinwag's edge: HTTP, sessions, the page, and WebSockets.
+#[derive(Parser)]
+#[command(name = "ws-edge", version)]
+struct Settings {
+    #[command(flatten)]
+    edge: EdgeSettings,
+    #[command(flatten)]
+    live: LiveSettings,
+    #[command(flatten)]
+    queue: QueueSettings,
+    #[command(flatten)]
+    store: StoreSettings,
+    #[command(flatten)]
+    process: ProcessSettings,
+    #[command(flatten)]
+    telemetry: TelemetrySettings,
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let settings = Settings::parse();
+    let metrics = telemetry::init(&settings.telemetry);
+    let (stop, readiness) = (stop_on_signal()?, Readiness::default());
+    // Not by `stop`: health is asked for, and told, until the very end.
+    let ended = tokio_util::sync::CancellationToken::new();
+    admin::serve(
+        settings.process.admin_listen,
+        readiness.clone(),
+        metrics,
+        ended,
+    )
+    .await?;
+    ws_edge::raise_open_files(settings.edge.sockets_max);
+
+    // Told to stop before everything was there: that is an orderly end too.
+    let live = wait_for("Redis", &stop, async || {
+        RedisLive::connect(&settings.live).await
+    });
+    let Some(live) = live.await else {
+        return Ok(());
+    };
+    let queue = wait_for("RabbitMQ", &stop, async || {
+        RabbitQueue::connect(&settings.queue).await
+    });
+    let Some(queue) = queue.await else {
+        return Ok(());
+    };
+    let store = wait_for("MySQL", &stop, async || {
+        MySqlStore::connect(&settings.store).await
+    });
+    let Some(store) = store.await else {
+        return Ok(());
+    };
+
+    let listener = TcpListener::bind(settings.edge.listen).await?;
+    tracing::info!(address = %listener.local_addr()?, "listening");
+    let edge = Edge::new(live, queue, store, settings.edge, readiness);
+    ws_edge::run(edge, listener, settings.process.drain_seconds, stop).await?;
+    Ok(())
+}

@@ -1,0 +1,448 @@
+//! Who is calling: tokens, the sessions they stand for, and a short memory of those lately seen, so that ten thousand
+//! sockets that come back at once are not ten thousand questions to the database.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use axum::http::{HeaderMap, header};
+use common::store::{Session, Store};
+use sha2::{Digest, Sha256};
+use tokio::time::{Instant, timeout};
+use uuid::Uuid;
+
+use crate::problem::Problem;
+
+/// The cookie that carries the token.
+pub(crate) const COOKIE: &str = "session";
+
+/// How long a session is believed without asking the database. A revocation clears it at once on every edge; this is
+/// the second wall, for an edge that the control message did not reach.
+const FRESH: Duration = Duration::from_secs(30);
+
+/// How long a session is believed while the database does not answer. While it does not, nobody can revoke either.
+const STALE: Duration = Duration::from_secs(600);
+
+/// The most sessions remembered; about 400 bytes each.
+const REMEMBERED_MAX: usize = 50_000;
+
+/// How long a revoked session is known as such: longer than any call or upgrade that began before it was revoked.
+const REVOKED_KNOWN: Duration = Duration::from_secs(120);
+
+/// How often a session's use is noted in the database at most.
+const TOUCH_EVERY: Duration = Duration::from_secs(600);
+
+/// The most sessions whose use waits to be noted.
+const TOUCHES_MAX: usize = 100_000;
+
+/// The most sessions noted with one statement.
+const TOUCHES_PER_STATEMENT: usize = 500;
+
+/// How long the database may take.
+const STORE_TIME: Duration = Duration::from_secs(5);
+
+/// How long it may take where an older answer is at hand: while it hangs, people must still get back in.
+const STORE_TIME_WITH_STALE: Duration = Duration::from_secs(1);
+
+/// How long older answers are taken at once after the database did not answer.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(2);
+
+/// Knows callers by their tokens.
+pub(crate) struct Sessions {
+    store: Arc<dyn Store>,
+    /// Time without use after which a session ends.
+    lifetime: Duration,
+    memory: Mutex<Memory>,
+}
+
+#[derive(Default)]
+struct Memory {
+    seen: HashMap<TokenHash, Seen>,
+    /// Under which token each of them is seen.
+    tokens: HashMap<Uuid, TokenHash>,
+    /// Sessions that ended lately, and when this edge heard of it.
+    revoked: HashMap<Uuid, Instant>,
+    /// When the use of a session was last noted, or is to be.
+    touched: HashMap<Uuid, Instant>,
+    to_touch: Vec<Uuid>,
+    /// When the database last did not answer.
+    failed_at: Option<Instant>,
+    /// Counts what was forgotten: an answer of the database that was asked before is not remembered.
+    forgotten: u64,
+}
+
+#[derive(Clone)]
+struct Seen {
+    session: Arc<Session>,
+    asked_at: Instant,
+}
+
+/// What the database keeps of a token.
+pub(crate) type TokenHash = [u8; 32];
+
+/// A token and what is kept of it.
+pub(crate) struct NewToken {
+    /// 256 random bits in hexadecimal; the caller alone has it.
+    pub(crate) token: String,
+    pub(crate) hash: TokenHash,
+}
+
+/// Makes a token that nobody can guess.
+pub(crate) fn new_token() -> NewToken {
+    let bits: [u8; 32] = rand::random();
+    let token: String = bits.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = hash(&token);
+    NewToken { token, hash }
+}
+
+fn hash(token: &str) -> TokenHash {
+    Sha256::digest(token.as_bytes()).into()
+}
+
+/// The present time in milliseconds since the Unix epoch.
+pub(crate) fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
+}
+
+/// The token of a call: `Authorization: Bearer`, or else the cookie. A header that is there and is no token is not
+/// passed over for the cookie, so that a caller who names a token is never taken for somebody else.
+fn token_of(headers: &HeaderMap) -> Option<&str> {
+    if let Some(authorization) = headers.get(header::AUTHORIZATION) {
+        let (scheme, token) = authorization.to_str().ok()?.split_once(' ')?;
+        return scheme.eq_ignore_ascii_case("bearer").then(|| token.trim());
+    }
+    token_of_cookie(headers)
+}
+
+/// The token in the cookie.
+pub(crate) fn token_of_cookie(headers: &HeaderMap) -> Option<&str> {
+    let cookies = headers.get_all(header::COOKIE).iter();
+    let mut pairs = cookies
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='));
+    pairs
+        .find(|(name, _)| *name == COOKIE)
+        .map(|(_, token)| token)
+}
+
+impl Sessions {
+    pub(crate) fn new(store: Arc<dyn Store>, lifetime: Duration) -> Sessions {
+        Sessions {
+            store,
+            lifetime,
+            memory: Mutex::default(),
+        }
+    }
+
+    /// The session that a call comes with. Its use is noted, and so its end put off.
+    ///
+    /// A caller that goes on acting for a session (a socket) registers first and asks [`Sessions::was_revoked`] then:
+    /// a revocation in between finds it either way.
+    ///
+    /// # Errors
+    /// 401 without a session that holds; 503 if it is not remembered and the database does not answer.
+    pub(crate) async fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Session>, Problem> {
+        let token = token_of(headers).ok_or_else(|| Problem::unauthorized("log in first"))?;
+        let hash = hash(token);
+        let session = self.look_up(&hash).await?;
+        if self.was_revoked(session.id) || session.expires_at_ms <= now_ms() {
+            return Err(gone());
+        }
+        self.note_use(&session);
+        Ok(session)
+    }
+
+    async fn look_up(&self, hash: &TokenHash) -> Result<Arc<Session>, Problem> {
+        let (seen, forgotten, failed_at) = {
+            let memory = self.memory();
+            let seen = memory.seen.get(hash).cloned();
+            (seen, memory.forgotten, memory.failed_at)
+        };
+        let seen = seen.filter(|seen| seen.asked_at.elapsed() < STALE);
+        let failed_lately = failed_at.is_some_and(|at| at.elapsed() < PAUSE_AFTER_FAILURE);
+        if let Some(seen) = &seen
+            && (failed_lately || seen.asked_at.elapsed() < FRESH)
+        {
+            return Ok(Arc::clone(&seen.session));
+        }
+        let patience = match seen {
+            Some(_) => STORE_TIME_WITH_STALE,
+            None => STORE_TIME,
+        };
+        let asked_at = Instant::now();
+        match timeout(patience, self.store.session(hash, now_ms())).await {
+            Ok(Ok(Some(session))) => {
+                let session = Arc::new(session);
+                self.remember(*hash, &session, asked_at, forgotten);
+                Ok(session)
+            }
+            Ok(Ok(None)) => {
+                self.memory().drop_seen(hash);
+                Err(gone())
+            }
+            Ok(Err(_)) | Err(_) => {
+                self.memory().failed_at = Some(Instant::now());
+                let away = || Problem::unavailable("the database does not answer just now");
+                seen.map(|seen| seen.session).ok_or_else(away)
+            }
+        }
+    }
+
+    fn remember(&self, hash: TokenHash, session: &Arc<Session>, asked_at: Instant, forgotten: u64) {
+        let mut memory = self.memory();
+        if memory.forgotten != forgotten {
+            return;
+        }
+        if memory.seen.len() >= REMEMBERED_MAX && !memory.seen.contains_key(&hash) {
+            memory.drop_seen_before(FRESH);
+            if memory.seen.len() >= REMEMBERED_MAX {
+                memory.drop_all_seen();
+            }
+        }
+        memory.tokens.insert(session.id, hash);
+        let session = Arc::clone(session);
+        memory.seen.insert(hash, Seen { session, asked_at });
+    }
+
+    /// Whether this edge heard within the last two minutes that the session ended.
+    pub(crate) fn was_revoked(&self, session: Uuid) -> bool {
+        self.memory().revoked.contains_key(&session)
+    }
+
+    /// The session ended: nobody is let in with it any more.
+    pub(crate) fn forget(&self, session: Uuid) {
+        let mut memory = self.memory();
+        memory.forgotten += 1;
+        if let Some(hash) = memory.tokens.get(&session).copied() {
+            memory.drop_seen(&hash);
+        }
+        memory.revoked.insert(session, Instant::now());
+    }
+
+    /// Which sessions ended is not known: the database is asked again for each.
+    pub(crate) fn forget_all(&self) {
+        let mut memory = self.memory();
+        memory.forgotten += 1;
+        memory.drop_all_seen();
+    }
+
+    /// Notes that a session is in use, by a call or a socket that is still open; the database hears of it within a
+    /// minute, and at most every ten. Cheap: may be called on every heartbeat.
+    pub(crate) fn note_use(&self, session: &Session) {
+        let unnoted_ms = now_ms().saturating_sub(session.last_seen_at_ms);
+        if u128::from(unnoted_ms) < TOUCH_EVERY.as_millis() {
+            return;
+        }
+        let mut memory = self.memory();
+        let noted = memory.touched.get(&session.id);
+        if noted.is_some_and(|at| at.elapsed() < TOUCH_EVERY) || memory.touched.len() >= TOUCHES_MAX
+        {
+            return;
+        }
+        memory.touched.insert(session.id, Instant::now());
+        memory.to_touch.push(session.id);
+    }
+
+    /// Writes down which sessions were used, and lets go of what is remembered for too long. Called on a timer.
+    pub(crate) async fn upkeep(&self) {
+        let to_touch = {
+            let mut memory = self.memory();
+            memory.drop_seen_before(STALE);
+            memory.revoked.retain(|_, at| at.elapsed() < REVOKED_KNOWN);
+            memory.touched.retain(|_, at| at.elapsed() < TOUCH_EVERY);
+            std::mem::take(&mut memory.to_touch)
+        };
+        for ids in to_touch.chunks(TOUCHES_PER_STATEMENT) {
+            let now = now_ms();
+            let touched = self.store.touch_sessions(ids, now, self.expiry(now));
+            if !matches!(timeout(STORE_TIME, touched).await, Ok(Ok(()))) {
+                // They are in use, so they will be noted again.
+                let mut memory = self.memory();
+                for id in ids {
+                    memory.touched.remove(id);
+                }
+            }
+        }
+    }
+
+    /// The last [`Sessions::upkeep`] of a process, within the time it has left.
+    pub(crate) async fn upkeep_until(&self, until: Instant) {
+        // What is not noted in time is noted when the session is used next.
+        drop(tokio::time::timeout_at(until, self.upkeep()).await);
+    }
+
+    /// Deletes sessions that have expired. Called on a timer; any number of edges may do it at once.
+    pub(crate) async fn sweep(&self) {
+        loop {
+            match self.store.sweep_sessions(now_ms()).await {
+                Ok(0) => return,
+                Ok(swept) => tracing::info!(swept, "expired sessions deleted"),
+                Err(error) => return tracing::warn!(%error, "expired sessions must wait"),
+            }
+        }
+    }
+
+    /// When a session that is used at `now_ms` ends, if it is not used again.
+    pub(crate) fn expiry(&self, now_ms: u64) -> u64 {
+        now_ms.saturating_add(u64::try_from(self.lifetime.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Time without use after which a session ends.
+    pub(crate) fn lifetime(&self) -> Duration {
+        self.lifetime
+    }
+
+    fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
+        self.memory.lock().expect("nothing panics while holding it")
+    }
+}
+
+impl Memory {
+    fn drop_seen(&mut self, hash: &TokenHash) {
+        if let Some(seen) = self.seen.remove(hash) {
+            self.tokens.remove(&seen.session.id);
+        }
+    }
+
+    fn drop_seen_before(&mut self, age: Duration) {
+        self.seen.retain(|_, seen| seen.asked_at.elapsed() < age);
+        let seen = &self.seen;
+        self.tokens.retain(|_, hash| seen.contains_key(hash));
+    }
+
+    fn drop_all_seen(&mut self) {
+        self.seen.clear();
+        self.tokens.clear();
+    }
+}
+
+fn gone() -> Problem {
+    Problem::unauthorized("this session has ended; log in again")
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+    use common::store::{Accounts, sqlite::SqliteStore};
+
+    use super::*;
+    use crate::store_faults::{breaks, mends};
+
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+    struct Case {
+        sessions: Sessions,
+        store: Arc<SqliteStore>,
+        session: Session,
+        hash: TokenHash,
+        headers: HeaderMap,
+        folder: tempfile::TempDir,
+    }
+
+    impl Case {
+        async fn new() -> Case {
+            let folder = tempfile::tempdir().unwrap();
+            let store = SqliteStore::open(folder.path()).await.unwrap();
+            let sessions = Sessions::new(Arc::<SqliteStore>::clone(&store), DAY);
+            store.create_user("ada", "hash").await.unwrap();
+            let NewToken { token, hash } = new_token();
+            let session = Session {
+                id: Uuid::now_v7(),
+                user: "ada".to_owned(),
+                device: String::new(),
+                created_at_ms: now_ms() - 3_600_000,
+                last_seen_at_ms: now_ms() - 3_600_000,
+                expires_at_ms: now_ms() + 60_000,
+            };
+            store.create_session(&session, &hash).await.unwrap();
+            let mut headers = HeaderMap::new();
+            let bearer = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
+            headers.insert(header::AUTHORIZATION, bearer);
+            Case {
+                sessions,
+                store,
+                session,
+                hash,
+                headers,
+                folder,
+            }
+        }
+
+        async fn status(&self) -> u16 {
+            let answer = self.sessions.authenticate(&self.headers).await;
+            answer.map_or_else(|problem| problem.status.as_u16(), |_| 200)
+        }
+
+        /// As if it had been asked for so long ago.
+        fn ages(&self, by: Duration) {
+            let mut memory = self.sessions.memory();
+            memory.failed_at = None;
+            if let Some(seen) = memory.seen.get_mut(&self.hash) {
+                seen.asked_at -= by;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn who_was_let_in_stays_in_while_the_database_is_away() {
+        let case = Case::new().await;
+        breaks(case.folder.path(), "sessions").await;
+        assert_eq!(case.status().await, 503, "nobody knows yet who it is");
+        mends(case.folder.path(), "sessions").await;
+        assert_eq!(case.status().await, 200);
+        breaks(case.folder.path(), "sessions").await;
+        assert_eq!(case.status().await, 200);
+        case.ages(FRESH);
+        assert_eq!(case.status().await, 200);
+        case.ages(STALE);
+        assert_eq!(case.status().await, 503);
+    }
+
+    #[tokio::test]
+    async fn a_session_that_ended_unheard_of_is_out_after_half_a_minute() {
+        let case = Case::new().await;
+        assert_eq!(case.status().await, 200);
+        assert!(
+            case.store
+                .end_session("ada", case.session.id)
+                .await
+                .unwrap()
+        );
+        case.ages(FRESH);
+        assert_eq!(case.status().await, 401);
+    }
+
+    #[tokio::test]
+    async fn a_revocation_counts_though_the_database_was_asked_before_it() {
+        let case = Case::new().await;
+        case.sessions.forget(case.session.id);
+        assert_eq!(case.status().await, 401);
+        assert!(case.sessions.was_revoked(case.session.id));
+    }
+
+    #[tokio::test]
+    async fn a_session_that_is_used_lasts() {
+        let case = Case::new().await;
+        assert_eq!(case.status().await, 200);
+        case.sessions.upkeep().await;
+        let noted = case
+            .store
+            .session(&case.hash, now_ms())
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(noted.last_seen_at_ms > case.session.last_seen_at_ms);
+        assert!(noted.expires_at_ms > case.session.expires_at_ms);
+        case.sessions.note_use(&case.session);
+        assert!(
+            case.sessions.memory().to_touch.is_empty(),
+            "it was noted just now"
+        );
+    }
+}

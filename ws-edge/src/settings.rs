@@ -1,0 +1,88 @@
+//! What can be set about an edge.
+
+use std::{net::SocketAddr, num::NonZeroU32};
+
+use axum::http::HeaderName;
+use clap::Args;
+
+/// The edge's own settings; engines and process settings are `common`'s.
+#[derive(Args, Clone, Debug)]
+pub struct EdgeSettings {
+    /// Address for browsers.
+    #[arg(long, env = "LISTEN", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// Origins of pages that may call, with commas: `https://chat.example.org`. None given: the page's own origin, that
+    /// is, the `Host` that was called.
+    #[arg(long, env = "ALLOWED_ORIGINS", value_delimiter = ',', value_parser = origin)]
+    pub allowed_origins: Vec<String>,
+    /// Send cookies over TLS only. Set it wherever browsers come by https.
+    #[arg(long, env = "SECURE_COOKIES", default_value = "false", action = clap::ArgAction::Set)]
+    pub secure_cookies: bool,
+    /// The header in which a trusted proxy writes the client's address (`x-forwarded-for`); its last entry counts.
+    /// None given: the peer's address.
+    #[arg(long, env = "CLIENT_ADDRESS_HEADER")]
+    pub client_address_header: Option<HeaderName>,
+    /// Days without use after which a session ends.
+    #[arg(long, env = "SESSION_DAYS", default_value = "30")]
+    pub session_days: NonZeroU32,
+    /// Messages a second that one user may post on this edge, in the long run.
+    #[arg(long, env = "USER_MESSAGES_PER_SECOND", default_value = "100")]
+    pub user_messages_per_second: NonZeroU32,
+    /// Messages that one user may post on this edge at once.
+    #[arg(long, env = "USER_MESSAGES_BURST", default_value = "1000")]
+    pub user_messages_burst: NonZeroU32,
+    /// The most sockets on this edge; further ones are answered with 503.
+    #[arg(long, env = "SOCKETS_MAX", default_value = "50000")]
+    pub sockets_max: usize,
+    /// Milliseconds between two `ping` frames on a socket. One that answers none for twice as long is closed.
+    #[arg(long, env = "PING_MS", default_value = "25000", value_parser = clap::value_parser!(u64).range(50..=600_000))]
+    pub ping_ms: u64,
+}
+
+/// An origin as browsers write it: in lower case, without the port that goes with the scheme.
+fn origin(text: &str) -> Result<String, String> {
+    let text = text.trim().to_ascii_lowercase();
+    let (scheme, host) = text.split_once("://").unwrap_or_default();
+    let default_port = match scheme {
+        "http" => ":80",
+        "https" => ":443",
+        _ => return Err(no_origin(&text)),
+    };
+    if host.is_empty() || host.contains(['/', ' ', '*', '@']) {
+        return Err(no_origin(&text));
+    }
+    let host = host.strip_suffix(default_port).unwrap_or(host);
+    Ok(format!("{scheme}://{host}"))
+}
+
+fn no_origin(text: &str) -> String {
+    format!("{text:?} is no origin; write https://host or http://host:port")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::origin;
+
+    #[test]
+    fn origins_are_taken_as_browsers_write_them() {
+        for (text, written) in [
+            ("https://Chat.Example", "https://chat.example"),
+            ("https://chat.example:443", "https://chat.example"),
+            ("http://[::1]:80", "http://[::1]"),
+            ("http://chat.example:443", "http://chat.example:443"),
+        ] {
+            assert_eq!(origin(text).as_deref(), Ok(written));
+        }
+        for bad in [
+            "",
+            "chat.example",
+            "https://",
+            "https://chat.example/",
+            "*",
+            "https://*.example",
+            "ws://chat.example",
+        ] {
+            assert!(origin(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! What a socket has done beside it, each in a task of its own whose answer comes into the inbox.
+
+use std::{sync::Arc, time::Duration};
+
+use common::{
+    live::{Control, Signal},
+    wire::{ErrorCode, Seq, ServerFrame},
+};
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+use super::{
+    connection::Refusal,
+    hub::{EnterError, Hub},
+    inbox::{Inbox, Note},
+    lane::unavailable,
+    replay::Replay,
+    room::{Membership, Room},
+};
+use crate::state::Edge;
+
+/// When a join may be tried again that failed because something was away.
+const JOIN_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// Between two attempts to catch a socket up: the first and the longest.
+const RETRY_FIRST: Duration = Duration::from_millis(200);
+const RETRY_LONGEST: Duration = Duration::from_secs(5);
+
+/// Joins a room.
+pub(super) async fn join(
+    edge: Arc<Edge>,
+    user: Arc<str>,
+    sub: u32,
+    room: Arc<str>,
+    after: Option<Seq>,
+    inbox: Arc<Inbox>,
+) {
+    let begun = Instant::now();
+    let note = match enter(&edge, &user, sub, &room, after, &inbox).await {
+        Ok((membership, replay)) => {
+            edge.sockets.meters.join_seconds.record(begun.elapsed());
+            Note::Joined {
+                sub,
+                membership,
+                replay,
+            }
+        }
+        Err(refusal) => Note::Lost { sub, refusal },
+    };
+    inbox.put(note);
+}
+
+async fn enter(
+    edge: &Arc<Edge>,
+    user: &Arc<str>,
+    sub: u32,
+    room: &str,
+    after: Option<Seq>,
+    inbox: &Arc<Inbox>,
+) -> Result<(Membership, Replay), Refusal> {
+    // Before anything is done for somebody who may not see it.
+    edge.access.room(user, room).await?;
+    let entered = edge
+        .sockets
+        .hub
+        .enter(room, user, sub, inbox, after)
+        .await?;
+    // In the room first and asked again then: a change in between finds this socket either way.
+    edge.access.room(user, room).await?;
+    Ok(entered)
+}
+
+impl From<EnterError> for Refusal {
+    fn from(error: EnterError) -> Refusal {
+        tracing::warn!(%error, "a room cannot be joined");
+        unavailable("the room cannot be joined just now", JOIN_AGAIN_AFTER)
+    }
+}
+
+/// Reads what a socket missed that was too slow, for as long as it takes.
+pub(super) async fn catch_up(
+    hub: Arc<Hub>,
+    room: Arc<Room>,
+    sub: u32,
+    after: Seq,
+    inbox: Arc<Inbox>,
+) {
+    let mut pause = RETRY_FIRST;
+    loop {
+        match hub.replay(&room, Some(after), false).await {
+            Ok(replay) => {
+                inbox.put(Note::CaughtUp { sub, replay });
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(room = %room.name, %error, again_in = ?pause, "a slow reader waits for what it missed");
+            }
+        }
+        sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+        pause = (pause * 2).min(RETRY_LONGEST);
+    }
+}
+
+/// Shows that somebody types. If that is not possible just now, nobody needs to know.
+pub(super) async fn typing(edge: Arc<Edge>, user: Arc<str>, room: String, inbox: Arc<Inbox>) {
+    let outcome = match edge.access.room(&user, &room).await {
+        Ok(_) => {
+            let frame = ServerFrame::Typing {
+                room: room.clone(),
+                user: user.to_string(),
+            }
+            .frame()
+            .into();
+            if let Err(error) = edge.live.signal(&Signal::Room { room, frame }).await {
+                tracing::debug!(%error, "that somebody types was not shown");
+            }
+            Ok(())
+        }
+        Err(error) => match Refusal::from(error) {
+            refusal if refusal.code == ErrorCode::Unavailable => Ok(()),
+            refusal => Err(refusal),
+        },
+    };
+    inbox.put(Note::ErrandDone { id: None, outcome });
+}
+
+/// Has a reply stopped.
+pub(super) async fn stop(
+    edge: Arc<Edge>,
+    user: Arc<str>,
+    room: String,
+    reply: Uuid,
+    inbox: Arc<Inbox>,
+) {
+    let outcome = async {
+        edge.access.room(&user, &room).await?;
+        Ok(edge
+            .live
+            .signal(&Signal::Control(Control::StopReply { room, reply }))
+            .await?)
+    };
+    let outcome = outcome.await;
+    inbox.put(Note::ErrandDone {
+        id: Some(reply),
+        outcome,
+    });
+}
+
+/// A user posts too fast.
+pub(super) fn too_many_messages(wait: Duration) -> Refusal {
+    Refusal {
+        code: ErrorCode::RateLimited,
+        message: "too many messages".into(),
+        retry_after: Some(wait),
+    }
+}

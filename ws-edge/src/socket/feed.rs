@@ -1,0 +1,389 @@
+//! The link of a room's messages: what comes in is put into the ring without a gap, and where one shows, it is read
+//! from the stream first, while what comes meanwhile waits.
+//!
+//! No I/O here: whoever owns a feed does the reading that it asks for.
+
+use std::sync::{Arc, atomic::AtomicUsize};
+
+use axum::extract::ws::Utf8Bytes;
+use common::{
+    timeline::Resume,
+    wire::{Message, Seq},
+};
+use tokio::time::Instant;
+
+use super::ring::Ring;
+
+/// The most messages that wait while a gap is read. Beyond it they are dropped: the stream has them, and is read again.
+const PENDING_MAX: usize = 1_024;
+
+/// How a feed stands with its room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// It is being subscribed, and the latest place asked for.
+    Opening,
+    /// Every message is in the ring as soon as it comes.
+    Steady,
+    /// Messages are missing and being read.
+    Filling,
+    /// It could not be opened, or is no longer subscribed. It stays so; open another.
+    Closed,
+}
+
+/// What to do after something came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// Nothing new.
+    Nothing,
+    /// There is something for the readers.
+    News,
+    /// Start reading what is missing (see [`Feed::begin_read`]).
+    Missing,
+}
+
+/// One room's frames, gapless.
+pub(super) struct Feed {
+    pub(super) phase: Phase,
+    pub(super) ring: Ring,
+    /// Messages that came while something before them was missing, in the order in which they came.
+    pending: Vec<Pending>,
+    /// Something happened since the read began that it may not have seen.
+    read_again: bool,
+    /// More than the limit is known to follow after this place and all before it.
+    too_old: Seq,
+}
+
+struct Pending {
+    seq: Seq,
+    prev: Seq,
+    frame: Utf8Bytes,
+}
+
+/// What a read will cover.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Reading {
+    /// Read everything after this place.
+    pub(super) after: Seq,
+    /// The latest message heard of when the read began: once it is done, nothing up to here is still to come.
+    heard_until: Seq,
+}
+
+/// What a read of the stream brought, as frames.
+pub(super) struct Read {
+    pub(super) frames: Vec<(Seq, Utf8Bytes)>,
+    pub(super) complete: bool,
+    pub(super) latest: Seq,
+}
+
+impl From<Resume> for Read {
+    fn from(resume: Resume) -> Read {
+        let frame = |message: Message| (message.seq, Utf8Bytes::from(message.frame()));
+        Read {
+            frames: resume.messages.into_iter().map(frame).collect(),
+            complete: resume.complete,
+            latest: resume.latest,
+        }
+    }
+}
+
+impl Feed {
+    pub(super) fn new(all_bytes: Arc<AtomicUsize>) -> Feed {
+        Feed {
+            phase: Phase::Opening,
+            ring: Ring::new(all_bytes),
+            pending: Vec::new(),
+            read_again: false,
+            too_old: 0,
+        }
+    }
+
+    /// A message came.
+    pub(super) fn message(&mut self, seq: Seq, prev: Seq, frame: Utf8Bytes, now: Instant) -> Heard {
+        match self.phase {
+            Phase::Closed => Heard::Nothing,
+            Phase::Opening | Phase::Filling => {
+                self.keep_pending(Pending { seq, prev, frame });
+                Heard::Nothing
+            }
+            Phase::Steady if seq <= self.ring.last() => Heard::Nothing,
+            Phase::Steady if prev > self.ring.last() => {
+                self.keep_pending(Pending { seq, prev, frame });
+                self.phase = Phase::Filling;
+                Heard::Missing
+            }
+            Phase::Steady => {
+                self.ring.push_message(seq, frame, now);
+                Heard::News
+            }
+        }
+    }
+
+    fn keep_pending(&mut self, pending: Pending) {
+        if self.pending.len() >= PENDING_MAX {
+            self.pending.clear();
+            self.read_again = true;
+        }
+        self.pending.push(pending);
+    }
+
+    /// A signal came. It is not part of the line of messages, so it never waits.
+    pub(super) fn signal(&mut self, frame: Utf8Bytes, now: Instant) -> Heard {
+        match self.phase {
+            Phase::Closed | Phase::Opening => Heard::Nothing,
+            Phase::Steady | Phase::Filling => {
+                self.ring.push_signal(frame, now);
+                Heard::News
+            }
+        }
+    }
+
+    /// Messages may have been missed.
+    pub(super) fn gap(&mut self) -> Heard {
+        match self.phase {
+            Phase::Closed => Heard::Nothing,
+            Phase::Opening | Phase::Filling => {
+                self.read_again = true;
+                Heard::Nothing
+            }
+            Phase::Steady => {
+                self.phase = Phase::Filling;
+                Heard::Missing
+            }
+        }
+    }
+
+    /// It is subscribed, and `read` says how the room stands: everything after `after`, or, if that is not complete or
+    /// nothing was asked for, the latest place. True if something must be read before it is steady.
+    pub(super) fn opened(&mut self, after: Option<Seq>, read: Read, now: Instant) -> bool {
+        let reading = Reading {
+            after: 0,
+            heard_until: 0,
+        };
+        let reaches_back = after.filter(|after| read.complete && *after <= read.latest);
+        self.ring.restart(reaches_back.unwrap_or(read.latest));
+        self.note_too_old(after.filter(|_| !read.complete));
+        self.phase = Phase::Filling;
+        self.caught_up(
+            reading,
+            Read {
+                complete: true,
+                ..read
+            },
+            now,
+        )
+    }
+
+    /// A read begins.
+    pub(super) fn begin_read(&mut self) -> Reading {
+        self.read_again = false;
+        let heard_until = self
+            .pending
+            .iter()
+            .map(|pending| pending.seq)
+            .max()
+            .unwrap_or(0);
+        Reading {
+            after: self.ring.last(),
+            heard_until,
+        }
+    }
+
+    /// A read is done. True if another one must follow.
+    pub(super) fn caught_up(&mut self, reading: Reading, read: Read, now: Instant) -> bool {
+        if read.complete {
+            for (seq, frame) in read.frames {
+                self.ring.push_message(seq, frame, now);
+            }
+            self.ring.nothing_until(read.latest);
+        } else {
+            // More is missing than a client is sent: each is told so when its turn comes.
+            self.note_too_old(Some(reading.after));
+            self.ring.restart(read.latest.max(self.ring.last()));
+        }
+        let mut pending = std::mem::take(&mut self.pending).into_iter();
+        while let Some(next) = pending.next() {
+            // What was heard of before the read and is linked to nothing it brought cannot be had from anywhere.
+            let linked = next.prev <= self.ring.last() || next.seq <= reading.heard_until;
+            if !linked {
+                self.pending = std::iter::once(next).chain(pending).collect();
+                return true;
+            }
+            self.ring.push_message(next.seq, next.frame, now);
+        }
+        if self.read_again {
+            return true;
+        }
+        self.phase = Phase::Steady;
+        false
+    }
+
+    /// More than the limit follows after this place.
+    pub(super) fn note_too_old(&mut self, after: Option<Seq>) {
+        self.too_old = self.too_old.max(after.unwrap_or(0));
+    }
+
+    /// Whether more than the limit is known to follow after this place.
+    pub(super) fn is_too_old(&self, after: Seq) -> bool {
+        self.too_old > 0 && after <= self.too_old
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::ring::{Budget, Taken},
+        *,
+    };
+
+    fn frame(seq: Seq) -> Utf8Bytes {
+        seq.to_string().into()
+    }
+
+    fn read(from: Seq, to: Seq) -> Read {
+        let frames = (from..=to).map(|seq| (seq, frame(seq))).collect();
+        Read {
+            frames,
+            complete: true,
+            latest: to,
+        }
+    }
+
+    fn nothing_but(latest: Seq) -> Read {
+        Read {
+            frames: Vec::new(),
+            complete: true,
+            latest,
+        }
+    }
+
+    fn open_at(latest: Seq) -> Feed {
+        let mut feed = Feed::new(Arc::default());
+        assert!(!feed.opened(None, nothing_but(latest), Instant::now()));
+        feed
+    }
+
+    fn hear(feed: &mut Feed, seq: Seq, prev: Seq) -> Heard {
+        feed.message(seq, prev, frame(seq), Instant::now())
+    }
+
+    fn all(feed: &Feed, after: Seq) -> Vec<Seq> {
+        let mut batch = Vec::new();
+        let mut cursor = feed.ring.cursor_after(after);
+        let taken = feed.ring.take(
+            &mut cursor,
+            &mut Budget {
+                frames: 10_000,
+                bytes: 1 << 30,
+            },
+            &mut batch,
+        );
+        assert_eq!(taken, Taken::All);
+        batch
+            .iter()
+            .map(|frame| frame.parse().expect("a number"))
+            .collect()
+    }
+
+    #[test]
+    fn linked_messages_go_on_and_known_ones_are_dropped() {
+        let mut feed = open_at(5);
+        assert_eq!(hear(&mut feed, 6, 5), Heard::News);
+        assert_eq!(hear(&mut feed, 6, 5), Heard::Nothing);
+        assert_eq!(hear(&mut feed, 4, 3), Heard::Nothing);
+        assert_eq!(hear(&mut feed, 9, 6), Heard::News);
+        assert_eq!(all(&feed, 5), [6, 9]);
+    }
+
+    #[test]
+    fn a_missing_link_is_read_first_and_what_came_meanwhile_follows() {
+        let mut feed = open_at(5);
+        assert_eq!(hear(&mut feed, 8, 7), Heard::Missing);
+        assert_eq!(hear(&mut feed, 9, 8), Heard::Nothing);
+        let reading = feed.begin_read();
+        assert_eq!(reading.after, 5);
+        assert_eq!(hear(&mut feed, 10, 9), Heard::Nothing);
+        assert!(!feed.caught_up(reading, read(6, 9), Instant::now()));
+        assert_eq!(
+            (feed.phase, all(&feed, 5)),
+            (Phase::Steady, vec![6, 7, 8, 9, 10])
+        );
+    }
+
+    #[test]
+    fn a_second_gap_while_reading_is_read_as_well() {
+        let mut feed = open_at(5);
+        assert_eq!(feed.gap(), Heard::Missing);
+        let reading = feed.begin_read();
+        assert_eq!(feed.gap(), Heard::Nothing);
+        assert_eq!(hear(&mut feed, 9, 8), Heard::Nothing);
+        assert!(
+            feed.caught_up(reading, read(6, 6), Instant::now()),
+            "7 and 8 are still missing"
+        );
+        let reading = feed.begin_read();
+        assert!(!feed.caught_up(reading, read(7, 9), Instant::now()));
+        assert_eq!(all(&feed, 5), [6, 7, 8, 9]);
+    }
+
+    #[test]
+    fn what_nobody_has_any_more_does_not_stop_the_room() {
+        let mut feed = open_at(5);
+        assert_eq!(hear(&mut feed, 8, 7), Heard::Missing);
+        let reading = feed.begin_read();
+        assert!(!feed.caught_up(reading, nothing_but(5), Instant::now()));
+        assert_eq!((feed.phase, all(&feed, 5)), (Phase::Steady, vec![8]));
+    }
+
+    #[test]
+    fn more_messages_than_may_wait_are_read_from_the_stream_instead() {
+        let mut feed = open_at(5);
+        assert_eq!(hear(&mut feed, 8, 7), Heard::Missing);
+        let reading = feed.begin_read();
+        let until = 9 + 3 * PENDING_MAX as Seq;
+        for seq in 9..=until {
+            hear(&mut feed, seq, seq - 1);
+        }
+        assert!(feed.pending.len() <= PENDING_MAX);
+        assert!(feed.caught_up(reading, read(6, 8), Instant::now()));
+        let reading = feed.begin_read();
+        assert!(!feed.caught_up(reading, read(9, until), Instant::now()));
+        assert_eq!(all(&feed, 5), (6..=until).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_gap_too_long_to_be_sent_is_remembered_as_such() {
+        let mut feed = open_at(5);
+        feed.gap();
+        let reading = feed.begin_read();
+        let missed = Read {
+            frames: Vec::new(),
+            complete: false,
+            latest: 5_000,
+        };
+        assert!(!feed.caught_up(reading, missed, Instant::now()));
+        assert!(feed.is_too_old(5) && feed.is_too_old(3) && !feed.is_too_old(6));
+        assert_eq!((feed.ring.floor(), feed.ring.last()), (5_000, 5_000));
+        assert_eq!(hear(&mut feed, 5_001, 5_000), Heard::News);
+    }
+
+    #[test]
+    fn what_came_while_it_opened_is_not_lost() {
+        let mut feed = Feed::new(Arc::default());
+        assert_eq!(hear(&mut feed, 7, 6), Heard::Nothing);
+        assert!(
+            feed.opened(None, nothing_but(5), Instant::now()),
+            "6 is missing"
+        );
+        let reading = feed.begin_read();
+        assert!(!feed.caught_up(reading, read(6, 7), Instant::now()));
+        assert_eq!(all(&feed, 5), [6, 7]);
+    }
+
+    #[test]
+    fn one_who_comes_back_to_a_silent_room_fills_the_ring_for_the_others() {
+        let mut feed = Feed::new(Arc::default());
+        assert!(!feed.opened(Some(3), read(4, 8), Instant::now()));
+        assert_eq!((feed.ring.floor(), feed.ring.last()), (3, 8));
+        assert_eq!(all(&feed, 6), [7, 8]);
+    }
+}

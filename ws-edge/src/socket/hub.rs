@@ -1,0 +1,370 @@
+//! The rooms on this edge. One subscription per room and process, however many sockets read it; one task that takes what
+//! the live engine shows and puts it into the rooms; and a task of its own for each room that is catching up, so that
+//! none waits for another.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, RwLock, atomic::AtomicUsize},
+    time::Duration,
+};
+
+use axum::extract::ws::Utf8Bytes;
+use bytes::Bytes;
+use common::{
+    live::{Live, LiveError, LiveEvent, Subscriber},
+    timeline::{Timeline, TimelineError},
+    wire::Seq,
+};
+use tokio::{
+    sync::{Notify, Semaphore, mpsc},
+    task::AbortHandle,
+    time::{Instant, sleep},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
+
+use super::{
+    feed::{Feed, Heard, Phase, Read},
+    inbox::Inbox,
+    meters::Meters,
+    replay::Replay,
+    room::{Membership, Room},
+};
+
+/// The most reads of rooms' pasts at once: when the live engine comes back with ten thousand rooms, it and the store
+/// are asked at this pace.
+const READS_AT_ONCE: usize = 32;
+
+/// The most events taken from the live engine before the sockets are woken.
+const EVENTS_AT_ONCE: usize = 256;
+
+/// How long a room without sockets stays subscribed, so that those who reconnect find it as it was.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// How often rooms are looked through for what is too old.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// Between two attempts to read what a room misses: the first and the longest.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_LONGEST: Duration = Duration::from_secs(3);
+
+/// The rooms on this edge.
+pub(super) struct Hub {
+    pub(super) live: Arc<dyn Live>,
+    pub(super) timeline: Timeline,
+    subscriber: Arc<dyn Subscriber>,
+    /// This process's name, unique among all that run.
+    pub(super) process: String,
+    rooms: RwLock<HashMap<Arc<str>, Arc<Room>>>,
+    /// What all rooms' rings hold.
+    ring_bytes: Arc<AtomicUsize>,
+    pub(super) reads: Semaphore,
+    /// Rooms whose presence is to be announced.
+    pub(super) to_announce: Mutex<Vec<Arc<Room>>>,
+    pub(super) announce: Notify,
+    pub(super) tasks: TaskTracker,
+    pub(super) stop: CancellationToken,
+    pub(super) meters: Arc<Meters>,
+}
+
+/// Why a room cannot be entered just now.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum EnterError {
+    /// It was not subscribed.
+    #[error(transparent)]
+    Live(#[from] LiveError),
+    /// Its past cannot be read.
+    #[error(transparent)]
+    Timeline(#[from] TimelineError),
+    /// Somebody else tried to open it at the same moment, and failed.
+    #[error("the room could not be opened")]
+    NotOpened,
+}
+
+impl Hub {
+    pub(super) fn new(
+        live: Arc<dyn Live>,
+        subscriber: Arc<dyn Subscriber>,
+        timeline: Timeline,
+        meters: Arc<Meters>,
+    ) -> Hub {
+        Hub {
+            live,
+            timeline,
+            subscriber,
+            process: Uuid::new_v4().to_string(),
+            rooms: RwLock::default(),
+            ring_bytes: Arc::default(),
+            reads: Semaphore::new(READS_AT_ONCE),
+            to_announce: Mutex::default(),
+            announce: Notify::new(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            meters,
+        }
+    }
+
+    /// Every room on this edge.
+    pub(super) fn rooms(&self) -> Vec<Arc<Room>> {
+        self.rooms
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .map(Arc::clone)
+            .collect()
+    }
+
+    /// A room, if it is on this edge.
+    pub(super) fn room(&self, name: &str) -> Option<Arc<Room>> {
+        self.rooms
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .map(Arc::clone)
+    }
+
+    /// Lets a socket into a room, which is opened if it is not open yet. From the answer on it misses nothing.
+    ///
+    /// # Errors
+    /// [`EnterError`]; it is not in the room then.
+    pub(super) async fn enter(
+        self: &Arc<Self>,
+        name: &str,
+        user: &Arc<str>,
+        sub: u32,
+        inbox: &Arc<Inbox>,
+        after: Option<Seq>,
+    ) -> Result<(Membership, Replay), EnterError> {
+        let membership = loop {
+            let room = self.open(name, after).await?;
+            if let Some(membership) = room.enter(user, sub, inbox) {
+                break membership;
+            }
+            // It is being given up: wait until that is done.
+            room.until(|phase| phase == Phase::Closed).await;
+        };
+        let replay = self.replay(membership.room(), after, true).await?;
+        Ok((membership, replay))
+    }
+
+    /// An open room. Everyone who asks for it at the same time waits for the one who opens it.
+    async fn open(
+        self: &Arc<Self>,
+        name: &str,
+        after: Option<Seq>,
+    ) -> Result<Arc<Room>, EnterError> {
+        let known = self.room(name);
+        let room = known.unwrap_or_else(|| {
+            let mut rooms = self.rooms.write().unwrap_or_else(PoisonError::into_inner);
+            if let Some(room) = rooms.get(name) {
+                return Arc::clone(room);
+            }
+            let name: Arc<str> = name.into();
+            let room = Arc::new(Room::new(
+                Arc::clone(&name),
+                Feed::new(Arc::clone(&self.ring_bytes)),
+            ));
+            rooms.insert(name, Arc::clone(&room));
+            // A task of its own: whoever asked first may go away while others wait.
+            self.spawn(Arc::clone(self).opening(Arc::clone(&room), after));
+            room
+        });
+        let was_open = room.feed().phase != Phase::Opening;
+        match room.until(|phase| phase != Phase::Opening).await {
+            Phase::Closed if !was_open => Err(EnterError::NotOpened),
+            _ => Ok(room),
+        }
+    }
+
+    async fn opening(self: Arc<Self>, room: Arc<Room>, after: Option<Seq>) {
+        match self.subscribe(&room, after).await {
+            Ok(read) => {
+                let after = after.filter(|_| !read.frames.is_empty() || !read.complete);
+                let must_fill = room.feed_mut().opened(after, read, Instant::now());
+                if must_fill {
+                    self.fill(Arc::clone(&room));
+                }
+                room.phase_changed.notify_waiters();
+            }
+            Err(error) => {
+                tracing::warn!(room = %room.name, %error, "a room cannot be opened");
+                room.members().closed = true;
+                self.close_room(&room).await;
+            }
+        }
+    }
+
+    /// Subscribes first and asks for the latest place then, so that nothing falls between the two.
+    async fn subscribe(&self, room: &Room, after: Option<Seq>) -> Result<Read, EnterError> {
+        self.subscriber.subscribe(&room.name).await?;
+        let _permit = self.reads.acquire().await.expect("never closed");
+        if let Some(after) = after
+            && let Ok(resume) = self.timeline.resume(&room.name, after).await
+            && resume.latest >= after
+            && resume.latest > 0
+        {
+            return Ok(Read::from(resume));
+        }
+        let latest = self.timeline.latest(&room.name).await?;
+        Ok(Read {
+            frames: Vec::new(),
+            complete: true,
+            latest,
+        })
+    }
+
+    /// Ends a room's subscription. Only when that is done may it be opened again.
+    async fn close_room(&self, room: &Room) {
+        self.subscriber.unsubscribe(&room.name).await;
+        self.rooms
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&room.name);
+        let mut feed = room.feed_mut();
+        feed.phase = Phase::Closed;
+        let last = feed.ring.last();
+        feed.ring.restart(last);
+        drop(feed);
+        room.phase_changed.notify_waiters();
+    }
+
+    /// Reads what a room misses, in a task of its own, until it has it.
+    pub(super) fn fill(self: &Arc<Self>, room: Arc<Room>) {
+        let this = Arc::clone(self);
+        self.spawn(async move {
+            let mut pause = RETRY_FIRST;
+            loop {
+                let permit = this.reads.acquire().await.expect("never closed");
+                let reading = room.feed_mut().begin_read();
+                let read = this.timeline.resume(&room.name, reading.after).await;
+                drop(permit);
+                match read {
+                    Ok(resume) => {
+                        this.meters.gap_fills.increment(1);
+                        let again = room.feed_mut().caught_up(reading, Read::from(resume), Instant::now());
+                        room.wake_all();
+                        if !again {
+                            break;
+                        }
+                        pause = RETRY_FIRST;
+                    }
+                    Err(error) => {
+                        tracing::warn!(room = %room.name, %error, again_in = ?pause, "what a room misses cannot be read");
+                        sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+                        pause = (pause * 2).min(RETRY_LONGEST);
+                    }
+                }
+            }
+            room.phase_changed.notify_waiters();
+        });
+    }
+
+    /// Starts a task that ends with the hub.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        let stop = self.stop.clone();
+        let task = self.tasks.spawn(async move {
+            stop.run_until_cancelled(task).await;
+        });
+        task.abort_handle()
+    }
+
+    /// Puts what the live engine shows into the rooms, and wakes each room's sockets once for all of it. Hands on what
+    /// concerns the whole process. Ends with the line.
+    pub(super) async fn hear(
+        self: &Arc<Self>,
+        mut events: mpsc::Receiver<LiveEvent>,
+        control: impl Fn(LiveEvent),
+    ) {
+        let mut taken = Vec::with_capacity(EVENTS_AT_ONCE);
+        let mut with_news: Vec<Arc<Room>> = Vec::new();
+        while events.recv_many(&mut taken, EVENTS_AT_ONCE).await > 0 {
+            let now = Instant::now();
+            for event in taken.drain(..) {
+                let name = match &event {
+                    LiveEvent::Message { room, .. }
+                    | LiveEvent::Signal { room, .. }
+                    | LiveEvent::Gap { room } => room,
+                    LiveEvent::Control(_) | LiveEvent::ControlGap => {
+                        control(event);
+                        continue;
+                    }
+                };
+                let last = with_news
+                    .last()
+                    .filter(|room| room.name == *name)
+                    .map(Arc::clone);
+                let Some(room) = last.or_else(|| self.room(name)) else {
+                    continue;
+                };
+                match put(&room, event, now) {
+                    Heard::Nothing => {}
+                    Heard::Missing => self.fill(room),
+                    Heard::News => {
+                        if !with_news.iter().any(|known| Arc::ptr_eq(known, &room)) {
+                            with_news.push(room);
+                        }
+                    }
+                }
+            }
+            for room in with_news.drain(..) {
+                room.wake_all();
+            }
+            // A burst must not keep the sockets from writing.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Drops what is too old, and gives up rooms that nobody is in any more.
+    pub(super) async fn sweep(self: Arc<Self>) {
+        loop {
+            sleep(SWEEP_EVERY).await;
+            let now = Instant::now();
+            for room in self.rooms() {
+                room.feed_mut().ring.drop_old(now);
+                if self.may_give_up(&room, now) {
+                    let this = Arc::clone(&self);
+                    self.spawn(async move { this.close_room(&room).await });
+                }
+            }
+        }
+    }
+
+    fn may_give_up(&self, room: &Room, now: Instant) -> bool {
+        let mut members = room.members();
+        let is_left = members
+            .empty_since
+            .is_some_and(|since| now.duration_since(since) > GRACE);
+        let may = is_left
+            && !members.closed
+            && !members.is_announced
+            && room.feed().phase == Phase::Steady;
+        members.closed |= may;
+        may
+    }
+}
+
+fn put(room: &Room, event: LiveEvent, now: Instant) -> Heard {
+    match event {
+        LiveEvent::Message {
+            seq, prev, frame, ..
+        } => match text(room, frame) {
+            Some(frame) => room.feed_mut().message(seq, prev, frame, now),
+            None => Heard::Nothing,
+        },
+        LiveEvent::Signal { frame, .. } => match text(room, frame) {
+            Some(frame) => room.feed_mut().signal(frame, now),
+            None => Heard::Nothing,
+        },
+        LiveEvent::Gap { .. } => room.feed_mut().gap(),
+        LiveEvent::Control(_) | LiveEvent::ControlGap => Heard::Nothing,
+    }
+}
+
+/// A frame as text, looked at once per process and not for each who reads it.
+fn text(room: &Room, frame: Bytes) -> Option<Utf8Bytes> {
+    let text = Utf8Bytes::try_from(frame).ok();
+    if text.is_none() {
+        tracing::warn!(room = %room.name, "a frame that is not text was shown; it is dropped");
+    }
+    text
+}

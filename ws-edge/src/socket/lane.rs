@@ -1,0 +1,273 @@
+//! The way of one socket's messages into one room: one after the other to their places, so that a person's lines never
+//! swap, and then side by side to the queue, so that nobody waits for a confirm to say the next thing.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use common::{
+    live::LiveError,
+    posting::{PostError, Posting},
+    queue::Route,
+    wire::{ErrorCode, Kind, NewMessage, Seq},
+};
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use super::{
+    connection::Refusal,
+    inbox::{Inbox, Note},
+};
+use crate::{access::AccessError, state::Edge};
+
+/// When a sender may try again where nothing better is known.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// A message on its way.
+pub(super) struct Job {
+    pub(super) id: Uuid,
+    pub(super) message: String,
+    pub(super) reply_to: Option<Uuid>,
+}
+
+/// The lanes of one socket, by room; each is there while something is on it.
+#[derive(Default)]
+pub(super) struct Lanes {
+    by_room: HashMap<Arc<str>, (u32, usize)>,
+    lanes: HashMap<u32, (Arc<str>, Arc<Lane>)>,
+    next: u32,
+}
+
+/// One lane.
+#[derive(Default)]
+struct Lane {
+    state: Mutex<LaneState>,
+    wake: Notify,
+}
+
+#[derive(Default)]
+struct LaneState {
+    jobs: VecDeque<Job>,
+    is_running: bool,
+}
+
+impl Lane {
+    fn state(&self) -> MutexGuard<'_, LaneState> {
+        self.state.lock().expect("nothing panics while holding it")
+    }
+}
+
+impl Lanes {
+    /// Sends a message on its way; the answer comes into the inbox.
+    pub(super) fn post(
+        &mut self,
+        edge: &Arc<Edge>,
+        user: &Arc<str>,
+        inbox: &Arc<Inbox>,
+        room: &Arc<str>,
+        job: Job,
+    ) {
+        let key = match self.by_room.get_mut(room) {
+            Some((key, under_way)) => {
+                *under_way += 1;
+                *key
+            }
+            None => {
+                self.next = self.next.wrapping_add(1);
+                self.by_room.insert(Arc::clone(room), (self.next, 1));
+                self.lanes
+                    .insert(self.next, (Arc::clone(room), Arc::default()));
+                self.next
+            }
+        };
+        let (_, lane) = &self.lanes[&key];
+        let mut state = lane.state();
+        state.jobs.push_back(job);
+        if std::mem::replace(&mut state.is_running, true) {
+            lane.wake.notify_one();
+        } else {
+            let run = Run {
+                edge: Arc::clone(edge),
+                user: Arc::clone(user),
+                inbox: Arc::clone(inbox),
+                room: Arc::clone(room),
+                key,
+                lane: Arc::clone(lane),
+            };
+            // Not tied to the socket: what was accepted is posted, also if its sender goes.
+            edge.sockets.hub.tasks.spawn(run.run());
+        }
+    }
+
+    /// A message was answered.
+    pub(super) fn answered(&mut self, key: u32) {
+        let Some((room, _)) = self.lanes.get(&key) else {
+            return;
+        };
+        if let Some((_, under_way)) = self.by_room.get_mut(room) {
+            *under_way -= 1;
+            if *under_way == 0 {
+                self.by_room.remove(room);
+                self.lanes.remove(&key);
+            }
+        }
+    }
+}
+
+/// A lane at work.
+struct Run {
+    edge: Arc<Edge>,
+    user: Arc<str>,
+    inbox: Arc<Inbox>,
+    room: Arc<str>,
+    key: u32,
+    lane: Arc<Lane>,
+}
+
+type Outcome = Result<Seq, Refusal>;
+
+impl Run {
+    async fn run(self) {
+        let mut confirms = FuturesUnordered::new();
+        loop {
+            let job = {
+                let mut state = self.lane.state();
+                let job = state.jobs.pop_front();
+                // Under the lock, so that what is put in later starts the lane again.
+                state.is_running = job.is_some() || !confirms.is_empty();
+                if !state.is_running {
+                    return;
+                }
+                job
+            };
+            let Some(Job {
+                id,
+                message,
+                reply_to,
+            }) = job
+            else {
+                tokio::select! {
+                    Some((id, bytes, outcome)) = confirms.next() => self.answer(id, bytes, outcome),
+                    () = self.lane.wake.notified() => {}
+                }
+                continue;
+            };
+            let bytes = message.len();
+            let begun = self.begin(id, message, reply_to);
+            tokio::pin!(begun);
+            let begun = loop {
+                tokio::select! {
+                    begun = &mut begun => break begun,
+                    Some((id, bytes, outcome)) = confirms.next(), if !confirms.is_empty() => {
+                        self.answer(id, bytes, outcome);
+                    }
+                }
+            };
+            match begun {
+                Ok(posting) => confirms.push(async move { (id, bytes, confirmed(posting).await) }),
+                Err(refusal) => {
+                    let breaks = refusal.code == ErrorCode::Unavailable;
+                    self.answer(id, bytes, Err(refusal.clone()));
+                    if breaks {
+                        self.refuse_rest(&refusal);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Brings a message to its place.
+    async fn begin(
+        &self,
+        id: Uuid,
+        message: String,
+        reply_to: Option<Uuid>,
+    ) -> Result<Posting, Refusal> {
+        let room = self.edge.access.room(&self.user, &self.room).await?;
+        let route = if room.bot.asks(&message) {
+            Route::PersistAndAsk
+        } else {
+            Route::Persist
+        };
+        let new = NewMessage {
+            room: self.room.to_string(),
+            id,
+            sender: self.user.to_string(),
+            kind: Kind::User,
+            message,
+            reply_to,
+        };
+        Ok(self.edge.poster.begin(new, route, None).await?)
+    }
+
+    /// What was sent behind a message that did not get its place would overtake it when that is sent again.
+    fn refuse_rest(&self, refusal: &Refusal) {
+        let rest = std::mem::take(&mut self.lane.state().jobs);
+        for job in rest {
+            self.answer(job.id, job.message.len(), Err(refusal.clone()));
+        }
+    }
+
+    fn answer(&self, id: Uuid, bytes: usize, outcome: Outcome) {
+        self.inbox.put(Note::Posted {
+            lane: self.key,
+            id,
+            bytes,
+            outcome,
+        });
+    }
+}
+
+async fn confirmed(posting: Posting) -> Outcome {
+    Ok(posting.confirmed().await?.message.seq)
+}
+
+impl From<AccessError> for Refusal {
+    fn from(error: AccessError) -> Refusal {
+        match error {
+            AccessError::NotFound => Refusal {
+                code: ErrorCode::NotFound,
+                message: "there is no such room, or you may not see it".into(),
+                retry_after: None,
+            },
+            AccessError::Unavailable => {
+                unavailable("the database does not answer just now", RETRY_AFTER)
+            }
+        }
+    }
+}
+
+impl From<PostError> for Refusal {
+    fn from(error: PostError) -> Refusal {
+        match error {
+            PostError::Unavailable { why, retry_after } => {
+                tracing::warn!(%why, "a message is not kept yet");
+                unavailable("not kept yet; send it again with the same id", retry_after)
+            }
+            PostError::IdTaken => Refusal {
+                code: ErrorCode::BadRequest,
+                message: PostError::IdTaken.to_string(),
+                retry_after: None,
+            },
+        }
+    }
+}
+
+impl From<LiveError> for Refusal {
+    fn from(error: LiveError) -> Refusal {
+        tracing::warn!(%error, "a signal was not shown");
+        unavailable("it was not passed on; try again", RETRY_AFTER)
+    }
+}
+
+/// Something behind is away.
+pub(super) fn unavailable(message: &str, retry_after: Duration) -> Refusal {
+    Refusal {
+        code: ErrorCode::Unavailable,
+        message: message.to_owned(),
+        retry_after: Some(retry_after),
+    }
+}

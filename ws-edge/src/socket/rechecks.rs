@@ -1,0 +1,209 @@
+//! Who may still listen. A session that ends closes its sockets, and a room that changes loses those who may no longer
+//! see it: at once when this process is told, and by a regular look at everything where it was not. While the store does
+//! not answer, what is to be checked is kept.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use common::{
+    live::{Control, LiveEvent},
+    store::{Store, StoreError},
+    wire::ErrorCode,
+};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep, sleep_until},
+};
+
+use super::{Sockets, closing::Closing, connection::Refusal, hub::Hub, inbox::Note, room::Room};
+use crate::{sessions::now_ms, state::Edge};
+
+/// How often every session and every private room is looked at, told or not.
+const REGULARLY_EVERY: Duration = Duration::from_secs(60);
+
+/// Public rooms are looked at in every so many of these rounds: one that turns private is nearly always told.
+const PUBLIC_EVERY_ROUNDS: u32 = 5;
+
+/// The most sessions in one question to the store.
+const SESSIONS_AT_ONCE: usize = 500;
+
+/// Between two attempts while the store does not answer: the first and the longest.
+const RETRY_FIRST: Duration = Duration::from_millis(200);
+const RETRY_LONGEST: Duration = Duration::from_secs(5);
+
+/// What is to be checked.
+#[derive(Default)]
+pub(super) struct Rechecks {
+    due: Mutex<Due>,
+    wake: Notify,
+}
+
+#[derive(Default)]
+struct Due {
+    rooms: HashSet<Arc<str>>,
+    sessions: bool,
+}
+
+impl Rechecks {
+    fn due(&self) -> std::sync::MutexGuard<'_, Due> {
+        self.due.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, rooms: impl IntoIterator<Item = Arc<str>>, sessions: bool) {
+        let mut due = self.due();
+        due.rooms.extend(rooms);
+        due.sessions |= sessions;
+        drop(due);
+        self.wake.notify_one();
+    }
+}
+
+/// Acts on an event that concerns the whole process.
+pub(super) fn hear(edge: &Edge, event: LiveEvent) {
+    match event {
+        LiveEvent::Control(control) => edge.apply(&control),
+        LiveEvent::ControlGap => {
+            edge.sessions.forget_all();
+            edge.access.forget_all();
+            let sockets = &edge.sockets;
+            sockets.rechecks.add(names(&sockets.hub, |_| true), true);
+        }
+        // These go to their rooms.
+        LiveEvent::Message { .. } | LiveEvent::Signal { .. } | LiveEvent::Gap { .. } => {}
+    }
+}
+
+impl Sockets {
+    /// Does to the sockets of this process what a control says. What is remembered of the session or the room has to be
+    /// forgotten before.
+    pub(crate) fn handle_control(&self, control: &Control) {
+        match control {
+            Control::SessionRevoked { session } => {
+                self.registry.close_session(*session, Closing::SessionGone);
+            }
+            Control::RoomChanged { room } => {
+                if let Some(room) = self.hub.room(room) {
+                    self.rechecks.add([Arc::clone(&room.name)], false);
+                }
+            }
+            // Replies are the workers' business.
+            Control::StopReply { .. } => {}
+        }
+    }
+}
+
+fn names(hub: &Hub, is_wanted: impl Fn(&Room) -> bool) -> Vec<Arc<str>> {
+    let rooms = hub.rooms();
+    rooms
+        .iter()
+        .filter(|room| is_wanted(room))
+        .map(|room| Arc::clone(&room.name))
+        .collect()
+}
+
+/// Checks what is due, and everything regularly, for as long as the process lives.
+pub(super) async fn run(edge: Arc<Edge>) {
+    let sockets = &edge.sockets;
+    let mut private: HashSet<Arc<str>> = HashSet::new();
+    let mut round = 0_u32;
+    let mut next_round = Instant::now() + REGULARLY_EVERY;
+    let mut pause = RETRY_FIRST;
+    loop {
+        tokio::select! {
+            () = sockets.rechecks.wake.notified() => {}
+            () = sleep_until(next_round) => {
+                round = round.wrapping_add(1);
+                next_round = Instant::now() + REGULARLY_EVERY;
+                let with_public = round.is_multiple_of(PUBLIC_EVERY_ROUNDS);
+                let names = names(&sockets.hub, |room| with_public || private.contains(&room.name));
+                private.retain(|name| sockets.hub.room(name).is_some());
+                sockets.rechecks.add(names, true);
+            }
+        }
+        let Due { rooms, sessions } = std::mem::take(&mut *sockets.rechecks.due());
+        let mut failed = None;
+        for name in rooms {
+            let Some(room) = sockets.hub.room(&name) else {
+                continue;
+            };
+            let checked = match &failed {
+                None => check_room(&*edge.store, &room).await,
+                Some(_) => Err(StoreError::Unavailable(
+                    "it did not answer for another room".into(),
+                )),
+            };
+            match checked {
+                Ok(true) => drop(private.insert(name)),
+                Ok(false) => drop(private.remove(&name)),
+                Err(error) => {
+                    sockets.rechecks.due().rooms.insert(name);
+                    failed.get_or_insert(error);
+                }
+            }
+        }
+        if sessions && let Err(error) = check_sessions(&edge).await {
+            sockets.rechecks.due().sessions = true;
+            failed.get_or_insert(error);
+        }
+        match failed {
+            None => pause = RETRY_FIRST,
+            Some(error) => {
+                tracing::warn!(%error, again_in = ?pause, "who may still listen cannot be checked");
+                sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+                pause = (pause * 2).min(RETRY_LONGEST);
+                sockets.rechecks.wake.notify_one();
+            }
+        }
+    }
+}
+
+/// Takes those out of a room who may no longer see it. Returns whether it is private.
+async fn check_room(store: &dyn Store, room: &Room) -> Result<bool, StoreError> {
+    if room.members().is_empty() {
+        return Ok(true);
+    }
+    let may_see: Option<BTreeSet<String>> = match store.room(&room.name).await? {
+        Some(known) if !known.private => return Ok(false),
+        Some(known) => Some(
+            store
+                .members(&room.name)
+                .await?
+                .into_iter()
+                .chain([known.owner])
+                .collect(),
+        ),
+        None => None,
+    };
+    let leaving = room
+        .members()
+        .evict(|user| !may_see.as_ref().is_some_and(|users| users.contains(user)));
+    for member in leaving {
+        let refusal = Refusal {
+            code: ErrorCode::NotFound,
+            message: "it is gone, or you may no longer see it".into(),
+            retry_after: None,
+        };
+        member.inbox().put(Note::Lost {
+            sub: member.sub(),
+            refusal,
+        });
+    }
+    Ok(true)
+}
+
+/// Closes the sockets of sessions that have ended.
+async fn check_sessions(edge: &Edge) -> Result<(), StoreError> {
+    let registry = &edge.sockets.registry;
+    let sessions = registry.sessions();
+    for some in sessions.chunks(SESSIONS_AT_ONCE) {
+        let live = edge.store.live_sessions(some, now_ms()).await?;
+        for gone in some.iter().filter(|session| !live.contains(session)) {
+            edge.sessions.forget(*gone);
+            registry.close_session(*gone, Closing::SessionGone);
+        }
+    }
+    Ok(())
+}

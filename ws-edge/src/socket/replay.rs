@@ -1,0 +1,191 @@
+//! What a socket that comes back to a room, or was too slow in it, has missed. From the ring if it is there, else from
+//! the stream, read once for all who wait for it.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use axum::extract::ws::Utf8Bytes;
+use common::{
+    timeline::{RESUME_MAX_MESSAGES, TimelineError},
+    wire::Seq,
+};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{
+    feed::{Heard, Phase, Read},
+    hub::Hub,
+    ring::{Cursor, Ring},
+    room::Room,
+};
+
+/// The most bytes that are held for one socket beside the ring; what goes on after that is read when these are sent.
+const BACKLOG_BYTES_MAX: usize = 256 * 1024;
+
+/// How long one who knows a later message than the room waits for the room to read what it missed.
+const AHEAD_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often, and after which pause, the past is read again while it lacks what the room has seen.
+const LOST_ATTEMPTS: u32 = 10;
+const LOST_PAUSE: Duration = Duration::from_millis(300);
+
+/// Where a socket goes on in a room.
+pub(super) struct Replay {
+    /// The latest place when this was made up.
+    pub(super) latest: Seq,
+    /// False if more was missed than is sent.
+    pub(super) complete: bool,
+    /// What comes first, beside the ring.
+    pub(super) backlog: VecDeque<(Seq, Utf8Bytes)>,
+    /// Where it goes on in the ring.
+    pub(super) cursor: Cursor,
+}
+
+impl Hub {
+    /// Where a socket goes on that has everything up to `after`; without it, one that wants only what comes from now
+    /// on. `is_new` is one that joins: what it has missed is sent up to a limit, wherever it is found.
+    ///
+    /// # Errors
+    /// [`TimelineError`] if the past cannot be read just now.
+    pub(super) async fn replay(
+        self: &Arc<Self>,
+        room: &Arc<Room>,
+        after: Option<Seq>,
+        is_new: bool,
+    ) -> Result<Replay, TimelineError> {
+        let Some(after) = after else {
+            return Ok(live_only(room, true));
+        };
+        if is_new && after > room.feed().ring.last() {
+            // Another edge was ahead of this one, or the client is mistaken: only the stream can tell.
+            self.look_again(room).await;
+        }
+        if let Some(replay) = from_ring(room, after, is_new) {
+            return Ok(replay);
+        }
+        let _alone = room.reading_back.lock().await;
+        if let Some(replay) = from_ring(room, after, is_new) {
+            return Ok(replay);
+        }
+        let read = self.read_back(room, after).await?;
+        let mut feed = room.feed_mut();
+        if !read.complete {
+            feed.note_too_old(Some(after));
+            drop(feed);
+            return Ok(live_only(room, false));
+        }
+        // Only what joins the ring without a hole may be put in front of it.
+        let joins = read.latest >= feed.ring.floor();
+        if !joins
+            || !feed
+                .ring
+                .prepend(after, read.frames.clone(), Instant::now())
+        {
+            return Ok(beside_ring(&feed.ring, read));
+        }
+        let (latest, cursor) = (feed.ring.last(), feed.ring.cursor_after(after));
+        Ok(Replay {
+            latest,
+            complete: true,
+            backlog: VecDeque::new(),
+            cursor,
+        })
+    }
+
+    /// Reads a room's past. What this room has seen and the engines do not have just now (the stream came back empty,
+    /// and the database is a moment behind) is waited for, for a while.
+    async fn read_back(&self, room: &Room, after: Seq) -> Result<Read, TimelineError> {
+        let mut attempts = 0;
+        loop {
+            let permit = self.reads.acquire().await.expect("never closed");
+            let read = Read::from(self.timeline.resume(&room.name, after).await?);
+            drop(permit);
+            attempts += 1;
+            if !read.complete
+                || read.latest >= room.feed().ring.floor()
+                || attempts >= LOST_ATTEMPTS
+            {
+                return Ok(read);
+            }
+            sleep(LOST_PAUSE).await;
+        }
+    }
+
+    /// Has the room read what it may have missed, and waits for that, for a while.
+    async fn look_again(self: &Arc<Self>, room: &Arc<Room>) {
+        if room.feed_mut().gap() == Heard::Missing {
+            self.fill(Arc::clone(room));
+        }
+        // The bounded wait's outcome does not matter: what the room knows by then is what counts.
+        drop(timeout(AHEAD_PATIENCE, room.until(|phase| phase != Phase::Filling)).await);
+    }
+}
+
+impl Room {
+    /// Waits until the feed is in a phase that `is_awaited`.
+    pub(super) async fn until(&self, is_awaited: impl Fn(Phase) -> bool) -> Phase {
+        loop {
+            let changed = self.phase_changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let phase = self.feed().phase;
+            if is_awaited(phase) {
+                return phase;
+            }
+            changed.await;
+        }
+    }
+}
+
+fn live_only(room: &Room, complete: bool) -> Replay {
+    let feed = room.feed();
+    Replay {
+        latest: feed.ring.last(),
+        complete,
+        backlog: VecDeque::new(),
+        cursor: feed.ring.cursor_at_end(),
+    }
+}
+
+fn from_ring(room: &Room, after: Seq, is_new: bool) -> Option<Replay> {
+    let feed = room.feed();
+    let ring = &feed.ring;
+    let (complete, cursor) = if after >= ring.last() {
+        (true, ring.cursor_at_end())
+    } else if feed.is_too_old(after) {
+        (false, ring.cursor_at_end())
+    } else if after < ring.floor() {
+        return None;
+    } else if is_new && ring.has_more_than(RESUME_MAX_MESSAGES, after) {
+        (false, ring.cursor_at_end())
+    } else {
+        (true, ring.cursor_after(after))
+    };
+    Some(Replay {
+        latest: ring.last(),
+        complete,
+        backlog: VecDeque::new(),
+        cursor,
+    })
+}
+
+/// A bounded first part of what was read; the rest is read when it was sent.
+fn beside_ring(ring: &Ring, read: Read) -> Replay {
+    let latest = read.latest.max(ring.last());
+    let all = read.frames.len();
+    let mut bytes = 0;
+    let within = |(_, frame): &(Seq, Utf8Bytes)| {
+        let fits = bytes == 0 || bytes + frame.len() <= BACKLOG_BYTES_MAX;
+        bytes += frame.len();
+        fits
+    };
+    let backlog: VecDeque<_> = read.frames.into_iter().take_while(within).collect();
+    let last = match backlog.back() {
+        Some((seq, _)) if backlog.len() < all => *seq,
+        _ => read.latest.max(ring.floor()),
+    };
+    Replay {
+        latest,
+        complete: true,
+        backlog,
+        cursor: ring.cursor_after(last),
+    }
+}

@@ -1,0 +1,632 @@
+//! One task owns one socket: it reads frames, does what the state machine says, and writes what is there, as much as
+//! there is with one system call. It never waits for anything but its client; what takes time is done beside it and
+//! comes back through the inbox.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
+use common::{
+    store::Session,
+    wire::{ErrorCode, Seq, ServerFrame},
+};
+use futures_util::{FutureExt, SinkExt, StreamExt};
+use tokio::{
+    task::AbortHandle,
+    time::{Instant, Sleep, sleep, sleep_until, timeout},
+};
+use tokio_tungstenite::tungstenite::{Error as WsError, error::ProtocolError};
+use uuid::Uuid;
+
+use super::{
+    closing::Closing,
+    connection::{Connection, Input, Limits, Output},
+    errands,
+    inbox::Note,
+    lane::{Job, Lanes},
+    meters::Meters,
+    registry::Registered,
+    replay::Replay,
+    ring::{Budget, Cursor, Taken},
+    room::Membership,
+};
+use crate::state::Edge;
+
+/// What a socket reads into at once. Small, since most sockets are silent most of the time and there are many.
+const READ_BUFFER_BYTES: usize = 4 * 1024;
+
+/// The largest frame that is read at all: what is a little too large gets a `too_large` and the socket stays open;
+/// what is larger than this closes it.
+const READ_MAX_BYTES: usize = 1024 * 1024 + 64 * 1024;
+
+/// The most frames, and about the most bytes, of one write.
+const WRITE: Budget = Budget {
+    frames: 64,
+    bytes: 32 * 1024,
+};
+
+/// Below this nothing is written before it is flushed: more than any batch, so that each is one system call.
+const WRITE_BUFFER_BYTES: usize = 128 * 1024;
+
+/// The most bytes that wait in the write buffer: a batch, and one frame that is larger than a batch.
+const WRITE_BUFFER_MAX_BYTES: usize = 512 * 1024;
+
+/// The most frames of one room before it is another room's turn.
+const TURN_FRAMES: usize = 16;
+
+/// The most frames read before what they led to is written.
+const READ_AT_ONCE: usize = 64;
+
+/// How long one write may take: as long as a client may be silent, within these bounds. A batch is small: who takes
+/// less than that in this time takes nothing.
+const WRITE_TIME_LEAST: Duration = Duration::from_secs(2);
+const WRITE_TIME_MOST: Duration = Duration::from_secs(30);
+
+/// How long a client may take to say goodbye.
+const CLOSE_TIME: Duration = Duration::from_secs(2);
+
+/// Sets a socket's buffers and limits.
+pub(super) fn configure(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
+    upgrade
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(WRITE_BUFFER_BYTES)
+        .max_write_buffer_size(WRITE_BUFFER_MAX_BYTES)
+        .max_message_size(READ_MAX_BYTES)
+        .max_frame_size(READ_MAX_BYTES)
+}
+
+/// One socket.
+pub(super) struct Socket {
+    edge: Arc<Edge>,
+    user: Arc<str>,
+    session: Arc<Session>,
+    registered: Registered,
+    ws: WebSocket,
+    /// Nothing more can be read.
+    is_deaf: bool,
+    connection: Connection,
+    /// Joins under way.
+    joining: HashMap<u32, Joining>,
+    seats: HashMap<u32, Seat>,
+    /// Rooms that may have something, each once, in turn.
+    ready: VecDeque<u32>,
+    /// What is for this client alone, before everything else.
+    own: VecDeque<Utf8Bytes>,
+    lanes: Lanes,
+    outputs: VecDeque<Output>,
+    closing: Option<Closing>,
+    is_draining: bool,
+    alarm: Pin<Box<Sleep>>,
+    dirty: Vec<u32>,
+    notes: Vec<Note>,
+}
+
+/// A task that ends with what it is for.
+pub(super) struct Joining(AbortHandle);
+
+impl Drop for Joining {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// A room that this socket is in.
+struct Seat {
+    membership: Membership,
+    cursor: Cursor,
+    /// What comes before the ring goes on.
+    backlog: VecDeque<(Seq, Utf8Bytes)>,
+    is_ready: bool,
+    catching_up: Option<Joining>,
+}
+
+impl Socket {
+    /// A socket that was just let in.
+    pub(super) fn open(
+        edge: Arc<Edge>,
+        session: Arc<Session>,
+        registered: Registered,
+        ws: WebSocket,
+        room: Option<(Arc<str>, Option<Seq>)>,
+    ) -> Socket {
+        let now = Instant::now();
+        let settings = &edge.settings;
+        let limits = Limits {
+            ping_every: Duration::from_millis(settings.ping_ms),
+            // What a user may post has its own limit; this one is there against floods of anything.
+            frames_per_second: settings
+                .user_messages_per_second
+                .get()
+                .saturating_mul(2)
+                .max(1_000),
+            frames_burst: settings
+                .user_messages_burst
+                .get()
+                .saturating_mul(2)
+                .max(4_000),
+        };
+        let mut outputs = Vec::new();
+        let connection = Connection::open(&session.user, room, limits, now, &mut outputs);
+        edge.sockets.meters.sockets.increment(1.0);
+        Socket {
+            user: Arc::from(&*session.user),
+            session,
+            registered,
+            ws,
+            is_deaf: false,
+            alarm: Box::pin(sleep_until(connection.deadline())),
+            connection,
+            joining: HashMap::new(),
+            seats: HashMap::new(),
+            ready: VecDeque::new(),
+            own: VecDeque::new(),
+            lanes: Lanes::default(),
+            outputs: outputs.into(),
+            closing: None,
+            is_draining: false,
+            dirty: Vec::new(),
+            notes: Vec::new(),
+            edge,
+        }
+    }
+
+    /// Serves it until it closes.
+    pub(super) async fn run(mut self) {
+        let closing = self.serve().await;
+        Meters::closed(closing);
+        // Out of the rooms first: nobody is to wake a socket that is going.
+        self.joining.clear();
+        self.seats.clear();
+        // Whether the client hears of it or not, the socket is closed.
+        drop(timeout(CLOSE_TIME, self.say_goodbye(closing)).await);
+    }
+
+    async fn serve(&mut self) -> Closing {
+        self.act();
+        loop {
+            if let Some(closing) = self.take_inbox() {
+                return closing;
+            }
+            let batch = self.next_batch();
+            if !batch.is_empty() {
+                if let Err(closing) = self.write(batch).await {
+                    return closing;
+                }
+                // A room that never falls silent must not keep the client from being heard.
+                if self.closing.is_none()
+                    && let Err(closing) = self.read_what_is_there(READ_AT_ONCE)
+                {
+                    return closing;
+                }
+                continue;
+            }
+            if let Some(closing) = self.closing {
+                return closing;
+            }
+            if self.is_draining && self.connection.posts_in_flight() == 0 {
+                return Closing::Draining;
+            }
+            tokio::select! {
+                frame = self.ws.next(), if !self.is_draining => {
+                    let heard = self.hear(frame).and_then(|()| self.read_what_is_there(READ_AT_ONCE - 1));
+                    if let Err(closing) = heard {
+                        return closing;
+                    }
+                }
+                () = self.registered.inbox.woken() => {}
+                () = self.alarm.as_mut() => {}
+            }
+        }
+    }
+
+    /// Reads without waiting.
+    fn read_what_is_there(&mut self, frames: usize) -> Result<(), Closing> {
+        for _ in 0..frames {
+            if self.is_draining || self.closing.is_some() {
+                break;
+            }
+            let Some(frame) = self.ws.next().now_or_never() else {
+                break;
+            };
+            self.hear(frame)?;
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, frame: Option<Result<Message, axum::Error>>) -> Result<(), Closing> {
+        match frame {
+            Some(Ok(Message::Text(text))) => self.step(Input::Text(&text)),
+            Some(Ok(Message::Binary(_))) => self.step(Input::Binary),
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => self.step(Input::Control),
+            Some(Ok(Message::Close(_))) | None => {
+                self.is_deaf = true;
+                return Err(Closing::Gone);
+            }
+            Some(Err(error)) => {
+                self.is_deaf = true;
+                return Err(self.unreadable(error));
+            }
+        }
+        Ok(())
+    }
+
+    fn unreadable(&mut self, error: axum::Error) -> Closing {
+        let error = error.into_inner().downcast::<WsError>();
+        match error.map(|error| *error) {
+            Ok(WsError::Capacity(_)) => {
+                let message = format!("a frame of more than {READ_MAX_BYTES} bytes is not read");
+                let code = ErrorCode::TooLarge;
+                self.send(ServerFrame::Error {
+                    code,
+                    message,
+                    id: None,
+                    retry_after_ms: None,
+                });
+                Closing::TooBig
+            }
+            Ok(WsError::Utf8(_)) => Closing::NotUtf8,
+            Ok(WsError::Protocol(error)) => {
+                tracing::debug!(%error, user = %self.user, "a client does not keep to the protocol");
+                match error {
+                    ProtocolError::ResetWithoutClosingHandshake => Closing::Gone,
+                    _ => Closing::Protocol,
+                }
+            }
+            _ => Closing::Gone,
+        }
+    }
+
+    /// One step of the state machine, and what it leads to.
+    fn step(&mut self, input: Input<'_>) {
+        let mut outputs = Vec::new();
+        self.connection.handle(Instant::now(), input, &mut outputs);
+        self.outputs.extend(outputs);
+        self.act();
+    }
+
+    /// Does what the state machine said.
+    fn act(&mut self) {
+        while let Some(output) = self.outputs.pop_front() {
+            match output {
+                Output::Frame(frame) => self.send(frame),
+                Output::Join { sub, room, after } => {
+                    let join = errands::join(
+                        Arc::clone(&self.edge),
+                        Arc::clone(&self.user),
+                        sub,
+                        room,
+                        after,
+                        Arc::clone(&self.registered.inbox),
+                    );
+                    self.joining
+                        .insert(sub, Joining(self.edge.sockets.hub.spawn(join)));
+                }
+                Output::Leave { sub } => {
+                    self.joining.remove(&sub);
+                    self.seats.remove(&sub);
+                }
+                Output::Post {
+                    room,
+                    id,
+                    message,
+                    reply_to,
+                } => self.post(&room, id, message, reply_to),
+                Output::Typing { room } => {
+                    let errand = errands::typing(
+                        Arc::clone(&self.edge),
+                        Arc::clone(&self.user),
+                        room,
+                        Arc::clone(&self.registered.inbox),
+                    );
+                    self.edge.sockets.hub.spawn(errand);
+                }
+                Output::Stop { room, reply } => {
+                    let errand = errands::stop(
+                        Arc::clone(&self.edge),
+                        Arc::clone(&self.user),
+                        room,
+                        reply,
+                        Arc::clone(&self.registered.inbox),
+                    );
+                    self.edge.sockets.hub.spawn(errand);
+                }
+                Output::Close(closing) => self.closing = Some(closing),
+            }
+        }
+        let deadline = self.connection.deadline();
+        if self.alarm.deadline() != deadline {
+            self.alarm.as_mut().reset(deadline);
+        }
+    }
+
+    fn post(&mut self, room: &Arc<str>, id: Option<Uuid>, message: String, reply_to: Option<Uuid>) {
+        let id = id.unwrap_or_else(Uuid::now_v7);
+        if let Err(wait) = self.edge.limits.check_user_message(&self.user) {
+            let refusal = errands::too_many_messages(wait);
+            self.connection_says(Input::Posted {
+                id,
+                bytes: message.len(),
+                outcome: Err(refusal),
+            });
+            return;
+        }
+        let job = Job {
+            id,
+            message,
+            reply_to,
+        };
+        self.lanes
+            .post(&self.edge, &self.user, &self.registered.inbox, room, job);
+    }
+
+    /// A step within a step: what it leads to is done by the one that is under way.
+    fn connection_says(&mut self, input: Input<'_>) {
+        let mut outputs = Vec::new();
+        self.connection.handle(Instant::now(), input, &mut outputs);
+        self.outputs.extend(outputs);
+    }
+
+    fn send(&mut self, frame: ServerFrame) {
+        if let ServerFrame::Error { code, .. } = &frame {
+            Meters::error(*code);
+        }
+        self.own.push_back(frame.frame().into());
+    }
+
+    /// Takes what others have put into the inbox, and looks at the clock.
+    fn take_inbox(&mut self) -> Option<Closing> {
+        let (mut dirty, mut notes) = (
+            std::mem::take(&mut self.dirty),
+            std::mem::take(&mut self.notes),
+        );
+        match self.registered.inbox.take(&mut dirty, &mut notes) {
+            Some(Closing::Draining) => self.is_draining = true,
+            Some(closing) => return Some(closing),
+            None => {}
+        }
+        for sub in dirty.drain(..) {
+            self.make_ready(sub);
+        }
+        for note in notes.drain(..) {
+            self.note(note);
+        }
+        (self.dirty, self.notes) = (dirty, notes);
+        if Instant::now() >= self.connection.deadline() {
+            self.edge.sessions.note_use(&self.session);
+            self.step(Input::Tick);
+        }
+        None
+    }
+
+    fn note(&mut self, note: Note) {
+        match note {
+            Note::Joined {
+                sub,
+                membership,
+                replay,
+            } => {
+                self.joining.remove(&sub);
+                if !self.connection.is_current(sub) {
+                    return;
+                }
+                let Replay {
+                    latest,
+                    complete,
+                    backlog,
+                    cursor,
+                } = replay;
+                self.step(Input::Joined {
+                    sub,
+                    seq: latest,
+                    complete,
+                });
+                membership.want_greeting();
+                self.edge.sockets.hub.want_announced(membership.room());
+                self.seats.insert(
+                    sub,
+                    Seat {
+                        membership,
+                        cursor,
+                        backlog,
+                        is_ready: false,
+                        catching_up: None,
+                    },
+                );
+                self.make_ready(sub);
+            }
+            Note::Lost { sub, refusal } => {
+                self.joining.remove(&sub);
+                self.step(Input::Lost { sub, refusal });
+            }
+            Note::CaughtUp { sub, replay } => {
+                let Some(seat) = self.seats.get_mut(&sub) else {
+                    return;
+                };
+                seat.catching_up = None;
+                seat.backlog = replay.backlog;
+                seat.cursor = replay.cursor;
+                if !replay.complete {
+                    self.step(Input::MissedTooMuch {
+                        sub,
+                        seq: replay.latest,
+                    });
+                }
+                self.make_ready(sub);
+            }
+            Note::Posted {
+                lane,
+                id,
+                bytes,
+                outcome,
+            } => {
+                self.lanes.answered(lane);
+                self.step(Input::Posted { id, bytes, outcome });
+            }
+            Note::ErrandDone { id, outcome } => self.step(Input::ErrandDone { id, outcome }),
+            Note::Frame { sub, frame } => {
+                if self.seats.contains_key(&sub) {
+                    self.own.push_back(frame);
+                }
+            }
+        }
+    }
+
+    fn make_ready(&mut self, sub: u32) {
+        if let Some(seat) = self.seats.get_mut(&sub)
+            && !seat.is_ready
+            && seat.catching_up.is_none()
+        {
+            seat.is_ready = true;
+            self.ready.push_back(sub);
+        }
+    }
+
+    /// What leaves with the next write: the client's own frames, then the rooms in turn.
+    fn next_batch(&mut self) -> Vec<Utf8Bytes> {
+        let mut batch = Vec::new();
+        let mut budget = WRITE;
+        while let Some(frame) = self.own.front() {
+            if !budget.spend(frame.len(), batch.is_empty()) {
+                return batch;
+            }
+            batch.extend(self.own.pop_front());
+        }
+        while budget.frames > 0
+            && let Some(sub) = self.ready.pop_front()
+        {
+            let Some(seat) = self.seats.get_mut(&sub) else {
+                continue;
+            };
+            let is_alone = self.ready.is_empty();
+            let frames = if is_alone {
+                budget.frames
+            } else {
+                budget.frames.min(TURN_FRAMES)
+            };
+            let mut turn = Budget {
+                frames,
+                bytes: budget.bytes,
+            };
+            let taken = seat.take(&mut turn, &mut batch);
+            let used = frames - turn.frames;
+            budget = Budget {
+                frames: budget.frames - used,
+                bytes: turn.bytes,
+            };
+            match taken {
+                Taken::All => seat.is_ready = false,
+                Taken::Part => {
+                    self.ready.push_back(sub);
+                    if used == 0 {
+                        break;
+                    }
+                }
+                Taken::Behind => {
+                    seat.is_ready = false;
+                    let room = Arc::clone(seat.membership.room());
+                    let sockets = &self.edge.sockets;
+                    sockets.meters.catch_ups.increment(1);
+                    let inbox = Arc::clone(&self.registered.inbox);
+                    let catch_up = errands::catch_up(
+                        Arc::clone(&sockets.hub),
+                        room,
+                        sub,
+                        seat.cursor.last,
+                        inbox,
+                    );
+                    seat.catching_up = Some(Joining(sockets.hub.spawn(catch_up)));
+                }
+            }
+        }
+        batch
+    }
+
+    /// Writes a batch with one system call, or as many as the kernel's buffer makes of it.
+    async fn write(&mut self, batch: Vec<Utf8Bytes>) -> Result<(), Closing> {
+        let meters = &self.edge.sockets.meters;
+        meters
+            .frames_per_write
+            .record(u32::try_from(batch.len()).unwrap_or(u32::MAX));
+        meters.deliveries.increment(batch.len() as u64);
+        meters
+            .delivered_bytes
+            .increment(batch.iter().map(|frame| frame.len() as u64).sum());
+        let inbox = &self.registered.inbox;
+        let silence = Duration::from_millis(2 * self.edge.settings.ping_ms);
+        let time = silence.clamp(WRITE_TIME_LEAST, WRITE_TIME_MOST);
+        let mut writing = pin!(timeout(time, write_all(&mut self.ws, batch)));
+        loop {
+            tokio::select! {
+                biased;
+                written = &mut writing => {
+                    return match written {
+                        Ok(Ok(())) => Ok(()),
+                        Ok(Err(_)) => Err(Closing::Gone),
+                        Err(_) => Err(Closing::Stuck),
+                    };
+                }
+                () = inbox.woken() => {
+                    if inbox.closing() == Some(Closing::SessionGone) {
+                        // What was begun has to leave before a close frame can.
+                        let left = timeout(CLOSE_TIME, writing).await.is_ok();
+                        return Err(if left { Closing::SessionGone } else { Closing::Stuck });
+                    }
+                }
+            }
+        }
+    }
+
+    async fn say_goodbye(&mut self, closing: Closing) {
+        if closing == Closing::Gone {
+            // The answer to the client's own close is in the buffer.
+            drop(self.ws.flush().await);
+            return;
+        }
+        let Some(code) = closing.code() else { return };
+        let last_words = match closing {
+            Closing::TooBig | Closing::Abuse => self.own.drain(..).collect(),
+            _ => Vec::new(),
+        };
+        let reason = Utf8Bytes::from_static(closing.reason());
+        let close = Message::Close(Some(CloseFrame { code, reason }));
+        if write_all(&mut self.ws, last_words).await.is_err() || self.ws.send(close).await.is_err()
+        {
+            return;
+        }
+        if self.is_deaf {
+            // What still comes in cannot be read; going now would take the last words back (the kernel answers unread
+            // bytes with a reset). The caller's time limit ends it.
+            sleep(CLOSE_TIME).await;
+        }
+        while let Some(Ok(_)) = self.ws.next().await {}
+    }
+}
+
+impl Seat {
+    fn take(&mut self, budget: &mut Budget, batch: &mut Vec<Utf8Bytes>) -> Taken {
+        while let Some((_, frame)) = self.backlog.front() {
+            if !budget.spend(frame.len(), batch.is_empty()) {
+                return Taken::Part;
+            }
+            batch.extend(self.backlog.pop_front().map(|(_, frame)| frame));
+        }
+        self.membership.take(&mut self.cursor, budget, batch)
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.edge.sockets.meters.sockets.decrement(1.0);
+    }
+}
+
+async fn write_all(ws: &mut WebSocket, batch: Vec<Utf8Bytes>) -> Result<(), axum::Error> {
+    for frame in batch {
+        ws.feed(Message::Text(frame)).await?;
+    }
+    ws.flush().await
+}

@@ -1,0 +1,164 @@
+//! Registering and logging in.
+
+use reqwest::StatusCode;
+use serde_json::json;
+
+use crate::chat::{Chat, PASSWORD, credentials};
+
+#[tokio::test]
+async fn who_registers_is_logged_in_by_token_and_by_cookie() {
+    let chat = Chat::start().await;
+    let answer = chat
+        .someone()
+        .post("/api/register", credentials("ada"))
+        .await;
+    answer.is(StatusCode::OK);
+    assert_eq!(answer.body["user"], "ada");
+    assert_eq!(answer.body.as_object().unwrap().len(), 2);
+    let token = answer.body["token"].as_str().unwrap();
+    assert_eq!(token.len(), 64, "256 bits in hexadecimal");
+    assert_eq!(answer.cookie(), token);
+    let cookie = answer.header("set-cookie");
+    for attribute in ["HttpOnly", "SameSite=Lax", "Path=/", "Max-Age=2592000"] {
+        assert!(cookie.contains(attribute), "{attribute} in {cookie}");
+    }
+    assert!(!cookie.contains("Secure"));
+
+    let by_token = chat.with_token("ada", token).get("/api/me").await;
+    assert_eq!(by_token.is(StatusCode::OK).body["user"], "ada");
+    let by_cookie = chat
+        .someone()
+        .with("cookie", &format!("theme=dark; session={token}"));
+    let by_cookie = by_cookie.get("/api/me").await;
+    assert_eq!(by_cookie.is(StatusCode::OK).body, by_token.body);
+    assert_eq!(
+        by_cookie.cookie(),
+        token,
+        "the cookie lasts as long as the session it is used for"
+    );
+    assert_eq!(by_token.header("set-cookie"), "");
+}
+
+#[tokio::test]
+async fn cookies_go_over_tls_alone_where_that_is_set() {
+    let chat = Chat::start_with(&["--secure-cookies", "true"]).await;
+    let answer = chat
+        .someone()
+        .post("/api/register", credentials("ada"))
+        .await;
+    assert!(answer.header("set-cookie").ends_with("; Secure"));
+}
+
+#[tokio::test]
+async fn the_database_keeps_no_token_and_no_password() {
+    let chat = Chat::start().await;
+    chat.registers("ada").await;
+    let hash = chat.store.password_hash("ada").await.unwrap().unwrap();
+    assert!(
+        hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
+        "{hash}"
+    );
+    assert!(!hash.contains(PASSWORD));
+}
+
+#[tokio::test]
+async fn one_logs_in_with_the_right_password_alone() {
+    let chat = Chat::start().await;
+    chat.registers("ada").await;
+    assert_eq!(
+        chat.logs_in("ada").await.get("/api/me").await.body["user"],
+        "ada"
+    );
+    let wrong = json!({ "username": "ada", "password": "incorrect horse" });
+    let wrong = chat.someone().post("/api/login", wrong).await;
+    let unknown = chat.someone().post("/api/login", credentials("bob")).await;
+    let impossible = chat
+        .someone()
+        .post("/api/login", credentials("Bob the Great!"))
+        .await;
+    for refused in [&wrong, &unknown, &impossible] {
+        refused.is_problem(401, "unauthorized");
+        assert_eq!(refused.header("www-authenticate"), "Bearer");
+        assert_eq!(
+            refused.body, wrong.body,
+            "nothing tells which of both was wrong"
+        );
+    }
+}
+
+#[tokio::test]
+async fn names_that_are_taken_or_look_so_are_refused() {
+    let chat = Chat::start().await;
+    let ada = chat.registers("ada-lovelace").await;
+    ada.post("/api/rooms", json!({ "name": "lobby" }))
+        .await
+        .is(StatusCode::CREATED);
+    let taken = [
+        "ada-lovelace",
+        "adalovelace",
+        "ada_l0velace",
+        "lobby",
+        "bot",
+        "b0t",
+        "admin",
+        "sy5tem",
+    ];
+    for name in taken {
+        chat.someone()
+            .post("/api/register", credentials(name))
+            .await
+            .is_problem(409, "bad_request");
+    }
+}
+
+#[tokio::test]
+async fn names_and_passwords_have_limits() {
+    let chat = Chat::start().await;
+    let long = "a".repeat(33);
+    for name in ["ab", "Ada", "ada l", "", "ädä", &long] {
+        chat.someone()
+            .post("/api/register", credentials(name))
+            .await
+            .is_problem(400, "bad_request");
+    }
+    let (long, longest) = ("p".repeat(201), "ü".repeat(200));
+    for password in ["", "1234567", &long] {
+        let body = json!({ "username": "ada", "password": password });
+        chat.someone()
+            .post("/api/register", body)
+            .await
+            .is_problem(400, "bad_request");
+    }
+    let body = json!({ "username": "ada", "password": longest });
+    chat.someone()
+        .post("/api/register", body.clone())
+        .await
+        .is(StatusCode::OK);
+    chat.someone()
+        .post("/api/login", body)
+        .await
+        .is(StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_new_user_has_a_room_of_their_own() {
+    let chat = Chat::start().await;
+    let ada = chat.registers("ada").await;
+    let rooms = ada.get("/api/rooms").await;
+    let own =
+        json!({ "name": "ada", "private": true, "bot": "always", "persona": "", "owner": "ada" });
+    assert_eq!(rooms.body, json!({ "rooms": [own] }));
+}
+
+#[tokio::test]
+async fn two_who_take_one_name_at_once_are_one_user() {
+    let chat = Chat::start().await;
+    let (one, other) = (chat.someone(), chat.someone().elsewhere());
+    let (one, other) = tokio::join!(
+        one.post("/api/register", credentials("ada")),
+        other.post("/api/register", credentials("ada")),
+    );
+    let mut statuses = [one.status.as_u16(), other.status.as_u16()];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 409]);
+}

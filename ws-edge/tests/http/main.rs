@@ -1,0 +1,12 @@
+//! The HTTP calls, told as short stories over real sockets, on the embedded engines.
+
+#![allow(clippy::unwrap_used, reason = "whatever is not there fails the story")]
+
+mod accounts;
+mod chat;
+mod history;
+mod limits;
+mod manners;
+mod page;
+mod rooms;
+mod sessions;

@@ -1,0 +1,16 @@
+//! The sockets, told as short stories over real connections, on the embedded engines.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "in a story, what cannot go on fails"
+)]
+
+mod bad_input;
+mod chat;
+mod faults;
+mod gaps;
+mod posting;
+mod resume;
+mod rooms;
+mod slow;
+mod who_may;

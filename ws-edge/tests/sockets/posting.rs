@@ -1,0 +1,176 @@
+//! Posting: the ack, the order, and a clear no.
+
+use std::sync::atomic::Ordering::SeqCst;
+
+use common::queue::QueueName;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::chat::{Chat, assert_line};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_hundred_lines_of_one_person_stay_in_order() {
+    let chat = Chat::start().await;
+    let mut ada = chat.in_lobby("ada").await;
+    let mut bob = chat.in_lobby("bob").await;
+    let lines: Vec<String> = (0..500).map(|n| format!("line {n}")).collect();
+    for line in &lines {
+        ada.says(line).await;
+    }
+    assert_eq!(bob.hears_texts(500).await, lines);
+    let mut acks = 0;
+    while acks < 500 {
+        match ada.next().await.unwrap()["type"].as_str().unwrap() {
+            "ack" => acks += 1,
+            "error" => panic!("refused"),
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_acked_message_is_in_the_queue() {
+    let chat = Chat::start().await;
+    let mut ada = chat.in_lobby("ada").await;
+    let id = Uuid::now_v7();
+    let reply_to = Uuid::now_v7();
+    ada.sends(json!({"message": " hi ", "id": id, "reply_to": reply_to}))
+        .await;
+    assert_eq!(ada.hears("ack").await["id"], json!(id));
+    let taken = chat.queue.consume(QueueName::Persist, 10).await;
+    let delivery = taken.next().await.unwrap();
+    let payload: Value = serde_json::from_slice(&delivery.payload).unwrap();
+    assert_eq!(
+        (&payload["message"]["id"], &payload["message"]["message"]),
+        (&json!(id), &json!("hi"))
+    );
+    assert_eq!(payload["message"]["reply_to"], json!(reply_to));
+}
+
+#[tokio::test]
+async fn the_bot_is_asked_where_the_room_says_so() {
+    let chat = Chat::start().await;
+    let mut ada = chat.connects("ada", "/ws/chat/ada").await;
+    ada.says("anybody there?").await;
+    let ack = ada.hears("ack").await;
+    let taken = chat.queue.consume(QueueName::BotRequests, 10).await;
+    let payload: Value = serde_json::from_slice(&taken.next().await.unwrap().payload).unwrap();
+    assert_eq!(payload["message"]["id"], ack["id"]);
+}
+
+#[tokio::test]
+async fn the_same_id_again_is_the_same_message() {
+    let chat = Chat::start().await;
+    let mut ada = chat.in_lobby("ada").await;
+    let mut bob = chat.in_lobby("bob").await;
+    let id = Uuid::now_v7();
+    ada.sends(json!({"message": "once", "id": id})).await;
+    let first = ada.hears("ack").await;
+    ada.sends(json!({"message": "once more", "id": id})).await;
+    assert_eq!(ada.hears("ack").await, first);
+    ada.says("next").await;
+    assert_eq!(bob.hears_texts(2).await, ["once", "next"]);
+}
+
+#[tokio::test]
+async fn another_ones_id_is_refused() {
+    let chat = Chat::start().await;
+    let mut ada = chat.in_lobby("ada").await;
+    let mut bob = chat.in_lobby("bob").await;
+    let id = Uuid::now_v7();
+    ada.sends(json!({"message": "mine", "id": id})).await;
+    ada.hears("ack").await;
+    bob.sends(json!({"message": "no, mine", "id": id})).await;
+    let error = bob.hears("error").await;
+    assert_eq!(
+        (&error["code"], &error["id"]),
+        (&json!("bad_request"), &json!(id))
+    );
+}
+
+#[tokio::test]
+async fn posting_needs_a_right_and_not_a_subscription() {
+    let chat = Chat::start().await;
+    chat.opens("secret", true).await;
+    let mut bob = chat.in_lobby("bob").await;
+    let mut ada = chat.connects("ada", "/ws").await;
+    ada.sends(json!({"message": "hi", "room": "lobby"})).await;
+    ada.hears("ack").await;
+    assert_eq!(bob.hears_texts(1).await, ["hi"]);
+    for room in ["secret", "no-such-room"] {
+        let id = Uuid::now_v7();
+        ada.sends(json!({"message": "hi", "room": room, "id": id}))
+            .await;
+        let error = ada.hears("error").await;
+        assert_eq!(
+            (&error["code"], &error["id"]),
+            (&json!("not_found"), &json!(id))
+        );
+    }
+    ada.sends(json!({"message": "where?"})).await;
+    assert_eq!(ada.is_refused().await, "bad_request");
+}
+
+#[tokio::test]
+async fn who_posts_too_fast_is_told_when_to_go_on() {
+    let chat = Chat::start_with(&["--user-messages-per-second=1", "--user-messages-burst=3"]).await;
+    let mut ada = chat.in_lobby("ada").await;
+    for n in 0..4 {
+        ada.says(&n.to_string()).await;
+    }
+    let error = ada.hears("error").await;
+    assert_eq!(error["code"], "rate_limited");
+    let wait = error["retry_after_ms"].as_u64().unwrap();
+    assert!((1..=1_000).contains(&wait), "{wait}");
+    tokio::time::sleep(std::time::Duration::from_millis(wait)).await;
+    ada.says("now").await;
+    while ada.hears("message").await["message"] != "now" {}
+}
+
+#[tokio::test]
+async fn while_the_live_engine_is_away_the_answer_is_when_to_try_again_and_lines_do_not_swap() {
+    let chat = Chat::start().await;
+    let mut ada = chat.in_lobby("ada").await;
+    let mut bob = chat.in_lobby("bob").await;
+    chat.live.is_away.store(true, SeqCst);
+    let ids = [Uuid::now_v7(), Uuid::now_v7()];
+    for (n, id) in ids.iter().enumerate() {
+        ada.sends(json!({"message": format!("line {n}"), "id": id}))
+            .await;
+    }
+    for id in ids {
+        let error = ada.hears("error").await;
+        assert_eq!(
+            (&error["code"], &error["id"]),
+            (&json!("unavailable"), &json!(id))
+        );
+        assert!(error["retry_after_ms"].as_u64().unwrap() > 0);
+    }
+    chat.live.is_away.store(false, SeqCst);
+    for (n, id) in ids.iter().enumerate() {
+        ada.sends(json!({"message": format!("line {n}"), "id": id}))
+            .await;
+    }
+    let heard = [bob.hears("message").await, bob.hears("message").await];
+    assert_line(&heard);
+    assert_eq!(
+        [&heard[0]["message"], &heard[1]["message"]],
+        ["line 0", "line 1"]
+    );
+}
+
+#[tokio::test]
+async fn when_the_edge_goes_what_was_sent_is_answered_first() {
+    let mut chat = Chat::start().await;
+    let mut ada = chat.in_lobby("ada").await;
+    for n in 0..50 {
+        ada.says(&n.to_string()).await;
+    }
+    // All of it has been read, since the last is shown.
+    while ada.hears("message").await["message"] != "49" {}
+    chat.stop.cancel();
+    assert_eq!(ada.is_closed().await, 1012);
+    for edge in chat.edges.drain(..) {
+        edge.await.unwrap().unwrap();
+    }
+}

@@ -1,0 +1,223 @@
+//! Who may connect, and who may go on listening.
+
+use std::sync::atomic::Ordering::SeqCst;
+
+use common::{
+    live::{Control, LiveEvent, Signal},
+    store::{Accounts, Rooms},
+};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::chat::{Chat, Person, until};
+
+#[tokio::test]
+async fn a_socket_needs_a_session_an_allowed_page_and_a_room_one_may_see() {
+    let chat = Chat::start().await;
+    chat.opens("secret", true).await;
+    let (token, _) = chat.logs_in("ada").await;
+    let refused = |status, code: &str| (status, code.to_owned());
+    assert_eq!(
+        chat.refuses(None, "/ws", &[]).await,
+        refused(401, "unauthorized")
+    );
+    assert_eq!(
+        chat.refuses(Some("nonsense"), "/ws", &[]).await,
+        refused(401, "unauthorized")
+    );
+    let elsewhere = [("origin", "https://evil.example")];
+    assert_eq!(
+        chat.refuses(Some(&token), "/ws", &elsewhere).await,
+        refused(403, "forbidden")
+    );
+    for room in ["secret", "no-such-room", "Not%20A%20Name"] {
+        let path = format!("/ws/chat/{room}");
+        assert_eq!(
+            chat.refuses(Some(&token), &path, &[]).await,
+            refused(404, "not_found")
+        );
+    }
+    assert_eq!(
+        chat.refuses(Some(&token), "/ws/chat/lobby?after=now", &[])
+            .await,
+        refused(400, "bad_request")
+    );
+    let cookie = format!("session={token}");
+    let own = format!("http://{}", chat.addresses[0]);
+    chat.knocks(
+        None,
+        0,
+        "/ws/chat/lobby",
+        &[("cookie", &cookie), ("origin", &own)],
+    )
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn there_are_so_many_sockets_and_no_more() {
+    let chat = Chat::start_with(&["--sockets-max=2"]).await;
+    let (token, _) = chat.logs_in("ada").await;
+    let first = chat.comes_with(&token, "ada", 0, "/ws").await;
+    let _second = chat.comes_with(&token, "ada", 0, "/ws").await;
+    assert_eq!(
+        chat.refuses(Some(&token), "/ws", &[]).await,
+        (503, "unavailable".to_owned())
+    );
+    drop(first);
+    until("a place is free again", async || {
+        chat.knocks(Some(&token), 0, "/ws", &[]).await.is_ok()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_private_room_is_not_there_for_others() {
+    let chat = Chat::start().await;
+    chat.opens("secret", true).await;
+    let mut ada = chat.connects("ada", "/ws").await;
+    for frame in [
+        json!({"type": "join", "room": "secret"}),
+        json!({"type": "join", "room": "no-such-room"}),
+        json!({"type": "typing", "room": "secret"}),
+        json!({"type": "stop", "room": "secret", "id": Uuid::now_v7()}),
+    ] {
+        ada.sends(frame).await;
+        assert_eq!(ada.is_refused().await, "not_found");
+    }
+    chat.store.create_user("bob", "").await.unwrap();
+    chat.store.add_member("secret", "bob").await.unwrap();
+    let room = "secret".to_owned();
+    chat.signals(Signal::Control(Control::RoomChanged { room }))
+        .await;
+    let mut bob = chat.connects("bob", "/ws").await;
+    until("bob is let in", async || {
+        let join = json!({"type": "join", "room": "secret"});
+        bob.sends(join).await;
+        bob.hears_one_of(&["joined", "error"]).await["type"] == "joined"
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_revoked_session_loses_its_sockets_on_every_edge_and_no_other() {
+    let chat = Chat::start().await;
+    let (token, session) = chat.logs_in("ada").await;
+    let mut tabs = Vec::new();
+    for edge in 0..2 {
+        tabs.push(chat.comes_with(&token, "ada", edge, "/ws/chat/lobby").await);
+    }
+    let mut phone = chat.in_lobby("ada").await;
+    chat.store.end_session("ada", session).await.unwrap();
+    chat.signals(Signal::Control(Control::SessionRevoked { session }))
+        .await;
+    for tab in &mut tabs {
+        assert_eq!(tab.is_closed().await, 4401);
+    }
+    phone.is_still_there().await;
+    assert_eq!(chat.refuses(Some(&token), "/ws", &[]).await.0, 401);
+}
+
+#[tokio::test]
+async fn a_revocation_that_was_not_heard_is_found_when_the_line_is_back() {
+    let chat = Chat::start().await;
+    let (token, session) = chat.logs_in("ada").await;
+    let mut ada = chat.comes_with(&token, "ada", 0, "/ws/chat/lobby").await;
+    let mut bob = chat.in_lobby("bob").await;
+    chat.store.end_session("ada", session).await.unwrap();
+    // The database is away at that very moment, so it has to be asked again.
+    chat.store.is_away.store(true, SeqCst);
+    chat.live.tells(LiveEvent::ControlGap).await;
+    until("the edge has heard it", async || {
+        bob.says("hi").await;
+        bob.hears_one_of(&["ack", "error"]).await["code"] == "unavailable"
+    })
+    .await;
+    chat.store.is_away.store(false, SeqCst);
+    assert_eq!(ada.is_closed().await, 4401);
+    until("bob may talk again", async || {
+        bob.says("hi").await;
+        bob.hears_one_of(&["ack", "error"]).await["type"] == "ack"
+    })
+    .await;
+}
+
+async fn listeners(chat: &Chat) -> (Person, Person) {
+    chat.opens("secret", true).await;
+    for name in ["ada", "bob"] {
+        chat.store.create_user(name, "").await.unwrap();
+        chat.store.add_member("secret", name).await.unwrap();
+    }
+    let (mut ada, mut bob) = (chat.in_lobby("ada").await, chat.in_lobby("bob").await);
+    ada.joins("secret", None).await;
+    bob.joins("secret", None).await;
+    chat.says("secret", "owner", "among us").await;
+    assert_eq!(ada.hears_texts(1).await, bob.hears_texts(1).await);
+    (ada, bob)
+}
+
+#[tokio::test]
+async fn who_is_no_member_any_more_hears_nothing_more() {
+    let chat = Chat::start().await;
+    let (mut ada, mut bob) = listeners(&chat).await;
+    chat.store.remove_member("secret", "ada").await.unwrap();
+    chat.signals(Signal::Control(Control::RoomChanged {
+        room: "secret".into(),
+    }))
+    .await;
+    let error = ada.hears("error").await;
+    assert_eq!(error["code"], "not_found");
+    assert!(error["message"].as_str().unwrap().contains("secret"));
+    chat.says("secret", "owner", "without ada").await;
+    assert_eq!(bob.hears_texts(1).await, ["without ada"]);
+    chat.says("lobby", "owner", "to all").await;
+    assert_eq!(ada.hears_texts(1).await, ["to all"]);
+    ada.sends(json!({"message": "let me in", "room": "secret"}))
+        .await;
+    assert_eq!(ada.is_refused().await, "not_found");
+}
+
+#[tokio::test]
+async fn a_change_that_was_not_heard_is_found_when_the_line_is_back() {
+    let chat = Chat::start().await;
+    let (mut ada, mut bob) = listeners(&chat).await;
+    chat.store.remove_member("secret", "ada").await.unwrap();
+    chat.live.tells(LiveEvent::ControlGap).await;
+    assert_eq!(ada.is_refused().await, "not_found");
+    chat.says("secret", "owner", "without ada").await;
+    assert_eq!(bob.hears_texts(1).await, ["without ada"]);
+}
+
+#[tokio::test]
+async fn a_public_room_that_turns_private_keeps_its_members() {
+    let chat = Chat::start().await;
+    let (mut ada, mut bob) = (chat.in_lobby("ada").await, chat.in_lobby("bob").await);
+    chat.store.add_member("lobby", "bob").await.unwrap();
+    let mut room = chat.store.room("lobby").await.unwrap().unwrap();
+    room.private = true;
+    chat.store.update_room(&room).await.unwrap();
+    chat.signals(Signal::Control(Control::RoomChanged {
+        room: "lobby".into(),
+    }))
+    .await;
+    assert_eq!(ada.is_refused().await, "not_found");
+    bob.is_still_there().await;
+}
+
+#[tokio::test]
+async fn a_stop_goes_to_whoever_writes_the_reply() {
+    let chat = Chat::start().await;
+    let (_subscriber, mut events) = common::live::Live::subscriber(&*chat.live, 16);
+    let mut ada = chat.in_lobby("ada").await;
+    let reply = Uuid::now_v7();
+    ada.sends(json!({"type": "stop", "room": "lobby", "id": reply}))
+        .await;
+    let heard = tokio::time::timeout(crate::chat::PATIENCE, events.recv())
+        .await
+        .unwrap();
+    let stop = Control::StopReply {
+        room: "lobby".into(),
+        reply,
+    };
+    assert_eq!(heard, Some(LiveEvent::Control(stop)));
+}
