@@ -102,9 +102,25 @@ impl KnownRoom {
     }
 }
 
+impl Known {
+    fn is_paused(&self) -> bool {
+        self.failed_at
+            .is_some_and(|at| at.elapsed() < PAUSE_AFTER_FAILURE)
+    }
+}
+
 impl Entry {
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().expect("nothing panics while holding it")
+    }
+
+    /// Begins the pause. One that is under way is not drawn out, or callers who come all the time would never let the
+    /// database be asked again.
+    fn did_not_answer(&self) {
+        let mut known = self.known();
+        if !known.is_paused() {
+            known.failed_at = Some(Instant::now());
+        }
     }
 
     fn answer(&self, user: &str, believed_for: Duration) -> Option<Answer> {
@@ -150,7 +166,7 @@ impl Access {
                 }
                 Ok(Ok(_)) => {}
                 Ok(Err(_)) | Err(_) => {
-                    entry.known().failed_at = Some(Instant::now());
+                    entry.did_not_answer();
                     match stale {
                         Some(stale) if self.is_current(room, &entry) => return stale,
                         _ => return Err(AccessError::Unavailable),
@@ -167,16 +183,15 @@ impl Access {
         if let Some(answer) = entry.answer(user, FRESH) {
             return Ok(answer);
         }
-        let Known {
-            room: known,
-            failed_at,
-        } = entry.known().clone();
-        if failed_at.is_some_and(|at| at.elapsed() < PAUSE_AFTER_FAILURE) {
+        let known = entry.known().clone();
+        if known.is_paused() {
             return Err(StoreError::Unavailable(
                 "it did not answer a moment ago".into(),
             ));
         }
-        let known = known.filter(|known| known.asked_at.elapsed() < FRESH);
+        let known = known
+            .room
+            .filter(|known| known.asked_at.elapsed() < FRESH);
         let mut known = match known {
             Some(known) => known,
             None => {
