@@ -6,22 +6,22 @@
 // The same sources and the versions in package-lock.json always make the same bytes.
 
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
-import { build } from "esbuild";
+import { build, transform } from "esbuild";
+import { compile } from "tailwindcss";
 
 /** The whole page, compressed. */
 const PAGE_MAX_BYTES = 100_000;
+const TARGET = ["es2022", "safari16"];
 
 const here = dirname(fileURLToPath(import.meta.url));
 const target = join(here, "..", "ws-edge", "web");
 const isCheck = process.argv.includes("--check");
 
-const bin = (name) => join(here, "node_modules", ".bin", name);
-execFileSync(bin("tsc"), ["--project", here], { stdio: "inherit" });
+execFileSync(join(here, "node_modules", ".bin", "tsc"), ["--project", here], { stdio: "inherit" });
 
 const files = new Map();
 for (const name of ["index.html", "icon.svg", "manifest.webmanifest"]) files.set(name, readFileSync(join(here, "src", name)));
@@ -31,7 +31,7 @@ const bundle = await build({
   entryPoints: ["src/main.ts"],
   bundle: true,
   format: "esm",
-  target: ["es2022", "safari16"],
+  target: TARGET,
   minify: true,
   charset: "utf8",
   legalComments: "eof",
@@ -40,16 +40,17 @@ const bundle = await build({
 });
 files.set("app.js", Buffer.from(bundle.outputFiles[0].contents));
 
-const scratch = mkdtempSync(join(tmpdir(), "chinwag-web-"));
-try {
-  const css = join(scratch, "app.css");
-  execFileSync(bin("tailwindcss"), ["--cwd", here, "--input", join(here, "src", "app.css"), "--output", css, "--minify"], {
-    stdio: ["ignore", "ignore", "pipe"],
-  });
-  files.set("app.css", readFileSync(css));
-} finally {
-  rmSync(scratch, { recursive: true });
-}
+// Tailwind as a function: its command line needs native packages, of which a lock made on one machine names only some.
+const sheet = join(here, "src", "app.css");
+const tailwind = await compile(readFileSync(sheet, "utf8"), {
+  from: sheet,
+  loadStylesheet: async (id, base) => {
+    const path = fileURLToPath(import.meta.resolve(`${id}/index.css`));
+    return { path, base, content: readFileSync(path, "utf8") };
+  },
+});
+const { code: css } = await transform(tailwind.build([]), { loader: "css", minify: true, target: TARGET, legalComments: "inline" });
+files.set("app.css", Buffer.from(css));
 
 let total = 0;
 for (const [name, bytes] of files) {

@@ -2,12 +2,12 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { fresh, Stage, type Person } from "./people.ts";
+import { fresh, SEEN_MS, Stage, type Person } from "./people.ts";
 import { until } from "./servers.ts";
 
 let stage: Stage;
 // Pings often, so that a dead line is noticed within the story.
-before(async () => void (stage = await Stage.set({ PING_MS: "1000" })));
+before(async () => void (stage = await Stage.set({ PING_MS: "3000" })));
 after(() => stage.clear());
 
 async function waiting(person: Person): Promise<string[]> {
@@ -20,7 +20,7 @@ async function waiting(person: Person): Promise<string[]> {
 }
 
 async function arrived(person: Person, room: string, texts: string[]): Promise<void> {
-  await until(`${texts.length} messages are in ${room}`, 40_000, async () => (await person.history(room)).length >= texts.length);
+  await until(`${texts.length} messages are in ${room}`, SEEN_MS, async () => (await person.history(room)).length >= texts.length);
   assert.deepEqual((await person.history(room)).map(({ message }) => message), texts);
 }
 
@@ -78,7 +78,7 @@ test("a frozen edge is noticed by the missed pings, and nothing is sent twice wh
   await ada.seesSent("before");
   stage.servers.freezeEdge();
   await ada.says("during");
-  await ada.page.getByText(/Reconnecting|Connecting/).first().waitFor({ timeout: 20_000 });
+  await ada.page.getByText(/Reconnecting|Connecting/).first().waitFor();
   stage.servers.thawEdge();
   await ada.seesSent("during");
   await arrived(ada, room, ["before", "during"]);

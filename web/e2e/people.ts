@@ -6,7 +6,8 @@ import { Servers, until } from "./servers.ts";
 
 const PASSWORD = "correct horse battery";
 const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
-const SEEN_MS = 30_000;
+/** How long anything may take to be seen: no story is about speed, and a machine may be doing much else. */
+export const SEEN_MS = 90_000;
 
 export interface Looks {
   width?: number;
@@ -39,6 +40,7 @@ export class Stage {
       locale: "en-GB",
       permissions: ["clipboard-read", "clipboard-write"],
     });
+    context.setDefaultTimeout(SEEN_MS);
     this.#contexts.push(context);
     const person = new Person(this.servers.address, context, await context.newPage());
     person.watch();
@@ -141,7 +143,12 @@ export class Person {
 
   /** Sees it once, and not on its way any more. */
   async sees(text: string | RegExp): Promise<void> {
-    await this.row(text).first().waitFor({ timeout: SEEN_MS });
+    await this.row(text).first().waitFor();
+  }
+
+  /** The bot's whole answer: a draft that says it already is not one. */
+  async seesAnswer(text: string | RegExp): Promise<void> {
+    await this.page.locator(".row-bot:not(.row-draft)").filter({ hasText: text }).first().waitFor();
   }
 
   async seesSent(text: string): Promise<void> {
@@ -174,7 +181,7 @@ export class Person {
   }
 
   async reconnects(): Promise<void> {
-    await this.page.locator(".status.shown").waitFor({ state: "hidden", timeout: SEEN_MS });
+    await this.page.locator(".status.shown").waitFor({ state: "hidden" });
   }
 
   /** Another tab of the same browser. */

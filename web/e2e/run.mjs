@@ -15,6 +15,9 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
+/** For a whole file of stories, on a machine that does much else. */
+const FILE_MS = 900_000;
+
 const here = dirname(fileURLToPath(import.meta.url));
 // One for each run, so that several may go on at once.
 const out = join(here, "..", "out", `run-${process.pid}`);
@@ -43,7 +46,7 @@ await build({
 });
 // One after the other: each starts servers and browsers of its own, and a machine has few cores.
 const files = names.map((name) => join(out, name.replace(/\.ts$/, ".mjs")));
-const { status } = spawnSync(process.execPath, ["--enable-source-maps", "--test", "--test-concurrency=1", "--test-timeout=300000", ...files], {
+const { status } = spawnSync(process.execPath, ["--enable-source-maps", "--test", "--test-reporter=spec", "--test-concurrency=1", `--test-timeout=${FILE_MS}`, ...files], {
   stdio: "inherit",
   env: { ...process.env, CHINWAG_WEB: join(here, ".."), CHINWAG_SERVICES: args.includes("--services") ? "1" : "" },
 });

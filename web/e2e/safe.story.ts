@@ -57,7 +57,7 @@ test("what the model writes is Markdown at most", async () => {
     await ada.says(`[[practice: say="${order}"]] say it`);
   }
   await ada.says('[[practice: say="that was all, **really**"]] and');
-  await ada.page.locator(".row-bot strong", { hasText: "really" }).waitFor({ timeout: 60_000 });
+  await ada.page.locator(".row-bot strong", { hasText: "really" }).waitFor();
   // From the first to the last, all of them were in the page.
   await ada.page.evaluate(async () => {
     const scroller = document.querySelector(".scroller")!;

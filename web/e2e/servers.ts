@@ -11,7 +11,7 @@ const web = process.env.CHINWAG_WEB!;
 const programs = join(process.env.CARGO_TARGET_DIR ?? join(web, "..", "target"), "debug");
 const hasServices = process.env.CHINWAG_SERVICES === "1";
 
-const READY_MS = 60_000;
+const READY_MS = 120_000;
 /** Generous, so that stories can say a lot quickly. */
 const LIMITS = { USER_MESSAGES_PER_SECOND: "100000", USER_MESSAGES_BURST: "100000" };
 

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { fresh, Stage } from "./people.ts";
+import { fresh, SEEN_MS, Stage } from "./people.ts";
 import { until } from "./servers.ts";
 
 let stage: Stage;
@@ -22,7 +22,7 @@ test("they see each other, who types, and the bot's answer, all in one order", a
   await ada.sees("hello");
   await ada.says(`hello @${bob.name}`);
   await bob.says("@bot what is two plus two?");
-  for (const person of [ada, bob]) await person.sees("four");
+  for (const person of [ada, bob]) await person.seesAnswer("four");
   const shown = async (person: typeof ada) => {
     const texts = await person.page.locator(".row .text, .row-bot .prose").allInnerTexts();
     return texts.map((text) => text.slice(0, 40));
@@ -70,7 +70,7 @@ test("unread messages are counted, and a reply shows what it replies to", async 
   await bob.says("second");
   const link = ada.page.getByRole("link", { name: new RegExp(room) });
   await link.getByText("2 unread").waitFor();
-  await until("the title counts", 5_000, async () => (await ada.page.title()).startsWith("(2)"));
+  await until("the title counts", SEEN_MS, async () => (await ada.page.title()).startsWith("(2)"));
   await link.click();
   await ada.row("New").waitFor();
   await link.getByText("unread").waitFor({ state: "detached" });
@@ -96,7 +96,7 @@ test("a page that is loaded again in the middle of an answer shows it once, and 
   await ada.says("[[practice: words=60 pace=100ms]] tell me something long");
   await ada.page.locator(".row-draft").waitFor();
   await ada.page.reload();
-  await ada.page.locator(".row-bot:not(.row-draft) .prose").waitFor({ timeout: 30_000 });
+  await ada.page.locator(".row-bot:not(.row-draft) .prose").waitFor();
   await ada.page.locator(".row-draft").waitFor({ state: "detached" });
   const shown = await ada.page.locator(".row-bot .prose").allInnerTexts();
   const [, reply] = await ada.history(ada.name);
@@ -111,5 +111,5 @@ test("a fallback looks like one, and the question can be asked again", async () 
   const fallback = ada.page.locator(".row-fallback");
   await fallback.getByText("automatic reply").waitFor();
   await fallback.getByRole("button", { name: "Ask again" }).click();
-  await until("there are two questions", 20_000, async () => (await ada.history(ada.name)).filter(({ kind }) => kind === "user").length === 2);
+  await until("there are two questions", SEEN_MS, async () => (await ada.history(ada.name)).filter(({ kind }) => kind === "user").length === 2);
 });
