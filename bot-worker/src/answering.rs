@@ -24,6 +24,7 @@ use crate::{
     drafts::{Drafts, attempt_number},
     fallback::Reason,
     interrupts::{Interrupt, Interrupts},
+    prices::Prices,
     turns::Turn,
 };
 
@@ -56,6 +57,7 @@ pub struct Answering {
     asking: Arc<Asking>,
     context_tokens: usize,
     fallback: Option<String>,
+    prices: Prices,
 }
 
 impl Answering {
@@ -66,6 +68,7 @@ impl Answering {
         asking: Arc<Asking>,
         context_tokens: usize,
         fallback: Option<String>,
+        prices: Prices,
     ) -> Answering {
         let timeline = Timeline::new(
             Arc::clone(&engines.live),
@@ -79,6 +82,7 @@ impl Answering {
             asking,
             context_tokens,
             fallback,
+            prices,
         }
     }
 
@@ -147,8 +151,8 @@ impl Answering {
             tracing::warn!(request = %message.id, room = %message.room, attempt = request.attempt, "delivered too often: the fallback, without asking a model");
             return Ok(Ok(Outcome::unasked(Reason::GaveUp)));
         }
-        if context::is_reset(&message.message) {
-            return Ok(Ok(Outcome::unasked(Reason::Reset)));
+        if let Some(command) = context::command(&message.message) {
+            return Ok(Ok(Outcome::unasked(command)));
         }
         let looked_up = async {
             let room = timeout(LOOK_UP_TIME, self.engines.store.room(&message.room));
@@ -215,19 +219,30 @@ impl Answering {
             reply_to: Some(request.message.id),
         };
         let total = request.received.elapsed();
+        let first_token = outcome
+            .first_word
+            .map(|at| at.saturating_duration_since(request.received.into_std()));
+        let cost_micros = self.prices.cost_micros(&outcome.model, outcome.usage);
         let log = ReplyLog {
             request: request.message.id,
+            user: request.message.sender.clone(),
             model: outcome.model.clone(),
             attempts: outcome.calls,
             tokens_in: outcome.usage.tokens_in,
             tokens_out: outcome.usage.tokens_out,
-            total_ms: u64::try_from(total.as_millis()).unwrap_or(u64::MAX),
+            first_token_ms: first_token.map(millis),
+            total_ms: millis(total),
+            cost_micros,
             outcome: outcome.word().to_owned(),
         };
         let verdict = self.post_until_kept(new, log, interrupts).await;
         if verdict == Verdict::Ack {
             count(outcome.word());
             histogram!("chinwag_bot_total_seconds").record(total);
+            if let Some(cost) = cost_micros {
+                counter!("chinwag_bot_cost_micros_total", "model" => outcome.model.clone())
+                    .increment(cost);
+            }
             tracing::info!(
                 request = %request.message.id, room = %request.message.room, outcome = outcome.word(), model = %outcome.model,
                 calls = outcome.calls, total_ms = total.as_millis(), "answered"
@@ -255,11 +270,14 @@ impl Answering {
         } = reply;
         let log = ReplyLog {
             request: request.message.id,
+            user: request.message.sender.clone(),
             model: String::new(),
             attempts: 0,
             tokens_in: 0,
             tokens_out: 0,
+            first_token_ms: None,
             total_ms: 0,
+            cost_micros: None,
             outcome: "recovered".into(),
         };
         let new = NewMessage {
@@ -334,6 +352,10 @@ enum Found {
 /// if the stream did not answer.
 fn in_doubt(attempt: u32, age_micros: u64, stream_is_sure: bool) -> bool {
     attempt > 1 || age_micros >= STREAM_MIN_AGE.as_micros() as u64 / 2 || !stream_is_sure
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn unknown_room(name: &str) -> Room {

@@ -48,18 +48,26 @@ pub struct Outcome {
     pub calls: u32,
     /// What the answer cost, as far as the model said.
     pub usage: Usage,
+    /// When people saw the first word of a model.
+    pub first_word: Option<Instant>,
 }
 
 impl Outcome {
     /// Our own words, without having asked anyone.
     pub fn unasked(reason: Reason) -> Outcome {
+        let kind = if reason.is_command() {
+            Kind::Bot
+        } else {
+            Kind::Fallback
+        };
         Outcome {
-            kind: Kind::Fallback,
+            kind,
             text: None,
             reason: Some(reason),
             model: String::new(),
             calls: 0,
             usage: Usage::default(),
+            first_word: None,
         }
     }
 
@@ -116,6 +124,7 @@ impl Asking {
         let mut attempts = Attempts::new(self.line_up.len());
         let mut best = String::new();
         let mut model = String::new();
+        let mut first_word = None;
         let reason = loop {
             let begun = attempts.calls() > 0;
             let now = Instant::now();
@@ -161,7 +170,14 @@ impl Asking {
             call.model().clone_into(&mut model);
             let mut text = String::new();
             let called = self
-                .call(&model, prompt, interrupts, drafts, &mut text)
+                .call(
+                    &model,
+                    prompt,
+                    interrupts,
+                    drafts,
+                    &mut text,
+                    &mut first_word,
+                )
                 .await;
             match called {
                 Called::Finished(finished) => {
@@ -179,6 +195,7 @@ impl Asking {
                         model,
                         calls,
                         usage: finished.usage,
+                        first_word,
                     });
                 }
                 Called::Failed(error) => {
@@ -215,6 +232,7 @@ impl Asking {
             model,
             calls,
             usage: Usage::default(),
+            first_word,
         })
     }
 
@@ -225,12 +243,14 @@ impl Asking {
         interrupts: &Interrupts,
         drafts: &Drafts,
         text: &mut String,
+        first_word: &mut Option<Instant>,
     ) -> Called {
         let began = Instant::now();
         let mut pieces = |piece: &str| {
             if text.is_empty() {
                 histogram!("chinwag_bot_first_token_seconds", "model" => model.to_owned())
                     .record(began.elapsed());
+                first_word.get_or_insert_with(Instant::now);
             }
             text.push_str(piece);
             drafts.grow(piece);

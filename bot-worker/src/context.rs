@@ -1,11 +1,17 @@
 //! What a model is told along with a question: who it is, where, and what was said before. Pure.
 
+use std::collections::HashSet;
+
 use common::{
     store::Room,
     wire::{Kind, MESSAGE_MAX_CHARS, Message},
 };
+use uuid::Uuid;
 
-use crate::model::{Prompt, Role, Turn};
+use crate::{
+    fallback::Reason,
+    model::{Prompt, Role, Turn},
+};
 
 /// The most messages of a room's past that are read for one question.
 pub const PAST_MAX_MESSAGES: usize = 200;
@@ -16,18 +22,21 @@ const BYTES_PER_TOKEN: usize = 4;
 /// What a message costs beside its text.
 const TOKENS_PER_MESSAGE: usize = 4;
 
-/// The command that makes the bot forget what was said before it.
-const RESET: &str = "/reset";
+/// The commands, which no model is asked about. `/reset` makes the bot forget what was said before it.
+const COMMANDS: [(&str, Reason); 2] = [("/reset", Reason::Reset), ("/help", Reason::Help)];
 
-/// Whether a message is the command `/reset`, with or without the bot's name.
-pub fn is_reset(message: &str) -> bool {
+/// The command that a message is, with or without the bot's name; none if it is anything else.
+pub fn command(message: &str) -> Option<Reason> {
     let mut words = message
         .split_whitespace()
         .filter(|word| !word.eq_ignore_ascii_case("@bot"));
-    words
-        .next()
-        .is_some_and(|word| word.eq_ignore_ascii_case(RESET))
-        && words.next().is_none()
+    let (word, more) = (words.next()?, words.next());
+    let known = COMMANDS
+        .iter()
+        .find(|(name, _)| word.eq_ignore_ascii_case(name));
+    known
+        .filter(|_| more.is_none())
+        .map(|(_, command)| *command)
 }
 
 /// The prompt for a request. `past` is what the room has, in order, with or without the request; what came after it is
@@ -35,10 +44,21 @@ pub fn is_reset(message: &str) -> bool {
 pub fn prompt(room: &Room, request: &Message, past: &[Message], budget_tokens: usize) -> Prompt {
     let system = system(room);
     let past = since_reset(request, past);
+    let commands: HashSet<Uuid> = past
+        .iter()
+        .filter(|message| message.kind == Kind::User && command(&message.message).is_some())
+        .map(|message| message.id)
+        .collect();
+    let is_about_a_command = |message: &Message| {
+        commands.contains(&message.id)
+            || message
+                .reply_to
+                .is_some_and(|request| commands.contains(&request))
+    };
     let request_text = said(request);
     let mut tokens = cost(&request_text);
     let mut newest_first = vec![(Role::People, request_text)];
-    for message in past.iter().rev() {
+    for message in past.iter().rev().filter(|said| !is_about_a_command(said)) {
         let (role, text) = match message.kind {
             Kind::User => (Role::People, said(message)),
             Kind::Bot => (Role::Model, message.message.clone()),
@@ -77,9 +97,9 @@ pub fn prompt(room: &Room, request: &Message, past: &[Message], budget_tokens: u
 fn since_reset<'a>(request: &Message, past: &'a [Message]) -> &'a [Message] {
     let end = past.partition_point(|message| message.seq < request.seq);
     let before = &past[..end];
-    let reset = before
-        .iter()
-        .rposition(|message| message.kind == Kind::User && is_reset(&message.message));
+    let reset = before.iter().rposition(|message| {
+        message.kind == Kind::User && command(&message.message) == Some(Reason::Reset)
+    });
     &before[reset.map_or(0, |at| at + 1)..]
 }
 
@@ -218,12 +238,31 @@ mod tests {
             turns(&past, &past[3], 1_000),
             [(Role::People, vec!["ada: hi".into()])]
         );
+    }
+
+    #[test]
+    fn a_command_is_the_whole_message_but_for_the_bots_name() {
         for yes in ["/reset", " /Reset ", "@bot /reset", "/reset @bot"] {
-            assert!(is_reset(yes), "{yes}");
+            assert_eq!(command(yes), Some(Reason::Reset), "{yes}");
         }
-        for no in ["/reset now", "reset", "what does /reset do?", ""] {
-            assert!(!is_reset(no), "{no}");
+        assert_eq!(command("@bot /help"), Some(Reason::Help));
+        for no in ["/reset now", "reset", "what does /reset do?", "@bot", ""] {
+            assert_eq!(command(no), None, "{no}");
         }
+    }
+
+    #[test]
+    fn commands_and_what_was_said_to_them_stay_out() {
+        let mut help = message(3, "bot", "I am the bot.");
+        help.reply_to = Some(Uuid::from_u128(2));
+        let past = [
+            message(1, "ada", "hi"),
+            message(2, "ada", "@bot /help"),
+            help,
+            message(4, "bob", "2+2?"),
+        ];
+        let wanted = vec!["ada: hi".to_owned(), "bob: 2+2?".to_owned()];
+        assert_eq!(turns(&past, &past[3], 1_000), [(Role::People, wanted)]);
     }
 
     #[test]

@@ -26,9 +26,26 @@ pub enum Reason {
     Stopped,
     /// The request was `/reset`: nothing to ask a model about.
     Reset,
+    /// The request was `/help`.
+    Help,
 }
 
+/// What people read who ask for help.
+const HELP: &str = "\
+I am the bot of this room. Ask me something: I know what was said here lately.\n\n\
+- In a room of your own I answer everything. In others it is as the owner set it: everything, messages with `@bot` in them, \
+or nothing.\n\
+- While I write, you can stop me: what is there by then is my answer.\n\
+- `/reset` makes me start afresh, without what was said before.\n\
+- `/help` shows this.\n\n\
+A room's owner can also say who I am to be there. In rooms where I answer only when I am named, write `@bot` beside a command.";
+
 impl Reason {
+    /// Whether it is no failure at all: somebody gave a command, and has their answer.
+    pub fn is_command(self) -> bool {
+        matches!(self, Reason::Reset | Reason::Help)
+    }
+
     /// One snake_case word, for the log of replies and the metrics.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -43,6 +60,7 @@ impl Reason {
             Reason::GaveUp => "gave_up",
             Reason::Stopped => "stopped",
             Reason::Reset => "reset",
+            Reason::Help => "help",
         }
     }
 
@@ -57,6 +75,7 @@ impl Reason {
             Reason::Reset => {
                 return "Done: from here on I start afresh, without what was said before.";
             }
+            Reason::Help => return HELP,
             Reason::TooSlow => {
                 "Sorry, the model took too long to answer. Please ask again in a moment."
             }

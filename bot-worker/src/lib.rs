@@ -6,7 +6,7 @@
 //! | [`answering`] | one request, from its receipt to its one reply |
 //! | [`asking`] | asks the models, one attempt after the other |
 //! | [`model`] | the seam to the models, and Gemini behind it |
-//! | [`deadline`], [`context`], [`attempts`], [`breaker`], [`reply_text`], [`fallback`] | decisions, without I/O |
+//! | [`deadline`], [`context`], [`attempts`], [`breaker`], [`reply_text`], [`fallback`], [`prices`] | decisions, without I/O |
 //! | [`drafts`] | shows a reply as it grows |
 //! | [`line_up`], [`pace`], [`turns`], [`under_way`], [`interrupts`] | what the requests of one worker share |
 #![warn(missing_docs)]
@@ -23,6 +23,7 @@ pub mod interrupts;
 pub mod line_up;
 pub mod model;
 pub mod pace;
+pub mod prices;
 pub mod reply_text;
 pub mod settings;
 pub mod turns;

@@ -10,6 +10,8 @@ use common::settings::seconds;
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::prices::Prices;
+
 /// The most model calls one worker may make at a time: each needs a connection and up to a few hundred KiB.
 const CONCURRENCY_MAX: usize = 1_024;
 
@@ -49,6 +51,14 @@ pub struct WorkerSettings {
     /// The most input tokens a minute, over all models.
     #[arg(long, env = "BOT_TPM")]
     pub bot_tpm: Option<NonZeroU32>,
+    /// What models cost, for the log of replies: `MODEL=IN/OUT`, with commas, for a million tokens each.
+    #[arg(
+        long,
+        env = "BOT_PRICES",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub bot_prices: Prices,
     /// How much of a room's past goes along with a question, in tokens of about four bytes.
     #[arg(long, env = "BOT_CONTEXT_TOKENS", default_value = "8000")]
     pub bot_context_tokens: NonZeroUsize,
@@ -229,6 +239,7 @@ mod tests {
             ["--bot-deadline", "0"],
             ["--bot-deadline", "soon"],
             ["--bot-rpm", "0"],
+            ["--bot-prices", "a-model=cheap"],
             ["--bot-context-tokens", "0"],
         ] {
             let error = parsed(&flags).unwrap_err();

@@ -77,6 +77,7 @@ impl Worker {
             Arc::clone(&asking),
             settings.bot_context_tokens.get(),
             settings.bot_fallback.clone(),
+            settings.bot_prices.clone(),
         );
         Worker {
             answering,

@@ -25,6 +25,9 @@ pub struct Envelope {
 pub struct ReplyLog {
     /// The request's id.
     pub request: Uuid,
+    /// Who asked.
+    #[serde(default)]
+    pub user: String,
     /// The model that answered, or was tried last; empty if none was asked.
     pub model: String,
     /// Calls made to models.
@@ -33,8 +36,16 @@ pub struct ReplyLog {
     pub tokens_in: u32,
     /// Tokens of the answer and of the thoughts before it.
     pub tokens_out: u32,
+    /// From the request's arrival at the worker to the first word that people saw, in milliseconds; none if there was
+    /// no word of a model.
+    #[serde(default)]
+    pub first_token_ms: Option<u64>,
     /// From the request's arrival at the worker to the finished text, in milliseconds.
     pub total_ms: u64,
+    /// What it is estimated to have cost, in millionths of the price table's currency; none if the table does not have
+    /// the model, or no model was asked.
+    #[serde(default)]
+    pub cost_micros: Option<u64>,
     /// `answered`, or why there is a fallback, in one snake_case word.
     pub outcome: String,
 }

@@ -291,11 +291,14 @@ fn a_frame_in_two_parts_is_the_frame() {
 fn the_queues_payload_is_written_and_read_as_it_always_was() {
     let log = ReplyLog {
         request: ID,
+        user: "ada".into(),
         model: "gemini-practice".into(),
         attempts: 2,
         tokens_in: 120,
         tokens_out: 34,
+        first_token_ms: Some(432),
         total_ms: 1_234,
+        cost_micros: Some(321),
         outcome: "answered".into(),
     };
     let envelopes = [

@@ -4,6 +4,7 @@
 
 mod batch;
 pub mod dead_letters;
+pub mod usage;
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Starts a persister, or does one of an operator's jobs: `migrate`, `dead-letters`.
+//! Starts a persister, or does one of an operator's jobs: `migrate`, `dead-letters`, `usage`.
 
 use std::{error::Error, sync::Arc};
 
@@ -11,7 +11,7 @@ use common::{
     store::mysql::MySqlStore,
     telemetry::{self, TelemetrySettings},
 };
-use persister::{PersisterSettings, dead_letters};
+use persister::{PersisterSettings, dead_letters, usage::UsageArguments};
 use tokio_util::sync::CancellationToken;
 
 /// Writes what the queue holds to the database, each message exactly once.
@@ -30,8 +30,7 @@ struct Service {
     telemetry: TelemetrySettings,
 }
 
-const JOBS: &str =
-    "Jobs: `persister migrate` and `persister dead-letters`; each has a --help of its own.";
+const JOBS: &str = "Jobs: `persister migrate`, `persister dead-letters` and `persister usage`; each has a --help of its own.";
 
 /// An operator's jobs. Without one, `persister` persists.
 #[derive(Parser)]
@@ -53,12 +52,21 @@ enum Job {
         #[command(subcommand)]
         command: dead_letters::Command,
     },
+    /// Sums what was asked of the models, by whom, where and when, and about what it cost.
+    Usage {
+        #[command(flatten)]
+        store: StoreSettings,
+        #[command(flatten)]
+        telemetry: TelemetrySettings,
+        #[command(flatten)]
+        usage: UsageArguments,
+    },
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     match std::env::args().nth(1).as_deref() {
-        Some("migrate" | "dead-letters") => work(Job::parse()).await,
+        Some("migrate" | "dead-letters" | "usage") => work(Job::parse()).await,
         _ => serve(Service::parse()).await,
     }
 }
@@ -127,6 +135,16 @@ async fn work(job: Job) -> Result<(), Box<dyn Error>> {
             let letters: Arc<_> = queue.dead_letters();
             dead_letters::run(&*letters, command, &mut std::io::stdout().lock()).await?;
             queue.close().await;
+        }
+        Job::Usage {
+            store,
+            telemetry,
+            usage,
+        } => {
+            telemetry::init(&telemetry);
+            let store = MySqlStore::connect(&store).await?;
+            let sums = store.usage(&usage.asked()).await?;
+            usage.write(&sums, &mut std::io::stdout().lock())?;
         }
     }
     Ok(())

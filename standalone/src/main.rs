@@ -14,7 +14,7 @@ use common::{
     store::sqlite::SqliteStore,
     telemetry::{self, TelemetrySettings},
 };
-use persister::PersisterSettings;
+use persister::{PersisterSettings, usage::UsageArguments};
 use practice_model::PracticeModel;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +22,7 @@ use ws_edge::{Edge, EdgeSettings};
 
 /// Chinwag in one process. It needs no engines and never reads their URLs; everything is kept in the data folder.
 #[derive(Parser)]
-#[command(name = "chinwag", version)]
+#[command(name = "chinwag", version, after_help = JOBS)]
 struct Settings {
     /// The folder that keeps everything. One process at a time may use it.
     #[arg(long, env = "DATA_DIR", default_value = "chinwag-data")]
@@ -39,9 +39,39 @@ struct Settings {
     telemetry: TelemetrySettings,
 }
 
+const JOBS: &str = "Job: `chinwag usage`, which has a --help of its own.";
+
+/// An operator's job, beside a `chinwag` that runs.
+#[derive(Parser)]
+#[command(name = "chinwag", version)]
+enum Job {
+    /// Sums what was asked of the models, by whom, where and when, and about what it cost.
+    Usage {
+        /// The folder that keeps everything.
+        #[arg(long, env = "DATA_DIR", default_value = "chinwag-data")]
+        data_dir: PathBuf,
+        #[command(flatten)]
+        usage: UsageArguments,
+    },
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let mut settings = Settings::parse();
+    match std::env::args().nth(1).as_deref() {
+        Some("usage") => work(Job::parse()).await,
+        _ => serve(Settings::parse()).await,
+    }
+}
+
+async fn work(job: Job) -> Result<(), Box<dyn Error>> {
+    let Job::Usage { data_dir, usage } = job;
+    let store = SqliteStore::open(&data_dir).await?;
+    let sums = store.usage(&usage.asked()).await?;
+    usage.write(&sums, &mut io::stdout().lock())?;
+    Ok(())
+}
+
+async fn serve(mut settings: Settings) -> Result<(), Box<dyn Error>> {
     let metrics = telemetry::init(&settings.telemetry);
     let stop = stop_on_signal()?;
     let readiness = Readiness::default();

@@ -189,9 +189,7 @@ impl Access {
                 "it did not answer a moment ago".into(),
             ));
         }
-        let known = known
-            .room
-            .filter(|known| known.asked_at.elapsed() < FRESH);
+        let known = known.room.filter(|known| known.asked_at.elapsed() < FRESH);
         let mut known = match known {
             Some(known) => known,
             None => {

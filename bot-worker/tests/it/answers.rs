@@ -166,7 +166,7 @@ impl Scene {
 
 #[tokio::test]
 async fn a_question_has_its_answer_in_the_room_and_in_the_queue_and_is_acked() {
-    let scene = Scene::with_worker(&[]).await;
+    let scene = Scene::with_worker(&["--bot-prices", "first=1/2"]).await;
     let question = scene.asks("what is two plus two?");
     let reply = scene.reply_to(&question).await;
     assert_eq!((reply.kind, reply.sender.as_str()), (Kind::Bot, "bot"));
@@ -186,6 +186,12 @@ async fn a_question_has_its_answer_in_the_room_and_in_the_queue_and_is_acked() {
         (question.id, "first", 1, "answered")
     );
     assert!(log.tokens_in > 0 && log.tokens_out > 0);
+    let cost = u64::from(log.tokens_in) + 2 * u64::from(log.tokens_out);
+    assert_eq!((log.user.as_str(), log.cost_micros), ("ada", Some(cost)));
+    assert!(
+        log.first_token_ms
+            .is_some_and(|first| first <= log.total_ms)
+    );
 }
 
 #[tokio::test]
@@ -312,10 +318,13 @@ async fn what_cannot_be_answered_is_a_dead_letter_and_a_bot_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_reset_is_answered_without_the_model() {
+async fn a_command_is_answered_without_the_model() {
     let scene = Scene::with_worker(&["--bot-fallback", "away"]).await;
-    let question = scene.asks("@bot /reset");
-    assert!(scene.reply_to(&question).await.message.contains("afresh"));
+    for (command, answer) in [("@bot /reset", "afresh"), ("/help", "`/reset` makes me")] {
+        let reply = scene.reply_to(&scene.asks(command)).await;
+        assert_eq!(reply.kind, Kind::Bot, "{command} is no failure");
+        assert!(reply.message.contains(answer), "{}", reply.message);
+    }
     assert_eq!(scene.practice.requests().len(), 0);
 }
 

@@ -14,6 +14,7 @@ mod failure;
 pub mod mysql;
 mod schema;
 pub mod sqlite;
+pub mod usage;
 
 use std::collections::HashSet;
 

@@ -27,6 +27,8 @@ mod accounts;
 mod messages;
 #[path = "statements/rooms.rs"]
 mod rooms;
+#[path = "statements/usage.rs"]
+mod usage;
 
 use MySqlConnection as Connection;
 use MySqlStore as ThisStore;

@@ -25,6 +25,8 @@ mod accounts;
 mod messages;
 #[path = "statements/rooms.rs"]
 mod rooms;
+#[path = "statements/usage.rs"]
+mod usage;
 
 use SqliteConnection as Connection;
 use SqliteStore as ThisStore;

@@ -5,7 +5,12 @@ use std::{sync::Arc, time::Duration};
 use common::{
     envelope::{Envelope, ReplyLog},
     settings::StoreSettings,
-    store::{Store, mysql::MySqlStore, sqlite::SqliteStore},
+    store::{
+        Store,
+        mysql::MySqlStore,
+        sqlite::SqliteStore,
+        usage::{UsageAsked, UsageSum},
+    },
     wire::{Kind, Message},
 };
 use private_engines::Engines;
@@ -57,6 +62,20 @@ impl Side {
         Side {
             store,
             rows: Rows::MySql(url),
+        }
+    }
+
+    /// Sums over the log of replies, by a process that only asks for that.
+    pub async fn usage(&self, asked: &UsageAsked) -> Vec<UsageSum> {
+        match &self.rows {
+            Rows::Sqlite(folder) => {
+                let store = SqliteStore::open(folder.path()).await.unwrap();
+                store.usage(asked).await.unwrap()
+            }
+            Rows::MySql(url) => {
+                let store = MySqlStore::connect(&settings(url)).await.unwrap();
+                store.usage(asked).await.unwrap()
+            }
         }
     }
 
@@ -141,11 +160,14 @@ pub fn answered(request: &Envelope, seq: u64, text: &str) -> Envelope {
     };
     let log = ReplyLog {
         request: request.id,
+        user: request.sender.clone(),
         model: "gemini-flash".to_owned(),
         attempts: 2,
         tokens_in: 120,
         tokens_out: 30,
+        first_token_ms: Some(400),
         total_ms: 850,
+        cost_micros: Some(111),
         outcome: "answered".to_owned(),
     };
     Envelope::new(message, Some(log))

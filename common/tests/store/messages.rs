@@ -10,6 +10,7 @@ use common::{
 use uuid::Uuid;
 
 use crate::both::{Side, answered, on_both_sides, said, said_as, seqs, texts};
+use common::store::usage::{UsageAsked, UsageBy, UsageSum};
 
 on_both_sides!(
     what_is_written_is_read_back_in_order,
@@ -26,6 +27,7 @@ on_both_sides!(
     a_row_that_cannot_be_written_is_rejected_with_its_whole_batch,
     batches_of_any_size_are_written,
     how_a_reply_came_about_is_kept_with_it,
+    what_was_asked_of_models_is_summed_by_day_room_user_and_model,
     what_exists_is_told_by_its_ids,
     a_write_that_is_cut_off_is_whole_or_not_there,
 );
@@ -417,7 +419,8 @@ async fn how_a_reply_came_about_is_kept_with_it(side: Side) {
     let same = "SELECT COUNT(*) FROM replies JOIN messages ON messages.room = replies.room \
                 AND messages.id = replies.id AND messages.reply_to = replies.request \
                 WHERE model = 'gemini-flash' AND attempts = 2 AND tokens_in = 120 AND tokens_out = 30 \
-                AND total_ms = 850 AND outcome = 'answered'";
+                AND user = 'ada' AND day = '1970-01-01' \
+                AND first_token_ms = 400 AND total_ms = 850 AND cost_micros = 111 AND outcome = 'answered'";
     assert_eq!(side.count(same).await, 20);
 
     // A second attempt's log does not replace the first one's, and one without a message is none.
@@ -438,6 +441,72 @@ async fn how_a_reply_came_about_is_kept_with_it(side: Side) {
         20
     );
     assert_eq!(side.count("SELECT COUNT(*) FROM replies").await, 20);
+}
+
+async fn what_was_asked_of_models_is_summed_by_day_room_user_and_model(side: Side) {
+    const DAY_MICROS: u64 = 24 * 3_600 * 1_000_000;
+    let mut batch = Vec::new();
+    // On the second day, ada asks once in the den, where the model has no price; bob's is a fallback.
+    for (n, room, user, cost, outcome) in [
+        (1, "lobby", "ada", Some(100), "answered"),
+        (2, "lobby", "ada", Some(20), "answered"),
+        (DAY_MICROS + 1, "den", "ada", None, "answered"),
+        (DAY_MICROS + 2, "lobby", "bob", None, "quota"),
+        (2 * DAY_MICROS + 1, "lobby", "eve", Some(9), "answered"),
+    ] {
+        let mut reply = answered(&said(room, n, "hi"), n, "hi");
+        let log = reply.reply.as_mut().unwrap();
+        (log.user, log.cost_micros, log.outcome) = (user.into(), cost, outcome.into());
+        batch.push(reply);
+    }
+    side.store.write(&batch).await.unwrap();
+
+    let asked = |by: &[UsageBy]| UsageAsked {
+        by: by.to_vec(),
+        since: "1970-01-01".into(),
+        until: "1970-01-02".into(),
+    };
+    let sum =
+        |day: &str, room: &str, user: &str, requests, answered, cost_micros, unpriced| UsageSum {
+            day: day.into(),
+            room: room.into(),
+            user: user.into(),
+            model: String::new(),
+            requests,
+            answered,
+            calls: 2 * requests,
+            tokens_in: 120 * requests,
+            tokens_out: 30 * requests,
+            cost_micros,
+            unpriced,
+        };
+    assert_eq!(
+        side.usage(&asked(&[])).await,
+        [sum("", "", "", 4, 3, 120, 1)]
+    );
+    assert_eq!(
+        side.usage(&asked(&[UsageBy::Day])).await,
+        [
+            sum("1970-01-01", "", "", 2, 2, 120, 0),
+            sum("1970-01-02", "", "", 2, 1, 0, 1)
+        ]
+    );
+    assert_eq!(
+        side.usage(&asked(&[UsageBy::Room, UsageBy::User])).await,
+        [
+            sum("", "den", "ada", 1, 1, 0, 1),
+            sum("", "lobby", "ada", 2, 2, 120, 0),
+            sum("", "lobby", "bob", 1, 0, 0, 0)
+        ]
+    );
+    let by_model = side.usage(&asked(&[UsageBy::Model])).await;
+    assert_eq!((by_model.len(), &*by_model[0].model), (1, "gemini-flash"));
+    let none = UsageAsked {
+        by: Vec::new(),
+        since: "2000-01-01".into(),
+        until: "2000-01-01".into(),
+    };
+    assert_eq!(side.usage(&none).await[0].requests, 0);
 }
 
 async fn what_exists_is_told_by_its_ids(side: Side) {

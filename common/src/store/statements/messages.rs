@@ -28,8 +28,9 @@ static INSERT_NEW: BySize = BySize::new(INSERT_MESSAGES, MESSAGE, ", ", "");
 static INSERT_ABSENT: BySize = BySize::new(INSERT_MESSAGES, MESSAGE, ", ", dialect::IF_ABSENT);
 
 static INSERT_REPLIES: BySize = BySize::new(
-    "INSERT INTO replies (room, id, request, model, attempts, tokens_in, tokens_out, total_ms, outcome) VALUES ",
-    "(?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    "INSERT INTO replies (room, id, request, user, day, model, attempts, tokens_in, tokens_out, first_token_ms, total_ms, \
+     cost_micros, outcome) VALUES ",
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     ", ",
     dialect::IF_ABSENT,
 );
@@ -112,16 +113,27 @@ async fn insert_replies(
                 .bind(&*message.room)
                 .bind(message.id)
                 .bind(reply.request)
+                .bind(&*reply.user)
+                .bind(day(message))
                 .bind(&*reply.model)
                 .bind(i64::from(reply.attempts))
                 .bind(i64::from(reply.tokens_in))
                 .bind(i64::from(reply.tokens_out))
+                .bind(reply.first_token_ms.map(column))
                 .bind(column(reply.total_ms))
+                .bind(reply.cost_micros.map(column))
                 .bind(&*reply.outcome);
         }
         query.execute(&mut *db).await?;
     }
     Ok(())
+}
+
+/// The message's day, such as `2026-11-22`, in UTC.
+fn day(message: &Message) -> String {
+    let mut day = message.at();
+    day.truncate("2026-11-22".len());
+    day
 }
 
 /// Which of these (room, id) are stored.

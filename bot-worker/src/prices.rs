@@ -1,0 +1,92 @@
+//! What a call is estimated to cost: a table in the settings, since prices change more often than programs.
+
+use std::{collections::HashMap, str::FromStr};
+
+use crate::model::Usage;
+
+/// Prices for a million tokens, by model; of whatever currency the table's writer thinks in.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Prices(HashMap<String, Price>);
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Price {
+    /// A million tokens of prompt.
+    into: f64,
+    /// A million tokens of answer and thoughts.
+    out: f64,
+}
+
+impl Prices {
+    /// What that cost, in millionths; none if the model has no price.
+    pub fn cost_micros(&self, model: &str, usage: Usage) -> Option<u64> {
+        let price = self.0.get(model)?;
+        // So much for a million tokens is so many millionths for one.
+        let cost =
+            f64::from(usage.tokens_in) * price.into + f64::from(usage.tokens_out) * price.out;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "the product of non-negative numbers; beyond u64 it saturates"
+        )]
+        Some(cost.round() as u64)
+    }
+}
+
+/// `model=0.30/2.50,another=0.10/0.40`: in and out, for a million tokens.
+impl FromStr for Prices {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Prices, String> {
+        let entries = text
+            .split(',')
+            .map(str::trim)
+            .filter(|entry| !entry.is_empty());
+        let prices = entries.map(|entry| {
+            read(entry).ok_or_else(|| {
+                format!("{entry:?} is no price; write MODEL=IN/OUT, for a million tokens each, such as a-model=0.30/2.50")
+            })
+        });
+        prices.collect::<Result<_, _>>().map(Prices)
+    }
+}
+
+fn read(entry: &str) -> Option<(String, Price)> {
+    // A model's name may have an equals sign, a price has none.
+    let (model, prices) = entry.rsplit_once('=')?;
+    let (into, out) = prices.split_once('/')?;
+    let number = |text: &str| {
+        let number: f64 = text.trim().parse().ok()?;
+        (number.is_finite() && number >= 0.0).then_some(number)
+    };
+    let model = model.trim();
+    let price = Price {
+        into: number(into)?,
+        out: number(out)?,
+    };
+    (!model.is_empty()).then(|| (model.to_owned(), price))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_price_is_for_a_million_tokens() {
+        let prices: Prices = "a=0.30/2.50, llama3.2:3b = 0/0".parse().unwrap();
+        let usage = Usage {
+            tokens_in: 1_000_000,
+            tokens_out: 2_000,
+        };
+        assert_eq!(prices.cost_micros("a", usage), Some(305_000));
+        assert_eq!(prices.cost_micros("llama3.2:3b", usage), Some(0));
+        assert_eq!(prices.cost_micros("b", usage), None);
+    }
+
+    #[test]
+    fn what_is_no_price_is_refused() {
+        for wrong in ["a", "a=1", "a=1/x", "=1/2", "a=-1/2", "a=inf/1"] {
+            assert!(wrong.parse::<Prices>().is_err(), "{wrong}");
+        }
+        assert_eq!("".parse(), Ok(Prices::default()));
+    }
+}

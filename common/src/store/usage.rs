@@ -1,0 +1,106 @@
+//! Sums over the log of replies: what was asked of the models, by whom, where and when, and about what it cost.
+
+use serde::Serialize;
+
+/// What the sums are told apart by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum UsageBy {
+    /// The day of the reply, in UTC.
+    Day,
+    /// The room.
+    Room,
+    /// Who asked.
+    User,
+    /// The model that answered, or was tried last.
+    Model,
+}
+
+impl UsageBy {
+    /// Every one, in the order of [`UsageSum`]'s fields.
+    pub const ALL: [UsageBy; 4] = [UsageBy::Day, UsageBy::Room, UsageBy::User, UsageBy::Model];
+
+    /// Its word, which is the column's name too.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            UsageBy::Day => "day",
+            UsageBy::Room => "room",
+            UsageBy::User => "user",
+            UsageBy::Model => "model",
+        }
+    }
+}
+
+/// What is to be summed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageAsked {
+    /// Told apart by these; by none, it is one sum over all.
+    pub by: Vec<UsageBy>,
+    /// The first day, such as `2026-11-01`, in UTC.
+    pub since: String,
+    /// The last day.
+    pub until: String,
+}
+
+/// One sum. What it is not told apart by is empty.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
+pub struct UsageSum {
+    /// The day, in UTC.
+    pub day: String,
+    /// The room.
+    pub room: String,
+    /// Who asked.
+    pub user: String,
+    /// The model.
+    pub model: String,
+    /// Requests that have a reply, whatever it is.
+    pub requests: i64,
+    /// Those that a model answered.
+    pub answered: i64,
+    /// Calls to models.
+    pub calls: i64,
+    /// Tokens of prompts, as far as the models counted them.
+    pub tokens_in: i64,
+    /// Tokens of answers and thoughts.
+    pub tokens_out: i64,
+    /// The estimated cost, in millionths of the price table's currency.
+    pub cost_micros: i64,
+    /// Answers whose cost is not in that: the price table did not have the model.
+    pub unpriced: i64,
+}
+
+impl UsageAsked {
+    /// The statement, for both engines; it takes `since` and `until`.
+    pub(super) fn sql(&self) -> String {
+        let columns = UsageBy::ALL.map(|by| match self.by.contains(&by) {
+            true => by.as_str().to_owned(),
+            false => format!("'' AS {}", by.as_str()),
+        });
+        let mut sql = format!(
+            "SELECT {}, COUNT(*) AS requests, {}, {}, {}, {}, {}, {} FROM replies WHERE day >= ? AND day <= ?",
+            columns.join(", "),
+            sum(
+                "CASE WHEN outcome = 'answered' THEN 1 ELSE 0 END",
+                "answered"
+            ),
+            sum("attempts", "calls"),
+            sum("tokens_in", "tokens_in"),
+            sum("tokens_out", "tokens_out"),
+            sum("cost_micros", "cost_micros"),
+            sum(
+                "CASE WHEN outcome = 'answered' AND cost_micros IS NULL THEN 1 ELSE 0 END",
+                "unpriced"
+            ),
+        );
+        let by: Vec<&str> = self.by.iter().map(|by| by.as_str()).collect();
+        if !by.is_empty() {
+            let by = by.join(", ");
+            sql.push_str(&format!(" GROUP BY {by} ORDER BY {by}"));
+        }
+        sql
+    }
+}
+
+/// MySQL sums whole numbers to decimal ones, which are none here.
+fn sum(of: &str, name: &str) -> String {
+    format!("CAST(COALESCE(SUM({of}), 0) AS SIGNED) AS {name}")
+}
