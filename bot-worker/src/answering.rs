@@ -11,7 +11,7 @@ use common::{
     queue::{Route, Verdict},
     store::{BotPolicy, Room},
     timeline::Timeline,
-    wire::{Message, NewMessage, now_seq},
+    wire::{Message, NewMessage, Seq, now_seq},
 };
 use metrics::{counter, histogram};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -41,6 +41,8 @@ const POST_AGAIN_LONGEST: Duration = Duration::from_secs(2);
 pub struct Request {
     /// The message that asks.
     pub message: Message,
+    /// When it was asked for: its `seq`, or later, if it is to be answered again.
+    pub asked: Seq,
     /// The id its reply has, whoever writes it.
     pub reply: Uuid,
     /// The delivery's attempt.

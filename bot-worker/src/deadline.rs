@@ -14,7 +14,7 @@ const RESERVE_MAX: Duration = Duration::from_secs(2);
 /// The times that a request's deadline follows from, in microseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
-    /// When the request was posted: its `seq`.
+    /// When the request was posted, its `seq`, or when it was asked for again.
     pub posted: Seq,
     /// When this worker began to take requests.
     pub began: Seq,

@@ -4,7 +4,7 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use common::{
-    envelope::{Envelope, reply_id},
+    envelope::Envelope,
     live::{Control, LiveEvent},
     posting::Poster,
     queue::{Consumer, Delivery, QueueName, Receipt, Verdict},
@@ -168,12 +168,15 @@ impl Worker {
         consumer: Arc<dyn Consumer>,
     ) -> impl Future<Output = ()> + Send + 'static {
         let job = match Envelope::read(&delivery.payload) {
-            Ok(Envelope { message, .. }) if message.kind == Kind::User => {
-                let reply = reply_id(&message.room, message.id);
+            Ok(envelope) if envelope.message.kind == Kind::User => {
+                let reply = envelope.reply_id();
+                let Envelope { message, again, .. } = envelope;
+                let asked = again.map_or(message.seq, |again| again.at);
                 // Without a ticket it is under way already, and settled along with that.
                 self.under_way.take(reply, delivery.receipt).map(|ticket| {
                     let request = Request {
                         message,
+                        asked,
                         reply,
                         attempt: delivery.attempt,
                         received: Instant::now(),
@@ -209,7 +212,7 @@ impl Worker {
 
     fn interrupts(&self, request: &Request, began: Seq, ticket: &Ticket) -> Interrupts {
         let times = Times {
-            posted: request.message.seq,
+            posted: request.asked,
             began,
             received: now_seq(),
             attempt: request.attempt,

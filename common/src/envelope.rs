@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::wire::Message;
+use crate::wire::{Message, Seq};
 
 /// The version written now. Older ones are still read until the queues that may hold them are drained.
 pub const ENVELOPE_VERSION: u32 = 1;
@@ -18,6 +18,19 @@ pub struct Envelope {
     /// With a reply: how it came about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply: Option<ReplyLog>,
+    /// With a request that has been answered and is to be answered again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again: Option<Again>,
+}
+
+/// A wish for another answer to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Again {
+    /// The reply after which another is wanted. The new one's id follows from it, so that any number of wishes after
+    /// one reply bring one more.
+    pub after: Uuid,
+    /// When it was wished for, in microseconds since the Unix epoch: the deadline counts from here.
+    pub at: Seq,
 }
 
 /// How a reply came about: what a conversation log needs.
@@ -57,7 +70,22 @@ impl Envelope {
             v: ENVELOPE_VERSION,
             message,
             reply,
+            again: None,
         }
+    }
+
+    /// A request that is to be answered again.
+    pub fn again(request: Message, again: Again) -> Envelope {
+        Envelope {
+            again: Some(again),
+            ..Envelope::new(request, None)
+        }
+    }
+
+    /// The id of the reply that this request is to have.
+    pub fn reply_id(&self) -> Uuid {
+        let follows = self.again.map_or(self.message.id, |again| again.after);
+        reply_id(&self.message.room, follows)
     }
 
     /// The bytes that go into the queue.
@@ -83,7 +111,8 @@ impl Envelope {
     }
 }
 
-/// The id of the reply to a request: it follows from the request's id, so that every attempt at a reply is known as
+/// The id of the reply to a request: it follows from the request's id (or, where that is answered again, from the last
+/// reply's), so that every attempt at a reply is known as
 /// the same message. Version 8, which clients may not choose.
 pub fn reply_id(room: &str, request: Uuid) -> Uuid {
     use sha2::{Digest, Sha256};

@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use uuid::{Uuid, Version};
 
 use crate::{
-    envelope::{Envelope, ReplyLog},
+    envelope::{Again, Envelope, ReplyLog},
     live::{Appended, Live, LiveError},
     queue::{Queue, QueueError, Route},
     store::Store,
@@ -198,6 +198,20 @@ impl Poster {
         });
         placed.await.unwrap_or_else(|_| Err(process_stops()))?;
         Ok(Posting { outcome })
+    }
+
+    /// Puts a request that has been answered to the bot once more. One attempt; whoever asks again after an error gets
+    /// one more reply all the same.
+    ///
+    /// # Errors
+    /// [`PostError::Unavailable`]: it may be in the queue or not.
+    pub async fn ask_again(&self, request: Message, again: Again) -> Result<(), PostError> {
+        self.queue.ready()?;
+        let payload = Envelope::again(request, again).to_bytes();
+        Ok(self
+            .queue
+            .publish(Route::PersistAndAsk, again.after, payload)
+            .await?)
     }
 
     /// Hands a message that was shown long ago and is not in the database to `persist` again; not more often than

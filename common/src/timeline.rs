@@ -88,6 +88,17 @@ impl Timeline {
         Ok(within_limit(merge(kept, tail.messages), latest))
     }
 
+    /// One message by its id.
+    ///
+    /// # Errors
+    /// [`TimelineError`] if an engine that is needed for it is away.
+    pub async fn find(&self, room: &str, id: Uuid) -> Result<Option<Message>, TimelineError> {
+        match self.live.find(room, id).await? {
+            Some(shown) => Ok(Some(shown)),
+            None => Ok(self.store.find(room, id).await?),
+        }
+    }
+
     /// The latest place in a room.
     ///
     /// # Errors

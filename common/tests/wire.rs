@@ -6,7 +6,7 @@
 use std::{env, fs, path::PathBuf};
 
 use common::{
-    envelope::{Envelope, ReplyLog},
+    envelope::{Again, Envelope, ReplyLog},
     wire::{ClientFrame, ErrorCode, Kind, Message, NewMessage, ServerFrame},
 };
 use serde_json::{Value, json};
@@ -109,6 +109,8 @@ fn every_frame_of_a_client_is_read_as_it_always_was() {
         ("typing", json!({"type": "typing", "room": "lobby"})),
         ("stop", json!({"type": "stop", "room": "lobby", "id": ID})),
         ("stop, no id", json!({"type": "stop", "room": "lobby"})),
+        ("again", json!({"type": "again", "room": "lobby", "id": ID})),
+        ("again, no id", json!({"type": "again", "room": "lobby"})),
         ("pong", json!({"type": "pong"})),
         ("unknown type", json!({"type": "shout", "room": "lobby"})),
         ("wrong type of a field", json!({"message": 5, "id": ID})),
@@ -301,9 +303,14 @@ fn the_queues_payload_is_written_and_read_as_it_always_was() {
         cost_micros: Some(321),
         outcome: "answered".into(),
     };
+    let again = Again {
+        after: OTHER,
+        at: 1_700_000_000_000_002,
+    };
     let envelopes = [
         ("a message", Envelope::new(message(), None)),
         ("a reply", Envelope::new(reply(), Some(log))),
+        ("a request, again", Envelope::again(message(), again)),
     ];
     let lines = envelopes.clone().map(|(name, envelope)| {
         (

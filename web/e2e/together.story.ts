@@ -105,11 +105,29 @@ test("a page that is loaded again in the middle of an answer shows it once, and 
   assert.equal(words(shown[0]!), words(reply!.message));
 });
 
-test("a fallback looks like one, and the question can be asked again", async () => {
+test("a fallback looks like one and is tried again; an answer is answered again; each wish brings one", async () => {
   const ada = await stage.person("ada");
-  await ada.says("[[practice: 400]] impossible");
-  const fallback = ada.page.locator(".row-fallback");
-  await fallback.getByText("automatic reply").waitFor();
-  await fallback.getByRole("button", { name: "Ask again" }).click();
-  await until("there are two questions", SEEN_MS, async () => (await ada.history(ada.name)).filter(({ kind }) => kind === "user").length === 2);
+  const bob = await stage.person("bob");
+  const room = fresh("lobby");
+  await ada.makes(room);
+  await bob.opens(room);
+  await stage.servers.practise(["400", 'pace=20ms say="this is the second answer, which takes its time to be written"', 'say="the third"']);
+  await ada.says("@bot what is it?");
+  for (const person of [ada, bob]) await person.page.locator(".row-fallback").getByText("automatic reply").waitFor();
+  // Both, before either is heard: one more answer.
+  stage.servers.freezeEdge();
+  for (const person of [ada, bob]) await person.page.getByRole("button", { name: "Try again" }).click();
+  stage.servers.thawEdge();
+  for (const person of [ada, bob]) await person.seesAnswer("the second answer");
+  assert.equal(await ada.page.getByRole("button", { name: "Try again" }).count(), 0);
+  await bob.page.getByRole("button", { name: "Answer again", exact: true }).click();
+  for (const person of [ada, bob]) await person.seesAnswer("the third");
+  await bob.says("thanks");
+  await ada.sees("thanks");
+  const history = await ada.history(room);
+  assert.deepEqual(history.map(({ kind }) => kind), ["user", "fallback", "bot", "bot", "user"]);
+  for (const reply of history.slice(1, 4)) assert.equal(reply.reply_to, history[0]!.id);
+  for (const person of [ada, bob]) assert.equal(await person.page.locator(".row-bot").count(), 3);
+  ada.hadNoTrouble();
+  bob.hadNoTrouble();
 });

@@ -6,7 +6,7 @@ import type { Phase } from "./connection.ts";
 import { newId } from "./ids.ts";
 import { Memory } from "./memory.ts";
 import { Outbox, type Outgoing } from "./outbox.ts";
-import { mentions, type Message, type RoomInfo, type ServerFrame } from "./protocol.ts";
+import { mentions, type ErrorFrame, type Message, type RoomInfo, type ServerFrame } from "./protocol.ts";
 import { Room } from "./room.ts";
 import * as server from "./server.ts";
 import { Refusal } from "./server.ts";
@@ -40,6 +40,8 @@ export class Chat {
   #link: Link;
   #loads = 0;
   #loadQueue: Room[] = [];
+  /** Replies after which another was asked for, and that was not acked yet. */
+  #wishes = new Map<string, Room>();
   #typedAt = new Map<string, number>();
   #outboxTimer: ReturnType<typeof setTimeout> | null = null;
   #timers: ReturnType<typeof setInterval>[] = [];
@@ -286,6 +288,7 @@ export class Chat {
           if (room.trouble && room.trouble.status !== 404) room.trouble = null;
           if (room.timeline.loaded || room === this.current) this.#enter(room);
         }
+        for (const [id, room] of this.#wishes) this.#link.send({ type: "again", room: room.name, id });
         void this.refreshRooms();
         this.#pumpOutbox();
         return;
@@ -300,6 +303,7 @@ export class Chat {
           this.events.changed("outbox");
           return this.#pumpOutbox();
         }
+        if (this.#wishRefused(frame)) return;
         // A room that was taken away, most likely: what is listed tells.
         if (frame.code === "not_found" || frame.code === "forbidden") void this.refreshRooms();
         if (frame.code === "unauthorized") this.events.changed("gone");
@@ -351,6 +355,7 @@ export class Chat {
   }
 
   #ack(id: string, seq: number): void {
+    if (this.#wishes.delete(id)) return;
     const entry = this.outbox.remove(id);
     if (entry) {
       const room = this.rooms.get(entry.room);
@@ -419,6 +424,28 @@ export class Chat {
     const now = Date.now();
     if (now - (this.#typedAt.get(room.name) ?? 0) < TYPING_EVERY_MS) return;
     if (this.#link.send({ type: "typing", room: room.name })) this.#typedAt.set(room.name, now);
+  }
+
+  /** Wants another answer after this one. Until the server has noted it, it is asked for again on each new line. */
+  answerAgain(room: Room, id: string): void {
+    if (!this.#link.send({ type: "again", room: room.name, id })) return this.events.tell("There is no connection right now.");
+    this.#wishes.set(id, room);
+    room.askedAgain.set(id, Date.now());
+    this.events.changed("room", room.name);
+  }
+
+  #wishRefused(frame: ErrorFrame): boolean {
+    const room = frame.id === undefined ? undefined : this.#wishes.get(frame.id);
+    if (!room) return false;
+    if (frame.retry_after_ms !== undefined) {
+      setTimeout(() => this.#wishes.has(frame.id!) && this.#link.send({ type: "again", room: room.name, id: frame.id! }), frame.retry_after_ms);
+      return true;
+    }
+    this.#wishes.delete(frame.id!);
+    room.askedAgain.delete(frame.id!);
+    this.events.changed("room", room.name);
+    this.events.tell(server.sentence(frame.message));
+    return true;
   }
 
   stopReply(room: Room, id: string): void {

@@ -59,6 +59,7 @@ export type ClientFrame =
   | { type: "leave"; room: string }
   | { type: "typing"; room: string }
   | { type: "stop"; room: string; id: string }
+  | { type: "again"; room: string; id: string }
   | { type: "pong" };
 
 export type BotPolicy = "always" | "mention" | "off";

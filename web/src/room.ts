@@ -26,6 +26,8 @@ export class Room {
   loading: "latest" | "earlier" | "later" | null = null;
   /** Why the history could not be loaded. */
   trouble: { status: number; message: string } | null = null;
+  /** Replies after which another was asked for, and when, in milliseconds since 1970. */
+  readonly askedAgain = new Map<string, number>();
   readonly #typing = new Map<string, number>();
 
   constructor(readonly name: string) {}
@@ -51,8 +53,18 @@ export class Room {
     return [...this.#typing.keys()].sort();
   }
 
+  /** The last reply to each request, by the request's id. None where the bot is off: then nobody may ask again. */
+  newestReplies(): Map<string, Message> {
+    const newest = new Map<string, Message>();
+    if (this.info?.bot === "off") return newest;
+    for (const message of this.timeline.messages) if (message.kind !== "user" && message.reply_to) newest.set(message.reply_to, message);
+    return newest;
+  }
+
   /** The latest question that the bot has neither answered nor begun to answer; null if it owes nothing. */
   thinkingAbout(now: number): Message | null {
+    const again = this.#thinkingAgain(now);
+    if (again) return again;
     const policy = this.info?.bot ?? "mention";
     const { messages } = this.timeline;
     const answered = new Set(this.drafts.all().map((draft) => draft.replyTo));
@@ -65,6 +77,19 @@ export class Room {
       } else if (asksBot(policy, message.message)) {
         return answered.has(message.id) ? null : message;
       }
+    }
+    return null;
+  }
+
+  /** A question that is to be answered again, as long as nothing of that is to be seen. */
+  #thinkingAgain(now: number): Message | null {
+    const newest = this.newestReplies();
+    for (const [id, at] of this.askedAgain) {
+      const reply = this.timeline.get(id);
+      const request = reply?.reply_to ? this.timeline.get(reply.reply_to) : undefined;
+      const isWaiting = reply && request && newest.get(request.id) === reply && now - at <= THINKING_MS;
+      if (!isWaiting) this.askedAgain.delete(id);
+      else if (!this.drafts.all().some((draft) => draft.replyTo === request.id)) return request;
     }
     return null;
   }

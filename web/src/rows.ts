@@ -31,6 +31,10 @@ export interface MessageRow {
   state: "kept" | "waiting" | "failed";
   /** Why it waits or failed. */
   why: string | null;
+  /** With the newest reply to a request: whether another may be asked for, or was. */
+  again: "offered" | "asked" | null;
+  /** Nothing was said after it. */
+  isLatest: boolean;
 }
 
 export type Row =
@@ -52,6 +56,7 @@ export function keptRows(room: Room, user: string): Row[] {
   if (!room.timeline.hasEarlier && room.timeline.messages.length > 0) rows.push({ type: "begin", key: "begin" });
   let before: MessageRow | null = null;
   let newShown = room.newFrom === null;
+  const newest = room.newestReplies();
   for (const message of room.timeline.messages) {
     const at = message.seq / 1_000;
     if (!before || day(before.at) !== day(at)) {
@@ -77,6 +82,8 @@ export function keptRows(room: Room, user: string): Row[] {
       replyTo: message.reply_to ?? null,
       state: "kept",
       why: null,
+      again: newest.get(message.reply_to ?? "") !== message ? null : room.askedAgain.has(message.id) ? "asked" : "offered",
+      isLatest: message === room.timeline.last,
     };
     row.together = isTogether(before, row);
     rows.push(row);
@@ -106,6 +113,8 @@ export function allRows(room: Room, kept: Row[], outgoing: Outgoing[], why: (id:
       replyTo: entry.replyTo ?? null,
       state: entry.failed ? "failed" : "waiting",
       why: entry.failed?.message ?? why(entry.id) ?? null,
+      again: null,
+      isLatest: false,
     };
     row.together = isTogether(before?.type === "message" ? before : null, row);
     rest.push(row);

@@ -40,6 +40,21 @@ test("a reply shows what it replies to, unless that stands right above", () => {
   assert.deepEqual(quotes, [null, null, question.message]);
 });
 
+test("another answer is offered after the newest reply to a request, and noted once it was asked for", () => {
+  const question = message(0, "ada");
+  const reply = (minutes: number) => message(minutes, "bot", { kind: "bot", reply_to: question.id });
+  const made = room(question, reply(1), reply(2), message(3, "bob"));
+  const offers = () => keptRows(made, "ada").flatMap((row) => (row.type === "message" ? [row.again] : []));
+  assert.deepEqual(offers(), [null, null, "offered", null]);
+  made.askedAgain.set(made.timeline.messages[2]!.id, START);
+  assert.deepEqual(offers(), [null, null, "asked", null]);
+  assert.equal(made.thinkingAbout(START + 1), question);
+  assert.equal(made.thinkingAbout(START + 3_600_000), null);
+  assert.deepEqual(offers(), [null, null, "offered", null]);
+  made.info = { name: "r", private: false, bot: "off", persona: null, owner: "ada" };
+  assert.deepEqual(offers(), [null, null, null, null]);
+});
+
 test("what is not kept yet stands last, and once only", () => {
   const sent = message(0, "ada");
   const made = room(sent);

@@ -44,6 +44,13 @@ pub enum ClientFrame {
         /// The reply's id.
         id: Uuid,
     },
+    /// Have the request of a reply answered again.
+    Again {
+        /// The room.
+        room: String,
+        /// The reply's id.
+        id: Uuid,
+    },
     /// The answer to `ping`.
     Pong,
 }
@@ -172,6 +179,15 @@ impl RawFrame {
                 let id =
                     id.ok_or_else(|| bad("`id` is missing: which reply to stop".to_owned()))?;
                 Ok(ClientFrame::Stop {
+                    room: need_room(room)?,
+                    id,
+                })
+            }
+            "again" => {
+                let id = id.ok_or_else(|| {
+                    bad("`id` is missing: which reply to answer again".to_owned())
+                })?;
+                Ok(ClientFrame::Again {
                     room: need_room(room)?,
                     id,
                 })

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use common::envelope::reply_id;
+use serde_json::{Value, json};
 use stories::{Chat, Direction, PATIENCE, Person, Proxy, Setup};
 use uuid::Uuid;
 
@@ -160,5 +161,74 @@ async fn workers_are_killed_again_and_again_under_load() {
             .filter(|message| message["reply_to"] == question.to_string())
             .count();
         assert_eq!(replies, 1, "{question} has {replies} replies");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_is_answered_again_once_for_each_reply() {
+    let chat = Chat::with(Setup {
+        edges: 2,
+        workers: 2,
+        ..Setup::default()
+    })
+    .await;
+    let [mut ada, mut bob] = chat.join("lobby", ["ada", "bob"]).await;
+    bob.moves_to(&chat.url(1));
+    assert!(bob.comes_back().await);
+    chat.model
+        .behave_next(["400", "say=\"the second answer\""])
+        .expect("orders");
+    let question = ada.says("@bot what is two plus two?").await;
+    let first = ada.gets_reply_to(question).await;
+    assert_eq!(first["kind"], "fallback");
+
+    // Both want another, at two edges, one of them twice: that is one more answer.
+    let id: Uuid = first["id"]
+        .as_str()
+        .expect("an id")
+        .parse()
+        .expect("a UUID");
+    let again = json!({ "type": "again", "room": "lobby", "id": id });
+    ada.sends(&again).await;
+    bob.sends(&again).await;
+    ada.sends(&again).await;
+    for person in [&ada, &bob] {
+        assert_eq!(Value::from(person.is_acked(id).await), first["seq"]);
+    }
+    let second = reply_id("lobby", id).to_string();
+    let second = bob
+        .waits_for("the second answer", |frame| {
+            frame["type"] == "message" && frame["id"] == second
+        })
+        .await;
+    assert_eq!(second["kind"], "bot");
+    assert_eq!(second["reply_to"], first["reply_to"]);
+    assert_eq!(second["message"], "the second answer");
+
+    // The third is of a model that was not told of the two before.
+    let id: Uuid = second["id"]
+        .as_str()
+        .expect("an id")
+        .parse()
+        .expect("a UUID");
+    let asked = chat.model.requests().len();
+    ada.sends(&json!({ "type": "again", "room": "lobby", "id": id }))
+        .await;
+    let third = reply_id("lobby", id).to_string();
+    ada.waits_for("the third answer", |frame| {
+        frame["type"] == "message" && frame["id"] == third
+    })
+    .await;
+    let calls = chat.model.requests();
+    assert_eq!(calls.len(), asked + 1);
+    let told = calls[asked].body().to_string();
+    assert!(told.contains("two plus two"), "{told}");
+    assert!(!told.contains("the second answer"), "{told}");
+
+    let last = ada.says("@bot and now say \"done\"").await;
+    ada.gets_reply_to(last).await;
+    let is_reply = |message: &&Value| message["reply_to"] == question.to_string();
+    for shown in [ada.messages(), bob.history().await] {
+        assert_eq!(shown.iter().filter(is_reply).count(), 3, "{shown:#?}");
     }
 }

@@ -3,7 +3,7 @@
 import { Chat, type Change } from "../chat.ts";
 import type { Message } from "../protocol.ts";
 import type { Room } from "../room.ts";
-import { allRows, firstLine, keptRows, type MessageRow, type Row } from "../rows.ts";
+import { allRows, firstLine, keptRows, type Row } from "../rows.ts";
 import * as server from "../server.ts";
 import { statusLine } from "../status.ts";
 import { Composer } from "./composer.ts";
@@ -287,11 +287,7 @@ export class App {
         this.#composer.focus();
       },
       stop: (id) => this.#chat.current && this.#chat.stopReply(this.#chat.current, id),
-      question: (row: MessageRow) => {
-        const asked = row.replyTo ? this.#chat.current?.timeline.get(row.replyTo) : undefined;
-        return asked?.sender === this.#chat.user && asked.kind === "user" ? asked.message : null;
-      },
-      askAgain: (text) => this.#send(text),
+      answerAgain: (id) => this.#chat.current && this.#chat.answerAgain(this.#chat.current, id),
       say: (text) => this.#tell(text),
     };
   }
@@ -372,7 +368,7 @@ export class App {
 
   #rows(room: Room): Row[] {
     const { messages, hasEarlier } = room.timeline;
-    const signature = `${messages.length} ${messages[0]?.seq} ${messages.at(-1)?.seq} ${hasEarlier} ${room.newFrom} ${new Date().getDate()}`;
+    const signature = `${messages.length} ${messages[0]?.seq} ${messages.at(-1)?.seq} ${hasEarlier} ${room.newFrom} ${new Date().getDate()} ${room.info?.bot} ${[...room.askedAgain.keys()].join()}`;
     if (this.#kept?.room !== room || this.#kept.signature !== signature) {
       this.#kept = { room, signature, rows: keptRows(room, this.#chat.user) };
     }

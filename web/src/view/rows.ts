@@ -14,9 +14,7 @@ export interface RowActions {
   edit(id: string): void;
   discard(id: string): void;
   stop(id: string): void;
-  /** The question that a fallback stands for, if it was the user's own. */
-  question(row: MessageRow): string | null;
-  askAgain(text: string): void;
+  answerAgain(id: string): void;
   say(text: string): void;
 }
 
@@ -28,7 +26,7 @@ export function looksOf(row: Row): string {
     case "draft":
       return `${row.draft.attempt} ${row.draft.chars} ${row.draft.headless} ${row.draft.stopping} ${row.quote?.text ?? ""}`;
     case "message":
-      return `${row.state} ${row.together} ${row.why ?? ""} ${row.quote?.text ?? ""} ${row.own}`;
+      return `${row.state} ${row.together} ${row.why ?? ""} ${row.quote?.text ?? ""} ${row.own} ${row.again} ${row.isLatest}`;
     default:
       return "";
   }
@@ -96,7 +94,16 @@ function draft(row: DraftRow, actions: RowActions): HTMLElement {
 
 function bot(row: MessageRow, actions: RowActions): HTMLElement {
   const isFallback = row.kind === "fallback";
-  const question = isFallback ? actions.question(row) : null;
+  // Behind the latest it takes the place of "Stop"; of an earlier answer it is one of the tools.
+  const again =
+    row.again &&
+    (isFallback || row.isLatest || row.again === "asked") &&
+    h(
+      "button",
+      { type: "button", class: "chip-button", disabled: row.again === "asked", onclick: () => actions.answerAgain(row.id) },
+      icon("again"),
+      row.again === "asked" ? "Asked again" : isFallback ? "Try again" : "Answer again",
+    );
   return h(
     "li",
     { class: isFallback ? "row row-bot row-fallback" : "row row-bot" },
@@ -107,12 +114,7 @@ function bot(row: MessageRow, actions: RowActions): HTMLElement {
       head(row.sender, row.at, isFallback ? "automatic reply: the model gave no answer" : null),
       quoteOf(row.quote, row.replyTo, actions),
       h("div", { class: "prose" }, withCode(markdown(row.text), actions)),
-      question &&
-        h(
-          "div",
-          { class: "foot" },
-          h("button", { type: "button", class: "chip-button", onclick: () => actions.askAgain(question) }, icon("again"), "Ask again"),
-        ),
+      again && h("div", { class: "foot" }, again),
     ),
     tools(row, actions),
   );
@@ -196,6 +198,7 @@ function tools(row: MessageRow, actions: RowActions): HTMLElement {
   return h(
     "div",
     { class: "tools" },
+    row.again === "offered" && iconButton("again", `Answer again: ${begin}`, () => actions.answerAgain(row.id)),
     iconButton("reply", `Reply to ${row.own ? "yourself" : row.sender}: ${begin}`, () => actions.reply(row.id)),
     iconButton("copy", `Copy the text: ${begin}`, async () => actions.say((await copyText(row.text)) ? "Copied." : "The browser did not let this be copied.")),
   );

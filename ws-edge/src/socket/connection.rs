@@ -67,8 +67,17 @@ pub(super) enum Input<'a> {
     /// An errand is done, or not.
     ErrandDone {
         id: Option<Uuid>,
-        outcome: Result<(), Refusal>,
+        outcome: Result<Done, Refusal>,
     },
+}
+
+/// How an errand is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Done {
+    /// What it led to is seen by itself.
+    Quietly,
+    /// With an ack.
+    Acked { id: Uuid, seq: Seq },
 }
 
 /// Why something was not done, as the client is told.
@@ -103,6 +112,8 @@ pub(super) enum Output {
     Typing { room: String },
     /// Stop a reply; answered by [`Input::ErrandDone`].
     Stop { room: String, reply: Uuid },
+    /// Have a reply's request answered again; answered by [`Input::ErrandDone`].
+    Again { room: String, reply: Uuid },
     /// Send what is waiting, then close. Nothing comes after it.
     Close(Closing),
 }
@@ -226,8 +237,12 @@ impl Connection {
             }
             Input::ErrandDone { id, outcome } => {
                 self.errands = self.errands.saturating_sub(1);
-                if let Err(refusal) = outcome {
-                    self.refuse(now, refusal, id, out);
+                match outcome {
+                    Ok(Done::Quietly) => {}
+                    Ok(Done::Acked { id, seq }) => {
+                        out.push(Output::Frame(ServerFrame::Ack { id, seq }));
+                    }
+                    Err(refusal) => self.refuse(now, refusal, id, out),
                 }
             }
         }
@@ -268,13 +283,10 @@ impl Connection {
             }
             Ok(ClientFrame::Typing { room }) => self.typing(now, room, out),
             Ok(ClientFrame::Stop { room, id }) => {
-                if self.errands >= ERRANDS_MAX {
-                    let refusal = limited("too many calls are under way", RETRY_WHEN_FULL);
-                    self.refuse(now, refusal, Some(id), out);
-                } else {
-                    self.errands += 1;
-                    out.push(Output::Stop { room, reply: id });
-                }
+                self.errand(now, id, Output::Stop { room, reply: id }, out);
+            }
+            Ok(ClientFrame::Again { room, id }) => {
+                self.errand(now, id, Output::Again { room, reply: id }, out);
             }
             Ok(ClientFrame::Send {
                 message,
@@ -345,6 +357,17 @@ impl Connection {
             self.bad(now, refusal.code, message, None, out);
         } else {
             self.error(Refusal { message, ..refusal }, None, out);
+        }
+    }
+
+    /// Something to do for the client that may fail.
+    fn errand(&mut self, now: Instant, id: Uuid, errand: Output, out: &mut Vec<Output>) {
+        if self.errands >= ERRANDS_MAX {
+            let refusal = limited("too many calls are under way", RETRY_WHEN_FULL);
+            self.refuse(now, refusal, Some(id), out);
+        } else {
+            self.errands += 1;
+            out.push(errand);
         }
     }
 

@@ -296,6 +296,20 @@ fn typing_is_passed_on_once_in_two_seconds_per_room() {
 }
 
 #[test]
+fn a_wish_for_another_answer_is_acked_with_the_place_of_the_last() {
+    let mut story = Story::begin(None);
+    let id = Uuid::now_v7();
+    let outputs = story.says(&json!({"type": "again", "room": "lobby", "id": id}));
+    let room = "lobby".to_owned();
+    assert_eq!(outputs, [Output::Again { room, reply: id }]);
+    let outputs = story.goes_on(Input::ErrandDone {
+        id: Some(id),
+        outcome: Ok(Done::Acked { id, seq: 7 }),
+    });
+    assert_eq!(outputs, [Output::Frame(ServerFrame::Ack { id, seq: 7 })]);
+}
+
+#[test]
 fn an_error_about_a_stop_names_the_reply() {
     let mut story = Story::begin(None);
     let id = Uuid::now_v7();
@@ -347,7 +361,7 @@ proptest! {
                 2 => story.goes_on(Input::Joined { sub, seq: wait, complete: true }),
                 3 => story.goes_on(Input::Lost { sub, refusal: refused(ErrorCode::Unavailable) }),
                 4 => story.goes_on(Input::Posted { id: Uuid::nil(), bytes: 3, outcome: Ok(wait) }),
-                5 => story.goes_on(Input::ErrandDone { id: None, outcome: Ok(()) }),
+                5 => story.goes_on(Input::ErrandDone { id: None, outcome: Ok(Done::Quietly) }),
                 _ => story.goes_on(Input::Text(&text)),
             };
             answered = answered.max(outputs.len());

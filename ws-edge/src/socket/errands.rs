@@ -3,14 +3,17 @@
 use std::{sync::Arc, time::Duration};
 
 use common::{
+    envelope::Again,
     live::{Control, Signal},
-    wire::{ErrorCode, Seq, ServerFrame},
+    store::BotPolicy,
+    timeline::TimelineError,
+    wire::{ErrorCode, Kind, Seq, ServerFrame, now_seq},
 };
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::{
-    connection::Refusal,
+    connection::{Done, Refusal},
     hub::{EnterError, Hub},
     inbox::{Inbox, Note},
     lane::unavailable,
@@ -21,6 +24,9 @@ use crate::state::Edge;
 
 /// When a join may be tried again that failed because something was away.
 const JOIN_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// When another answer may be asked for again that could not be asked for because something was away.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Between two attempts to catch a socket up: the first and the longest.
 const RETRY_FIRST: Duration = Duration::from_millis(200);
@@ -114,10 +120,10 @@ pub(super) async fn typing(edge: Arc<Edge>, user: Arc<str>, room: String, inbox:
             if let Err(error) = edge.live.signal(&Signal::Room { room, frame }).await {
                 tracing::debug!(%error, "that somebody types was not shown");
             }
-            Ok(())
+            Ok(Done::Quietly)
         }
         Err(error) => match Refusal::from(error) {
-            refusal if refusal.code == ErrorCode::Unavailable => Ok(()),
+            refusal if refusal.code == ErrorCode::Unavailable => Ok(Done::Quietly),
             refusal => Err(refusal),
         },
     };
@@ -134,16 +140,71 @@ pub(super) async fn stop(
 ) {
     let outcome = async {
         edge.access.room(&user, &room).await?;
-        Ok(edge
-            .live
+        edge.live
             .signal(&Signal::Control(Control::StopReply { room, reply }))
-            .await?)
+            .await?;
+        Ok(Done::Quietly)
     };
     let outcome = outcome.await;
     inbox.put(Note::ErrandDone {
         id: Some(reply),
         outcome,
     });
+}
+
+/// Has a reply's request answered again.
+pub(super) async fn again(
+    edge: Arc<Edge>,
+    user: Arc<str>,
+    room: String,
+    reply: Uuid,
+    inbox: Arc<Inbox>,
+) {
+    let outcome = ask_again(&edge, &user, &room, reply).await;
+    inbox.put(Note::ErrandDone {
+        id: Some(reply),
+        outcome,
+    });
+}
+
+async fn ask_again(edge: &Edge, user: &str, room: &str, reply: Uuid) -> Result<Done, Refusal> {
+    if edge.access.room(user, room).await?.bot == BotPolicy::Off {
+        return Err(no(ErrorCode::Forbidden, "the bot is off in this room"));
+    }
+    let found = edge.timeline.find(room, reply).await?;
+    let Some(found) = found.filter(|found| found.kind != Kind::User) else {
+        return Err(no(ErrorCode::NotFound, "there is no such reply of the bot"));
+    };
+    let request = match found.reply_to {
+        Some(request) => edge.timeline.find(room, request).await?,
+        None => None,
+    };
+    let request =
+        request.ok_or_else(|| no(ErrorCode::NotFound, "what that reply answers is not there"))?;
+    let again = Again {
+        after: reply,
+        at: now_seq(),
+    };
+    edge.poster.ask_again(request, again).await?;
+    Ok(Done::Acked {
+        id: reply,
+        seq: found.seq,
+    })
+}
+
+fn no(code: ErrorCode, message: &str) -> Refusal {
+    Refusal {
+        code,
+        message: message.to_owned(),
+        retry_after: None,
+    }
+}
+
+impl From<TimelineError> for Refusal {
+    fn from(error: TimelineError) -> Refusal {
+        tracing::warn!(%error, "a message cannot be looked up");
+        unavailable("it cannot be looked up just now", ASK_AGAIN_AFTER)
+    }
 }
 
 /// A user posts too fast.

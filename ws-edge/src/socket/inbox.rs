@@ -11,7 +11,12 @@ use common::wire::Seq;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::{closing::Closing, connection::Refusal, replay::Replay, room::Membership};
+use super::{
+    closing::Closing,
+    connection::{Done, Refusal},
+    replay::Replay,
+    room::Membership,
+};
 
 /// An answer to something that a socket asked for.
 pub(super) enum Note {
@@ -35,7 +40,7 @@ pub(super) enum Note {
     /// A call is done.
     ErrandDone {
         id: Option<Uuid>,
-        outcome: Result<(), Refusal>,
+        outcome: Result<Done, Refusal>,
     },
     /// A frame for this socket alone.
     Frame { sub: u32, frame: Utf8Bytes },

@@ -334,6 +334,7 @@ impl Socket {
                     );
                     self.edge.sockets.hub.spawn(errand);
                 }
+                Output::Again { room, reply } => self.again(room, reply),
                 Output::Close(closing) => self.closing = Some(closing),
             }
         }
@@ -361,6 +362,26 @@ impl Socket {
         };
         self.lanes
             .post(&self.edge, &self.user, &self.registered.inbox, room, job);
+    }
+
+    /// Another answer weighs as much as a message.
+    fn again(&mut self, room: String, reply: Uuid) {
+        if let Err(wait) = self.edge.limits.check_user_message(&self.user) {
+            self.connection_says(Input::ErrandDone {
+                id: Some(reply),
+                outcome: Err(errands::too_many_messages(wait)),
+            });
+            return;
+        }
+        let errand = errands::again(
+            Arc::clone(&self.edge),
+            Arc::clone(&self.user),
+            room,
+            reply,
+            Arc::clone(&self.registered.inbox),
+        );
+        // Not tied to the socket: as with a message, what was accepted is done.
+        self.edge.sockets.hub.tasks.spawn(errand);
     }
 
     /// A step within a step: what it leads to is done by the one that is under way.

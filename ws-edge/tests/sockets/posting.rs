@@ -2,7 +2,11 @@
 
 use std::sync::atomic::Ordering::SeqCst;
 
-use common::queue::QueueName;
+use common::{
+    envelope::{Envelope, reply_id},
+    queue::{QueueName, Route},
+    wire::{Kind, NewMessage},
+};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -56,6 +60,58 @@ async fn the_bot_is_asked_where_the_room_says_so() {
     let taken = chat.queue.consume(QueueName::BotRequests, 10).await;
     let payload: Value = serde_json::from_slice(&taken.next().await.unwrap().payload).unwrap();
     assert_eq!(payload["message"]["id"], ack["id"]);
+}
+
+#[tokio::test]
+async fn another_answer_is_asked_for_where_there_is_one() {
+    let chat = Chat::start().await;
+    let mut ada = chat.connects("ada", "/ws/chat/ada").await;
+    ada.says("anybody there?").await;
+    let question: Uuid = serde_json::from_value(ada.hears("ack").await["id"].take()).unwrap();
+    let reply = chat
+        .poster
+        .post(
+            NewMessage {
+                room: "ada".into(),
+                id: reply_id("ada", question),
+                sender: "bot".into(),
+                kind: Kind::Fallback,
+                message: "not now".into(),
+                reply_to: Some(question),
+            },
+            Route::Persist,
+            None,
+        )
+        .await
+        .unwrap()
+        .message;
+    let again = |room: &str, id: Uuid| json!({"type": "again", "room": room, "id": id});
+    ada.sends(again("ada", reply.id)).await;
+    let ack = ada.hears("ack").await;
+    assert_eq!(
+        (&ack["id"], &ack["seq"]),
+        (&json!(reply.id), &json!(reply.seq))
+    );
+    let taken = chat.queue.consume(QueueName::BotRequests, 10).await;
+    let first = Envelope::read(&taken.next().await.unwrap().payload).unwrap();
+    let second = Envelope::read(&taken.next().await.unwrap().payload).unwrap();
+    assert_eq!(second.message, first.message);
+    assert_eq!(first.reply_id(), reply.id);
+    assert_eq!(second.reply_id(), reply_id("ada", reply.id));
+
+    // What is no reply of the bot, a room without it, and a room that one may not see.
+    for (room, id, code) in [
+        ("ada", question, "not_found"),
+        ("ada", Uuid::now_v7(), "not_found"),
+        ("lobby", reply.id, "forbidden"),
+    ] {
+        ada.sends(again(room, id)).await;
+        let error = ada.hears("error").await;
+        assert_eq!((&error["code"], &error["id"]), (&json!(code), &json!(id)));
+    }
+    let mut eve = chat.in_lobby("eve").await;
+    eve.sends(again("ada", reply.id)).await;
+    assert_eq!(eve.hears("error").await["code"], "not_found");
 }
 
 #[tokio::test]
