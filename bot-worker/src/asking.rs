@@ -102,7 +102,7 @@ impl Asking {
             match self.model.check(model).await {
                 Ok(()) => tracing::info!(model, "the model is there"),
                 Err(error) => {
-                    tracing::warn!(model, %error, "the model does not answer to its name; check GEMINI_MODELS and GEMINI_API_KEY");
+                    tracing::warn!(model, %error, "the model does not answer to its name; check the settings of the model API: names, key, address");
                 }
             }
         }
@@ -184,7 +184,11 @@ impl Asking {
                     call.succeeded();
                     let Some(text) = reply_text::message(&text, finished.complete) else {
                         // It named itself, and said nothing.
-                        attempts.failed(&nothing_said(), rand::random());
+                        let nothing = ModelError::empty(
+                            "an answer without words",
+                            Advice::Again { after: None },
+                        );
+                        attempts.failed(&nothing, rand::random());
                         continue;
                     };
                     let calls = attempts.calls();
@@ -295,14 +299,5 @@ fn reason_of(interrupt: Interrupt, attempts: &Attempts) -> Result<Reason, HandBa
         Interrupt::HandBack => Err(HandBack),
         Interrupt::Stopped => Ok(Reason::Stopped),
         Interrupt::TimeUp => Ok(attempts.last().unwrap_or(Reason::TooSlow)),
-    }
-}
-
-fn nothing_said() -> ModelError {
-    ModelError {
-        advice: Advice::Again { after: None },
-        reason: Reason::Broken,
-        status: "empty",
-        detail: "an answer without words".into(),
     }
 }

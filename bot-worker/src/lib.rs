@@ -5,7 +5,7 @@
 //! | [`worker`] | takes and settles requests, drains |
 //! | [`answering`] | one request, from its receipt to its one reply |
 //! | [`asking`] | asks the models, one attempt after the other |
-//! | [`model`] | the seam to the models, and Gemini behind it |
+//! | [`model`] | the seam to the models: Gemini, and whoever speaks the OpenAI-compatible chat API |
 //! | [`deadline`], [`context`], [`attempts`], [`breaker`], [`reply_text`], [`fallback`], [`prices`] | decisions, without I/O |
 //! | [`drafts`] | shows a reply as it grows |
 //! | [`line_up`], [`pace`], [`turns`], [`under_way`], [`interrupts`] | what the requests of one worker share |
@@ -38,7 +38,13 @@ use tokio_util::sync::CancellationToken;
 pub use settings::WorkerSettings;
 
 use crate::{
-    model::gemini::{Gemini, GeminiSetupError, SilenceLimits},
+    model::{
+        Model,
+        gemini::Gemini,
+        http::{SetupError, SilenceLimits},
+        openai::OpenAi,
+    },
+    settings::ModelApi,
     worker::Worker,
 };
 
@@ -61,7 +67,7 @@ pub enum WorkerError {
     Settings(String),
     /// The model's client.
     #[error(transparent)]
-    Gemini(#[from] GeminiSetupError),
+    Model(#[from] SetupError),
 }
 
 /// Answers requests until `stop`; then takes no more, finishes what is under way within the settings' `drain_time`, and
@@ -81,10 +87,15 @@ pub async fn run(
         first_token: settings.bot_first_token_seconds,
         idle: settings.bot_idle_seconds,
     };
-    let gemini = Gemini::new(settings.gemini_base_url.clone(), settings.key(), limits)?;
+    let model: Arc<dyn Model> = match (settings.bot_model_api, &settings.openai_base_url) {
+        (ModelApi::OpenAi, Some(url)) => Arc::new(OpenAi::new(url, settings.openai_key(), limits)?),
+        _ => Arc::new(Gemini::new(
+            &settings.gemini_base_url,
+            settings.gemini_key(),
+            limits,
+        )?),
+    };
     let engines = Engines { live, queue, store };
-    Worker::new(engines, &settings, Arc::new(gemini))
-        .run(stop)
-        .await;
+    Worker::new(engines, &settings, model).run(stop).await;
     Ok(())
 }

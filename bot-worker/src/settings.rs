@@ -21,6 +21,9 @@ const DRAIN_TIME: Duration = Duration::from_secs(10);
 /// The worker's own settings; engines and process settings are `common`'s.
 #[derive(Args, Clone, Debug)]
 pub struct WorkerSettings {
+    /// Whose API the models speak.
+    #[arg(long, env = "BOT_MODEL_API", value_enum, default_value = "gemini")]
+    pub bot_model_api: ModelApi,
     /// The key for Gemini. Needed for Google's own address; another one may do without.
     #[arg(long, env = "GEMINI_API_KEY", hide_env_values = true)]
     pub gemini_api_key: Option<SecretString>,
@@ -36,6 +39,15 @@ pub struct WorkerSettings {
         value_parser = model_name
     )]
     pub gemini_models: Vec<String>,
+    /// Where the OpenAI-compatible chat API is spoken, up to and with its version: `http://127.0.0.1:11434/v1`.
+    #[arg(long, env = "OPENAI_BASE_URL", value_parser = base_url)]
+    pub openai_base_url: Option<Url>,
+    /// The key for it; most servers at home need none.
+    #[arg(long, env = "OPENAI_API_KEY", hide_env_values = true)]
+    pub openai_api_key: Option<SecretString>,
+    /// Its models, with commas, in order: the next is tried when one fails.
+    #[arg(long, env = "OPENAI_MODELS", value_delimiter = ',', value_parser = served_name)]
+    pub openai_models: Vec<String>,
     /// The most calls to models at a time.
     #[arg(long, env = "BOT_CONCURRENCY", default_value = "16", value_parser = concurrency)]
     pub bot_concurrency: NonZeroUsize,
@@ -74,6 +86,16 @@ pub struct WorkerSettings {
     pub drain_time: Duration,
 }
 
+/// Whose API the models speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ModelApi {
+    /// Google's, for Gemini: the settings `GEMINI_…` hold.
+    Gemini,
+    /// The OpenAI-compatible chat API, which many servers speak: the settings `OPENAI_…` hold.
+    #[value(name = "openai")]
+    OpenAi,
+}
+
 impl WorkerSettings {
     /// What no single setting shows by itself.
     ///
@@ -87,30 +109,66 @@ impl WorkerSettings {
                     .into(),
             );
         }
-        if let Some(key) = self.key()
-            && !key
-                .expose_secret()
-                .bytes()
-                .all(|byte| byte.is_ascii_graphic())
-        {
-            return Err(
-                "GEMINI_API_KEY has characters that no key has (a blank, a line break?)".into(),
-            );
+        if self.bot_model_api == ModelApi::OpenAi {
+            if self.openai_base_url.is_none() {
+                return Err(
+                    "OPENAI_BASE_URL is missing: where is the chat API? A server at home may be at \
+                     http://127.0.0.1:11434/v1"
+                        .into(),
+                );
+            }
+            if self.openai_models.is_empty() {
+                return Err(
+                    "OPENAI_MODELS is missing: the names that the server knows its models by"
+                        .into(),
+                );
+            }
+        }
+        for (name, key) in [
+            ("GEMINI_API_KEY", self.gemini_key()),
+            ("OPENAI_API_KEY", self.openai_key()),
+        ] {
+            let is_good = |key: &SecretString| {
+                key.expose_secret()
+                    .bytes()
+                    .all(|byte| byte.is_ascii_graphic())
+            };
+            if key.is_some_and(|key| !is_good(key)) {
+                return Err(format!(
+                    "{name} has characters that no key has (a blank, a line break?)"
+                ));
+            }
         }
         Ok(())
     }
 
     /// Whether Google is to be asked and there is no key for it.
     pub fn lacks_key(&self) -> bool {
-        self.key().is_none() && is_googles(&self.gemini_base_url)
+        self.bot_model_api == ModelApi::Gemini
+            && self.gemini_key().is_none()
+            && is_googles(&self.gemini_base_url)
     }
 
-    /// The key, if there is one; an empty one is none, since that is how deployments leave a variable out.
-    pub(crate) fn key(&self) -> Option<&SecretString> {
-        self.gemini_api_key
-            .as_ref()
-            .filter(|key| !key.expose_secret().trim().is_empty())
+    /// The models to ask, in order.
+    pub fn models(&self) -> &[String] {
+        match self.bot_model_api {
+            ModelApi::Gemini => &self.gemini_models,
+            ModelApi::OpenAi => &self.openai_models,
+        }
     }
+
+    pub(crate) fn gemini_key(&self) -> Option<&SecretString> {
+        there(self.gemini_api_key.as_ref())
+    }
+
+    pub(crate) fn openai_key(&self) -> Option<&SecretString> {
+        there(self.openai_api_key.as_ref())
+    }
+}
+
+/// The key, if there is one; an empty one is none, since that is how deployments leave a variable out.
+fn there(key: Option<&SecretString>) -> Option<&SecretString> {
+    key.filter(|key| !key.expose_secret().trim().is_empty())
 }
 
 fn is_googles(url: &Url) -> bool {
@@ -151,6 +209,19 @@ fn model_name(text: &str) -> Result<String, String> {
         Err(format!(
             "{text:?} is no model's name; write such as gemini-3.5-flash, several with commas"
         ))
+    }
+}
+
+/// A name as servers at home have them: `llama3.2:3b`, `owner/model`.
+fn served_name(text: &str) -> Result<String, String> {
+    let name = text.trim();
+    let good = !name.is_empty()
+        && name.len() <= 100
+        && !name.contains(|c: char| c.is_whitespace() || c.is_control());
+    if good {
+        Ok(name.to_owned())
+    } else {
+        Err(format!("{text:?} is no model's name; several with commas"))
     }
 }
 
@@ -248,8 +319,27 @@ mod tests {
     }
 
     #[test]
+    fn another_api_needs_its_own_settings_and_no_key() {
+        let openai = ["--bot-model-api", "openai"];
+        let error = parsed(&openai).unwrap().check().unwrap_err();
+        assert!(error.contains("OPENAI_BASE_URL"), "{error}");
+        let with_url = [&openai[..], &["--openai-base-url", "http://127.0.0.1:9/v1"]].concat();
+        let error = parsed(&with_url).unwrap().check().unwrap_err();
+        assert!(error.contains("OPENAI_MODELS"), "{error}");
+        let whole = [
+            &with_url[..],
+            &["--openai-models", "llama3.2:3b, owner/model"],
+        ]
+        .concat();
+        let settings = parsed(&whole).unwrap();
+        assert_eq!(settings.check(), Ok(()));
+        assert_eq!(settings.models(), ["llama3.2:3b", "owner/model"]);
+        assert!(parsed(&["--bot-model-api", "other"]).is_err());
+    }
+
+    #[test]
     fn models_are_a_list_in_order() {
         let settings = parsed(&["--gemini-models", "models/b, a"]).unwrap();
-        assert_eq!(settings.gemini_models, ["b", "a"]);
+        assert_eq!(settings.models(), ["b", "a"]);
     }
 }

@@ -65,12 +65,7 @@ impl Worker {
             Arc::clone(&engines.store),
         );
         let pace = Pace::new(settings.bot_rpm, settings.bot_tpm);
-        let asking = Arc::new(Asking::new(
-            model,
-            &settings.gemini_models,
-            concurrency,
-            pace,
-        ));
+        let asking = Arc::new(Asking::new(model, settings.models(), concurrency, pace));
         let answering = Answering::new(
             engines.clone(),
             poster.clone(),

@@ -18,6 +18,7 @@
 //! | `POST /v1beta/models/{model}:generateContent` | one JSON object |
 //! | `POST /v1beta/models/{model}:streamGenerateContent?alt=sse` | SSE |
 //! | `GET /v1beta/models/{model}` · `GET /v1beta/models` | what there is |
+//! | `POST /v1/chat/completions` · `GET /v1/models` | the same over the OpenAI-compatible chat API, streamed or not |
 //! | `POST /practice/behaviour` | sets orders: JSON of [`Orders`], `{"default": "...", "next": ["..."], "models": {"NAME": "..."}, "known_models": ["..."]}`; `GET` shows them |
 //! | `GET /practice/requests?after=ID` | `{"requests": [...], "received", "model_checks"}`, each request a [`ReceivedCall`] |
 //! | `POST /practice/reset` | forgets orders, quotas and requests |
@@ -87,6 +88,7 @@
 
 mod arithmetic;
 pub mod behaviour;
+mod chat;
 mod conversation;
 mod fault;
 mod gemini;

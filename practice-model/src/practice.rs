@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::behaviour::{Behaviour, Fault, Outcome, RetryDelay};
+use crate::chat::Speech;
 use crate::conversation::{self, Conversation};
 use crate::fault::{ErrorReply, error_reply, not_found};
 use crate::gemini::{GenerateRequest, tokens_of};
@@ -65,8 +66,10 @@ pub struct Decision {
 /// The parts of a call that the decision needs.
 #[derive(Debug)]
 pub struct Call<'a> {
+    pub speech: Speech,
     pub model: &'a str,
     pub streaming: bool,
+    /// In Gemini's form.
     pub body: &'a [u8],
     /// The header `x-practice`.
     pub header: Option<&'a str>,
@@ -169,7 +172,7 @@ impl Practice {
         self.try_decide(call).unwrap_or_else(|error| Decision {
             delay: Duration::ZERO,
             outcome: error.name(),
-            script: error_script(&error, &Behaviour::default()),
+            script: error_script(&error, &Behaviour::default(), call.speech),
         })
     }
 
@@ -207,7 +210,7 @@ impl Practice {
             return Ok(Decision {
                 delay,
                 outcome: error.name(),
-                script: error_script(&error, &behaviour),
+                script: error_script(&error, &behaviour, call.speech),
             });
         }
 
@@ -215,6 +218,7 @@ impl Practice {
         let (text, finish) = within_limits(&text, &request);
         let response_id = format!("practice-{:08}", call.id);
         let asked = Asked {
+            speech: call.speech,
             model: call.model,
             streaming: call.streaming,
             text,

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::behaviour::{Behaviour, CutAt, Outcome, Stops};
+use crate::chat::Speech;
 use crate::fault::{ErrorReply, error_reply};
 use crate::gemini::tokens_of;
 use crate::reply::chunks;
@@ -29,6 +30,8 @@ const SEVERAL_BYTES: &str = "Grüß dich 👋 ";
 /// What a call asked for, as far as the response needs it.
 #[derive(Debug)]
 pub struct Asked<'a> {
+    /// Whose API the call speaks.
+    pub speech: Speech,
     /// The model's name, without `models/`.
     pub model: &'a str,
     /// `streamGenerateContent` or not.
@@ -94,6 +97,7 @@ pub fn script(behaviour: &Behaviour, asked: &Asked<'_>) -> Script {
         Outcome::Error(fault) => error_script(
             &error_reply(*fault, asked.model, behaviour.retry.as_ref(), None),
             behaviour,
+            asked.speech,
         ),
         outcome if asked.streaming => respond(200, EVENTS, stream_steps(outcome, behaviour, asked)),
         outcome => respond(200, JSON, whole_steps(outcome, behaviour, asked)),
@@ -101,21 +105,23 @@ pub fn script(behaviour: &Behaviour, asked: &Asked<'_>) -> Script {
 }
 
 /// The script of an error.
-pub fn error_script(error: &ErrorReply, behaviour: &Behaviour) -> Script {
-    let body = error_body(error, behaviour);
+pub fn error_script(error: &ErrorReply, behaviour: &Behaviour, speech: Speech) -> Script {
+    let (status, body) = error_body(error, behaviour, speech);
     let steps = split(vec![Step::Send(pretty(&body))], behaviour);
     Script::Respond {
-        status: error.code,
+        status,
         content_type: JSON,
         steps,
     }
 }
 
-fn error_body(error: &ErrorReply, behaviour: &Behaviour) -> Value {
+/// With its HTTP status.
+fn error_body(error: &ErrorReply, behaviour: &Behaviour, speech: Speech) -> (u16, Value) {
+    let (status, body) = speech.error(error);
     if behaviour.in_array {
-        json!([error.body()])
+        (status, json!([body]))
     } else {
-        error.body()
+        (status, body)
     }
 }
 
@@ -125,8 +131,12 @@ fn pretty(body: &Value) -> Bytes {
 
 fn stream_steps(outcome: &Outcome, behaviour: &Behaviour, asked: &Asked<'_>) -> Vec<Step> {
     let line_end = if behaviour.crlf { "\r\n" } else { "\n" };
-    let frame = |event: &Value| Bytes::from(format!("data: {event}{line_end}{line_end}"));
-    let frames = |events: Vec<Value>| events.iter().map(frame).collect::<Vec<_>>();
+    let frame = |event: &String| Bytes::from(format!("data: {event}{line_end}{line_end}"));
+    let ends = behaviour.stops != Some(Stops::Never);
+    let frames = |events: Vec<Value>| {
+        let events = asked.speech.events(&events, ends);
+        events.iter().map(frame).collect::<Vec<_>>()
+    };
 
     let needs_several_bytes = *outcome == Outcome::Cut(CutAt::Character) && asked.text.is_ascii();
     let text = if needs_several_bytes {
@@ -159,7 +169,8 @@ fn stream_steps(outcome: &Outcome, behaviour: &Behaviour, asked: &Asked<'_>) -> 
         Outcome::EventError(fault) => {
             let mut sent = first(whole(outcome), behaviour.after.unwrap_or(0));
             let error = error_reply(*fault, asked.model, behaviour.retry.as_ref(), None);
-            sent.push(frame(&error_body(&error, behaviour)));
+            let (_, body) = error_body(&error, behaviour, asked.speech);
+            sent.push(frame(&body.to_string()));
             (sent, None)
         }
         _ => (whole(outcome), None),
@@ -218,31 +229,23 @@ fn inside_character(bytes: &[u8]) -> Option<usize> {
 }
 
 fn whole_steps(outcome: &Outcome, behaviour: &Behaviour, asked: &Asked<'_>) -> Vec<Step> {
+    let events = Events {
+        behaviour,
+        asked,
+        outcome,
+    };
+    let whole = |text: &str| pretty(&asked.speech.whole(events.whole(text)));
     let body = match outcome {
         Outcome::Garbage => Bytes::from_static(b"{\"candidates\": [{\"conte%%%\n"),
-        Outcome::EventError(fault) => pretty(&error_body(
-            &error_reply(*fault, asked.model, behaviour.retry.as_ref(), None),
-            behaviour,
-        )),
+        Outcome::EventError(fault) => {
+            let error = error_reply(*fault, asked.model, behaviour.retry.as_ref(), None);
+            pretty(&error_body(&error, behaviour, asked.speech).1)
+        }
         Outcome::Cut(CutAt::Character) if asked.text.is_ascii() => {
             let text = format!("{SEVERAL_BYTES}{}", asked.text);
-            pretty(
-                &Events {
-                    behaviour,
-                    asked,
-                    outcome,
-                }
-                .whole(&text),
-            )
+            whole(&text)
         }
-        _ => pretty(
-            &Events {
-                behaviour,
-                asked,
-                outcome,
-            }
-            .whole(asked.text),
-        ),
+        _ => whole(asked.text),
     };
     let half = body.slice(..body.len() / 2);
     let steps = match outcome {

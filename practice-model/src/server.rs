@@ -1,4 +1,4 @@
-//! The routes: Gemini's calls, and the control calls under `/practice`. It walks the scripts and notices who hangs up;
+//! The routes: Gemini's calls, those of the OpenAI-compatible chat API, and the control calls under `/practice`. It walks the scripts and notices who hangs up;
 //! what happens is decided in `practice` and `script`.
 
 use std::collections::HashMap;
@@ -17,6 +17,7 @@ use futures_util::stream;
 use serde_json::{Value, json};
 
 use crate::behaviour::{Behaviour, Outcome};
+use crate::chat::{ChatCall, Speech};
 use crate::fault::{ErrorReply, error_reply, key_missing};
 use crate::gemini::{INPUT_TOKEN_LIMIT, OUTPUT_TOKEN_LIMIT};
 use crate::orders::Orders;
@@ -38,11 +39,19 @@ pub fn router(practice: Arc<Practice>) -> Router {
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/v1beta/models", get(list_models))
         .route("/v1beta/models/{call}", get(show_model).post(generate))
+        .route("/v1/models", get(list_chat_models))
+        .route("/v1/chat/completions", post(chat))
         .route("/practice/behaviour", get(show_orders).post(set_orders))
         .route("/practice/requests", get(requests))
         .route("/practice/reset", post(reset))
         .route("/practice/quota", get(quota))
-        .fallback(|| async { error_response(&ErrorReply::no_such_call(), &Behaviour::default()) })
+        .fallback(|| async {
+            error_response(
+                &ErrorReply::no_such_call(),
+                &Behaviour::default(),
+                Speech::Gemini,
+            )
+        })
         .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
         .with_state(practice)
 }
@@ -58,14 +67,16 @@ async fn generate(
     let streaming = match method {
         "generateContent" => false,
         "streamGenerateContent" => true,
-        _ => return error_response(&ErrorReply::no_such_call(), &Behaviour::default()),
+        _ => {
+            return error_response(
+                &ErrorReply::no_such_call(),
+                &Behaviour::default(),
+                Speech::Gemini,
+            );
+        }
     };
     let id = practice.write(|record| record.begin(model, streaming, micros_since_epoch(), &body));
-    let mut under_way = UnderWay {
-        practice: practice.clone(),
-        id,
-        ended: false,
-    };
+    let mut under_way = UnderWay::new(&practice, id);
 
     let refused = refuse_key(&headers, &query).or_else(|| {
         // Without it Gemini streams one JSON array, bit by bit. Nobody here wants that; it would be a forgotten parameter.
@@ -76,16 +87,51 @@ async fn generate(
     if let Some(error) = refused {
         under_way.decided(&error.name());
         under_way.end();
-        return error_response(&error, &Behaviour::default());
+        return error_response(&error, &Behaviour::default(), Speech::Gemini);
     }
-
-    let decision = practice.decide(&Call {
+    let call = Call {
+        speech: Speech::Gemini,
         model,
         streaming,
         body: &body,
         header: order_in(&headers),
         id,
-    });
+    };
+    answer(&practice, &call, under_way).await
+}
+
+/// Takes any key, and none: servers at home want none.
+async fn chat(State(practice): Shared, headers: HeaderMap, body: Bytes) -> Response {
+    let read = ChatCall::read(&body);
+    let (model, streaming) = match &read {
+        Ok(call) => (call.model.as_str(), call.streaming),
+        Err(_) => ("", false),
+    };
+    let id = practice.write(|record| record.begin(model, streaming, micros_since_epoch(), &body));
+    let mut under_way = UnderWay::new(&practice, id);
+    match &read {
+        Err(problem) => {
+            let error = ErrorReply::invalid_argument(problem);
+            under_way.decided(&error.name());
+            under_way.end();
+            error_response(&error, &Behaviour::default(), Speech::Chat)
+        }
+        Ok(read) => {
+            let call = Call {
+                speech: Speech::Chat,
+                model,
+                streaming,
+                body: &read.body,
+                header: order_in(&headers),
+                id,
+            };
+            answer(&practice, &call, under_way).await
+        }
+    }
+}
+
+async fn answer(practice: &Practice, call: &Call<'_>, under_way: UnderWay) -> Response {
+    let decision = practice.decide(call);
     under_way.decided(&decision.outcome);
     if !decision.delay.is_zero() {
         tokio::select! {
@@ -204,6 +250,14 @@ struct UnderWay {
 }
 
 impl UnderWay {
+    fn new(practice: &Arc<Practice>, id: u64) -> UnderWay {
+        UnderWay {
+            practice: Arc::clone(practice),
+            id,
+            ended: false,
+        }
+    }
+
     fn decided(&self, outcome: &str) {
         self.practice
             .write(|record| record.note(self.id, |call| outcome.clone_into(&mut call.outcome)));
@@ -234,7 +288,7 @@ async fn list_models(
     headers: HeaderMap,
 ) -> Response {
     if let Some(error) = refuse_key(&headers, &query) {
-        return error_response(&error, &Behaviour::default());
+        return error_response(&error, &Behaviour::default(), Speech::Gemini);
     }
     let models: Vec<Value> = practice
         .listed_models()
@@ -242,6 +296,13 @@ async fn list_models(
         .map(|name| model_json(name))
         .collect();
     Json(json!({ "models": models })).into_response()
+}
+
+async fn list_chat_models(State(practice): Shared) -> Response {
+    practice.write(Record::model_check);
+    let model = |name: &String| json!({"id": name, "object": "model", "owned_by": "practice"});
+    let models: Vec<Value> = practice.listed_models().iter().map(model).collect();
+    Json(json!({"object": "list", "data": models})).into_response()
 }
 
 async fn show_model(
@@ -256,11 +317,12 @@ async fn show_model(
         None => practice.decide_model(&model, order_in(&headers)),
     };
     match behaviour {
-        Err(error) => error_response(&error, &Behaviour::default()),
+        Err(error) => error_response(&error, &Behaviour::default(), Speech::Gemini),
         Ok(behaviour) => match &behaviour.outcome {
             Some(Outcome::Error(fault)) => error_response(
                 &error_reply(*fault, &model, behaviour.retry.as_ref(), None),
                 &behaviour,
+                Speech::Gemini,
             ),
             Some(Outcome::Hang) => {
                 practice.stopping.cancelled().await;
@@ -326,12 +388,12 @@ async fn quota(State(practice): Shared) -> impl IntoResponse {
     Json(practice.quota_report())
 }
 
-fn error_response(error: &ErrorReply, behaviour: &Behaviour) -> Response {
+fn error_response(error: &ErrorReply, behaviour: &Behaviour, speech: Speech) -> Response {
     let Script::Respond {
         status,
         content_type,
         steps,
-    } = error_script(error, behaviour)
+    } = error_script(error, behaviour, speech)
     else {
         // An error's script is always a response.
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();

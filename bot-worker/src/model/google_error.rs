@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Advice, ModelError};
+use super::{
+    Advice, ModelError,
+    delay::{after_words, parse_delay},
+};
 use crate::fallback::Reason;
-
-/// The longest delay that is believed; a day's quota is not named by a delay.
-const DELAY_MAX: Duration = Duration::from_secs(24 * 3_600);
 
 /// How much of an error's text goes into the log, in characters.
 const DETAIL_MAX_CHARS: usize = 300;
@@ -131,13 +131,7 @@ impl GoogleError {
         let named = self
             .of_type("google.rpc.RetryInfo")
             .find_map(|info| parse_delay(info["retryDelay"].as_str()?));
-        named.or_else(|| {
-            let (_, after) = self.message.split_once("retry in ")?;
-            let end = after
-                .find(|c: char| !(c.is_ascii_alphanumeric() || c == '.'))
-                .unwrap_or(after.len());
-            parse_delay(after[..end].trim_end_matches('.'))
-        })
+        named.or_else(|| after_words("retry in ", &self.message))
     }
 
     fn of_type(&self, name: &'static str) -> impl Iterator<Item = &serde_json::Value> {
@@ -158,34 +152,6 @@ fn five_hundred(code: u16) -> &'static str {
     }
 }
 
-/// `34.074824224s`, `500ms`, `1m30s`.
-fn parse_delay(text: &str) -> Option<Duration> {
-    let mut rest = text.trim();
-    let mut seconds = 0.0;
-    if rest.is_empty() {
-        return None;
-    }
-    while !rest.is_empty() {
-        let unit_at = rest.find(|c: char| c.is_ascii_alphabetic())?;
-        let (number, unit_and_rest) = rest.split_at(unit_at);
-        let unit_end = unit_and_rest
-            .find(|c: char| !c.is_ascii_alphabetic())
-            .unwrap_or(unit_and_rest.len());
-        let (unit, after) = unit_and_rest.split_at(unit_end);
-        let per_unit = match unit {
-            "ms" => 0.001,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3_600.0,
-            _ => return None,
-        };
-        seconds += number.parse::<f64>().ok()? * per_unit;
-        rest = after;
-    }
-    let delay = Duration::try_from_secs_f64(seconds).ok()?;
-    Some(delay.min(DELAY_MAX))
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -195,25 +161,6 @@ mod tests {
     fn error(code: u16, status: &str, message: &str, details: serde_json::Value) -> GoogleError {
         let body = json!({"error": {"code": code, "status": status, "message": message, "details": details}});
         GoogleError::read(body.to_string().as_bytes()).unwrap()
-    }
-
-    #[test]
-    fn delays_come_with_fractions_and_units() {
-        for (text, wanted) in [
-            ("34.074824224s", Some(Duration::from_nanos(34_074_824_224))),
-            ("500ms", Some(Duration::from_millis(500))),
-            ("900.5ms", Some(Duration::from_micros(900_500))),
-            ("1m30s", Some(Duration::from_secs(90))),
-            ("0s", Some(Duration::ZERO)),
-            ("99999999999s", Some(DELAY_MAX)),
-            ("-1s", None),
-            ("soon", None),
-            ("5", None),
-            ("", None),
-            ("s", None),
-        ] {
-            assert_eq!(parse_delay(text), wanted, "{text:?}");
-        }
     }
 
     #[test]

@@ -1,8 +1,14 @@
-//! The model seam: someone to ask. One side, [`gemini`]; tests ask the practice model through the same one.
+//! The model seam: someone to ask. Two sides, [`gemini`] and [`openai`]; tests ask the practice model, which speaks as
+//! both do.
 
-mod answer;
+mod chat_answer;
+mod chat_error;
+mod delay;
 pub mod gemini;
+mod gemini_answer;
 mod google_error;
+pub mod http;
+pub mod openai;
 pub mod sse;
 
 use std::time::Duration;
@@ -10,6 +16,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::fallback::Reason;
+
+/// Takes an answer piece by piece, as it is written.
+pub type Pieces<'a> = &'a mut (dyn for<'b> FnMut(&'b str) + Send);
 
 /// Asks at most once a call: whether and when to ask again, and whom, is the caller's to decide.
 #[async_trait]
@@ -24,7 +33,7 @@ pub trait Model: Send + Sync + 'static {
         &self,
         model: &str,
         prompt: &Prompt,
-        pieces: &mut (dyn for<'a> FnMut(&'a str) + Send),
+        pieces: Pieces<'_>,
     ) -> Result<Finished, ModelError>;
 
     /// Whether the model is there for this key.
@@ -95,6 +104,54 @@ pub struct ModelError {
     pub status: &'static str,
     /// For the log.
     pub detail: String,
+}
+
+impl ModelError {
+    fn broken(advice: Advice, status: &'static str, detail: String) -> ModelError {
+        ModelError {
+            advice,
+            reason: Reason::Broken,
+            status,
+            detail,
+        }
+    }
+
+    /// The answer ended in the middle.
+    pub(crate) fn cut(detail: &str) -> ModelError {
+        let detail = format!("the answer was cut: {detail}");
+        ModelError::broken(Advice::Again { after: None }, "cut", detail)
+    }
+
+    /// It was no answer that this side knows.
+    pub(crate) fn garbage(detail: &str) -> ModelError {
+        let detail = format!("no answer of the model's kind: {detail}");
+        ModelError::broken(Advice::Again { after: None }, "garbage", detail)
+    }
+
+    /// It was well, and there was nothing in it.
+    pub(crate) fn empty(detail: &str, advice: Advice) -> ModelError {
+        ModelError::broken(advice, "empty", detail.to_owned())
+    }
+
+    /// Nothing came any more.
+    pub(crate) fn silent(detail: &str) -> ModelError {
+        ModelError {
+            advice: Advice::AgainElsewhereFirst,
+            reason: Reason::TooSlow,
+            status: "silent",
+            detail: format!("the model went silent: {detail}"),
+        }
+    }
+
+    /// The model, or the filter before it, would not say it.
+    pub(crate) fn blocked(detail: &str) -> ModelError {
+        ModelError {
+            advice: Advice::GiveUp,
+            reason: Reason::Safety,
+            status: "blocked",
+            detail: detail.to_owned(),
+        }
+    }
 }
 
 /// What may be done about a [`ModelError`].

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::{
     engines::{FakeLive, FakeQueue, FakeStore},
-    gemini::practice,
+    models::practice,
 };
 
 const PATIENCE: Duration = Duration::from_secs(5);

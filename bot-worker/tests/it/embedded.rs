@@ -13,7 +13,7 @@ use common::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{answers::settings_for, gemini::practice};
+use crate::{answers::settings_for, models::practice};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -7,4 +7,4 @@ mod answers;
 mod drafts;
 mod embedded;
 mod engines;
-mod gemini;
+mod models;

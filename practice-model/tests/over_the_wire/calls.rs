@@ -167,7 +167,7 @@ async fn a_stream_without_alt_sse_and_unknown_calls_are_refused() {
     );
     let elsewhere = caller
         .client
-        .get(caller.url("/v1/models"))
+        .get(caller.url("/v2/models"))
         .send()
         .await
         .unwrap();
@@ -216,4 +216,40 @@ async fn models_are_there_until_they_retire() {
     caller.model.behave_for_model("gemini-new", "503").unwrap();
     assert_eq!(ask("/v1beta/models/gemini-new").await.0, 503);
     assert_eq!(caller.model.model_checks(), 4);
+}
+
+#[tokio::test]
+async fn the_same_is_said_over_the_chat_api() {
+    let caller = Caller::new().await;
+    let ask = async |stream: bool| {
+        let messages = [json!({"role": "user", "content": "ada: what is two plus two?"})];
+        let body = json!({"model": MODEL, "messages": messages, "stream": stream});
+        let request = caller.client.post(caller.url("/v1/chat/completions"));
+        request.json(&body).send().await.unwrap()
+    };
+    let whole: Value = ask(false).await.json().await.unwrap();
+    let text = whole["choices"][0]["message"]["content"].as_str().unwrap();
+    assert!(text.starts_with("Hello ada! Two plus two is four (4)."));
+    assert_eq!(whole["choices"][0]["finish_reason"], "stop");
+    assert!(whole["usage"]["completion_tokens"].as_u64() > Some(0));
+
+    let body = ask(true).await.text().await.unwrap();
+    let events: Vec<&str> = body
+        .lines()
+        .filter_map(|line| line.strip_prefix("data: "))
+        .collect();
+    let (done, events) = events.split_last().unwrap();
+    assert_eq!(*done, "[DONE]");
+    let events: Vec<Value> = events
+        .iter()
+        .map(|event| serde_json::from_str(event).unwrap())
+        .collect();
+    let streamed: String = events
+        .iter()
+        .filter_map(|event| event["choices"][0]["delta"]["content"].as_str())
+        .collect();
+    assert_eq!(streamed, text);
+    let counts = &events.last().unwrap()["usage"];
+    assert_eq!(counts["prompt_tokens"], whole["usage"]["prompt_tokens"]);
+    assert!(counts["completion_tokens"].as_u64() > Some(0));
 }

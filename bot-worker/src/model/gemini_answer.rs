@@ -3,10 +3,10 @@
 use serde::Deserialize;
 
 use super::{
-    Advice, Finished, ModelError, Usage,
+    Advice, Finished, ModelError, Pieces, Usage,
     google_error::{GoogleError, is_array},
+    http::Answer,
 };
-use crate::fallback::Reason;
 
 /// One event, or one whole body. Fields that are not named here are nothing to the worker.
 #[derive(Debug, Default, Deserialize)]
@@ -53,19 +53,18 @@ struct UsageMetadata {
 }
 
 /// An answer as it comes in.
-pub struct Answer {
+pub struct GeminiAnswer {
     enough_chars: usize,
     chars: usize,
-    /// Whether there was a word or a thought.
-    pub began: bool,
+    began: bool,
     has_text: bool,
     finish_reason: Option<String>,
     usage: Usage,
 }
 
-impl Answer {
-    pub fn new(enough_chars: usize) -> Answer {
-        Answer {
+impl GeminiAnswer {
+    pub fn new(enough_chars: usize) -> GeminiAnswer {
+        GeminiAnswer {
             enough_chars,
             chars: 0,
             began: false,
@@ -75,29 +74,7 @@ impl Answer {
         }
     }
 
-    /// One event, or an array of them, or a whole body that is no stream. True if it shows the model at work.
-    pub fn take_event(
-        &mut self,
-        json: &[u8],
-        pieces: &mut (dyn for<'a> FnMut(&'a str) + Send),
-    ) -> Result<bool, ModelError> {
-        let events: Result<Vec<Event>, _> = if is_array(json) {
-            serde_json::from_slice(json)
-        } else {
-            serde_json::from_slice(json).map(|event| vec![event])
-        };
-        let mut at_work = false;
-        for event in events.map_err(|error| garbage(&error.to_string()))? {
-            at_work |= self.take(event, pieces)?;
-        }
-        Ok(at_work)
-    }
-
-    fn take(
-        &mut self,
-        event: Event,
-        pieces: &mut (dyn for<'a> FnMut(&'a str) + Send),
-    ) -> Result<bool, ModelError> {
+    fn take(&mut self, event: Event, pieces: Pieces<'_>) -> Result<bool, ModelError> {
         if let Some(error) = event.error {
             return Err(error.meaning(200));
         }
@@ -114,7 +91,7 @@ impl Answer {
             .and_then(|feedback| feedback.block_reason)
             && reason != "BLOCK_REASON_UNSPECIFIED"
         {
-            return Err(blocked(&format!(
+            return Err(ModelError::blocked(&format!(
                 "the prompt was blocked: {}",
                 short(&reason)
             )));
@@ -145,13 +122,33 @@ impl Answer {
         self.began |= at_work;
         Ok(at_work)
     }
+}
 
-    pub fn is_enough(&self) -> bool {
+impl Answer for GeminiAnswer {
+    /// One event, or an array of them, or a whole body that is no stream. True if it shows the model at work.
+    fn take_event(&mut self, json: &[u8], pieces: Pieces<'_>) -> Result<bool, ModelError> {
+        let events: Result<Vec<Event>, _> = if is_array(json) {
+            serde_json::from_slice(json)
+        } else {
+            serde_json::from_slice(json).map(|event| vec![event])
+        };
+        let mut at_work = false;
+        for event in events.map_err(|error| ModelError::garbage(&error.to_string()))? {
+            at_work |= self.take(event, pieces)?;
+        }
+        Ok(at_work)
+    }
+
+    fn began(&self) -> bool {
+        self.began
+    }
+
+    fn is_enough(&self) -> bool {
         self.chars > self.enough_chars
     }
 
     /// The body has ended: a reply is finished if there was a `finishReason`, wherever, and there is text.
-    pub fn finish(self) -> Result<Finished, ModelError> {
+    fn finish(self, _: Pieces<'_>) -> Result<Finished, ModelError> {
         let usage = self.usage;
         if self.is_enough() {
             return Ok(Finished {
@@ -161,26 +158,31 @@ impl Answer {
         }
         let Some(reason) = self.finish_reason else {
             return Err(if self.has_text {
-                cut("the stream ended without a finishReason")
+                ModelError::cut("the stream ended without a finishReason")
             } else {
-                empty("an empty 200", Advice::Again { after: None })
+                ModelError::empty("an empty 200", Advice::Again { after: None })
             });
         };
         match reason.as_str() {
             "SAFETY" | "PROHIBITED_CONTENT" | "BLOCKLIST" | "SPII" | "RECITATION"
-            | "IMAGE_SAFETY" => Err(blocked(&format!("the answer was blocked: {reason}"))),
+            | "IMAGE_SAFETY" => Err(ModelError::blocked(&format!(
+                "the answer was blocked: {reason}"
+            ))),
             "MAX_TOKENS" if self.has_text => Ok(Finished {
                 complete: false,
                 usage,
             }),
             // All of it went into thoughts; the same model would do the same again.
-            "MAX_TOKENS" => Err(empty("MAX_TOKENS and no text", Advice::NextModel)),
+            "MAX_TOKENS" => Err(ModelError::empty(
+                "MAX_TOKENS and no text",
+                Advice::NextModel,
+            )),
             // STOP, OTHER, and whatever is new.
             _ if self.has_text => Ok(Finished {
                 complete: true,
                 usage,
             }),
-            other => Err(empty(
+            other => Err(ModelError::empty(
                 &format!("{} and no text", short(other)),
                 Advice::Again { after: None },
             )),
@@ -191,52 +193,4 @@ impl Answer {
 /// A reason as it came, for the log: it is the model's word, so it may be anything.
 fn short(reason: &str) -> String {
     reason.chars().take(60).collect()
-}
-
-pub fn cut(detail: &str) -> ModelError {
-    let detail = format!("the answer was cut: {detail}");
-    ModelError {
-        advice: Advice::Again { after: None },
-        reason: Reason::Broken,
-        status: "cut",
-        detail,
-    }
-}
-
-pub fn garbage(detail: &str) -> ModelError {
-    let detail = format!("no answer of Gemini's kind: {detail}");
-    ModelError {
-        advice: Advice::Again { after: None },
-        reason: Reason::Broken,
-        status: "garbage",
-        detail,
-    }
-}
-
-fn empty(detail: &str, advice: Advice) -> ModelError {
-    ModelError {
-        advice,
-        reason: Reason::Broken,
-        status: "empty",
-        detail: detail.to_owned(),
-    }
-}
-
-pub fn silent(detail: &str) -> ModelError {
-    let detail = format!("the model went silent: {detail}");
-    ModelError {
-        advice: Advice::AgainElsewhereFirst,
-        reason: Reason::TooSlow,
-        status: "silent",
-        detail,
-    }
-}
-
-fn blocked(detail: &str) -> ModelError {
-    ModelError {
-        advice: Advice::GiveUp,
-        reason: Reason::Safety,
-        status: "blocked",
-        detail: detail.to_owned(),
-    }
 }

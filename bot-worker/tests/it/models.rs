@@ -1,12 +1,13 @@
-//! Every line of what is known of Gemini, as the client takes it: one call, and what it says may be done next.
+//! Every line of what is known of Gemini, as the client takes it: one call, and what it says may be done next. And the
+//! same over the OpenAI-compatible chat API.
 
 use std::time::Duration;
 
 use bot_worker::{
     fallback::Reason,
     model::{
-        Advice, Finished, Model, ModelError, Prompt, Role, Turn,
-        gemini::{Gemini, SilenceLimits},
+        Advice, Finished, Model, ModelError, Prompt, Role, Turn, gemini::Gemini,
+        http::SilenceLimits, openai::OpenAi,
     },
 };
 use practice_model::PracticeModel;
@@ -23,13 +24,55 @@ pub async fn practice() -> PracticeModel {
     practice
 }
 
-fn client(practice: &PracticeModel, key: Option<&str>) -> Gemini {
+/// Tells each of these stories over both APIs.
+macro_rules! over_both_apis {
+    ($($story:ident),* $(,)?) => {
+        mod gemini { $(
+            #[tokio::test]
+            async fn $story() { super::$story(super::Api::Gemini).await }
+        )* }
+        mod openai { $(
+            #[tokio::test]
+            async fn $story() { super::$story(super::Api::OpenAi).await }
+        )* }
+    };
+}
+
+over_both_apis!(
+    an_answer_comes_in_pieces_and_says_what_it_cost,
+    however_the_stream_is_cut_into_chunks_the_answer_is_the_same,
+    errors_say_whether_to_try_again,
+    the_delay_of_a_429_is_read_wherever_it_stands,
+    a_model_that_goes_silent_is_left,
+    a_stream_that_breaks_off_leaves_what_came_and_is_no_answer,
+    reasons_to_finish_that_are_new_count_as_an_end,
+    an_answer_longer_than_a_message_is_not_read_to_its_end,
+    dropping_the_call_hangs_up,
+    nobody_there_is_told_apart_from_silence,
+);
+
+#[derive(Clone, Copy)]
+enum Api {
+    Gemini,
+    OpenAi,
+}
+
+fn client(api: Api, practice: &PracticeModel, key: Option<&str>) -> Box<dyn Model> {
     let limits = SilenceLimits {
         first_token: Duration::from_millis(700),
         idle: Duration::from_millis(300),
     };
     let key = key.map(|key| key.to_owned().into());
-    Gemini::new(practice.base_url().parse().unwrap(), key.as_ref(), limits).unwrap()
+    let base_url = practice.base_url();
+    match api {
+        Api::Gemini => {
+            Box::new(Gemini::new(&base_url.parse().unwrap(), key.as_ref(), limits).unwrap())
+        }
+        Api::OpenAi => {
+            let url = format!("{base_url}/v1").parse().unwrap();
+            Box::new(OpenAi::new(&url, key.as_ref(), limits).unwrap())
+        }
+    }
 }
 
 fn prompt(text: &str) -> Prompt {
@@ -46,14 +89,14 @@ fn prompt(text: &str) -> Prompt {
 }
 
 /// How one call goes under an order: the text that came, and how it ended.
-async fn ask(order: &str) -> (String, Result<Finished, ModelError>) {
+async fn ask(api: Api, order: &str) -> (String, Result<Finished, ModelError>) {
     let practice = practice().await;
     let order = format!("pace=1ms {order}");
     practice
         .behave(&order)
         .unwrap_or_else(|error| panic!("{order}: {error}"));
     let mut text = String::new();
-    let outcome = client(&practice, None)
+    let outcome = client(api, &practice, None)
         .ask("a-model", &prompt("hello"), &mut |piece| {
             text.push_str(piece);
         })
@@ -62,17 +105,16 @@ async fn ask(order: &str) -> (String, Result<Finished, ModelError>) {
 }
 
 /// The advice and reason of an order that must fail.
-async fn failure(order: &str) -> (Advice, Reason) {
-    let (text, outcome) = ask(order).await;
+async fn failure(api: Api, order: &str) -> (Advice, Reason) {
+    let (text, outcome) = ask(api, order).await;
     match outcome {
         Err(error) => (error.advice, error.reason),
         Ok(finished) => panic!("{order}: {finished:?} {text:?}"),
     }
 }
 
-#[tokio::test]
-async fn an_answer_comes_in_pieces_and_says_what_it_cost() {
-    let (text, outcome) = ask("say=\"zwölf 🦉 und noch ein paar Wörter mehr\"").await;
+async fn an_answer_comes_in_pieces_and_says_what_it_cost(api: Api) {
+    let (text, outcome) = ask(api, "say=\"zwölf 🦉 und noch ein paar Wörter mehr\"").await;
     let finished = outcome.unwrap();
     assert_eq!(text, "zwölf 🦉 und noch ein paar Wörter mehr");
     assert!(
@@ -81,8 +123,7 @@ async fn an_answer_comes_in_pieces_and_says_what_it_cost() {
     );
 }
 
-#[tokio::test]
-async fn however_the_stream_is_cut_into_chunks_the_answer_is_the_same() {
+async fn however_the_stream_is_cut_into_chunks_the_answer_is_the_same(api: Api) {
     let say = "say=\"zwölf 🦉 und noch ein paar Wörter mehr\"";
     for how in [
         "split=1",
@@ -93,7 +134,7 @@ async fn however_the_stream_is_cut_into_chunks_the_answer_is_the_same() {
         "stop-early",
         "finish-apart",
     ] {
-        let (text, outcome) = ask(&format!("{say} {how}")).await;
+        let (text, outcome) = ask(api, &format!("{say} {how}")).await;
         assert!(
             outcome.as_ref().is_ok_and(|finished| finished.complete),
             "{how}: {outcome:?}"
@@ -102,8 +143,7 @@ async fn however_the_stream_is_cut_into_chunks_the_answer_is_the_same() {
     }
 }
 
-#[tokio::test]
-async fn errors_say_whether_to_try_again() {
+async fn errors_say_whether_to_try_again(api: Api) {
     for (order, wanted) in [
         ("400", (Advice::GiveUp, Reason::BadRequest)),
         ("400-precondition", (Advice::GiveUp, Reason::BadRequest)),
@@ -141,12 +181,11 @@ async fn errors_say_whether_to_try_again() {
             (Advice::NextModel, Reason::Quota),
         ),
     ] {
-        assert_eq!(failure(order).await, wanted, "{order}");
+        assert_eq!(failure(api, order).await, wanted, "{order}");
     }
 }
 
-#[tokio::test]
-async fn the_delay_of_a_429_is_read_wherever_it_stands() {
+async fn the_delay_of_a_429_is_read_wherever_it_stands(api: Api) {
     for (order, milliseconds) in [
         ("429 retry=34.074s", 34_074),
         ("429 retry=500ms", 500),
@@ -158,23 +197,25 @@ async fn the_delay_of_a_429_is_read_wherever_it_stands() {
         let wanted = Advice::Again {
             after: Some(Duration::from_millis(milliseconds)),
         };
-        assert_eq!(failure(order).await, (wanted, Reason::Quota), "{order}");
+        assert_eq!(
+            failure(api, order).await,
+            (wanted, Reason::Quota),
+            "{order}"
+        );
     }
 }
 
-#[tokio::test]
-async fn a_model_that_goes_silent_is_left() {
+async fn a_model_that_goes_silent_is_left(api: Api) {
     for order in ["hang", "delay=5s", "stall after=0", "stall after=2"] {
         assert_eq!(
-            failure(order).await,
+            failure(api, order).await,
             (Advice::AgainElsewhereFirst, Reason::TooSlow),
             "{order}"
         );
     }
 }
 
-#[tokio::test]
-async fn a_stream_that_breaks_off_leaves_what_came_and_is_no_answer() {
+async fn a_stream_that_breaks_off_leaves_what_came_and_is_no_answer(api: Api) {
     for order in [
         "cut after=2",
         "cut-line after=2",
@@ -182,9 +223,12 @@ async fn a_stream_that_breaks_off_leaves_what_came_and_is_no_answer() {
         "no-finish after=2",
         "cut after=2 stop-every",
     ] {
-        let (text, outcome) = ask(&format!(
-            "say=\"ein Satz mit Wörtern, der länger ist als drei Stücke es wären 🦉🦉\" {order}"
-        ))
+        let (text, outcome) = ask(
+            api,
+            &format!(
+                "say=\"ein Satz mit Wörtern, der länger ist als drei Stücke es wären 🦉🦉\" {order}"
+            ),
+        )
         .await;
         let error = outcome.unwrap_err();
         assert_eq!(
@@ -196,14 +240,13 @@ async fn a_stream_that_breaks_off_leaves_what_came_and_is_no_answer() {
     }
 }
 
-#[tokio::test]
-async fn reasons_to_finish_that_are_new_count_as_an_end() {
+async fn reasons_to_finish_that_are_new_count_as_an_end(api: Api) {
     for (order, complete) in [
         ("finish=UNHEARD_OF", true),
         ("finish=OTHER", true),
         ("max-tokens", false),
     ] {
-        let (text, outcome) = ask(order).await;
+        let (text, outcome) = ask(api, order).await;
         assert_eq!(
             outcome.map(|finished| finished.complete),
             Ok(complete),
@@ -213,9 +256,8 @@ async fn reasons_to_finish_that_are_new_count_as_an_end() {
     }
 }
 
-#[tokio::test]
-async fn an_answer_longer_than_a_message_is_not_read_to_its_end() {
-    let (text, outcome) = ask("words=20000").await;
+async fn an_answer_longer_than_a_message_is_not_read_to_its_end(api: Api) {
+    let (text, outcome) = ask(api, "words=20000").await;
     assert!(!outcome.unwrap().complete);
     assert!(
         (4_001..8_000).contains(&text.chars().count()),
@@ -242,7 +284,7 @@ async fn the_request_is_as_gemini_wants_it() {
             parts: vec!["ada: hi".into(), "bob: ho".into()],
         },
     );
-    client(&practice, Some("a-key"))
+    client(Api::Gemini, &practice, Some("a-key"))
         .ask("a-model", &prompt, &mut |_| {})
         .await
         .unwrap();
@@ -267,11 +309,10 @@ async fn the_request_is_as_gemini_wants_it() {
     assert_eq!(calls[0].text, "ada: and now?");
 }
 
-#[tokio::test]
-async fn dropping_the_call_hangs_up() {
+async fn dropping_the_call_hangs_up(api: Api) {
     let practice = practice().await;
     practice.behave("stall after=1").unwrap();
-    let gemini = client(&practice, None);
+    let gemini = client(api, &practice, None);
     let prompt = prompt("hello");
     let mut pieces = |_: &str| {};
     let asked = tokio::time::timeout(
@@ -289,7 +330,7 @@ async fn dropping_the_call_hangs_up() {
 #[tokio::test]
 async fn whether_a_model_is_there_can_be_checked() {
     let practice = practice().await;
-    let gemini = client(&practice, None);
+    let gemini = client(Api::Gemini, &practice, None);
     assert!(gemini.check("gemini-3.5-flash").await.is_ok());
     practice.behave_for_model("gone", "404").unwrap();
     assert_eq!(
@@ -304,10 +345,9 @@ async fn whether_a_model_is_there_can_be_checked() {
     assert_eq!(practice.model_checks(), 3);
 }
 
-#[tokio::test]
-async fn nobody_there_is_told_apart_from_silence() {
+async fn nobody_there_is_told_apart_from_silence(api: Api) {
     let practice = practice().await;
-    let gemini = client(&practice, None);
+    let gemini = client(api, &practice, None);
     practice.stop().await.unwrap();
     let error = gemini
         .ask("a-model", &prompt("hello"), &mut |_| {})
@@ -318,4 +358,52 @@ async fn nobody_there_is_told_apart_from_silence() {
         (AGAIN, "unreachable"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn the_request_is_as_chat_servers_want_it() {
+    let practice = practice().await;
+    let mut prompt = prompt("and now?");
+    for (role, part) in [(Role::Model, "Hello."), (Role::People, "bob: ho")] {
+        let parts = vec![part.to_owned(), "more".to_owned()];
+        prompt.turns.insert(0, Turn { role, parts });
+    }
+    client(Api::OpenAi, &practice, Some("a-key"))
+        .ask("llama3.2:3b", &prompt, &mut |_| {})
+        .await
+        .unwrap();
+    let calls = practice.requests();
+    assert_eq!(
+        (calls.len(), calls[0].model.as_str(), calls[0].streaming),
+        (1, "llama3.2:3b", true)
+    );
+    let messages = calls[0].body()["messages"].clone();
+    let said: Vec<(&str, &str)> = messages
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|message| {
+            let word = |name: &str| message[name].as_str().unwrap();
+            (word("role"), word("content"))
+        })
+        .collect();
+    assert_eq!(
+        said,
+        [
+            ("system", "You are bot."),
+            ("user", "bob: ho\n\nmore"),
+            ("assistant", "Hello.\n\nmore"),
+            ("user", "ada: and now?"),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn whether_a_chat_server_has_a_model_can_be_checked() {
+    let practice = practice().await;
+    let client = client(Api::OpenAi, &practice, None);
+    assert!(client.check("gemini-3.5-flash").await.is_ok());
+    let error = client.check("llama").await.unwrap_err();
+    assert_eq!(error.reason, Reason::NoModel);
+    assert!(error.detail.contains("gemini-3.5-flash"), "{error}");
 }

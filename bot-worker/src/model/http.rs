@@ -1,0 +1,264 @@
+//! What models that are asked over HTTP have in common: a client that keeps its connections, limits on silence and on
+//! what is read, and a stream of events that ends well or in a [`ModelError`].
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use reqwest::{
+    Client, RequestBuilder, Response, Url,
+    header::{CONTENT_TYPE, HeaderMap},
+    redirect::Policy,
+};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::{
+    Finished, ModelError, Pieces,
+    sse::{EVENT_MAX_BYTES, SseParser},
+};
+use crate::fallback::Reason;
+
+const CONNECT_TIME: Duration = Duration::from_secs(5);
+/// How long the check of one model at start may take.
+const CHECK_TIME: Duration = Duration::from_secs(10);
+/// Idle connections are kept this long: a little shorter than what Google keeps them.
+const POOL_IDLE: Duration = Duration::from_secs(60);
+/// HTTP/2 has all calls on one connection: one that died in silence would take the retries along, so it is pinged.
+const PING_EVERY: Duration = Duration::from_secs(5);
+/// The most that is read of a body that is no stream, in bytes.
+const BODY_MAX_BYTES: usize = EVENT_MAX_BYTES;
+
+/// How long a model may be silent.
+#[derive(Clone, Copy, Debug)]
+pub struct SilenceLimits {
+    /// From the call to the first word (or thought).
+    pub first_token: Duration,
+    /// From one word to the next.
+    pub idle: Duration,
+}
+
+/// Why a model cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The key, by the setting's name.
+    #[error("{0} cannot stand in an HTTP header")]
+    Key(&'static str),
+    /// No HTTP client.
+    #[error("no HTTP client for the model")]
+    Client(#[source] reqwest::Error),
+}
+
+/// An answer as it comes in, event after event. Without I/O.
+pub(super) trait Answer: Send {
+    /// One event, or a whole body that is no stream. True if it shows the model at work.
+    fn take_event(&mut self, event: &[u8], pieces: Pieces<'_>) -> Result<bool, ModelError>;
+
+    /// Whether there was a word or a thought.
+    fn began(&self) -> bool;
+
+    /// Whether more of it would be cut away.
+    fn is_enough(&self) -> bool;
+
+    /// The body has ended.
+    fn finish(self, pieces: Pieces<'_>) -> Result<Finished, ModelError>;
+}
+
+/// What a failed response says, by its status, headers and body.
+pub(super) type Meaning = fn(u16, &HeaderMap, &[u8]) -> ModelError;
+
+/// Where a model is asked.
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    http: Client,
+    base_url: String,
+    limits: SilenceLimits,
+    meaning: Meaning,
+    key_setting: &'static str,
+    key_refused: AtomicBool,
+}
+
+impl Endpoint {
+    /// `headers` go along with every call, the key among them; `key_setting` is whence that came.
+    pub(super) fn new(
+        base_url: &Url,
+        headers: HeaderMap,
+        limits: SilenceLimits,
+        meaning: Meaning,
+        key_setting: &'static str,
+    ) -> Result<Endpoint, SetupError> {
+        let mut builder = Client::builder()
+            .default_headers(headers)
+            .connect_timeout(CONNECT_TIME)
+            .pool_idle_timeout(POOL_IDLE)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(PING_EVERY)
+            .http2_keep_alive_timeout(PING_EVERY)
+            // The key would be sent along to wherever a redirect leads.
+            .redirect(Policy::none());
+        if is_this_machine(base_url) {
+            builder = builder.no_proxy();
+        }
+        Ok(Endpoint {
+            http: builder.build().map_err(SetupError::Client)?,
+            base_url: base_url.as_str().trim_end_matches('/').to_owned(),
+            limits,
+            meaning,
+            key_setting,
+            key_refused: AtomicBool::new(false),
+        })
+    }
+
+    pub(super) fn get(&self, path: &str) -> RequestBuilder {
+        self.http.get(format!("{}{path}", self.base_url))
+    }
+
+    pub(super) fn post(&self, path: &str) -> RequestBuilder {
+        self.http.post(format!("{}{path}", self.base_url))
+    }
+
+    /// One call, whose answer is shown in pieces as it comes.
+    pub(super) async fn ask(
+        &self,
+        request: RequestBuilder,
+        answer: impl Answer,
+        pieces: Pieces<'_>,
+    ) -> Result<Finished, ModelError> {
+        let first_token_by = Instant::now() + self.limits.first_token;
+        let sent = timeout_at(first_token_by, self.send(request))
+            .await
+            .map_err(|_| ModelError::silent("no answer"));
+        let answered = match sent {
+            Ok(Ok(response)) => self.read(response, first_token_by, answer, pieces).await,
+            Ok(Err(error)) | Err(error) => Err(error),
+        };
+        answered.map_err(|error| self.told_about_key(error))
+    }
+
+    /// One call that asks about a model. Returns the body.
+    pub(super) async fn check(&self, request: RequestBuilder) -> Result<Vec<u8>, ModelError> {
+        let asked = async { whole_body(self.send(request).await?).await };
+        match timeout(CHECK_TIME, asked).await {
+            Ok(asked) => asked.map_err(|error| self.told_about_key(error)),
+            Err(_) => Err(ModelError::silent("no answer to the check")),
+        }
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, ModelError> {
+        let response = request.send().await.map_err(|error| unreachable(&error))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = whole_body(response).await.unwrap_or_default();
+        Err((self.meaning)(status, &headers, &body))
+    }
+
+    /// The key is the operator's to mend, so they are told loudly; once, since every request would say it again.
+    fn told_about_key(&self, error: ModelError) -> ModelError {
+        if error.reason == Reason::Refused && !self.key_refused.swap(true, Ordering::Relaxed) {
+            let setting = self.key_setting;
+            tracing::error!(%error, "the model refuses the key: check {setting}, and the credit behind it. Until then everyone gets the fallback");
+        }
+        error
+    }
+
+    async fn read(
+        &self,
+        mut response: Response,
+        first_token_by: Instant,
+        mut answer: impl Answer,
+        pieces: Pieces<'_>,
+    ) -> Result<Finished, ModelError> {
+        if !is_event_stream(&response) {
+            let body = timeout_at(first_token_by, whole_body(response))
+                .await
+                .map_err(|_| ModelError::silent("no whole body in time"))??;
+            if !body.trim_ascii().is_empty() {
+                answer.take_event(&body, pieces)?;
+            }
+            return answer.finish(pieces);
+        }
+        let mut parser = SseParser::default();
+        let mut silent_by = first_token_by;
+        loop {
+            let chunk = timeout_at(silent_by, response.chunk())
+                .await
+                .map_err(|_| {
+                    ModelError::silent(if answer.began() {
+                        "stopped in the middle"
+                    } else {
+                        "said nothing"
+                    })
+                })?
+                .map_err(|error| ModelError::cut(&error.to_string()))?;
+            let Some(chunk) = chunk else { break };
+            let events = parser
+                .push(&chunk)
+                .map_err(|error| ModelError::garbage(&error.to_string()))?;
+            for event in events {
+                // Comments and empty events keep a connection open; only words show that the model is at work.
+                if answer.take_event(&event, pieces)? {
+                    silent_by = Instant::now() + self.limits.idle;
+                }
+                if answer.is_enough() {
+                    return answer.finish(pieces);
+                }
+            }
+        }
+        if let Some(event) = parser.finish() {
+            answer.take_event(&event, pieces)?;
+        }
+        answer.finish(pieces)
+    }
+}
+
+fn is_this_machine(url: &Url) -> bool {
+    match url.host_str() {
+        Some("localhost") => true,
+        Some(host) => host
+            .trim_matches(['[', ']'])
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback()),
+        None => false,
+    }
+}
+
+fn is_event_stream(response: &Response) -> bool {
+    response
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+        .is_some_and(|kind| kind.to_ascii_lowercase().starts_with("text/event-stream"))
+}
+
+async fn whole_body(mut response: Response) -> Result<Vec<u8>, ModelError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|error| ModelError::cut(&error.to_string()))?
+    {
+        body.extend_from_slice(&chunk);
+        if body.len() > BODY_MAX_BYTES {
+            return Err(ModelError::garbage("a body without an end"));
+        }
+    }
+    Ok(body)
+}
+
+fn unreachable(error: &reqwest::Error) -> ModelError {
+    use std::error::Error;
+    let mut detail = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        detail = format!("{detail}: {cause}");
+        source = cause.source();
+    }
+    ModelError {
+        advice: super::Advice::Again { after: None },
+        reason: Reason::Broken,
+        status: "unreachable",
+        detail,
+    }
+}

@@ -1,0 +1,114 @@
+//! Whoever speaks the OpenAI-compatible chat API, such as a server at home: one call is one attempt. Its stories are
+//! those of Gemini, told of both in `tests/it/models.rs`.
+
+use async_trait::async_trait;
+use reqwest::{
+    Url,
+    header::{AUTHORIZATION, HeaderMap, HeaderValue},
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    Advice, Finished, Model, ModelError, Pieces, Prompt, Role,
+    chat_answer::ChatAnswer,
+    chat_error,
+    http::{Endpoint, SetupError, SilenceLimits},
+};
+use crate::fallback::Reason;
+
+/// A server with the OpenAI-compatible chat API.
+#[derive(Debug)]
+pub struct OpenAi {
+    endpoint: Endpoint,
+}
+
+impl OpenAi {
+    /// One for a whole process: it keeps the connections. The address ends where `/chat/completions` follows, which is
+    /// mostly after `/v1`.
+    ///
+    /// # Errors
+    /// If no HTTP client can be made, or the key is no header value.
+    pub fn new(
+        base_url: &Url,
+        key: Option<&SecretString>,
+        limits: SilenceLimits,
+    ) -> Result<OpenAi, SetupError> {
+        const KEY: &str = "OPENAI_API_KEY";
+        let mut headers = HeaderMap::new();
+        if let Some(key) = key {
+            let bearer = format!("Bearer {}", key.expose_secret());
+            let mut bearer = HeaderValue::from_str(&bearer).map_err(|_| SetupError::Key(KEY))?;
+            bearer.set_sensitive(true);
+            headers.insert(AUTHORIZATION, bearer);
+        }
+        let endpoint = Endpoint::new(base_url, headers, limits, chat_error::meaning, KEY)?;
+        Ok(OpenAi { endpoint })
+    }
+}
+
+#[async_trait]
+impl Model for OpenAi {
+    async fn ask(
+        &self,
+        model: &str,
+        prompt: &Prompt,
+        pieces: Pieces<'_>,
+    ) -> Result<Finished, ModelError> {
+        let request = self.endpoint.post("/chat/completions");
+        let answer = ChatAnswer::new(prompt.enough_chars);
+        self.endpoint
+            .ask(request.json(&body_of(model, prompt)), answer, pieces)
+            .await
+    }
+
+    /// Servers at home have no call for a single model, so all are listed.
+    async fn check(&self, model: &str) -> Result<(), ModelError> {
+        #[derive(Deserialize)]
+        struct List {
+            data: Vec<Listed>,
+        }
+        #[derive(Deserialize)]
+        struct Listed {
+            id: String,
+        }
+        let body = self.endpoint.check(self.endpoint.get("/models")).await?;
+        let Ok(List { data }) = serde_json::from_slice(&body) else {
+            // Some list nothing that could be read, and answer all the same.
+            return Ok(());
+        };
+        let is_it = |listed: &Listed| {
+            listed.id.strip_suffix(":latest").unwrap_or(&listed.id) == model || listed.id == model
+        };
+        if data.is_empty() || data.iter().any(is_it) {
+            return Ok(());
+        }
+        let others: Vec<String> = data.into_iter().take(10).map(|listed| listed.id).collect();
+        Err(ModelError {
+            advice: Advice::NextModel,
+            reason: Reason::NoModel,
+            status: "404",
+            detail: format!("not listed; there are: {}", others.join(", ")),
+        })
+    }
+}
+
+fn body_of(model: &str, prompt: &Prompt) -> Value {
+    let system = json!({"role": "system", "content": prompt.system});
+    let turns = prompt.turns.iter().map(|turn| {
+        let role = match turn.role {
+            Role::People => "user",
+            Role::Model => "assistant",
+        };
+        // Not every server takes a list of parts, and some want roles to take turns.
+        json!({"role": role, "content": turn.parts.join("\n\n")})
+    });
+    let messages: Vec<Value> = std::iter::once(system).chain(turns).collect();
+    json!({
+        "model": model,
+        "messages": messages,
+        "stream": true,
+        "stream_options": {"include_usage": true},
+    })
+}
