@@ -1,0 +1,459 @@
+//! Somebody with an account and one socket, which a task of its own keeps: it connects, joins, reads, writes everything
+//! that happens into the ledger, and comes back by itself whenever the connection is gone, with the last place it knows
+//! and with what was not acked yet.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use futures_util::{SinkExt, StreamExt};
+use rand::RngExt;
+use serde_json::{Value, json};
+use tokio::{
+    net::TcpStream,
+    sync::mpsc,
+    time::{sleep, timeout},
+};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async,
+    tungstenite::{ClientRequestBuilder, Message},
+};
+use url::Url;
+use uuid::Uuid;
+
+use crate::ledger::{Ledger, Reader, Said};
+
+/// How long a server may take to let a socket in and into its room.
+const CONNECT_LIMIT: Duration = Duration::from_secs(30);
+
+/// Between two attempts to come back: at least and at most, so that not all come at once.
+const PAUSE: std::ops::Range<f64> = 0.1..1.0;
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// Something that was measured: a row of the report.
+pub struct Measured {
+    /// The row.
+    pub row: &'static str,
+    /// How long it took.
+    pub took: Duration,
+    /// What went wrong, if something did.
+    pub error: Option<String>,
+}
+
+/// What a person is told to do.
+enum Order {
+    Say {
+        id: Uuid,
+        frame: String,
+    },
+    /// Drop the connection without a word, and come back after a while.
+    Vanish(Duration),
+}
+
+/// What was measured and not reported yet.
+type Measurements = Arc<Mutex<Vec<Measured>>>;
+
+/// Somebody in a room.
+#[derive(Clone)]
+pub struct Person {
+    /// Their name.
+    pub name: String,
+    /// Their room.
+    pub room: String,
+    ledger: Arc<Ledger>,
+    orders: mpsc::UnboundedSender<Order>,
+    measured: Measurements,
+    is_in: Arc<AtomicBool>,
+}
+
+impl Person {
+    /// Comes into a room; the rest of the run is spent there.
+    pub fn enter(
+        ledger: &Arc<Ledger>,
+        base: &Url,
+        name: String,
+        token: String,
+        room: String,
+    ) -> Person {
+        let (orders, to_do) = mpsc::unbounded_channel();
+        let measured = Measurements::default();
+        let is_in = Arc::new(AtomicBool::new(false));
+        let keeper = Keeper {
+            ledger: Arc::clone(ledger),
+            url: socket_url(base),
+            token,
+            user: name.clone(),
+            room: room.clone(),
+            reader: None,
+            unacked: BTreeMap::new(),
+            to_do,
+            measured: Arc::clone(&measured),
+            is_in: Arc::clone(&is_in),
+            since: Instant::now(),
+        };
+        // Not tied to goose's user: what is owed is still to come when the run is over.
+        tokio::spawn(keeper.run());
+        Person {
+            name,
+            room,
+            ledger: Arc::clone(ledger),
+            orders,
+            measured,
+            is_in,
+        }
+    }
+
+    /// Says something.
+    pub fn says(&self, text: &str, asks: bool) -> Uuid {
+        let id = Uuid::now_v7();
+        let said = Said {
+            at: Instant::now(),
+            asks,
+            acked: None,
+        };
+        self.ledger.open().said.insert(id, said);
+        let frame =
+            json!({ "type": "send", "room": self.room, "id": id.to_string(), "message": text });
+        self.order(Order::Say {
+            id,
+            frame: frame.to_string(),
+        });
+        id
+    }
+
+    /// Loses the connection.
+    pub fn vanishes(&self, away: Duration) {
+        self.order(Order::Vanish(away));
+    }
+
+    fn order(&self, order: Order) {
+        // The keeper ends with the process only.
+        drop(self.orders.send(order));
+    }
+
+    /// Waits until they are in their room; false if that takes too long.
+    pub async fn is_in(&self, limit: Duration) -> bool {
+        self.sees(limit, || self.is_in.load(Ordering::Relaxed))
+            .await
+    }
+
+    /// What was measured since this was asked last.
+    pub fn measured(&self) -> Vec<Measured> {
+        std::mem::take(
+            &mut *self
+                .measured
+                .lock()
+                .expect("nothing panics while holding it"),
+        )
+    }
+
+    /// Waits until a message is acked; false if that takes too long.
+    pub async fn is_acked(&self, id: Uuid, limit: Duration) -> bool {
+        self.sees(limit, || {
+            self.ledger
+                .open()
+                .said
+                .get(&id)
+                .is_some_and(|said| said.acked.is_some())
+        })
+        .await
+    }
+
+    /// Waits until a request is answered; false if that takes too long.
+    pub async fn is_answered(&self, id: Uuid, limit: Duration) -> bool {
+        self.sees(limit, || self.ledger.open().answered.contains(&id))
+            .await
+    }
+
+    async fn sees(&self, limit: Duration, is_so: impl Fn() -> bool) -> bool {
+        let until = Instant::now() + limit;
+        while !is_so() {
+            if Instant::now() > until {
+                return false;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        true
+    }
+}
+
+fn socket_url(base: &Url) -> String {
+    let scheme = if base.scheme() == "https" {
+        "wss"
+    } else {
+        "ws"
+    };
+    let host = base.host_str().unwrap_or("127.0.0.1");
+    let port = base
+        .port()
+        .map(|port| format!(":{port}"))
+        .unwrap_or_default();
+    format!("{scheme}://{host}{port}/ws")
+}
+
+/// Keeps a person's socket.
+struct Keeper {
+    ledger: Arc<Ledger>,
+    url: String,
+    token: String,
+    user: String,
+    room: String,
+    /// Their place among the ledger's readers, once they were in.
+    reader: Option<usize>,
+    /// What was said and not acked, in the order in which it was said.
+    unacked: BTreeMap<Uuid, String>,
+    to_do: mpsc::UnboundedReceiver<Order>,
+    measured: Measurements,
+    is_in: Arc<AtomicBool>,
+    /// Since when this socket is open. What was sent before that is measured apart.
+    since: Instant,
+}
+
+impl Keeper {
+    async fn run(mut self) {
+        loop {
+            let began = Instant::now();
+            let row = if self.reader.is_none() {
+                "connect and join"
+            } else {
+                "resume"
+            };
+            let away = match timeout(CONNECT_LIMIT, self.enter()).await {
+                Ok(Ok(socket)) => {
+                    self.measure(row, began, None);
+                    self.since = Instant::now();
+                    self.is_in.store(true, Ordering::Relaxed);
+                    let away = self.stay(socket).await;
+                    self.is_in.store(false, Ordering::Relaxed);
+                    self.ledger.open().resumed += 1;
+                    away
+                }
+                Ok(Err(error)) => {
+                    self.measure(row, began, Some(error));
+                    None
+                }
+                Err(_) => {
+                    self.measure(row, began, Some("it took too long".into()));
+                    None
+                }
+            };
+            let pause = || Duration::from_secs_f64(rand::rng().random_range(PAUSE));
+            sleep(away.unwrap_or_else(pause)).await;
+        }
+    }
+
+    fn measure(&self, row: &'static str, since: Instant, error: Option<String>) {
+        let measured = Measured {
+            row,
+            took: since.elapsed(),
+            error,
+        };
+        self.measured
+            .lock()
+            .expect("nothing panics while holding it")
+            .push(measured);
+    }
+
+    /// Connects and joins, and sends once more what was not acked.
+    async fn enter(&mut self) -> Result<Socket, String> {
+        let request = ClientRequestBuilder::new(self.url.parse().map_err(|_| "no URL")?)
+            .with_header("authorization", format!("Bearer {}", self.token));
+        let (mut socket, _) = connect_async(request)
+            .await
+            .map_err(|error| error.to_string())?;
+        let mut join = json!({ "type": "join", "room": self.room });
+        if let Some(reader) = self.reader {
+            join["after"] = self.ledger.open().readers[reader].last().into();
+        }
+        let gone = |_| "the connection was lost".to_owned();
+        socket
+            .send(Message::text(join.to_string()))
+            .await
+            .map_err(gone)?;
+        loop {
+            let frame = read(&mut socket).await.ok_or("the connection was lost")?;
+            match frame["type"].as_str() {
+                Some("joined") => {
+                    self.joined(&frame);
+                    break;
+                }
+                Some("error") => return Err(frame["message"].to_string()),
+                _ => {}
+            }
+        }
+        for frame in self.unacked.values() {
+            socket
+                .send(Message::text(frame.clone()))
+                .await
+                .map_err(gone)?;
+        }
+        Ok(socket)
+    }
+
+    fn joined(&mut self, frame: &Value) {
+        let seq = frame["seq"].as_u64().unwrap_or(0);
+        let mut ledger = self.ledger.open();
+        let Some(reader) = self.reader else {
+            self.reader = Some(ledger.readers.len());
+            ledger.readers.push(Reader {
+                user: self.user.clone(),
+                room: self.room.clone(),
+                from: seq,
+                ..Reader::default()
+            });
+            return;
+        };
+        if frame["complete"] == false {
+            let reader = &mut ledger.readers[reader];
+            let last = reader.last();
+            reader.told_to_load.push((last, seq));
+        }
+    }
+
+    /// Reads and writes until the connection is gone. Returns how long to stay away, if that was said.
+    async fn stay(&mut self, mut socket: Socket) -> Option<Duration> {
+        let mut again: VecDeque<(Instant, Uuid)> = VecDeque::new();
+        // The user may be done with talking, and is still owed what is to come.
+        let mut talks = true;
+        loop {
+            let wake = again
+                .front()
+                .map(|(at, _)| at.saturating_duration_since(Instant::now()));
+            tokio::select! {
+                order = self.to_do.recv(), if talks => match order {
+                    Some(Order::Say { id, frame }) => {
+                        let sent = socket.send(Message::text(frame.clone())).await;
+                        self.unacked.insert(id, frame);
+                        sent.ok()?;
+                    }
+                    Some(Order::Vanish(away)) => return Some(away),
+                    None => talks = false,
+                },
+                frame = read(&mut socket) => {
+                    let refused = self.hear(&mut socket, &frame?).await?;
+                    again.extend(refused);
+                }
+                () = sleep(wake.unwrap_or_default()), if wake.is_some() => {
+                    let due = again.pop_front().and_then(|(_, id)| self.unacked.get(&id));
+                    if let Some(frame) = due {
+                        socket.send(Message::text(frame.clone())).await.ok()?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Does what a frame asks for. Some if a message was refused and may be sent again.
+    async fn hear(
+        &mut self,
+        socket: &mut Socket,
+        frame: &Value,
+    ) -> Option<Option<(Instant, Uuid)>> {
+        let id = |field: &str| {
+            frame[field]
+                .as_str()
+                .and_then(|id| Uuid::parse_str(id).ok())
+        };
+        match frame["type"].as_str() {
+            Some("ping") => {
+                socket
+                    .send(Message::text(r#"{"type":"pong"}"#))
+                    .await
+                    .ok()?;
+            }
+            Some("ack") => {
+                let id = id("id")?;
+                let mut ledger = self.ledger.open();
+                if let Some(said) = ledger.said.get_mut(&id) {
+                    said.acked = frame["seq"].as_u64();
+                    let at = said.at;
+                    drop(ledger);
+                    self.unacked.remove(&id);
+                    let row = if at < self.since {
+                        "ack after resume"
+                    } else {
+                        "ack"
+                    };
+                    self.measure(row, at, None);
+                }
+            }
+            Some("message") => self.message(frame),
+            Some("draft") if frame["offset"] == 0 => {
+                let mut ledger = self.ledger.open();
+                // Everyone in the room sees it; it counts once.
+                let first = id("reply_to").filter(|request| ledger.drafted.insert(*request));
+                let at = first
+                    .and_then(|request| ledger.said.get(&request))
+                    .map(|said| said.at);
+                drop(ledger);
+                if let Some(at) = at {
+                    self.measure("first draft", at, None);
+                }
+            }
+            Some("error") => {
+                let code = frame["code"].as_str().unwrap_or("error").to_owned();
+                let after =
+                    Duration::from_millis(frame["retry_after_ms"].as_u64().unwrap_or(1_000));
+                let refused = id("id").filter(|id| self.unacked.contains_key(id));
+                self.measure("refused", Instant::now(), Some(code));
+                return Some(refused.map(|id| (Instant::now() + after, id)));
+            }
+            _ => {}
+        }
+        Some(None)
+    }
+
+    fn message(&mut self, frame: &Value) {
+        let uuid = |field: &str| {
+            frame[field]
+                .as_str()
+                .and_then(|id| Uuid::parse_str(id).ok())
+        };
+        let (Some(reader), Some(seq)) = (self.reader, frame["seq"].as_u64()) else {
+            return;
+        };
+        let mut ledger = self.ledger.open();
+        ledger.deliveries += 1;
+        ledger.readers[reader].saw.push(seq);
+        let sent = uuid("id")
+            .and_then(|id| ledger.said.get(&id))
+            .map(|said| said.at);
+        let answered = match uuid("reply_to") {
+            Some(request) if frame["kind"] != "user" => {
+                let asked = ledger.said.get(&request).map(|said| said.at);
+                // Everyone in the room hears it; it counts once.
+                asked.filter(|_| ledger.answered.insert(request))
+            }
+            _ => None,
+        };
+        drop(ledger);
+        if let Some(at) = sent {
+            let row = if at < self.since {
+                "delivery after resume"
+            } else {
+                "delivery"
+            };
+            self.measure(row, at, None);
+        }
+        if let Some(at) = answered {
+            self.measure("bot reply", at, None);
+        }
+    }
+}
+
+/// The next frame; none if the connection is gone.
+async fn read(socket: &mut Socket) -> Option<Value> {
+    loop {
+        match socket.next().await? {
+            Ok(Message::Text(text)) => return serde_json::from_str(&text).ok(),
+            Ok(Message::Close(_)) | Err(_) => return None,
+            Ok(_) => {}
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The end of a run: what is owed is waited for, then the ledger is held against the history.
+
+use std::{
+    collections::HashMap,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tokio::time::sleep;
+use uuid::Uuid;
+
+use crate::{
+    ledger::{Seq, Stored},
+    scenarios::Run,
+};
+
+/// How long each of the three things that are owed is waited for: acks and replies, the history, what readers are to
+/// see.
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// The most breaches that are listed.
+const LISTED_MAX: usize = 1_000;
+
+/// Settles, prints the ledger, and says whether every promise was kept.
+pub async fn settle(run: &Run) -> ExitCode {
+    let ledger = &run.ledger;
+    until(|| {
+        let entries = ledger.open();
+        entries.waiting() == 0 && entries.acked() == entries.said.len()
+    })
+    .await;
+    let histories = loop {
+        let acked = ledger.open().acked();
+        let histories = match histories(run).await {
+            Ok(histories) => histories,
+            Err(why) => {
+                println!("ledger: the history cannot be read: {why}");
+                return ExitCode::FAILURE;
+            }
+        };
+        if ledger.open().acked() == acked {
+            break histories;
+        }
+    };
+    let latest = |room: &str| {
+        histories
+            .get(room)
+            .and_then(|all| all.last())
+            .map_or(0, |last| last.seq)
+    };
+    until(|| {
+        ledger
+            .open()
+            .readers
+            .iter()
+            .all(|reader| reader.last() >= latest(&reader.room))
+    })
+    .await;
+
+    let entries = ledger.open();
+    let breaches = entries.audit(&histories);
+    println!("ledger: {}", entries.summary());
+    for breach in breaches.iter().take(LISTED_MAX) {
+        println!("ledger: BREACH: {breach}");
+    }
+    if entries.acked() == 0 {
+        println!("ledger: nothing was acked, so nothing was shown");
+        return ExitCode::FAILURE;
+    }
+    if breaches.is_empty() {
+        println!("ledger: every promise was kept");
+        ExitCode::SUCCESS
+    } else {
+        println!("ledger: {} promises were broken", breaches.len());
+        ExitCode::FAILURE
+    }
+}
+
+/// Waits until something is so, or the time is up.
+async fn until(is_so: impl Fn() -> bool) {
+    let limit = Instant::now() + LIMIT;
+    while !is_so() && Instant::now() < limit {
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// The whole history of every room.
+async fn histories(run: &Run) -> Result<HashMap<String, Vec<Stored>>, String> {
+    let base = run.base.get().ok_or("nobody came as far as the server")?;
+    let rooms = run.rooms().clone();
+    let client = reqwest::Client::new();
+    let mut histories = HashMap::new();
+    for (room, token) in rooms {
+        let mut history: Vec<Stored> = Vec::new();
+        loop {
+            let after: Seq = history.last().map_or(0, |stored| stored.seq);
+            let path = format!("/api/rooms/{room}/messages?after={after}&limit=200");
+            let url = base.join(&path).map_err(|error| error.to_string())?;
+            let page = page(&client, url, &token).await?;
+            if page.is_empty() {
+                break;
+            }
+            history.extend(page);
+        }
+        histories.insert(room, history);
+    }
+    Ok(histories)
+}
+
+/// One page. A server that is away for a moment is asked again.
+async fn page(client: &reqwest::Client, url: url::Url, token: &str) -> Result<Vec<Stored>, String> {
+    let limit = Instant::now() + LIMIT;
+    loop {
+        let answer = client.get(url.clone()).bearer_auth(token).send().await;
+        let answer = match answer.and_then(reqwest::Response::error_for_status) {
+            Ok(answer) => answer
+                .json::<Value>()
+                .await
+                .map_err(|error| error.to_string())?,
+            Err(error) if Instant::now() > limit => return Err(error.to_string()),
+            Err(_) => {
+                sleep(Duration::from_millis(500)).await;
+                continue;
+            }
+        };
+        let messages = answer["messages"]
+            .as_array()
+            .ok_or("an answer without messages")?;
+        return messages
+            .iter()
+            .map(|message| stored(message).ok_or(format!("unreadable: {message}")))
+            .collect();
+    }
+}
+
+fn stored(message: &Value) -> Option<Stored> {
+    let uuid = |field: &str| {
+        message[field]
+            .as_str()
+            .and_then(|id| Uuid::parse_str(id).ok())
+    };
+    Some(Stored {
+        seq: message["seq"].as_u64()?,
+        id: uuid("id")?,
+        reply_to: uuid("reply_to"),
+        by_bot: message["kind"] != "user",
+    })
+}
