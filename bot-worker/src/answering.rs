@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use backon::{BackoffBuilder, ExponentialBuilder};
 use common::{
     envelope::ReplyLog,
-    live::STREAM_MIN_AGE,
+    live::{
+        STREAM_MIN_AGE,
+        turns::{Fence, Standing},
+    },
     names::BOT,
     posting::{PostError, Poster},
     queue::{Route, Verdict},
@@ -20,12 +23,12 @@ use uuid::Uuid;
 use crate::{
     Engines,
     asking::{Asking, HandBack, Outcome},
-    context::{self, PAST_MAX_MESSAGES},
+    context::{self, PAST_MAX_MESSAGES, SINCE_MAX_MESSAGES},
     drafts::{Drafts, attempt_number},
     fallback::Reason,
     interrupts::{Interrupt, Interrupts},
     prices::Prices,
-    turns::Turn,
+    turns::InLine,
 };
 
 /// A request delivered this often has brought down, or outlasted, whoever had it: it gets the fallback, unasked.
@@ -90,31 +93,47 @@ impl Answering {
 
     /// Answers one request. Returns what is to be done with its deliveries; only after its reply is in the room, and
     /// on its way to the database, are they acked.
-    pub async fn answer(&self, request: &Request, turn: Turn, interrupts: &Interrupts) -> Verdict {
-        match self.reply_there(request, interrupts.respond_by).await {
-            Some(Found::Kept) => {
-                count("was_answered");
-                return Verdict::Ack;
-            }
-            Some(Found::Shown(reply)) => {
-                count("was_answered");
-                return self.post_again(request, reply, interrupts).await;
-            }
-            None => {}
+    pub async fn answer(
+        &self,
+        request: &Request,
+        mut line: InLine,
+        interrupts: &Interrupts,
+    ) -> Verdict {
+        if let Some(found) = self
+            .reply_there(request, interrupts.respond_by, false)
+            .await
+        {
+            return self.was_answered(request, Some(found), interrupts).await;
         }
-        // Until the reply is posted, so that a room's replies stand in the order of its requests. Whoever's time is up
-        // meanwhile does not wait for that.
-        let turn = interrupts.race(false, turn.comes()).await;
-        let outcome = match &turn {
-            Ok(_) => self.outcome(request, interrupts).await,
-            Err(Interrupt::TimeUp) => Ok(Ok(Outcome::unasked(Reason::Busy))),
-            Err(Interrupt::Stopped) => Ok(Ok(Outcome::unasked(Reason::Stopped))),
-            Err(Interrupt::HandBack) => Err(HandBack),
+        // The turn is held until the reply is posted, so that a room's replies stand in the order of its requests.
+        // Whoever's time is up meanwhile does not wait for that.
+        let (turn, outcome) = loop {
+            let turn = match interrupts.race(false, line.comes()).await {
+                Ok(Some(turn)) => turn,
+                Ok(None) => return self.answered_elsewhere(request, interrupts).await,
+                Err(Interrupt::TimeUp) => break (None, Ok(Ok(Outcome::unasked(Reason::Busy)))),
+                Err(Interrupt::Stopped) => break (None, Ok(Ok(Outcome::unasked(Reason::Stopped)))),
+                Err(Interrupt::HandBack) => break (None, Err(HandBack)),
+            };
+            tokio::select! {
+                biased;
+                outcome = self.outcome(request, turn.fence, interrupts) => break (Some(turn), outcome),
+                () = turn.lost.cancelled() => {
+                    tracing::warn!(request = %request.message.id, room = %request.message.room, "lost the turn: this worker stood still, or Redis did");
+                }
+            }
         };
         match outcome {
-            Ok(Ok(outcome)) => self.post(request, outcome, interrupts).await,
-            Ok(Err(reason)) => Verdict::DeadLetter(reason),
+            Ok(Ok(outcome)) => {
+                let fence = turn.as_ref().map(|turn| turn.fence);
+                self.post(request, outcome, &line, fence, interrupts).await
+            }
+            Ok(Err(reason)) => {
+                line.leave(true).await;
+                Verdict::DeadLetter(reason)
+            }
             Err(HandBack) => {
+                line.leave(false).await;
                 count("handed_back");
                 Verdict::HandBack
             }
@@ -123,14 +142,19 @@ impl Answering {
 
     /// The reply, if an earlier attempt has posted it. The stream is always asked, which costs next to nothing beside a
     /// model; the database only where the stream may have dropped it, or never heard of it.
-    async fn reply_there(&self, request: &Request, respond_by: Instant) -> Option<Found> {
+    async fn reply_there(
+        &self,
+        request: &Request,
+        respond_by: Instant,
+        is_known: bool,
+    ) -> Option<Found> {
         let until = respond_by.min(Instant::now() + LOOK_UP_TIME);
         let Message { room, seq, .. } = &request.message;
         let shown = timeout_at(until, self.engines.live.find(room, request.reply)).await;
         if let Ok(Ok(Some(reply))) = shown {
             return Some(Found::Shown(reply));
         }
-        let stream_is_sure = matches!(shown, Ok(Ok(None)));
+        let stream_is_sure = matches!(shown, Ok(Ok(None))) && !is_known;
         if !in_doubt(
             request.attempt,
             now_seq().saturating_sub(*seq),
@@ -142,10 +166,32 @@ impl Answering {
         matches!(kept, Ok(Ok(Some(_)))).then_some(Found::Kept)
     }
 
+    /// The reply is in the room, by another attempt. If neither the stream nor the database can show it just now, those
+    /// who look for what the database lacks will find it.
+    async fn answered_elsewhere(&self, request: &Request, interrupts: &Interrupts) -> Verdict {
+        let until = Instant::now() + LOOK_UP_TIME;
+        let found = self.reply_there(request, until, true).await;
+        self.was_answered(request, found, interrupts).await
+    }
+
+    async fn was_answered(
+        &self,
+        request: &Request,
+        found: Option<Found>,
+        interrupts: &Interrupts,
+    ) -> Verdict {
+        count("was_answered");
+        match found {
+            Some(Found::Shown(reply)) => self.post_again(request, reply, interrupts).await,
+            Some(Found::Kept) | None => Verdict::Ack,
+        }
+    }
+
     /// What to reply; or why the request can never be answered.
     async fn outcome(
         &self,
         request: &Request,
+        fence: Fence,
         interrupts: &Interrupts,
     ) -> Result<Result<Outcome, String>, HandBack> {
         let message = &request.message;
@@ -163,9 +209,16 @@ impl Answering {
                 self.timeline
                     .before(&message.room, message.seq + 1, PAST_MAX_MESSAGES),
             );
-            tokio::join!(room, past)
+            // The answer to the request before this one has its place behind this one.
+            let answered = timeout(
+                LOOK_UP_TIME,
+                self.engines
+                    .live
+                    .tail(&message.room, message.seq, SINCE_MAX_MESSAGES),
+            );
+            tokio::join!(room, past, answered)
         };
-        let (room, past) = match interrupts.race(false, looked_up).await {
+        let (room, past, answered) = match interrupts.race(false, looked_up).await {
             Ok(looked_up) => looked_up,
             Err(Interrupt::HandBack) => return Err(HandBack),
             Err(Interrupt::Stopped) => return Ok(Ok(Outcome::unasked(Reason::Stopped))),
@@ -178,7 +231,7 @@ impl Answering {
             // People go on talking without the database, and so does the bot, if without its persona.
             Ok(Err(_)) | Err(_) => unknown_room(&message.room),
         };
-        let past = match past {
+        let mut past = match past {
             Ok(Ok(past)) => past,
             Ok(Err(error)) => {
                 tracing::warn!(request = %message.id, room = %message.room, %error, "answering without the room's past");
@@ -189,14 +242,18 @@ impl Answering {
                 Vec::new()
             }
         };
+        if let Ok(Ok(answered)) = answered {
+            past.extend(answered.messages);
+        }
         let prompt = context::prompt(&room, message, &past, self.context_tokens);
         let drafts = Drafts::begin(
             Arc::clone(&self.engines.live),
             message.room.clone(),
             request.reply,
             message.id,
+            fence,
         );
-        let number = |call| attempt_number(request.attempt, call);
+        let number = |call| attempt_number(fence.number, call);
         let outcome = self
             .asking
             .ask(request.reply, &prompt, interrupts, &drafts, number)
@@ -205,7 +262,14 @@ impl Answering {
         Ok(Ok(outcome?))
     }
 
-    async fn post(&self, request: &Request, outcome: Outcome, interrupts: &Interrupts) -> Verdict {
+    async fn post(
+        &self,
+        request: &Request,
+        outcome: Outcome,
+        line: &InLine,
+        fence: Option<Fence>,
+        interrupts: &Interrupts,
+    ) -> Verdict {
         let text = match (&outcome.text, outcome.reason) {
             (Some(text), _) => text.as_str(),
             (None, reason) => reason
@@ -237,7 +301,10 @@ impl Answering {
             cost_micros,
             outcome: outcome.word().to_owned(),
         };
-        let verdict = self.post_until_kept(new, log, interrupts).await;
+        let writer = Writer::Attempt { line, fence };
+        let Some(verdict) = self.post_until_kept(new, log, writer, interrupts).await else {
+            return self.answered_elsewhere(request, interrupts).await;
+        };
         if verdict == Verdict::Ack {
             count(outcome.word());
             histogram!("chinwag_bot_total_seconds").record(total);
@@ -290,17 +357,20 @@ impl Answering {
             message,
             reply_to,
         };
-        self.post_until_kept(new, log, interrupts).await
+        self.post_until_kept(new, log, Writer::Known, interrupts)
+            .await
+            .unwrap_or(Verdict::Ack)
     }
 
     /// Tries as long as this process lives: a reply that was written is not thrown away. How many are kept so is
-    /// bounded by the prefetch.
+    /// bounded by the prefetch. None if another attempt has posted the reply meanwhile.
     async fn post_until_kept(
         &self,
         new: NewMessage,
         log: ReplyLog,
+        mut writer: Writer<'_>,
         interrupts: &Interrupts,
-    ) -> Verdict {
+    ) -> Option<Verdict> {
         let mut pauses = ExponentialBuilder::default()
             .with_min_delay(POST_AGAIN_FIRST)
             .with_max_delay(POST_AGAIN_LONGEST)
@@ -309,17 +379,43 @@ impl Answering {
         let trying = async {
             let mut failures = 0_u32;
             loop {
-                match self
-                    .poster
-                    .post(new.clone(), Route::Persist, Some(log.clone()))
-                    .await
-                {
-                    Ok(_) => return Verdict::Ack,
+                let posted = match &mut writer {
+                    Writer::Known => {
+                        self.poster
+                            .post(new.clone(), Route::Persist, Some(log.clone()))
+                            .await
+                    }
+                    Writer::Attempt { line, fence } => {
+                        let standing = match *fence {
+                            Some(fence) => Ok(Standing::Granted(fence)),
+                            None => line.posts_now().await,
+                        };
+                        match standing {
+                            Ok(Standing::Granted(granted)) => {
+                                *fence = Some(granted);
+                                let (new, log) = (new.clone(), log.clone());
+                                self.poster.post_reply(new, log, granted).await
+                            }
+                            Ok(Standing::Answered) => return None,
+                            Ok(Standing::Waiting) => Err(PostError::Fenced),
+                            Err(error) => Err(error.into()),
+                        }
+                    }
+                };
+                match posted {
+                    Ok(_) => return Some(Verdict::Ack),
                     Err(PostError::IdTaken) => {
                         let why =
                             format!("somebody else has posted under the reply's id {}", new.id);
                         tracing::error!(room = %new.room, "{why}");
-                        return Verdict::DeadLetter(why);
+                        return Some(Verdict::DeadLetter(why));
+                    }
+                    // Somebody else is at it: either they post it, or they are gone in a moment.
+                    Err(PostError::Fenced) => {
+                        if let Writer::Attempt { fence, .. } = &mut writer {
+                            *fence = None;
+                        }
+                        sleep(POST_AGAIN_FIRST).await;
                     }
                     Err(PostError::Unavailable { why, .. }) => {
                         failures += 1;
@@ -336,10 +432,21 @@ impl Answering {
             verdict = trying => verdict,
             () = interrupts.drain.over.cancelled() => {
                 count("handed_back");
-                Verdict::HandBack
+                Some(Verdict::HandBack)
             }
         }
     }
+}
+
+/// With what right a reply is posted.
+enum Writer<'a> {
+    /// It is in the room already.
+    Known,
+    /// By the fence that this attempt has, or gets.
+    Attempt {
+        line: &'a InLine,
+        fence: Option<Fence>,
+    },
 }
 
 enum Found {

@@ -16,6 +16,9 @@ use crate::{
 /// The most messages of a room's past that are read for one question.
 pub const PAST_MAX_MESSAGES: usize = 200;
 
+/// The most messages after a question that are looked through for answers to earlier ones.
+pub const SINCE_MAX_MESSAGES: usize = 1_000;
+
 /// A token is about four bytes: of English four letters, of Russian two, of Chinese one and a third.
 const BYTES_PER_TOKEN: usize = 4;
 
@@ -39,11 +42,12 @@ pub fn command(message: &str) -> Option<Reason> {
         .map(|(_, command)| *command)
 }
 
-/// The prompt for a request. `past` is what the room has, in order, with or without the request; what came after it is
-/// left out. Of the rest, the newest that fit `budget_tokens` go along, whole; the request always does.
+/// The prompt for a request. `past` is what the room has, in order, with or without the request. What came after it is
+/// left out, but for the answers to what came before: each goes along right after its question. Of all that, the newest
+/// that fit `budget_tokens` go along, whole; the request always does.
 pub fn prompt(room: &Room, request: &Message, past: &[Message], budget_tokens: usize) -> Prompt {
     let system = system(room);
-    let past = since_reset(request, past);
+    let past = as_a_conversation(request, past);
     let commands: HashSet<Uuid> = past
         .iter()
         .filter(|message| message.kind == Kind::User && command(&message.message).is_some())
@@ -91,6 +95,18 @@ pub fn prompt(room: &Room, request: &Message, past: &[Message], budget_tokens: u
         tokens,
         enough_chars: MESSAGE_MAX_CHARS,
     }
+}
+
+/// What came before the request, as if everything had been answered at once that was answered after it.
+fn as_a_conversation<'a>(request: &Message, past: &'a [Message]) -> Vec<&'a Message> {
+    let end = past.partition_point(|message| message.seq <= request.seq);
+    let mut all = Vec::new();
+    for message in since_reset(request, past) {
+        all.push(message);
+        let answers = past[end..].iter().filter(|later| later.kind == Kind::Bot);
+        all.extend(answers.filter(|answer| answer.reply_to == Some(message.id)));
+    }
+    all
 }
 
 /// What came before the request, and after the last `/reset` before it.
@@ -263,6 +279,37 @@ mod tests {
         ];
         let wanted = vec!["ada: hi".to_owned(), "bob: 2+2?".to_owned()];
         assert_eq!(turns(&past, &past[3], 1_000), [(Role::People, wanted)]);
+    }
+
+    #[test]
+    fn an_answer_that_came_after_the_request_stands_with_its_question() {
+        let past = [
+            message(1, "ada", "one?"),
+            message(2, "bob", "two?"),
+            message(3, "eve", "three?"),
+            message(4, "ada", "not a question"),
+            message(5, "bot", "One."),
+            message(6, "bot", "Two."),
+            message(7, "bot", "To nobody."),
+            message(8, "bot", "Three, already?"),
+        ]
+        .map(|mut message| {
+            let question = [(5, 1), (6, 2), (8, 3)]
+                .iter()
+                .find(|(reply, _)| *reply == message.seq);
+            message.reply_to = question.map(|(_, question)| Uuid::from_u128(*question));
+            message
+        });
+        assert_eq!(
+            turns(&past, &past[2], 1_000),
+            [
+                (Role::People, vec!["ada: one?".into()]),
+                (Role::Model, vec!["One.".into()]),
+                (Role::People, vec!["bob: two?".into()]),
+                (Role::Model, vec!["Two.".into()]),
+                (Role::People, vec!["eve: three?".into()]),
+            ]
+        );
     }
 
     #[test]

@@ -4,8 +4,11 @@
 use std::{sync::Arc, time::Duration};
 
 use common::{
-    live::{Live, Signal},
-    wire::{MESSAGE_MAX_CHARS, ServerFrame},
+    live::{
+        Live,
+        turns::{Draft, Drafted, Fence},
+    },
+    wire::MESSAGE_MAX_CHARS,
 };
 use tokio::{
     sync::watch,
@@ -21,14 +24,14 @@ use crate::reply_text::shown;
 const BETWEEN_DRAFTS: Duration = Duration::from_millis(40);
 /// How long the reply waits for a draft that is on its way, lest the draft come after it.
 const LAST_DRAFT_TIME: Duration = Duration::from_millis(250);
-/// Numbers of attempts that one delivery has for itself: more than the calls it may make.
-const ATTEMPTS_PER_DELIVERY: u32 = 100;
+/// Numbers of attempts that one turn has for itself: more than the calls it may make.
+const ATTEMPTS_PER_TURN: u32 = 100;
 
-/// The number of an attempt: higher than all of earlier deliveries, whichever worker made those.
-pub fn attempt_number(delivery_attempt: u32, call: u32) -> u32 {
-    delivery_attempt
-        .saturating_mul(ATTEMPTS_PER_DELIVERY)
-        .saturating_add(call.min(ATTEMPTS_PER_DELIVERY - 1))
+/// The number of an attempt: higher than all of those who had the turn before, whichever workers they were.
+pub fn attempt_number(fence: u32, call: u32) -> u32 {
+    fence
+        .saturating_mul(ATTEMPTS_PER_TURN)
+        .saturating_add(call.min(ATTEMPTS_PER_TURN - 1))
 }
 
 /// The drafts of one reply.
@@ -46,8 +49,14 @@ struct Growing {
 }
 
 impl Drafts {
-    /// Begins to show what will be written for the reply `id` to the request `reply_to`.
-    pub fn begin(live: Arc<dyn Live>, room: String, id: Uuid, reply_to: Uuid) -> Drafts {
+    /// Begins to show what will be written for the reply `id` to the request `reply_to`, as long as the fence holds.
+    pub fn begin(
+        live: Arc<dyn Live>,
+        room: String,
+        id: Uuid,
+        reply_to: Uuid,
+        fence: Fence,
+    ) -> Drafts {
         let (text, growing) = watch::channel(Growing::default());
         let ended = CancellationToken::new();
         let painter = Painter {
@@ -55,6 +64,7 @@ impl Drafts {
             room,
             id,
             reply_to,
+            fence,
             seen: Seen::default(),
         };
         let showing = tokio::spawn(painter.show(growing, ended.clone()));
@@ -96,26 +106,37 @@ impl Drop for Drafts {
 }
 
 /// What was shown last.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Seen {
     attempt: u32,
     chars: usize,
 }
 
+/// What is to be shown: where its text begins in the reply, and the text.
+#[derive(Debug, PartialEq, Eq)]
+struct Next {
+    chars: usize,
+    bytes: usize,
+    text: String,
+}
+
 impl Seen {
-    /// What is to be shown next: the attempt, where its text begins in the reply, in characters, and the text.
-    fn next(&self, growing: &Growing) -> Option<(u32, usize, String)> {
-        let offset = if growing.attempt == self.attempt {
+    /// What is to be shown next, and what will have been shown then.
+    fn next(&self, growing: &Growing) -> Option<(Seen, Next)> {
+        let chars = if growing.attempt == self.attempt {
             self.chars
         } else {
             0
         };
-        let text: String = shown(&growing.raw, false)
-            .chars()
-            .take(MESSAGE_MAX_CHARS)
-            .skip(offset)
-            .collect();
-        (!text.is_empty()).then_some((growing.attempt, offset, text))
+        let all = shown(&growing.raw, false);
+        let mut rest = all.chars();
+        let bytes = rest.by_ref().take(chars).map(char::len_utf8).sum();
+        let text: String = rest.take(MESSAGE_MAX_CHARS.saturating_sub(chars)).collect();
+        let seen = Seen {
+            attempt: growing.attempt,
+            chars: chars + text.chars().count(),
+        };
+        (!text.is_empty()).then_some((seen, Next { chars, bytes, text }))
     }
 }
 
@@ -124,6 +145,7 @@ struct Painter {
     room: String,
     id: Uuid,
     reply_to: Uuid,
+    fence: Fence,
     seen: Seen,
 }
 
@@ -131,27 +153,24 @@ impl Painter {
     async fn show(mut self, mut growing: watch::Receiver<Growing>, ended: CancellationToken) {
         while let Some(Ok(())) = ended.run_until_cancelled(growing.changed()).await {
             let next = self.seen.next(&growing.borrow_and_update());
-            let Some((attempt, offset, text)) = next else {
+            let Some((seen, next)) = next else {
                 continue;
             };
-            let chars = offset + text.chars().count();
-            let (room, id, reply_to) = (self.room.clone(), self.id, self.reply_to);
-            let frame = ServerFrame::Draft {
-                room,
-                id,
-                reply_to,
-                attempt,
-                offset,
-                text,
-            }
-            .frame();
-            let signal = Signal::Room {
+            let draft = Draft {
                 room: self.room.clone(),
-                frame: frame.into(),
+                reply: self.id,
+                reply_to: self.reply_to,
+                fence: self.fence,
+                attempt: seen.attempt,
+                offset: next.chars,
+                offset_bytes: next.bytes,
+                text: next.text,
             };
             // A draft that was not shown is shown with the next one.
-            match self.live.signal(&signal).await {
-                Ok(()) => self.seen = Seen { attempt, chars },
+            match self.live.draft(&draft).await {
+                Ok(Drafted::Shown) => self.seen = seen,
+                Ok(Drafted::FromStart) => self.seen = Seen::default(),
+                Ok(Drafted::Fenced) => return,
                 Err(error) => tracing::debug!(reply = %self.id, %error, "a draft was not shown"),
             }
             ended.run_until_cancelled(sleep(BETWEEN_DRAFTS)).await;
@@ -170,56 +189,52 @@ mod tests {
         }
     }
 
+    fn next(seen: &Seen, attempt: u32, raw: &str) -> Option<(usize, usize, String)> {
+        let (after, next) = seen.next(&growing(attempt, raw))?;
+        let end = next.chars + next.text.chars().count();
+        assert_eq!((after.attempt, after.chars), (attempt, end));
+        Some((next.chars, next.bytes, next.text))
+    }
+
     #[test]
-    fn each_draft_goes_on_where_the_last_one_ended_in_characters() {
+    fn each_draft_goes_on_where_the_last_one_ended() {
         let mut seen = Seen::default();
-        assert_eq!(seen.next(&growing(101, "")), None);
+        assert_eq!(next(&seen, 101, ""), None);
         assert_eq!(
-            seen.next(&growing(101, " bot")),
+            next(&seen, 101, " bot"),
             None,
             "it may be about to name itself"
         );
+        let zwölf = " bot: zwölf";
+        assert_eq!(next(&seen, 101, zwölf), Some((0, 0, "zwölf".into())));
+        seen = seen.next(&growing(101, zwölf)).unwrap().0;
+        assert_eq!(next(&seen, 101, zwölf), None);
         assert_eq!(
-            seen.next(&growing(101, " bot: zwölf")),
-            Some((101, 0, "zwölf".into()))
-        );
-        seen = Seen {
-            attempt: 101,
-            chars: 5,
-        };
-        assert_eq!(seen.next(&growing(101, " bot: zwölf")), None);
-        assert_eq!(
-            seen.next(&growing(101, " bot: zwölf 🦉!")),
-            Some((101, 5, " 🦉!".into()))
+            next(&seen, 101, " bot: zwölf 🦉!"),
+            Some((5, 6, " 🦉!".into()))
         );
         assert_eq!(
-            seen.next(&growing(102, "el")),
-            Some((102, 0, "el".into())),
+            next(&seen, 102, "el"),
+            Some((0, 0, "el".into())),
             "a new attempt begins anew"
         );
     }
 
     #[test]
     fn drafts_are_no_longer_than_a_message() {
-        let seen = Seen {
-            attempt: 1,
-            chars: MESSAGE_MAX_CHARS - 1,
-        };
+        let most = |chars| Seen { attempt: 1, chars };
+        let before = MESSAGE_MAX_CHARS - 1;
         assert_eq!(
-            seen.next(&growing(1, &"x".repeat(5_000))),
-            Some((1, MESSAGE_MAX_CHARS - 1, "x".into()))
+            next(&most(before), 1, &"x".repeat(5_000)),
+            Some((before, before, "x".into()))
         );
-        let seen = Seen {
-            attempt: 1,
-            chars: MESSAGE_MAX_CHARS,
-        };
-        assert_eq!(seen.next(&growing(1, &"x".repeat(5_000))), None);
+        assert_eq!(next(&most(MESSAGE_MAX_CHARS), 1, &"x".repeat(5_000)), None);
     }
 
     #[test]
     fn later_attempts_have_higher_numbers() {
         let numbers = [(1, 1), (1, 2), (1, 99), (2, 1), (3, 500), (4, 0)]
-            .map(|(delivery, call)| attempt_number(delivery, call));
+            .map(|(fence, call)| attempt_number(fence, call));
         assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
     }
 }

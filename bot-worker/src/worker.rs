@@ -8,7 +8,7 @@ use common::{
     live::{Control, LiveEvent},
     posting::Poster,
     queue::{Consumer, Delivery, QueueName, Receipt, Verdict},
-    wire::{Kind, Seq, now_seq},
+    wire::{Kind, Message, Seq, now_seq},
 };
 use futures_util::FutureExt;
 use metrics::{counter, gauge};
@@ -27,7 +27,7 @@ use crate::{
     model::Model,
     pace::Pace,
     settings::WorkerSettings,
-    turns::{Turn, Turns},
+    turns::{InLine, Turns},
     under_way::{Ticket, UnderWay},
 };
 
@@ -74,13 +74,14 @@ impl Worker {
             settings.bot_fallback.clone(),
             settings.bot_prices.clone(),
         );
+        let turns = Turns::new(Arc::clone(&engines.live), settings.bot_deadline);
         Worker {
             answering,
             asking,
             poster,
             engines,
             under_way: UnderWay::default(),
-            turns: Turns::default(),
+            turns,
             drain: Drain::default(),
             deadline: settings.bot_deadline,
             drain_time: settings.drain_time,
@@ -177,8 +178,9 @@ impl Worker {
                         received: Instant::now(),
                     };
                     let interrupts = self.interrupts(&request, began, &ticket);
-                    let turn = self.turns.line_up(&request.message.room);
-                    Job::Answer(Box::new((request, turn, interrupts, ticket)))
+                    let Message { room, seq, .. } = &request.message;
+                    let line = self.turns.line_up(room, reply, *seq, request.attempt);
+                    Job::Answer(Box::new((request, line, interrupts, ticket)))
                 })
             }
             // The bot never answers a bot: two of them would never stop.
@@ -195,9 +197,9 @@ impl Worker {
                 None => {}
                 Some(Job::Settle(verdict)) => settle(&*consumer, vec![receipt], verdict).await,
                 Some(Job::Answer(job)) => {
-                    let (request, turn, interrupts, ticket) = *job;
+                    let (request, line, interrupts, ticket) = *job;
                     gauge!("chinwag_bot_under_way").increment(1);
-                    let verdict = self.answer(&request, turn, &interrupts).await;
+                    let verdict = self.answer(&request, line, &interrupts).await;
                     gauge!("chinwag_bot_under_way").decrement(1);
                     settle(&*consumer, ticket.done(), verdict).await;
                 }
@@ -221,8 +223,8 @@ impl Worker {
         }
     }
 
-    async fn answer(&self, request: &Request, turn: Turn, interrupts: &Interrupts) -> Verdict {
-        let answering = AssertUnwindSafe(self.answering.answer(request, turn, interrupts));
+    async fn answer(&self, request: &Request, line: InLine, interrupts: &Interrupts) -> Verdict {
+        let answering = AssertUnwindSafe(self.answering.answer(request, line, interrupts));
         answering.catch_unwind().await.unwrap_or_else(|_| {
             // Its attempts are counted by the queue, so that this ends with the fallback.
             tracing::error!(request = %request.message.id, room = %request.message.room, "answering panicked: handing back");
@@ -233,7 +235,7 @@ impl Worker {
 
 enum Job {
     Settle(Verdict),
-    Answer(Box<(Request, Turn, Interrupts, Ticket)>),
+    Answer(Box<(Request, InLine, Interrupts, Ticket)>),
 }
 
 async fn settle(consumer: &dyn Consumer, receipts: Vec<Receipt>, verdict: Verdict) {

@@ -15,8 +15,8 @@ use tokio_util::task::TaskTracker;
 use uuid::{Uuid, Version};
 
 use crate::{
-    envelope::{Again, Envelope, ReplyLog},
-    live::{Appended, Live, LiveError},
+    envelope::{Again, Envelope, ReplyLog, reply_id},
+    live::{Appended, Live, LiveError, Part, turns::Fence},
     queue::{Queue, QueueError, Route},
     store::Store,
     wire::{Message, NewMessage, Seq, now_seq},
@@ -103,6 +103,9 @@ pub enum PostError {
     /// Another sender has used this id in this room.
     #[error("this id is another message's")]
     IdTaken,
+    /// A reply, and its writer has lost the right to post it. Nothing was shown.
+    #[error("another attempt at this reply has taken over")]
+    Fenced,
 }
 
 impl From<LiveError> for PostError {
@@ -157,6 +160,22 @@ impl Poster {
         self.begin(new, route, reply).await?.confirmed().await
     }
 
+    /// As [`Poster::post`], for a reply that is written under a fence.
+    ///
+    /// # Errors
+    /// As [`Poster::post`], and [`PostError::Fenced`].
+    pub async fn post_reply(
+        &self,
+        new: NewMessage,
+        reply: ReplyLog,
+        fence: Fence,
+    ) -> Result<Posted, PostError> {
+        self.begin_as(new, Route::Persist, Some(reply), Part::Answers(fence))
+            .await?
+            .confirmed()
+            .await
+    }
+
     /// The first half of [`Poster::post`]: returns as soon as the message has its place, while the queue's confirm is
     /// still to come. Whoever begins one message after the other gets their places in that order, without waiting for
     /// a confirm in between.
@@ -168,6 +187,20 @@ impl Poster {
         new: NewMessage,
         route: Route,
         reply: Option<ReplyLog>,
+    ) -> Result<Posting, PostError> {
+        let part = match route {
+            Route::PersistAndAsk => Part::Asks(reply_id(&new.room, new.id)),
+            _ => Part::Talk,
+        };
+        self.begin_as(new, route, reply, part).await
+    }
+
+    async fn begin_as(
+        &self,
+        new: NewMessage,
+        route: Route,
+        reply: Option<ReplyLog>,
+        part: Part,
     ) -> Result<Posting, PostError> {
         self.queue.ready()?;
         let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
@@ -183,7 +216,7 @@ impl Poster {
         self.under_way.spawn(async move {
             let _slot = slot;
             // Whoever waits may have gone meanwhile; that changes nothing for the message.
-            match this.place(new).await {
+            match this.place(new, part).await {
                 Ok(Place::Kept(message)) => {
                     drop(at_place.send(Ok(())));
                     let first = false;
@@ -264,7 +297,7 @@ impl Poster {
         drained
     }
 
-    async fn place(&self, new: NewMessage) -> Result<Place, PostError> {
+    async fn place(&self, new: NewMessage, part: Part) -> Result<Place, PostError> {
         if may_be_forgotten(&new)
             && let Some(kept) = self.find_kept(&new).await?
         {
@@ -272,7 +305,7 @@ impl Poster {
         }
         let mut floor = None;
         loop {
-            match self.live.append(&new, floor).await? {
+            match self.live.append_as(&new, floor, part).await? {
                 Appended::New(message) => {
                     return Ok(Place::Shown {
                         message,
@@ -286,6 +319,7 @@ impl Poster {
                     });
                 }
                 Appended::Taken => return Err(PostError::IdTaken),
+                Appended::Fenced => return Err(PostError::Fenced),
                 Appended::KnownOnly(seq) => {
                     // The stream has dropped it, so it is old: in the database, or still on its way there.
                     return match self.find_kept(&new).await? {

@@ -14,7 +14,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use common::{
     envelope::Envelope,
-    live::{Appended, Control, Live, LiveError, LiveEvent, Signal, Subscriber, Tail, Unsettled},
+    live::{
+        Appended, Control, Live, LiveError, LiveEvent, Part, Signal, Subscriber, Tail, Unsettled,
+        turns::{Draft, DraftSoFar, Drafted, Line, Place, Standing, TURN_LEASE, Turns, Wish},
+    },
     queue::{
         Consumer, DeadLetters, Delivery, Queue, QueueError, QueueName, Receipt, Route, Verdict,
     },
@@ -23,7 +26,10 @@ use common::{
     },
     wire::{Message, NewMessage, Seq, now_seq},
 };
-use tokio::sync::{Notify, mpsc};
+use tokio::{
+    sync::{Notify, mpsc},
+    time::Instant,
+};
 use uuid::Uuid;
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -36,6 +42,7 @@ pub struct FakeLive {
     pub rooms: Mutex<HashMap<String, Vec<Message>>>,
     pub signals: Mutex<Vec<Signal>>,
     pub away: AtomicBool,
+    lines: Mutex<HashMap<String, Line>>,
     signal_takes: Mutex<Duration>,
     listeners: Mutex<Vec<mpsc::Sender<LiveEvent>>>,
     changed: Notify,
@@ -99,7 +106,12 @@ impl FakeLive {
 
 #[async_trait]
 impl Live for FakeLive {
-    async fn append(&self, new: &NewMessage, floor: Option<Seq>) -> Result<Appended, LiveError> {
+    async fn append_as(
+        &self,
+        new: &NewMessage,
+        floor: Option<Seq>,
+        part: Part,
+    ) -> Result<Appended, LiveError> {
         self.here()?;
         let mut rooms = locked(&self.rooms);
         if !rooms.contains_key(&new.room) && floor.is_none() {
@@ -109,6 +121,15 @@ impl Live for FakeLive {
         if let Some(known) = stream.iter().find(|message| message.id == new.id) {
             return Ok(Appended::Known(known.clone()));
         }
+        let mut lines = locked(&self.lines);
+        let line = lines.entry(new.room.clone()).or_default();
+        if let Part::Answers(fence) = part {
+            if !line.admits(new.id, fence) {
+                return Ok(Appended::Fenced);
+            }
+            line.posted(new.id);
+        }
+        drop(lines);
         let prev = stream
             .last()
             .map_or(floor.unwrap_or(0), |message| message.seq);
@@ -172,6 +193,60 @@ impl Live for FakeLive {
 
     async fn ping(&self) -> Result<(), LiveError> {
         self.here()
+    }
+}
+
+#[async_trait]
+impl Turns for FakeLive {
+    async fn line_up(
+        &self,
+        place: &Place,
+        wish: Wish,
+        keep: Duration,
+    ) -> Result<Standing, LiveError> {
+        self.here()?;
+        if self.find(&place.room, place.reply).await?.is_some() {
+            return Ok(Standing::Answered);
+        }
+        let mut lines = locked(&self.lines);
+        let line = lines.entry(place.room.clone()).or_default();
+        Ok(line.line_up(place, wish, TURN_LEASE, keep, Instant::now()))
+    }
+
+    async fn leave(&self, place: &Place, for_good: bool) -> Result<(), LiveError> {
+        self.here()?;
+        let mut lines = locked(&self.lines);
+        lines
+            .entry(place.room.clone())
+            .or_default()
+            .leave(place, for_good);
+        Ok(())
+    }
+
+    async fn draft(&self, draft: &Draft) -> Result<Drafted, LiveError> {
+        self.here()?;
+        let takes = *locked(&self.signal_takes);
+        tokio::time::sleep(takes).await;
+        let drafted = locked(&self.lines)
+            .entry(draft.room.clone())
+            .or_default()
+            .draft(draft, Instant::now());
+        if drafted == Drafted::Shown {
+            locked(&self.signals).push(Signal::Room {
+                room: draft.room.clone(),
+                frame: draft.frame().into(),
+            });
+            self.changed.notify_waiters();
+        }
+        Ok(drafted)
+    }
+
+    async fn draft_so_far(&self, room: &str) -> Result<Option<DraftSoFar>, LiveError> {
+        self.here()?;
+        let mut lines = locked(&self.lines);
+        Ok(lines
+            .get_mut(room)
+            .and_then(|line| line.draft_so_far(Instant::now())))
     }
 }
 

@@ -18,10 +18,11 @@ use tokio::{sync::mpsc, time::Instant};
 use uuid::Uuid;
 
 use super::{
-    Appended, Control, Live, LiveError, LiveEvent, PRESENCE_MAX_USERS, REMEMBERED_IDS_PER_ROOM,
-    STREAM_MAX_MESSAGES, STREAM_MESSAGES, STREAM_MIN_AGE, Signal, Subscriber, Tail, Timings,
-    Unsettled,
+    Appended, Control, Live, LiveError, LiveEvent, PRESENCE_MAX_USERS, Part,
+    REMEMBERED_IDS_PER_ROOM, STREAM_MAX_MESSAGES, STREAM_MESSAGES, STREAM_MIN_AGE, Signal,
+    Subscriber, Tail, Timings, Unsettled,
     outlet::{Outlet, Topic},
+    turns::{Draft, DraftSoFar, Drafted, Line as BotLine, Place, Standing, Turns, Wish},
 };
 use crate::wire::{Message, NewMessage, Seq, ServerFrame, now_seq};
 
@@ -65,6 +66,7 @@ struct Room {
     last: Option<Seq>,
     /// The latest place when the room was last settled.
     settled: Option<Seq>,
+    bot: BotLine,
     present: HashMap<String, Present>,
     shown: Vec<String>,
     lines: HashMap<LineNumber, Arc<Outlet>>,
@@ -144,6 +146,7 @@ impl Room {
             stream: VecDeque::new(),
             last: None,
             settled: None,
+            bot: BotLine::default(),
             present: HashMap::new(),
             shown: Vec::new(),
             lines: HashMap::new(),
@@ -201,10 +204,11 @@ impl Room {
 
 #[async_trait]
 impl Live for EmbeddedLive {
-    async fn append(
+    async fn append_as(
         &self,
         message: &NewMessage,
         floor: Option<Seq>,
+        part: Part,
     ) -> Result<Appended, LiveError> {
         // Most of the frame is made before the lock is taken; the rest is a few numbers.
         let tail = message.frame_tail();
@@ -213,6 +217,11 @@ impl Live for EmbeddedLive {
         if let Some(known) = known.and_then(|room| room.known(message.id, &message.sender)) {
             return Ok(known);
         }
+        if let Part::Answers(fence) = part
+            && !known.is_some_and(|room| room.bot.admits(message.id, fence))
+        {
+            return Ok(Appended::Fenced);
+        }
         let last = match (known.and_then(|room| room.last), floor) {
             (None, None) => return Ok(Appended::Cold),
             (last, floor) => last.max(floor).unwrap_or_default(),
@@ -220,6 +229,11 @@ impl Live for EmbeddedLive {
         let room = state.room(&message.room);
         let message = Arc::new(message.clone().at(now_seq().max(last + 1), last));
         room.keep(Arc::clone(&message));
+        match part {
+            Part::Talk => {}
+            Part::Asks(reply) => room.bot.reserve(reply, message.seq),
+            Part::Answers(_) => room.bot.posted(message.id),
+        }
         if !room.lines.is_empty() {
             let event = LiveEvent::Message {
                 room: Arc::clone(&room.name),
@@ -370,6 +384,55 @@ impl Live for EmbeddedLive {
 
     async fn ping(&self) -> Result<(), LiveError> {
         Ok(())
+    }
+}
+
+#[async_trait]
+impl Turns for EmbeddedLive {
+    async fn line_up(
+        &self,
+        place: &Place,
+        wish: Wish,
+        keep: Duration,
+    ) -> Result<Standing, LiveError> {
+        let mut state = self.shared.state();
+        let room = state.room(&place.room);
+        if room.ids.contains_key(&place.reply) {
+            return Ok(Standing::Answered);
+        }
+        let lease = self.shared.timings.turn_lease;
+        Ok(room.bot.line_up(place, wish, lease, keep, Instant::now()))
+    }
+
+    async fn leave(&self, place: &Place, for_good: bool) -> Result<(), LiveError> {
+        let mut state = self.shared.state();
+        if let Some(room) = state.rooms.get_mut(place.room.as_str()) {
+            room.bot.leave(place, for_good);
+        }
+        Ok(())
+    }
+
+    async fn draft(&self, draft: &Draft) -> Result<Drafted, LiveError> {
+        let frame = draft.frame();
+        let mut state = self.shared.state();
+        let Some(room) = state.rooms.get_mut(draft.room.as_str()) else {
+            return Ok(Drafted::Fenced);
+        };
+        let drafted = room.bot.draft(draft, Instant::now());
+        if drafted == Drafted::Shown {
+            let event = LiveEvent::Signal {
+                room: Arc::clone(&room.name),
+                frame: frame.into(),
+            };
+            room.show(&event);
+        }
+        Ok(drafted)
+    }
+
+    async fn draft_so_far(&self, room: &str) -> Result<Option<DraftSoFar>, LiveError> {
+        let mut state = self.shared.state();
+        let room = state.rooms.get_mut(room);
+        Ok(room.and_then(|room| room.bot.draft_so_far(Instant::now())))
     }
 }
 

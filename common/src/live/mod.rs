@@ -7,6 +7,7 @@
 pub mod embedded;
 mod outlet;
 pub mod redis;
+pub mod turns;
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use self::turns::{Fence, TURN_LEASE, Turns};
 use crate::wire::{Message, NewMessage, Seq};
 
 /// The most names in one `presence` frame, and the most that one process announces for a room.
@@ -39,7 +41,7 @@ pub const REMEMBERED_IDS_PER_ROOM: usize = 10_000;
 
 /// The order of a room, exactly once per id; showing it, at most once per subscriber, with every gap told.
 #[async_trait]
-pub trait Live: Send + Sync + 'static {
+pub trait Live: Turns {
     /// Gives a message its place, appends it to the room's stream and shows it to every subscriber, as one atomic
     /// step; a message whose id the room knows is left as it is. Idempotent on (room, id).
     ///
@@ -49,8 +51,24 @@ pub trait Live: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`LiveError`] if the engine does not answer in time. The message may have been appended all the same.
-    async fn append(&self, message: &NewMessage, floor: Option<Seq>)
-    -> Result<Appended, LiveError>;
+    async fn append(
+        &self,
+        message: &NewMessage,
+        floor: Option<Seq>,
+    ) -> Result<Appended, LiveError> {
+        self.append_as(message, floor, Part::Talk).await
+    }
+
+    /// As [`Live::append`], and in the same step what follows from it for the bot's line in the room.
+    ///
+    /// # Errors
+    /// As [`Live::append`].
+    async fn append_as(
+        &self,
+        message: &NewMessage,
+        floor: Option<Seq>,
+        part: Part,
+    ) -> Result<Appended, LiveError>;
 
     /// The room's stream after a place, oldest first.
     ///
@@ -126,6 +144,17 @@ pub trait Subscriber: Send + Sync + 'static {
     async fn unsubscribe(&self, room: &str);
 }
 
+/// What a message is to the bot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Nothing.
+    Talk,
+    /// A request, whose reply will have this id: it takes its place in the line.
+    Asks(Uuid),
+    /// A reply: refused without the fence, and the end of the turn and of its drafts.
+    Answers(Fence),
+}
+
 /// What [`Live::append`] did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Appended {
@@ -139,6 +168,8 @@ pub enum Appended {
     Taken,
     /// Nothing is known of the room; nothing was done.
     Cold,
+    /// A reply, and whoever offered it has lost the right to post it; nothing was done.
+    Fenced,
 }
 
 /// A piece of a room's stream.
@@ -188,6 +219,8 @@ pub struct Timings {
     /// On the side that is shared: a room can be settled only by a mark that was older than this when it was read.
     /// Longer than `mark_holds` by more than the clocks of the engine's nodes may differ.
     pub settle_after: Duration,
+    /// How long a turn holds without being renewed.
+    pub turn_lease: Duration,
 }
 
 impl Default for Timings {
@@ -196,6 +229,7 @@ impl Default for Timings {
             presence_ttl: PRESENCE_TTL,
             mark_holds: Duration::from_secs(10),
             settle_after: Duration::from_secs(30),
+            turn_lease: TURN_LEASE,
         }
     }
 }

@@ -12,6 +12,7 @@ mod settling;
 mod shown;
 mod side;
 mod stream;
+mod turns;
 
 mod cluster_faults;
 mod frozen;
@@ -79,5 +80,15 @@ on_every_side! {
         a_message_makes_its_room_unsettled_until_it_is_settled,
         a_message_that_comes_meanwhile_keeps_its_room_unsettled,
         nothing_that_comes_while_settling_is_overlooked,
+    }
+    turns {
+        the_first_question_has_the_turn_whoever_lines_up_first,
+        whoever_lost_the_turn_can_neither_post_nor_draft,
+        a_turn_that_nobody_else_took_is_renewed_after_it_lapsed,
+        a_place_that_nobody_comes_to_is_kept_for_a_while,
+        a_turn_is_given_back_with_or_without_the_place,
+        whoever_cannot_wait_posts_out_of_turn,
+        a_draft_is_kept_as_it_grows_and_goes_with_its_reply,
+        replies_stand_in_the_order_of_their_questions_whoever_dies,
     }
 }

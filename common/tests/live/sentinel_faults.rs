@@ -1,12 +1,13 @@
 //! A master that goes away, and Sentinels that make its replica the master.
 
-use common::live::Live;
+use common::live::{Appended, Live};
 use private_engines::{Engine, Engines};
 use redis::cmd;
 
 use crate::{
     redis_faults::{by_hand, posts_again},
     side::{Says, connect, eventually, says, settings},
+    turns::{asks, granted, posts},
 };
 
 async fn a_master_goes(away: impl AsyncFn(&Engines)) {
@@ -25,6 +26,8 @@ async fn a_master_goes(away: impl AsyncFn(&Engines)) {
     let settings = settings(&url, "failover:");
     let (one, two) = (connect(&settings).await, connect(&settings).await);
     let mut bob = two.listen(&["lobby", "attic"]).await;
+    let asked = asks(&*one, "cellar", "whose turn?").await;
+    let fence = granted(&*one, &asked).await;
     let before = one.post(&says("lobby", "ada", "before")).await;
     bob.hears("before").await;
     let mut replica = by_hand(&sentinels.first_replica).await;
@@ -49,6 +52,10 @@ async fn a_master_goes(away: impl AsyncFn(&Engines)) {
     );
     one.post(&says("attic", "ada", "heard")).await;
     bob.hears("heard").await;
+    // A turn outlasts the master that gave it.
+    assert_eq!(granted(&*two, &asked).await, fence);
+    let posted = posts(&*one, &asked, fence, "Still mine.").await;
+    assert!(matches!(posted, Appended::New(_)), "{posted:?}");
     // Whoever was connected to it as a replica was sent away.
     let mut master = by_hand(&sentinels.first_replica).await;
     let role: Vec<redis::Value> = cmd("ROLE").query_async(&mut master).await.unwrap();

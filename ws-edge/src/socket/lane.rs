@@ -247,9 +247,10 @@ impl From<PostError> for Refusal {
                 tracing::warn!(%why, "a message is not kept yet");
                 unavailable("not kept yet; send it again with the same id", retry_after)
             }
-            PostError::IdTaken => Refusal {
+            // Only replies are fenced, and nobody sends one over a socket.
+            error @ (PostError::IdTaken | PostError::Fenced) => Refusal {
                 code: ErrorCode::BadRequest,
-                message: PostError::IdTaken.to_string(),
+                message: error.to_string(),
                 retry_after: None,
             },
         }

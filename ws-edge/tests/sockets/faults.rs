@@ -7,12 +7,16 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use common::{
     envelope::Envelope,
-    live::{Appended, Live, LiveError, LiveEvent, Signal, Subscriber, Tail, Unsettled},
+    live::{
+        Appended, Live, LiveError, LiveEvent, Part, Signal, Subscriber, Tail, Unsettled,
+        turns::{Draft, DraftSoFar, Drafted, Place, Standing, Turns, Wish},
+    },
     store::{Accounts, Messages, Room, Rooms, Session, Store, StoreError, WriteError, Written},
     wire::{Message, NewMessage, Seq},
 };
@@ -30,6 +34,8 @@ pub struct FaultyLive {
     pub subscriptions: Arc<AtomicUsize>,
     /// Reads of streams.
     pub tails: AtomicUsize,
+    /// Reads of drafts.
+    pub draft_reads: AtomicUsize,
     lines: std::sync::Mutex<Vec<mpsc::Sender<LiveEvent>>>,
 }
 
@@ -41,6 +47,7 @@ impl FaultyLive {
             loses_messages: Arc::default(),
             subscriptions: Arc::default(),
             tails: AtomicUsize::new(0),
+            draft_reads: AtomicUsize::new(0),
             lines: std::sync::Mutex::default(),
         })
     }
@@ -65,14 +72,44 @@ impl FaultyLive {
 }
 
 #[async_trait]
+impl Turns for FaultyLive {
+    async fn line_up(
+        &self,
+        place: &Place,
+        wish: Wish,
+        keep: Duration,
+    ) -> Result<Standing, LiveError> {
+        self.up()?;
+        self.inner.line_up(place, wish, keep).await
+    }
+
+    async fn leave(&self, place: &Place, for_good: bool) -> Result<(), LiveError> {
+        self.up()?;
+        self.inner.leave(place, for_good).await
+    }
+
+    async fn draft(&self, draft: &Draft) -> Result<Drafted, LiveError> {
+        self.up()?;
+        self.inner.draft(draft).await
+    }
+
+    async fn draft_so_far(&self, room: &str) -> Result<Option<DraftSoFar>, LiveError> {
+        self.up()?;
+        self.draft_reads.fetch_add(1, SeqCst);
+        self.inner.draft_so_far(room).await
+    }
+}
+
+#[async_trait]
 impl Live for FaultyLive {
-    async fn append(
+    async fn append_as(
         &self,
         message: &NewMessage,
         floor: Option<Seq>,
+        part: Part,
     ) -> Result<Appended, LiveError> {
         self.up()?;
-        self.inner.append(message, floor).await
+        self.inner.append_as(message, floor, part).await
     }
 
     async fn tail(&self, room: &str, after: Seq, limit: usize) -> Result<Tail, LiveError> {

@@ -36,6 +36,18 @@ impl Keys {
         format!("{}{{{room}}}:present", self.prefix)
     }
 
+    pub(super) fn line(&self, room: &str) -> String {
+        format!("{}{{{room}}}:line", self.prefix)
+    }
+
+    pub(super) fn turn(&self, room: &str) -> String {
+        format!("{}{{{room}}}:turn", self.prefix)
+    }
+
+    pub(super) fn draft(&self, room: &str) -> String {
+        format!("{}{{{room}}}:draft", self.prefix)
+    }
+
     pub(super) fn control(&self) -> String {
         format!("{}{{:control}}", self.prefix)
     }
@@ -93,6 +105,9 @@ mod tests {
             keys.stream("lobby"),
             keys.ids("lobby"),
             keys.present("lobby"),
+            keys.line("lobby"),
+            keys.turn("lobby"),
+            keys.draft("lobby"),
         ] {
             assert_eq!(slot(key.as_bytes()), home);
         }

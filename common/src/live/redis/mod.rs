@@ -36,8 +36,9 @@ use self::{
     scripts::{Script, Scripts},
 };
 use super::{
-    Appended, Live, LiveError, LiveEvent, PRESENCE_MAX_USERS, Signal, Subscriber, Tail, Timings,
-    Unsettled,
+    Appended, Live, LiveError, LiveEvent, PRESENCE_MAX_USERS, Part, Signal, Subscriber, Tail,
+    Timings, Unsettled,
+    turns::{Draft, DraftSoFar, Drafted, Fence, Place, Standing, Turns, Wish},
 };
 use crate::{
     settings::LiveSettings,
@@ -215,15 +216,31 @@ impl RedisLive {
 
 #[async_trait]
 impl Live for RedisLive {
-    async fn append(
+    async fn append_as(
         &self,
         message: &NewMessage,
         floor: Option<Seq>,
+        part: Part,
     ) -> Result<Appended, LiveError> {
         const WHAT: &str = "appending a message";
         let room = message.room.as_str();
-        let keys = [self.keys.stream(room), self.keys.ids(room)];
-        let keys = keys.each_ref().map(String::as_str);
+        let mut keys = vec![self.keys.stream(room), self.keys.ids(room)];
+        let part = match part {
+            Part::Talk => None,
+            Part::Asks(reply) => {
+                keys.push(self.keys.line(room));
+                Some(reply.as_bytes().to_vec())
+            }
+            Part::Answers(fence) => {
+                keys.extend([
+                    self.keys.line(room),
+                    self.keys.turn(room),
+                    self.keys.draft(room),
+                ]);
+                Some(fence.word().into_bytes())
+            }
+        };
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         let channel = self.keys.channel(room);
         let tail = message.frame_tail();
         let floor = floor.map_or_else(String::new, |floor| floor.to_string());
@@ -231,21 +248,18 @@ impl Live for RedisLive {
         loop {
             let losses = self.fleet.losses();
             let marked_until = self.mark(room, again).await?.to_string();
+            let mut arguments = vec![
+                message.id.as_bytes().as_slice(),
+                message.sender.as_bytes(),
+                room.as_bytes(),
+                tail.as_bytes(),
+                floor.as_bytes(),
+                marked_until.as_bytes(),
+                channel.as_bytes(),
+            ];
+            arguments.extend(part.as_deref());
             let answer: Vec<Vec<u8>> = self
-                .call(
-                    WHAT,
-                    &self.scripts.append,
-                    &keys,
-                    &[
-                        message.id.as_bytes(),
-                        message.sender.as_bytes(),
-                        room.as_bytes(),
-                        tail.as_bytes(),
-                        floor.as_bytes(),
-                        marked_until.as_bytes(),
-                        channel.as_bytes(),
-                    ],
-                )
+                .call(WHAT, &self.scripts.append, &keys, &arguments)
                 .await?;
             let mut answer = answer.into_iter();
             let word = answer.next().unwrap_or_default();
@@ -264,6 +278,7 @@ impl Live for RedisLive {
                 b"known only" => Appended::KnownOnly(place()?),
                 b"taken" => Appended::Taken,
                 b"cold" => Appended::Cold,
+                b"fenced" => Appended::Fenced,
                 b"mark again" if !again => {
                     again = true;
                     continue;
@@ -385,6 +400,127 @@ impl Live for RedisLive {
     async fn ping(&self) -> Result<(), LiveError> {
         let pong = self.fleet.ping().await;
         pong.map_err(|error| failed("asking for a sign of life", error))
+    }
+}
+
+#[async_trait]
+impl Turns for RedisLive {
+    async fn line_up(
+        &self,
+        place: &Place,
+        wish: Wish,
+        keep: Duration,
+    ) -> Result<Standing, LiveError> {
+        const WHAT: &str = "lining up in a room";
+        let room = place.room.as_str();
+        let keys = [
+            self.keys.ids(room),
+            self.keys.line(room),
+            self.keys.turn(room),
+        ];
+        let keys = keys.each_ref().map(String::as_str);
+        let seq = place.seq.to_string();
+        let holder = place.holder.simple().to_string();
+        let at_least = place.at_least.to_string();
+        let lease = micros(self.timings.turn_lease).to_string();
+        let keep = micros(keep).to_string();
+        let arguments = [
+            place.reply.as_bytes().as_slice(),
+            seq.as_bytes(),
+            holder.as_bytes(),
+            at_least.as_bytes(),
+            lease.as_bytes(),
+            keep.as_bytes(),
+            match wish {
+                Wish::Turn => b"",
+                Wish::Now => b"now",
+            },
+        ];
+        let answer: Vec<String> = self
+            .call(WHAT, &self.scripts.line_up, &keys, &arguments)
+            .await?;
+        match answer.first().map(String::as_str) {
+            Some("granted") => {
+                let number = answer.get(1).map_or("", String::as_str).parse();
+                Ok(Standing::Granted(Fence {
+                    holder: place.holder,
+                    number: number.map_err(|error| failed(WHAT, error))?,
+                }))
+            }
+            Some("waiting") => Ok(Standing::Waiting),
+            Some("answered") => Ok(Standing::Answered),
+            _ => Err(failed(WHAT, "an answer that the script does not give")),
+        }
+    }
+
+    async fn leave(&self, place: &Place, for_good: bool) -> Result<(), LiveError> {
+        let room = place.room.as_str();
+        let keys = [self.keys.line(room), self.keys.turn(room)];
+        let keys = keys.each_ref().map(String::as_str);
+        let holder = place.holder.simple().to_string();
+        let for_good: &[u8] = if for_good { b"for good" } else { b"" };
+        let arguments = [
+            place.reply.as_bytes().as_slice(),
+            holder.as_bytes(),
+            for_good,
+        ];
+        self.call("giving back a turn", &self.scripts.leave, &keys, &arguments)
+            .await
+    }
+
+    async fn draft(&self, draft: &Draft) -> Result<Drafted, LiveError> {
+        const WHAT: &str = "showing a draft";
+        let room = draft.room.as_str();
+        let keys = [self.keys.turn(room), self.keys.draft(room)];
+        let keys = keys.each_ref().map(String::as_str);
+        let (fence, frame) = (draft.fence.word(), draft.frame());
+        let attempt = draft.attempt.to_string();
+        let offset = draft.offset_bytes.to_string();
+        let channel = self.keys.channel(room);
+        let arguments = [
+            draft.reply.as_bytes().as_slice(),
+            fence.as_bytes(),
+            attempt.as_bytes(),
+            draft.reply_to.as_bytes().as_slice(),
+            offset.as_bytes(),
+            draft.text.as_bytes(),
+            frame.as_bytes(),
+            channel.as_bytes(),
+        ];
+        let answer: String = self
+            .call(WHAT, &self.scripts.draft, &keys, &arguments)
+            .await?;
+        match answer.as_str() {
+            "shown" => Ok(Drafted::Shown),
+            "fenced" => Ok(Drafted::Fenced),
+            "from start" => Ok(Drafted::FromStart),
+            _ => Err(failed(WHAT, "an answer that the script does not give")),
+        }
+    }
+
+    async fn draft_so_far(&self, room: &str) -> Result<Option<DraftSoFar>, LiveError> {
+        const WHAT: &str = "reading a draft";
+        let keys = [self.keys.turn(room), self.keys.draft(room)];
+        let keys = keys.each_ref().map(String::as_str);
+        let found: Vec<Vec<u8>> = self
+            .call(WHAT, &self.scripts.draft_so_far, &keys, &[])
+            .await?;
+        let [reply, attempt, reply_to, written] = found.as_slice() else {
+            return Ok(None);
+        };
+        let id = |bytes: &[u8]| Uuid::from_slice(bytes).map_err(|error| failed(WHAT, error));
+        let text =
+            |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|error| failed(WHAT, error));
+        let (reply, reply_to) = (id(reply)?, id(reply_to)?);
+        let attempt = text(attempt)?
+            .parse()
+            .map_err(|error| failed(WHAT, error))?;
+        Ok(Some(DraftSoFar {
+            reply,
+            reply_to,
+            attempt,
+            text: text(written)?,
+        }))
     }
 }
 

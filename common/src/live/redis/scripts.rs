@@ -7,7 +7,7 @@ use redis::{Cmd, cmd};
 
 use crate::live::{
     PRESENCE_MAX_USERS, REMEMBERED_IDS_PER_ROOM, STREAM_MAX_MESSAGES, STREAM_MESSAGES,
-    STREAM_MIN_AGE,
+    STREAM_MIN_AGE, turns::DRAFT_KEPT,
 };
 
 /// A stream and the remembered ids may grow by this many over their limit before they are trimmed: trimming one at a
@@ -21,16 +21,21 @@ pub(super) struct Scripts {
     pub(super) mark: Script,
     pub(super) unsettled: Script,
     pub(super) settled: Script,
+    pub(super) line_up: Script,
+    pub(super) leave: Script,
+    pub(super) draft: Script,
+    pub(super) draft_so_far: Script,
 }
 
 impl Scripts {
     pub(super) fn new(stream_idle: Duration) -> Scripts {
         let numbers = format!(
             "local STREAM_MESSAGES, STREAM_MAX_MESSAGES, TRIM_BATCH = {STREAM_MESSAGES}, {STREAM_MAX_MESSAGES}, {TRIM_BATCH}\n\
-             local STREAM_MIN_AGE_US, STREAM_IDLE_MS = {}, {}\n\
+             local STREAM_MIN_AGE_US, STREAM_IDLE_MS, DRAFT_KEPT_MS = {}, {}, {}\n\
              local REMEMBERED_IDS, PRESENCE_MAX_USERS = {REMEMBERED_IDS_PER_ROOM}, {PRESENCE_MAX_USERS}\n",
             STREAM_MIN_AGE.as_micros(),
             stream_idle.as_millis().max(1),
+            DRAFT_KEPT.as_millis(),
         );
         let script = |parts: &[&str]| Script::new(format!("{numbers}{}", parts.concat()));
         let date = include_str!("scripts/rfc3339.lua");
@@ -41,6 +46,10 @@ impl Scripts {
             mark: script(&[include_str!("scripts/mark.lua")]),
             unsettled: script(&[include_str!("scripts/unsettled.lua")]),
             settled: script(&[include_str!("scripts/settled.lua")]),
+            line_up: script(&[include_str!("scripts/line_up.lua")]),
+            leave: script(&[include_str!("scripts/leave.lua")]),
+            draft: script(&[include_str!("scripts/draft.lua")]),
+            draft_so_far: script(&[include_str!("scripts/draft_so_far.lua")]),
         }
     }
 }

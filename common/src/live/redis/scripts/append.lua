@@ -1,7 +1,8 @@
 -- Gives a message its place, keeps it in the room's stream and shows it, as one step (Live::append).
--- KEYS  stream, ids
+-- KEYS  stream, ids; for a question to the bot also line; for a reply also line, turn, draft (see line_up.lua)
 -- ARGV  id (16 bytes), sender, room, the end of the frame, floor (empty if unset), µs after which the mark that this
---       process made in the list of unsettled rooms counts no longer, channel
+--       process made in the list of unsettled rooms counts no longer, channel; for a question the id that its reply
+--       will have (16 bytes); for a reply its fence
 -- The channel has the keys' hash tag but is none of them: while its slot moves, a Cluster refuses whatever names one
 -- key that is there and one that is not.
 -- Numbers go back as strings: Redis cuts a Lua number to an integer, and Lua prints it with 14 digits.
@@ -20,6 +21,11 @@ if known then
     return {'taken'}
   end
   return {'known', fields[4]}
+end
+
+local asks, answers = #KEYS == 3, #KEYS == 5
+if answers and redis.call('HGET', KEYS[4], 'f' .. id) ~= ARGV[8] then
+  return {'fenced'}
 end
 
 local last = tonumber(redis.call('ZRANGE', KEYS[2], -1, -1, 'WITHSCORES')[2])
@@ -57,5 +63,20 @@ if redis.call('ZCARD', KEYS[2]) >= REMEMBERED_IDS + TRIM_BATCH then
 end
 redis.call('PEXPIRE', KEYS[1], STREAM_IDLE_MS)
 redis.call('PEXPIRE', KEYS[2], STREAM_IDLE_MS)
+if asks then
+  redis.call('ZADD', KEYS[3], 'NX', place, ARGV[8])
+  redis.call('PEXPIRE', KEYS[3], STREAM_IDLE_MS)
+elseif answers then
+  local turn = redis.call('HMGET', KEYS[4], 'reply', 'draft')
+  redis.call('ZREM', KEYS[3], id)
+  redis.call('HDEL', KEYS[4], 'f' .. id)
+  if turn[1] == id then
+    redis.call('HDEL', KEYS[4], 'reply', 'until')
+  end
+  if turn[2] == id then
+    redis.call('HDEL', KEYS[4], 'draft', 'attempt', 'to')
+    redis.call('DEL', KEYS[5])
+  end
+end
 redis.call('SPUBLISH', ARGV[7], 'm' .. place .. ' ' .. before .. ' ' .. frame)
 return {'new', place, before}
