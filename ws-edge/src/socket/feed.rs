@@ -7,12 +7,16 @@ use std::sync::{Arc, atomic::AtomicUsize};
 
 use axum::extract::ws::Utf8Bytes;
 use common::{
+    live::turns::DraftSoFar,
     timeline::Resume,
     wire::{Message, Seq},
 };
 use tokio::time::Instant;
 
-use super::ring::Ring;
+use super::{
+    growing::{Growing, Next, Piece},
+    ring::Ring,
+};
 
 /// The most messages that wait while a gap is read. Beyond it they are dropped: the stream has them, and is read again.
 const PENDING_MAX: usize = 1_024;
@@ -45,6 +49,7 @@ pub(super) enum Heard {
 pub(super) struct Feed {
     pub(super) phase: Phase,
     pub(super) ring: Ring,
+    growing: Growing,
     /// Messages that came while something before them was missing, in the order in which they came.
     pending: Vec<Pending>,
     /// Something happened since the read began that it may not have seen.
@@ -91,6 +96,7 @@ impl Feed {
         Feed {
             phase: Phase::Opening,
             ring: Ring::new(all_bytes),
+            growing: Growing::unknown(),
             pending: Vec::new(),
             read_again: false,
             too_old: 0,
@@ -112,10 +118,15 @@ impl Feed {
                 Heard::Missing
             }
             Phase::Steady => {
-                self.ring.push_message(seq, frame, now);
+                self.push_message(seq, frame, now);
                 Heard::News
             }
         }
+    }
+
+    fn push_message(&mut self, seq: Seq, frame: Utf8Bytes, now: Instant) {
+        self.growing.message(&frame);
+        self.ring.push_message(seq, frame, now);
     }
 
     fn keep_pending(&mut self, pending: Pending) {
@@ -137,8 +148,46 @@ impl Feed {
         }
     }
 
-    /// Messages may have been missed.
+    /// A piece of a reply that is being written came. With a hole before it, it is read as what was missed is.
+    pub(super) fn draft(&mut self, room: &str, piece: Piece, now: Instant) -> Heard {
+        if self.phase == Phase::Closed {
+            return Heard::Nothing;
+        }
+        match self.growing.hear(room, piece, now) {
+            Next::Nothing => Heard::Nothing,
+            Next::Show(frame) => {
+                self.ring.push_signal(frame, now);
+                Heard::News
+            }
+            Next::Hole => self.look_again(),
+        }
+    }
+
+    /// The draft so far was read, after the messages. Shown to all, since some may have missed a piece of it.
+    pub(super) fn drafted(&mut self, room: &str, read: Option<DraftSoFar>, now: Instant) {
+        // What was read is older than what was missed since.
+        if self.read_again {
+            return;
+        }
+        if let Some(frame) = self.growing.read(room, read, now) {
+            self.ring.push_signal(frame, now);
+        }
+    }
+
+    /// The reply that is being written, as far as it has come, for one who reads from the end of the ring on.
+    pub(super) fn draft_so_far(&self, now: Instant) -> Option<Utf8Bytes> {
+        self.growing.so_far(now)
+    }
+
+    /// Messages and signals may have been missed.
     pub(super) fn gap(&mut self) -> Heard {
+        if self.phase != Phase::Closed {
+            self.growing = Growing::unknown();
+        }
+        self.look_again()
+    }
+
+    fn look_again(&mut self) -> Heard {
         match self.phase {
             Phase::Closed => Heard::Nothing,
             Phase::Opening | Phase::Filling => {
@@ -192,7 +241,7 @@ impl Feed {
     pub(super) fn caught_up(&mut self, reading: Reading, read: Read, now: Instant) -> bool {
         if read.complete {
             for (seq, frame) in read.frames {
-                self.ring.push_message(seq, frame, now);
+                self.push_message(seq, frame, now);
             }
             self.ring.nothing_until(read.latest);
         } else {
@@ -208,7 +257,7 @@ impl Feed {
                 self.pending = std::iter::once(next).chain(pending).collect();
                 return true;
             }
-            self.ring.push_message(next.seq, next.frame, now);
+            self.push_message(next.seq, next.frame, now);
         }
         if self.read_again {
             return true;

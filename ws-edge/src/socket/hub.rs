@@ -11,8 +11,8 @@ use std::{
 use axum::extract::ws::Utf8Bytes;
 use bytes::Bytes;
 use common::{
-    live::{Live, LiveError, LiveEvent, Subscriber},
-    timeline::{Timeline, TimelineError},
+    live::{Live, LiveError, LiveEvent, Subscriber, turns::DraftSoFar},
+    timeline::{Resume, Timeline, TimelineError},
     wire::Seq,
 };
 use tokio::{
@@ -25,6 +25,7 @@ use uuid::Uuid;
 
 use super::{
     feed::{Feed, Heard, Phase, Read},
+    growing::Piece,
     inbox::Inbox,
     meters::Meters,
     replay::Replay,
@@ -178,9 +179,13 @@ impl Hub {
 
     async fn opening(self: Arc<Self>, room: Arc<Room>, after: Option<Seq>) {
         match self.subscribe(&room, after).await {
-            Ok(read) => {
+            Ok((read, draft)) => {
                 let after = after.filter(|_| !read.frames.is_empty() || !read.complete);
-                let must_fill = room.feed_mut().opened(after, read, Instant::now());
+                let now = Instant::now();
+                let mut feed = room.feed_mut();
+                let must_fill = feed.opened(after, read, now);
+                feed.drafted(&room.name, draft, now);
+                drop(feed);
                 if must_fill {
                     self.fill(Arc::clone(&room));
                 }
@@ -195,9 +200,19 @@ impl Hub {
     }
 
     /// Subscribes first and asks for the latest place then, so that nothing falls between the two.
-    async fn subscribe(&self, room: &Room, after: Option<Seq>) -> Result<Read, EnterError> {
+    async fn subscribe(
+        &self,
+        room: &Room,
+        after: Option<Seq>,
+    ) -> Result<(Read, Option<DraftSoFar>), EnterError> {
         self.subscriber.subscribe(&room.name).await?;
         let _permit = self.reads.acquire().await.expect("never closed");
+        let read = self.read_first(room, after).await?;
+        let draft = self.live.draft_so_far(&room.name).await?;
+        Ok((read, draft))
+    }
+
+    async fn read_first(&self, room: &Room, after: Option<Seq>) -> Result<Read, EnterError> {
         if let Some(after) = after
             && let Ok(resume) = self.timeline.resume(&room.name, after).await
             && resume.latest >= after
@@ -236,12 +251,16 @@ impl Hub {
             loop {
                 let permit = this.reads.acquire().await.expect("never closed");
                 let reading = room.feed_mut().begin_read();
-                let read = this.timeline.resume(&room.name, reading.after).await;
+                let read = this.what_is_missing(&room, reading.after).await;
                 drop(permit);
                 match read {
-                    Ok(resume) => {
+                    Ok((resume, draft)) => {
                         this.meters.gap_fills.increment(1);
-                        let again = room.feed_mut().caught_up(reading, Read::from(resume), Instant::now());
+                        let now = Instant::now();
+                        let mut feed = room.feed_mut();
+                        let again = feed.caught_up(reading, Read::from(resume), now);
+                        feed.drafted(&room.name, draft, now);
+                        drop(feed);
                         room.wake_all();
                         if !again {
                             break;
@@ -257,6 +276,16 @@ impl Hub {
             }
             room.phase_changed.notify_waiters();
         });
+    }
+
+    async fn what_is_missing(
+        &self,
+        room: &Room,
+        after: Seq,
+    ) -> Result<(Resume, Option<DraftSoFar>), TimelineError> {
+        let resume = self.timeline.resume(&room.name, after).await?;
+        let draft = self.live.draft_so_far(&room.name).await?;
+        Ok((resume, draft))
     }
 
     /// Starts a task that ends with the hub.
@@ -352,7 +381,10 @@ fn put(room: &Room, event: LiveEvent, now: Instant) -> Heard {
             None => Heard::Nothing,
         },
         LiveEvent::Signal { frame, .. } => match text(room, frame) {
-            Some(frame) => room.feed_mut().signal(frame, now),
+            Some(frame) => match Piece::read(&frame) {
+                Some(piece) => room.feed_mut().draft(&room.name, piece, now),
+                None => room.feed_mut().signal(frame, now),
+            },
             None => Heard::Nothing,
         },
         LiveEvent::Gap { .. } => room.feed_mut().gap(),

@@ -7,6 +7,7 @@ mod closing;
 mod connection;
 mod errands;
 mod feed;
+mod growing;
 mod hub;
 mod inbox;
 mod lane;

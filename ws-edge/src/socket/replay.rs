@@ -11,9 +11,9 @@ use common::{
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    feed::{Heard, Phase, Read},
+    feed::{Feed, Heard, Phase, Read},
     hub::Hub,
-    ring::{Cursor, Ring},
+    ring::Cursor,
     room::Room,
 };
 
@@ -33,7 +33,7 @@ pub(super) struct Replay {
     pub(super) latest: Seq,
     /// False if more was missed than is sent.
     pub(super) complete: bool,
-    /// What comes first, beside the ring.
+    /// What comes first, beside the ring: the reply that is being written as far as it has come, and messages.
     pub(super) backlog: VecDeque<(Seq, Utf8Bytes)>,
     /// Where it goes on in the ring.
     pub(super) cursor: Cursor,
@@ -79,14 +79,13 @@ impl Hub {
                 .ring
                 .prepend(after, read.frames.clone(), Instant::now())
         {
-            return Ok(beside_ring(&feed.ring, read));
+            return Ok(beside_ring(&feed, read));
         }
-        let (latest, cursor) = (feed.ring.last(), feed.ring.cursor_after(after));
         Ok(Replay {
-            latest,
+            latest: feed.ring.last(),
             complete: true,
-            backlog: VecDeque::new(),
-            cursor,
+            backlog: draft_so_far(&feed),
+            cursor: feed.ring.cursor_after(after),
         })
     }
 
@@ -140,7 +139,7 @@ fn live_only(room: &Room, complete: bool) -> Replay {
     Replay {
         latest: feed.ring.last(),
         complete,
-        backlog: VecDeque::new(),
+        backlog: draft_so_far(&feed),
         cursor: feed.ring.cursor_at_end(),
     }
 }
@@ -162,13 +161,21 @@ fn from_ring(room: &Room, after: Seq, is_new: bool) -> Option<Replay> {
     Some(Replay {
         latest: ring.last(),
         complete,
-        backlog: VecDeque::new(),
+        backlog: draft_so_far(&feed),
         cursor,
     })
 }
 
+/// Comes before the messages: one of them may be its end. What is in the ring by now is in it, and the cursor passes
+/// over that.
+fn draft_so_far(feed: &Feed) -> VecDeque<(Seq, Utf8Bytes)> {
+    let draft = feed.draft_so_far(Instant::now());
+    draft.map(|frame| (0, frame)).into_iter().collect()
+}
+
 /// A bounded first part of what was read; the rest is read when it was sent.
-fn beside_ring(ring: &Ring, read: Read) -> Replay {
+fn beside_ring(feed: &Feed, read: Read) -> Replay {
+    let ring = &feed.ring;
     let latest = read.latest.max(ring.last());
     let all = read.frames.len();
     let mut bytes = 0;
@@ -177,11 +184,13 @@ fn beside_ring(ring: &Ring, read: Read) -> Replay {
         bytes += frame.len();
         fits
     };
-    let backlog: VecDeque<_> = read.frames.into_iter().take_while(within).collect();
-    let last = match backlog.back() {
-        Some((seq, _)) if backlog.len() < all => *seq,
+    let messages: Vec<_> = read.frames.into_iter().take_while(within).collect();
+    let last = match messages.last() {
+        Some((seq, _)) if messages.len() < all => *seq,
         _ => read.latest.max(ring.floor()),
     };
+    let mut backlog = draft_so_far(feed);
+    backlog.extend(messages);
     Replay {
         latest,
         complete: true,
