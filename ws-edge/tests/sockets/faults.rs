@@ -30,6 +30,8 @@ pub struct FaultyLive {
     pub is_away: AtomicBool,
     /// Messages that are shown get lost, without a word.
     pub loses_messages: Arc<AtomicBool>,
+    /// And signals.
+    pub loses_signals: Arc<AtomicBool>,
     /// Subscriptions that were asked for.
     pub subscriptions: Arc<AtomicUsize>,
     /// Reads of streams.
@@ -45,6 +47,7 @@ impl FaultyLive {
             inner,
             is_away: AtomicBool::new(false),
             loses_messages: Arc::default(),
+            loses_signals: Arc::default(),
             subscriptions: Arc::default(),
             tails: AtomicUsize::new(0),
             draft_reads: AtomicUsize::new(0),
@@ -153,9 +156,14 @@ impl Live for FaultyLive {
         let (line, receiver) = mpsc::channel(capacity);
         self.lines.lock().unwrap().push(line.clone());
         let loses = Arc::clone(&self.loses_messages);
+        let loses_signals = Arc::clone(&self.loses_signals);
         tokio::spawn(async move {
             while let Some(event) = events.recv().await {
-                let is_lost = matches!(event, LiveEvent::Message { .. }) && loses.load(SeqCst);
+                let is_lost = match event {
+                    LiveEvent::Message { .. } => loses.load(SeqCst),
+                    LiveEvent::Signal { .. } => loses_signals.load(SeqCst),
+                    _ => false,
+                };
                 if !is_lost && line.send(event).await.is_err() {
                     return;
                 }

@@ -7,6 +7,7 @@
 
 mod bad_input;
 mod chat;
+mod drafts;
 mod faults;
 mod gaps;
 mod posting;
