@@ -8,7 +8,7 @@ use common::{
     live::{Control, LiveEvent},
     posting::Poster,
     queue::{Consumer, Delivery, QueueName, Receipt, Verdict},
-    wire::{Kind, Message, Seq, now_seq},
+    wire::{Kind, Seq, now_seq},
 };
 use futures_util::FutureExt;
 use metrics::{counter, gauge};
@@ -178,8 +178,9 @@ impl Worker {
                         received: Instant::now(),
                     };
                     let interrupts = self.interrupts(&request, began, &ticket);
-                    let Message { room, seq, .. } = &request.message;
-                    let line = self.turns.line_up(room, reply, *seq, request.attempt);
+                    // Its place in the line is the time at which it was asked for.
+                    let room = &request.message.room;
+                    let line = self.turns.line_up(room, reply, asked, request.attempt);
                     Job::Answer(Box::new((request, line, interrupts, ticket)))
                 })
             }
