@@ -161,3 +161,46 @@ for (const width of [320, 390, 3_840]) {
     ada.hadNoTrouble();
   });
 }
+
+test("notifications, once allowed, call somebody whose tab is hidden, for what concerns them", async () => {
+  const ada = await stage.person("ada");
+  const bob = await stage.person("bob");
+  const room = fresh("lobby");
+  await ada.makes(room, { bot: "Not at all" });
+  await bob.opens(room);
+  await ada.context.grantPermissions(["notifications"]);
+  // What the browser would show, and a tab that can be hidden at will.
+  await ada.page.addInitScript(() => {
+    const shown: string[] = [];
+    class Shown {
+      static permission = "granted";
+      static requestPermission = async () => "granted";
+      constructor(title: string, { body }: { body: string }) {
+        shown.push(`${title}: ${body}`);
+      }
+      close() {}
+    }
+    Object.assign(window, { Notification: Shown, shown });
+    Object.defineProperty(document, "hidden", { get: () => (window as unknown as { away?: boolean }).away ?? false });
+  });
+  await ada.page.reload();
+  await ada.composer.waitFor();
+  const shown = () => ada.page.evaluate(() => (window as unknown as { shown: string[] }).shown);
+  const away = (is: boolean) => ada.page.evaluate((is) => void Object.assign(window, { away: is }), is);
+  await away(true);
+  await bob.says(`@${ada.name} before you wanted any`);
+  await ada.sees("before you wanted any");
+  await away(false);
+  await ada.page.getByRole("button", { name: /devices and settings/ }).click();
+  await ada.page.getByRole("button", { name: "Turn notifications on" }).click();
+  await ada.page.getByRole("button", { name: "Turn notifications off" }).waitFor();
+  await ada.page.keyboard.press("Escape");
+  await bob.says(`@${ada.name} you are looking`);
+  await ada.sees("you are looking");
+  await away(true);
+  await bob.says("nothing for anybody in particular");
+  await bob.says(`@${ada.name} come back`);
+  await ada.sees("come back");
+  assert.deepEqual(await shown(), [`${bob.name} in ${room}: @${ada.name} come back`]);
+  ada.hadNoTrouble();
+});

@@ -101,6 +101,7 @@ test("pictures", async () => {
       await picture(visitor, `own-room-${size}-${colours}`);
       await visitor.opens("day-at-the-sea");
       await visitor.sees("I will bring the coffee");
+      await visitor.page.getByText(/bob.* here/).waitFor();
       await bob.composer.fill("and");
       await bob.composer.pressSequentially(" I");
       await picture(visitor, `room-${size}-${colours}`);

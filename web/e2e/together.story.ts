@@ -33,6 +33,34 @@ test("they see each other, who types, and the bot's answer, all in one order", a
   bob.hadNoTrouble();
 });
 
+test("members are listed, invited and removed where the room is described", async () => {
+  const ada = await stage.person("ada");
+  const bob = await stage.person("bob");
+  const room = fresh("secret");
+  await ada.makes(room, { private: true });
+  await ada.page.getByRole("button", { name: "This room" }).click();
+  const people = ada.page.getByRole("form", { name: "People" });
+  const members = people.getByRole("list", { name: "Members" });
+  await members.getByText(`${ada.name} (you)`).waitFor();
+  await people.getByLabel("Name of the person").fill("nobody-of-that-name");
+  await people.getByRole("button", { name: "Invite" }).click();
+  await people.getByText("There is no such user.").waitFor();
+  await people.getByLabel("Name of the person").fill(`@${bob.name}`);
+  await people.getByRole("button", { name: "Invite" }).click();
+  await members.getByText(bob.name).waitFor();
+  // Who comes is seen without opening it anew.
+  await bob.opens(room);
+  await ada.page.getByRole("dialog").getByText(bob.name).nth(1).waitFor();
+  await bob.page.getByRole("button", { name: "This room" }).click();
+  await bob.page.getByRole("list", { name: "Members" }).getByText(`${bob.name} (you)`).waitFor();
+  assert.equal(await bob.page.getByRole("button", { name: /^Remove/ }).count(), 0);
+  await members.getByRole("button", { name: `Remove ${bob.name}` }).click();
+  await members.getByText(bob.name).waitFor({ state: "detached" });
+  await bob.page.keyboard.press("Escape");
+  await bob.page.getByRole("link", { name: new RegExp(room) }).waitFor({ state: "detached" });
+  ada.hadNoTrouble();
+});
+
 test("a private room is there for those invited, and gone for those removed", async () => {
   const ada = await stage.person("ada");
   const bob = await stage.person("bob");
@@ -48,6 +76,12 @@ test("a private room is there for those invited, and gone for those removed", as
   await bob.says("am I still here?");
   const failed = bob.page.locator(".row-own.failed");
   await failed.filter({ hasText: "am I still here?" }).waitFor();
+  await failed.getByText(/Not sent: /).waitFor();
+  // Up takes what failed back into the composer.
+  await bob.composer.press("ArrowUp");
+  assert.equal(await bob.composer.inputValue(), "am I still here?");
+  await failed.waitFor({ state: "detached" });
+  await bob.composer.press("Enter");
   await failed.getByText(/Not sent: /).waitFor();
   await ada.invites(bob.name);
   await failed.getByRole("button", { name: "Try again" }).click();

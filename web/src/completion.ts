@@ -29,6 +29,12 @@ export const COMMANDS: Command[] = [
   { name: "leave", argument: null, hint: "Leave this room" },
 ];
 
+/** What the bot takes as a command; a message like any other. */
+const BOT_COMMANDS = [
+  { name: "help", hint: "What the bot can do" },
+  { name: "reset", hint: "The bot starts afresh, without what was said before" },
+];
+
 const MOST = 8;
 
 /** What could be meant at the caret; null if nothing. */
@@ -42,6 +48,7 @@ export function complete(text: string, caret: number, people: string[]): Complet
       label: `/${known.name}${known.argument ? ` ${known.argument}` : ""}`,
       hint: known.hint,
     }));
+    for (const { name, hint } of BOT_COMMANDS) if (name.startsWith(typed)) choices.push({ insert: `@bot /${name}`, label: `/${name}`, hint });
     return choices.length > 0 ? { from: 0, to: caret, choices } : null;
   }
   const name = /(?<![\p{L}\p{N}_-])@([a-z0-9_-]*)$/iu.exec(before);

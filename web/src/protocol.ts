@@ -72,6 +72,11 @@ export interface RoomInfo {
   owner: string;
 }
 
+/** One room, asked for by itself. */
+export interface RoomAndMembers extends RoomInfo {
+  members: string[];
+}
+
 export interface SessionInfo {
   id: string;
   device: string;
@@ -115,6 +120,11 @@ export function countChars(text: string): number {
 export function asksBot(policy: BotPolicy, text: string): boolean {
   if (policy === "always") return true;
   return policy === "mention" && mentions(text, "bot");
+}
+
+/** Whether a message is a command to the bot, which has its answer once and for all. */
+export function isBotCommand(text: string): boolean {
+  return /^\s*(@bot\s+)?\/(help|reset)(\s+@bot)?\s*$/i.test(text);
 }
 
 /** Whether `@name` stands in a text as a word of its own, in any case. */

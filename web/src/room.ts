@@ -1,7 +1,7 @@
 // One room as this page knows it. No network and no page in here.
 
 import { Drafts } from "./drafts.ts";
-import { asksBot, type Message, type RoomInfo } from "./protocol.ts";
+import { asksBot, isBotCommand, type Message, type RoomInfo } from "./protocol.ts";
 import { Timeline } from "./timeline.ts";
 
 /** Longer than the pause between two `typing` frames of somebody who goes on. */
@@ -58,6 +58,7 @@ export class Room {
     const newest = new Map<string, Message>();
     if (this.info?.bot === "off") return newest;
     for (const message of this.timeline.messages) if (message.kind !== "user" && message.reply_to) newest.set(message.reply_to, message);
+    for (const id of newest.keys()) if (isBotCommand(this.timeline.get(id)?.message ?? "")) newest.delete(id);
     return newest;
   }
 

@@ -5,6 +5,7 @@ import type { Draft } from "./drafts.ts";
 import type { Outgoing } from "./outbox.ts";
 import type { Kind, Message } from "./protocol.ts";
 import type { Room } from "./room.ts";
+import { unmarked } from "./words.ts";
 
 /** Messages of one sender this close together stand under one name. */
 const TOGETHER_MS = 5 * 60 * 1_000;
@@ -155,7 +156,12 @@ function quote(room: Room, message: Message, rows: Row[]): Quote | null {
 
 function quoteOf(message: Message | undefined): Quote | null {
   if (!message) return null;
-  return { sender: message.sender, text: firstLine(message.message, 140) };
+  return { sender: message.sender, text: inOneLine(message, 140) };
+}
+
+/** What somebody said, or the bot, as one line of words. */
+export function inOneLine(message: Message, most: number): string {
+  return firstLine(message.kind === "user" ? message.message : unmarked(message.message), most);
 }
 
 /** The beginning of a text, in one line. */

@@ -53,3 +53,17 @@ export function safeHref(link: string): string | null {
     return null;
   }
 }
+
+/** The words of a text in Markdown, in one line, for where there is no room to show it as it is meant. Roughly: for the eye only. */
+export function unmarked(markdown: string): string {
+  return markdown
+    .replace(/^\s*(```|~~~).*$/gmu, "")
+    .replace(/^\s*\|?[\s:|-]*-{3,}[\s:|-]*$/gmu, "")
+    .replace(/^\s*\|(.*)\|\s*$/gmu, (_, cells: string) => cells.replaceAll("|", " "))
+    .replace(/^\s*(#{1,6}|>|[-*+]|\d+\.)\s+/gmu, "")
+    .replace(/!?\[([^\]]*)\]\([^)]*\)/gu, "$1")
+    .replace(/(\*\*|__|~~|`)(?=\S)(.+?)(?<=\S)\1/gu, "$2")
+    .replace(/(?<![\p{L}\p{N}*_])([*_])(?=\S)([^*_\n]+?)(?<=\S)\1(?![\p{L}\p{N}*_])/gu, "$2")
+    .replace(/\s+/gu, " ")
+    .trim();
+}

@@ -4,8 +4,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { complete, readCommand } from "../src/completion.ts";
 import { newId } from "../src/ids.ts";
-import { asksBot, countChars, mentions, readFrame } from "../src/protocol.ts";
-import { pieces } from "../src/words.ts";
+import { asksBot, countChars, isBotCommand, mentions, readFrame } from "../src/protocol.ts";
+import { pieces, unmarked } from "../src/words.ts";
 
 const links = (text: string) => pieces(text).flatMap((piece) => (piece.type === "link" ? [piece.text] : []));
 
@@ -43,6 +43,18 @@ test("`@` and `/` complete", () => {
   assert.equal(complete("@bot", 4, []), null);
   assert.deepEqual(complete("/in", 3, [])?.choices.map(({ insert }) => insert), ["/invite "]);
   assert.equal(complete("a /in", 5, []), null);
+  assert.deepEqual(complete("/re", 3, [])?.choices.map(({ insert }) => insert), ["/remove ", "@bot /reset"]);
+});
+
+test("the bot's commands are its own, with its name or without", () => {
+  for (const text of ["/help", "@bot /reset", " /HELP @bot "]) assert.ok(isBotCommand(text), text);
+  for (const text of ["/helpless", "what does /help do?", "@bob /help"]) assert.ok(!isBotCommand(text), text);
+});
+
+test("a line about an answer has its words without the signs around them", () => {
+  assert.equal(unmarked("# Tides\n\n- the **Moon** pulls, _a little_: see [here](https://x.org) and `code`"), "Tides the Moon pulls, a little: see here and code");
+  assert.equal(unmarked("```python\nx = 2 * 3 * 4\n```\n> quoted\n\n| a | b |\n|---|---|\n| 1 | 2 |"), "x = 2 * 3 * 4 quoted a b 1 2");
+  assert.equal(unmarked("snake_case_name stays, and 2 * 2"), "snake_case_name stays, and 2 * 2");
 });
 
 test("commands are whole lines; paths and sentences are messages", () => {

@@ -3,7 +3,7 @@
 import { Chat, type Change } from "../chat.ts";
 import type { Message } from "../protocol.ts";
 import type { Room } from "../room.ts";
-import { allRows, firstLine, keptRows, type Row } from "../rows.ts";
+import { allRows, inOneLine, keptRows, type Row } from "../rows.ts";
 import * as server from "../server.ts";
 import { statusLine } from "../status.ts";
 import { Composer } from "./composer.ts";
@@ -38,6 +38,7 @@ export class App {
   readonly #blank = h("div", { class: "blank" });
   readonly #menuButton: HTMLButtonElement;
   readonly #menuBadge = h("span", { class: "badge badge-menu" });
+  #drawDetails: () => void = () => undefined;
   #dirty = new Set<Change>();
   #stopped = false;
   #frame = 0;
@@ -84,7 +85,7 @@ export class App {
       editFailed: () => this.#editFailed(),
       describe: (id) => {
         const message = this.#chat.current?.timeline.get(id);
-        return message ? { sender: message.sender, text: firstLine(message.message, 120) } : null;
+        return message ? { sender: message.sender, text: inOneLine(message, 120) } : null;
       },
       people: () => (this.#chat.current?.people ?? []).filter((name) => name !== user),
       left: () => this.#list.element.focus(),
@@ -204,7 +205,7 @@ export class App {
 
   #openDetails(): void {
     const room = this.#chat.current;
-    if (room) roomDetails(this.#chat, room, { left: () => this.#show(this.#chat.user, "replace"), tell: (text) => this.#tell(text) });
+    if (room) this.#drawDetails = roomDetails(this.#chat, room, { left: () => this.#show(this.#chat.user, "replace"), tell: (text) => this.#tell(text) });
   }
 
   #openAccount(): void {
@@ -319,12 +320,12 @@ export class App {
 
   #arrived(room: Room, message: Message): void {
     if (room === this.#chat.current && message.sender !== this.#chat.user) {
-      this.#spoken.append(h("p", null, `${message.sender}: ${firstLine(message.message, 300)}`));
+      this.#spoken.append(h("p", null, `${message.sender}: ${inOneLine(message, 300)}`));
       while (this.#spoken.childElementCount > 10) this.#spoken.firstElementChild!.remove();
     }
     if (this.#chat.concerns(room, message)) {
       const title = room.name === this.#chat.user ? message.sender : `${message.sender} in ${room.name}`;
-      notify(title, firstLine(message.message, 160), room.name, () => this.#go(room.name));
+      notify(title, inOneLine(message, 160), room.name, () => this.#go(room.name));
     }
   }
 
@@ -354,6 +355,7 @@ export class App {
     }
     if (dirty.has("room") || dirty.has("rooms") || dirty.has("outbox")) this.#drawRoom(room);
     if (dirty.has("people") || dirty.has("rooms") || dirty.has("room")) this.#drawHead(room);
+    if (dirty.has("people")) this.#drawDetails();
     if (dirty.has("typing")) this.#drawTyping(room);
     this.#drawStatus();
   }

@@ -122,53 +122,77 @@ export function newRoom(chat: Chat, made: (room: string) => void): void {
   });
 }
 
-export function roomDetails(chat: Chat, room: Room, events: { left(): void; tell(text: string): void }): void {
+/** A room's people and bot. What is returned brings who is here up to date. */
+export function roomDetails(chat: Chat, room: Room, events: { left(): void; tell(text: string): void }): () => void {
   const { info } = room;
-  if (!info) return;
+  if (!info) return () => undefined;
   const isOwner = info.owner === chat.user;
   const isOwnRoom = room.name === chat.user;
-  const here = room.people;
+  const here = h("ul", { class: "people" });
+  const drawHere = () => {
+    const names = room.people.length > 0 ? room.people : [chat.user];
+    here.replaceChildren(...names.map((name) => h("li", null, avatar(name), name === chat.user ? `${name} (you)` : name)));
+  };
+  drawHere();
   const parts: (Node | null | false)[] = [
     h("p", { class: "about" }, info.private ? icon("lock", "icon icon-tiny") : null, isOwnRoom ? "Yours alone: you and the bot." : `${info.private ? "A private room" : "A public room"}, made by ${isOwner ? "you" : info.owner}.`),
     h("h3", { class: "dialog-title" }, "Here now"),
-    h("ul", { class: "people" }, ...(here.length > 0 ? here : [chat.user]).map((name) => h("li", null, avatar(name), name === chat.user ? `${name} (you)` : name))),
-    isOwner && !isOwnRoom && members(chat, room, events),
+    here,
+    !isOwnRoom && (isOwner || info.private) && members(chat, room, isOwner, events),
     isOwner && settings(chat, room, events),
     !isOwner && h("p", { class: "about" }, POLICIES.find(([value]) => value === info.bot)?.[2] ?? "", "."),
     !isOwner && info.persona ? h("blockquote", { class: "persona" }, info.persona) : null,
     !isOwner && !isOwnRoom && leaving(chat, room, () => opened.close(), events),
   ];
   const opened = dialog(isOwnRoom ? "You and the bot" : room.name, h("div", { class: "dialog-body" }, ...parts.filter((part) => part !== false && part !== null)));
+  return drawHere;
 }
 
-function members(chat: Chat, room: Room, events: { tell(text: string): void }): HTMLElement {
+/** Who was invited; the owner invites and removes. */
+function members(chat: Chat, room: Room, isOwner: boolean, events: { tell(text: string): void }): HTMLElement {
   const error = h("p", { class: "form-error", role: "alert" });
+  const list = h("ul", { class: "members", "aria-label": "Members" }, h("li", { class: "hint" }, "Loading…"));
   const input = h("input", { class: "input", name: "member", "aria-label": "Name of the person", placeholder: "Name", autocomplete: "off", autocapitalize: "none", spellcheck: "false", list: "here-now" });
   const invite = h("button", { type: "submit", class: "button button-main" }, "Invite");
-  const remove = h("button", { type: "button", class: "button" }, "Remove");
+  const load = async () => {
+    const { owner, members: invited } = await server.room(room.name);
+    const line = (name: string, more: Node | string | false) => h("li", null, avatar(name), h("span", { class: "member-name" }, name === chat.user ? `${name} (you)` : name), more);
+    const removing = (name: string) => {
+      const remove = h("button", { type: "button", class: "chip-button", "aria-label": `Remove ${name}` }, "Remove");
+      remove.addEventListener("click", () =>
+        attempt(error, remove, async () => {
+          await server.removeMember(room.name, name);
+          events.tell(`${name} was removed.`);
+          input.focus();
+          await load();
+        }),
+      );
+      return remove;
+    };
+    list.replaceChildren(line(owner, h("span", { class: "hint" }, "owner")), ...invited.map((name) => line(name, isOwner && removing(name))));
+  };
+  load().catch((refusal) => (error.textContent = (refusal as Error).message));
   const form = h(
     "form",
     { "aria-label": "People" },
-    h("h3", { class: "dialog-title" }, "Invite or remove"),
-    h("div", { class: "invite-line" }, input, invite, remove),
-    h("datalist", { id: "here-now" }, ...room.people.filter((name) => name !== chat.user).map((name) => h("option", { value: name }))),
-    h("p", { class: "hint" }, room.info?.private ? "Only those invited can see this room." : "This room is open to everybody; those invited stay when it becomes private."),
+    h("h3", { class: "dialog-title" }, "Members"),
+    list,
+    isOwner && h("div", { class: "invite-line" }, input, invite),
+    isOwner && h("datalist", { id: "here-now" }, ...room.people.filter((name) => name !== chat.user).map((name) => h("option", { value: name }))),
+    isOwner && h("p", { class: "hint" }, room.info?.private ? "Only those invited can see this room." : "This room is open to everybody; those invited stay when it becomes private."),
     error,
   );
-  const run = (button: HTMLButtonElement, call: typeof server.addMember, done: string) => {
-    const name = input.value.trim().toLowerCase().replace(/^@/, "");
-    if (!name) return input.focus();
-    void attempt(error, button, async () => {
-      await call(room.name, name);
-      input.value = "";
-      events.tell(`${name} ${done}`);
-    });
-  };
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    run(invite, server.addMember, "was invited.");
+    const name = input.value.trim().toLowerCase().replace(/^@/, "");
+    if (!name) return input.focus();
+    void attempt(error, invite, async () => {
+      await server.addMember(room.name, name);
+      input.value = "";
+      events.tell(`${name} was invited.`);
+      await load();
+    });
   });
-  remove.addEventListener("click", () => run(remove, server.removeMember, "was removed."));
   return form;
 }
 

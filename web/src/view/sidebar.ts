@@ -2,7 +2,7 @@
 
 import type { Chat } from "../chat.ts";
 import type { Room } from "../room.ts";
-import { firstLine } from "../rows.ts";
+import { inOneLine } from "../rows.ts";
 import { avatar, h, icon, iconButton, mark } from "./dom.ts";
 import { shortTime } from "./times.ts";
 
@@ -108,7 +108,7 @@ export class Sidebar {
     const latest = room.latest();
     const isOwnRoom = room.name === chat.user;
     let line = isOwnRoom ? "Only you and the bot" : isMine ? "Nothing said yet" : `by ${room.info!.owner}`;
-    if (isMine && latest) line = `${latest.sender === chat.user ? "you" : latest.sender}: ${firstLine(latest.message, 80)}`;
+    if (isMine && latest) line = `${latest.sender === chat.user ? "you" : latest.sender}: ${inOneLine(latest, 80)}`;
     const time = isMine && latest ? shortTime(latest.seq / 1_000) : "";
     const looks = JSON.stringify([isCurrent, unread, line, time, room.info!.private, isMine]);
     const known = before.get(room.name);

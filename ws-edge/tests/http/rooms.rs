@@ -156,6 +156,14 @@ async fn a_private_room_is_seen_by_its_members_at_every_edge() {
     })
     .await;
     assert_eq!(names_seen_by(&bob).await, ["bob", "den"]);
+    for person in [&ada, &bob] {
+        let den = person.get("/api/rooms/den").await;
+        let den = &den.is(StatusCode::OK).body;
+        assert_eq!(
+            (&den["owner"], &den["members"]),
+            (&json!("ada"), &json!(["bob"]))
+        );
+    }
 
     ada.delete("/api/rooms/den/members/bob")
         .await
