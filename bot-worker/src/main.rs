@@ -3,14 +3,11 @@
 use std::error::Error;
 
 use bot_worker::WorkerSettings;
-use clap::{CommandFactory, Parser, error::ErrorKind};
+use clap::Parser;
 use common::{
     admin::{self, Engines, Readiness},
-    live::redis::RedisLive,
-    queue::rabbitmq::RabbitQueue,
-    settings::{LiveSettings, ProcessSettings, QueueSettings, StoreSettings},
-    startup::{stop_on_signal, wait_for},
-    store::mysql::MySqlStore,
+    settings::{LiveSettings, ProcessSettings, QueueSettings, StoreSettings, refuse_bad},
+    startup::{connect, stop_on_signal},
     telemetry::{self, TelemetrySettings},
 };
 use tokio_util::sync::CancellationToken;
@@ -36,11 +33,12 @@ struct Settings {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut settings = Settings::parse();
-    if let Err(problem) = settings.worker.check() {
-        Settings::command()
-            .error(ErrorKind::ValueValidation, problem)
-            .exit();
-    }
+    refuse_bad::<Settings>([
+        settings.worker.check(),
+        settings.live.check(),
+        settings.queue.check(),
+        settings.store.check(),
+    ]);
     // The rest is for the connections.
     settings.worker.drain_time = settings.process.drain_seconds.mul_f64(0.9);
     let metrics = telemetry::init(&settings.telemetry);
@@ -49,16 +47,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let admin = settings.process.admin_listen;
     admin::serve(admin, readiness.clone(), metrics, admin_stop.clone()).await?;
 
-    let live = wait_for("Redis", &stop, async || {
-        RedisLive::connect(&settings.live).await
-    });
-    let queue = wait_for("RabbitMQ", &stop, async || {
-        RabbitQueue::connect(&settings.queue).await
-    });
-    let store = wait_for("the database", &stop, async || {
-        MySqlStore::connect(&settings.store).await
-    });
-    if let (Some(live), Some(queue), Some(store)) = tokio::join!(live, queue, store) {
+    let connected = connect(&settings.live, &settings.queue, &settings.store, &stop);
+    if let Some((live, queue, store)) = connected.await {
         readiness.started(Engines {
             live: Some(live.clone()),
             queue: Some(queue.clone()),

@@ -11,13 +11,16 @@ use std::{
 
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{live::Live, queue::Queue, store::Store};
 
 /// How long one engine may take to answer before it counts as gone.
 const CHECK_TIME: Duration = Duration::from_secs(2);
+
+/// How long an answer to `/readyz` holds. Anybody may ask on `LISTEN`, and every look is a question to each engine.
+const READY_HOLDS: Duration = Duration::from_secs(1);
 
 /// Whether a process is ready: what is behind it, as far as it is connected yet, and whether it drains.
 #[derive(Clone, Default)]
@@ -29,6 +32,8 @@ pub struct Readiness {
 struct ReadinessInner {
     draining: AtomicBool,
     engines: std::sync::Mutex<Option<Engines>>,
+    /// What the last look at the engines found, and when; whoever looks holds it, and the others wait for that.
+    looked: tokio::sync::Mutex<Option<(Instant, Vec<String>)>>,
 }
 
 /// The engines behind a process, as far as it uses them.
@@ -68,9 +73,24 @@ impl Readiness {
             .lock()
             .expect("nothing panics while holding it")
             .clone();
-        let Some(Engines { live, queue, store }) = engines else {
+        let Some(engines) = engines else {
             return vec!["starting".into()];
         };
+        let mut looked = self.inner.looked.lock().await;
+        if let Some((at, obstacles)) = &*looked
+            && at.elapsed() < READY_HOLDS
+        {
+            return obstacles.clone();
+        }
+        let obstacles = engines.obstacles().await;
+        *looked = Some((Instant::now(), obstacles.clone()));
+        obstacles
+    }
+}
+
+impl Engines {
+    async fn obstacles(self) -> Vec<String> {
+        let Engines { live, queue, store } = self;
         let live = async {
             match live {
                 Some(live) => in_time("live", live.ping()).await,

@@ -3,8 +3,10 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use clap::Args;
+use clap::{Args, CommandFactory, error::ErrorKind};
 use secrecy::SecretString;
+
+use crate::{live::redis::RedisLive, queue::rabbitmq::RabbitQueue, store::mysql::MySqlStore};
 
 /// Where the operator's calls are answered, and how long stopping may take.
 #[derive(Args, Clone, Debug)]
@@ -28,6 +30,16 @@ pub struct StoreSettings {
     pub database_connections: u32,
 }
 
+impl StoreSettings {
+    /// Whether the URL is one, before anything is connected to.
+    ///
+    /// # Errors
+    /// In words for people, with the setting's name and without its secrets.
+    pub fn check(&self) -> Result<(), String> {
+        MySqlStore::check(self)
+    }
+}
+
 /// The live engine.
 #[derive(Args, Clone, Debug)]
 pub struct LiveSettings {
@@ -43,12 +55,41 @@ pub struct LiveSettings {
     pub stream_idle_seconds: Duration,
 }
 
+impl LiveSettings {
+    /// Whether the URL is one, before anything is connected to.
+    ///
+    /// # Errors
+    /// In words for people, with the setting's name and without its secrets.
+    pub fn check(&self) -> Result<(), String> {
+        RedisLive::check(self)
+    }
+}
+
 /// The queue.
 #[derive(Args, Clone, Debug)]
 pub struct QueueSettings {
     /// RabbitMQ 3.10 and later: `amqp://user:password@host:5672/vhost`, several with commas for a cluster.
     #[arg(long, env = "AMQP_URL", hide_env_values = true)]
     pub amqp_url: SecretString,
+}
+
+impl QueueSettings {
+    /// Whether the URL is one, before anything is connected to.
+    ///
+    /// # Errors
+    /// In words for people, with the setting's name and without its secrets.
+    pub fn check(&self) -> Result<(), String> {
+        RabbitQueue::check(self)
+    }
+}
+
+/// Ends the process as it ends for any other bad flag or variable, if one of these checks failed. (Checked while
+/// parsing, a value would be printed with the error, and a password with it.)
+pub fn refuse_bad<Command: CommandFactory>(checks: impl IntoIterator<Item = Result<(), String>>) {
+    if let Some(problem) = checks.into_iter().find_map(Result::err) {
+        let mut command = Command::command();
+        command.error(ErrorKind::ValueValidation, problem).exit();
+    }
 }
 
 /// A time in seconds: `60`, `0.5`, or with a unit as in `90s`, `2m`.

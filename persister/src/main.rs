@@ -6,7 +6,7 @@ use clap::Parser;
 use common::{
     admin::{self, Engines, Readiness},
     queue::{Queue, rabbitmq::RabbitQueue},
-    settings::{ProcessSettings, QueueSettings, StoreSettings},
+    settings::{ProcessSettings, QueueSettings, StoreSettings, refuse_bad},
     startup::{stop_on_signal, wait_for},
     store::mysql::MySqlStore,
     telemetry::{self, TelemetrySettings},
@@ -72,6 +72,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn serve(service: Service) -> Result<(), Box<dyn Error>> {
+    refuse_bad::<Service>([service.queue.check(), service.store.check()]);
     let metrics = telemetry::init(&service.telemetry);
     let stop = stop_on_signal()?;
     let readiness = Readiness::default();
@@ -114,6 +115,10 @@ async fn serve(service: Service) -> Result<(), Box<dyn Error>> {
 }
 
 async fn work(job: Job) -> Result<(), Box<dyn Error>> {
+    refuse_bad::<Job>([match &job {
+        Job::Migrate { store, .. } | Job::Usage { store, .. } => store.check(),
+        Job::DeadLetters { queue, .. } => queue.check(),
+    }]);
     match job {
         Job::Migrate { store, telemetry } => {
             telemetry::init(&telemetry);

@@ -9,7 +9,7 @@ use common::{
     admin::{self, Readiness},
     live::embedded::EmbeddedLive,
     queue::embedded::EmbeddedQueue,
-    settings::ProcessSettings,
+    settings::{ProcessSettings, refuse_bad},
     startup::stop_on_signal,
     store::sqlite::SqliteStore,
     telemetry::{self, TelemetrySettings},
@@ -94,7 +94,7 @@ async fn serve(mut settings: Settings) -> Result<(), Box<dyn Error>> {
     settings.worker.drain_time = drain_half.mul_f32(0.9);
 
     let _practice = practice_model_without_key(&mut settings.worker).await?;
-    settings.worker.check()?;
+    refuse_bad::<Settings>([settings.worker.check()]);
     std::fs::create_dir_all(&settings.data_dir)?;
     let queue = EmbeddedQueue::open(&settings.data_dir).await?;
     let store = SqliteStore::open(&settings.data_dir).await?;

@@ -5,11 +5,8 @@ use std::error::Error;
 use clap::Parser;
 use common::{
     admin::{self, Readiness},
-    live::redis::RedisLive,
-    queue::rabbitmq::RabbitQueue,
-    settings::{LiveSettings, ProcessSettings, QueueSettings, StoreSettings},
-    startup::{stop_on_signal, wait_for},
-    store::mysql::MySqlStore,
+    settings::{LiveSettings, ProcessSettings, QueueSettings, StoreSettings, refuse_bad},
+    startup::{connect, stop_on_signal},
     telemetry::{self, TelemetrySettings},
 };
 use tokio::net::TcpListener;
@@ -36,6 +33,11 @@ struct Settings {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let settings = Settings::parse();
+    refuse_bad::<Settings>([
+        settings.live.check(),
+        settings.queue.check(),
+        settings.store.check(),
+    ]);
     let metrics = telemetry::init(&settings.telemetry);
     let (stop, readiness) = (stop_on_signal()?, Readiness::default());
     // Not by `stop`: health is asked for, and told, until the very end.
@@ -50,22 +52,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     ws_edge::raise_open_files(settings.edge.sockets_max);
 
     // Told to stop before everything was there: that is an orderly end too.
-    let live = wait_for("Redis", &stop, async || {
-        RedisLive::connect(&settings.live).await
-    });
-    let Some(live) = live.await else {
-        return Ok(());
-    };
-    let queue = wait_for("RabbitMQ", &stop, async || {
-        RabbitQueue::connect(&settings.queue).await
-    });
-    let Some(queue) = queue.await else {
-        return Ok(());
-    };
-    let store = wait_for("MySQL", &stop, async || {
-        MySqlStore::connect(&settings.store).await
-    });
-    let Some(store) = store.await else {
+    let Settings {
+        live, queue, store, ..
+    } = &settings;
+    let Some((live, queue, store)) = connect(live, queue, store, &stop).await else {
         return Ok(());
     };
 

@@ -65,13 +65,21 @@ pub struct MySqlStore {
 }
 
 impl MySqlStore {
+    /// Whether the settings can be used, without connecting.
+    ///
+    /// # Errors
+    /// What is wrong, without secrets.
+    pub(crate) fn check(settings: &StoreSettings) -> Result<(), String> {
+        options(settings).map(|_| ())
+    }
+
     /// Connects. Does not change the schema.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the server does not answer within some seconds, does not let us in, or if the
     /// schema is not the one this program was built with.
     pub async fn connect(settings: &StoreSettings) -> Result<Arc<MySqlStore>, StoreError> {
-        let options = options(settings)?;
+        let options = options(settings).map_err(StoreError::Unavailable)?;
         let connections = Connections::new(options, settings.database_connections);
         let store = MySqlStore { connections };
         store.ping().await?;
@@ -85,7 +93,7 @@ impl MySqlStore {
     /// [`StoreError::Unavailable`] with what is wrong: the server is away, the user may not, another migration takes
     /// longer than a minute, or the schema is a newer program's.
     pub async fn migrate(settings: &StoreSettings) -> Result<(), StoreError> {
-        let options = options(settings)?;
+        let options = options(settings).map_err(StoreError::Unavailable)?;
         let connecting = tokio::time::timeout(CALL_LIMIT, connect_or_create(&options));
         let mut connection = connecting
             .await
@@ -116,14 +124,15 @@ impl Store for MySqlStore {
     }
 }
 
-fn options(settings: &StoreSettings) -> Result<MySqlConnectOptions, StoreError> {
+fn options(settings: &StoreSettings) -> Result<MySqlConnectOptions, String> {
     let url = settings.database_url.expose_secret();
+    if !url.starts_with("mysql://") && !url.starts_with("mariadb://") {
+        return Err("DATABASE_URL must begin with mysql://".to_owned());
+    }
     let options = MySqlConnectOptions::from_str(url)
-        .map_err(|error| StoreError::Unavailable(format!("DATABASE_URL: {error}")))?;
+        .map_err(|error| format!("DATABASE_URL cannot be read: {error}"))?;
     if options.get_database().is_none_or(str::is_empty) {
-        return Err(StoreError::Unavailable(
-            "DATABASE_URL names no database".to_owned(),
-        ));
+        return Err("DATABASE_URL names no database".to_owned());
     }
     // The modes are set on each connection; no column has a time zone.
     Ok(options

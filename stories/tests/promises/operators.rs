@@ -44,6 +44,43 @@ fn services_refuse_to_start_without_their_engines_by_name() {
     }
 }
 
+#[test]
+fn services_refuse_urls_that_are_none_by_name_and_keep_the_password() {
+    let good = [
+        ("REDIS_URL", "redis://127.0.0.1:1"),
+        ("AMQP_URL", "amqp://127.0.0.1:1"),
+        ("DATABASE_URL", "mysql://root@127.0.0.1:1/x"),
+        ("GEMINI_API_KEY", "a-key"),
+    ];
+    let bad = [
+        ("REDIS_URL", "redis//:hushhush@127.0.0.1:1"),
+        ("REDIS_URL", "redis-ring://:hushhush@127.0.0.1:1"),
+        ("AMQP_URL", "http://me:hushhush@127.0.0.1:1"),
+        ("AMQP_URL", "amqp://me:hushhush@127.0.0.1:port"),
+        ("DATABASE_URL", "postgres://me:hushhush@127.0.0.1/x"),
+        ("DATABASE_URL", "mysql://me:hushhush@127.0.0.1:1"),
+    ];
+    for binary in ["ws-edge", "bot-worker", "persister"] {
+        for (name, value) in bad {
+            if binary == "persister" && name == "REDIS_URL" {
+                continue;
+            }
+            let with = |(known, usual): &(&str, &str)| {
+                let value = if *known == name { value } else { usual };
+                ((*known).to_owned(), value.to_owned())
+            };
+            let environment: Vec<(String, String)> = good.iter().map(with).collect();
+            let (status, said) = run(binary, &[], &environment);
+            assert!(!status.success(), "{binary} started with {name}={value}");
+            assert!(said.contains(name), "{binary} with {value} said: {said}");
+            assert!(
+                !said.contains("hushhush"),
+                "{binary} told the password: {said}"
+            );
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_letter_is_listed_shown_replayed_and_dropped() {
     let chat = Chat::with(Setup {

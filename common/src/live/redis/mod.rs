@@ -78,6 +78,14 @@ struct Mark {
 }
 
 impl RedisLive {
+    /// Whether the settings can be used, without connecting.
+    ///
+    /// # Errors
+    /// What is wrong, without secrets.
+    pub(crate) fn check(settings: &LiveSettings) -> Result<(), String> {
+        Deployment::parse(settings.redis_url.expose_secret()).map(|_| ())
+    }
+
     /// Connects to what `REDIS_URL` names and waits until all of it answers. From then on every break of a connection,
     /// and every move of a node, is mended without anybody's help, for ever.
     ///

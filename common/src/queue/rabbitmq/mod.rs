@@ -56,6 +56,14 @@ struct Hub {
 }
 
 impl RabbitQueue {
+    /// Whether the settings can be used, without connecting.
+    ///
+    /// # Errors
+    /// What is wrong, without secrets.
+    pub(crate) fn check(settings: &QueueSettings) -> Result<(), String> {
+        addresses::parse(settings.amqp_url.expose_secret()).map(|_| ())
+    }
+
     /// Connects to any of the hosts, declares the exchanges and queues, and from then on keeps connected.
     ///
     /// # Errors
