@@ -72,11 +72,6 @@ export interface RoomInfo {
   owner: string;
 }
 
-/** One room, asked for by itself. */
-export interface RoomAndMembers extends RoomInfo {
-  members: string[];
-}
-
 export interface SessionInfo {
   id: string;
   device: string;

@@ -1,6 +1,6 @@
 // The HTTP calls (docs/http.md). The session is a cookie that this code never sees.
 
-import type { Message, RoomAndMembers, RoomInfo, SessionInfo } from "./protocol.ts";
+import type { Message, RoomInfo, SessionInfo } from "./protocol.ts";
 
 /** Longer than the server's own limit for a call, so that its words are heard where it has any. */
 const CALL_MS = 35_000;
@@ -65,7 +65,7 @@ export const me = (quick = false) => call<Me>("GET", "/api/me", undefined, quick
 export const sessions = async () => (await call<{ sessions: SessionInfo[] }>("GET", "/api/sessions")).sessions;
 export const endSession = (id: string) => call<void>("DELETE", `/api/sessions/${seg(id)}`);
 export const rooms = async () => (await call<{ rooms: RoomInfo[] }>("GET", "/api/rooms")).rooms;
-export const room = (name: string) => call<RoomAndMembers>("GET", `/api/rooms/${seg(name)}`);
+export const members = async (room: string) => (await call<{ members: string[] }>("GET", `/api/rooms/${seg(room)}/members`)).members;
 export const createRoom = (room: Pick<RoomInfo, "name" | "private" | "bot"> & { persona?: string }) =>
   call<RoomInfo>("POST", "/api/rooms", room);
 export const changeRoom = (name: string, change: Partial<Pick<RoomInfo, "private" | "bot"> & { persona: string }>) =>

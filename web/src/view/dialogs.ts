@@ -155,7 +155,7 @@ function members(chat: Chat, room: Room, isOwner: boolean, events: { tell(text: 
   const input = h("input", { class: "input", name: "member", "aria-label": "Name of the person", placeholder: "Name", autocomplete: "off", autocapitalize: "none", spellcheck: "false", list: "here-now" });
   const invite = h("button", { type: "submit", class: "button button-main" }, "Invite");
   const load = async () => {
-    const { owner, members: invited } = await server.room(room.name);
+    const invited = await server.members(room.name);
     const line = (name: string, more: Node | string | false) => h("li", null, avatar(name), h("span", { class: "member-name" }, name === chat.user ? `${name} (you)` : name), more);
     const removing = (name: string) => {
       const remove = h("button", { type: "button", class: "chip-button", "aria-label": `Remove ${name}` }, "Remove");
@@ -169,7 +169,7 @@ function members(chat: Chat, room: Room, isOwner: boolean, events: { tell(text: 
       );
       return remove;
     };
-    list.replaceChildren(line(owner, h("span", { class: "hint" }, "owner")), ...invited.map((name) => line(name, isOwner && removing(name))));
+    list.replaceChildren(line(room.info?.owner ?? "", h("span", { class: "hint" }, "owner")), ...invited.map((name) => line(name, isOwner && removing(name))));
   };
   load().catch((refusal) => (error.textContent = (refusal as Error).message));
   const form = h(

@@ -58,6 +58,7 @@ pub(crate) fn routes(edge: &Arc<Edge>) -> Router {
     let read = Router::new()
         .route("/rooms", get(rooms::list).post(rooms::create))
         .route("/rooms/{room}", get(rooms::show).patch(rooms::change))
+        .route("/rooms/{room}/members", get(rooms::members))
         .route(
             "/rooms/{room}/members/{user}",
             put(rooms::add_member).delete(rooms::remove_member),

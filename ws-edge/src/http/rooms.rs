@@ -70,23 +70,29 @@ pub(super) async fn create(
         .into_response())
 }
 
-#[derive(Serialize)]
-struct RoomAndMembers {
-    #[serde(flatten)]
-    room: Room,
-    /// Beside its owner, by name.
-    members: Vec<String>,
-}
-
 /// `GET /api/rooms/{room}`.
 pub(super) async fn show(
     State(edge): State<Arc<Edge>>,
     Caller(caller): Caller,
     InPath(name): InPath<String>,
 ) -> Result<Response, Problem> {
-    let room = seen_room(&edge, &name, &caller.user).await?;
+    Ok(Json(seen_room(&edge, &name, &caller.user).await?).into_response())
+}
+
+#[derive(Serialize)]
+struct Members {
+    members: Vec<String>,
+}
+
+/// `GET /api/rooms/{room}/members`.
+pub(super) async fn members(
+    State(edge): State<Arc<Edge>>,
+    Caller(caller): Caller,
+    InPath(name): InPath<String>,
+) -> Result<Response, Problem> {
+    seen_room(&edge, &name, &caller.user).await?;
     let members = edge.store.members(&name).await?;
-    Ok(Json(RoomAndMembers { room, members }).into_response())
+    Ok(Json(Members { members }).into_response())
 }
 
 #[derive(Deserialize)]
