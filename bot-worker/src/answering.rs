@@ -111,7 +111,15 @@ impl Answering {
             let turn = match interrupts.race(false, line.comes()).await {
                 Ok(Some(turn)) => turn,
                 Ok(None) => return self.answered_elsewhere(request, interrupts).await,
-                Err(Interrupt::TimeUp) => break (None, Ok(Ok(Outcome::unasked(Reason::Busy)))),
+                Err(Interrupt::TimeUp) => {
+                    // Those before it are as late, and are posting now.
+                    let turn = match timeout(interrupts.grace, line.comes()).await {
+                        Ok(Some(turn)) => Some(turn),
+                        Ok(None) => return self.answered_elsewhere(request, interrupts).await,
+                        Err(_) => None,
+                    };
+                    break (turn, Ok(Ok(Outcome::unasked(Reason::Busy))));
+                }
                 Err(Interrupt::Stopped) => break (None, Ok(Ok(Outcome::unasked(Reason::Stopped)))),
                 Err(Interrupt::HandBack) => break (None, Err(HandBack)),
             };

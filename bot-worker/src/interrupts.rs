@@ -1,5 +1,7 @@
 //! What may cut short whatever a request waits for: its time is up, somebody stopped the reply, or the worker drains.
 
+use std::time::Duration;
+
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +32,8 @@ pub struct Interrupts {
     pub received: Instant,
     /// When the reply has to be posted.
     pub respond_by: Instant,
+    /// How long after that it may still wait for its turn, so that a room's last words in time are in order too.
+    pub grace: Duration,
     /// Cancelled when somebody stops it.
     pub stopped: CancellationToken,
     /// The worker's.

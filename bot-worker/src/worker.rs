@@ -215,8 +215,10 @@ impl Worker {
             received: now_seq(),
             attempt: request.attempt,
         };
-        let left = time_left(times, self.deadline) - reserve(self.deadline);
+        let reserve = reserve(self.deadline);
+        let left = time_left(times, self.deadline) - reserve;
         Interrupts {
+            grace: reserve / 2,
             received: request.received,
             respond_by: request.received + left,
             stopped: ticket.stopped.clone(),

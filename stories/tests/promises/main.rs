@@ -16,6 +16,7 @@ mod p11_only_who_may;
 mod all_in_one;
 mod operators;
 mod seed_client;
+mod turns;
 
 use std::{collections::HashMap, time::Duration};
 
