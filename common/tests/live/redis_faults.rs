@@ -11,6 +11,7 @@ use crate::{
     ears::Ears,
     proxy::Proxy,
     side::{PATIENCE, Says, assert_linked, connect, eventually, says, settings},
+    turns::{asks, granted, posts},
 };
 
 /// A Redis of the story's own.
@@ -165,6 +166,8 @@ async fn after_it_came_back_empty() {
     let settings = settings(engines.redis_url(), "empty:");
     let (one, two) = (connect(&settings).await, connect(&settings).await);
     let mut bob = two.listen(&["lobby"]).await;
+    let mut asked = asks(&*one, "lobby", "whose turn?").await;
+    let fence = granted(&*one, &asked).await;
     let before = one.post(&says("lobby", "ada", "before")).await;
     one.announce("one", "lobby", &["ada".into()]).await.unwrap();
     engines.wipe(Engine::Redis).await;
@@ -185,6 +188,12 @@ async fn after_it_came_back_empty() {
     assert!(tail.reaches_back);
     let list = one.unsettled(10).await.unwrap();
     assert_eq!(list.len(), 1, "its mark was made again: {list:?}");
+    // Nobody has the turn there any more, until whoever had it renews it.
+    assert_eq!(posts(&*one, &asked, fence, "Mine.").await, Appended::Fenced);
+    asked.at_least = fence.number;
+    assert_eq!(granted(&*one, &asked).await, fence);
+    let posted = posts(&*one, &asked, fence, "Mine.").await;
+    assert!(matches!(posted, Appended::New(_)), "{posted:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

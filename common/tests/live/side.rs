@@ -21,7 +21,7 @@ pub const TIMINGS: Timings = Timings {
     presence_ttl: Duration::from_millis(1_500),
     mark_holds: Duration::from_millis(1_500),
     settle_after: Duration::from_millis(2_500),
-    turn_lease: Duration::from_millis(1_500),
+    turn_lease: Duration::from_millis(2_500),
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
