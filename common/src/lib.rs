@@ -1,4 +1,4 @@
-//! What two or more of Chinwag's processes must agree on: the wire, the names, and the three seams behind which the
+//! What two or more of Chinwag's processes must agree on: the wire, the names, and the seams behind which the
 //! engines stand. Code enters this crate only once two services use it.
 #![warn(missing_docs)]
 
@@ -8,6 +8,7 @@ pub mod live;
 pub mod names;
 pub mod posting;
 pub mod queue;
+pub mod quota;
 pub mod settings;
 pub mod startup;
 pub mod store;

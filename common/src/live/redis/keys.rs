@@ -56,6 +56,11 @@ impl Keys {
         format!("{}{{:unsettled}}", self.prefix)
     }
 
+    /// A key of something that is not a room: its tag has a colon.
+    pub(super) fn other(&self, tag: &str, part: &str) -> String {
+        format!("{}{{{tag}}}:{part}", self.prefix)
+    }
+
     /// One of the channels on which a connection listens for itself; `attempt` varies the slot.
     pub(super) fn canary(&self, connection: &str, attempt: usize) -> String {
         format!("{}{{:canary-{connection}-{attempt}}}", self.prefix)

@@ -9,7 +9,7 @@ mod fleet;
 mod keys;
 mod line;
 mod link;
-mod scripts;
+pub(crate) mod scripts;
 mod topics;
 mod urls;
 
@@ -127,8 +127,13 @@ impl RedisLive {
         }))
     }
 
+    /// The name of a key; those with the same tag share a slot.
+    pub(crate) fn key(&self, tag: &str, part: &str) -> String {
+        self.keys.other(tag, part)
+    }
+
     /// Calls a script on keys that share a slot.
-    async fn call<T: FromRedisValue>(
+    pub(crate) async fn call<T: FromRedisValue>(
         &self,
         what: &'static str,
         script: &Script,

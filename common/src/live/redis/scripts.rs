@@ -54,13 +54,13 @@ impl Scripts {
     }
 }
 
-pub(super) struct Script {
+pub(crate) struct Script {
     code: String,
     digest: String,
 }
 
 impl Script {
-    fn new(code: String) -> Script {
+    pub(crate) fn new(code: String) -> Script {
         let digest = redis::Script::new(&code).get_hash().to_owned();
         Script { code, digest }
     }

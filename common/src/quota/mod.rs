@@ -1,0 +1,175 @@
+//! The quota seam: what the whole fleet of workers may ask of each model, kept in one place, since a provider counts
+//! per project and not per process. Redis ([`redis`]), or this process ([`embedded`]).
+//!
+//! What is kept is a rolling window, so that no minute, wherever it begins, sees more than the quota, whatever the
+//! provider's own minutes are. Why it is so, and what is fair: `docs/decisions/one-quota.md`.
+
+mod day;
+pub mod embedded;
+pub mod redis;
+
+use std::{num::NonZeroU32, time::Duration};
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use crate::wire::Seq;
+
+/// Of what one user, or one room, may take at once without being paced, there is one more share than users, or rooms,
+/// that called lately: so somebody new always finds room.
+const SHARES_KEPT_FREE: f64 = 1.0;
+/// Paced calls may come early by this part of the window: room for those who were late.
+const PACE_SLACK: f64 = 0.1;
+/// Whoever waits asks again after this at the latest, or, where many wait, after [`ASK_AGAIN_EACH`] for each of them.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+const ASK_AGAIN_EACH: Duration = Duration::from_millis(10);
+/// And after this at the earliest.
+const ASK_AGAIN_MIN: Duration = Duration::from_millis(5);
+/// How far the costs that were settled lately move what a next estimate is taken for, and how far they may move it.
+const LEARNS: f64 = 0.2;
+const RATIO_MIN: f64 = 0.5;
+const RATIO_MAX: f64 = 4.0;
+
+/// Never grants more than the limits allow in any window; a grant that is not used comes back.
+#[async_trait]
+pub trait Quota: Send + Sync + 'static {
+    /// Asks for leave to make a call. Granted, it has to [begin](News::Begins) within [`Timings::lease`]; told to wait,
+    /// the caller asks again with the same id after the time it was told, or loses its place. Of those who wait, it is
+    /// the turn of whose user and room have had least in the window. Asked again after a grant, it is granted still.
+    ///
+    /// # Errors
+    /// [`QuotaError`]; it may have been granted all the same, and comes back then.
+    async fn reserve(&self, wish: &Wish<'_>) -> Result<Answer, QuotaError>;
+
+    /// Tells how it goes with a granted call. Idempotent. False if the grant is not there any more: it has lapsed, was
+    /// given back, or has left the window.
+    ///
+    /// # Errors
+    /// [`QuotaError`]; a call that began then counts by its estimate until it leaves the window.
+    async fn tell(&self, model: &str, id: Uuid, news: News) -> Result<bool, QuotaError>;
+
+    /// Nobody calls the model for so long; a longer pause that there is already stays.
+    ///
+    /// # Errors
+    /// [`QuotaError`].
+    async fn pause(&self, model: &str, pause: Duration) -> Result<(), QuotaError>;
+
+    /// Counts what a user asks, by when it was posted. If that is more than `a_minute`, it does not count, and the
+    /// answer is how long from now until one more does. Idempotent by the request's id.
+    ///
+    /// # Errors
+    /// [`QuotaError`].
+    async fn admit(
+        &self,
+        user: &str,
+        request: Uuid,
+        posted: Seq,
+        a_minute: NonZeroU32,
+    ) -> Result<Option<Duration>, QuotaError>;
+
+    /// Says that this worker is there, and returns how many were, itself included, within [`Timings::seen`].
+    ///
+    /// # Errors
+    /// [`QuotaError`].
+    async fn workers(&self, worker: &str) -> Result<usize, QuotaError>;
+}
+
+/// A call that somebody wants to make.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish<'a> {
+    /// Whom they want to call.
+    pub model: &'a str,
+    /// The call; the same until it is granted.
+    pub id: Uuid,
+    /// Who asked the bot.
+    pub user: &'a str,
+    /// And where.
+    pub room: &'a str,
+    /// About how many input tokens it is.
+    pub tokens: u32,
+}
+
+/// What became of a [`Wish`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Go; the window then holds so much.
+    Granted {
+        /// Calls, this one included.
+        calls: u32,
+        /// Input tokens, these included.
+        tokens: u64,
+    },
+    /// Not now.
+    Wait {
+        /// About how long until it is this one's turn.
+        expected: Duration,
+        /// When to ask again.
+        again: Duration,
+    },
+}
+
+/// How it goes with a call that was granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// It goes out now, and counts from now on.
+    Begins,
+    /// It had so many input tokens.
+    Cost(u32),
+    /// It never counted with the provider: it did not go out, or was refused.
+    GivenBack,
+}
+
+/// What the fleet may ask of each model; none is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Calls a minute.
+    pub calls: Option<NonZeroU32>,
+    /// Input tokens a minute.
+    pub tokens: Option<NonZeroU32>,
+    /// Calls a day. The day ends at midnight in California, as Google's does.
+    pub daily_calls: Option<NonZeroU32>,
+}
+
+impl Limits {
+    /// Whether there is nothing to keep.
+    pub fn is_none(self) -> bool {
+        self == Limits::default()
+    }
+}
+
+/// How long things last.
+#[derive(Clone, Copy, Debug)]
+pub struct Timings {
+    /// How long the "minute" is that the limits are for.
+    pub window: Duration,
+    /// A call counts for so much longer: for what the network does to distances in time.
+    pub margin: Duration,
+    /// A grant that has not begun by then is given back.
+    pub lease: Duration,
+    /// Whoever is so much later than told in asking again has lost their place.
+    pub grace: Duration,
+    /// A worker that did not show for so long is gone.
+    pub seen: Duration,
+}
+
+impl Default for Timings {
+    fn default() -> Timings {
+        Timings {
+            window: Duration::from_secs(60),
+            margin: Duration::from_millis(600),
+            lease: Duration::from_secs(5),
+            grace: Duration::from_secs(1),
+            seen: Duration::from_secs(60),
+        }
+    }
+}
+
+/// The quota could not be asked; nothing is known of how long that will be so.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: {source}")]
+pub struct QuotaError {
+    /// What was being done.
+    pub what: &'static str,
+    /// Why it failed.
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}

@@ -1,0 +1,135 @@
+//! A fresh side of the seam for one story, and what a story says to it.
+
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
+
+use common::{
+    live::redis::RedisLive,
+    quota::{
+        Answer, Limits, News, Quota, Timings, Wish, embedded::EmbeddedQuota, redis::RedisQuota,
+    },
+    settings::LiveSettings,
+};
+use private_engines::Engines;
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+/// How long a story waits for anything that must happen.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A minute that no story lasts.
+pub const LONG: Timings = Timings {
+    window: Duration::from_secs(3_600),
+    margin: Duration::ZERO,
+    lease: Duration::from_secs(3_600),
+    grace: Duration::from_secs(3_600),
+    seen: Duration::from_secs(3_600),
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Embedded,
+    Redis,
+    Cluster,
+}
+
+/// Two processes on one side. On the embedded side they are one.
+pub struct Side {
+    pub one: Arc<dyn Quota>,
+    pub two: Arc<dyn Quota>,
+}
+
+impl Side {
+    pub async fn fresh(kind: Kind, limits: Limits, timings: Timings) -> Side {
+        if kind == Kind::Embedded {
+            let quota = EmbeddedQuota::with(limits, timings);
+            return Side {
+                one: quota.clone(),
+                two: quota,
+            };
+        }
+        let engines = Engines::shared().await;
+        let url = match kind {
+            Kind::Cluster => {
+                let nodes = engines.start_cluster().await;
+                let nodes: Vec<&str> = nodes
+                    .iter()
+                    .map(|node| node.trim_start_matches("redis://"))
+                    .collect();
+                format!("redis-cluster://{}", nodes.join(","))
+            }
+            _ => engines.redis_url().to_owned(),
+        };
+        let settings = LiveSettings {
+            redis_url: url.into(),
+            redis_prefix: engines.fresh_prefix(),
+            stream_idle_seconds: Duration::from_secs(3_600),
+        };
+        let connect = async || RedisLive::connect(&settings).await.unwrap();
+        Side {
+            one: RedisQuota::with(connect().await, limits, timings),
+            two: RedisQuota::with(connect().await, limits, timings),
+        }
+    }
+}
+
+pub fn calls(calls: u32) -> Limits {
+    Limits {
+        calls: NonZeroU32::new(calls),
+        ..Limits::default()
+    }
+}
+
+pub fn tokens(tokens: u32) -> Limits {
+    Limits {
+        tokens: NonZeroU32::new(tokens),
+        ..Limits::default()
+    }
+}
+
+/// A call that somebody wants to make in a room.
+pub fn wish<'a>(user: &'a str, room: &'a str, tokens: u32) -> Wish<'a> {
+    Wish {
+        model: "model",
+        id: Uuid::now_v7(),
+        user,
+        room,
+        tokens,
+    }
+}
+
+/// What a story says to a process.
+#[allow(async_fn_in_trait, reason = "only used with types that are known")]
+pub trait Asks {
+    /// Whether it is granted now; if not, how long it is told to wait.
+    async fn asks(&self, wish: &Wish<'_>) -> Result<(), Duration>;
+
+    /// Asks as often as it is told to, until it is granted, and begins.
+    async fn calls(&self, wish: &Wish<'_>);
+}
+
+impl Asks for Arc<dyn Quota> {
+    async fn asks(&self, wish: &Wish<'_>) -> Result<(), Duration> {
+        match self.reserve(wish).await.unwrap() {
+            Answer::Granted { .. } => Ok(()),
+            Answer::Wait { expected, again } => {
+                assert!(again <= expected, "{again:?} {expected:?}");
+                Err(expected)
+            }
+        }
+    }
+
+    async fn calls(&self, wish: &Wish<'_>) {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match self.reserve(wish).await.unwrap() {
+                Answer::Granted { .. } => {
+                    if self.tell(wish.model, wish.id, News::Begins).await.unwrap() {
+                        return;
+                    }
+                }
+                Answer::Wait { again, .. } => sleep(again).await,
+            }
+            assert!(Instant::now() < until, "never granted: {wish:?}");
+        }
+    }
+}
