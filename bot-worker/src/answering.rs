@@ -210,6 +210,9 @@ impl Answering {
         if let Some(command) = context::command(&message.message) {
             return Ok(Ok(Outcome::unasked(command)));
         }
+        if let Some(wait) = self.asking.allowance().too_soon(message).await {
+            return Ok(Ok(Outcome::too_soon(wait)));
+        }
         let looked_up = async {
             let room = timeout(LOOK_UP_TIME, self.engines.store.room(&message.room));
             let past = timeout(
@@ -264,7 +267,7 @@ impl Answering {
         let number = |call| attempt_number(fence.number, call);
         let outcome = self
             .asking
-            .ask(request.reply, &prompt, interrupts, &drafts, number)
+            .ask(message, request.reply, &prompt, interrupts, &drafts, number)
             .await;
         drafts.end().await;
         Ok(Ok(outcome?))

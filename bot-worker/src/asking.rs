@@ -6,19 +6,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::wire::Kind;
+use common::{
+    quota::Wish,
+    wire::{Kind, Message},
+};
 use metrics::{counter, histogram};
 use tokio::{sync::Semaphore, time::sleep};
 use uuid::Uuid;
 
 use crate::{
+    allowance::{Allowance, Leave, Waits},
     attempts::{Attempts, Step},
     drafts::Drafts,
-    fallback::Reason,
+    fallback::{self, Reason},
     interrupts::{Interrupt, Interrupts},
     line_up::LineUp,
     model::{Advice, Finished, Model, ModelError, Prompt, Usage},
-    pace::Pace,
     reply_text,
 };
 
@@ -30,7 +33,7 @@ pub struct Asking {
     model: Arc<dyn Model>,
     line_up: LineUp,
     slots: Semaphore,
-    pace: Pace,
+    allowance: Arc<Allowance>,
 }
 
 /// What is to be posted, and how it came about.
@@ -71,6 +74,14 @@ impl Outcome {
         }
     }
 
+    /// Our own words to somebody who asks too often, and may again after `wait`.
+    pub fn too_soon(wait: Duration) -> Outcome {
+        Outcome {
+            text: Some(fallback::too_soon(wait)),
+            ..Outcome::unasked(Reason::TooSoon)
+        }
+    }
+
     /// How it ended, in one snake_case word.
     pub fn word(&self) -> &'static str {
         self.reason.map_or("answered", Reason::as_str)
@@ -86,13 +97,23 @@ enum Called {
 
 impl Asking {
     /// Asks these models, at most `concurrency` calls at a time.
-    pub fn new(model: Arc<dyn Model>, names: &[String], concurrency: usize, pace: Pace) -> Asking {
+    pub fn new(
+        model: Arc<dyn Model>,
+        names: &[String],
+        concurrency: usize,
+        allowance: Arc<Allowance>,
+    ) -> Asking {
         Asking {
             model,
             line_up: LineUp::new(names),
             slots: Semaphore::new(concurrency),
-            pace,
+            allowance,
         }
+    }
+
+    /// What this worker may do.
+    pub fn allowance(&self) -> &Allowance {
+        &self.allowance
     }
 
     /// Looks whether the models are there, and says so if not. Everything goes on either way.
@@ -115,6 +136,7 @@ impl Asking {
     /// [`HandBack`] if the worker drains first.
     pub async fn ask(
         &self,
+        request: &Message,
         reply: Uuid,
         prompt: &Prompt,
         interrupts: &Interrupts,
@@ -125,6 +147,8 @@ impl Asking {
         let mut best = String::new();
         let mut model = String::new();
         let mut first_word = None;
+        let mut waits = Waits::new(&self.allowance);
+        let mut asked = None;
         let reason = loop {
             let begun = attempts.calls() > 0;
             let now = Instant::now();
@@ -132,29 +156,56 @@ impl Asking {
                 .respond_by
                 .into_std()
                 .saturating_duration_since(now);
-            let place = match attempts.next(&self.line_up.bars(now), left) {
+            let mut bars = self.line_up.bars(now);
+            waits.lay_over(&mut bars, now);
+            let place = match attempts.next(&bars, left) {
                 Step::GiveUp(reason) => break reason,
-                Step::Wait(delay) => match interrupts.race(begun, sleep(delay)).await {
-                    Ok(()) => continue,
-                    Err(interrupt) => break reason_of(interrupt, &attempts)?,
-                },
+                Step::Wait(delay) => {
+                    let delay = waits.until_again(now, delay);
+                    match interrupts.race(begun, sleep(delay)).await {
+                        Ok(()) => continue,
+                        Err(Interrupt::TimeUp) if waits.any() => {
+                            break attempts.last().unwrap_or(Reason::Quota);
+                        }
+                        Err(interrupt) => break reason_of(interrupt, &attempts)?,
+                    }
+                }
                 Step::Call(place) => place,
             };
+            // Nobody holds a slot while waiting for quota: another model's calls need it.
+            let name = self.line_up.name(place);
             let allowed = async {
                 let slot = self
                     .slots
                     .acquire()
                     .await
                     .expect("the slots are never closed");
-                self.pace.wait(prompt.tokens).await;
-                slot
+                let wish = Wish {
+                    model: name,
+                    id: waits.id,
+                    user: &request.sender,
+                    room: &request.room,
+                    tokens: u32::try_from(prompt.tokens).unwrap_or(u32::MAX),
+                };
+                (slot, self.allowance.ask(&wish).await)
             };
-            let _slot = match interrupts.race(begun, allowed).await {
-                Ok(slot) => slot,
+            let since = *asked.get_or_insert_with(Instant::now);
+            let (_slot, permit) = match interrupts.race(begun, allowed).await {
+                Ok((slot, Leave::Go(permit))) => (slot, permit),
+                Ok((_, Leave::Wait { expected, again })) => {
+                    waits.told(place, name, Instant::now(), expected, again);
+                    continue;
+                }
                 Err(Interrupt::TimeUp) => break attempts.last().unwrap_or(Reason::Busy),
                 Err(interrupt) => break reason_of(interrupt, &attempts)?,
             };
+            waits.granted(place);
+            waits = Waits::new(&self.allowance);
+            asked = None;
+            histogram!("chinwag_bot_quota_wait_seconds", "model" => name.to_owned())
+                .record(since.elapsed());
             let Some(call) = self.line_up.begin(place, Instant::now()) else {
+                permit.give_back();
                 drop(_slot);
                 match interrupts.race(begun, sleep(LOOK_AGAIN)).await {
                     Ok(()) => continue,
@@ -181,6 +232,7 @@ impl Asking {
                 .await;
             match called {
                 Called::Finished(finished) => {
+                    permit.cost(finished.usage.tokens_in);
                     call.succeeded();
                     let Some(text) = reply_text::message(&text, finished.complete) else {
                         // It named itself, and said nothing.
@@ -204,6 +256,13 @@ impl Asking {
                 }
                 Called::Failed(error) => {
                     tracing::warn!(%reply, model, attempt = attempts.calls(), status = error.status, %error, "the model failed");
+                    if let Advice::Again { after: Some(pause) } = error.advice {
+                        self.allowance.pause(&model, pause);
+                    }
+                    // What was refused for want of quota did not count. Other failures did, says Google.
+                    if error.reason == Reason::Quota || error.status == "unreachable" {
+                        permit.give_back();
+                    }
                     call.failed(&error, Instant::now());
                     attempts.failed(&error, rand::random());
                     if text.len() > best.len() {

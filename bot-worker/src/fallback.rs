@@ -1,6 +1,8 @@
 //! Why there is no answer of a model, and the words that say so to people: true ones, so that they know whether asking
 //! again helps.
 
+use std::time::Duration;
+
 /// Why a request gets a fallback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
@@ -28,6 +30,8 @@ pub enum Reason {
     Reset,
     /// The request was `/help`.
     Help,
+    /// Who asked has asked more than one person may in a minute.
+    TooSoon,
 }
 
 /// What people read who ask for help.
@@ -39,6 +43,17 @@ or nothing.\n\
 - `/reset` makes me start afresh, without what was said before.\n\
 - `/help` shows this.\n\n\
 A room's owner can also say who I am to be there. In rooms where I answer only when I am named, write `@bot` beside a command.";
+
+const TOO_SOON: &str = "Sorry, that is more than I may answer one person in a minute.";
+
+/// What people read who asked too often, and may ask again after `wait`.
+pub fn too_soon(wait: Duration) -> String {
+    match wait.as_secs() + u64::from(wait.subsec_nanos() > 0) {
+        0 => format!("{TOO_SOON} You can ask again now."),
+        1 => format!("{TOO_SOON} Please ask again in a second."),
+        seconds => format!("{TOO_SOON} Please ask again in {seconds} seconds."),
+    }
+}
 
 impl Reason {
     /// Whether it is no failure at all: somebody gave a command, and has their answer.
@@ -61,6 +76,7 @@ impl Reason {
             Reason::Stopped => "stopped",
             Reason::Reset => "reset",
             Reason::Help => "help",
+            Reason::TooSoon => "too_soon",
         }
     }
 
@@ -76,6 +92,7 @@ impl Reason {
                 return "Done: from here on I start afresh, without what was said before.";
             }
             Reason::Help => return HELP,
+            Reason::TooSoon => return TOO_SOON,
             Reason::TooSlow => {
                 "Sorry, the model took too long to answer. Please ask again in a moment."
             }

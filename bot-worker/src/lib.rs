@@ -8,9 +8,10 @@
 //! | [`model`] | the seam to the models: Gemini, and whoever speaks the OpenAI-compatible chat API |
 //! | [`deadline`], [`context`], [`attempts`], [`breaker`], [`reply_text`], [`fallback`], [`prices`] | decisions, without I/O |
 //! | [`drafts`] | shows a reply as it grows |
-//! | [`line_up`], [`pace`], [`turns`], [`under_way`], [`interrupts`] | what the requests of one worker share |
+//! | [`line_up`], [`allowance`], [`pace`], [`turns`], [`under_way`], [`interrupts`] | what the requests of one worker share |
 #![warn(missing_docs)]
 
+pub mod allowance;
 pub mod answering;
 pub mod asking;
 pub mod attempts;
@@ -32,7 +33,7 @@ pub mod worker;
 
 use std::sync::Arc;
 
-use common::{live::Live, queue::Queue, store::Store};
+use common::{live::Live, queue::Queue, quota::Quota, store::Store};
 use tokio_util::sync::CancellationToken;
 
 pub use settings::WorkerSettings;
@@ -57,6 +58,8 @@ pub struct Engines {
     pub queue: Arc<dyn Queue>,
     /// The store.
     pub store: Arc<dyn Store>,
+    /// What all workers may ask of the models.
+    pub quota: Arc<dyn Quota>,
 }
 
 /// Why a worker cannot begin.
@@ -79,6 +82,7 @@ pub async fn run(
     live: Arc<dyn Live>,
     queue: Arc<dyn Queue>,
     store: Arc<dyn Store>,
+    quota: Arc<dyn Quota>,
     settings: WorkerSettings,
     stop: CancellationToken,
 ) -> Result<(), WorkerError> {
@@ -95,7 +99,12 @@ pub async fn run(
             limits,
         )?),
     };
-    let engines = Engines { live, queue, store };
+    let engines = Engines {
+        live,
+        queue,
+        store,
+        quota,
+    };
     Worker::new(engines, &settings, model).run(stop).await;
     Ok(())
 }

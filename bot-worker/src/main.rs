@@ -6,6 +6,7 @@ use bot_worker::WorkerSettings;
 use clap::Parser;
 use common::{
     admin::{self, Engines, Readiness},
+    quota::redis::RedisQuota,
     settings::{LiveSettings, ProcessSettings, QueueSettings, StoreSettings, refuse_bad},
     startup::{connect, stop_on_signal},
     telemetry::{self, TelemetrySettings},
@@ -59,7 +60,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
             draining.cancelled().await;
             readiness.drain();
         });
-        bot_worker::run(live, queue.clone(), store, settings.worker, stop).await?;
+        let quota = RedisQuota::new(live.clone(), settings.worker.limits());
+        bot_worker::run(live, queue.clone(), store, quota, settings.worker, stop).await?;
         queue.close().await;
     }
     admin_stop.cancel();

@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::Args;
-use common::settings::seconds;
+use common::{quota::Limits, settings::seconds};
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -57,12 +57,18 @@ pub struct WorkerSettings {
     /// What is said when no model answers, in the place of words that tell the cause; 1 to 4,000 characters.
     #[arg(long, env = "BOT_FALLBACK", value_parser = fallback)]
     pub bot_fallback: Option<String>,
-    /// The most model calls a minute, over all models.
+    /// The most calls of one model a minute, by all workers.
     #[arg(long, env = "BOT_RPM")]
     pub bot_rpm: Option<NonZeroU32>,
-    /// The most input tokens a minute, over all models.
+    /// The most input tokens of one model a minute, by all workers.
     #[arg(long, env = "BOT_TPM")]
     pub bot_tpm: Option<NonZeroU32>,
+    /// The most calls of one model a day, by all workers. The day ends at midnight in California.
+    #[arg(long, env = "BOT_RPD")]
+    pub bot_rpd: Option<NonZeroU32>,
+    /// The most questions of one person a minute. Further ones are told when to ask again, and no model is asked.
+    #[arg(long, env = "BOT_USER_RPM")]
+    pub bot_user_rpm: Option<NonZeroU32>,
     /// What models cost, for the log of replies: `MODEL=IN/OUT`, with commas, for a million tokens each.
     #[arg(
         long,
@@ -140,6 +146,15 @@ impl WorkerSettings {
             }
         }
         Ok(())
+    }
+
+    /// What all workers together may ask of each model.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            calls: self.bot_rpm,
+            tokens: self.bot_tpm,
+            daily_calls: self.bot_rpd,
+        }
     }
 
     /// Whether Google is to be asked and there is no key for it.

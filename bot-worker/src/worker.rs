@@ -20,12 +20,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Engines,
+    allowance::Allowance,
     answering::{Answering, Request},
     asking::Asking,
     deadline::{Times, reserve, time_left},
     interrupts::{Drain, Interrupts},
     model::Model,
-    pace::Pace,
     settings::WorkerSettings,
     turns::{InLine, Turns},
     under_way::{Ticket, UnderWay},
@@ -64,8 +64,17 @@ impl Worker {
             Arc::clone(&engines.queue),
             Arc::clone(&engines.store),
         );
-        let pace = Pace::new(settings.bot_rpm, settings.bot_tpm);
-        let asking = Arc::new(Asking::new(model, settings.models(), concurrency, pace));
+        let allowance = Allowance::new(
+            Arc::clone(&engines.quota),
+            settings.limits(),
+            settings.bot_user_rpm,
+        );
+        let asking = Arc::new(Asking::new(
+            model,
+            settings.models(),
+            concurrency,
+            allowance,
+        ));
         let answering = Answering::new(
             engines.clone(),
             poster.clone(),
@@ -94,6 +103,8 @@ impl Worker {
         let this = Arc::new(self);
         let asking = Arc::clone(&this.asking);
         let checking = tokio::spawn(async move { asking.check().await });
+        let asking = Arc::clone(&this.asking);
+        let keeping_up = tokio::spawn(async move { asking.allowance().keep_up().await });
         let stopping = tokio::spawn(Arc::clone(&this).listen_for_stops());
         let began = now_seq();
         let consumer = this
@@ -120,6 +131,7 @@ impl Worker {
         checking.abort();
         this.finish(&jobs, consumer).await;
         stopping.abort();
+        keeping_up.abort();
     }
 
     /// Stops replies that people want stopped. A wish that is lost is as if it had come too late.

@@ -9,6 +9,7 @@ use common::{
     admin::{self, Readiness},
     live::embedded::EmbeddedLive,
     queue::embedded::EmbeddedQueue,
+    quota::embedded::EmbeddedQuota,
     settings::{ProcessSettings, refuse_bad},
     startup::stop_on_signal,
     store::sqlite::SqliteStore,
@@ -113,6 +114,7 @@ async fn serve(mut settings: Settings) -> Result<(), Box<dyn Error>> {
         live,
         queue.clone(),
         store.clone(),
+        EmbeddedQuota::new(settings.worker.limits()),
         settings.worker,
         worker_stop.clone(),
     ));

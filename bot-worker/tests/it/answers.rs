@@ -10,6 +10,7 @@ use clap::Parser;
 use common::{
     envelope::{Envelope, reply_id},
     queue::Verdict,
+    quota::{Limits, Quota, embedded::EmbeddedQuota},
     wire::{Kind, Message, Seq, now_seq},
 };
 use practice_model::PracticeModel;
@@ -49,6 +50,7 @@ pub struct Scene {
     pub live: Arc<FakeLive>,
     pub queue: FakeQueue,
     pub store: Arc<FakeStore>,
+    pub quota: Arc<dyn Quota>,
     stop: CancellationToken,
     worker: Option<JoinHandle<()>>,
 }
@@ -61,6 +63,7 @@ impl Scene {
             live: Arc::default(),
             queue: FakeQueue::default(),
             store: Arc::default(),
+            quota: EmbeddedQuota::new(Limits::default()),
             stop: CancellationToken::new(),
             worker: None,
         };
@@ -87,12 +90,22 @@ impl Scene {
 
     pub fn start(&mut self, flags: &[&str]) {
         let settings = settings_for(&self.practice, flags);
+        if !settings.limits().is_none() {
+            self.quota = EmbeddedQuota::new(settings.limits());
+        }
         let (live, queue, store) = (
             self.live.clone(),
             Arc::new(self.queue.clone()),
             self.store.clone(),
         );
-        let running = bot_worker::run(live, queue, store, settings, self.stop.clone());
+        let running = bot_worker::run(
+            live,
+            queue,
+            store,
+            self.quota.clone(),
+            settings,
+            self.stop.clone(),
+        );
         self.worker = Some(tokio::spawn(async { running.await.unwrap() }));
     }
 
@@ -503,8 +516,16 @@ async fn what_was_written_before_it_broke_off_is_better_than_an_excuse() {
 }
 
 #[tokio::test]
-async fn the_pace_of_calls_is_kept() {
-    let scene = Scene::with_worker(&["--bot-rpm", "3", "--bot-deadline", "3"]).await;
+async fn a_quota_is_kept_and_whoever_would_wait_too_long_is_told_so() {
+    let flags = [
+        "--gemini-models",
+        "only",
+        "--bot-rpm",
+        "1",
+        "--bot-deadline",
+        "3",
+    ];
+    let scene = Scene::with_worker(&flags).await;
     let mut kinds = Vec::new();
     let questions: Vec<Message> = (0..3)
         .map(|n| {

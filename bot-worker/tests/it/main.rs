@@ -7,4 +7,5 @@ mod answers;
 mod drafts;
 mod embedded;
 mod engines;
+mod fleet;
 mod models;

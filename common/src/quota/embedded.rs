@@ -363,6 +363,9 @@ impl Quota for EmbeddedQuota {
         let model = books.models.entry(model.to_owned()).or_default();
         model.sweep(now, window, self.limits);
         let Some(call) = model.calls.get_mut(&id) else {
+            if news == News::GivenBack {
+                model.waiting.remove(&id);
+            }
             return Ok(false);
         };
         match news {

@@ -115,7 +115,8 @@ pub enum News {
     Begins,
     /// It had so many input tokens.
     Cost(u32),
-    /// It never counted with the provider: it did not go out, or was refused.
+    /// It never counted with the provider: it did not go out, or was refused. Of a call that still waits: it waits no
+    /// more.
     GivenBack,
 }
 

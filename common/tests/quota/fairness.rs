@@ -108,6 +108,28 @@ pub async fn who_vanishes_holds_up_nobody(kind: Kind) {
     side.two.calls(&bob).await;
 }
 
+pub async fn who_leaves_makes_way(kind: Kind) {
+    let side = Side::fresh(kind, calls(1), LONG).await;
+    let (first, ghost, bob) = (
+        wish("ada", "lobby", 1),
+        wish("ghost", "ghost", 1),
+        wish("bob", "attic", 1),
+    );
+    side.one.calls(&first).await;
+    side.one.asks(&ghost).await.unwrap_err();
+    side.two.asks(&bob).await.unwrap_err();
+    side.one
+        .tell("model", first.id, News::GivenBack)
+        .await
+        .unwrap();
+    side.two.asks(&bob).await.unwrap_err();
+    side.one
+        .tell("model", ghost.id, News::GivenBack)
+        .await
+        .unwrap();
+    side.two.asks(&bob).await.unwrap();
+}
+
 pub async fn one_user_alone_does_not_take_all_at_once(kind: Kind) {
     let side = Side::fresh(kind, calls(10), LONG).await;
     let mut granted = 0;

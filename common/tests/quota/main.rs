@@ -53,6 +53,7 @@ on_every_side! {
         users_who_ask_alike_get_alike,
         a_busy_room_leaves_room_for_another,
         who_vanishes_holds_up_nobody,
+        who_leaves_makes_way,
         one_user_alone_does_not_take_all_at_once,
     }
     people {

@@ -134,6 +134,8 @@ elseif task == 'cost' then
 elseif task == 'given back' then
   if is_there then
     give_back(id)
+  elseif redis.call('ZREM', WAITING, id) == 1 then
+    redis.call('HDEL', ABOUT, id)
   end
   return {is_there and 'there' or 'gone'}
 end

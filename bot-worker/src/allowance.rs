@@ -1,0 +1,327 @@
+//! The worker's part in the fleet's quota: asks leave for each call, and says afterwards what it cost. While the quota
+//! cannot be asked, the worker keeps a pace of its own: its share of it.
+
+use std::{
+    collections::HashMap,
+    num::NonZeroU32,
+    sync::{Arc, Mutex, MutexGuard},
+    time::{Duration, Instant},
+};
+
+use common::{
+    quota::{Answer, Limits, News, Quota, QuotaError, Wish},
+    wire::Message,
+};
+use metrics::{counter, gauge};
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use crate::{
+    attempts::{Bar, BarKind},
+    fallback::Reason,
+    pace::Pace,
+};
+
+/// How often a worker shows that it is there; and how often it looks whether the quota is back.
+const SHOW_EVERY: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// What one worker may do.
+pub struct Allowance {
+    quota: Arc<dyn Quota>,
+    limits: Limits,
+    user_calls: Option<NonZeroU32>,
+    worker: String,
+    state: Mutex<State>,
+    /// The quota can be asked again.
+    back: Notify,
+}
+
+struct State {
+    is_away: bool,
+    workers: usize,
+    /// The share of each model's quota, which counts along.
+    paces: HashMap<String, Arc<Pace>>,
+}
+
+/// What became of asking for leave.
+pub enum Leave {
+    /// The call may go out.
+    Go(Permit),
+    /// Not now.
+    Wait {
+        /// About how long.
+        expected: Duration,
+        /// When to ask again.
+        again: Duration,
+    },
+}
+
+/// Leave for one call. Dropped, it counts as it was estimated.
+pub struct Permit {
+    /// None if it was given by this worker's own pace.
+    booked: Option<(Arc<dyn Quota>, String, Uuid)>,
+}
+
+impl Allowance {
+    /// A part in this quota, which keeps these limits; and so many questions a minute of one person.
+    pub fn new(
+        quota: Arc<dyn Quota>,
+        limits: Limits,
+        user_calls: Option<NonZeroU32>,
+    ) -> Arc<Allowance> {
+        Arc::new(Allowance {
+            quota,
+            limits,
+            user_calls,
+            worker: Uuid::now_v7().to_string(),
+            state: Mutex::new(State {
+                is_away: false,
+                workers: 1,
+                paces: HashMap::new(),
+            }),
+            back: Notify::new(),
+        })
+    }
+
+    /// Shows that this worker is there, and sees how many there are, for ever.
+    pub async fn keep_up(&self) {
+        loop {
+            let pause = match self.quota.workers(&self.worker).await {
+                Ok(workers) => {
+                    self.is_here(workers.max(1));
+                    SHOW_EVERY
+                }
+                Err(error) => {
+                    self.is_away(&error);
+                    LOOK_AGAIN
+                }
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Asks leave for a call. While the quota is away this waits for the worker's own pace. Safe to cancel: what was
+    /// granted meanwhile comes back by itself.
+    pub async fn ask(&self, wish: &Wish<'_>) -> Leave {
+        loop {
+            let back = self.back.notified();
+            if !self.state().is_away {
+                match self.ask_quota(wish).await {
+                    Ok(leave) => return leave,
+                    Err(error) => self.is_away(&error),
+                }
+            }
+            let pace = self.pace(wish.model);
+            tokio::select! {
+                () = pace.wait(wish.tokens) => return Leave::Go(Permit { booked: None }),
+                () = back => {}
+            }
+        }
+    }
+
+    async fn ask_quota(&self, wish: &Wish<'_>) -> Result<Leave, QuotaError> {
+        loop {
+            let (calls, tokens) = match self.quota.reserve(wish).await? {
+                Answer::Wait { expected, again } => return Ok(Leave::Wait { expected, again }),
+                Answer::Granted { calls, tokens } => (calls, tokens),
+            };
+            // Without this it has lapsed meanwhile, and is asked for once more.
+            if self.quota.tell(wish.model, wish.id, News::Begins).await? {
+                self.pace(wish.model).count(wish.tokens);
+                let model = || wish.model.to_owned();
+                gauge!("chinwag_bot_quota_used_calls", "model" => model()).set(calls);
+                gauge!("chinwag_bot_quota_used_tokens", "model" => model()).set(tokens as f64);
+                let booked = Some((Arc::clone(&self.quota), model(), wish.id));
+                return Ok(Leave::Go(Permit { booked }));
+            }
+        }
+    }
+
+    /// Nobody is to call the model for so long.
+    pub fn pause(&self, model: &str, pause: Duration) {
+        counter!("chinwag_bot_quota_pauses_total", "model" => model.to_owned()).increment(1);
+        let (quota, model) = (Arc::clone(&self.quota), model.to_owned());
+        tokio::spawn(async move {
+            if let Err(error) = quota.pause(&model, pause).await {
+                tracing::debug!(model, %error, "only this worker knows of the pause");
+            }
+        });
+    }
+
+    /// How long somebody has to wait until they may ask again; none if this request is within what they may.
+    pub async fn too_soon(&self, request: &Message) -> Option<Duration> {
+        let user_calls = self.user_calls?;
+        if self.state().is_away {
+            return None;
+        }
+        let Message {
+            sender, id, seq, ..
+        } = request;
+        match self.quota.admit(sender, *id, *seq, user_calls).await {
+            Ok(wait) => wait,
+            Err(error) => {
+                self.is_away(&error);
+                None
+            }
+        }
+    }
+
+    fn pace(&self, model: &str) -> Arc<Pace> {
+        let mut state = self.state();
+        let workers = state.workers;
+        let pace = state
+            .paces
+            .entry(model.to_owned())
+            .or_insert_with(|| Arc::new(Pace::new(self.limits.calls, self.limits.tokens, workers)));
+        Arc::clone(pace)
+    }
+
+    fn is_here(&self, workers: usize) {
+        let mut state = self.state();
+        if state.is_away {
+            tracing::info!(workers, "the fleet's quota can be asked again");
+            self.back.notify_waiters();
+        }
+        state.is_away = false;
+        if state.workers != workers {
+            state.workers = workers;
+            state.paces.clear();
+        }
+        drop(state);
+        gauge!("chinwag_bot_quota_away").set(0);
+    }
+
+    fn is_away(&self, error: &QuotaError) {
+        let mut state = self.state();
+        if !state.is_away {
+            let workers = state.workers;
+            tracing::warn!(%error, workers, "the fleet's quota cannot be asked: keeping to this worker's share of it");
+        }
+        state.is_away = true;
+        drop(state);
+        gauge!("chinwag_bot_quota_away").set(1);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nothing panics while holding it")
+    }
+}
+
+impl Permit {
+    /// The call had so many input tokens.
+    pub fn cost(self, tokens: u32) {
+        if tokens > 0 {
+            self.tell(News::Cost(tokens));
+        }
+    }
+
+    /// The call never counted.
+    pub fn give_back(self) {
+        self.tell(News::GivenBack);
+    }
+
+    fn tell(self, news: News) {
+        if let Some((quota, model, id)) = self.booked {
+            tell(quota, model, id, news);
+        }
+    }
+}
+
+/// No reply waits for the books.
+fn tell(quota: Arc<dyn Quota>, model: String, id: Uuid, news: News) {
+    tokio::spawn(async move {
+        if let Err(error) = quota.tell(&model, id, news).await {
+            tracing::debug!(model, %error, "a call counts as it was estimated");
+        }
+    });
+}
+
+/// What one call was told to wait for, by the models' places. Dropped, it waits no more.
+pub struct Waits<'a> {
+    allowance: &'a Allowance,
+    /// The call that waits.
+    pub id: Uuid,
+    told: HashMap<usize, Told>,
+}
+
+struct Told {
+    model: String,
+    expected: Instant,
+    again: Instant,
+}
+
+impl<'a> Waits<'a> {
+    /// For a call that was told nothing yet.
+    pub fn new(allowance: &'a Allowance) -> Waits<'a> {
+        Waits {
+            allowance,
+            id: Uuid::now_v7(),
+            told: HashMap::new(),
+        }
+    }
+
+    /// Whether it was told to wait.
+    pub fn any(&self) -> bool {
+        !self.told.is_empty()
+    }
+
+    /// It was told so for the model at this place.
+    pub fn told(
+        &mut self,
+        place: usize,
+        model: &str,
+        now: Instant,
+        expected: Duration,
+        again: Duration,
+    ) {
+        let told = Told {
+            model: model.to_owned(),
+            expected: now + expected,
+            again: now + again,
+        };
+        self.told.insert(place, told);
+    }
+
+    /// The call goes out, to the model at this place.
+    pub fn granted(&mut self, place: usize) {
+        self.told.remove(&place);
+    }
+
+    /// Lays what it was told over what bars the models otherwise. A model that is to be asked again has no bar.
+    pub fn lay_over(&self, bars: &mut [Option<Bar>], now: Instant) {
+        for (place, told) in &self.told {
+            let left = told.expected.saturating_duration_since(now);
+            if let Some(bar) = bars.get_mut(*place)
+                && told.again > now
+                && bar.is_none_or(|bar| bar.left < left)
+            {
+                *bar = Some(Bar {
+                    left,
+                    reason: Reason::Quota,
+                    kind: BarKind::Delay,
+                });
+            }
+        }
+    }
+
+    /// How long until some model is to be asked again, and at most `delay`.
+    pub fn until_again(&self, now: Instant, delay: Duration) -> Duration {
+        let ahead = self.told.values().filter(|told| told.again > now);
+        let next = ahead.map(|told| told.again - now).min();
+        next.map_or(delay, |next| next.min(delay))
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        for told in self.told.drain().map(|(_, told)| told) {
+            tell(
+                Arc::clone(&self.allowance.quota),
+                told.model,
+                self.id,
+                News::GivenBack,
+            );
+        }
+    }
+}

@@ -1,0 +1,350 @@
+//! Several workers and one quota, on a real Redis, against a model that counts.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use common::{
+    envelope::Envelope,
+    live::redis::RedisLive,
+    quota::{Answer, Limits, News, Quota, Timings, Wish, redis::RedisQuota},
+    settings::LiveSettings,
+    wire::{Kind, Message, now_seq},
+};
+use practice_model::{PracticeModel, ReceivedCall};
+use private_engines::{Engine, Engines};
+use tokio::{task::JoinHandle, time::sleep};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{
+    answers::settings_for,
+    engines::{FakeLive, FakeQueue, FakeStore},
+    models::practice,
+};
+
+const PATIENCE: Duration = Duration::from_secs(45);
+
+/// Workers that take from one queue, and what is around them.
+struct Fleet {
+    practice: PracticeModel,
+    live: Arc<FakeLive>,
+    queue: FakeQueue,
+    store: Arc<FakeStore>,
+    redis: LiveSettings,
+    limits: Limits,
+    timings: Timings,
+    stop: CancellationToken,
+    workers: Vec<JoinHandle<()>>,
+}
+
+impl Fleet {
+    /// So many workers, which have these limits in `flags`.
+    async fn start(engines: &Engines, workers: usize, timings: Timings, flags: &[&str]) -> Fleet {
+        let practice = practice().await;
+        let settings = settings_for(&practice, flags);
+        let mut fleet = Fleet {
+            practice,
+            live: Arc::default(),
+            queue: FakeQueue::default(),
+            store: Arc::default(),
+            redis: LiveSettings {
+                redis_url: engines.redis_url().to_owned().into(),
+                redis_prefix: engines.fresh_prefix(),
+                stream_idle_seconds: Duration::from_secs(3_600),
+            },
+            limits: settings.limits(),
+            timings,
+            stop: CancellationToken::new(),
+            workers: Vec::new(),
+        };
+        for _ in 0..workers {
+            let quota = fleet.quota().await;
+            let running = bot_worker::run(
+                fleet.live.clone(),
+                Arc::new(fleet.queue.clone()),
+                fleet.store.clone(),
+                quota,
+                settings.clone(),
+                fleet.stop.clone(),
+            );
+            fleet
+                .workers
+                .push(tokio::spawn(async { running.await.unwrap() }));
+        }
+        fleet
+    }
+
+    /// The quota, as one more process has it.
+    async fn quota(&self) -> Arc<RedisQuota> {
+        let live = RedisLive::connect(&self.redis).await.unwrap();
+        RedisQuota::with(live, self.limits, self.timings)
+    }
+
+    fn asks(&self, user: &str, room: &str, text: &str) -> Message {
+        let message = Message {
+            room: room.into(),
+            seq: now_seq(),
+            prev: 0,
+            id: Uuid::now_v7(),
+            sender: user.into(),
+            kind: Kind::User,
+            message: text.into(),
+            reply_to: None,
+        };
+        self.store.add_room(room, "");
+        let mut rooms = self.live.rooms.lock().unwrap();
+        rooms.entry(room.into()).or_default().push(message.clone());
+        let payload = Envelope::new(message.clone(), None).to_bytes();
+        self.queue.deliver(payload, 1);
+        message
+    }
+
+    async fn calls_when(&self, wanted: impl Fn(&[ReceivedCall]) -> bool) -> Vec<ReceivedCall> {
+        let seen = self.practice.requests_when(2 * PATIENCE, wanted).await;
+        seen.unwrap_or_else(|| panic!("never: {:?}", self.practice.requests().len()))
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        for worker in self.workers {
+            worker.await.unwrap();
+        }
+    }
+}
+
+/// A quota of which every place is wanted, for three windows. Returns what was used of it after the first, and how
+/// often the model refused.
+async fn used_by(workers: usize) -> (f64, u64) {
+    const CALLS: usize = 40;
+    const WINDOW: Duration = Duration::from_secs(20);
+    let timings = Timings {
+        window: WINDOW,
+        margin: Duration::from_millis(400),
+        ..Timings::default()
+    };
+    let flags = [
+        "--gemini-models",
+        "only",
+        "--bot-rpm",
+        "40",
+        "--bot-deadline",
+        "600",
+    ];
+    let fleet = Fleet::start(Engines::shared().await, workers, timings, &flags).await;
+    fleet
+        .practice
+        .behave("quota rpm=40 window=20s pace=1ms")
+        .unwrap();
+    for n in 0..4 * CALLS {
+        let (user, room) = (format!("user-{}", n % 7), format!("room-{n}"));
+        fleet.asks(&user, &room, "what is two plus two?");
+    }
+    let accepted =
+        |calls: &[ReceivedCall]| calls.iter().filter(|call| call.outcome == "ok").count();
+    let calls = fleet.calls_when(|calls| accepted(calls) >= 3 * CALLS).await;
+    let times: Vec<u64> = calls
+        .iter()
+        .filter(|call| call.outcome == "ok")
+        .map(|call| call.at)
+        .collect();
+    let two_windows = Duration::from_micros(times[3 * CALLS - 1] - times[CALLS - 1]);
+    let used = (2 * WINDOW).as_secs_f64() / two_windows.as_secs_f64();
+    let exceeded = fleet.practice.quota().exceeded;
+    fleet.end().await;
+    (used, exceeded)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_two_and_eight_workers_use_the_quota_up_and_keep_it() {
+    let (one, two, eight) = tokio::join!(used_by(1), used_by(2), used_by(8));
+    for (workers, (used, exceeded)) in [(1, one), (2, two), (8, eight)] {
+        println!(
+            "{workers} workers: {:.1} % of the quota used, exceeded {exceeded} times",
+            100.0 * used
+        );
+        assert!(used >= 0.95, "{workers} workers used {used} of the quota");
+        assert!(
+            exceeded <= 1,
+            "{workers} workers exceeded it {exceeded} times"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_delay_that_one_worker_is_told_is_kept_by_all() {
+    let flags = ["--gemini-models", "only", "--bot-deadline", "600"];
+    let fleet = Fleet::start(Engines::shared().await, 3, Timings::default(), &flags).await;
+    let delay = Duration::from_secs(8);
+    fleet.practice.behave_next(["429 retry=8s"]).unwrap();
+    fleet.asks("ada", "ada", "what is two plus two?");
+    let quota = fleet.quota().await;
+    let wish = Wish {
+        model: "only",
+        id: Uuid::now_v7(),
+        user: "probe",
+        room: "probe",
+        tokens: 1,
+    };
+    let until = Instant::now() + PATIENCE;
+    while let Answer::Granted { .. } = quota.reserve(&wish).await.unwrap() {
+        assert!(Instant::now() < until, "nobody else hears of the delay");
+        sleep(Duration::from_millis(20)).await;
+    }
+    for n in 0..9 {
+        let name = format!("user-{n}");
+        fleet.asks(&name, &name, "what is two plus two?");
+    }
+    let calls = fleet.calls_when(|calls| calls.len() >= 11).await;
+    let (first, rest) = calls.split_first().unwrap();
+    for call in rest {
+        let after = Duration::from_micros(call.at - first.at);
+        assert!(after >= delay, "called again after {after:?}");
+    }
+    fleet.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_user_who_floods_does_not_hold_up_another() {
+    let flags = [
+        "--gemini-models",
+        "only",
+        "--bot-rpm",
+        "10",
+        "--bot-deadline",
+        "600",
+    ];
+    let fleet = Fleet::start(Engines::shared().await, 2, Timings::default(), &flags).await;
+    for n in 0..40 {
+        fleet.asks("flood", &format!("room-{n}"), "flood");
+    }
+    fleet.calls_when(|calls| calls.len() >= 5).await;
+    let before = fleet.practice.requests().len();
+    let question = fleet.asks("quiet", "quiet", "what is two plus two?");
+    let reply = fleet.live.reply_to("quiet", question.id).await;
+    assert_eq!(reply.kind, Kind::Bot);
+    let calls = fleet.practice.requests();
+    let quiet = calls.iter().position(|call| call.text.contains("two plus"));
+    assert!(quiet.unwrap() <= before + 2, "{quiet:?} after {before}");
+    fleet.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_dead_worker_had_comes_back() {
+    let timings = Timings {
+        window: Duration::from_secs(6),
+        lease: Duration::from_secs(1),
+        ..Timings::default()
+    };
+    let flags = [
+        "--gemini-models",
+        "only",
+        "--bot-rpm",
+        "10",
+        "--bot-deadline",
+        "600",
+    ];
+    let fleet = Fleet::start(Engines::shared().await, 1, timings, &flags).await;
+    let dead = fleet.quota().await;
+    for n in 0..10 {
+        let name = format!("dead-{n}");
+        let wish = Wish {
+            model: "only",
+            id: Uuid::now_v7(),
+            user: &name,
+            room: &name,
+            tokens: 1,
+        };
+        let answer = dead.reserve(&wish).await.unwrap();
+        assert!(matches!(answer, Answer::Granted { .. }), "{answer:?}");
+        if n % 2 == 0 {
+            dead.tell("only", wish.id, News::Begins).await.unwrap();
+        }
+    }
+    drop(dead);
+    for n in 0..20 {
+        let name = format!("user-{n}");
+        fleet.asks(&name, &name, "what is two plus two?");
+    }
+    fleet.calls_when(|calls| calls.len() >= 20).await;
+    fleet.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_redis_each_worker_keeps_to_its_share() {
+    let engines = Engines::start_only(&[Engine::Redis]).await;
+    let flags = [
+        "--gemini-models",
+        "only",
+        "--bot-rpm",
+        "60",
+        "--bot-deadline",
+        "600",
+    ];
+    let fleet = Fleet::start(&engines, 2, Timings::default(), &flags).await;
+    let quota = fleet.quota().await;
+    let until = Instant::now() + PATIENCE;
+    // Two more that nothing is asked of.
+    while quota.workers("third").await.unwrap() < 4 {
+        quota.workers("fourth").await.unwrap();
+        assert!(Instant::now() < until, "the workers do not show");
+        sleep(Duration::from_millis(20)).await;
+    }
+    // A worker sees the others when it shows the next time.
+    sleep(Duration::from_secs(12)).await;
+    engines.kill(Engine::Redis).await;
+    let began = Instant::now();
+    for n in 0..30 {
+        let name = format!("user-{n}");
+        fleet.asks(&name, &name, "what is two plus two?");
+    }
+    let calls = fleet.calls_when(|calls| calls.len() >= 12).await;
+    let seconds = began.elapsed().as_secs_f64();
+    // A share is 15: 3 at once, and 13 a minute.
+    let most = 2.0 * (3.0 + 1.0 + seconds * 13.0 / 60.6);
+    assert!((calls.len() as f64) <= most, "{} in {seconds}", calls.len());
+
+    engines.start_engine(Engine::Redis).await;
+    let quota = fleet.quota().await;
+    let wish = Wish {
+        model: "only",
+        id: Uuid::now_v7(),
+        user: "probe",
+        room: "probe",
+        tokens: 1,
+    };
+    let until = Instant::now() + PATIENCE;
+    let used = async || match quota.reserve(&wish).await.unwrap() {
+        Answer::Granted { calls, .. } => calls,
+        Answer::Wait { .. } => 0,
+    };
+    while used().await < 2 {
+        assert!(Instant::now() < until, "nobody asks Redis again");
+        sleep(Duration::from_millis(100)).await;
+    }
+    fleet.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_too_often_is_told_when_to_ask_again() {
+    let flags = ["--bot-user-rpm", "2"];
+    let fleet = Fleet::start(Engines::shared().await, 2, Timings::default(), &flags).await;
+    let mut kinds = Vec::new();
+    let mut last = String::new();
+    for _ in 0..3 {
+        let question = fleet.asks("ada", "ada", "what is two plus two?");
+        let reply = fleet.live.reply_to("ada", question.id).await;
+        kinds.push(reply.kind);
+        last = reply.message;
+    }
+    assert_eq!(kinds, [Kind::Bot, Kind::Bot, Kind::Fallback]);
+    assert!(last.contains("Please ask again in "), "{last}");
+    assert_eq!(fleet.practice.requests().len(), 2);
+    let question = fleet.asks("bob", "bob", "what is two plus two?");
+    assert_eq!(
+        fleet.live.reply_to("bob", question.id).await.kind,
+        Kind::Bot
+    );
+    fleet.end().await;
+}
