@@ -102,7 +102,7 @@ impl Fleet {
     }
 
     async fn calls_when(&self, wanted: impl Fn(&[ReceivedCall]) -> bool) -> Vec<ReceivedCall> {
-        let seen = self.practice.requests_when(2 * PATIENCE, wanted).await;
+        let seen = self.practice.requests_when(4 * PATIENCE, wanted).await;
         seen.unwrap_or_else(|| panic!("never: {:?}", self.practice.requests().len()))
     }
 
@@ -114,11 +114,11 @@ impl Fleet {
     }
 }
 
-/// A quota of which every place is wanted, for three windows. Returns what was used of it after the first, and how
-/// often the model refused.
+/// A quota of which every place is wanted, for two windows. Returns what was used of it in the second, and how often
+/// the model refused. Whatever a busy machine is late with is lost, so the window is not much shorter than a minute.
 async fn used_by(workers: usize) -> (f64, u64) {
     const CALLS: usize = 40;
-    const WINDOW: Duration = Duration::from_secs(20);
+    const WINDOW: Duration = Duration::from_secs(40);
     let timings = Timings {
         window: WINDOW,
         margin: Duration::from_millis(400),
@@ -135,22 +135,22 @@ async fn used_by(workers: usize) -> (f64, u64) {
     let fleet = Fleet::start(Engines::shared().await, workers, timings, &flags).await;
     fleet
         .practice
-        .behave("quota rpm=40 window=20s pace=1ms")
+        .behave("quota rpm=40 window=40s pace=1ms")
         .unwrap();
-    for n in 0..4 * CALLS {
+    for n in 0..3 * CALLS {
         let (user, room) = (format!("user-{}", n % 7), format!("room-{n}"));
         fleet.asks(&user, &room, "what is two plus two?");
     }
     let accepted =
         |calls: &[ReceivedCall]| calls.iter().filter(|call| call.outcome == "ok").count();
-    let calls = fleet.calls_when(|calls| accepted(calls) >= 3 * CALLS).await;
+    let calls = fleet.calls_when(|calls| accepted(calls) >= 2 * CALLS).await;
     let times: Vec<u64> = calls
         .iter()
         .filter(|call| call.outcome == "ok")
         .map(|call| call.at)
         .collect();
-    let two_windows = Duration::from_micros(times[3 * CALLS - 1] - times[CALLS - 1]);
-    let used = (2 * WINDOW).as_secs_f64() / two_windows.as_secs_f64();
+    let took = Duration::from_micros(times[2 * CALLS - 1] - times[CALLS - 1]);
+    let used = WINDOW.as_secs_f64() / took.as_secs_f64();
     let exceeded = fleet.practice.quota().exceeded;
     fleet.end().await;
     (used, exceeded)
