@@ -10,6 +10,7 @@ use common::{
     store::Messages,
     wire::{Kind, NewMessage, Seq},
 };
+use serde_json::json;
 use stories::{Chat, PATIENCE, Setup, run, until};
 use uuid::Uuid;
 
@@ -79,6 +80,46 @@ fn services_refuse_urls_that_are_none_by_name_and_keep_the_password() {
             );
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_asked_of_the_model_is_summed() {
+    let chat = Chat::start().await;
+    let [mut ada, mut bob] = chat.join("lobby", ["ada", "bob"]).await;
+    for question in ["@bot hi", "@bot /help"] {
+        let question = ada.says(question).await;
+        ada.gets_reply_to(question).await;
+    }
+    let question = bob.says("@bot hi").await;
+    bob.gets_reply_to(question).await;
+    let arguments = ["usage", "--by", "room,user", "--json"];
+    let sums = until("the log is in the database", PATIENCE, async || {
+        let (status, said) = run("persister", &arguments, &chat.environment);
+        assert!(status.success(), "{said}");
+        let sums: Vec<serde_json::Value> = said
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect();
+        let requests = sums.iter().filter_map(|sum| sum["requests"].as_u64());
+        (requests.sum::<u64>() == 3).then_some(sums)
+    })
+    .await;
+    let of_whom: Vec<_> = sums
+        .iter()
+        .map(|sum| {
+            (
+                &sum["room"],
+                &sum["user"],
+                &sum["requests"],
+                &sum["answered"],
+            )
+        })
+        .map(|(room, user, requests, answered)| json!([room, user, requests, answered]))
+        .collect();
+    assert_eq!(
+        of_whom,
+        [json!(["lobby", "ada", 2, 1]), json!(["lobby", "bob", 1, 1])]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
