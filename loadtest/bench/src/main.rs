@@ -1,0 +1,61 @@
+//! The benchmark: `cargo build --release --workspace --bins && target/release/bench [FIGURES]`.
+//!
+//! Starts private engines and the services built beside it, measures each figure three times and its floor, by the
+//! plainest possible program, right after it, and writes the table into `docs/performance.md`, the numbers and the
+//! curves into `docs/performance/`. Without arguments all figures are measured; named ones replace their own rows only.
+
+mod client;
+mod fan_out;
+mod figures;
+mod floor;
+mod processes;
+mod report;
+
+use std::process::ExitCode;
+
+use figures::Bench;
+use report::Report;
+
+/// How often each figure is measured.
+const RUNS: usize = 3;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [first, address] = &arguments[..]
+        && first == "floor"
+    {
+        floor::fan_out(address.parse().expect("an address")).await;
+        return ExitCode::SUCCESS;
+    }
+    // An error means that there is one already, which will do.
+    let _there = rustls::crypto::ring::default_provider().install_default();
+    let unknown = arguments
+        .iter()
+        .find(|name| !figures::ALL.contains(&name.as_str()));
+    if let Some(unknown) = unknown {
+        eprintln!(
+            "there is no figure {unknown}, only {}",
+            figures::ALL.join(", ")
+        );
+        return ExitCode::FAILURE;
+    }
+    tokio::select! {
+        () = measure(&arguments) => ExitCode::SUCCESS,
+        // Everything that was started ends with what owns it.
+        _ = tokio::signal::ctrl_c() => ExitCode::FAILURE,
+    }
+}
+
+async fn measure(wanted: &[String]) {
+    let mut report = Report::open();
+    let bench = Bench::start().await;
+    for name in figures::ALL {
+        if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
+            eprintln!("== {name}");
+            report.replace(name, bench.figure(name).await);
+            // After each, so that a run that is cut short leaves what it found.
+            report.write();
+        }
+    }
+}
