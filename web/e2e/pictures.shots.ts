@@ -113,6 +113,11 @@ test("pictures", async () => {
       await visitor.page.getByRole("button", { name: "This room" }).click();
       await picture(visitor, `details-${size}-${colours}`);
       await visitor.page.keyboard.press("Escape");
+      if (width < 700) await visitor.page.getByRole("button", { name: "Rooms" }).click();
+      await visitor.page.getByRole("button", { name: /devices and settings/ }).click();
+      await visitor.page.getByText("This browser").waitFor();
+      await picture(visitor, `settings-${size}-${colours}`);
+      await visitor.page.keyboard.press("Escape");
       await visitor.opens("ada");
       await stage.servers.practise([`pace=250ms say="${TIDES}"`]);
       await visitor.says("Explain tides to a child");

@@ -244,10 +244,11 @@ export function account(chat: Chat, events: { logOut(): void; ended(): void }): 
   const theme = themeChoice();
   const devices = h("ul", { class: "devices" }, h("li", { class: "hint" }, "Loading…"));
   const error = h("p", { class: "form-error", role: "alert" });
-  const notify = h("button", { type: "button", class: "button" }, notifyWords());
+  const notify = h("button", { type: "button", class: "button", disabled: notifyState() === "denied" }, notifyWords());
   notify.addEventListener("click", async () => {
     await wantNotifications(notifyState() !== "on");
     notify.textContent = notifyWords();
+    notify.disabled = notifyState() === "denied";
   });
   const themes: [Theme, string][] = [
     ["auto", "As the system"],
