@@ -465,8 +465,10 @@ impl Bench {
         for share in [0.1, 0.5, 0.9] {
             let rate = highest * share;
             let mut runs: HashMap<&str, Vec<f64>> = HashMap::new();
+            let mut refused = 0;
             for _ in 0..RUNS {
-                let [acks, deliveries] = open_loop(&corner, &rooms, rate).await;
+                let ([acks, deliveries], some_refused) = open_loop(&corner, &rooms, rate).await;
+                refused += some_refused;
                 let plain = self.open_loop_floor(&corner, rate).await;
                 for (name, times) in [("ack", acks), ("delivery", deliveries), ("floor", plain)] {
                     for (part, key) in [(0.5, "p50"), (0.99, "p99")] {
@@ -506,7 +508,11 @@ impl Bench {
                     runs: runs[name].clone(),
                     floor: runs[floor].clone(),
                     to_reach,
-                    note: String::new(),
+                    note: if refused > 0 {
+                        format!("{refused} refused in all, for the queue was full")
+                    } else {
+                        String::new()
+                    },
                 });
             }
             for name in ["floor p50", "floor p99"] {
@@ -851,8 +857,9 @@ async fn fill(corner: &Corner, rooms: &[String], count: usize) {
     senders.join_all().await;
 }
 
-/// Sends at a rate, and returns the times to the ack and to the delivery in milliseconds, from when each was due.
-async fn open_loop(corner: &Corner, rooms: &[String], rate: f64) -> [Vec<f64>; 2] {
+/// Sends at a rate, and returns the times to the ack and to the delivery in milliseconds, from when each was due, and
+/// how many messages were refused.
+async fn open_loop(corner: &Corner, rooms: &[String], rate: f64) -> ([Vec<f64>; 2], usize) {
     let run: u32 = rand::random();
     let count = (rate * TIME.as_secs_f64()) as usize / rooms.len() * rooms.len();
     // Everyone in their room first.
@@ -868,9 +875,9 @@ async fn open_loop(corner: &Corner, rooms: &[String], rate: f64) -> [Vec<f64>; 2
                 .expect("let in");
             socket.wait_for("joined").await.expect("joined");
             let text = "x".repeat(TEXT);
-            let (mut acks, mut deliveries) = (Vec::new(), Vec::new());
+            let (mut acks, mut deliveries, mut refused) = (Vec::new(), Vec::new(), 0);
             let mut next = place;
-            while acks.len() < count / all || deliveries.len() < count / all {
+            while acks.len().min(deliveries.len()) + refused < count / all {
                 let is_due = tokio::time::sleep_until(if next < count {
                     due(next)
                 } else {
@@ -880,7 +887,10 @@ async fn open_loop(corner: &Corner, rooms: &[String], rate: f64) -> [Vec<f64>; 2
                     let times = match text.get(9) {
                         Some(b'a') => &mut acks,
                         Some(b'm') => &mut deliveries,
-                        Some(b'e') => panic!("refused: {}", String::from_utf8_lossy(text)),
+                        Some(b'e') => {
+                            refused += 1;
+                            return;
+                        }
                         _ => return,
                     };
                     if let Some(number) = number_of(text) {
@@ -897,15 +907,17 @@ async fn open_loop(corner: &Corner, rooms: &[String], rate: f64) -> [Vec<f64>; 2
                     }
                 }
             }
-            [acks, deliveries]
+            ([acks, deliveries], refused)
         });
     }
     let mut together = [Vec::new(), Vec::new()];
-    for [acks, deliveries] in people.join_all().await {
+    let mut all_refused = 0;
+    for ([acks, deliveries], refused) in people.join_all().await {
+        all_refused += refused;
         together[0].extend(acks);
         together[1].extend(deliveries);
     }
-    together
+    (together, all_refused)
 }
 
 /// The number that the load put into a message's id.
