@@ -59,8 +59,8 @@ enum Api {
 
 fn client(api: Api, practice: &PracticeModel, key: Option<&str>) -> Box<dyn Model> {
     let limits = SilenceLimits {
-        first_token: Duration::from_millis(700),
-        idle: Duration::from_millis(300),
+        first_token: Duration::from_secs(2),
+        idle: Duration::from_millis(1_500),
     };
     let key = key.map(|key| key.to_owned().into());
     let base_url = practice.base_url();
