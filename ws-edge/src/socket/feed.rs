@@ -111,7 +111,11 @@ impl Feed {
                 self.keep_pending(Pending { seq, prev, frame });
                 Heard::Nothing
             }
-            Phase::Steady if seq <= self.ring.last() => Heard::Nothing,
+            Phase::Steady if seq <= self.ring.last() => {
+                // What was read included it; its draft may have been read before.
+                self.growing.message(&frame);
+                Heard::Nothing
+            }
             Phase::Steady if prev > self.ring.last() => {
                 self.keep_pending(Pending { seq, prev, frame });
                 self.phase = Phase::Filling;

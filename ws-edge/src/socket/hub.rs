@@ -207,9 +207,10 @@ impl Hub {
     ) -> Result<(Read, Option<DraftSoFar>), EnterError> {
         self.subscriber.subscribe(&room.name).await?;
         let _permit = self.reads.acquire().await.expect("never closed");
-        let read = self.read_first(room, after).await?;
-        let draft = self.live.draft_so_far(&room.name).await?;
-        Ok((read, draft))
+        // At once, since whoever joins may speak already, and wants to hear it.
+        let read = self.read_first(room, after);
+        let (read, draft) = tokio::join!(read, self.live.draft_so_far(&room.name));
+        Ok((read?, draft?))
     }
 
     async fn read_first(&self, room: &Room, after: Option<Seq>) -> Result<Read, EnterError> {
