@@ -12,6 +12,7 @@ mod hub;
 mod inbox;
 mod lane;
 mod meters;
+mod outgoing;
 mod presence;
 mod rates;
 mod rechecks;

@@ -15,10 +15,7 @@ use common::{
     wire::{ErrorCode, Seq, ServerFrame},
 };
 use futures_util::{FutureExt, SinkExt, StreamExt};
-use tokio::{
-    task::AbortHandle,
-    time::{Instant, Sleep, sleep, sleep_until, timeout},
-};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::{Error as WsError, error::ProtocolError};
 use uuid::Uuid;
 
@@ -29,10 +26,9 @@ use super::{
     inbox::Note,
     lane::{Job, Lanes},
     meters::Meters,
+    outgoing::{Errand, Outgoing},
     registry::Registered,
     replay::Replay,
-    ring::{Budget, Cursor, Taken},
-    room::Membership,
 };
 use crate::state::Edge;
 
@@ -43,20 +39,11 @@ const READ_BUFFER_BYTES: usize = 4 * 1024;
 /// what is larger than this closes it.
 const READ_MAX_BYTES: usize = 1024 * 1024 + 64 * 1024;
 
-/// The most frames, and about the most bytes, of one write.
-const WRITE: Budget = Budget {
-    frames: 64,
-    bytes: 32 * 1024,
-};
-
 /// Below this nothing is written before it is flushed: more than any batch, so that each is one system call.
 const WRITE_BUFFER_BYTES: usize = 128 * 1024;
 
 /// The most bytes that wait in the write buffer: a batch, and one frame that is larger than a batch.
 const WRITE_BUFFER_MAX_BYTES: usize = 512 * 1024;
-
-/// The most frames of one room before it is another room's turn.
-const TURN_FRAMES: usize = 16;
 
 /// The most frames read before what they led to is written.
 const READ_AT_ONCE: usize = 64;
@@ -91,11 +78,7 @@ pub(super) struct Socket {
     connection: Connection,
     /// Joins under way.
     joining: HashMap<u32, Joining>,
-    seats: HashMap<u32, Seat>,
-    /// Rooms that may have something, each once, in turn.
-    ready: VecDeque<u32>,
-    /// What is for this client alone, before everything else.
-    own: VecDeque<Utf8Bytes>,
+    outgoing: Outgoing,
     lanes: Lanes,
     outputs: VecDeque<Output>,
     closing: Option<Closing>,
@@ -105,23 +88,13 @@ pub(super) struct Socket {
     notes: Vec<Note>,
 }
 
-/// A task that ends with what it is for.
-pub(super) struct Joining(AbortHandle);
-
-impl Drop for Joining {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// A room that this socket is in.
-struct Seat {
-    membership: Membership,
-    cursor: Cursor,
-    /// What comes before the ring goes on.
-    backlog: VecDeque<(Seq, Utf8Bytes)>,
-    is_ready: bool,
-    catching_up: Option<Joining>,
+/// A join under way.
+struct Joining {
+    room: Arc<str>,
+    /// What was posted into the room meanwhile. It waits, or its place could be before the one from which on the socket
+    /// hears what is said, and its sender would never hear it.
+    held: Vec<Job>,
+    _errand: Errand,
 }
 
 impl Socket {
@@ -161,9 +134,7 @@ impl Socket {
             alarm: Box::pin(sleep_until(connection.deadline())),
             connection,
             joining: HashMap::new(),
-            seats: HashMap::new(),
-            ready: VecDeque::new(),
-            own: VecDeque::new(),
+            outgoing: Outgoing::default(),
             lanes: Lanes::default(),
             outputs: outputs.into(),
             closing: None,
@@ -180,7 +151,7 @@ impl Socket {
         Meters::closed(closing);
         // Out of the rooms first: nobody is to wake a socket that is going.
         self.joining.clear();
-        self.seats.clear();
+        self.outgoing.leave_all();
         // Whether the client hears of it or not, the socket is closed.
         drop(timeout(CLOSE_TIME, self.say_goodbye(closing)).await);
     }
@@ -293,21 +264,10 @@ impl Socket {
         while let Some(output) = self.outputs.pop_front() {
             match output {
                 Output::Frame(frame) => self.send(frame),
-                Output::Join { sub, room, after } => {
-                    let join = errands::join(
-                        Arc::clone(&self.edge),
-                        Arc::clone(&self.user),
-                        sub,
-                        room,
-                        after,
-                        Arc::clone(&self.registered.inbox),
-                    );
-                    self.joining
-                        .insert(sub, Joining(self.edge.sockets.hub.spawn(join)));
-                }
+                Output::Join { sub, room, after } => self.join(sub, room, after),
                 Output::Leave { sub } => {
-                    self.joining.remove(&sub);
-                    self.seats.remove(&sub);
+                    self.outgoing.leave(sub);
+                    self.end_joining(sub);
                 }
                 Output::Post {
                     room,
@@ -344,6 +304,33 @@ impl Socket {
         }
     }
 
+    fn join(&mut self, sub: u32, room: Arc<str>, after: Option<Seq>) {
+        let errand = errands::join(
+            Arc::clone(&self.edge),
+            Arc::clone(&self.user),
+            sub,
+            Arc::clone(&room),
+            after,
+            Arc::clone(&self.registered.inbox),
+        );
+        let joining = Joining {
+            room,
+            held: Vec::new(),
+            _errand: Errand(self.edge.sockets.hub.spawn(errand)),
+        };
+        self.joining.insert(sub, joining);
+    }
+
+    /// The join is done, refused or given up; what waited for it goes on its way.
+    fn end_joining(&mut self, sub: u32) {
+        let Some(Joining { room, held, .. }) = self.joining.remove(&sub) else {
+            return;
+        };
+        for job in held {
+            self.send_on_its_way(&room, job);
+        }
+    }
+
     fn post(&mut self, room: &Arc<str>, id: Option<Uuid>, message: String, reply_to: Option<Uuid>) {
         let id = id.unwrap_or_else(Uuid::now_v7);
         if let Err(wait) = self.edge.limits.check_user_message(&self.user) {
@@ -360,6 +347,14 @@ impl Socket {
             message,
             reply_to,
         };
+        self.send_on_its_way(room, job);
+    }
+
+    fn send_on_its_way(&mut self, room: &Arc<str>, job: Job) {
+        if let Some(joining) = self.joining.values_mut().find(|join| join.room == *room) {
+            joining.held.push(job);
+            return;
+        }
         self.lanes
             .post(&self.edge, &self.user, &self.registered.inbox, room, job);
     }
@@ -395,7 +390,7 @@ impl Socket {
         if let ServerFrame::Error { code, .. } = &frame {
             Meters::error(*code);
         }
-        self.own.push_back(frame.frame().into());
+        self.outgoing.push(frame.frame().into());
     }
 
     /// Takes what others have put into the inbox, and looks at the clock.
@@ -410,7 +405,7 @@ impl Socket {
             None => {}
         }
         for sub in dirty.drain(..) {
-            self.make_ready(sub);
+            self.outgoing.make_ready(sub);
         }
         for note in notes.drain(..) {
             self.note(note);
@@ -430,8 +425,8 @@ impl Socket {
                 membership,
                 replay,
             } => {
-                self.joining.remove(&sub);
                 if !self.connection.is_current(sub) {
+                    self.end_joining(sub);
                     return;
                 }
                 let Replay {
@@ -447,36 +442,22 @@ impl Socket {
                 });
                 membership.want_greeting();
                 self.edge.sockets.hub.want_announced(membership.room());
-                self.seats.insert(
-                    sub,
-                    Seat {
-                        membership,
-                        cursor,
-                        backlog,
-                        is_ready: false,
-                        catching_up: None,
-                    },
-                );
-                self.make_ready(sub);
+                self.outgoing.sit(sub, membership, backlog, cursor);
+                self.end_joining(sub);
             }
             Note::Lost { sub, refusal } => {
-                self.joining.remove(&sub);
                 self.step(Input::Lost { sub, refusal });
+                self.end_joining(sub);
             }
             Note::CaughtUp { sub, replay } => {
-                let Some(seat) = self.seats.get_mut(&sub) else {
+                if !self.outgoing.is_in(sub) {
                     return;
-                };
-                seat.catching_up = None;
-                seat.backlog = replay.backlog;
-                seat.cursor = replay.cursor;
-                if !replay.complete {
-                    self.step(Input::MissedTooMuch {
-                        sub,
-                        seq: replay.latest,
-                    });
                 }
-                self.make_ready(sub);
+                let (complete, seq) = (replay.complete, replay.latest);
+                self.outgoing.caught_up(sub, replay);
+                if !complete {
+                    self.step(Input::MissedTooMuch { sub, seq });
+                }
             }
             Note::Posted {
                 lane,
@@ -489,81 +470,21 @@ impl Socket {
             }
             Note::ErrandDone { id, outcome } => self.step(Input::ErrandDone { id, outcome }),
             Note::Frame { sub, frame } => {
-                if self.seats.contains_key(&sub) {
-                    self.own.push_back(frame);
+                if self.outgoing.is_in(sub) {
+                    self.outgoing.push(frame);
                 }
             }
         }
     }
 
-    fn make_ready(&mut self, sub: u32) {
-        if let Some(seat) = self.seats.get_mut(&sub)
-            && !seat.is_ready
-            && seat.catching_up.is_none()
-        {
-            seat.is_ready = true;
-            self.ready.push_back(sub);
-        }
-    }
-
-    /// What leaves with the next write: the client's own frames, then the rooms in turn.
     fn next_batch(&mut self) -> Vec<Utf8Bytes> {
-        let mut batch = Vec::new();
-        let mut budget = WRITE;
-        while let Some(frame) = self.own.front() {
-            if !budget.spend(frame.len(), batch.is_empty()) {
-                return batch;
-            }
-            batch.extend(self.own.pop_front());
-        }
-        while budget.frames > 0
-            && let Some(sub) = self.ready.pop_front()
-        {
-            let Some(seat) = self.seats.get_mut(&sub) else {
-                continue;
-            };
-            let is_alone = self.ready.is_empty();
-            let frames = if is_alone {
-                budget.frames
-            } else {
-                budget.frames.min(TURN_FRAMES)
-            };
-            let mut turn = Budget {
-                frames,
-                bytes: budget.bytes,
-            };
-            let taken = seat.take(&mut turn, &mut batch);
-            let used = frames - turn.frames;
-            budget = Budget {
-                frames: budget.frames - used,
-                bytes: turn.bytes,
-            };
-            match taken {
-                Taken::All => seat.is_ready = false,
-                Taken::Part => {
-                    self.ready.push_back(sub);
-                    if used == 0 {
-                        break;
-                    }
-                }
-                Taken::Behind => {
-                    seat.is_ready = false;
-                    let room = Arc::clone(seat.membership.room());
-                    let sockets = &self.edge.sockets;
-                    sockets.meters.catch_ups.increment(1);
-                    let inbox = Arc::clone(&self.registered.inbox);
-                    let catch_up = errands::catch_up(
-                        Arc::clone(&sockets.hub),
-                        room,
-                        sub,
-                        seat.cursor.last,
-                        inbox,
-                    );
-                    seat.catching_up = Some(Joining(sockets.hub.spawn(catch_up)));
-                }
-            }
-        }
-        batch
+        let (sockets, inbox) = (&self.edge.sockets, &self.registered.inbox);
+        self.outgoing.next_batch(|sub, room, after| {
+            sockets.meters.catch_ups.increment(1);
+            let (hub, room) = (Arc::clone(&sockets.hub), Arc::clone(room));
+            let catch_up = errands::catch_up(hub, room, sub, after, Arc::clone(inbox));
+            Errand(sockets.hub.spawn(catch_up))
+        })
     }
 
     /// Writes a batch with one system call, or as many as the kernel's buffer makes of it.
@@ -609,7 +530,7 @@ impl Socket {
         }
         let Some(code) = closing.code() else { return };
         let last_words = match closing {
-            Closing::TooBig | Closing::Abuse => self.own.drain(..).collect(),
+            Closing::TooBig | Closing::Abuse => self.outgoing.take_own(),
             _ => Vec::new(),
         };
         let reason = Utf8Bytes::from_static(closing.reason());
@@ -624,18 +545,6 @@ impl Socket {
             sleep(CLOSE_TIME).await;
         }
         while let Some(Ok(_)) = self.ws.next().await {}
-    }
-}
-
-impl Seat {
-    fn take(&mut self, budget: &mut Budget, batch: &mut Vec<Utf8Bytes>) -> Taken {
-        while let Some((_, frame)) = self.backlog.front() {
-            if !budget.spend(frame.len(), batch.is_empty()) {
-                return Taken::Part;
-            }
-            batch.extend(self.backlog.pop_front().map(|(_, frame)| frame));
-        }
-        self.membership.take(&mut self.cursor, budget, batch)
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     collections::HashSet,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -36,6 +36,8 @@ pub struct FaultyLive {
     pub subscriptions: Arc<AtomicUsize>,
     /// Reads of streams.
     pub tails: AtomicUsize,
+    /// Milliseconds before a stream is read.
+    pub tails_take: AtomicU64,
     /// Reads of drafts.
     pub draft_reads: AtomicUsize,
     lines: std::sync::Mutex<Vec<mpsc::Sender<LiveEvent>>>,
@@ -50,6 +52,7 @@ impl FaultyLive {
             loses_signals: Arc::default(),
             subscriptions: Arc::default(),
             tails: AtomicUsize::new(0),
+            tails_take: AtomicU64::new(0),
             draft_reads: AtomicUsize::new(0),
             lines: std::sync::Mutex::default(),
         })
@@ -118,6 +121,8 @@ impl Live for FaultyLive {
     async fn tail(&self, room: &str, after: Seq, limit: usize) -> Result<Tail, LiveError> {
         self.up()?;
         self.tails.fetch_add(1, SeqCst);
+        let takes = self.tails_take.load(SeqCst);
+        tokio::time::sleep(Duration::from_millis(takes)).await;
         self.inner.tail(room, after, limit).await
     }
 

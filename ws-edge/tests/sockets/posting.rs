@@ -33,6 +33,18 @@ async fn five_hundred_lines_of_one_person_stay_in_order() {
 }
 
 #[tokio::test]
+async fn what_is_said_before_the_room_is_joined_is_heard_by_who_said_it() {
+    let chat = Chat::start().await;
+    chat.live.tails_take.store(300, SeqCst);
+    let mut ada = chat.connects("ada", "/ws/chat/lobby").await;
+    // Neither waits for `joined`.
+    ada.says("one").await;
+    ada.says("two").await;
+    assert_eq!(ada.hears("joined").await["seq"], 0);
+    assert_eq!(ada.hears_texts(2).await, ["one", "two"]);
+}
+
+#[tokio::test]
 async fn an_acked_message_is_in_the_queue() {
     let chat = Chat::start().await;
     let mut ada = chat.in_lobby("ada").await;

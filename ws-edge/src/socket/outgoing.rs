@@ -1,0 +1,188 @@
+//! What waits to be written to one socket: its own frames, and the rooms it is in, each with its place in that room's
+//! ring. Without I/O.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use axum::extract::ws::Utf8Bytes;
+use common::wire::Seq;
+use tokio::task::AbortHandle;
+
+use super::{
+    replay::Replay,
+    ring::{Budget, Cursor, Taken},
+    room::{Membership, Room},
+};
+
+/// The most frames, and about the most bytes, of one write.
+const WRITE: Budget = Budget {
+    frames: 64,
+    bytes: 32 * 1024,
+};
+
+/// The most frames of one room before it is another room's turn.
+const TURN_FRAMES: usize = 16;
+
+/// A task that ends with what it is for.
+pub(super) struct Errand(pub(super) AbortHandle);
+
+impl Drop for Errand {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// What waits.
+#[derive(Default)]
+pub(super) struct Outgoing {
+    /// What is for this client alone, before everything else.
+    own: VecDeque<Utf8Bytes>,
+    seats: HashMap<u32, Seat>,
+    /// Rooms that may have something, each once, in turn.
+    ready: VecDeque<u32>,
+}
+
+/// A room that the socket is in.
+struct Seat {
+    membership: Membership,
+    cursor: Cursor,
+    /// What comes before the ring goes on.
+    backlog: VecDeque<(Seq, Utf8Bytes)>,
+    is_ready: bool,
+    catching_up: Option<Errand>,
+}
+
+impl Outgoing {
+    /// A frame for this client alone.
+    pub(super) fn push(&mut self, frame: Utf8Bytes) {
+        self.own.push_back(frame);
+    }
+
+    /// Takes away all of those.
+    pub(super) fn take_own(&mut self) -> Vec<Utf8Bytes> {
+        self.own.drain(..).collect()
+    }
+
+    /// The socket is in a room now.
+    pub(super) fn sit(
+        &mut self,
+        sub: u32,
+        membership: Membership,
+        backlog: VecDeque<(Seq, Utf8Bytes)>,
+        cursor: Cursor,
+    ) {
+        let seat = Seat {
+            membership,
+            cursor,
+            backlog,
+            is_ready: false,
+            catching_up: None,
+        };
+        self.seats.insert(sub, seat);
+        self.make_ready(sub);
+    }
+
+    /// And no longer.
+    pub(super) fn leave(&mut self, sub: u32) {
+        self.seats.remove(&sub);
+    }
+
+    /// Out of all rooms.
+    pub(super) fn leave_all(&mut self) {
+        self.seats.clear();
+    }
+
+    /// Whether the socket is in that room.
+    pub(super) fn is_in(&self, sub: u32) -> bool {
+        self.seats.contains_key(&sub)
+    }
+
+    /// The room may have something.
+    pub(super) fn make_ready(&mut self, sub: u32) {
+        if let Some(seat) = self.seats.get_mut(&sub)
+            && !seat.is_ready
+            && seat.catching_up.is_none()
+        {
+            seat.is_ready = true;
+            self.ready.push_back(sub);
+        }
+    }
+
+    /// What the socket had fallen behind by is here.
+    pub(super) fn caught_up(&mut self, sub: u32, replay: Replay) {
+        if let Some(seat) = self.seats.get_mut(&sub) {
+            seat.catching_up = None;
+            seat.backlog = replay.backlog;
+            seat.cursor = replay.cursor;
+            self.make_ready(sub);
+        }
+    }
+
+    /// What leaves with the next write: the client's own frames, then the rooms in turn. `catch_up` begins to read what
+    /// comes after a place in a room, in which the socket has fallen behind its ring.
+    pub(super) fn next_batch(
+        &mut self,
+        mut catch_up: impl FnMut(u32, &Arc<Room>, Seq) -> Errand,
+    ) -> Vec<Utf8Bytes> {
+        let mut batch = Vec::new();
+        let mut budget = WRITE;
+        while let Some(frame) = self.own.front() {
+            if !budget.spend(frame.len(), batch.is_empty()) {
+                return batch;
+            }
+            batch.extend(self.own.pop_front());
+        }
+        while budget.frames > 0
+            && let Some(sub) = self.ready.pop_front()
+        {
+            let Some(seat) = self.seats.get_mut(&sub) else {
+                continue;
+            };
+            let is_alone = self.ready.is_empty();
+            let frames = if is_alone {
+                budget.frames
+            } else {
+                budget.frames.min(TURN_FRAMES)
+            };
+            let mut turn = Budget {
+                frames,
+                bytes: budget.bytes,
+            };
+            let taken = seat.take(&mut turn, &mut batch);
+            let used = frames - turn.frames;
+            budget = Budget {
+                frames: budget.frames - used,
+                bytes: turn.bytes,
+            };
+            match taken {
+                Taken::All => seat.is_ready = false,
+                Taken::Part => {
+                    self.ready.push_back(sub);
+                    if used == 0 {
+                        break;
+                    }
+                }
+                Taken::Behind => {
+                    seat.is_ready = false;
+                    let errand = catch_up(sub, seat.membership.room(), seat.cursor.last);
+                    seat.catching_up = Some(errand);
+                }
+            }
+        }
+        batch
+    }
+}
+
+impl Seat {
+    fn take(&mut self, budget: &mut Budget, batch: &mut Vec<Utf8Bytes>) -> Taken {
+        while let Some((_, frame)) = self.backlog.front() {
+            if !budget.spend(frame.len(), batch.is_empty()) {
+                return Taken::Part;
+            }
+            batch.extend(self.backlog.pop_front().map(|(_, frame)| frame));
+        }
+        self.membership.take(&mut self.cursor, budget, batch)
+    }
+}
