@@ -78,6 +78,8 @@ fn at_once(tokens: u32, burst: NonZeroU32) -> NonZeroU32 {
 /// at once is taken off what comes back within the minute, since the two add up.
 fn quota(a_minute: NonZeroU32, workers: usize) -> Quota {
     let share = f64::from(a_minute.get()) / workers.max(1) as f64;
+    // Half a call is none in some minutes; less than one call a minute is one now and then.
+    let share = if share < 1.0 { share } else { share.floor() };
     let burst = ((share / BURST_SHARE) as u32).max(1);
     // A share of less than one call a minute has only that one at once.
     let comes_back = (share - f64::from(burst) + 1.0).clamp(share.min(1.0), share.max(1.0));
