@@ -1,10 +1,13 @@
 //! Each figure: what is started, what is loaded, what is read.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use futures_util::{StreamExt, stream};
 use private_engines::Engines;
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::{Connection as _, MySqlConnection};
 use tempfile::TempDir;
 use tokio::{
@@ -675,27 +678,24 @@ impl Bench {
             ],
             &[("RUST_LOG".into(), "warn".into())],
         );
-        let mut findings = Findings::default();
+        let model_url = format!("http://{address}");
+        let mut findings = self.bot_overhead(&model_url).await;
         let mut points = Vec::new();
         for workers in [1_usize, 2, 4, 8] {
             let (mut runs, mut note) = (Vec::new(), String::new());
             for _ in 0..RUNS {
                 let (corner, _persister) = self.kept_corner().await;
-                let rooms = corner.rooms(50, "always").await;
-                let mut environment = corner.environment.clone();
-                environment.extend([
-                    ("GEMINI_BASE_URL".to_owned(), format!("http://{address}")),
-                    ("GEMINI_API_KEY".to_owned(), "practice".to_owned()),
-                    ("BOT_CONCURRENCY".to_owned(), "16".to_owned()),
-                ]);
+                // In one room the bot answers one after the other: as many rooms as may be asked, and as many again that
+                // wait.
+                let rooms = corner.rooms(2 * 16 * workers, "always").await;
+                let environment = with_model(&corner, &model_url);
                 let mut team = Vec::new();
                 for _ in 0..workers {
                     team.push(Process::service("bot-worker", &environment).await);
                 }
                 let mut meter = self.meter(vec![("edge", &corner.edge), ("one worker", &team[0])]);
                 meter.mark();
-                let in_flight = (workers * 32).div_ceil(50).max(2);
-                runs.push(replies(&corner, &rooms, in_flight).await);
+                runs.push(replies(&corner, &rooms).await);
                 meter.mark();
                 note = meter.note();
             }
@@ -734,6 +734,44 @@ impl Bench {
         };
         findings.curves.push(("bot.svg".into(), curves));
         findings
+    }
+
+    /// What the worker adds to the model's own time: before it, from the question's place in the room to the request on
+    /// the model's socket; behind it, from the model's last byte to the reply on the asker's socket.
+    async fn bot_overhead(&self, model_url: &str) -> Findings {
+        let mut rows = [
+            "from the question's place to the request on the model's socket, p50",
+            "from the question's place to the request on the model's socket, p99",
+            "from the model's last byte to the reply on the asker's socket, p50",
+            "from the model's last byte to the reply on the asker's socket, p99",
+        ]
+        .map(|name| Row {
+            name: name.to_owned(),
+            unit: "ms",
+            runs: Vec::new(),
+            floor: Vec::new(),
+            to_reach: "",
+            note: String::new(),
+        });
+        for _ in 0..RUNS {
+            let (corner, _persister) = self.kept_corner().await;
+            let rooms = corner.rooms(8, "always").await;
+            let _worker = Process::service("bot-worker", &with_model(&corner, model_url)).await;
+            let (before, behind) = overheads(&corner, &rooms, model_url).await;
+            let parts = [
+                (&before, 0.5),
+                (&before, 0.99),
+                (&behind, 0.5),
+                (&behind, 0.99),
+            ];
+            for (row, (times, part)) in rows.iter_mut().zip(parts) {
+                row.runs.push(percentile(times, part));
+            }
+        }
+        Findings {
+            rows: rows.into(),
+            ..Findings::default()
+        }
     }
 
     /// A room's age must not show in what is read of its end.
@@ -1007,7 +1045,7 @@ async fn say(corner: &Corner, room: &str, count: usize) -> u64 {
             .expect("open");
         ack = socket.wait_for("ack").await.expect("acked");
     }
-    let ack: serde_json::Value = serde_json::from_slice(&ack).expect("JSON");
+    let ack: Value = serde_json::from_slice(&ack).expect("JSON");
     ack["seq"].as_u64().expect("a place")
 }
 
@@ -1020,8 +1058,81 @@ async fn selects(db: &mut MySqlConnection) -> f64 {
     asked.1.parse().expect("a number")
 }
 
+/// The settings of a worker that asks this model.
+fn with_model(corner: &Corner, model_url: &str) -> Vec<(String, String)> {
+    let mut environment = corner.environment.clone();
+    environment.extend([
+        ("GEMINI_BASE_URL".to_owned(), model_url.to_owned()),
+        ("GEMINI_API_KEY".to_owned(), "practice".to_owned()),
+        ("BOT_CONCURRENCY".to_owned(), "16".to_owned()),
+    ]);
+    environment
+}
+
+/// Asks in each room one question after the other. Returns the milliseconds before the model had each, and those behind
+/// its answer.
+async fn overheads(corner: &Corner, rooms: &[String], model_url: &str) -> (Vec<f64>, Vec<f64>) {
+    const QUESTIONS: usize = 40;
+    let run = Uuid::new_v4().simple().to_string();
+    let mut askers = JoinSet::new();
+    for (place, room) in rooms.iter().enumerate() {
+        let (address, room, run) = (corner.edge.listen, room.clone(), run.clone());
+        let token = corner.sessions[place % corner.sessions.len()].clone();
+        askers.spawn(async move {
+            let mut socket = Socket::connect(address, &token, &format!("/ws/chat/{room}"))
+                .await
+                .expect("let in");
+            socket.wait_for("joined").await.expect("joined");
+            let mut asked = Vec::new();
+            for number in 0..QUESTIONS {
+                let text = format!("{run} {place} {number}");
+                let frame = masked(&json!({ "message": text }).to_string());
+                socket.write(&frame).await.expect("open");
+                let question = socket.wait_for("message").await.expect("it is shown");
+                let question: Value = serde_json::from_slice(&question).expect("JSON");
+                let posted = question["seq"].as_u64().expect("its place is a time");
+                socket.wait_for("message").await.expect("it is answered");
+                let shown = since_epoch().as_micros() as u64;
+                asked.push((text, posted, shown));
+            }
+            asked
+        });
+    }
+    let asked: Vec<(String, u64, u64)> = askers.join_all().await.into_iter().flatten().collect();
+    let url = format!("{model_url}/practice/requests");
+    let calls = reqwest::get(url).await.expect("the model is there");
+    let calls: Value = calls.json().await.expect("JSON");
+    let calls: HashMap<&str, (u64, u64)> = calls["requests"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|call| {
+            // `name: text`
+            let (_, text) = call["text"].as_str()?.split_once(": ")?;
+            Some((text, (call["at"].as_u64()?, call["took"].as_u64()?)))
+        })
+        .collect();
+    let millis = |micros: u64| micros as f64 / 1_000.0;
+    asked
+        .iter()
+        .map(|(text, posted, shown)| {
+            let (at, took) = calls[text.as_str()];
+            (
+                millis(at.saturating_sub(*posted)),
+                millis(shown.saturating_sub(at + took)),
+            )
+        })
+        .unzip()
+}
+
+fn since_epoch() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+}
+
 /// Questions to the bot in a closed loop; replies a second.
-async fn replies(corner: &Corner, rooms: &[String], in_flight: usize) -> f64 {
+async fn replies(corner: &Corner, rooms: &[String]) -> f64 {
     let (warm_up, time) = (Duration::from_secs(2), Duration::from_secs(6));
     let began = Instant::now();
     let mut askers = JoinSet::new();
@@ -1034,7 +1145,7 @@ async fn replies(corner: &Corner, rooms: &[String], in_flight: usize) -> f64 {
                 .expect("let in");
             socket.wait_for("joined").await.expect("joined");
             let frame = masked(&json!({ "message": "is it so?" }).to_string());
-            socket.write(&frame.repeat(in_flight)).await.expect("open");
+            socket.write(&frame).await.expect("open");
             let mut counted = 0;
             while began.elapsed() < warm_up + time {
                 let mut replies = 0;
@@ -1121,10 +1232,7 @@ async fn grow(db: &mut MySqlConnection, room: &str, count: usize) -> u64 {
     let statement = format!(
         "INSERT INTO messages (room, seq, id, sender, kind, message, reply_to) VALUES {values}"
     );
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .expect("after 1970");
-    let first = i64::try_from(now.as_micros()).expect("before 292,277") - 3_600_000_000;
+    let first = i64::try_from(since_epoch().as_micros()).expect("before 292,277") - 3_600_000_000;
     let mut latest = first;
     for _ in 0..count / AT_ONCE {
         let mut query = sqlx::query(sqlx::AssertSqlSafe(statement.clone()));
