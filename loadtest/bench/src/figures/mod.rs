@@ -1,0 +1,238 @@
+//! Each figure: what is started, what is loaded, what is read.
+
+mod acked;
+mod all_in_one;
+mod bot;
+mod deliveries;
+mod flatness;
+mod latency;
+mod persister;
+mod sockets;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use private_engines::Engines;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::{
+    client::{self, Socket, masked},
+    processes::{self, Process},
+    report::Findings,
+};
+
+/// All figures, in the order in which they matter.
+pub const ALL: [&str; 8] = [
+    "fan-out",
+    "acked",
+    "persister",
+    "latency",
+    "sockets",
+    "bot",
+    "all-in-one",
+    "flatness",
+];
+
+/// How long one run of a figure loads.
+const TIME: Duration = Duration::from_secs(4);
+
+/// Characters of a message.
+const TEXT: usize = 300;
+
+/// The most sockets of the figures about many.
+const SOCKETS: usize = 10_000;
+
+/// Messages that each of them misses in the storm.
+const MISSED: usize = 5;
+
+/// The engines, for all figures.
+pub struct Bench {
+    engines: Engines,
+    engine_ids: Vec<(&'static str, u32)>,
+}
+
+/// A fresh corner of the engines, with an edge on it.
+struct Corner {
+    environment: Vec<(String, String)>,
+    edge: Process,
+    sessions: Vec<String>,
+}
+
+impl Corner {
+    fn setting(&self, name: &str) -> &str {
+        let found = self.environment.iter().find(|(setting, _)| setting == name);
+        &found.expect("it is set").1
+    }
+
+    /// Rooms with fresh names.
+    async fn rooms(&self, count: usize, bot: &str) -> Vec<String> {
+        let word = Uuid::new_v4().simple().to_string();
+        let names: Vec<String> = (0..count).map(|n| format!("{word}-{n}")).collect();
+        for name in &names {
+            client::make_room(self.edge.listen, &self.sessions[0], name, bot).await;
+        }
+        names
+    }
+}
+
+/// A process by its name, and how to read the CPU seconds that it has used.
+type Metered<'a> = (&'a str, Box<dyn Fn() -> f64 + 'a>);
+
+/// CPU seconds of some processes since then.
+struct Meter<'a> {
+    processes: Vec<Metered<'a>>,
+    marks: Vec<Vec<f64>>,
+}
+
+impl Meter<'_> {
+    fn mark(&mut self) {
+        self.marks
+            .push(self.processes.iter().map(|(_, cpu)| cpu()).collect());
+    }
+
+    /// Between the last two marks.
+    fn used(&self, name: &str) -> f64 {
+        let place = self
+            .processes
+            .iter()
+            .position(|(known, _)| *known == name)
+            .expect("it is metered");
+        let [.., before, after] = &self.marks[..] else {
+            return 0.0;
+        };
+        after[place] - before[place]
+    }
+
+    fn note(&self) -> String {
+        let used = self
+            .processes
+            .iter()
+            .map(|(name, _)| format!("{name} {:.2}", self.used(name)));
+        format!("CPU s: {}", used.collect::<Vec<_>>().join(", "))
+    }
+}
+
+impl Bench {
+    /// Starts the engines.
+    pub async fn start() -> Bench {
+        let engines = Engines::start().await;
+        let (amqp, database) = (engines.amqp_url("/"), engines.database_url("mysql"));
+        let urls = [
+            ("Redis", engines.redis_url()),
+            ("RabbitMQ", &*amqp),
+            ("MariaDB", &*database),
+        ];
+        let found = urls.iter().filter_map(|(name, url)| {
+            let port = url.rsplit(':').next()?.split('/').next()?.parse().ok()?;
+            Some((*name, processes::listener(port)?))
+        });
+        let engine_ids = found.collect();
+        Bench {
+            engines,
+            engine_ids,
+        }
+    }
+
+    /// Measures one.
+    pub async fn figure(&self, name: &str) -> Findings {
+        match name {
+            "fan-out" => self.fan_out().await,
+            "acked" => self.acked().await,
+            "persister" => self.persister().await,
+            "latency" => self.latency().await,
+            "sockets" => self.sockets().await,
+            "bot" => self.bot().await,
+            "all-in-one" => all_in_one::all_in_one().await,
+            "flatness" => self.flatness().await,
+            _ => unreachable!("checked before"),
+        }
+    }
+
+    /// With a persister, since what is not in the database after 30 s the edge begins to repair.
+    async fn kept_corner(&self) -> (Corner, Process) {
+        let corner = self.corner().await;
+        let persister = Process::service("persister", &corner.environment).await;
+        (corner, persister)
+    }
+
+    async fn corner(&self) -> Corner {
+        let database = self.engines.fresh_database().await;
+        let settings = [
+            ("REDIS_URL", self.engines.redis_url().to_owned()),
+            ("REDIS_PREFIX", self.engines.fresh_prefix()),
+            ("AMQP_URL", self.engines.fresh_vhost().await),
+            ("DATABASE_URL", database),
+            ("USER_MESSAGES_PER_SECOND", "1000000".into()),
+            ("USER_MESSAGES_BURST", "1000000".into()),
+            ("PING_MS", "600000".into()),
+        ];
+        let environment: Vec<_> = settings
+            .map(|(name, value)| (name.to_owned(), value))
+            .into();
+        let mut migrate = tokio::process::Command::new(processes::path("persister"));
+        let migrated = migrate
+            .arg("migrate")
+            .envs(environment.clone())
+            .status()
+            .await;
+        assert!(
+            migrated.is_ok_and(|status| status.success()),
+            "the schema is not there"
+        );
+        let edge = Process::service("ws-edge", &environment).await;
+        let mut sessions = Vec::new();
+        for n in 0..20 {
+            sessions.push(client::register(edge.listen, &format!("user-{n}")).await);
+        }
+        Corner {
+            environment,
+            edge,
+            sessions,
+        }
+    }
+
+    fn meter<'a>(&'a self, own: Vec<(&'a str, &'a Process)>) -> Meter<'a> {
+        let mut processes: Vec<Metered<'a>> = Vec::new();
+        for (name, process) in own {
+            processes.push((name, Box::new(|| process.cpu())));
+        }
+        processes.push(("load", Box::new(|| processes::cpu(std::process::id()))));
+        for (name, id) in &self.engine_ids {
+            processes.push((name, Box::new(|| processes::cpu(*id))));
+        }
+        Meter {
+            processes,
+            marks: Vec::new(),
+        }
+    }
+}
+
+fn percentile(times: &[f64], part: f64) -> f64 {
+    let mut sorted = times.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[((sorted.len() - 1) as f64 * part) as usize]
+}
+
+/// Says so much in a room, and returns the last place.
+async fn say(corner: &Corner, room: &str, count: usize) -> u64 {
+    let path = format!("/ws/chat/{room}");
+    let mut socket = Socket::connect(corner.edge.listen, &corner.sessions[0], &path)
+        .await
+        .expect("let in");
+    let mut ack = Vec::new();
+    for _ in 0..count {
+        socket
+            .write(&masked(&client::message(TEXT)))
+            .await
+            .expect("open");
+        ack = socket.wait_for("ack").await.expect("acked");
+    }
+    let ack: Value = serde_json::from_slice(&ack).expect("JSON");
+    ack["seq"].as_u64().expect("a place")
+}
+
+fn since_epoch() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+}
