@@ -3,6 +3,7 @@
 //! Starts private engines and the services built beside it, measures each figure three times and its floor, by the
 //! plainest possible program, right after it, and writes the table into `docs/performance.md`, the numbers and the
 //! curves into `docs/performance/`. Without arguments all figures are measured; named ones replace their own rows only.
+//! `--look` measures once and writes nothing.
 
 mod client;
 mod fan_out;
@@ -19,15 +20,21 @@ use report::Report;
 /// How often each figure is measured.
 const RUNS: usize = 3;
 
+/// The argument for a quick look while something is being changed: every figure is measured once, and nothing written.
+const LOOK: &str = "--look";
+
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
     if let [first, address] = &arguments[..]
         && first == "floor"
     {
         floor::fan_out(address.parse().expect("an address")).await;
         return ExitCode::SUCCESS;
     }
+    let before = arguments.len();
+    arguments.retain(|argument| argument != LOOK);
+    let is_look = arguments.len() < before;
     // An error means that there is one already, which will do.
     let _there = rustls::crypto::ring::default_provider().install_default();
     let unknown = arguments
@@ -41,21 +48,25 @@ async fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     tokio::select! {
-        () = measure(&arguments) => ExitCode::SUCCESS,
+        () = measure(&arguments, is_look) => ExitCode::SUCCESS,
         // Everything that was started ends with what owns it.
         _ = tokio::signal::ctrl_c() => ExitCode::FAILURE,
     }
 }
 
-async fn measure(wanted: &[String]) {
+async fn measure(wanted: &[String], is_look: bool) {
     let mut report = Report::open();
-    let bench = Bench::start().await;
+    let bench = Bench::start(if is_look { 1 } else { RUNS }).await;
     for name in figures::ALL {
         if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
             eprintln!("== {name}");
-            report.replace(name, bench.figure(name).await);
-            // After each, so that a run that is cut short leaves what it found.
-            report.write();
+            let found = bench.figure(name).await;
+            found.print();
+            if !is_look {
+                // After each, so that a run that is cut short leaves what it found.
+                report.replace(name, found);
+                report.write();
+            }
         }
     }
 }

@@ -41,6 +41,15 @@ pub struct Curves {
     pub lines: Vec<(String, Vec<(f64, f64)>)>,
 }
 
+impl Findings {
+    /// Shows the rows to whoever waits.
+    pub fn print(&self) {
+        for row in &self.rows {
+            eprintln!("{}", line(&json(row)));
+        }
+    }
+}
+
 /// The middle one.
 pub fn median(runs: &[f64]) -> f64 {
     let mut sorted = runs.to_vec();
@@ -72,9 +81,6 @@ impl Report {
     /// Puts in what was found about one thing.
     pub fn replace(&mut self, name: &str, found: Findings) {
         let rows: Vec<Value> = found.rows.iter().map(json).collect();
-        for row in &found.rows {
-            eprintln!("{}", line(&json(row)));
-        }
         self.figures[name] = json!({ "machine": machine(), "rows": rows });
         for (file, curves) in found.curves {
             let path = docs().join("performance").join(file);

@@ -2,7 +2,7 @@
 
 use super::{Bench, TEXT, TIME};
 use crate::{
-    RUNS, client,
+    client,
     fan_out::{self, Shape},
     floor,
     report::{Curves, Findings, Row, median},
@@ -23,7 +23,7 @@ impl Bench {
                 in_flight: in_flight / 50,
             };
             let (mut runs, mut floor, mut note) = (Vec::new(), Vec::new(), String::new());
-            for _ in 0..RUNS {
+            for _ in 0..self.runs {
                 let corner = self.corner().await;
                 let rooms = corner.rooms(50, "off").await;
                 let mut meter = self.meter(vec![("edge", &corner.edge)]);

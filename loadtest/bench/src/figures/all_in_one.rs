@@ -7,14 +7,13 @@ use tokio::time::{Instant, sleep};
 
 use super::TEXT;
 use crate::{
-    RUNS,
     client::{self, Socket, masked},
     processes::{self, Process},
     report::{Findings, Row},
 };
 
 /// From its start to the first ack of somebody who is logged in, over a data folder that is there already.
-pub(super) async fn all_in_one() -> Findings {
+pub(super) async fn all_in_one(runs: usize) -> Findings {
     let (mut starts, mut memory) = (Vec::new(), Vec::new());
     let folder = TempDir::with_prefix("chinwag-bench-").expect("a folder");
     let environment = [(
@@ -24,7 +23,7 @@ pub(super) async fn all_in_one() -> Findings {
     let first = Process::service("chinwag", &environment).await;
     let token = client::register(first.listen, "ada").await;
     first.kill().await;
-    for _ in 0..RUNS {
+    for _ in 0..runs {
         let began = Instant::now();
         let process = Process::start("chinwag", &[], &environment);
         let mut socket = loop {

@@ -11,7 +11,6 @@ use uuid::Uuid;
 
 use super::{Bench, Corner, percentile, since_epoch};
 use crate::{
-    RUNS,
     client::{Socket, masked},
     processes::{self, Process},
     report::{Curves, Findings, Row, median},
@@ -36,7 +35,7 @@ impl Bench {
         let mut points = Vec::new();
         for workers in [1_usize, 2, 4, 8] {
             let (mut runs, mut note) = (Vec::new(), String::new());
-            for _ in 0..RUNS {
+            for _ in 0..self.runs {
                 let (corner, _persister) = self.kept_corner().await;
                 // In one room the bot answers one after the other: as many rooms as may be asked, and as many again that
                 // wait.
@@ -106,7 +105,7 @@ impl Bench {
             to_reach: "",
             note: String::new(),
         });
-        for _ in 0..RUNS {
+        for _ in 0..self.runs {
             let (corner, _persister) = self.kept_corner().await;
             let rooms = corner.rooms(8, "always").await;
             let _worker = Process::service("bot-worker", &with_model(&corner, model_url)).await;

@@ -2,7 +2,7 @@
 
 use super::{Bench, TEXT, TIME};
 use crate::{
-    RUNS, client,
+    client,
     fan_out::{self, Shape},
     processes::{self, Process},
     report::{Curves, Findings, Row, median},
@@ -64,7 +64,7 @@ impl Bench {
             let (mut all, mut per_cpu, mut floor_all, mut floor_per_cpu) =
                 (vec![], vec![], vec![], vec![]);
             let mut note = String::new();
-            for _ in 0..RUNS {
+            for _ in 0..self.runs {
                 let mut meter = self.meter(vec![("edge", &corner.edge), ("persister", &persister)]);
                 let found = fan_out::run(
                     corner.edge.listen,

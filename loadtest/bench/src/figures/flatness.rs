@@ -6,7 +6,6 @@ use uuid::Uuid;
 
 use super::{Bench, TEXT, percentile, since_epoch};
 use crate::{
-    RUNS,
     client::{self, Socket, masked},
     report::{Curves, Findings, Row, median},
 };
@@ -36,7 +35,7 @@ impl Bench {
                     .expect("let in");
             socket.wait_for("joined").await.expect("joined");
             let (mut history, mut resume, mut acks) = (Vec::new(), Vec::new(), Vec::new());
-            for _ in 0..RUNS {
+            for _ in 0..self.runs {
                 let mut times = [Vec::new(), Vec::new(), Vec::new()];
                 for _ in 0..100 {
                     let began = Instant::now();

@@ -10,7 +10,6 @@ use tokio::{
 
 use super::{Bench, Corner, TEXT, TIME, percentile};
 use crate::{
-    RUNS,
     client::{self, Socket, masked},
     fan_out::{self, Shape},
     floor,
@@ -45,7 +44,7 @@ impl Bench {
             let rate = highest * share;
             let mut runs: HashMap<&str, Vec<f64>> = HashMap::new();
             let mut refused = 0;
-            for _ in 0..RUNS {
+            for _ in 0..self.runs {
                 let ([acks, deliveries], some_refused) = open_loop(&corner, &rooms, rate).await;
                 refused += some_refused;
                 let plain = self.open_loop_floor(&corner, rate).await;

@@ -49,6 +49,8 @@ const MISSED: usize = 5;
 pub struct Bench {
     engines: Engines,
     engine_ids: Vec<(&'static str, u32)>,
+    /// How often each figure is measured.
+    runs: usize,
 }
 
 /// A fresh corner of the engines, with an edge on it.
@@ -114,7 +116,7 @@ impl Meter<'_> {
 
 impl Bench {
     /// Starts the engines.
-    pub async fn start() -> Bench {
+    pub async fn start(runs: usize) -> Bench {
         let engines = Engines::start().await;
         let (amqp, database) = (engines.amqp_url("/"), engines.database_url("mysql"));
         let urls = [
@@ -130,6 +132,7 @@ impl Bench {
         Bench {
             engines,
             engine_ids,
+            runs,
         }
     }
 
@@ -142,7 +145,7 @@ impl Bench {
             "latency" => self.latency().await,
             "sockets" => self.sockets().await,
             "bot" => self.bot().await,
-            "all-in-one" => all_in_one::all_in_one().await,
+            "all-in-one" => all_in_one::all_in_one(self.runs).await,
             "flatness" => self.flatness().await,
             _ => unreachable!("checked before"),
         }

@@ -9,7 +9,6 @@ use tokio::{
 
 use super::{Bench, Corner, TEXT};
 use crate::{
-    RUNS,
     client::{self, Socket, masked},
     floor,
     processes::Process,
@@ -20,7 +19,7 @@ impl Bench {
     pub(super) async fn persister(&self) -> Findings {
         const ROWS: usize = 100_000;
         let (mut runs, mut floor, mut note) = (Vec::new(), Vec::new(), String::new());
-        for _ in 0..RUNS {
+        for _ in 0..self.runs {
             let corner = self.corner().await;
             let rooms = corner.rooms(50, "off").await;
             let database = corner.setting("DATABASE_URL").to_owned();

@@ -11,7 +11,6 @@ use tokio::{
 
 use super::{Bench, Corner, MISSED, SOCKETS, say};
 use crate::{
-    RUNS,
     client::Socket,
     report::{Findings, Row},
 };
@@ -21,7 +20,7 @@ impl Bench {
         let mut findings = Findings::default();
         let (mut memory, mut connects, mut resumes, mut queries) = (vec![], vec![], vec![], vec![]);
         let mut notes = [String::new(), String::new()];
-        for _ in 0..RUNS {
+        for _ in 0..self.runs {
             let (corner, _persister) = self.kept_corner().await;
             let rooms = corner.rooms(100, "off").await;
             let before = corner.edge.resident_kib();
