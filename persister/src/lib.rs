@@ -38,8 +38,9 @@ pub struct PersisterSettings {
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LONGEST: Duration = Duration::from_secs(5);
 
-/// Batches that are fetched ahead while one is being written.
-const BATCHES_AHEAD: u16 = 4;
+/// How many batches may be in hand, the one that is being written among them, if each message came alone. What came
+/// together counts as one: at worst 32 KiB each, with the default batch 48 MiB.
+const BATCHES_IN_HAND: u16 = 3;
 
 /// Persists until `stop`. What is in hand then is written, or, if the database is away, handed back.
 pub async fn run(
@@ -55,7 +56,7 @@ pub async fn run(
     let most_age = Duration::from_millis(settings.persist_batch_ms);
     let prefetch = settings
         .persist_batch_messages
-        .saturating_mul(BATCHES_AHEAD);
+        .saturating_mul(BATCHES_IN_HAND);
     let consumer = queue.consume(QueueName::Persist, prefetch).await;
     let persister = Persister {
         consumer,

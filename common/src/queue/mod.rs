@@ -63,7 +63,7 @@ impl Route {
 pub const DELIVERY_LIMIT: u32 = 50;
 
 /// At least once: what was published and confirmed is delivered until it is settled. Both sides also have `close`, for
-/// an orderly end: what was settled before it does not come again.
+/// an orderly end: what was settled before it does not come again, unless it travelled with what was not.
 #[async_trait]
 pub trait Queue: Send + Sync + 'static {
     /// Puts a payload into every queue of the route and returns when it is on disk in each of them. One attempt, with
@@ -75,7 +75,8 @@ pub trait Queue: Send + Sync + 'static {
     async fn publish(&self, route: Route, id: Uuid, payload: Bytes) -> Result<(), QueueError>;
 
     /// Starts taking from a queue, at most `prefetch` unsettled at a time. It outlives every break of the connection;
-    /// it ends when the last handle is dropped or [`Consumer::close`] is called.
+    /// it ends when the last handle is dropped or [`Consumer::close`] is called. On RabbitMQ, what travels together
+    /// counts as one: of [`Route::Persist`], up to 64 payloads or 32 KiB.
     ///
     /// # Errors
     /// None while the engine is away: deliveries begin when it is back.
@@ -111,8 +112,8 @@ pub trait Consumer: Send + Sync + 'static {
     /// again.
     async fn settle(&self, receipts: Vec<Receipt>, verdict: Verdict) -> Result<(), QueueError>;
 
-    /// Takes no more, and hands back at once what was fetched and not yet taken by [`Consumer::next`]. Deliveries that
-    /// were taken can still be settled, for as long as the consumer is held.
+    /// Takes no more, and hands back what was fetched and not yet taken by [`Consumer::next`]. Deliveries that were taken
+    /// can still be settled, for as long as the consumer is held.
     async fn close(&self);
 }
 
@@ -135,12 +136,18 @@ pub struct Receipt {
     pub(crate) epoch: u64,
     /// Which delivery on it.
     pub(crate) tag: u64,
+    /// Which part of it, where several payloads travelled together.
+    pub(crate) part: u32,
 }
 
 impl Receipt {
     /// The receipt of a delivery `tag` on a connection `epoch`, for sides of the seam outside this crate.
     pub fn new(epoch: u64, tag: u64) -> Receipt {
-        Receipt { epoch, tag }
+        Receipt {
+            epoch,
+            tag,
+            part: 0,
+        }
     }
 }
 
@@ -149,7 +156,7 @@ impl Receipt {
 pub enum Verdict {
     /// Done: forget it.
     Ack,
-    /// Deliver it again, to anyone.
+    /// Deliver it again, to anyone; on RabbitMQ, when all that travelled with it is settled, and all of that again.
     HandBack,
     /// It can never be done: keep it for an operator, with the reason.
     DeadLetter(String),

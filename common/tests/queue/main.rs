@@ -3,6 +3,7 @@
 
 mod embedded_faults;
 mod rabbitmq_faults;
+mod rabbitmq_groups;
 mod rabbitmq_topology;
 mod side;
 mod stories;

@@ -19,7 +19,7 @@ use crate::side::{
 };
 
 /// Somebody else who uses the same virtual host.
-async fn operator(url: &str) -> (Connection, Channel) {
+pub async fn operator(url: &str) -> (Connection, Channel) {
     let connection = Connection::connect(url, ConnectionProperties::default())
         .await
         .expect("the broker runs");

@@ -248,10 +248,7 @@ impl Ledger {
                     bytes,
                 },
             );
-            let receipt = Receipt {
-                epoch: self.epoch,
-                tag,
-            };
+            let receipt = Receipt::new(self.epoch, tag);
             deliveries.entry(id).or_default().push(Delivery {
                 payload: row.payload.into(),
                 attempt,
@@ -347,7 +344,7 @@ mod tests {
             left.iter().map(|held| held.position).collect::<Vec<_>>(),
             [1, 3]
         );
-        assert_eq!(ledger.settle(1, &[Receipt { epoch: 7, tag: 1 }]), []);
+        assert_eq!(ledger.settle(1, &[Receipt::new(7, 1)]), []);
     }
 
     #[test]
@@ -355,7 +352,7 @@ mod tests {
         let (mut ledger, _inboxes) = ledger_with(1, &[1]);
         let wanted = ledger.wanted().remove(0);
         ledger.hand_out(&wanted, rows([1]));
-        assert_eq!(ledger.settle(1, &[Receipt { epoch: 6, tag: 1 }]), []);
-        assert_eq!(ledger.settle(1, &[Receipt { epoch: 7, tag: 1 }]).len(), 1);
+        assert_eq!(ledger.settle(1, &[Receipt::new(6, 1)]), []);
+        assert_eq!(ledger.settle(1, &[Receipt::new(7, 1)]).len(), 1);
     }
 }

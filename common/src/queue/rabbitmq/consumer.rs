@@ -26,9 +26,9 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Hub, STEP_LIMIT,
     connection::{Line, Live},
-    dead_letters,
+    dead_letters, group,
     publisher::Refusal,
-    unsettled::{Frame, Unsettled},
+    unsettled::{Frame, How, Unsettled},
 };
 use crate::queue::{Consumer, Delivery, QueueError, QueueName, Receipt, Verdict, inbox::Inbox};
 
@@ -73,7 +73,7 @@ struct Session {
 /// What a dead letter needs of an unsettled delivery.
 struct Kept {
     properties: BasicProperties,
-    payload: Bytes,
+    body: Bytes,
 }
 
 impl RabbitConsumer {
@@ -178,52 +178,51 @@ impl Shared {
     }
 
     fn ack(&self, receipts: &[Receipt]) {
-        self.settle(receipts, |channel, Frame { tag, multiple }| {
-            // Polled once, it is queued for the socket. To wait until it is written would tell nothing: an ack is
-            // not confirmed.
-            let _ = channel
-                .basic_ack(tag, BasicAckOptions { multiple })
-                .now_or_never();
-        });
+        self.settle(receipts, How::Done);
     }
 
     fn hand_back(&self, receipts: &[Receipt]) {
-        self.settle(receipts, |channel, Frame { tag, multiple }| {
-            let _ = channel
-                .basic_nack(
-                    tag,
-                    BasicNackOptions {
-                        multiple,
-                        requeue: true,
-                    },
-                )
-                .now_or_never();
-        });
+        self.settle(receipts, How::Back);
     }
 
     /// Sends the frames while it holds the lock: in another order, the broker would hear of tags that are settled.
-    fn settle(&self, receipts: &[Receipt], send: impl Fn(&Channel, Frame)) {
+    fn settle(&self, receipts: &[Receipt], how: How) {
         let mut session = self.session();
         let Some(session) = session.as_mut() else {
             return;
         };
         let epoch = session.epoch;
-        let tags = receipts
+        let parts = receipts
             .iter()
             .filter(|receipt| receipt.epoch == epoch)
-            .map(|receipt| receipt.tag);
-        for frame in session.unsettled.settle(tags) {
-            send(&session.channel, frame);
+            .map(|receipt| (receipt.tag, receipt.part));
+        let channel = &session.channel;
+        for Frame { tag, how, multiple } in session.unsettled.settle(parts, how) {
+            // Polled once, it is queued for the socket. To wait until it is written would tell nothing: it is not
+            // confirmed.
+            let _ = match how {
+                How::Done => channel
+                    .basic_ack(tag, BasicAckOptions { multiple })
+                    .now_or_never(),
+                How::Back => {
+                    let requeue = true;
+                    channel
+                        .basic_nack(tag, BasicNackOptions { multiple, requeue })
+                        .now_or_never()
+                }
+            };
         }
     }
 
+    /// An unsettled part, as it would be published alone.
     fn kept(&self, receipt: Receipt) -> Option<(BasicProperties, Bytes)> {
         let session = self.session();
         let session = session
             .as_ref()
             .filter(|session| session.epoch == receipt.epoch)?;
-        let kept = session.unsettled.get(receipt.tag)?;
-        Some((kept.properties.clone(), kept.payload.clone()))
+        let Kept { properties, body } = session.unsettled.get(receipt.tag, receipt.part)?;
+        let payload = group::split(properties, body.clone()).nth(receipt.part as usize)?;
+        Some((group::part_alone(properties, &payload), payload))
     }
 
     pub(super) async fn close(&self) {
@@ -424,19 +423,19 @@ impl Shared {
                     }
                 };
                 let tag = delivery.delivery_tag;
-                let payload = Bytes::from(delivery.data);
-                deliveries.push(Delivery {
-                    payload: payload.clone(),
-                    attempt: attempt(&delivery.properties),
-                    receipt: Receipt { epoch, tag },
-                });
-                session.unsettled.add(
-                    tag,
-                    Kept {
-                        properties: delivery.properties,
+                let (properties, body) = (delivery.properties, Bytes::from(delivery.data));
+                let attempt = attempt(&properties);
+                let before = deliveries.len();
+                for (part, payload) in (0..).zip(group::split(&properties, body.clone())) {
+                    let receipt = Receipt { epoch, tag, part };
+                    deliveries.push(Delivery {
                         payload,
-                    },
-                );
+                        attempt,
+                        receipt,
+                    });
+                }
+                let parts = deliveries.len() - before;
+                session.unsettled.add(tag, parts, Kept { properties, body });
             }
         }
         // Refused only when closed, and then the broker requeues them with the channel.

@@ -4,6 +4,8 @@ mod addresses;
 mod connection;
 mod consumer;
 mod dead_letters;
+mod flight;
+mod group;
 mod publisher;
 mod topology;
 mod unsettled;
@@ -140,24 +142,31 @@ impl RabbitQueue {
     }
 }
 
+/// The properties of a new message.
+fn properties(id: Uuid, content_type: &str) -> BasicProperties {
+    BasicProperties::default()
+        .with_message_id(id.to_string().into())
+        .with_content_type(content_type.into())
+        .with_timestamp(now_ms() / 1_000)
+        .with_app_id("chinwag".into())
+}
+
 #[async_trait]
 impl Queue for RabbitQueue {
     async fn publish(&self, route: Route, id: Uuid, payload: Bytes) -> Result<(), QueueError> {
-        let properties = BasicProperties::default()
-            .with_message_id(id.to_string().into())
-            .with_content_type("application/json".into())
-            .with_timestamp(now_ms() / 1_000)
-            .with_app_id("chinwag".into());
         let target = Target {
             exchange: topology::EXCHANGE,
             routing_key: topology::routing_key(route),
         };
-        match self
-            .hub
-            .publisher
-            .publish(target, properties, payload)
-            .await
-        {
+        let publisher = &self.hub.publisher;
+        let published = match route {
+            Route::Persist => publisher.publish_in_company(target, id, payload).await,
+            Route::PersistAndAsk => {
+                let properties = properties(id, group::ALONE);
+                publisher.publish(target, properties, payload).await
+            }
+        };
+        match published {
             Ok(()) => Ok(()),
             Err(Refusal::Returned) => Err(QueueError::Unroutable(route)),
             Err(refusal) => Err(refusal.into()),

@@ -1,20 +1,39 @@
-//! Which delivery tags of one channel are not settled, so that many can be settled with one frame.
+//! Which deliveries of one channel are not settled, so that many can be settled with one frame.
 //!
-//! An acknowledgement with `multiple` settles all tags up to its own. That may be said exactly when all of them are to
-//! be settled, in the same way. A tag that is settled twice makes the broker close the channel.
+//! A delivery has one part or several; the broker hears of it when all of them are settled. An acknowledgement with
+//! `multiple` settles all tags up to its own. That may be said exactly when all of them are to be settled, in the same
+//! way. A tag that is settled twice makes the broker close the channel.
 
 use std::collections::BTreeMap;
 
 /// The unsettled tags, each with what is kept of its delivery.
 #[derive(Debug)]
 pub(super) struct Unsettled<T> {
-    kept: BTreeMap<u64, T>,
+    kept: BTreeMap<u64, Kept<T>>,
+}
+
+#[derive(Debug)]
+struct Kept<T> {
+    delivery: T,
+    /// Which of its parts are not settled, and how many that are.
+    open: Vec<bool>,
+    left: usize,
+    /// Whether a part of it is to come again: then all of it does.
+    back: bool,
+}
+
+/// How parts are settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum How {
+    Done,
+    Back,
 }
 
 /// One frame to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Frame {
     pub(super) tag: u64,
+    pub(super) how: How,
     /// Whether it means all tags up to this one.
     pub(super) multiple: bool,
 }
@@ -26,55 +45,74 @@ impl<T> Unsettled<T> {
         }
     }
 
-    /// A delivery came. Tags come in ascending order.
-    pub(super) fn add(&mut self, tag: u64, keep: T) {
-        self.kept.insert(tag, keep);
+    /// A delivery of so many parts came. Tags come in ascending order.
+    pub(super) fn add(&mut self, tag: u64, parts: usize, delivery: T) {
+        let kept = Kept {
+            delivery,
+            open: vec![true; parts],
+            left: parts,
+            back: false,
+        };
+        self.kept.insert(tag, kept);
     }
 
-    /// How many.
+    /// How many deliveries.
     pub(super) fn len(&self) -> usize {
         self.kept.len()
     }
 
-    /// What is kept of an unsettled delivery.
-    pub(super) fn get(&self, tag: u64) -> Option<&T> {
-        self.kept.get(&tag)
+    /// What is kept of the delivery of an unsettled part.
+    pub(super) fn get(&self, tag: u64, part: u32) -> Option<&T> {
+        let kept = self.kept.get(&tag)?;
+        kept.open.get(part as usize)?.then_some(&kept.delivery)
     }
 
-    /// Settles these tags: returns the frames that say so, to be sent in this order and before those of any later call.
-    /// Tags that are settled already are passed over.
-    pub(super) fn settle(&mut self, tags: impl IntoIterator<Item = u64>) -> Vec<Frame> {
-        let mut tags: Vec<u64> = tags
-            .into_iter()
-            .filter(|tag| self.kept.contains_key(tag))
-            .collect();
-        tags.sort_unstable();
-        tags.dedup();
+    /// Settles these parts, each a tag and which part of it: returns the frames that say so, to be sent in this order
+    /// and before those of any later call. Parts that are settled already are passed over.
+    pub(super) fn settle(
+        &mut self,
+        parts: impl IntoIterator<Item = (u64, u32)>,
+        how: How,
+    ) -> Vec<Frame> {
+        let mut whole = Vec::new();
+        for (tag, part) in parts {
+            let Some(kept) = self.kept.get_mut(&tag) else {
+                continue;
+            };
+            let Some(open @ true) = kept.open.get_mut(part as usize) else {
+                continue;
+            };
+            *open = false;
+            kept.left -= 1;
+            kept.back |= how == How::Back;
+            if kept.left == 0 {
+                whole.push((tag, if kept.back { How::Back } else { How::Done }));
+            }
+        }
+        whole.sort_unstable_by_key(|(tag, _)| *tag);
+        let how_first = whole.first().map(|(_, how)| *how);
         let together = self
             .kept
             .keys()
-            .zip(&tags)
-            .take_while(|(oldest, tag)| oldest == tag)
+            .zip(&whole)
+            .take_while(|(oldest, (tag, how))| *oldest == tag && Some(*how) == how_first)
             .count();
-        for tag in &tags {
+        for (tag, _) in &whole {
             self.kept.remove(tag);
         }
-        let (prefix, singles) = tags.split_at(together);
-        let first = prefix.last().map(|tag| Frame {
-            tag: *tag,
-            multiple: prefix.len() > 1,
-        });
-        let rest = singles.iter().map(|tag| Frame {
-            tag: *tag,
-            multiple: false,
-        });
+        let (prefix, singles) = whole.split_at(together);
+        let frame = |tag, how, multiple| Frame { tag, how, multiple };
+        let first = prefix
+            .last()
+            .map(|(tag, how)| frame(*tag, *how, prefix.len() > 1));
+        let rest = singles.iter().map(|(tag, how)| frame(*tag, *how, false));
         first.into_iter().chain(rest).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::BTreeMap;
 
     use proptest::prelude::*;
 
@@ -83,32 +121,40 @@ mod tests {
     fn with_tags(tags: impl IntoIterator<Item = u64>) -> Unsettled<()> {
         let mut unsettled = Unsettled::new();
         for tag in tags {
-            unsettled.add(tag, ());
+            unsettled.add(tag, 1, ());
         }
         unsettled
     }
 
+    fn settle<const N: usize>(unsettled: &mut Unsettled<()>, tags: [u64; N]) -> Vec<Frame> {
+        unsettled.settle(tags.map(|tag| (tag, 0)), How::Done)
+    }
+
     fn frame(tag: u64, multiple: bool) -> Frame {
-        Frame { tag, multiple }
+        Frame {
+            tag,
+            how: How::Done,
+            multiple,
+        }
     }
 
     #[test]
     fn the_oldest_ones_go_together() {
         let mut unsettled = with_tags(1..=6);
-        assert_eq!(unsettled.settle([3, 1, 2]), [frame(3, true)]);
-        assert_eq!(unsettled.settle([6]), [frame(6, false)]);
-        assert_eq!(unsettled.settle([4, 5]), [frame(5, true)]);
+        assert_eq!(settle(&mut unsettled, [3, 1, 2]), [frame(3, true)]);
+        assert_eq!(settle(&mut unsettled, [6]), [frame(6, false)]);
+        assert_eq!(settle(&mut unsettled, [4, 5]), [frame(5, true)]);
     }
 
     #[test]
     fn a_gap_ends_what_goes_together() {
         let mut unsettled = with_tags(1..=6);
         assert_eq!(
-            unsettled.settle([1, 2, 4, 5]),
+            settle(&mut unsettled, [1, 2, 4, 5]),
             [frame(2, true), frame(4, false), frame(5, false)]
         );
         assert_eq!(
-            unsettled.settle([3, 6]),
+            settle(&mut unsettled, [3, 6]),
             [frame(6, true)],
             "4 and 5 are settled already"
         );
@@ -117,27 +163,96 @@ mod tests {
     #[test]
     fn nothing_is_settled_twice() {
         let mut unsettled = with_tags(1..=3);
-        assert_eq!(unsettled.settle([2, 2]), [frame(2, false)]);
-        assert_eq!(unsettled.settle([2]), []);
-        assert_eq!(unsettled.settle([9]), []);
-        assert_eq!(unsettled.get(2), None);
-        assert_eq!(unsettled.get(1), Some(&()));
+        assert_eq!(settle(&mut unsettled, [2, 2]), [frame(2, false)]);
+        assert_eq!(settle(&mut unsettled, [2]), []);
+        assert_eq!(settle(&mut unsettled, [9]), []);
+        assert_eq!(unsettled.get(2, 0), None);
+        assert_eq!(unsettled.get(1, 0), Some(&()));
+    }
+
+    #[test]
+    fn the_broker_hears_of_a_delivery_when_all_its_parts_are_settled() {
+        let mut unsettled = Unsettled::new();
+        unsettled.add(1, 3, ());
+        unsettled.add(2, 1, ());
+        assert_eq!(unsettled.settle([(1, 0), (1, 2), (1, 2)], How::Done), []);
+        assert_eq!(
+            (unsettled.get(1, 0), unsettled.get(1, 1)),
+            (None, Some(&()))
+        );
+        assert_eq!(
+            unsettled.settle([(1, 3)], How::Done),
+            [],
+            "there is no such part"
+        );
+        assert_eq!(
+            unsettled.settle([(2, 0), (1, 1)], How::Done),
+            [frame(2, true)]
+        );
+        assert_eq!(unsettled.len(), 0);
+    }
+
+    #[test]
+    fn a_part_that_is_handed_back_takes_its_delivery_with_it() {
+        let mut unsettled = Unsettled::new();
+        unsettled.add(1, 2, ());
+        unsettled.add(2, 2, ());
+        assert_eq!(
+            unsettled.settle([(1, 1)], How::Back),
+            [],
+            "not while the other is in hand"
+        );
+        let back = Frame {
+            tag: 1,
+            how: How::Back,
+            multiple: false,
+        };
+        assert_eq!(
+            unsettled.settle([(1, 0), (2, 0), (2, 1)], How::Done),
+            [back, frame(2, false)],
+            "each in its own way"
+        );
     }
 
     proptest! {
-        /// A broker that takes the frames has exactly the same tags left, and never hears of one it does not have.
+        /// A broker that takes the frames has exactly the deliveries left that have an unsettled part, never hears of
+        /// one it does not have, and gets those back of which a part was handed back.
         #[test]
-        fn the_broker_agrees(calls in prop::collection::vec(prop::collection::vec(1_u64..40, 0..12), 0..30), count in 1_u64..40) {
-            let mut unsettled = with_tags(1..=count);
-            let mut broker: BTreeSet<u64> = (1..=count).collect();
-            let mut expected = broker.clone();
-            for tags in calls {
-                for frame in unsettled.settle(tags.clone()) {
-                    prop_assert!(broker.contains(&frame.tag));
-                    broker.retain(|tag| if frame.multiple { *tag > frame.tag } else { *tag != frame.tag });
+        fn the_broker_agrees(
+            sizes in prop::collection::vec(1_u32..4, 1..30),
+            calls in prop::collection::vec((prop::collection::vec((1_u64..30, 0_u32..4), 0..24), any::<bool>()), 0..30),
+        ) {
+            let mut unsettled = Unsettled::new();
+            // Each with its open parts, and whether one of the others was handed back.
+            let mut expected = BTreeMap::new();
+            for (tag, size) in (1..).zip(&sizes) {
+                unsettled.add(tag, *size as usize, ());
+                expected.insert(tag, ((0..*size).collect::<Vec<_>>(), false));
+            }
+            let mut broker: Vec<u64> = expected.keys().copied().collect();
+            for (parts, back) in calls {
+                let how = if back { How::Back } else { How::Done };
+                let frames = unsettled.settle(parts.clone(), how);
+                for (tag, part) in parts {
+                    if let Some((open, any_back)) = expected.get_mut(&tag) && open.contains(&part) {
+                        open.retain(|one| *one != part);
+                        *any_back |= back;
+                    }
                 }
-                expected.retain(|tag| !tags.contains(tag));
-                prop_assert_eq!(&broker, &expected);
+                for frame in frames {
+                    prop_assert!(broker.contains(&frame.tag));
+                    let (settled, left) = broker.into_iter().partition::<Vec<_>, _>(|tag| {
+                        if frame.multiple { *tag <= frame.tag } else { *tag == frame.tag }
+                    });
+                    broker = left;
+                    for tag in settled {
+                        let (open, any_back) = &expected[&tag];
+                        prop_assert!(open.is_empty());
+                        prop_assert_eq!(*any_back, frame.how == How::Back);
+                    }
+                }
+                expected.retain(|_, (open, _)| !open.is_empty());
+                prop_assert_eq!(&broker, &expected.keys().copied().collect::<Vec<_>>());
             }
         }
     }
