@@ -17,8 +17,11 @@ use axum::{
 };
 use futures_util::{SinkExt, StreamExt, stream::FuturesUnordered};
 use lapin::{
-    BasicProperties, Channel, Confirmation, Connection, ConnectionProperties,
-    options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions},
+    BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ExchangeKind,
+    options::{
+        BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, ExchangeDeleteOptions,
+        QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
+    },
     types::{AMQPValue, FieldTable},
 };
 use redis::{Script, aio::MultiplexedConnection};
@@ -102,28 +105,50 @@ async fn serve(mut socket: WebSocket, room: broadcast::Sender<Utf8Bytes>) {
     }
 }
 
-/// A queue like the one of messages, for the floor alone.
-const QUEUE: &str = "floor";
+/// What the floor's queues and the exchange before them are called.
+const FLOOR: &str = "floor";
 
-/// A channel that confirms, and an empty queue that nobody consumes.
-pub async fn confirming(amqp_url: &str) -> (Connection, Channel) {
+/// A channel that confirms, and so many empty queues like the one of messages, which nobody consumes.
+pub async fn confirming(amqp_url: &str, queues: usize) -> (Connection, Channel) {
     let connection = Connection::connect(amqp_url, ConnectionProperties::default())
         .await
         .expect("RabbitMQ answers");
     let channel = connection.create_channel().await.expect("a channel");
-    let deleted = channel.queue_delete(QUEUE.into(), QueueDeleteOptions::default());
+    let options = ExchangeDeleteOptions::default();
+    let deleted = channel.exchange_delete(FLOOR.into(), options);
     deleted.await.expect("it may not be there");
-    let mut arguments = FieldTable::default();
-    arguments.insert(
-        "x-queue-type".into(),
-        AMQPValue::LongString("quorum".into()),
+    let options = ExchangeDeclareOptions::default();
+    let declared = channel.exchange_declare(
+        FLOOR.into(),
+        ExchangeKind::Direct,
+        options,
+        FieldTable::default(),
     );
-    let options = QueueDeclareOptions {
-        durable: true,
-        ..Default::default()
-    };
-    let declared = channel.queue_declare(QUEUE.into(), options, arguments);
-    declared.await.expect("a queue");
+    declared.await.expect("an exchange");
+    for number in 0..queues {
+        let queue = format!("{FLOOR}-{number}");
+        let deleted = channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default());
+        deleted.await.expect("it may not be there");
+        let mut arguments = FieldTable::default();
+        arguments.insert(
+            "x-queue-type".into(),
+            AMQPValue::LongString("quorum".into()),
+        );
+        let options = QueueDeclareOptions {
+            durable: true,
+            ..Default::default()
+        };
+        let declared = channel.queue_declare(queue.as_str().into(), options, arguments);
+        declared.await.expect("a queue");
+        let bound = channel.queue_bind(
+            queue.as_str().into(),
+            FLOOR.into(),
+            FLOOR.into(),
+            QueueBindOptions::default(),
+            FieldTable::default(),
+        );
+        bound.await.expect("a binding");
+    }
     channel
         .confirm_select(ConfirmSelectOptions::default())
         .await
@@ -131,7 +156,7 @@ pub async fn confirming(amqp_url: &str) -> (Connection, Channel) {
     (connection, channel)
 }
 
-/// Publishes to that queue, and waits for the confirm.
+/// Publishes once to those queues, and waits for the confirm.
 pub async fn confirm(channel: &Channel, payload: &[u8]) {
     let properties = BasicProperties::default().with_delivery_mode(2);
     let options = BasicPublishOptions {
@@ -139,7 +164,7 @@ pub async fn confirm(channel: &Channel, payload: &[u8]) {
         immediate: false,
     };
     let sent = channel
-        .basic_publish("".into(), QUEUE.into(), options, payload, properties)
+        .basic_publish(FLOOR.into(), FLOOR.into(), options, payload, properties)
         .await;
     let confirmation = sent.expect("it was sent").await.expect("it was confirmed");
     assert!(
@@ -148,9 +173,15 @@ pub async fn confirm(channel: &Channel, payload: &[u8]) {
     );
 }
 
-/// Bare confirms a second, so many in flight.
-pub async fn confirms(amqp_url: &str, in_flight: usize, payload: &[u8], time: Duration) -> f64 {
-    let (_connection, channel) = confirming(amqp_url).await;
+/// Bare confirms a second into so many queues, so many in flight.
+pub async fn confirms(
+    amqp_url: &str,
+    queues: usize,
+    in_flight: usize,
+    payload: &[u8],
+    time: Duration,
+) -> f64 {
+    let (_connection, channel) = confirming(amqp_url, queues).await;
     let mut flying: FuturesUnordered<_> =
         (0..in_flight).map(|_| confirm(&channel, payload)).collect();
     let (began, mut confirmed) = (Instant::now(), 0.0);

@@ -3,7 +3,8 @@
 //! Starts private engines and the services built beside it, measures each figure three times and its floor, by the
 //! plainest possible program, right after it, and writes the table into `docs/performance.md`, the numbers and the
 //! curves into `docs/performance/`. Without arguments all figures are measured; named ones replace their own rows only.
-//! `--look` measures once and writes nothing.
+//! `--look` measures once and writes nothing. `bench instructions` is another thing: it counts, and compares with what
+//! it counted last.
 
 mod client;
 mod fan_out;
@@ -25,6 +26,8 @@ const LOOK: &str = "--look";
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    // An error means that there is one already, which will do.
+    let _there = rustls::crypto::ring::default_provider().install_default();
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
     if let [first, address] = &arguments[..]
         && first == "floor"
@@ -32,11 +35,14 @@ async fn main() -> ExitCode {
         floor::fan_out(address.parse().expect("an address")).await;
         return ExitCode::SUCCESS;
     }
+    if let [first, rest @ ..] = &arguments[..]
+        && first == "instructions"
+    {
+        return instructions(rest).await;
+    }
     let before = arguments.len();
     arguments.retain(|argument| argument != LOOK);
     let is_look = arguments.len() < before;
-    // An error means that there is one already, which will do.
-    let _there = rustls::crypto::ring::default_provider().install_default();
     let unknown = arguments
         .iter()
         .find(|name| !figures::ALL.contains(&name.as_str()));
@@ -49,6 +55,22 @@ async fn main() -> ExitCode {
     }
     tokio::select! {
         () = measure(&arguments, is_look) => ExitCode::SUCCESS,
+        // Everything that was started ends with what owns it.
+        _ = tokio::signal::ctrl_c() => ExitCode::FAILURE,
+    }
+}
+
+async fn instructions(arguments: &[String]) -> ExitCode {
+    let accept = match arguments {
+        [] => false,
+        [only] if only == "--accept" => true,
+        _ => {
+            eprintln!("bench instructions [--accept]");
+            return ExitCode::FAILURE;
+        }
+    };
+    tokio::select! {
+        code = figures::instructions(accept) => code,
         // Everything that was started ends with what owns it.
         _ = tokio::signal::ctrl_c() => ExitCode::FAILURE,
     }

@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::{SocketAddr, TcpListener},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -32,23 +32,33 @@ impl Process {
     /// Starts one of the programs that were built beside this one, and waits until it is ready.
     pub async fn service(binary: &str, environment: &[(String, String)]) -> Process {
         let process = Process::start(binary, &[], environment);
-        let url = format!("http://{}/readyz", process.admin);
+        process.ready().await;
+        process
+    }
+
+    /// Waits until it is ready.
+    pub async fn ready(&self) {
+        let url = format!("http://{}/readyz", self.admin);
         let ready = async || {
             let answer = reqwest::get(&url).await;
             answer.is_ok_and(|answer| answer.status().is_success())
         };
         let began = Instant::now();
         while !ready().await {
-            assert!(began.elapsed() < START_LIMIT, "{binary} is not ready");
+            assert!(began.elapsed() < START_LIMIT, "{url} does not say ready");
             sleep(Duration::from_millis(20)).await;
         }
-        process
     }
 
-    /// Starts a program and waits for nothing.
+    /// Starts one of the programs that were built beside this one and waits for nothing.
     pub fn start(binary: &str, arguments: &[&str], environment: &[(String, String)]) -> Process {
+        Process::run(&path(binary), arguments, environment)
+    }
+
+    /// Starts any program and waits for nothing.
+    pub fn run(program: &Path, arguments: &[&str], environment: &[(String, String)]) -> Process {
         let (listen, admin) = (free_address(), free_address());
-        let mut command = Command::new(path(binary));
+        let mut command = Command::new(program);
         command
             .args(arguments)
             .env_clear()
@@ -61,7 +71,8 @@ impl Process {
             .kill_on_drop(true);
         let child = command.spawn();
         let child = child.unwrap_or_else(|error| {
-            panic!("{binary}: {error}; build with `cargo build --release --workspace --bins`")
+            let program = program.display();
+            panic!("{program}: {error}; build with `cargo build --release --workspace --bins`")
         });
         Process {
             child,
@@ -75,7 +86,8 @@ impl Process {
         self.child.kill().await.expect("our own child");
     }
 
-    fn id(&self) -> u32 {
+    /// Its number.
+    pub fn id(&self) -> u32 {
         self.child.id().expect("it is running")
     }
 

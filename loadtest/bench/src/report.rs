@@ -69,12 +69,33 @@ fn docs() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs"))
 }
 
+/// What is kept in one of the files; empty if it is not there.
+pub fn read(file: &str) -> Value {
+    let file = fs::read_to_string(docs().join("performance").join(file)).unwrap_or_default();
+    serde_json::from_str(&file).unwrap_or_else(|_| json!({}))
+}
+
+/// Keeps numbers in a file, and what they say in the page's place that begins so.
+pub fn keep(file: &str, numbers: &Value, begin: &str, table: &str) {
+    let folder = docs().join("performance");
+    fs::create_dir_all(&folder).expect("the docs can be written");
+    let numbers = serde_json::to_string_pretty(numbers).expect("JSON") + "\n";
+    fs::write(folder.join(file), numbers).expect("the docs can be written");
+    let page = docs().join("performance.md");
+    let text = fs::read_to_string(&page).expect("the page is there");
+    let (before, rest) = text
+        .split_once(begin)
+        .expect("the page has a place for the table");
+    let (_, after) = rest.split_once(END).expect("the place has an end");
+    fs::write(page, format!("{before}{begin}\n{table}{END}{after}"))
+        .expect("the docs can be written");
+}
+
 impl Report {
     /// What earlier runs found.
     pub fn open() -> Report {
-        let file = fs::read_to_string(docs().join("performance/figures.json")).unwrap_or_default();
         Report {
-            figures: serde_json::from_str(&file).unwrap_or_else(|_| json!({})),
+            figures: read("figures.json"),
         }
     }
 
@@ -92,19 +113,7 @@ impl Report {
 
     /// Writes everything.
     pub fn write(&self) {
-        let folder = docs().join("performance");
-        fs::create_dir_all(&folder).expect("the docs can be written");
-        let numbers = serde_json::to_string_pretty(&self.figures).expect("JSON") + "\n";
-        fs::write(folder.join("figures.json"), numbers).expect("the docs can be written");
-        let page = docs().join("performance.md");
-        let text = fs::read_to_string(&page).expect("the page is there");
-        let (before, rest) = text
-            .split_once(BEGIN)
-            .expect("the page has a place for the table");
-        let (_, after) = rest.split_once(END).expect("the place has an end");
-        let table = self.table();
-        fs::write(page, format!("{before}{BEGIN}\n{table}{END}{after}"))
-            .expect("the docs can be written");
+        keep("figures.json", &self.figures, BEGIN, &self.table());
     }
 
     fn table(&self) -> String {
@@ -177,7 +186,7 @@ fn spread(runs: &[f64]) -> String {
 }
 
 /// Three digits that matter, thousands apart.
-fn number(number: f64) -> String {
+pub fn number(number: f64) -> String {
     if number.abs() < 10.0 {
         return format!("{number:.2}");
     }

@@ -14,7 +14,10 @@ impl Bench {
         let text = client::message(TEXT);
         let payload = vec![b'x'; TEXT + 250];
         let mut findings = Findings::default();
-        let (mut measured, mut bare) = (Vec::new(), Vec::new());
+        let mut lines: Vec<(String, Vec<(f64, f64)>)> =
+            ["acked", "bare confirms, two queues", "one"]
+                .map(|name| (name.to_owned(), Vec::new()))
+                .into();
         for in_flight in [50, 200, 1_000] {
             let shape = Shape {
                 rooms: 50,
@@ -22,7 +25,8 @@ impl Bench {
                 senders: 1,
                 in_flight: in_flight / 50,
             };
-            let (mut runs, mut floor, mut note) = (Vec::new(), Vec::new(), String::new());
+            let (mut runs, mut note) = (Vec::new(), String::new());
+            let (mut into_two, mut into_one) = (Vec::new(), Vec::new());
             for _ in 0..self.runs {
                 let corner = self.corner().await;
                 let rooms = corner.rooms(50, "off").await;
@@ -41,25 +45,30 @@ impl Bench {
                     .acks,
                 );
                 note = meter.note();
-                floor.push(
-                    floor::confirms(corner.setting("AMQP_URL"), in_flight, &payload, TIME).await,
-                );
+                let amqp = corner.setting("AMQP_URL");
+                into_two.push(floor::confirms(amqp, 2, in_flight, &payload, TIME).await);
+                into_one.push(floor::confirms(amqp, 1, in_flight, &payload, TIME).await);
             }
-            measured.push((in_flight as f64, median(&runs)));
-            bare.push((in_flight as f64, median(&floor)));
+            for ((_, points), runs) in lines.iter_mut().zip([&runs, &into_two, &into_one]) {
+                points.push((in_flight as f64, median(runs)));
+            }
             findings.rows.push(Row {
-                name: format!("acked messages a second, {in_flight} in flight"),
+                name: format!("acked messages a second, {in_flight} in flight; floor: confirms into two queues"),
                 unit: "",
-                runs,
-                floor,
+                runs: runs.clone(),
+                floor: into_two,
                 to_reach: "0.75 of the floor",
                 note,
             });
+            findings.rows.push(Row {
+                name: format!("the same, {in_flight} in flight; floor: confirms into one queue, where these messages go"),
+                unit: "",
+                runs,
+                floor: into_one,
+                to_reach: "",
+                note: String::new(),
+            });
         }
-        let lines = vec![
-            ("acked".to_owned(), measured),
-            ("bare confirms".to_owned(), bare),
-        ];
         let curves = Curves {
             title: "Acked messages, one edge".into(),
             x: "in flight",

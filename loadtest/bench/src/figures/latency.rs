@@ -118,7 +118,7 @@ impl Bench {
             .get_multiplexed_async_connection()
             .await
             .expect("Redis answers");
-        let (_connection, channel) = floor::confirming(corner.setting("AMQP_URL")).await;
+        let (_connection, channel) = floor::confirming(corner.setting("AMQP_URL"), 1).await;
         let script = floor::plainest_script();
         let payload = "x".repeat(TEXT + 250);
         let mut calls = JoinSet::new();

@@ -5,12 +5,14 @@ mod all_in_one;
 mod bot;
 mod deliveries;
 mod flatness;
+mod instructions;
 mod latency;
 mod persister;
 mod sockets;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+pub use instructions::instructions;
 use private_engines::Engines;
 use serde_json::Value;
 use uuid::Uuid;
