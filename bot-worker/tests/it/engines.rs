@@ -15,7 +15,8 @@ use bytes::Bytes;
 use common::{
     envelope::Envelope,
     live::{
-        Appended, Control, Live, LiveError, LiveEvent, Part, Signal, Subscriber, Tail, Unsettled,
+        Appended, Control, Live, LiveError, LiveEvent, Offer, Part, Signal, Subscriber, Tail,
+        Unsettled,
         turns::{Draft, DraftSoFar, Drafted, Line, Place, Standing, TURN_LEASE, Turns, Wish},
     },
     queue::{
@@ -24,7 +25,7 @@ use common::{
     store::{
         Accounts, BotPolicy, Messages, Room, Rooms, Session, Store, StoreError, WriteError, Written,
     },
-    wire::{Message, NewMessage, Seq, now_seq},
+    wire::{Message, Seq, now_seq},
 };
 use tokio::{
     sync::{Notify, mpsc},
@@ -104,28 +105,22 @@ impl FakeLive {
     }
 }
 
-#[async_trait]
-impl Live for FakeLive {
-    async fn append_as(
-        &self,
-        new: &NewMessage,
-        floor: Option<Seq>,
-        part: Part,
-    ) -> Result<Appended, LiveError> {
-        self.here()?;
+impl FakeLive {
+    fn append_one(&self, room: &str, offer: &Offer, floor: Option<Seq>) -> Appended {
+        let Offer { message: new, part } = offer;
         let mut rooms = locked(&self.rooms);
-        if !rooms.contains_key(&new.room) && floor.is_none() {
-            return Ok(Appended::Cold);
+        if !rooms.contains_key(room) && floor.is_none() {
+            return Appended::Cold;
         }
-        let stream = rooms.entry(new.room.clone()).or_default();
+        let stream = rooms.entry(room.to_owned()).or_default();
         if let Some(known) = stream.iter().find(|message| message.id == new.id) {
-            return Ok(Appended::Known(known.clone()));
+            return Appended::Known(known.clone());
         }
         let mut lines = locked(&self.lines);
-        let line = lines.entry(new.room.clone()).or_default();
-        if let Part::Answers(fence) = part {
+        let line = lines.entry(room.to_owned()).or_default();
+        if let Part::Answers(fence) = *part {
             if !line.admits(new.id, fence) {
-                return Ok(Appended::Fenced);
+                return Appended::Fenced;
             }
             line.posted(new.id);
         }
@@ -137,7 +132,23 @@ impl Live for FakeLive {
         stream.push(message.clone());
         drop(rooms);
         self.changed.notify_waiters();
-        Ok(Appended::New(message))
+        Appended::New(message)
+    }
+}
+
+#[async_trait]
+impl Live for FakeLive {
+    async fn append_all(
+        &self,
+        room: &str,
+        offers: &[Offer],
+        floor: Option<Seq>,
+    ) -> Result<Vec<Appended>, LiveError> {
+        self.here()?;
+        Ok(offers
+            .iter()
+            .map(|offer| self.append_one(room, offer, floor))
+            .collect())
     }
 
     async fn tail(&self, room: &str, after: Seq, limit: usize) -> Result<Tail, LiveError> {

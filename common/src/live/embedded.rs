@@ -18,13 +18,13 @@ use tokio::{sync::mpsc, time::Instant};
 use uuid::Uuid;
 
 use super::{
-    Appended, Control, Live, LiveError, LiveEvent, PRESENCE_MAX_USERS, Part,
+    Appended, Control, Live, LiveError, LiveEvent, Offer, PRESENCE_MAX_USERS, Part,
     REMEMBERED_IDS_PER_ROOM, STREAM_MAX_MESSAGES, STREAM_MESSAGES, STREAM_MIN_AGE, Signal,
     Subscriber, Tail, Timings, Unsettled,
     outlet::{Outlet, Topic},
     turns::{Draft, DraftSoFar, Drafted, Line as BotLine, Place, Standing, Turns, Wish},
 };
-use crate::wire::{Message, NewMessage, Seq, ServerFrame, now_seq};
+use crate::wire::{Message, Seq, ServerFrame, now_seq};
 
 /// A room in which nothing was said for this long, to which nobody is subscribed and in which everything is settled is
 /// forgotten.
@@ -122,6 +122,41 @@ impl State {
         self.rooms.get_mut(name).expect("it is there by now")
     }
 
+    fn append(&mut self, room: &str, offer: &Offer, tail: &str, floor: Option<Seq>) -> Appended {
+        let Offer { message, part } = offer;
+        let known = self.rooms.get(room);
+        if let Some(known) = known.and_then(|room| room.known(message.id, &message.sender)) {
+            return known;
+        }
+        if let Part::Answers(fence) = *part
+            && !known.is_some_and(|room| room.bot.admits(message.id, fence))
+        {
+            return Appended::Fenced;
+        }
+        let last = match (known.and_then(|room| room.last), floor) {
+            (None, None) => return Appended::Cold,
+            (last, floor) => last.max(floor).unwrap_or_default(),
+        };
+        let room = self.room(room);
+        let message = Arc::new(message.clone().at(now_seq().max(last + 1), last));
+        room.keep(Arc::clone(&message));
+        match *part {
+            Part::Talk => {}
+            Part::Asks(reply) => room.bot.reserve(reply, message.seq),
+            Part::Answers(_) => room.bot.posted(message.id),
+        }
+        if !room.lines.is_empty() {
+            let event = LiveEvent::Message {
+                room: Arc::clone(&room.name),
+                seq: message.seq,
+                prev: message.prev,
+                frame: frame(&message, tail),
+            };
+            room.show(&event);
+        }
+        Appended::New(Message::clone(&message))
+    }
+
     fn sweep(&mut self, idle: Duration) {
         let now = Instant::now();
         self.swept = now;
@@ -204,47 +239,27 @@ impl Room {
 
 #[async_trait]
 impl Live for EmbeddedLive {
-    async fn append_as(
+    async fn append_all(
         &self,
-        message: &NewMessage,
+        room: &str,
+        offers: &[Offer],
         floor: Option<Seq>,
-        part: Part,
-    ) -> Result<Appended, LiveError> {
-        // Most of the frame is made before the lock is taken; the rest is a few numbers.
-        let tail = message.frame_tail();
+    ) -> Result<Vec<Appended>, LiveError> {
+        // Most of the frames is made before the lock is taken; the rest is a few numbers.
+        let tails: Vec<String> = offers
+            .iter()
+            .map(|offer| offer.message.frame_tail())
+            .collect();
         let mut state = self.shared.state();
-        let known = state.rooms.get(message.room.as_str());
-        if let Some(known) = known.and_then(|room| room.known(message.id, &message.sender)) {
-            return Ok(known);
+        let mut answers = Vec::with_capacity(offers.len());
+        for (offer, tail) in offers.iter().zip(tails) {
+            let answer = state.append(room, offer, &tail, floor);
+            if answer == Appended::Cold {
+                return Ok(vec![answer; offers.len()]);
+            }
+            answers.push(answer);
         }
-        if let Part::Answers(fence) = part
-            && !known.is_some_and(|room| room.bot.admits(message.id, fence))
-        {
-            return Ok(Appended::Fenced);
-        }
-        let last = match (known.and_then(|room| room.last), floor) {
-            (None, None) => return Ok(Appended::Cold),
-            (last, floor) => last.max(floor).unwrap_or_default(),
-        };
-        let room = state.room(&message.room);
-        let message = Arc::new(message.clone().at(now_seq().max(last + 1), last));
-        room.keep(Arc::clone(&message));
-        match part {
-            Part::Talk => {}
-            Part::Asks(reply) => room.bot.reserve(reply, message.seq),
-            Part::Answers(_) => room.bot.posted(message.id),
-        }
-        if !room.lines.is_empty() {
-            let event = LiveEvent::Message {
-                room: Arc::clone(&room.name),
-                seq: message.seq,
-                prev: message.prev,
-                frame: frame(&message, &tail),
-            };
-            room.show(&event);
-        }
-        drop(state);
-        Ok(Appended::New(Message::clone(&message)))
+        Ok(answers)
     }
 
     async fn tail(&self, room: &str, after: Seq, limit: usize) -> Result<Tail, LiveError> {

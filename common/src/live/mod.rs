@@ -68,7 +68,26 @@ pub trait Live: Turns {
         message: &NewMessage,
         floor: Option<Seq>,
         part: Part,
-    ) -> Result<Appended, LiveError>;
+    ) -> Result<Appended, LiveError> {
+        let offer = Offer {
+            message: message.clone(),
+            part,
+        };
+        let answers = self.append_all(&message.room, &[offer], floor).await?;
+        Ok(answers.into_iter().next().unwrap_or(Appended::Cold))
+    }
+
+    /// As [`Live::append_as`] for each of some messages of one room, in their order, and all of them as one step. There
+    /// is one answer for each; if one is [`Appended::Cold`], all are, and nothing was done.
+    ///
+    /// # Errors
+    /// As [`Live::append`]: all of them may have been appended, or none.
+    async fn append_all(
+        &self,
+        room: &str,
+        offers: &[Offer],
+        floor: Option<Seq>,
+    ) -> Result<Vec<Appended>, LiveError>;
 
     /// The room's stream after a place, oldest first.
     ///
@@ -153,6 +172,15 @@ pub enum Part {
     Asks(Uuid),
     /// A reply: refused without the fence, and the end of the turn and of its drafts.
     Answers(Fence),
+}
+
+/// A message that wants its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// The message.
+    pub message: NewMessage,
+    /// What it is to the bot.
+    pub part: Part,
 }
 
 /// What [`Live::append`] did.

@@ -51,6 +51,8 @@ on_every_side! {
         a_cold_room_waits_for_its_floor,
         a_floor_is_where_a_cold_room_goes_on,
         a_frame_is_what_a_message_says_of_itself_at_any_time,
+        several_take_their_places_together_and_in_their_order,
+        a_cold_room_takes_none_of_several,
     }
     stream {
         a_tail_is_what_came_after_a_place,
@@ -90,5 +92,6 @@ on_every_side! {
         whoever_cannot_wait_posts_out_of_turn,
         a_draft_is_kept_as_it_grows_and_goes_with_its_reply,
         replies_stand_in_the_order_of_their_questions_whoever_dies,
+        questions_and_replies_may_take_their_places_with_others,
     }
 }

@@ -1,8 +1,8 @@
 //! Every message has its place, and there is one order.
 
 use common::{
-    live::Appended,
-    wire::{Kind, Seq, now_seq},
+    live::{Appended, Offer, Part},
+    wire::{Kind, NewMessage, Seq, now_seq},
 };
 use uuid::Uuid;
 
@@ -185,4 +185,72 @@ pub async fn a_frame_is_what_a_message_says_of_itself_at_any_time(side: Side) {
     let tail = side.one.tail("lobby", 0, 1_000).await.unwrap();
     assert!(tail.messages.is_sorted_by(|a, b| a.seq < b.seq));
     assert_eq!(places(&tail.messages).last(), Some(&tail.latest));
+}
+
+fn talk(message: &NewMessage) -> Offer {
+    Offer {
+        message: message.clone(),
+        part: Part::Talk,
+    }
+}
+
+pub async fn several_take_their_places_together_and_in_their_order(side: Side) {
+    let mut bob = side.two.listen(&["lobby"]).await;
+    let old = side.one.post(&says("lobby", "ada", "long ago")).await;
+    let stolen = NewMessage {
+        sender: "eve".into(),
+        ..says("lobby", "ada", "not mine")
+    };
+    let stolen = NewMessage {
+        id: old.id,
+        ..stolen
+    };
+    let twice = says("lobby", "ada", "twice");
+    let again = NewMessage {
+        message: "long ago, in other words".into(),
+        id: old.id,
+        ..says("lobby", "ada", "")
+    };
+    let words = ["one", "two"].map(|word| says("lobby", "bob", word));
+    let offers = [&words[0], &again, &twice, &stolen, &twice, &words[1]].map(talk);
+    let answers = side.one.append_all("lobby", &offers, None).await.unwrap();
+
+    let heard = [
+        bob.message().await,
+        bob.message().await,
+        bob.message().await,
+        bob.message().await,
+    ];
+    assert_linked(&heard);
+    let [first, one, kept, two] = heard;
+    let texts = [&one, &kept, &two].map(|message| message.message.as_str());
+    assert_eq!((first, texts), (old.clone(), ["one", "twice", "two"]));
+    let expected = [
+        Appended::New(one),
+        Appended::Known(old),
+        Appended::New(kept.clone()),
+        Appended::Taken,
+        Appended::Known(kept),
+        Appended::New(two),
+    ];
+    assert_eq!(answers, expected);
+}
+
+pub async fn a_cold_room_takes_none_of_several(side: Side) {
+    let offers = ["one", "two", "three"].map(|word| talk(&says("lobby", "ada", word)));
+    let answers = side.one.append_all("lobby", &offers, None).await.unwrap();
+    assert_eq!(answers, vec![Appended::Cold; 3]);
+    let tail = side.one.tail("lobby", 0, 10).await.unwrap();
+    assert_eq!((tail.messages.len(), tail.latest), (0, 0));
+
+    let answers = side
+        .one
+        .append_all("lobby", &offers, Some(5))
+        .await
+        .unwrap();
+    let tail = side.two.tail("lobby", 5, 10).await.unwrap();
+    assert!(tail.reaches_back);
+    assert_linked(&tail.messages);
+    let placed: Vec<Appended> = tail.messages.into_iter().map(Appended::New).collect();
+    assert_eq!(answers, placed);
 }

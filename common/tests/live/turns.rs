@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use common::{
     live::{
-        Appended, Live, LiveEvent, Part,
+        Appended, Live, LiveEvent, Offer, Part,
         turns::{Draft, DraftSoFar, Drafted, Fence, Place, Standing, Wish},
     },
     wire::{Kind, Message, NewMessage, ServerFrame},
@@ -323,4 +323,43 @@ pub async fn replies_stand_in_the_order_of_their_questions_whoever_dies(side: Si
     let replies: Vec<Uuid> = replies.map(|message| message.id).collect();
     let wanted: Vec<Uuid> = places.iter().map(|place| place.reply).collect();
     assert_eq!(replies, wanted);
+}
+
+pub async fn questions_and_replies_may_take_their_places_with_others(side: Side) {
+    let live = &side.one;
+    let first = asks(&**live, "lobby", "first").await;
+    let fence = granted(&**live, &first).await;
+    let strange = Fence {
+        number: fence.number + 1,
+        ..fence
+    };
+    let (second, third) = (Uuid::new_v4(), Uuid::new_v4());
+    let offer = |message: NewMessage, part| Offer { message, part };
+    let offers = [
+        offer(says("lobby", "bob", "and now?"), Part::Talk),
+        offer(says("lobby", "bob", "second"), Part::Asks(second)),
+        offer(reply(&first, "not his"), Part::Answers(strange)),
+        offer(reply(&first, "answer"), Part::Answers(fence)),
+        offer(says("lobby", "eve", "third"), Part::Asks(third)),
+    ];
+    let answers = live.append_all("lobby", &offers, None).await.unwrap();
+    let seqs: Vec<Option<u64>> = answers
+        .iter()
+        .map(|answer| match answer {
+            Appended::New(message) => Some(message.seq),
+            _ => None,
+        })
+        .collect();
+    let [Some(_), Some(asked), None, Some(_), Some(_)] = seqs[..] else {
+        panic!("{answers:?}");
+    };
+    assert_eq!(answers[2], Appended::Fenced);
+    // The turn has passed on to the one that asked first.
+    let next = Place {
+        reply: second,
+        seq: asked,
+        holder: Uuid::new_v4(),
+        ..first
+    };
+    granted(&**live, &next).await;
 }

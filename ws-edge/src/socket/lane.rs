@@ -1,5 +1,5 @@
-//! The way of one socket's messages into one room: one after the other to their places, so that a person's lines never
-//! swap, and then side by side to the queue, so that nobody waits for a confirm to say the next thing.
+//! The way of one socket's messages into one room: one after the other into the room's line, so that a person's lines
+//! never swap, and nobody waits for a place or a confirm to say the next thing.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -168,18 +168,12 @@ impl Run {
             };
             match begun {
                 Ok(posting) => confirms.push(async move { (id, bytes, confirmed(posting).await) }),
-                Err(refusal) => {
-                    let breaks = refusal.code == ErrorCode::Unavailable;
-                    self.answer(id, bytes, Err(refusal.clone()));
-                    if breaks {
-                        self.refuse_rest(&refusal);
-                    }
-                }
+                Err(refusal) => self.answer(id, bytes, Err(refusal)),
             }
         }
     }
 
-    /// Brings a message to its place.
+    /// Puts a message into the room's line.
     async fn begin(
         &self,
         id: Uuid,
@@ -203,15 +197,21 @@ impl Run {
         Ok(self.edge.poster.begin(new, route, None).await?)
     }
 
-    /// What was sent behind a message that did not get its place would overtake it when that is sent again.
-    fn refuse_rest(&self, refusal: &Refusal) {
-        let rest = std::mem::take(&mut self.lane.state().jobs);
-        for job in rest {
-            self.answer(job.id, job.message.len(), Err(refusal.clone()));
+    fn answer(&self, id: Uuid, bytes: usize, outcome: Outcome) {
+        let refusal = outcome.as_ref().err().cloned();
+        self.put(id, bytes, outcome);
+        if let Some(refusal) = refusal
+            && refusal.code == ErrorCode::Unavailable
+        {
+            // What was sent behind it would overtake it when it is sent again.
+            let rest = std::mem::take(&mut self.lane.state().jobs);
+            for job in rest {
+                self.put(job.id, job.message.len(), Err(refusal.clone()));
+            }
         }
     }
 
-    fn answer(&self, id: Uuid, bytes: usize, outcome: Outcome) {
+    fn put(&self, id: Uuid, bytes: usize, outcome: Outcome) {
         self.inbox.put(Note::Posted {
             lane: self.key,
             id,

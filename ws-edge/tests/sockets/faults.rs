@@ -14,11 +14,11 @@ use async_trait::async_trait;
 use common::{
     envelope::Envelope,
     live::{
-        Appended, Live, LiveError, LiveEvent, Part, Signal, Subscriber, Tail, Unsettled,
+        Appended, Live, LiveError, LiveEvent, Offer, Signal, Subscriber, Tail, Unsettled,
         turns::{Draft, DraftSoFar, Drafted, Place, Standing, Turns, Wish},
     },
     store::{Accounts, Messages, Room, Rooms, Session, Store, StoreError, WriteError, Written},
-    wire::{Message, NewMessage, Seq},
+    wire::{Message, Seq},
 };
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -108,14 +108,14 @@ impl Turns for FaultyLive {
 
 #[async_trait]
 impl Live for FaultyLive {
-    async fn append_as(
+    async fn append_all(
         &self,
-        message: &NewMessage,
+        room: &str,
+        offers: &[Offer],
         floor: Option<Seq>,
-        part: Part,
-    ) -> Result<Appended, LiveError> {
+    ) -> Result<Vec<Appended>, LiveError> {
         self.up()?;
-        self.inner.append_as(message, floor, part).await
+        self.inner.append_all(room, offers, floor).await
     }
 
     async fn tail(&self, room: &str, after: Seq, limit: usize) -> Result<Tail, LiveError> {

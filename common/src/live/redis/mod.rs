@@ -4,6 +4,7 @@
 //! who is there, and a channel. `append` is one script on them. Why it is so: `docs/decisions/sequence-and-stream.md`
 //! and `docs/decisions/one-redis-client.md`.
 
+mod append;
 mod deployment;
 mod fleet;
 mod keys;
@@ -13,11 +14,7 @@ pub(crate) mod scripts;
 mod topics;
 mod urls;
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use redis::{FromRedisValue, Value, cmd, from_redis_value};
@@ -29,6 +26,7 @@ use tokio::{
 use uuid::Uuid;
 
 use self::{
+    append::{Marks, number},
     deployment::Deployment,
     fleet::{Fleet, Request},
     keys::{Keys, slot},
@@ -36,26 +34,20 @@ use self::{
     scripts::{Script, Scripts},
 };
 use super::{
-    Appended, Live, LiveError, LiveEvent, PRESENCE_MAX_USERS, Part, Signal, Subscriber, Tail,
+    Appended, Live, LiveError, LiveEvent, Offer, PRESENCE_MAX_USERS, Signal, Subscriber, Tail,
     Timings, Unsettled,
     turns::{Draft, DraftSoFar, Drafted, Fence, Place, Standing, Turns, Wish},
 };
 use crate::{
     settings::LiveSettings,
-    wire::{Message, NewMessage, Seq},
+    wire::{Message, Seq},
 };
 
 /// How long a process that starts waits for all of Redis to answer.
 const START_LIMIT: Duration = Duration::from_secs(10);
 
-/// A process marks a room as unsettled again when its last mark is older than this.
-const MARK_AGAIN_AFTER: Duration = Duration::from_secs(5);
-
 /// How many messages of a stream are read at a time: other commands' answers wait for as long as that takes.
 const PAGE_MESSAGES: usize = 500;
-
-/// The most rooms whose marks one process remembers; it marks more often when there are more.
-const MARKS_REMEMBERED_MAX: usize = 20_000;
 
 /// The live seam on Redis.
 pub struct RedisLive {
@@ -64,17 +56,7 @@ pub struct RedisLive {
     scripts: Scripts,
     timings: Timings,
     stream_idle: Duration,
-    marks: Mutex<HashMap<String, Mark>>,
-}
-
-/// That this process has marked a room.
-#[derive(Clone, Copy)]
-struct Mark {
-    made: Instant,
-    /// [`Fleet::losses`] at that time: a mark may be gone with its server's memory.
-    losses: u64,
-    /// The server's time of it, in µs.
-    at: Seq,
+    marks: Marks,
 }
 
 impl RedisLive {
@@ -123,7 +105,7 @@ impl RedisLive {
             scripts: Scripts::new(settings.stream_idle_seconds),
             timings,
             stream_idle: settings.stream_idle_seconds,
-            marks: Mutex::default(),
+            marks: Marks::default(),
         }))
     }
 
@@ -178,127 +160,17 @@ impl RedisLive {
         let latest = latest.first().map_or(0, |(_, score)| *score as Seq);
         Ok((latest, messages))
     }
-
-    /// Makes sure that the room is on the list of unsettled rooms, and returns until when (the server's µs) that holds.
-    ///
-    /// The order is what counts: the mark is made before the message, so a process that dies right after its message
-    /// has left the mark behind. A mark is not made for every message, so one may come after a mark was read and
-    /// before the room is settled by it. Three times keep that from doing harm. A process goes on under its mark for
-    /// 5 s; an append that arrives at the server later than [`Timings::mark_holds`] after its mark is sent back by the
-    /// script to mark again; and a room can be settled only by a mark that was already older than
-    /// [`Timings::settle_after`] when it was read. Whoever reads the stream after reading such a mark thus sees every
-    /// message that was appended under it, and one that comes under a later mark changes the mark. The difference of
-    /// the last two is what the clocks of a Cluster's nodes may differ by.
-    async fn mark(&self, room: &str, again: bool) -> Result<Seq, LiveError> {
-        let (made, losses) = (Instant::now(), self.fleet.losses());
-        let holds = |at: Seq| at + micros(self.timings.mark_holds);
-        let fresh = MARK_AGAIN_AFTER.min(self.timings.mark_holds / 2);
-        if !again
-            && let Some(mark) = self.marks().get(room)
-            && mark.losses == losses
-            && made.duration_since(mark.made) < fresh
-        {
-            return Ok(holds(mark.at));
-        }
-        let key = self.keys.unsettled();
-        let at: String = self
-            .call(
-                "marking a room",
-                &self.scripts.mark,
-                &[&key],
-                &[room.as_bytes()],
-            )
-            .await?;
-        let at = at
-            .parse()
-            .map_err(|error| failed("marking a room", error))?;
-        let mut marks = self.marks();
-        if marks.len() >= MARKS_REMEMBERED_MAX {
-            marks.retain(|_, mark| made.duration_since(mark.made) < fresh);
-        }
-        if marks.len() < MARKS_REMEMBERED_MAX {
-            marks.insert(room.to_owned(), Mark { made, losses, at });
-        }
-        Ok(holds(at))
-    }
-
-    fn marks(&self) -> std::sync::MutexGuard<'_, HashMap<String, Mark>> {
-        self.marks.lock().expect("nothing panics while holding it")
-    }
 }
 
 #[async_trait]
 impl Live for RedisLive {
-    async fn append_as(
+    async fn append_all(
         &self,
-        message: &NewMessage,
+        room: &str,
+        offers: &[Offer],
         floor: Option<Seq>,
-        part: Part,
-    ) -> Result<Appended, LiveError> {
-        const WHAT: &str = "appending a message";
-        let room = message.room.as_str();
-        let mut keys = vec![self.keys.stream(room), self.keys.ids(room)];
-        let part = match part {
-            Part::Talk => None,
-            Part::Asks(reply) => {
-                keys.push(self.keys.line(room));
-                Some(reply.as_bytes().to_vec())
-            }
-            Part::Answers(fence) => {
-                keys.extend([
-                    self.keys.line(room),
-                    self.keys.turn(room),
-                    self.keys.draft(room),
-                ]);
-                Some(fence.word().into_bytes())
-            }
-        };
-        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-        let channel = self.keys.channel(room);
-        let tail = message.frame_tail();
-        let floor = floor.map_or_else(String::new, |floor| floor.to_string());
-        let mut again = false;
-        loop {
-            let losses = self.fleet.losses();
-            let marked_until = self.mark(room, again).await?.to_string();
-            let mut arguments = vec![
-                message.id.as_bytes().as_slice(),
-                message.sender.as_bytes(),
-                room.as_bytes(),
-                tail.as_bytes(),
-                floor.as_bytes(),
-                marked_until.as_bytes(),
-                channel.as_bytes(),
-            ];
-            arguments.extend(part.as_deref());
-            let answer: Vec<Vec<u8>> = self
-                .call(WHAT, &self.scripts.append, &keys, &arguments)
-                .await?;
-            let mut answer = answer.into_iter();
-            let word = answer.next().unwrap_or_default();
-            let mut place = || number(answer.next()).map_err(|error| failed(WHAT, error));
-            return Ok(match word.as_slice() {
-                b"new" => {
-                    let (seq, prev) = (place()?, place()?);
-                    if self.fleet.losses() != losses {
-                        // The mark may have been lost in between. If it cannot be made again now, the next message or
-                        // the queue's confirm have to do.
-                        drop(self.mark(room, true).await);
-                    }
-                    Appended::New(message.clone().at(seq, prev))
-                }
-                b"known" => Appended::Known(frame(WHAT, &answer.next().unwrap_or_default())?),
-                b"known only" => Appended::KnownOnly(place()?),
-                b"taken" => Appended::Taken,
-                b"cold" => Appended::Cold,
-                b"fenced" => Appended::Fenced,
-                b"mark again" if !again => {
-                    again = true;
-                    continue;
-                }
-                _ => return Err(failed(WHAT, "an answer that the script does not give")),
-            });
-        }
+    ) -> Result<Vec<Appended>, LiveError> {
+        self.append_offers(room, offers, floor).await
     }
 
     async fn tail(&self, room: &str, after: Seq, limit: usize) -> Result<Tail, LiveError> {
@@ -549,11 +421,6 @@ fn failed(
 
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
-fn number(text: Option<Vec<u8>>) -> Result<Seq, Box<dyn std::error::Error + Send + Sync>> {
-    let text = String::from_utf8(text.unwrap_or_default())?;
-    Ok(text.parse()?)
 }
 
 fn frame(what: &'static str, frame: &[u8]) -> Result<Message, LiveError> {

@@ -1,18 +1,25 @@
--- Gives a message its place, keeps it in the room's stream and shows it, as one step (Live::append).
--- KEYS  stream, ids; for a question to the bot also line; for a reply also line, turn, draft (see line_up.lua)
--- ARGV  id (16 bytes), sender, room, the end of the frame, floor (empty if unset), µs after which the mark that this
---       process made in the list of unsettled rooms counts no longer, channel; for a question the id that its reply
---       will have (16 bytes); for a reply its fence
+-- Gives messages their places in a room, in the order in which they stand here, keeps them in the room's stream and
+-- shows them, as one step (Live::append_all).
+-- KEYS  stream, ids; where one is a question also line; where one is a reply also line, turn, draft (see line_up.lua)
+-- ARGV  room, channel, floor (empty if unset), µs after which the mark that this process made in the list of unsettled
+--       rooms counts no longer; then four for each message: id (16 bytes), sender, the end of the frame, and its part:
+--       nothing, or `?` and the id that its reply will have (16 bytes) for a question, `=` and the fence for a reply
+-- Answers with one list for each message, or with one word if nothing was done.
 -- The channel has the keys' hash tag but is none of them: while its slot moves, a Cluster refuses whatever names one
--- key that is there and one that is not.
+-- key that is there and one that is not. No other key is named needlessly, for the same reason.
 -- Numbers go back as strings: Redis cuts a Lua number to an integer, and Lua prints it with 14 digits.
-local id, sender, room, tail = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local floor = tonumber(ARGV[5])
+local call, format = redis.call, string.format
+local STREAM, IDS, LINE, TURN, DRAFT = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local room, channel, floor = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local head = '{"type":"message","room":"' .. room .. '","seq":'
 
-local known = redis.call('ZSCORE', KEYS[2], id)
-if known then
-  local place = string.format('%.0f', known)
-  local entry = redis.call('XRANGE', KEYS[1], place .. '-0', place .. '-0')[1]
+local function known(id, sender)
+  local score = call('ZSCORE', IDS, id)
+  if not score then
+    return nil
+  end
+  local place = format('%.0f', score)
+  local entry = call('XRANGE', STREAM, place .. '-0', place .. '-0')[1]
   if not entry then
     return {'known only', place}
   end
@@ -23,60 +30,83 @@ if known then
   return {'known', fields[4]}
 end
 
-local asks, answers = #KEYS == 3, #KEYS == 5
-if answers and redis.call('HGET', KEYS[4], 'f' .. id) ~= ARGV[8] then
-  return {'fenced'}
-end
-
-local last = tonumber(redis.call('ZRANGE', KEYS[2], -1, -1, 'WITHSCORES')[2])
-if not last then
-  if not floor then
-    return {'cold'}
+local function answered(reply)
+  local turn = call('HMGET', TURN, 'reply', 'draft')
+  call('ZREM', LINE, reply)
+  call('HDEL', TURN, 'f' .. reply)
+  if turn[1] == reply then
+    call('HDEL', TURN, 'reply', 'until')
   end
-  -- The keys expire together, but a server that evicts may have taken the ids alone.
-  local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
-  last = newest and tonumber(string.match(newest[1], '^%d+')) or 0
-end
-
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
-if now > tonumber(ARGV[6]) then
-  return {'mark again'}
-end
-
-local prev = floor and floor > last and floor or last
-local seq = now > prev and now or prev + 1
-local place, before = string.format('%.0f', seq), string.format('%.0f', prev)
-local frame = '{"type":"message","room":"' .. room .. '","seq":' .. place .. ',"prev":' .. before
-  .. ',"at":"' .. rfc3339(seq) .. '",' .. tail
-
-redis.call('XADD', KEYS[1], 'MAXLEN', '~', STREAM_MAX_MESSAGES, place .. '-0', 'sender', sender, 'frame', frame)
--- Only whole nodes of the stream that are old enough go, and never more than there are too many: both limits hold
--- without looking at a single entry.
-local too_many = redis.call('XLEN', KEYS[1]) - STREAM_MESSAGES
-if too_many >= TRIM_BATCH then
-  redis.call('XTRIM', KEYS[1], 'MINID', '~', string.format('%.0f-0', seq - STREAM_MIN_AGE_US), 'LIMIT', too_many)
-end
-redis.call('ZADD', KEYS[2], place, id)
-if redis.call('ZCARD', KEYS[2]) >= REMEMBERED_IDS + TRIM_BATCH then
-  redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -REMEMBERED_IDS - 1)
-end
-redis.call('PEXPIRE', KEYS[1], STREAM_IDLE_MS)
-redis.call('PEXPIRE', KEYS[2], STREAM_IDLE_MS)
-if asks then
-  redis.call('ZADD', KEYS[3], 'NX', place, ARGV[8])
-  redis.call('PEXPIRE', KEYS[3], STREAM_IDLE_MS)
-elseif answers then
-  local turn = redis.call('HMGET', KEYS[4], 'reply', 'draft')
-  redis.call('ZREM', KEYS[3], id)
-  redis.call('HDEL', KEYS[4], 'f' .. id)
-  if turn[1] == id then
-    redis.call('HDEL', KEYS[4], 'reply', 'until')
-  end
-  if turn[2] == id then
-    redis.call('HDEL', KEYS[4], 'draft', 'attempt', 'to')
-    redis.call('DEL', KEYS[5])
+  if turn[2] == reply then
+    call('HDEL', TURN, 'draft', 'attempt', 'to')
+    call('DEL', DRAFT)
   end
 end
-redis.call('SPUBLISH', ARGV[7], 'm' .. place .. ' ' .. before .. ' ' .. frame)
-return {'new', place, before}
+
+local answers = {}
+-- Set with the first message that is new.
+local last, now, date, date_second
+for at = 5, #ARGV, 4 do
+  local id, sender, tail, part = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  local role = string.sub(part, 1, 1)
+  local answer = known(id, sender)
+  if not answer and role == '=' and call('HGET', TURN, 'f' .. id) ~= string.sub(part, 2) then
+    answer = {'fenced'}
+  end
+  if not answer then
+    if not now then
+      last = tonumber(call('ZRANGE', IDS, -1, -1, 'WITHSCORES')[2])
+      if not last then
+        if not floor then
+          return 'cold'
+        end
+        -- The keys expire together, but a server that evicts may have taken the ids alone.
+        local newest = call('XREVRANGE', STREAM, '+', '-', 'COUNT', 1)[1]
+        last = newest and tonumber(string.match(newest[1], '^%d+')) or 0
+      end
+      if floor and floor > last then
+        last = floor
+      end
+      local time = call('TIME')
+      now = time[1] * 1000000 + time[2]
+      if now > tonumber(ARGV[4]) then
+        return 'mark again'
+      end
+    end
+    local seq = now > last and now or last + 1
+    local second = math.floor(seq / 1000000)
+    if second ~= date_second then
+      date, date_second = rfc3339(second), second
+    end
+    local place, before = format('%.0f', seq), format('%.0f', last)
+    local frame = head .. place .. ',"prev":' .. before
+      .. format(',"at":"%s.%06dZ",', date, seq - second * 1000000) .. tail
+    call('XADD', STREAM, 'MAXLEN', '~', STREAM_MAX_MESSAGES, place .. '-0', 'sender', sender, 'frame', frame)
+    call('ZADD', IDS, place, id)
+    if role == '?' then
+      call('ZADD', LINE, 'NX', place, string.sub(part, 2))
+      call('PEXPIRE', LINE, STREAM_IDLE_MS)
+    elseif role == '=' then
+      answered(id)
+    end
+    call('SPUBLISH', channel, 'm' .. place .. ' ' .. before .. ' ' .. frame)
+    answer = {'new', place, before}
+    last = seq
+  end
+  answers[#answers + 1] = answer
+end
+
+if now then
+  -- Only whole nodes of the stream that are old enough go, and never more than there are too many: both limits hold
+  -- without looking at a single entry.
+  local too_many = call('XLEN', STREAM) - STREAM_MESSAGES
+  if too_many >= TRIM_BATCH then
+    call('XTRIM', STREAM, 'MINID', '~', format('%.0f-0', last - STREAM_MIN_AGE_US), 'LIMIT', too_many)
+  end
+  if call('ZCARD', IDS) >= REMEMBERED_IDS + TRIM_BATCH then
+    call('ZREMRANGEBYRANK', IDS, 0, -REMEMBERED_IDS - 1)
+  end
+  call('PEXPIRE', STREAM, STREAM_IDLE_MS)
+  call('PEXPIRE', IDS, STREAM_IDLE_MS)
+end
+return answers

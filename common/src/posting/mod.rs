@@ -1,5 +1,7 @@
 //! The way of a message that the edge and the worker share: its place in the room, then the queue's confirm.
 
+mod lines;
+
 use std::{
     collections::{HashMap, hash_map::Entry},
     sync::{Arc, Mutex},
@@ -7,6 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use tokio::{
     sync::{Semaphore, oneshot},
     time::{Instant, timeout_at},
@@ -14,9 +17,10 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 use uuid::{Uuid, Version};
 
+use self::lines::{Lines, Rest, Waiting};
 use crate::{
     envelope::{Again, Envelope, ReplyLog, reply_id},
-    live::{Appended, Live, LiveError, Part, turns::Fence},
+    live::{Appended, Live, LiveError, Offer, Part, turns::Fence},
     queue::{Queue, QueueError, Route},
     store::Store,
     wire::{Message, NewMessage, Seq, now_seq},
@@ -53,6 +57,7 @@ pub struct Poster {
     queue: Arc<dyn Queue>,
     store: Arc<dyn Store>,
     slots: Arc<Semaphore>,
+    lines: Arc<Lines>,
     under_way: TaskTracker,
     repaired: Arc<Mutex<HashMap<Uuid, Instant>>>,
 }
@@ -66,7 +71,7 @@ pub struct Posted {
     pub first: bool,
 }
 
-/// A message that has its place and waits for the queue's confirm.
+/// A message that stands in its room's line, or has its place and waits for the queue's confirm.
 #[derive(Debug)]
 pub struct Posting {
     outcome: oneshot::Receiver<Result<Posted, PostError>>,
@@ -76,7 +81,8 @@ impl Posting {
     /// Waits until the message is on disk in every queue of its route, or the sender's patience is over.
     ///
     /// # Errors
-    /// [`PostError::Unavailable`]: it has been shown, and the process goes on trying to have it kept.
+    /// [`PostError`]. With [`PostError::Unavailable`] it may have been shown; then the process goes on trying to have it
+    /// kept. What stood behind it in the room's line when it did not get its place is refused as well.
     pub async fn confirmed(self) -> Result<Posted, PostError> {
         self.outcome.await.unwrap_or_else(|_| Err(process_stops()))
     }
@@ -90,7 +96,7 @@ fn process_stops() -> PostError {
 }
 
 /// Why a message was not posted, as far as its sender may know.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum PostError {
     /// Send the same id again after a while. It may have been shown already.
     #[error("not kept yet: {why}")]
@@ -139,6 +145,7 @@ impl Poster {
             queue,
             store,
             slots,
+            lines: Arc::default(),
             under_way: TaskTracker::new(),
             repaired: Arc::default(),
         }
@@ -176,12 +183,11 @@ impl Poster {
             .await
     }
 
-    /// The first half of [`Poster::post`]: returns as soon as the message has its place, while the queue's confirm is
-    /// still to come. Whoever begins one message after the other gets their places in that order, without waiting for
-    /// a confirm in between.
+    /// The first half of [`Poster::post`]: puts the message into its room's line, and returns while its place and the
+    /// queue's confirm are still to come. Whoever begins one message after the other gets their places in that order.
     ///
     /// # Errors
-    /// As [`Poster::post`]: the message has no place, or it is not known whether it has.
+    /// As [`Poster::post`]: the message has no place.
     pub async fn begin(
         &self,
         new: NewMessage,
@@ -197,7 +203,7 @@ impl Poster {
 
     async fn begin_as(
         &self,
-        new: NewMessage,
+        message: NewMessage,
         route: Route,
         reply: Option<ReplyLog>,
         part: Part,
@@ -210,27 +216,52 @@ impl Poster {
                 retry_after: Duration::from_secs(1),
             });
         };
-        let (at_place, placed) = oneshot::channel();
         let (done, outcome) = oneshot::channel();
-        let this = self.clone();
-        self.under_way.spawn(async move {
-            let _slot = slot;
-            // Whoever waits may have gone meanwhile; that changes nothing for the message.
-            match this.place(new, part).await {
-                Ok(Place::Kept(message)) => {
-                    drop(at_place.send(Ok(())));
-                    let first = false;
-                    drop(done.send(Ok(Posted { message, first })));
-                }
-                Ok(Place::Shown { message, first }) => {
-                    drop(at_place.send(Ok(())));
-                    this.keep(message, first, route, reply, done).await;
-                }
-                Err(error) => drop(at_place.send(Err(error))),
-            }
-        });
-        placed.await.unwrap_or_else(|_| Err(process_stops()))?;
+        if may_be_forgotten(&message)
+            && let Some(message) = self.find_kept(&message).await?
+        {
+            answer_kept(done, message);
+            return Ok(Posting { outcome });
+        }
+        let room = message.room.clone();
+        let waiting = Waiting {
+            offer: Offer { message, part },
+            rest: Rest {
+                route,
+                reply,
+                done,
+                _slot: slot,
+            },
+        };
+        if self.lines.join(&room, waiting) {
+            // A task of its own: whoever waits may go, which changes nothing for the message.
+            self.under_way.spawn(self.clone().work_off(room));
+        }
         Ok(Posting { outcome })
+    }
+
+    /// Brings those who stand in a room's line to their places, all who came while the last ones were on their way as
+    /// one step, until none is left.
+    async fn work_off(self, room: String) {
+        let _watch = self.lines.watch(&room);
+        while let Some((offers, rests)) = self.lines.next(&room) {
+            match self.place(&room, offers).await {
+                Ok(places) => {
+                    let kept = places.into_iter().zip(rests);
+                    let kept: Vec<_> = kept
+                        .map(|(place, rest)| self.clone().keep_placed(place, rest))
+                        .collect();
+                    self.under_way.spawn(join_all(kept));
+                }
+                Err(error) => {
+                    // What stands behind them would overtake them when they are sent again.
+                    let behind = self.lines.clear(&room).into_iter().map(|one| one.rest);
+                    for Rest { done, .. } in rests.into_iter().chain(behind) {
+                        drop(done.send(Err(error.clone())));
+                    }
+                }
+            }
+        }
     }
 
     /// Puts a request that has been answered to the bot once more. One attempt; whoever asks again after an error gets
@@ -297,47 +328,39 @@ impl Poster {
         drained
     }
 
-    async fn place(&self, new: NewMessage, part: Part) -> Result<Place, PostError> {
-        if may_be_forgotten(&new)
-            && let Some(kept) = self.find_kept(&new).await?
-        {
-            return Ok(Place::Kept(kept));
+    /// Where the messages are now, in their order.
+    async fn place(&self, room: &str, offers: Vec<Offer>) -> Result<Vec<Place>, PostError> {
+        let appended = self.live.append_all(room, &offers, None).await?;
+        if !appended.contains(&Appended::Cold) {
+            let placed = offers.into_iter().zip(appended);
+            return Ok(placed
+                .map(|(offer, appended)| Place::Appended(offer.message, appended))
+                .collect());
         }
-        let mut floor = None;
-        loop {
-            match self.live.append_as(&new, floor, part).await? {
-                Appended::New(message) => {
-                    return Ok(Place::Shown {
-                        message,
-                        first: true,
-                    });
+        let kept = join_all(offers.iter().map(|offer| self.find_kept(&offer.message))).await;
+        let mut places = Vec::with_capacity(offers.len());
+        let mut unknown = Vec::new();
+        for (offer, kept) in offers.into_iter().zip(kept) {
+            places.push(match kept {
+                Ok(Some(message)) => Some(Place::Kept(message)),
+                Err(error) => Some(Place::Refused(error)),
+                Ok(None) => {
+                    unknown.push(offer);
+                    None
                 }
-                Appended::Known(message) => {
-                    return Ok(Place::Shown {
-                        message,
-                        first: false,
-                    });
-                }
-                Appended::Taken => return Err(PostError::IdTaken),
-                Appended::Fenced => return Err(PostError::Fenced),
-                Appended::KnownOnly(seq) => {
-                    // The stream has dropped it, so it is old: in the database, or still on its way there.
-                    return match self.find_kept(&new).await? {
-                        Some(kept) => Ok(Place::Kept(kept)),
-                        None => Ok(Place::Shown {
-                            message: new.at(seq, 0),
-                            first: false,
-                        }),
-                    };
-                }
-                Appended::Cold => {
-                    if let Some(kept) = self.find_kept(&new).await? {
-                        return Ok(Place::Kept(kept));
-                    }
-                    floor = Some(self.latest_kept(&new.room).await);
-                }
-            }
+            });
         }
+        let floor = Some(self.latest_kept(room).await);
+        let appended = self.live.append_all(room, &unknown, floor).await?;
+        let mut appended = unknown.into_iter().zip(appended);
+        let places = places.into_iter().map(|place| {
+            let appended = || {
+                let (offer, appended) = appended.next()?;
+                Some(Place::Appended(offer.message, appended))
+            };
+            place.or_else(appended)
+        });
+        places.collect::<Option<_>>().ok_or_else(process_stops)
     }
 
     /// The message as the database has it. A database that is away does not stop the chat: then it counts as not there.
@@ -359,6 +382,32 @@ impl Poster {
             .unwrap_or(0)
     }
 
+    /// The rest of a message's way.
+    async fn keep_placed(self, place: Place, rest: Rest) {
+        let Rest {
+            route,
+            reply,
+            done,
+            _slot,
+        } = rest;
+        let (message, first) = match place {
+            Place::Appended(_, Appended::New(message)) => (message, true),
+            Place::Appended(_, Appended::Known(message)) => (message, false),
+            // The stream has dropped it, so it is old: in the database, or still on its way there.
+            Place::Appended(new, Appended::KnownOnly(seq)) => match self.find_kept(&new).await {
+                Ok(Some(message)) => return answer_kept(done, message),
+                Ok(None) => (new.at(seq, 0), false),
+                Err(error) => return drop(done.send(Err(error))),
+            },
+            Place::Appended(_, Appended::Taken) => return drop(done.send(Err(PostError::IdTaken))),
+            Place::Appended(_, Appended::Fenced) => return drop(done.send(Err(PostError::Fenced))),
+            Place::Appended(_, Appended::Cold) => return drop(done.send(Err(process_stops()))),
+            Place::Kept(message) => return answer_kept(done, message),
+            Place::Refused(error) => return drop(done.send(Err(error))),
+        };
+        self.keep(message, first, route, reply, done).await;
+    }
+
     /// Hands a message to the queue until that confirms. The sender is told after a while; the trying goes on.
     async fn keep(
         &self,
@@ -369,7 +418,9 @@ impl Poster {
         done: oneshot::Sender<Result<Posted, PostError>>,
     ) {
         let id = message.id;
-        let payload: Bytes = Envelope::new(message.clone(), reply).to_bytes();
+        let envelope = Envelope::new(message, reply);
+        let payload: Bytes = envelope.to_bytes();
+        let message = envelope.message;
         let impatient = Instant::now() + CONFIRM_PATIENCE;
         let mut done = Some(done);
         let mut pause = RETRY_FIRST;
@@ -398,11 +449,19 @@ impl Poster {
     }
 }
 
+/// Where a message is.
 enum Place {
     /// In the database already: nothing is left to do.
     Kept(Message),
-    /// Shown; to be handed to the queue.
-    Shown { message: Message, first: bool },
+    /// Nowhere.
+    Refused(PostError),
+    /// As the live engine says.
+    Appended(NewMessage, Appended),
+}
+
+fn answer_kept(done: oneshot::Sender<Result<Posted, PostError>>, message: Message) {
+    let first = false;
+    drop(done.send(Ok(Posted { message, first })));
 }
 
 fn may_be_forgotten(new: &NewMessage) -> bool {
