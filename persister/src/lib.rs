@@ -6,16 +6,20 @@ mod batch;
 pub mod dead_letters;
 pub mod usage;
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use clap::Args;
 use common::{
     envelope::Envelope,
-    queue::{Consumer, Delivery, Queue, QueueName, Receipt, Verdict},
+    queue::{Consumer, Queue, QueueName, Receipt, Verdict},
     store::{Store, WriteError, Written},
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, sleep},
+};
 use tokio_util::sync::CancellationToken;
 
 use batch::{Batch, Limits};
@@ -23,8 +27,8 @@ use batch::{Batch, Limits};
 /// What can be set about a persister. A batch is written when any of the three is reached.
 #[derive(Args, Clone, Debug)]
 pub struct PersisterSettings {
-    /// The most messages in one statement and commit.
-    #[arg(long, env = "PERSIST_BATCH_MESSAGES", default_value = "512", value_parser = clap::value_parser!(u16).range(1..=8192))]
+    /// The most messages in one commit.
+    #[arg(long, env = "PERSIST_BATCH_MESSAGES", default_value = "1024", value_parser = clap::value_parser!(u16).range(1..=8192))]
     pub persist_batch_messages: u16,
     /// The most bytes of payload in one batch; a single larger message goes alone.
     #[arg(long, env = "PERSIST_BATCH_BYTES", default_value = "1048576")]
@@ -38,9 +42,9 @@ pub struct PersisterSettings {
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LONGEST: Duration = Duration::from_secs(5);
 
-/// How many batches may be in hand, the one that is being written among them, if each message came alone. What came
-/// together counts as one: at worst 32 KiB each, with the default batch 48 MiB.
-const BATCHES_IN_HAND: u16 = 3;
+/// How many batches are in hand, if each message came alone: one is written, one collected. What came together counts
+/// as one: at worst 32 KiB each, with the default batch 64 MiB.
+const BATCHES_IN_HAND: u16 = 2;
 
 /// Persists until `stop`. What is in hand then is written, or, if the database is away, handed back.
 pub async fn run(
@@ -57,24 +61,79 @@ pub async fn run(
     let prefetch = settings
         .persist_batch_messages
         .saturating_mul(BATCHES_IN_HAND);
-    let consumer = queue.consume(QueueName::Persist, prefetch).await;
     let persister = Persister {
-        consumer,
+        consumer: queue.consume(QueueName::Persist, prefetch).await,
         store,
         stop,
     };
     tracing::info!(prefetch, "persisting");
-    while let Some(batch) = persister.collect(limits, most_age).await {
-        persister.persist(batch).await;
+    // The next batch is collected and read while one is written; one at a time is written, in their order.
+    let (batches, mut collected) = mpsc::channel(1);
+    let mut collecting = JoinSet::new();
+    collecting.spawn(collect_all(persister.clone(), limits, most_age, batches));
+    let mut in_vain = false;
+    while let Some(batch) = collected.recv().await {
+        if in_vain {
+            // The database was away when it was time to stop.
+            persister.hand_back(batch.all()).await;
+        } else {
+            in_vain = !persister.persist(batch).await;
+        }
     }
     persister.consumer.close().await;
     tracing::info!("stopped: nothing is in hand");
 }
 
+/// Passes on one batch after the other, until it is time to stop.
+async fn collect_all(
+    persister: Persister,
+    limits: Limits,
+    most_age: Duration,
+    batches: mpsc::Sender<Collected>,
+) {
+    // The place first: what is in hand is what is written and one batch more.
+    while let Ok(place) = batches.reserve().await {
+        let Some(batch) = persister.collect(limits, most_age).await else {
+            return;
+        };
+        place.send(Collected::read(batch));
+    }
+}
+
+#[derive(Clone)]
 struct Persister {
     consumer: Arc<dyn Consumer>,
     store: Arc<dyn Store>,
     stop: CancellationToken,
+}
+
+/// A batch, ready to be written: an envelope for each receipt, and what is none.
+#[derive(Default)]
+struct Collected {
+    receipts: Vec<Receipt>,
+    envelopes: Vec<Envelope>,
+    dead: Vec<(Receipt, String)>,
+}
+
+impl Collected {
+    fn read(batch: Batch) -> Collected {
+        let mut collected = Collected::default();
+        for delivery in batch.into_deliveries() {
+            match Envelope::read(&delivery.payload) {
+                Ok(envelope) => {
+                    collected.receipts.push(delivery.receipt);
+                    collected.envelopes.push(envelope);
+                }
+                Err(reason) => collected.dead.push((delivery.receipt, reason)),
+            }
+        }
+        collected
+    }
+
+    fn all(self) -> Vec<Receipt> {
+        let dead = self.dead.into_iter().map(|(receipt, _)| receipt);
+        self.receipts.into_iter().chain(dead).collect()
+    }
 }
 
 /// What came of one batch, delivery by delivery.
@@ -82,6 +141,7 @@ struct Persister {
 struct Outcome {
     done: Vec<Receipt>,
     dead: Vec<(Receipt, String)>,
+    back: Vec<Receipt>,
 }
 
 impl Persister {
@@ -91,62 +151,63 @@ impl Persister {
             .stop
             .run_until_cancelled(self.consumer.next())
             .await??;
-        let full_at = Instant::now() + most_age;
+        // One timer for the whole batch; most are there already and never look at it.
+        let mut full = pin!(sleep(most_age));
         let mut batch = Batch::new(limits);
         batch.push(first);
         while !batch.is_full() && !self.stop.is_cancelled() {
-            match timeout_at(full_at, self.consumer.next()).await {
-                Ok(Some(delivery)) => batch.push(delivery),
-                Ok(None) | Err(_) => break,
+            tokio::select! {
+                biased;
+                next = self.consumer.next() => match next {
+                    Some(delivery) => batch.push(delivery),
+                    None => break,
+                },
+                () = &mut full => break,
             }
         }
         Some(batch)
     }
 
-    async fn persist(&self, batch: Batch) {
+    /// False if it was time to stop while the database was away.
+    async fn persist(&self, batch: Collected) -> bool {
         let began = Instant::now();
-        let mut outcome = Outcome::default();
-        let mut rows = Vec::new();
-        for Delivery {
-            payload, receipt, ..
-        } in batch.into_deliveries()
-        {
-            match Envelope::read(&payload) {
-                Ok(envelope) => rows.push((receipt, envelope)),
-                Err(reason) => outcome.dead.push((receipt, reason)),
-            }
-        }
-        let count = rows.len();
-        self.write(rows, &mut outcome).await;
+        let mut outcome = self.write(&batch).await;
         metrics::histogram!("chinwag_persist_batch_seconds").record(began.elapsed().as_secs_f64());
-        metrics::histogram!("chinwag_persist_batch_messages").record(count as f64);
+        metrics::histogram!("chinwag_persist_batch_messages").record(batch.envelopes.len() as f64);
+        outcome.dead.extend(batch.dead);
+        let in_vain = std::mem::take(&mut outcome.back);
         self.settle(outcome).await;
+        let all = in_vain.is_empty();
+        if !all {
+            self.hand_back(in_vain).await;
+        }
+        all
     }
 
     /// Writes rows in one go; where one of them can never be written, in halves, until that one is alone.
-    async fn write(&self, rows: Vec<(Receipt, Envelope)>, outcome: &mut Outcome) {
-        let mut pieces = vec![rows];
-        while let Some(mut piece) = pieces.pop() {
-            let envelopes: Vec<Envelope> =
-                piece.iter().map(|(_, envelope)| envelope.clone()).collect();
-            match self.write_when_possible(&envelopes).await {
-                Some(Ok(written)) => note_written(&piece, &written, outcome),
-                Some(Err(reason)) if piece.len() == 1 => outcome.dead.extend(
-                    piece
-                        .drain(..)
-                        .map(|(receipt, _)| (receipt, reason.clone())),
-                ),
+    async fn write(&self, batch: &Collected) -> Outcome {
+        let mut outcome = Outcome::default();
+        let mut pieces = vec![(0, batch.envelopes.len())];
+        while let Some((start, end)) = pieces.pop() {
+            let receipts = &batch.receipts[start..end];
+            let envelopes = &batch.envelopes[start..end];
+            match self.write_when_possible(envelopes).await {
+                Some(Ok(written)) => note_written(receipts, envelopes, &written, &mut outcome),
+                Some(Err(reason)) if end - start == 1 => outcome.dead.push((receipts[0], reason)),
                 Some(Err(_)) => {
-                    let rest = piece.split_off(piece.len() / 2);
-                    pieces.extend([rest, piece]);
+                    let middle = usize::midpoint(start, end);
+                    pieces.extend([(middle, end), (start, middle)]);
                 }
-                // Time to stop while the database is away: these go back to the queue.
+                // Time to stop while the database is away: all that is left goes back to the queue.
                 None => {
-                    let receipts = piece.into_iter().map(|(receipt, _)| receipt).collect();
-                    self.hand_back(receipts).await;
+                    outcome.back.extend(receipts);
+                    for (start, end) in pieces.drain(..) {
+                        outcome.back.extend(&batch.receipts[start..end]);
+                    }
                 }
             }
         }
+        outcome
     }
 
     /// Writes, waiting for a database that is away. `Err` with a reason if a row is refused for good; `None` if it was
@@ -168,9 +229,7 @@ impl Persister {
             let pause = pauses.next().unwrap_or(RETRY_LONGEST);
             metrics::counter!("chinwag_persist_waits_total").increment(1);
             tracing::warn!(%why, messages = envelopes.len(), again_in = ?pause, "the database is away; nothing is lost, the batch waits");
-            self.stop
-                .run_until_cancelled(tokio::time::sleep(pause))
-                .await?;
+            self.stop.run_until_cancelled(sleep(pause)).await?;
         }
     }
 
@@ -202,11 +261,16 @@ impl Persister {
     }
 }
 
-fn note_written(piece: &[(Receipt, Envelope)], written: &Written, outcome: &mut Outcome) {
+fn note_written(
+    receipts: &[Receipt],
+    envelopes: &[Envelope],
+    written: &Written,
+    outcome: &mut Outcome,
+) {
     metrics::counter!("chinwag_persisted_messages_total").increment(written.new as u64);
     metrics::counter!("chinwag_persist_duplicates_total")
-        .increment((piece.len() - written.new - written.conflicts.len()) as u64);
-    for (position, (receipt, envelope)) in piece.iter().enumerate() {
+        .increment((receipts.len() - written.new - written.conflicts.len()) as u64);
+    for (position, (receipt, envelope)) in receipts.iter().zip(envelopes).enumerate() {
         if written.conflicts.contains(&position) {
             let message = &envelope.message;
             let reason = format!(

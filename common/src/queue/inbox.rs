@@ -43,6 +43,9 @@ impl Inbox {
 
     /// The oldest delivery; waits for one. `None` once closed.
     pub(super) async fn next(&self) -> Option<Delivery> {
+        if let Some(delivery) = self.lock().waiting.pop_front() {
+            return Some(delivery);
+        }
         loop {
             let mut changed = pin!(self.changed.notified());
             // Queued up before looking: of two that look at the same time, each gets a wake-up of its own.

@@ -88,6 +88,34 @@ async fn a_persister_drains_and_another_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_persister_is_stopped_without_a_database_and_hands_back_all_that_it_has() {
+    use private_engines::Engine;
+    let mut chat = Chat::with(Setup {
+        workers: 0,
+        own_engines: true,
+        settings: vec![("PERSIST_BATCH_MESSAGES", "10".to_owned())],
+        ..Setup::default()
+    })
+    .await;
+    let [mut ada] = chat.join("lobby", ["ada"]).await;
+    let mut acked = vec![ada.says_and_is_acked("before").await];
+    chat.engines().kill(Engine::MariaDb).await;
+    // One batch that cannot be written, one behind it, and some that nobody has looked at.
+    for n in 0..50 {
+        acked.push(ada.says_and_is_acked(&format!("line {n}")).await);
+    }
+    let persister = &chat.persisters[0];
+    let status = persister.terminate().await;
+    assert!(status.success(), "{status}");
+    let said = persister.log();
+    assert!(said.contains("stopped: nothing is in hand"), "{said}");
+    chat.engines().start_engine(Engine::MariaDb).await;
+    let another = chat.service("persister", "another-persister", &[]);
+    chat.persisters.push(another);
+    crate::assert_kept(&chat, &ada, &acked).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn services_start_in_any_order_and_say_what_they_wait_for() {
     use private_engines::Engine;
     let mut chat = Chat::with(Setup {
