@@ -123,8 +123,8 @@ pub(super) struct Connection {
     limits: Limits,
     /// The room that the socket's address named.
     default_room: Option<Arc<str>>,
-    rooms: HashMap<Arc<str>, u32>,
-    subs: HashMap<u32, Sub>,
+    /// The rooms that it is in. Most sockets are in one: there is nothing that would have to be looked up.
+    subs: Vec<Sub>,
     next_sub: u32,
     posts: usize,
     post_bytes: usize,
@@ -139,6 +139,7 @@ pub(super) struct Connection {
 }
 
 struct Sub {
+    sub: u32,
     room: Arc<str>,
     is_joined: bool,
 }
@@ -155,8 +156,7 @@ impl Connection {
         let mut connection = Connection {
             limits,
             default_room: default_room.as_ref().map(|(room, _)| Arc::clone(room)),
-            rooms: HashMap::new(),
-            subs: HashMap::new(),
+            subs: Vec::new(),
             next_sub: 0,
             posts: 0,
             post_bytes: 0,
@@ -195,7 +195,7 @@ impl Connection {
 
     /// Whether this subscription still stands.
     pub(super) fn is_current(&self, sub: u32) -> bool {
-        self.subs.contains_key(&sub)
+        self.subs.iter().any(|known| known.sub == sub)
     }
 
     /// One step.
@@ -267,7 +267,7 @@ impl Connection {
             Ok(ClientFrame::Pong) => {}
             Ok(ClientFrame::Join { room, after }) => {
                 let room: Arc<str> = room.into();
-                if !self.rooms.contains_key(&room) && self.subs.len() >= ROOMS_PER_SOCKET {
+                if self.sub_of(&room).is_none() && self.subs.len() >= ROOMS_PER_SOCKET {
                     let why =
                         format!("a socket may be in {ROOMS_PER_SOCKET} rooms; leave one first");
                     self.bad(now, ErrorCode::BadRequest, why, None, out);
@@ -276,7 +276,7 @@ impl Connection {
                 }
             }
             Ok(ClientFrame::Leave { room }) => {
-                if let Some(sub) = self.rooms.get(room.as_str()).copied() {
+                if let Some(sub) = self.sub_of(&room) {
                     self.drop_sub(sub);
                     out.push(Output::Leave { sub });
                 }
@@ -308,31 +308,35 @@ impl Connection {
 
     /// Joining a room again is a new join in the place of the old one.
     fn join(&mut self, room: Arc<str>, after: Option<Seq>, out: &mut Vec<Output>) {
-        if let Some(sub) = self.rooms.get(&room).copied() {
+        if let Some(sub) = self.sub_of(&room) {
             self.drop_sub(sub);
             out.push(Output::Leave { sub });
         }
         self.next_sub = self.next_sub.wrapping_add(1);
         let sub = self.next_sub;
-        self.rooms.insert(Arc::clone(&room), sub);
-        self.subs.insert(
+        if self.subs.is_empty() {
+            self.subs.reserve_exact(1);
+        }
+        self.subs.push(Sub {
             sub,
-            Sub {
-                room: Arc::clone(&room),
-                is_joined: false,
-            },
-        );
+            room: Arc::clone(&room),
+            is_joined: false,
+        });
         out.push(Output::Join { sub, room, after });
     }
 
+    fn sub_of(&self, room: &str) -> Option<u32> {
+        let known = self.subs.iter().find(|known| *known.room == *room);
+        known.map(|known| known.sub)
+    }
+
     fn drop_sub(&mut self, sub: u32) -> Option<Sub> {
-        let dropped = self.subs.remove(&sub)?;
-        self.rooms.remove(&dropped.room);
-        Some(dropped)
+        let place = self.subs.iter().position(|known| known.sub == sub)?;
+        Some(self.subs.swap_remove(place))
     }
 
     fn joined(&mut self, sub: u32, seq: Seq, complete: bool, out: &mut Vec<Output>) {
-        if let Some(known) = self.subs.get_mut(&sub) {
+        if let Some(known) = self.subs.iter_mut().find(|known| known.sub == sub) {
             known.is_joined = true;
             let room = known.room.to_string();
             out.push(Output::Frame(ServerFrame::Joined {

@@ -111,12 +111,12 @@ impl Inbox {
         self.waiting().closing
     }
 
-    /// Takes what is there. The vectors handed in are swapped for those that are there, so that both are used again.
-    pub(super) fn take(&self, dirty: &mut Vec<u32>, notes: &mut Vec<Note>) -> Option<Closing> {
+    /// Takes what is there. The vector handed in is swapped for the one that is there, so that both are used again; notes
+    /// are too large to keep room for them in every socket.
+    pub(super) fn take(&self, dirty: &mut Vec<u32>) -> (Vec<Note>, Option<Closing>) {
         let mut waiting = self.waiting();
         std::mem::swap(&mut waiting.dirty, dirty);
-        std::mem::swap(&mut waiting.notes, notes);
-        waiting.closing
+        (std::mem::take(&mut waiting.notes), waiting.closing)
     }
 
     /// Waits until something was put in. May return once too often, never once too seldom.

@@ -27,6 +27,7 @@ mod room;
 mod socket;
 
 use std::{
+    future::ready,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -238,9 +239,11 @@ async fn connect(
         ));
     }
     let room = room.map(|(name, after)| (Arc::from(name), after));
-    Ok(socket::configure(upgrade).on_upgrade(move |ws| async move {
-        Socket::open(edge, session, registered, ws, room)
-            .run()
-            .await;
+    Ok(socket::configure(upgrade).on_upgrade(move |ws| {
+        // A task of its own: that of the upgrade keeps room for everything that an upgrade needs, as long as it lives.
+        drop(tokio::spawn(
+            Socket::open(edge, session, registered, ws, room).run(),
+        ));
+        ready(())
     }))
 }

@@ -1,10 +1,7 @@
 //! What waits to be written to one socket: its own frames, and the rooms it is in, each with its place in that room's
 //! ring. Without I/O.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use axum::extract::ws::Utf8Bytes;
 use common::wire::Seq;
@@ -39,13 +36,15 @@ impl Drop for Errand {
 pub(super) struct Outgoing {
     /// What is for this client alone, before everything else.
     own: VecDeque<Utf8Bytes>,
-    seats: HashMap<u32, Seat>,
+    /// By `sub`, in order. Most sockets are in one room: a map would be larger than what is in it.
+    seats: Vec<Seat>,
     /// Rooms that may have something, each once, in turn.
     ready: VecDeque<u32>,
 }
 
 /// A room that the socket is in.
 struct Seat {
+    sub: u32,
     membership: Membership,
     cursor: Cursor,
     /// What comes before the ring goes on.
@@ -55,6 +54,16 @@ struct Seat {
 }
 
 impl Outgoing {
+    /// Where a room's seat is, or would be.
+    fn place(&self, sub: u32) -> Result<usize, usize> {
+        self.seats.binary_search_by_key(&sub, |seat| seat.sub)
+    }
+
+    fn seat(&mut self, sub: u32) -> Option<&mut Seat> {
+        let place = self.place(sub).ok()?;
+        self.seats.get_mut(place)
+    }
+
     /// A frame for this client alone.
     pub(super) fn push(&mut self, frame: Utf8Bytes) {
         self.own.push_back(frame);
@@ -74,19 +83,28 @@ impl Outgoing {
         cursor: Cursor,
     ) {
         let seat = Seat {
+            sub,
             membership,
             cursor,
             backlog,
             is_ready: false,
             catching_up: None,
         };
-        self.seats.insert(sub, seat);
+        if self.seats.is_empty() {
+            self.seats.reserve_exact(1);
+        }
+        match self.place(sub) {
+            Ok(place) => self.seats[place] = seat,
+            Err(place) => self.seats.insert(place, seat),
+        }
         self.make_ready(sub);
     }
 
     /// And no longer.
     pub(super) fn leave(&mut self, sub: u32) {
-        self.seats.remove(&sub);
+        if let Ok(place) = self.place(sub) {
+            self.seats.remove(place);
+        }
     }
 
     /// Out of all rooms.
@@ -96,12 +114,12 @@ impl Outgoing {
 
     /// Whether the socket is in that room.
     pub(super) fn is_in(&self, sub: u32) -> bool {
-        self.seats.contains_key(&sub)
+        self.place(sub).is_ok()
     }
 
     /// The room may have something.
     pub(super) fn make_ready(&mut self, sub: u32) {
-        if let Some(seat) = self.seats.get_mut(&sub)
+        if let Some(seat) = self.seat(sub)
             && !seat.is_ready
             && seat.catching_up.is_none()
         {
@@ -112,7 +130,7 @@ impl Outgoing {
 
     /// What the socket had fallen behind by is here.
     pub(super) fn caught_up(&mut self, sub: u32, replay: Replay) {
-        if let Some(seat) = self.seats.get_mut(&sub) {
+        if let Some(seat) = self.seat(sub) {
             seat.catching_up = None;
             seat.backlog = replay.backlog;
             seat.cursor = replay.cursor;
@@ -137,10 +155,10 @@ impl Outgoing {
         while budget.frames > 0
             && let Some(sub) = self.ready.pop_front()
         {
-            let Some(seat) = self.seats.get_mut(&sub) else {
+            let is_alone = self.ready.is_empty();
+            let Some(seat) = self.seat(sub) else {
                 continue;
             };
-            let is_alone = self.ready.is_empty();
             let frames = if is_alone {
                 budget.frames
             } else {

@@ -3,7 +3,6 @@
 //! comes back through the inbox.
 
 use std::{
-    collections::{HashMap, VecDeque},
     pin::{Pin, pin},
     sync::Arc,
     time::Duration,
@@ -32,8 +31,9 @@ use super::{
 };
 use crate::state::Edge;
 
-/// What a socket reads into at once. Small, since most sockets are silent most of the time and there are many.
-const READ_BUFFER_BYTES: usize = 4 * 1024;
+/// What a socket reads into at once: a few messages. Small, since most sockets are silent most of the time and there are
+/// many, and since all of it is cleared whenever it is looked whether there is something to read.
+const READ_BUFFER_BYTES: usize = 2 * 1024;
 
 /// The largest frame that is read at all: what is a little too large gets a `too_large` and the socket stays open;
 /// what is larger than this closes it.
@@ -77,19 +77,18 @@ pub(super) struct Socket {
     is_deaf: bool,
     connection: Connection,
     /// Joins under way.
-    joining: HashMap<u32, Joining>,
+    joining: Vec<Joining>,
     outgoing: Outgoing,
     lanes: Lanes,
-    outputs: VecDeque<Output>,
     closing: Option<Closing>,
     is_draining: bool,
     alarm: Pin<Box<Sleep>>,
     dirty: Vec<u32>,
-    notes: Vec<Note>,
 }
 
 /// A join under way.
 struct Joining {
+    sub: u32,
     room: Arc<str>,
     /// What was posted into the room meanwhile. It waits, or its place could be before the one from which on the socket
     /// hears what is said, and its sender would never hear it.
@@ -105,7 +104,7 @@ impl Socket {
         registered: Registered,
         ws: WebSocket,
         room: Option<(Arc<str>, Option<Seq>)>,
-    ) -> Socket {
+    ) -> Box<Socket> {
         let now = Instant::now();
         let settings = &edge.settings;
         let limits = Limits {
@@ -125,7 +124,7 @@ impl Socket {
         let mut outputs = Vec::new();
         let connection = Connection::open(&session.user, room, limits, now, &mut outputs);
         edge.sockets.meters.sockets.increment(1.0);
-        Socket {
+        let mut socket = Box::new(Socket {
             user: Arc::from(&*session.user),
             session,
             registered,
@@ -133,31 +132,30 @@ impl Socket {
             is_deaf: false,
             alarm: Box::pin(sleep_until(connection.deadline())),
             connection,
-            joining: HashMap::new(),
+            joining: Vec::new(),
             outgoing: Outgoing::default(),
             lanes: Lanes::default(),
-            outputs: outputs.into(),
             closing: None,
             is_draining: false,
             dirty: Vec::new(),
-            notes: Vec::new(),
             edge,
-        }
+        });
+        socket.act(outputs);
+        socket
     }
 
     /// Serves it until it closes.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(mut self: Box<Self>) {
         let closing = self.serve().await;
         Meters::closed(closing);
         // Out of the rooms first: nobody is to wake a socket that is going.
         self.joining.clear();
         self.outgoing.leave_all();
         // Whether the client hears of it or not, the socket is closed.
-        drop(timeout(CLOSE_TIME, self.say_goodbye(closing)).await);
+        drop(Box::pin(timeout(CLOSE_TIME, self.say_goodbye(closing))).await);
     }
 
     async fn serve(&mut self) -> Closing {
-        self.act();
         loop {
             if let Some(closing) = self.take_inbox() {
                 return closing;
@@ -255,13 +253,12 @@ impl Socket {
     fn step(&mut self, input: Input<'_>) {
         let mut outputs = Vec::new();
         self.connection.handle(Instant::now(), input, &mut outputs);
-        self.outputs.extend(outputs);
-        self.act();
+        self.act(outputs);
     }
 
     /// Does what the state machine said.
-    fn act(&mut self) {
-        while let Some(output) = self.outputs.pop_front() {
+    fn act(&mut self, outputs: Vec<Output>) {
+        for output in outputs {
             match output {
                 Output::Frame(frame) => self.send(frame),
                 Output::Join { sub, room, after } => self.join(sub, room, after),
@@ -314,18 +311,23 @@ impl Socket {
             Arc::clone(&self.registered.inbox),
         );
         let joining = Joining {
+            sub,
             room,
             held: Vec::new(),
             _errand: Errand(self.edge.sockets.hub.spawn(errand)),
         };
-        self.joining.insert(sub, joining);
+        self.joining.push(joining);
     }
 
     /// The join is done, refused or given up; what waited for it goes on its way.
     fn end_joining(&mut self, sub: u32) {
-        let Some(Joining { room, held, .. }) = self.joining.remove(&sub) else {
+        let Some(place) = self.joining.iter().position(|join| join.sub == sub) else {
             return;
         };
+        let Joining { room, held, .. } = self.joining.swap_remove(place);
+        if self.joining.is_empty() {
+            self.joining = Vec::new();
+        }
         for job in held {
             self.send_on_its_way(&room, job);
         }
@@ -335,7 +337,7 @@ impl Socket {
         let id = id.unwrap_or_else(Uuid::now_v7);
         if let Err(wait) = self.edge.limits.check_user_message(&self.user) {
             let refusal = errands::too_many_messages(wait);
-            self.connection_says(Input::Posted {
+            self.step(Input::Posted {
                 id,
                 bytes: message.len(),
                 outcome: Err(refusal),
@@ -351,7 +353,7 @@ impl Socket {
     }
 
     fn send_on_its_way(&mut self, room: &Arc<str>, job: Job) {
-        if let Some(joining) = self.joining.values_mut().find(|join| join.room == *room) {
+        if let Some(joining) = self.joining.iter_mut().find(|join| join.room == *room) {
             joining.held.push(job);
             return;
         }
@@ -362,7 +364,7 @@ impl Socket {
     /// Another answer weighs as much as a message.
     fn again(&mut self, room: String, reply: Uuid) {
         if let Err(wait) = self.edge.limits.check_user_message(&self.user) {
-            self.connection_says(Input::ErrandDone {
+            self.step(Input::ErrandDone {
                 id: Some(reply),
                 outcome: Err(errands::too_many_messages(wait)),
             });
@@ -379,13 +381,6 @@ impl Socket {
         self.edge.sockets.hub.tasks.spawn(errand);
     }
 
-    /// A step within a step: what it leads to is done by the one that is under way.
-    fn connection_says(&mut self, input: Input<'_>) {
-        let mut outputs = Vec::new();
-        self.connection.handle(Instant::now(), input, &mut outputs);
-        self.outputs.extend(outputs);
-    }
-
     fn send(&mut self, frame: ServerFrame) {
         if let ServerFrame::Error { code, .. } = &frame {
             Meters::error(*code);
@@ -395,11 +390,9 @@ impl Socket {
 
     /// Takes what others have put into the inbox, and looks at the clock.
     fn take_inbox(&mut self) -> Option<Closing> {
-        let (mut dirty, mut notes) = (
-            std::mem::take(&mut self.dirty),
-            std::mem::take(&mut self.notes),
-        );
-        match self.registered.inbox.take(&mut dirty, &mut notes) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        let (notes, closing) = self.registered.inbox.take(&mut dirty);
+        match closing {
             Some(Closing::Draining) => self.is_draining = true,
             Some(closing) => return Some(closing),
             None => {}
@@ -407,10 +400,10 @@ impl Socket {
         for sub in dirty.drain(..) {
             self.outgoing.make_ready(sub);
         }
-        for note in notes.drain(..) {
+        self.dirty = dirty;
+        for note in notes {
             self.note(note);
         }
-        (self.dirty, self.notes) = (dirty, notes);
         if Instant::now() >= self.connection.deadline() {
             self.edge.sessions.note_use(&self.session);
             self.step(Input::Tick);
