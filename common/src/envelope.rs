@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::wire::{Message, Seq};
+use crate::wire::{Message, Seq, to_json};
 
 /// The version written now. Older ones are still read until the queues that may hold them are drained.
 pub const ENVELOPE_VERSION: u32 = 1;
@@ -90,9 +90,7 @@ impl Envelope {
 
     /// The bytes that go into the queue.
     pub fn to_bytes(&self) -> bytes::Bytes {
-        serde_json::to_vec(self)
-            .expect("strings and numbers always serialise")
-            .into()
+        to_json(self, self.message.message.len()).into()
     }
 
     /// Reads a payload of any version that may still be in a queue.

@@ -123,8 +123,9 @@ impl NewMessage {
             message: &self.message,
             reply_to: self.reply_to,
         };
-        let json = serde_json::to_string(&tail).expect("strings and ids always serialise");
-        json[1..].to_owned()
+        let mut json = to_json(&tail, self.message.len());
+        json.remove(0);
+        json
     }
 }
 
@@ -148,13 +149,23 @@ impl Message {
     /// The `message` frame as it goes to browsers, and into the stream. Field for field, in this order, what the
     /// script in Redis builds.
     pub fn frame(&self) -> String {
-        serde_json::to_string(self).expect("strings and numbers always serialise")
+        to_json(self, self.message.len())
     }
 
     /// Reads a `message` frame back.
     pub fn from_frame(frame: &[u8]) -> Result<Message, serde_json::Error> {
         serde_json::from_slice(frame)
     }
+}
+
+/// What surrounds a text in JSON, as long as no name in it is long.
+const AROUND_TEXT: usize = 384;
+
+/// Something around a text of so many bytes.
+pub(crate) fn to_json(value: &impl Serialize, text: usize) -> String {
+    let mut json = Vec::with_capacity(text + AROUND_TEXT);
+    serde_json::to_writer(&mut json, value).expect("strings and numbers always serialise");
+    String::from_utf8(json).expect("JSON is UTF-8")
 }
 
 impl Serialize for Message {

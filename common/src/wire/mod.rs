@@ -8,6 +8,7 @@ mod message;
 mod server;
 
 pub use client::{BadFrame, ClientFrame};
+pub(crate) use message::to_json;
 pub use message::{Kind, Message, NewMessage, Seq, now_seq};
 pub use server::{ErrorCode, ServerFrame};
 

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use redis::{Cmd, Pipeline, RedisError, ServerError, ServerErrorKind, Value, cmd};
+use redis::{Cmd, RedisError, ServerError, ServerErrorKind, Value, cmd};
 use tokio::{
     sync::{Notify, watch},
     time::{Instant, sleep, timeout, timeout_at},
@@ -92,10 +92,8 @@ impl<'a> Request<'a> {
 
     /// A script that may be called twice.
     pub(super) fn script(script: &'a Script, keys: &[&[u8]], arguments: &[&[u8]]) -> Request<'a> {
-        let mut call = script.call(keys);
-        call.arg(arguments);
         Request {
-            commands: vec![call],
+            commands: vec![script.call(keys, arguments)],
             script: Some(script),
             idempotent: true,
         }
@@ -215,7 +213,7 @@ impl Fleet {
             };
             let connected = link.connection(until).await.map_err(Failed::Away)?;
             let asking = asking_at.take().is_some();
-            let error = match send(connected.clone(), &request, asking).await {
+            let error = match send(&connected, &request, asking).await {
                 Ok(values) => match first_error(&values) {
                     None => return Ok(values),
                     Some(error) => error.clone(),
@@ -298,25 +296,19 @@ impl Nodes {
 }
 
 async fn send(
-    mut connected: Connected,
+    connected: &Connected,
     request: &Request<'_>,
     asking: bool,
 ) -> Result<Vec<Value>, RedisError> {
-    let connection = &mut connected.connection;
-    if let ([command], false) = (request.commands.as_slice(), asking) {
-        return Ok(vec![connection.send_packed_command(command).await?]);
+    if !asking {
+        return connected.gather.send(request.commands.clone()).await;
     }
-    let mut pipeline = Pipeline::new();
-    for command in &request.commands {
-        if asking {
-            pipeline.cmd("ASKING");
-        }
-        pipeline.add_command(command.clone());
-    }
-    let each = if asking { 2 } else { 1 };
-    let count = request.commands.len() * each;
-    let values = connection.send_packed_commands(&pipeline, 0, count).await?;
-    Ok(values.into_iter().skip(each - 1).step_by(each).collect())
+    let asked = request
+        .commands
+        .iter()
+        .flat_map(|command| [cmd("ASKING"), command.clone()]);
+    let values = connected.gather.send(asked.collect()).await?;
+    Ok(values.into_iter().skip(1).step_by(2).collect())
 }
 
 fn first_error(values: &[Value]) -> Option<&ServerError> {

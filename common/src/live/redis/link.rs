@@ -19,6 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{
     deployment::{Address, Deployment},
     fleet::Look,
+    gather::Gather,
 };
 
 /// How often a connection is pinged, and how long the answer may take before the connection is given up.
@@ -45,6 +46,7 @@ enum State {
 #[derive(Clone)]
 pub(super) struct Connected {
     pub(super) connection: MultiplexedConnection,
+    pub(super) gather: Gather,
     number: u64,
 }
 
@@ -115,7 +117,11 @@ async fn keep_up(
     for number in 1.. {
         match deployment.connect(&node).await {
             Ok(connection) => {
-                let connected = Connected { connection, number };
+                let connected = Connected {
+                    gather: Gather::start(connection.clone()),
+                    connection,
+                    number,
+                };
                 let since = Instant::now();
                 state.send_replace(State::Up(connected.clone()));
                 let why = until_broken(connected, &broken).await;

@@ -7,6 +7,7 @@
 mod append;
 mod deployment;
 mod fleet;
+mod gather;
 mod keys;
 mod line;
 mod link;

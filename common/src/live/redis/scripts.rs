@@ -65,10 +65,12 @@ impl Script {
         Script { code, digest }
     }
 
-    /// A call of the script by its digest; arguments follow the keys.
-    pub(super) fn call(&self, keys: &[&[u8]]) -> Cmd {
-        let mut call = cmd("EVALSHA");
-        call.arg(&self.digest).arg(keys.len()).arg(keys);
+    /// A call of the script by its digest.
+    pub(super) fn call(&self, keys: &[&[u8]], arguments: &[&[u8]]) -> Cmd {
+        let bytes: usize = keys.iter().chain(arguments).map(|text| text.len()).sum();
+        let mut call = Cmd::with_capacity(3 + keys.len() + arguments.len(), 64 + bytes);
+        call.arg("EVALSHA").arg(&self.digest).arg(keys.len());
+        call.arg(keys).arg(arguments);
         call
     }
 
