@@ -102,3 +102,90 @@ impl Lines {
             .unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::Semaphore;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{
+        live::Part,
+        wire::{Kind, NewMessage},
+    };
+
+    fn says(text: String) -> Waiting {
+        let slot = Arc::new(Semaphore::new(1)).try_acquire_owned();
+        let message = NewMessage {
+            room: "lobby".into(),
+            id: Uuid::new_v4(),
+            sender: "ada".into(),
+            kind: Kind::User,
+            message: text,
+            reply_to: None,
+        };
+        Waiting {
+            offer: Offer {
+                message,
+                part: Part::Talk,
+            },
+            rest: Rest {
+                route: Route::Persist,
+                reply: None,
+                done: oneshot::channel().0,
+                _slot: slot.expect("it is free"),
+            },
+        }
+    }
+
+    fn step(lines: &Lines) -> Option<Vec<String>> {
+        let (offers, rests) = lines.next("lobby")?;
+        assert_eq!(offers.len(), rests.len());
+        Some(offers.into_iter().map(|one| one.message.message).collect())
+    }
+
+    #[test]
+    fn what_gathers_goes_together_in_its_order_and_one_alone_works_it_off() {
+        let lines = Lines::default();
+        let texts: Vec<String> = (0..100).map(|number| number.to_string()).collect();
+        let begins = texts
+            .iter()
+            .map(|text| lines.join("lobby", says(text.clone())));
+        assert_eq!(begins.filter(|begins| *begins).count(), 1);
+        assert!(lines.join("attic", says("elsewhere".into())));
+        assert_eq!(step(&lines).as_deref(), Some(&texts[..STEP_MESSAGES]));
+        assert!(!lines.join("lobby", says("late".into())));
+        let rest = step(&lines).expect("there are more");
+        assert_eq!(
+            (rest.len(), rest.last().map(String::as_str)),
+            (37, Some("late"))
+        );
+        assert_eq!(step(&lines), None);
+        assert!(lines.join("lobby", says("anew".into())));
+    }
+
+    #[test]
+    fn a_step_is_bounded_in_bytes_and_one_that_is_larger_goes_alone() {
+        let lines = Lines::default();
+        for bytes in [STEP_BYTES + 1, STEP_BYTES / 2, STEP_BYTES / 2, 1] {
+            lines.join("lobby", says("x".repeat(bytes)));
+        }
+        let sizes = std::iter::from_fn(|| step(&lines)).map(|step| step.len());
+        assert_eq!(sizes.collect::<Vec<_>>(), [1, 2, 1]);
+    }
+
+    #[test]
+    fn if_whoever_works_a_line_off_dies_the_room_begins_anew() {
+        let lines = Arc::new(Lines::default());
+        lines.join("lobby", says("lost".into()));
+        let dying = std::thread::spawn({
+            let lines = Arc::clone(&lines);
+            move || {
+                let _watch = lines.watch("lobby");
+                panic!("as a test");
+            }
+        });
+        assert!(dying.join().is_err());
+        assert!(lines.join("lobby", says("anew".into())));
+    }
+}
