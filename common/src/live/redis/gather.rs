@@ -1,10 +1,16 @@
-//! Commands of many callers in one write. What is asked for while as many writes as a small window wait for their answers
-//! gathers, and leaves together: for the client, the kernel and Redis a write costs the same for one command as for
-//! twenty. With little to do each leaves at once and alone.
+//! Commands of many callers in one write. Each leaves at once and alone, as long as few writes wait for their answers.
+//! What is asked for beyond that gathers, and leaves together: for the client, the kernel and Redis a write costs the
+//! same for one command as for twenty.
 
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use std::sync::Arc;
+
 use redis::{Cmd, Pipeline, RedisError, Value, aio::MultiplexedConnection};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{Semaphore, mpsc, oneshot},
+    time::timeout,
+};
+
+use super::fleet::COMMAND_LIMIT;
 
 /// The most writes that wait for their answers before what is asked for gathers.
 const WRITES_IN_FLIGHT_MAX: usize = 4;
@@ -25,6 +31,8 @@ struct Asked {
 /// The way to one connection. It ends with the last clone.
 #[derive(Clone)]
 pub(super) struct Gather {
+    connection: MultiplexedConnection,
+    writes: Arc<Semaphore>,
     asked: mpsc::Sender<Asked>,
 }
 
@@ -32,8 +40,13 @@ impl Gather {
     /// Starts gathering for a connection.
     pub(super) fn start(connection: MultiplexedConnection) -> Gather {
         let (asked, requests) = mpsc::channel(WAITING_MAX);
-        tokio::spawn(pass_on(connection, requests));
-        Gather { asked }
+        let writes = Arc::new(Semaphore::new(WRITES_IN_FLIGHT_MAX));
+        tokio::spawn(pass_on(connection.clone(), Arc::clone(&writes), requests));
+        Gather {
+            connection,
+            writes,
+            asked,
+        }
     }
 
     /// Sends commands next to each other and returns the answer to each, of which some may be errors.
@@ -41,6 +54,9 @@ impl Gather {
     /// # Errors
     /// The connection is lost; they may have been done all the same.
     pub(super) async fn send(&self, commands: Vec<Cmd>) -> Answer {
+        if let Ok(_write) = self.writes.try_acquire() {
+            return write(self.connection.clone(), commands).await;
+        }
         let (answer, answered) = oneshot::channel();
         let gone = || RedisError::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe));
         let asked = Asked { commands, answer };
@@ -49,39 +65,55 @@ impl Gather {
     }
 }
 
-async fn pass_on(connection: MultiplexedConnection, mut requests: mpsc::Receiver<Asked>) {
-    let mut under_way = FuturesUnordered::new();
-    let mut together = Vec::new();
-    loop {
-        tokio::select! {
-            Some(()) = under_way.next() => {}
-            count = requests.recv_many(&mut together, REQUESTS_MAX), if under_way.len() < WRITES_IN_FLIGHT_MAX => {
-                if count == 0 {
-                    return;
-                }
-                under_way.push(write(connection.clone(), std::mem::take(&mut together)));
-            }
+async fn write(mut connection: MultiplexedConnection, commands: Vec<Cmd>) -> Answer {
+    if let [command] = commands.as_slice() {
+        return Ok(vec![connection.send_packed_command(command).await?]);
+    }
+    let mut pipeline = Pipeline::with_capacity(commands.len());
+    for command in commands {
+        pipeline.add_command(command);
+    }
+    let count = pipeline.len();
+    connection.send_packed_commands(&pipeline, 0, count).await
+}
+
+async fn pass_on(
+    connection: MultiplexedConnection,
+    writes: Arc<Semaphore>,
+    mut requests: mpsc::Receiver<Asked>,
+) {
+    while let Some(first) = requests.recv().await {
+        let place = Arc::clone(&writes).acquire_owned().await;
+        let place = place.expect("never closed");
+        let mut together = vec![first];
+        while together.len() < REQUESTS_MAX
+            && let Ok(next) = requests.try_recv()
+        {
+            together.push(next);
         }
+        // Nobody waits for them any more.
+        together.retain(|asked| !asked.answer.is_closed());
+        if together.is_empty() {
+            continue;
+        }
+        let connection = connection.clone();
+        tokio::spawn(async move {
+            // After that nobody waits for any of them.
+            let _ = timeout(COMMAND_LIMIT, write_together(connection, together)).await;
+            drop(place);
+        });
     }
 }
 
 /// Writes requests together, and answers each.
-async fn write(mut connection: MultiplexedConnection, mut requests: Vec<Asked>) {
-    // Nobody waits for them any more.
-    requests.retain(|asked| !asked.answer.is_closed());
-    let mut pipeline = Pipeline::new();
+async fn write_together(connection: MultiplexedConnection, requests: Vec<Asked>) {
+    let mut commands = Vec::with_capacity(requests.len());
     let mut waiting = Vec::with_capacity(requests.len());
-    for Asked { commands, answer } in requests {
-        waiting.push((commands.len(), answer));
-        for command in commands {
-            pipeline.add_command(command);
-        }
+    for asked in requests {
+        waiting.push((asked.commands.len(), asked.answer));
+        commands.extend(asked.commands);
     }
-    if waiting.is_empty() {
-        return;
-    }
-    let count = pipeline.len();
-    match connection.send_packed_commands(&pipeline, 0, count).await {
+    match write(connection, commands).await {
         Ok(values) => {
             let mut values = values.into_iter();
             for (count, answer) in waiting {
