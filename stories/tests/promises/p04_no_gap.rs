@@ -56,6 +56,8 @@ async fn somebody_comes_back_at_another_edge_while_others_talk() {
 async fn who_missed_too_much_is_told_to_load_the_history() {
     let chat = Chat::with(Setup {
         workers: 0,
+        // All of it may come within a second.
+        settings: vec![("USER_MESSAGES_BURST", "2000".to_owned())],
         ..Setup::default()
     })
     .await;
