@@ -350,8 +350,12 @@ impl Poster {
                 }
             });
         }
-        let floor = Some(self.latest_kept(room).await);
-        let appended = self.live.append_all(room, &unknown, floor).await?;
+        let appended = if unknown.is_empty() {
+            Vec::new()
+        } else {
+            let floor = Some(self.latest_kept(room).await);
+            self.live.append_all(room, &unknown, floor).await?
+        };
         let mut appended = unknown.into_iter().zip(appended);
         let places = places.into_iter().map(|place| {
             let appended = || {
