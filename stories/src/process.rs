@@ -6,7 +6,10 @@ use std::{
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Mutex, OnceLock, PoisonError},
+    sync::{
+        Mutex, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -235,10 +238,19 @@ impl Drop for Process {
 }
 
 /// An address on loopback that nobody listens on, below the range from which clients get theirs, and outside the one
-/// of the private engines.
+/// of the private engines. No other story of this process gets it: a program may be started there, ended and started
+/// again at any time.
 pub fn free_address() -> SocketAddr {
+    const FIRST: u16 = 11_000;
+    const COUNT: usize = 8_000;
+    static GIVEN: AtomicUsize = AtomicUsize::new(0);
+    static START: OnceLock<usize> = OnceLock::new();
+    let start = START.get_or_init(|| rand::random_range(0..COUNT));
     loop {
-        let address = SocketAddr::from(([127, 0, 0, 1], rand::random_range(11_000..19_000)));
+        let given = GIVEN.fetch_add(1, Ordering::Relaxed);
+        assert!(given < COUNT, "all ports are given out");
+        let port = FIRST + u16::try_from((start + given) % COUNT).expect("within the range");
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
         if TcpListener::bind(address).is_ok() {
             return address;
         }
