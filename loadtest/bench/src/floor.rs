@@ -208,6 +208,31 @@ pub async fn script(redis: &mut MultiplexedConnection, script: &Script, room: &s
     called.expect("Redis answers");
 }
 
+/// Script calls a second on 50 rooms, so many in flight.
+pub async fn scripts(redis_url: &str, in_flight: usize, payload: &str, time: Duration) -> f64 {
+    let client = redis::Client::open(redis_url).expect("a URL");
+    let redis = client
+        .get_multiplexed_async_connection()
+        .await
+        .expect("Redis answers");
+    let plainest = plainest_script();
+    let call = |number: usize| {
+        let (mut redis, plainest) = (redis.clone(), &plainest);
+        async move {
+            let room = format!("floor-{}", number % 50);
+            script(&mut redis, plainest, &room, payload).await;
+        }
+    };
+    let mut flying: FuturesUnordered<_> = (0..in_flight).map(call).collect();
+    let (began, mut called) = (Instant::now(), 0);
+    while began.elapsed() < time {
+        flying.next().await;
+        called += 1;
+        flying.push(call(called));
+    }
+    called as f64 / began.elapsed().as_secs_f64()
+}
+
 /// The plainest script.
 pub fn plainest_script() -> Script {
     Script::new(

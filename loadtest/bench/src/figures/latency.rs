@@ -16,10 +16,16 @@ use crate::{
     report::{Curves, Findings, Row, median},
 };
 
+/// A rate is served when nothing is refused and 99 of 100 acks come within this many milliseconds.
+const SERVED_WITHIN_MS: f64 = 100.0;
+
+/// How often the highest rate that is served is looked for between one that is and one that is not.
+const HALVINGS: usize = 5;
+
 impl Bench {
     /// In an open loop: a message is due when it is due, however late the one before it is.
     pub(super) async fn latency(&self) -> Findings {
-        let (corner, _persister) = self.kept_corner().await;
+        let (corner, persister) = self.kept_corner().await;
         let rooms = corner.rooms(50, "off").await;
         let shape = Shape {
             rooms: 50,
@@ -27,7 +33,7 @@ impl Bench {
             senders: 1,
             in_flight: 20,
         };
-        let highest = fan_out::run(
+        let in_bunches = fan_out::run(
             corner.edge.listen,
             &corner.sessions,
             &rooms,
@@ -38,15 +44,30 @@ impl Bench {
         )
         .await
         .acks;
+        let highest = highest_rate(&corner, &rooms, in_bunches).await;
         let mut findings = Findings::default();
+        findings.rows.push(Row {
+            name: "highest rate of an even stream".to_owned(),
+            unit: "messages a second",
+            runs: vec![highest],
+            floor: Vec::new(),
+            to_reach: "",
+            note: format!("in bunches, 1,000 in flight: {in_bunches:.0}"),
+        });
         let mut curves: HashMap<String, Vec<(f64, f64)>> = HashMap::new();
         for share in [0.1, 0.5, 0.9] {
             let rate = highest * share;
             let mut runs: HashMap<&str, Vec<f64>> = HashMap::new();
-            let mut refused = 0;
+            let (mut refused, mut note) = (0, String::new());
             for _ in 0..self.runs {
+                let mut meter = self.meter(vec![("edge", &corner.edge), ("persister", &persister)]);
+                self.rest().await;
+                meter.mark();
                 let ([acks, deliveries], some_refused) = open_loop(&corner, &rooms, rate).await;
+                meter.mark();
                 refused += some_refused;
+                note = meter.note();
+                self.rest().await;
                 let plain = self.open_loop_floor(&corner, rate).await;
                 for (name, times) in [("ack", acks), ("delivery", deliveries), ("floor", plain)] {
                     for (part, key) in [(0.5, "p50"), (0.99, "p99")] {
@@ -86,10 +107,10 @@ impl Bench {
                     runs: runs[name].clone(),
                     floor: runs[floor].clone(),
                     to_reach,
-                    note: if refused > 0 {
-                        format!("{refused} refused in all, for the queue was full")
-                    } else {
-                        String::new()
+                    note: match (name, refused) {
+                        ("send to ack, p50", 0) => note.clone(),
+                        (_, 0) => String::new(),
+                        _ => format!("{refused} refused in all, for the queue was full"),
                     },
                 });
             }
@@ -153,6 +174,21 @@ impl Bench {
         }
         calls.join_all().await
     }
+}
+
+/// The highest rate at which the same stream is served, a little below the truth.
+async fn highest_rate(corner: &Corner, rooms: &[String], at_most: f64) -> f64 {
+    let (mut served, mut too_much) = (0.0, at_most);
+    for _ in 0..HALVINGS {
+        let rate = f64::midpoint(served, too_much);
+        let ([acks, _], refused) = open_loop(corner, rooms, rate).await;
+        if refused == 0 && percentile(&acks, 0.99) <= SERVED_WITHIN_MS {
+            served = rate;
+        } else {
+            too_much = rate;
+        }
+    }
+    served
 }
 
 /// Sends at a rate, and returns the times to the ack and to the delivery in milliseconds, from when each was due, and

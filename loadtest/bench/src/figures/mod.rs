@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub use instructions::instructions;
 use private_engines::Engines;
 use serde_json::Value;
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::{
@@ -34,6 +35,11 @@ pub const ALL: [&str; 8] = [
     "all-in-one",
     "flatness",
 ];
+
+/// Engines rest when they use no more than this share of a core for so long; after the limit it goes on all the same.
+const REST_SHARE: f64 = 0.1;
+const REST_LOOK: Duration = Duration::from_millis(500);
+const REST_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long one run of a figure loads.
 const TIME: Duration = Duration::from_secs(4);
@@ -193,6 +199,20 @@ impl Bench {
             environment,
             edge,
             sessions,
+        }
+    }
+
+    /// Waits until the engines do next to nothing: what the load before left them to do is not the next one's.
+    async fn rest(&self) {
+        let used = || self.engine_ids.iter().map(|(_, id)| processes::cpu(*id));
+        let until = Instant::now() + REST_LIMIT;
+        loop {
+            let before: f64 = used().sum();
+            sleep(REST_LOOK).await;
+            let share = (used().sum::<f64>() - before) / REST_LOOK.as_secs_f64();
+            if share < REST_SHARE || Instant::now() >= until {
+                return;
+            }
         }
     }
 
