@@ -9,8 +9,8 @@ use std::{
 };
 
 use common::{
-    quota::{Answer, Limits, News, Quota, QuotaError, Wish},
-    wire::Message,
+    quota::{Answer, Fleet, Limits, News, Quota, QuotaError, Wish},
+    wire::{Message, Seq, now_seq},
 };
 use metrics::{counter, gauge};
 use tokio::sync::Notify;
@@ -22,8 +22,9 @@ use crate::{
     pace::Pace,
 };
 
-/// How often a worker shows that it is there; and how often it looks whether the quota is back.
-const SHOW_EVERY: Duration = Duration::from_secs(10);
+/// How often a worker shows that it is there, a showing or two of which may come late within `Timings::gap`; and how often
+/// it looks whether the quota is back.
+const SHOW_EVERY: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What one worker may do.
@@ -40,6 +41,8 @@ pub struct Allowance {
 struct State {
     is_away: bool,
     workers: usize,
+    /// The fleet, and when that was heard.
+    fleet: Option<(Fleet, Instant)>,
     /// The share of each model's quota, which counts along.
     paces: HashMap<String, Arc<Pace>>,
 }
@@ -78,27 +81,47 @@ impl Allowance {
             state: Mutex::new(State {
                 is_away: false,
                 workers: 1,
+                fleet: None,
                 paces: HashMap::new(),
             }),
             back: Notify::new(),
         })
     }
 
-    /// Shows that this worker is there, and sees how many there are, for ever.
-    pub async fn keep_up(&self) {
-        loop {
-            let pause = match self.quota.workers(&self.worker).await {
-                Ok(workers) => {
-                    self.is_here(workers.max(1));
-                    SHOW_EVERY
-                }
-                Err(error) => {
-                    self.is_away(&error);
-                    LOOK_AGAIN
-                }
-            };
-            tokio::time::sleep(pause).await;
+    /// Shows that this worker is there, and sees how many there are. Returns after which time to do so again.
+    pub async fn show(&self) -> Duration {
+        match self.quota.workers(&self.worker).await {
+            Ok(fleet) => {
+                self.is_here(fleet);
+                SHOW_EVERY
+            }
+            Err(error) => {
+                self.is_away(&error);
+                LOOK_AGAIN
+            }
         }
+    }
+
+    /// Goes on showing that this worker is there, first after this time, for ever.
+    pub async fn keep_up(&self, mut pause: Duration) {
+        loop {
+            tokio::time::sleep(pause).await;
+            pause = self.show().await;
+        }
+    }
+
+    /// Since when there has been a worker, this one or others; none if that could not be asked.
+    pub fn fleet_since(&self) -> Option<Seq> {
+        Some(self.state().fleet?.0.since)
+    }
+
+    /// What time it is where messages get their places, so that it does not matter how this machine's clock is set. By
+    /// that clock as long as the other could not be asked.
+    pub fn now(&self) -> Seq {
+        self.state().fleet.map_or_else(now_seq, |(fleet, heard)| {
+            let micros = heard.elapsed().as_micros();
+            fleet.now + Seq::try_from(micros).unwrap_or(Seq::MAX / 2)
+        })
     }
 
     /// Asks leave for a call. While the quota is away this waits for the worker's own pace. Safe to cancel: what was
@@ -177,8 +200,10 @@ impl Allowance {
         Arc::clone(pace)
     }
 
-    fn is_here(&self, workers: usize) {
+    fn is_here(&self, fleet: Fleet) {
+        let workers = fleet.workers.max(1);
         let mut state = self.state();
+        state.fleet = Some((fleet, Instant::now()));
         if state.is_away {
             tracing::info!(workers, "the fleet's quota can be asked again");
             self.back.notify_waiters();

@@ -11,7 +11,7 @@ use common::{
     },
     names::BOT,
     posting::{PostError, Poster},
-    queue::{Route, Verdict},
+    queue::{DELIVERY_LIMIT, Route, Verdict},
     store::{BotPolicy, Room},
     timeline::Timeline,
     wire::{Message, NewMessage, Seq, now_seq},
@@ -31,10 +31,15 @@ use crate::{
     turns::InLine,
 };
 
-/// A request delivered this often has brought down, or outlasted, whoever had it: it gets the fallback, unasked.
-pub const ATTEMPTS_MAX: u32 = 5;
+/// A request delivered this often has brought down, or outlasted, whoever had it: it gets the fallback, unasked. Well
+/// above what restarts make of it, each of which hands back what was under way, since the deadline bounds a request in any
+/// case; and below the queue's limit, so that there is a reply before the request is a dead letter.
+pub const ATTEMPTS_MAX: u32 = 20;
+const _: () = assert!(ATTEMPTS_MAX < DELIVERY_LIMIT);
 /// How long the engines may take to tell a room's past, or whether there is a reply already, before it goes on without.
 const LOOK_UP_TIME: Duration = Duration::from_secs(3);
+/// And how long of that a request has whose time is up: it is not answered twice for being late.
+const LOOK_UP_TIME_LATE: Duration = Duration::from_millis(500);
 /// Between two attempts at posting a reply: the first and the longest.
 const POST_AGAIN_FIRST: Duration = Duration::from_millis(100);
 const POST_AGAIN_LONGEST: Duration = Duration::from_secs(2);
@@ -137,11 +142,11 @@ impl Answering {
                 self.post(request, outcome, &line, fence, interrupts).await
             }
             Ok(Err(reason)) => {
-                line.leave(true).await;
+                line.leave(turn, true).await;
                 Verdict::DeadLetter(reason)
             }
             Err(HandBack) => {
-                line.leave(false).await;
+                line.leave(turn, false).await;
                 count("handed_back");
                 Verdict::HandBack
             }
@@ -156,7 +161,8 @@ impl Answering {
         respond_by: Instant,
         is_known: bool,
     ) -> Option<Found> {
-        let until = respond_by.min(Instant::now() + LOOK_UP_TIME);
+        let now = Instant::now();
+        let until = respond_by.clamp(now + LOOK_UP_TIME_LATE, now + LOOK_UP_TIME);
         let Message { room, seq, .. } = &request.message;
         let shown = timeout_at(until, self.engines.live.find(room, request.reply)).await;
         if let Ok(Ok(Some(reply))) = shown {
@@ -209,6 +215,9 @@ impl Answering {
         }
         if let Some(command) = context::command(&message.message) {
             return Ok(Ok(Outcome::unasked(command)));
+        }
+        if interrupts.time_is_up() {
+            return Ok(Ok(Outcome::unasked(Reason::Busy)));
         }
         if let Some(wait) = self.asking.allowance().too_soon(message).await {
             return Ok(Ok(Outcome::too_soon(wait)));

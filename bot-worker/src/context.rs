@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::{
     fallback::Reason,
     model::{Prompt, Role, Turn},
+    reply_text::own_words,
 };
 
 /// The most messages of a room's past that are read for one question.
@@ -65,7 +66,7 @@ pub fn prompt(room: &Room, request: &Message, past: &[Message], budget_tokens: u
     for message in past.iter().rev().filter(|said| !is_about_a_command(said)) {
         let (role, text) = match message.kind {
             Kind::User => (Role::People, said(message)),
-            Kind::Bot => (Role::Model, message.message.clone()),
+            Kind::Bot => (Role::Model, own_words(&message.message).to_owned()),
             // Excuses would teach the model to make some.
             Kind::Fallback => continue,
         };
@@ -153,6 +154,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::reply_text::partial;
 
     fn room(persona: &str) -> Room {
         Room {
@@ -325,6 +327,20 @@ mod tests {
             turns(&past, &past[2], 1_000),
             [(Role::People, vec!["ada: hi".into()])]
         );
+    }
+
+    #[test]
+    fn an_answer_that_broke_off_is_told_without_our_note() {
+        let piece = "The first reason is that";
+        let shown = partial(piece, Reason::Broken).unwrap();
+        let past = [
+            message(1, "ada", "why?"),
+            message(2, "bot", &shown),
+            message(3, "ada", "and?"),
+        ];
+        let turns = turns(&past, &past[2], 1_000);
+        assert_eq!(turns[1], (Role::Model, vec![piece.to_owned()]));
+        assert_ne!(shown, piece);
     }
 
     #[test]

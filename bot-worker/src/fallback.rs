@@ -80,13 +80,10 @@ impl Reason {
         }
     }
 
-    /// What people read. `general` (`BOT_FALLBACK`) stands for every failure; what people did themselves, and what
-    /// asking again does not mend, keeps its own words.
+    /// What people read. `general` (`BOT_FALLBACK`) stands for every failure, whatever failed; what people did themselves
+    /// keeps its own words.
     pub fn text(self, general: Option<&str>) -> &str {
         let own = match self {
-            Reason::Safety => {
-                return "I can't answer that one: the model's safety filter stopped it. Asking in other words may help.";
-            }
             Reason::Stopped => return "Stopped, before I had said anything.",
             Reason::Reset => {
                 return "Done: from here on I start afresh, without what was said before.";
@@ -111,6 +108,9 @@ impl Reason {
             Reason::BadRequest => {
                 "Sorry, the model could not read this question. Asking in other words may help."
             }
+            Reason::Safety => {
+                "I can't answer that one: the model's safety filter stopped it. Asking in other words may help."
+            }
             Reason::Broken => {
                 "Sorry, the model is having trouble and gave no answer. Please ask again in a moment."
             }
@@ -119,5 +119,37 @@ impl Reason {
             }
         };
         general.filter(|text| !text.is_empty()).unwrap_or(own)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_that_were_set_stand_for_every_failure_and_for_nothing_else() {
+        let set = Some("The bot is out to lunch.");
+        for failure in [
+            Reason::TooSlow,
+            Reason::Busy,
+            Reason::Quota,
+            Reason::Refused,
+            Reason::NoModel,
+            Reason::BadRequest,
+            Reason::Safety,
+            Reason::Broken,
+            Reason::GaveUp,
+        ] {
+            assert_eq!(Some(failure.text(set)), set, "{failure:?}");
+            assert!(failure.text(None).len() > 20 && failure.text(Some("")).len() > 20);
+        }
+        for theirs in [
+            Reason::Stopped,
+            Reason::Reset,
+            Reason::Help,
+            Reason::TooSoon,
+        ] {
+            assert_eq!(theirs.text(set), theirs.text(None), "{theirs:?}");
+        }
     }
 }

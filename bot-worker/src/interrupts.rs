@@ -41,6 +41,11 @@ pub struct Interrupts {
 }
 
 impl Interrupts {
+    /// Whether the reply has to be posted by now.
+    pub fn time_is_up(&self) -> bool {
+        Instant::now() >= self.respond_by
+    }
+
     /// Does the work unless something interrupts it. What is not `begun` is handed back as soon as the worker drains.
     ///
     /// # Errors

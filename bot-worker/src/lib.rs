@@ -45,7 +45,7 @@ use crate::{
         http::{SetupError, SilenceLimits},
         openai::OpenAi,
     },
-    settings::ModelApi,
+    settings::{BaseUrl, ModelApi},
     worker::Worker,
 };
 
@@ -91,10 +91,13 @@ pub async fn run(
         first_token: settings.bot_first_token_seconds,
         idle: settings.bot_idle_seconds,
     };
+    let url = |base: &BaseUrl| base.url().cloned().map_err(WorkerError::Settings);
     let model: Arc<dyn Model> = match (settings.bot_model_api, &settings.openai_base_url) {
-        (ModelApi::OpenAi, Some(url)) => Arc::new(OpenAi::new(url, settings.openai_key(), limits)?),
+        (ModelApi::OpenAi, Some(base)) => {
+            Arc::new(OpenAi::new(&url(base)?, settings.openai_key(), limits)?)
+        }
         _ => Arc::new(Gemini::new(
-            &settings.gemini_base_url,
+            &url(&settings.gemini_base_url)?,
             settings.gemini_key(),
             limits,
         )?),

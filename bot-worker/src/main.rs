@@ -8,7 +8,7 @@ use common::{
     admin::{self, Engines, Readiness},
     quota::redis::RedisQuota,
     settings::{LiveSettings, ProcessSettings, QueueSettings, StoreSettings, refuse_bad},
-    startup::{connect, stop_on_signal},
+    startup::{connect, finish_within, stop_on_signal, working_time},
     telemetry::{self, TelemetrySettings},
 };
 use tokio_util::sync::CancellationToken;
@@ -40,8 +40,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         settings.queue.check(),
         settings.store.check(),
     ]);
-    // The rest is for the connections.
-    settings.worker.drain_time = settings.process.drain_seconds.mul_f64(0.9);
+    // A little less than it may take, so that it comes to its own end.
+    settings.worker.drain_time = working_time(settings.process.drain_seconds).mul_f64(0.95);
     let metrics = telemetry::init(&settings.telemetry);
     let stop = stop_on_signal()?;
     let (readiness, admin_stop) = (Readiness::default(), CancellationToken::new());
@@ -61,8 +61,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
             readiness.drain();
         });
         let quota = RedisQuota::new(live.clone(), settings.worker.limits());
-        bot_worker::run(live, queue.clone(), store, quota, settings.worker, stop).await?;
-        queue.close().await;
+        let (worker, drain) = (settings.worker, settings.process.drain_seconds);
+        let working = bot_worker::run(live, queue.clone(), store, quota, worker, stop.clone());
+        let done = finish_within(&stop, drain, working, queue.close()).await;
+        done.transpose()?;
     }
     admin_stop.cancel();
     Ok(())

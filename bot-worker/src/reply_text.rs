@@ -62,6 +62,12 @@ pub fn partial(text: &str, reason: Reason) -> Option<String> {
     }
 }
 
+/// What of a message of the bot is the model's own: without our note that it breaks off, which a model that reads it as
+/// its own words would learn to write.
+pub fn own_words(message: &str) -> &str {
+    message.strip_suffix(BROKEN_OFF).unwrap_or(message)
+}
+
 /// The text with `end`, or, if that is too long for a message, cut at a border with `end_of_cut`.
 fn with_end(text: &str, end: &str, end_of_cut: &str) -> String {
     if text.chars().count() + end.chars().count() <= MESSAGE_MAX_CHARS {
@@ -144,6 +150,9 @@ mod tests {
                 .unwrap()
                 .ends_with("breaks off here.)*")
         );
+        let broken_off = partial(piece, Reason::TooSlow).unwrap();
+        assert_eq!(own_words(&broken_off), piece.trim_end());
+        assert_eq!(own_words("whole"), "whole");
         assert_eq!(partial("The", Reason::TooSlow), None);
         assert_eq!(partial("The", Reason::Stopped).as_deref(), Some("The"));
         assert_eq!(partial(piece, Reason::Safety), None);

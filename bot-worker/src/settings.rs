@@ -1,7 +1,9 @@
 //! What can be set about a bot worker.
 
 use std::{
+    convert::Infallible,
     num::{NonZeroU32, NonZeroUsize},
+    str::FromStr,
     time::Duration,
 };
 
@@ -28,8 +30,13 @@ pub struct WorkerSettings {
     #[arg(long, env = "GEMINI_API_KEY", hide_env_values = true)]
     pub gemini_api_key: Option<SecretString>,
     /// Where Gemini's REST is spoken: `https://host`, or `http://host:port`.
-    #[arg(long, env = "GEMINI_BASE_URL", default_value = "https://generativelanguage.googleapis.com", value_parser = base_url)]
-    pub gemini_base_url: Url,
+    #[arg(
+        long,
+        env = "GEMINI_BASE_URL",
+        default_value = "https://generativelanguage.googleapis.com",
+        hide_env_values = true
+    )]
+    pub gemini_base_url: BaseUrl,
     /// The models, with commas, in order: the next is tried when one fails.
     #[arg(
         long,
@@ -40,8 +47,8 @@ pub struct WorkerSettings {
     )]
     pub gemini_models: Vec<String>,
     /// Where the OpenAI-compatible chat API is spoken, up to and with its version: `http://127.0.0.1:11434/v1`.
-    #[arg(long, env = "OPENAI_BASE_URL", value_parser = base_url)]
-    pub openai_base_url: Option<Url>,
+    #[arg(long, env = "OPENAI_BASE_URL", hide_env_values = true)]
+    pub openai_base_url: Option<BaseUrl>,
     /// The key for it; most servers at home need none.
     #[arg(long, env = "OPENAI_API_KEY", hide_env_values = true)]
     pub openai_api_key: Option<SecretString>,
@@ -102,12 +109,43 @@ pub enum ModelApi {
     OpenAi,
 }
 
+/// A base URL, or why it is none. Read without being judged, since a value that is refused while parsing is printed, and
+/// with it a key that somebody wrote into the address; [`WorkerSettings::check`] judges.
+#[derive(Clone, Debug)]
+pub struct BaseUrl(Result<Url, String>);
+
+impl BaseUrl {
+    /// The URL.
+    ///
+    /// # Errors
+    /// In words for people, without anything of what was written.
+    pub fn url(&self) -> Result<&Url, String> {
+        self.0.as_ref().map_err(Clone::clone)
+    }
+}
+
+impl FromStr for BaseUrl {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<BaseUrl, Infallible> {
+        Ok(BaseUrl(base_url(text)))
+    }
+}
+
 impl WorkerSettings {
     /// What no single setting shows by itself.
     ///
     /// # Errors
     /// In words for people, with the setting's name.
     pub fn check(&self) -> Result<(), String> {
+        for (name, url) in [
+            ("GEMINI_BASE_URL", Some(&self.gemini_base_url)),
+            ("OPENAI_BASE_URL", self.openai_base_url.as_ref()),
+        ] {
+            if let Some(Err(why)) = url.map(BaseUrl::url) {
+                return Err(format!("{name}: {why}"));
+            }
+        }
         if self.lacks_key() {
             return Err(
                 "GEMINI_API_KEY is missing: Google answers nobody without one. Get one at https://aistudio.google.com, \
@@ -161,7 +199,7 @@ impl WorkerSettings {
     pub fn lacks_key(&self) -> bool {
         self.bot_model_api == ModelApi::Gemini
             && self.gemini_key().is_none()
-            && is_googles(&self.gemini_base_url)
+            && self.gemini_base_url.url().is_ok_and(is_googles)
     }
 
     /// The models to ask, in order.
@@ -313,12 +351,6 @@ mod tests {
     #[test]
     fn bad_ones_are_refused_by_name() {
         for flags in [
-            ["--gemini-base-url", "ftp://host"],
-            [
-                "--gemini-base-url",
-                "http://generativelanguage.googleapis.com",
-            ],
-            ["--gemini-base-url", "https://host/?key=1"],
             ["--gemini-models", "gemini-a,,gemini-b"],
             ["--gemini-models", "gemini/../a"],
             ["--bot-concurrency", "0"],
@@ -330,6 +362,29 @@ mod tests {
         ] {
             let error = parsed(&flags).unwrap_err();
             assert!(error.contains(flags[0]), "{flags:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_refused_by_name_and_never_printed() {
+        for (flag, name) in [
+            ("--gemini-base-url", "GEMINI_BASE_URL"),
+            ("--openai-base-url", "OPENAI_BASE_URL"),
+        ] {
+            for address in [
+                "ftp://host/a-secret",
+                "http://generativelanguage.googleapis.com/a-secret",
+                "https://host/?key=a-secret",
+                "https://user:a-secret@host",
+                "https://host:a-secret/",
+                "a-secret",
+            ] {
+                let settings = parsed(&["--gemini-api-key", "a-key", flag, address]).unwrap();
+                let refused = settings.check().unwrap_err();
+                assert!(refused.contains(name), "{address}: {refused}");
+                assert!(!refused.contains("a-secret"), "{refused}");
+                assert!(!format!("{settings:?}").contains("a-secret"));
+            }
         }
     }
 

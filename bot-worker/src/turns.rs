@@ -141,8 +141,10 @@ impl InLine {
         self.asks(Wish::Now).await
     }
 
-    /// Gives the turn back without a reply; `for_good`, if the request does not come again.
-    pub async fn leave(&self, for_good: bool) {
+    /// Gives the turn back without a reply; `for_good`, if the request does not come again. Takes the turn itself: renewed
+    /// once more, it would be held until it lapses.
+    pub async fn leave(&self, turn: Option<Turn>, for_good: bool) {
+        drop(turn);
         if let Err(error) = self.turns.live.leave(&self.place, for_good).await {
             tracing::debug!(room = %self.place.room, %error, "a turn was not given back; it will lapse");
         }
@@ -246,12 +248,12 @@ mod tests {
         assert!(elsewhere.comes().now_or_never().is_some());
         assert!(third.comes().now_or_never().is_none());
         assert!(second.comes().now_or_never().is_none());
-        first.leave(true).await;
-        drop((at_first, first));
+        first.leave(Some(at_first), true).await;
+        drop(first);
         assert!(third.comes().now_or_never().is_none());
         let at_second = second.comes().await.unwrap();
-        second.leave(true).await;
-        drop((at_second, second));
+        second.leave(Some(at_second), true).await;
+        drop(second);
         third.comes().await.unwrap();
     }
 

@@ -8,7 +8,7 @@ use common::{
     live::{Control, LiveEvent},
     posting::Poster,
     queue::{Consumer, Delivery, QueueName, Receipt, Verdict},
-    wire::{Kind, Seq, now_seq},
+    wire::{Kind, Seq},
 };
 use futures_util::FutureExt;
 use metrics::{counter, gauge};
@@ -103,10 +103,12 @@ impl Worker {
         let this = Arc::new(self);
         let asking = Arc::clone(&this.asking);
         let checking = tokio::spawn(async move { asking.check().await });
-        let asking = Arc::clone(&this.asking);
-        let keeping_up = tokio::spawn(async move { asking.allowance().keep_up().await });
         let stopping = tokio::spawn(Arc::clone(&this).listen_for_stops());
-        let began = now_seq();
+        // Before the first request comes: its deadline may have begun while others ran.
+        let pause = this.asking.allowance().show().await;
+        let began = this.asking.allowance().now();
+        let asking = Arc::clone(&this.asking);
+        let keeping_up = tokio::spawn(async move { asking.allowance().keep_up(pause).await });
         let consumer = this
             .engines
             .queue
@@ -221,18 +223,20 @@ impl Worker {
     }
 
     fn interrupts(&self, request: &Request, began: Seq, ticket: &Ticket) -> Interrupts {
+        let allowance = self.asking.allowance();
+        let fleet_since = allowance.fleet_since();
         let times = Times {
             posted: request.asked,
-            began,
-            received: now_seq(),
+            began: fleet_since.map_or(began, |since| since.min(began)),
+            received: allowance.now(),
             attempt: request.attempt,
         };
-        let reserve = reserve(self.deadline);
-        let left = time_left(times, self.deadline) - reserve;
+        let left = time_left(times, self.deadline);
+        let reserve = reserve(self.deadline).min(left);
         Interrupts {
             grace: reserve / 2,
             received: request.received,
-            respond_by: request.received + left,
+            respond_by: request.received + (left - reserve),
             stopped: ticket.stopped.clone(),
             drain: self.drain.clone(),
         }

@@ -93,6 +93,21 @@ impl Envelope {
         to_json(self, self.message.message.len()).into()
     }
 
+    /// As [`Envelope::to_bytes`] of [`Envelope::new`], with the message encoded already, as its frame.
+    pub(crate) fn around(frame: &str, reply: Option<&ReplyLog>) -> bytes::Bytes {
+        let mut json = String::with_capacity(frame.len() + 32);
+        json.push_str(r#"{"v":"#);
+        json.push_str(&ENVELOPE_VERSION.to_string());
+        json.push_str(r#","message":"#);
+        json.push_str(frame);
+        if let Some(reply) = reply {
+            json.push_str(r#","reply":"#);
+            json.push_str(&to_json(reply, 0));
+        }
+        json.push('}');
+        json.into()
+    }
+
     /// Reads a payload of any version that may still be in a queue.
     ///
     /// # Errors
@@ -122,4 +137,41 @@ pub fn reply_id(room: &str, request: Uuid) -> Uuid {
     let mut id = [0; 16];
     id.copy_from_slice(&digest[..16]);
     Uuid::new_v8(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Kind, NewMessage};
+
+    #[test]
+    fn a_message_that_is_encoded_already_makes_the_same_payload() {
+        let new = NewMessage {
+            room: "lobby".into(),
+            id: Uuid::new_v4(),
+            sender: "bot".into(),
+            kind: Kind::Bot,
+            message: "\"four\"\n\u{1F600}".into(),
+            reply_to: Some(Uuid::new_v4()),
+        };
+        let tail = new.frame_tail();
+        let message = new.at(1_795_381_179_442_887, 12);
+        let log = ReplyLog {
+            request: Uuid::new_v4(),
+            user: "ada".into(),
+            model: "a-model".into(),
+            attempts: 1,
+            tokens_in: 2,
+            tokens_out: 3,
+            first_token_ms: Some(4),
+            total_ms: 5,
+            cost_micros: None,
+            outcome: "answered".into(),
+        };
+        for reply in [None, Some(log)] {
+            let whole = Envelope::new(message.clone(), reply.clone()).to_bytes();
+            let frame = message.frame_around(&tail);
+            assert_eq!(Envelope::around(&frame, reply.as_ref()), whole);
+        }
+    }
 }

@@ -56,7 +56,7 @@ pub struct LiveSettings {
 }
 
 impl LiveSettings {
-    /// Whether the URL is one, before anything is connected to.
+    /// Whether the URL and the prefix can be used, before anything is connected to.
     ///
     /// # Errors
     /// In words for people, with the setting's name and without its secrets.

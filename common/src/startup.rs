@@ -1,8 +1,12 @@
-//! Starting and stopping, the same for every process: wait for what is not there yet and say so; stop when told to.
+//! Starting and stopping, the same for every process: wait for what is not there yet and say so; stop when told to, and
+//! in time.
 
 use std::{fmt::Display, sync::Arc, time::Duration};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::{Instant, sleep_until, timeout_at},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -15,6 +19,43 @@ use crate::{
 /// Between two attempts to reach an engine: the first and the longest.
 const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_LONGEST: Duration = Duration::from_secs(5);
+
+/// What of the time for draining is kept for closing the connections, so that engines have what was settled last; half of
+/// it at most.
+const CLOSING_TIME: Duration = Duration::from_secs(1);
+
+/// How much of the time for draining what is under way may take; the rest is for closing.
+pub fn working_time(drain: Duration) -> Duration {
+    drain - CLOSING_TIME.min(drain / 2)
+}
+
+/// Works until `work` ends, which it does some time after `stop`, and then closes. Both are dropped where they stand rather
+/// than that all of it takes longer than `drain` from `stop` on; `work` gets its [`working_time`] of that. `None` if it
+/// did not come to its end.
+pub async fn finish_within<T>(
+    stop: &CancellationToken,
+    drain: Duration,
+    work: impl Future<Output = T>,
+    close: impl Future<Output = ()>,
+) -> Option<T> {
+    let mut told = None;
+    let out_of_time = async {
+        stop.cancelled().await;
+        let now = *told.insert(Instant::now());
+        sleep_until(now + working_time(drain)).await;
+    };
+    let done = tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = out_of_time => None,
+    };
+    let end = told.unwrap_or_else(Instant::now) + drain;
+    let closed = timeout_at(end, close).await;
+    if done.is_none() || closed.is_err() {
+        tracing::warn!("out of time to drain; what is in hand is delivered again");
+    }
+    done
+}
 
 /// Tries until it works, backing off, saying what it waits for. `None` if `stop` came first.
 pub async fn wait_for<T, E: Display>(
@@ -73,4 +114,60 @@ pub fn stop_on_signal() -> std::io::Result<CancellationToken> {
         cancel.cancel();
     });
     Ok(stop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tokio::time::sleep;
+
+    use super::*;
+
+    const DRAIN: Duration = Duration::from_secs(20);
+
+    /// Not `sleep` itself, whose time begins when it is called.
+    async fn takes(time: Duration) {
+        sleep(time).await;
+    }
+
+    /// Told to stop after an hour. Returns what came of the work, and how long all of it took from then on.
+    async fn stopped(
+        work: impl Future<Output = ()>,
+        close: impl Future<Output = ()>,
+    ) -> (Option<()>, Duration) {
+        let (stop, hour) = (CancellationToken::new(), Duration::from_secs(3_600));
+        let began = Instant::now();
+        let signal = async {
+            sleep(hour).await;
+            stop.cancel();
+        };
+        let work = async {
+            stop.cancelled().await;
+            work.await;
+        };
+        let ((), done) = tokio::join!(signal, finish_within(&stop, DRAIN, work, close));
+        (done, began.elapsed() - hour)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_is_done_in_time_waits_for_nothing() {
+        let (work, close) = (Duration::from_secs(5), Duration::from_secs(2));
+        let (done, took) = stopped(takes(work), takes(close)).await;
+        assert_eq!(done, Some(()));
+        assert!(took >= work + close && took < work + close + Duration::from_millis(100));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_of_it_takes_no_longer_than_the_time_for_draining() {
+        let tick = Duration::from_millis(100);
+        let work = Duration::from_secs(17);
+        let (done, took) = stopped(takes(work), pending()).await;
+        assert_eq!(done, Some(()));
+        assert!(took >= DRAIN && took < DRAIN + tick, "{took:?}");
+        // What hangs leaves time to close.
+        let (done, took) = stopped(pending(), async {}).await;
+        assert!(done.is_none() && took < DRAIN, "{took:?}");
+        assert!(took >= working_time(DRAIN), "{took:?}");
+    }
 }

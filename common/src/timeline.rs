@@ -1,12 +1,17 @@
 //! A room's past as one line: the database, and the stream's tail for what is not there yet. History, resume and the
 //! bot's context read it; read repair falls out of it.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
 
+use tokio::{sync::Semaphore, time::timeout};
 use uuid::Uuid;
 
 use crate::{
-    live::{Live, LiveError, STREAM_MAX_MESSAGES, Tail},
+    live::{Live, LiveError, Tail},
     posting::Poster,
     store::{Store, StoreError},
     wire::{Message, Seq, now_seq},
@@ -21,12 +26,33 @@ pub const PAGE_MAX_MESSAGES: usize = 200;
 /// What the stream has had for this long and the database has not is handed to `persist` again.
 pub const REPAIR_AFTER: Duration = Duration::from_secs(30);
 
+/// How much of a stream is compared with the database at a time.
+const REPAIR_READ_MESSAGES: usize = 1_000;
+
+/// The most rooms of which one process remembers how far it has compared them.
+const COMPARED_MAX_ROOMS: usize = 20_000;
+
+/// How long the database may take to tell whether there is more than the stream has, where that reaches back to 0.
+const STORE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The most pages of history at once for which much of a stream is read, because the database is behind.
+pub const LONG_READS_AT_ONCE: usize = 4;
+
+/// How long another such page waits for its turn.
+const LONG_READ_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How much is read at a time for them.
+const LONG_READ_MESSAGES: usize = 500;
+
 /// Reads rooms' pasts.
 #[derive(Clone)]
 pub struct Timeline {
     live: Arc<dyn Live>,
     store: Arc<dyn Store>,
     poster: Poster,
+    long_reads: Arc<Semaphore>,
+    /// By room, the place up to which the database was seen to have all that the stream had.
+    compared: Arc<Mutex<HashMap<String, Seq>>>,
 }
 
 /// A piece of a room's past that reaches from a place up to now, or as far as the limit allows.
@@ -61,31 +87,70 @@ impl Timeline {
             live,
             store,
             poster,
+            long_reads: Arc::new(Semaphore::new(LONG_READS_AT_ONCE)),
+            compared: Arc::default(),
         }
     }
 
+    fn compared(&self) -> MutexGuard<'_, HashMap<String, Seq>> {
+        self.compared
+            .lock()
+            .expect("nothing panics while holding it")
+    }
+
     /// Everything after a place, up to now: what a client that comes back has missed. While the stream reaches back to
-    /// the place, the database is not asked.
+    /// the place, the database is not asked; from 0 on it is, and may be away.
     ///
     /// # Errors
     /// [`TimelineError`] if an engine that is needed for it is away.
     pub async fn resume(&self, room: &str, after: Seq) -> Result<Resume, TimelineError> {
-        let tail = self.live.tail(room, after, RESUME_MAX_MESSAGES + 1).await?;
-        if tail.reaches_back {
+        let most = RESUME_MAX_MESSAGES + 1;
+        let tail = self.live.tail(room, after, most).await?;
+        if tail.reaches_back && after > 0 {
             return Ok(within_limit(tail.messages, tail.latest));
         }
-        let kept = self
-            .store
-            .after(room, after, RESUME_MAX_MESSAGES + 1)
-            .await?;
-        let latest = tail
-            .latest
-            .max(kept.last().map_or(0, |message| message.seq));
-        if kept.len() > RESUME_MAX_MESSAGES {
-            return Ok(within_limit(kept, latest));
+        let kept = self.store.after(room, after, most);
+        let kept = if tail.reaches_back {
+            // What the stream takes for a room's beginning need not be one: it may have been said when the database was
+            // away and could not tell what was before it.
+            match timeout(STORE_PATIENCE, kept).await {
+                Ok(Ok(kept)) => kept,
+                Ok(Err(_)) | Err(_) => return Ok(within_limit(tail.messages, tail.latest)),
+            }
+        } else {
+            kept.await?
+        };
+        // Once more: of what was said since, the database may have the last and lack the first.
+        let tail = self.live.tail(room, after, most).await?;
+        let latest = match tail.latest {
+            0 => self.latest_of_cold(room, after, &kept).await?,
+            latest => latest.max(newest(&kept, 0)),
+        };
+        let hole = refuse_hole(&kept, &tail, after);
+        let resume = within_limit(merge(kept, tail.messages), latest);
+        // Where there is too much to be sent, it does not matter what is missing in it.
+        if resume.complete {
+            hole?;
         }
-        refuse_hole(&kept, &tail, after)?;
-        Ok(within_limit(merge(kept, tail.messages), latest))
+        Ok(resume)
+    }
+
+    /// The latest place in a room that the live engine knows nothing of, whose messages after a place are `kept`, as
+    /// far as one more than the limit.
+    async fn latest_of_cold(
+        &self,
+        room: &str,
+        after: Seq,
+        kept: &[Message],
+    ) -> Result<Seq, StoreError> {
+        if kept.is_empty() {
+            // What comes at this moment is not among `kept`, so it does not count yet.
+            Ok(self.store.latest(room).await?.min(after))
+        } else if kept.len() > RESUME_MAX_MESSAGES {
+            Ok(self.store.latest(room).await?)
+        } else {
+            Ok(newest(kept, after))
+        }
     }
 
     /// One message by its id.
@@ -115,36 +180,84 @@ impl Timeline {
     /// A page of history: the last `limit` messages before a place.
     ///
     /// # Errors
-    /// [`TimelineError`] if an engine that is needed for it is away.
+    /// [`TimelineError`] if an engine that is needed for it is away, or if something of the page is in neither.
     pub async fn before(
         &self,
         room: &str,
         before: Seq,
         limit: usize,
     ) -> Result<Vec<Message>, TimelineError> {
+        // What is written to the database meanwhile must not be taken for something that is in `kept`: asked first.
+        let stored_until = match before {
+            Seq::MAX => 0,
+            _ => self.store.latest(room).await?,
+        };
         let kept = self.store.before(room, before, limit).await?;
+        let stored_until = stored_until.max(newest(&kept, 0));
         // The stream may have messages in this page's range that the database lacks, also between two that it has.
         let oldest = if kept.len() < limit {
             0
         } else {
             kept.first().map_or(0, |message| message.seq - 1)
         };
-        let tail = self.live.tail(room, oldest, STREAM_MAX_MESSAGES).await?;
-        if before > tail.latest {
-            refuse_hole(&kept, &tail, oldest)?;
-        }
-        let mut tail = tail.messages;
-        tail.retain(|message| message.seq < before);
-        self.repair_missing(room, &kept, &tail).await;
-        let mut page = merge(kept, tail);
+        let (whole_since, shown) = self.stream_before(room, oldest, before, limit).await?;
+        self.repair_missing(room, &kept, &shown).await;
+        let mut page = merge(kept, shown);
         page.drain(..page.len().saturating_sub(limit));
+        let is_streams =
+            page.len() == limit && page.first().is_some_and(|first| first.seq > whole_since);
+        if !is_streams && stored_until < whole_since.min(before.saturating_sub(1)) {
+            return Err(TimelineError::Behind);
+        }
         Ok(page)
+    }
+
+    /// The last `limit` messages of a room's stream between two places, and the place after which, up to the second
+    /// one, the stream lacks none.
+    async fn stream_before(
+        &self,
+        room: &str,
+        after: Seq,
+        before: Seq,
+        limit: usize,
+    ) -> Result<(Seq, Vec<Message>), TimelineError> {
+        let mut messages = Vec::new();
+        let (mut whole_since, mut last) = (0, after);
+        // As much as a page needs while the database is not behind.
+        let mut count = limit + PAGE_MAX_MESSAGES;
+        let mut permit = None;
+        loop {
+            let tail = self.live.tail(room, last, count).await?;
+            if !tail.reaches_back {
+                // What was read so far does not link up: the stream was trimmed meanwhile.
+                messages.clear();
+            }
+            if messages.is_empty() {
+                whole_since = tail.messages.first().map_or(0, |first| first.prev);
+            }
+            let was_full = tail.messages.len() >= count;
+            last = newest(&tail.messages, last);
+            let wanted = tail.messages.into_iter();
+            messages.extend(wanted.filter(|message| message.seq < before));
+            let surplus = messages.len().saturating_sub(limit);
+            if let Some(dropped) = messages.drain(..surplus).next_back() {
+                whole_since = dropped.seq;
+            }
+            if !was_full || last >= before {
+                return Ok((whole_since, messages));
+            }
+            if permit.is_none() {
+                let turn = timeout(LONG_READ_PATIENCE, self.long_reads.acquire()).await;
+                permit = Some(turn.map_err(|_| TimelineError::Behind)?);
+            }
+            count = LONG_READ_MESSAGES;
+        }
     }
 
     /// A page of history: the first `limit` messages after a place.
     ///
     /// # Errors
-    /// [`TimelineError`] if an engine that is needed for it is away.
+    /// As [`Timeline::before`].
     pub async fn after(
         &self,
         room: &str,
@@ -152,14 +265,13 @@ impl Timeline {
         limit: usize,
     ) -> Result<Vec<Message>, TimelineError> {
         let kept = self.store.after(room, after, limit).await?;
-        let tail = self.live.tail(room, after, STREAM_MAX_MESSAGES).await?;
-        let newest = kept.last().map_or(0, |message| message.seq);
+        let tail = self.live.tail(room, after, limit).await?;
         if kept.len() < limit {
             refuse_hole(&kept, &tail, after)?;
         }
         let mut tail = tail.messages;
         if kept.len() == limit {
-            tail.retain(|message| message.seq < newest);
+            tail.retain(|message| message.seq < newest(&kept, after));
         }
         self.repair_missing(room, &kept, &tail).await;
         let mut page = merge(kept, tail);
@@ -167,21 +279,47 @@ impl Timeline {
         Ok(page)
     }
 
-    /// Compares a room's stream with the database and hands what is missing to `persist` again. Returns whether
-    /// nothing in the stream is missing, so that the room needs no second look.
+    /// Compares a room's stream with the database, from where this process was sure of it the last time, and hands what is
+    /// missing to `persist` again. Returns whether nothing in the stream is missing, so that the room needs no second look.
     ///
     /// # Errors
     /// [`TimelineError`] if an engine is away.
     pub async fn repair(&self, room: &str) -> Result<bool, TimelineError> {
-        let stream = self.live.tail(room, 0, STREAM_MAX_MESSAGES).await?.messages;
-        let ids: Vec<Uuid> = stream.iter().map(|message| message.id).collect();
-        let existing = self.store.existing(room, &ids).await?;
-        let missing: Vec<&Message> = stream
-            .iter()
-            .filter(|message| !existing.contains(&message.id))
-            .collect();
-        self.hand_over(&missing).await;
-        Ok(missing.is_empty())
+        let mut last = self.compared().get(room).copied().unwrap_or(0);
+        let (mut latest, mut misses_nothing) = (None, true);
+        loop {
+            let tail = self.live.tail(room, last, REPAIR_READ_MESSAGES).await?;
+            // What the stream dropped since the last read was not seen.
+            misses_nothing &= latest.is_none() || tail.reaches_back;
+            // What comes after the first look leaves a mark of its own.
+            let latest = *latest.get_or_insert(tail.latest);
+            last = newest(&tail.messages, last);
+            let ids: Vec<Uuid> = tail.messages.iter().map(|message| message.id).collect();
+            let existing = self.store.existing(room, &ids).await?;
+            let is_there = |message: &&Message| existing.contains(&message.id);
+            if misses_nothing && let Some(sure) = tail.messages.iter().take_while(is_there).last() {
+                self.remember_compared(room, sure.seq);
+            }
+            let missing: Vec<&Message> = tail
+                .messages
+                .iter()
+                .filter(|message| !is_there(message))
+                .collect();
+            self.hand_over(&missing).await;
+            misses_nothing &= missing.is_empty();
+            if tail.messages.len() < REPAIR_READ_MESSAGES || last >= latest {
+                return Ok(misses_nothing);
+            }
+        }
+    }
+
+    /// Forgetting only costs a longer look, so one room too many makes all of them forgotten.
+    fn remember_compared(&self, room: &str, until: Seq) {
+        let mut compared = self.compared();
+        if compared.len() >= COMPARED_MAX_ROOMS && !compared.contains_key(room) {
+            compared.clear();
+        }
+        compared.insert(room.to_owned(), until);
     }
 
     async fn repair_missing(&self, room: &str, kept: &[Message], tail: &[Message]) {
@@ -222,9 +360,14 @@ impl Timeline {
     }
 }
 
+/// The last one's place; where there is none, the one after which they were looked for.
+fn newest(messages: &[Message], after: Seq) -> Seq {
+    messages.last().map_or(after, |message| message.seq)
+}
+
 /// A page that silently left out what is still in the queue would break the promise of no gap: better none for a while.
 fn refuse_hole(kept: &[Message], tail: &Tail, after: Seq) -> Result<(), TimelineError> {
-    let newest_kept = kept.last().map_or(after, |message| message.seq);
+    let newest_kept = newest(kept, after);
     match tail.messages.first() {
         Some(first) if !tail.reaches_back && first.prev > newest_kept => Err(TimelineError::Behind),
         _ => Ok(()),

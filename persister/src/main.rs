@@ -7,7 +7,7 @@ use common::{
     admin::{self, Engines, Readiness},
     queue::{Queue, rabbitmq::RabbitQueue},
     settings::{ProcessSettings, QueueSettings, StoreSettings, refuse_bad},
-    startup::{stop_on_signal, wait_for},
+    startup::{finish_within, stop_on_signal, wait_for},
     store::mysql::MySqlStore,
     telemetry::{self, TelemetrySettings},
 };
@@ -99,16 +99,14 @@ async fn serve(service: Service) -> Result<(), Box<dyn Error>> {
             queue: Some(queue.clone()),
             store: Some(store.clone()),
         });
-        let persisting = persister::run(queue.clone(), store, &service.persister, stop.clone());
-        let out_of_time = async {
-            stop.cancelled().await;
+        let draining = stop.clone();
+        tokio::spawn(async move {
+            draining.cancelled().await;
             readiness.drain();
-            tokio::time::sleep(service.process.drain_seconds).await;
-        };
-        tokio::select! {
-            () = persisting => queue.close().await,
-            () = out_of_time => tracing::warn!("out of time to drain; what is in hand is delivered again"),
-        }
+        });
+        let persisting = persister::run(queue.clone(), store, &service.persister, stop.clone());
+        let drain = service.process.drain_seconds;
+        finish_within(&stop, drain, persisting, queue.close()).await;
     }
     admin_stop.cancel();
     Ok(())

@@ -1,7 +1,7 @@
 //! All of Chinwag in one process, with nothing else installed: edge, worker and persister on the embedded sides of the
 //! seams. The services cannot tell the difference.
 
-use std::{error::Error, io, path::PathBuf};
+use std::{error::Error, io, path::PathBuf, time::Duration};
 
 use bot_worker::WorkerSettings;
 use clap::Parser;
@@ -17,8 +17,8 @@ use common::{
 };
 use persister::{PersisterSettings, usage::UsageArguments};
 use practice_model::PracticeModel;
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use tokio::{net::TcpListener, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use ws_edge::{Edge, EdgeSettings};
 
 /// Chinwag in one process. It needs no engines and never reads their URLs; everything is kept in the data folder.
@@ -39,6 +39,9 @@ struct Settings {
     #[command(flatten)]
     telemetry: TelemetrySettings,
 }
+
+/// How often it is said that the start waits for the database.
+const WAIT_TOLD_EVERY: Duration = Duration::from_secs(5);
 
 const JOBS: &str = "Job: `chinwag usage`, which has a --help of its own.";
 
@@ -101,35 +104,38 @@ async fn serve(mut settings: Settings) -> Result<(), Box<dyn Error>> {
     let store = SqliteStore::open(&settings.data_dir).await?;
     let live = EmbeddedLive::new();
 
-    let listener = TcpListener::bind(settings.edge.listen).await?;
-    println!("Chinwag is at http://{}", listener.local_addr()?);
-    let edge = Edge::new(
-        live.clone(),
-        queue.clone(),
-        store.clone(),
-        settings.edge,
-        readiness,
-    );
-    let worker = tokio::spawn(bot_worker::run(
-        live,
-        queue.clone(),
-        store.clone(),
-        EmbeddedQuota::new(settings.worker.limits()),
-        settings.worker,
-        worker_stop.clone(),
-    ));
-    let stop_persister = persister_stop.clone();
-    let persister = tokio::spawn({
-        let (queue, settings) = (queue.clone(), settings.persister);
-        async move { persister::run(queue, store, &settings, stop_persister).await }
+    let behind = TaskTracker::new();
+    behind.spawn({
+        let (queue, store, stop) = (queue.clone(), store.clone(), persister_stop.clone());
+        async move { persister::run(queue, store, &settings.persister, stop).await }
     });
-    ws_edge::run(edge, listener, drain_half, stop).await?;
+    let is_stored = stop.run_until_cancelled(all_is_stored(&queue)).await;
+    if is_stored.is_some() {
+        let listener = TcpListener::bind(settings.edge.listen).await?;
+        println!("Chinwag is at http://{}", listener.local_addr()?);
+        let edge = Edge::new(
+            live.clone(),
+            queue.clone(),
+            store.clone(),
+            settings.edge,
+            readiness,
+        );
+        behind.spawn(bot_worker::run(
+            live,
+            queue.clone(),
+            store,
+            EmbeddedQuota::new(settings.worker.limits()),
+            settings.worker,
+            worker_stop.clone(),
+        ));
+        ws_edge::run(edge, listener, drain_half, stop).await?;
+    }
 
     // What people were told is on disk by now; the rest is delivered again at the next start.
     worker_stop.cancel();
     persister_stop.cancel();
-    let both = async { (worker.await, persister.await) };
-    if tokio::time::timeout(drain_half, both).await.is_err() {
+    behind.close();
+    if timeout(drain_half, behind.wait()).await.is_err() {
         tracing::warn!(
             "out of time to drain; what is in hand is delivered again at the next start"
         );
@@ -137,6 +143,27 @@ async fn serve(mut settings: Settings) -> Result<(), Box<dyn Error>> {
     queue.close().await;
     admin_stop.cancel();
     Ok(())
+}
+
+/// Waits until what an earlier process acked is in the database. This process's memory has nothing of it, so until then
+/// nobody could be told all that was said in a room, nor whether a question is answered already.
+async fn all_is_stored(queue: &EmbeddedQueue) {
+    let mut left = queue.left_over();
+    if *left.borrow() == 0 {
+        return;
+    }
+    loop {
+        let messages = *left.borrow();
+        tracing::info!(
+            messages,
+            "an earlier process left messages in the queue: they are written to the database before anybody is let in"
+        );
+        let settled = left.wait_for(|messages| *messages == 0);
+        // An error of the inner kind says that the queue is closed, and nothing more will be settled.
+        if timeout(WAIT_TOLD_EVERY, settled).await.is_ok() {
+            return;
+        }
+    }
 }
 
 /// Without a key for Google and another server named, the bot asks a practice model in this process. The worker knows

@@ -7,7 +7,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::{Person, Process, process};
+use crate::{Person, Process, Proxy, process};
 
 /// What a story starts with.
 #[derive(Clone, Debug)]
@@ -151,6 +151,15 @@ impl Chat {
                 .map(|(name, value)| ((*name).to_owned(), value.clone())),
         );
         Process::start(binary, name, self.folder.path(), &environment)
+    }
+
+    /// One more process, ready, and the wire on which it has RabbitMQ.
+    pub async fn service_on_a_wire(&self, binary: &str, name: &str) -> (Process, Proxy) {
+        let amqp = self.setting("AMQP_URL");
+        let wire = Proxy::to(Proxy::host_of(amqp)).await;
+        let process = self.service(binary, name, &[("AMQP_URL", wire.instead_of(amqp))]);
+        process.ready().await;
+        (process, wire)
     }
 
     /// The engines, to be killed and frozen.

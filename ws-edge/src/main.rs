@@ -9,6 +9,7 @@ use common::{
     startup::{connect, stop_on_signal},
     telemetry::{self, TelemetrySettings},
 };
+use mimalloc::MiMalloc;
 use tokio::net::TcpListener;
 use ws_edge::{Edge, EdgeSettings};
 
@@ -29,6 +30,10 @@ struct Settings {
     #[command(flatten)]
     telemetry: TelemetrySettings,
 }
+
+/// See `docs/decisions/allocator.md`.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {

@@ -143,6 +143,8 @@ pub async fn run(
     let routes = http::routes(&edge);
     let mut serving = tokio::spawn(serving::serve(listener, routes, stop.clone()));
     tokio::select! {
+        // Told to stop, serving ends too, and perhaps before this is looked at: that is no reason not to drain.
+        biased;
         () = stop.cancelled() => {}
         ended = &mut serving => return ended.map_err(io::Error::other)?,
     }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{
     Advice, ModelError,
-    delay::{DELAY_MAX, after_words},
+    delay::{after_words, believed},
     google_error::is_array,
 };
 use crate::fallback::Reason;
@@ -60,8 +60,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = number("retry-after-ms")
         .map(|milliseconds| milliseconds / 1_000.0)
         .or_else(|| number(RETRY_AFTER.as_str()))?;
-    let delay = Duration::try_from_secs_f64(seconds).ok()?;
-    Some(delay.min(DELAY_MAX))
+    believed(seconds)
 }
 
 impl ChatError {
@@ -237,6 +236,8 @@ mod tests {
             ("retry-after-ms", "150", Some(150)),
             ("retry-after", "soon", None),
             ("retry-after", "-1", None),
+            ("retry-after", "0", None),
+            ("retry-after-ms", "0", None),
         ] {
             let headers = HeaderMap::from_iter([(name.parse().unwrap(), value.parse().unwrap())]);
             let after = milliseconds.map(Duration::from_millis);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// The longest delay that is believed; a day's quota is not named by a delay.
-pub const DELAY_MAX: Duration = Duration::from_secs(24 * 3_600);
+const DELAY_MAX: Duration = Duration::from_secs(24 * 3_600);
 
 /// The delay that a message names after these words.
 pub fn after_words(words: &str, message: &str) -> Option<Duration> {
@@ -14,7 +14,7 @@ pub fn after_words(words: &str, message: &str) -> Option<Duration> {
     parse_delay(after[..end].trim_end_matches('.'))
 }
 
-/// `34.074824224s`, `500ms`, `1m30s`.
+/// `34.074824224s`, `500ms`, `1m30s`. A delay of nothing names none: whoever asks again at once only adds to the load.
 pub fn parse_delay(text: &str) -> Option<Duration> {
     let mut rest = text.trim();
     let mut seconds = 0.0;
@@ -38,8 +38,13 @@ pub fn parse_delay(text: &str) -> Option<Duration> {
         seconds += number.parse::<f64>().ok()? * per_unit;
         rest = after;
     }
+    believed(seconds)
+}
+
+/// The delay of so many seconds, if it is one.
+pub fn believed(seconds: f64) -> Option<Duration> {
     let delay = Duration::try_from_secs_f64(seconds).ok()?;
-    Some(delay.min(DELAY_MAX))
+    (!delay.is_zero()).then(|| delay.min(DELAY_MAX))
 }
 
 #[cfg(test)]
@@ -53,7 +58,8 @@ mod tests {
             ("500ms", Some(Duration::from_millis(500))),
             ("900.5ms", Some(Duration::from_micros(900_500))),
             ("1m30s", Some(Duration::from_secs(90))),
-            ("0s", Some(Duration::ZERO)),
+            ("0s", None),
+            ("0.000s", None),
             ("99999999999s", Some(DELAY_MAX)),
             ("-1s", None),
             ("soon", None),

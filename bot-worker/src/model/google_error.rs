@@ -167,6 +167,8 @@ mod tests {
     fn the_delay_of_a_429_stands_in_its_details_or_else_in_its_message() {
         let info =
             json!([{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "2s"}]);
+        let at_once =
+            json!([{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "0s"}]);
         let none = json!([]);
         for (message, details, after) in [
             ("Please retry in 34s.", &info, Some(Duration::from_secs(2))),
@@ -181,6 +183,13 @@ mod tests {
                 Some(Duration::from_millis(1_500)),
             ),
             ("check quota", &none, None),
+            ("Please retry in 0s.", &none, None),
+            (
+                "Please retry in 1.5s.",
+                &at_once,
+                Some(Duration::from_millis(1_500)),
+            ),
+            ("check quota", &at_once, None),
         ] {
             let meaning = error(429, "RESOURCE_EXHAUSTED", message, details.clone()).meaning(429);
             assert_eq!(meaning.advice, Advice::Again { after }, "{message}");

@@ -1,181 +1,18 @@
 //! One request, one reply: what the worker does with deliveries, engines that are away, and models that fail.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 
-use bot_worker::WorkerSettings;
-use clap::Parser;
+use bot_worker::answering::ATTEMPTS_MAX;
 use common::{
-    envelope::{Envelope, reply_id},
+    envelope::reply_id,
     queue::Verdict,
-    quota::{Limits, Quota, embedded::EmbeddedQuota},
-    wire::{Kind, Message, Seq, now_seq},
-};
-use practice_model::PracticeModel;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
-
-use crate::{
-    engines::{FakeLive, FakeQueue, FakeStore},
-    models::practice,
+    wire::{Kind, Message},
 };
 
-const PATIENCE: Duration = Duration::from_secs(5);
-
-#[derive(Parser)]
-struct Cli {
-    #[command(flatten)]
-    worker: WorkerSettings,
-}
-
-/// The settings that these flags make, for a worker that asks the practice model.
-pub fn settings_for(practice: &PracticeModel, flags: &[&str]) -> WorkerSettings {
-    let base_url = practice.base_url();
-    let mut arguments = vec!["worker", "--gemini-base-url", &base_url];
-    if !flags.contains(&"--gemini-models") {
-        arguments.extend(["--gemini-models", "first,second"]);
-    }
-    arguments.extend(flags);
-    let mut settings = Cli::parse_from(arguments).worker;
-    settings.drain_time = Duration::from_secs(3);
-    settings
-}
-
-/// A worker in a room, with all that is around it.
-pub struct Scene {
-    pub practice: PracticeModel,
-    pub live: Arc<FakeLive>,
-    pub queue: FakeQueue,
-    pub store: Arc<FakeStore>,
-    pub quota: Arc<dyn Quota>,
-    stop: CancellationToken,
-    worker: Option<JoinHandle<()>>,
-}
-
-impl Scene {
-    /// Everything but the worker.
-    pub async fn set() -> Scene {
-        let scene = Scene {
-            practice: practice().await,
-            live: Arc::default(),
-            queue: FakeQueue::default(),
-            store: Arc::default(),
-            quota: EmbeddedQuota::new(Limits::default()),
-            stop: CancellationToken::new(),
-            worker: None,
-        };
-        scene.store.add_room("lobby", "");
-        scene
-            .live
-            .rooms
-            .lock()
-            .unwrap()
-            .insert("lobby".into(), Vec::new());
-        scene
-    }
-
-    pub async fn with_worker(flags: &[&str]) -> Scene {
-        let mut scene = Scene::set().await;
-        scene.start(flags);
-        // It checks the models as it begins to take requests.
-        let began = scene
-            .practice
-            .requests_when(PATIENCE, |_| scene.practice.model_checks() > 0);
-        assert!(began.await.is_some());
-        scene
-    }
-
-    pub fn start(&mut self, flags: &[&str]) {
-        let settings = settings_for(&self.practice, flags);
-        if !settings.limits().is_none() {
-            self.quota = EmbeddedQuota::new(settings.limits());
-        }
-        let (live, queue, store) = (
-            self.live.clone(),
-            Arc::new(self.queue.clone()),
-            self.store.clone(),
-        );
-        let running = bot_worker::run(
-            live,
-            queue,
-            store,
-            self.quota.clone(),
-            settings,
-            self.stop.clone(),
-        );
-        self.worker = Some(tokio::spawn(async { running.await.unwrap() }));
-    }
-
-    /// A message that has its place in the room, in the stream alone.
-    pub fn said(&self, room: &str, sender: &str, text: &str) -> Message {
-        self.said_at(room, sender, text, now_seq())
-    }
-
-    pub fn said_at(&self, room: &str, sender: &str, text: &str, seq: Seq) -> Message {
-        let mut rooms = self.live.rooms.lock().unwrap();
-        let stream = rooms.entry(room.into()).or_default();
-        let prev = stream.last().map_or(0, |message| message.seq);
-        let message = Message {
-            room: room.into(),
-            seq: seq.max(prev + 1),
-            prev,
-            id: Uuid::now_v7(),
-            sender: sender.into(),
-            kind: if sender == "bot" {
-                Kind::Bot
-            } else {
-                Kind::User
-            },
-            message: text.into(),
-            reply_to: None,
-        };
-        stream.push(message.clone());
-        message
-    }
-
-    pub fn deliver(&self, message: &Message, attempt: u32) {
-        self.queue
-            .deliver(Envelope::new(message.clone(), None).to_bytes(), attempt);
-    }
-
-    /// Somebody asks in the lobby.
-    pub fn asks(&self, text: &str) -> Message {
-        let message = self.said("lobby", "ada", text);
-        self.deliver(&message, 1);
-        message
-    }
-
-    pub async fn reply_to(&self, request: &Message) -> Message {
-        self.live.reply_to(&request.room, request.id).await
-    }
-
-    /// How many replies the request has, and that its delivery was settled so.
-    pub fn assert_one_reply(&self, request: &Message) {
-        let replies = |message: &&Message| message.reply_to == Some(request.id);
-        assert_eq!(
-            self.live
-                .messages(&request.room)
-                .iter()
-                .filter(replies)
-                .count(),
-            1
-        );
-    }
-
-    /// SIGTERM, as far as the worker sees it.
-    pub async fn stops(mut self) -> Scene {
-        self.stop.cancel();
-        let worker = self.worker.take().unwrap();
-        tokio::time::timeout(Duration::from_secs(10), worker)
-            .await
-            .unwrap()
-            .unwrap();
-        self
-    }
-}
+use crate::scene::{PATIENCE, Scene};
 
 #[tokio::test]
 async fn a_question_has_its_answer_in_the_room_and_in_the_queue_and_is_acked() {
@@ -298,10 +135,18 @@ async fn a_second_delivery_while_the_first_is_answered_is_the_same_work() {
 }
 
 #[tokio::test]
+async fn a_request_that_a_dozen_restarts_handed_back_is_answered_all_the_same() {
+    let scene = Scene::with_worker(&[]).await;
+    let question = scene.said("lobby", "ada", "what is two plus two?");
+    scene.deliver(&question, 13);
+    assert_eq!(scene.reply_to(&question).await.kind, Kind::Bot);
+}
+
+#[tokio::test]
 async fn a_request_delivered_too_often_gets_the_fallback_unasked() {
     let scene = Scene::with_worker(&[]).await;
     let question = scene.said("lobby", "ada", "hello?");
-    scene.deliver(&question, 5);
+    scene.deliver(&question, ATTEMPTS_MAX);
     let reply = scene.reply_to(&question).await;
     assert_eq!(reply.kind, Kind::Fallback);
     assert_eq!(scene.practice.requests().len(), 0);
@@ -463,38 +308,6 @@ async fn the_fallback_has_the_text_that_was_set() {
     assert_eq!(
         (reply.kind, reply.message.as_str()),
         (Kind::Fallback, "The bot is out to lunch.")
-    );
-}
-
-#[tokio::test]
-async fn whoever_waits_for_a_slot_until_the_deadline_gets_the_fallback_too() {
-    let scene = Scene::with_worker(&["--bot-deadline", "2", "--bot-concurrency", "1"]).await;
-    scene.practice.behave("hang").unwrap();
-    let rooms: Vec<String> = (0..20).map(|n| format!("room-{n}")).collect();
-    let asked = Instant::now();
-    let mut questions = Vec::new();
-    for room in &rooms {
-        scene.store.add_room(room, "");
-        let question = scene.said(room, "ada", "hello?");
-        scene.deliver(&question, 1);
-        questions.push(question);
-    }
-    for question in &questions {
-        assert_eq!(scene.reply_to(question).await.kind, Kind::Fallback);
-    }
-    assert!(
-        asked.elapsed() < Duration::from_millis(2_500),
-        "{:?}",
-        asked.elapsed()
-    );
-    assert_eq!(
-        scene
-            .practice
-            .requests()
-            .iter()
-            .map(|call| call.under_way)
-            .max(),
-        Some(1)
     );
 }
 

@@ -8,7 +8,7 @@ use common::{
     wire::{Kind, Message, ServerFrame},
 };
 
-use crate::{answers::Scene, engines::FakeLive};
+use crate::{engines::FakeLive, scene::Scene};
 
 /// One draft, as everyone in the room sees it.
 #[derive(Debug)]

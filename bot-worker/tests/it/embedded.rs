@@ -14,7 +14,7 @@ use common::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{answers::settings_for, models::practice};
+use crate::{models::practice, scene::settings_for};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -20,9 +20,9 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    answers::settings_for,
     engines::{FakeLive, FakeQueue, FakeStore},
     models::practice,
+    scene::settings_for,
 };
 
 const PATIENCE: Duration = Duration::from_secs(45);
@@ -308,7 +308,7 @@ async fn without_redis_each_worker_keeps_to_its_share() {
         quota.workers("one").await.unwrap();
         quota.workers("two").await.unwrap();
         fleet.one_more().await;
-        while quota.workers("one").await.unwrap() <= already {
+        while quota.workers("one").await.unwrap().workers <= already {
             assert!(Instant::now() < until, "the worker does not show");
             sleep(Duration::from_millis(20)).await;
         }

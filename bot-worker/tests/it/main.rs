@@ -8,4 +8,6 @@ mod drafts;
 mod embedded;
 mod engines;
 mod fleet;
+mod lateness;
 mod models;
+mod scene;

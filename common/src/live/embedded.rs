@@ -13,7 +13,6 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use tokio::{sync::mpsc, time::Instant};
 use uuid::Uuid;
 
@@ -122,8 +121,12 @@ impl State {
         self.rooms.get_mut(name).expect("it is there by now")
     }
 
-    fn append(&mut self, room: &str, offer: &Offer, tail: &str, floor: Option<Seq>) -> Appended {
-        let Offer { message, part } = offer;
+    fn append(&mut self, room: &str, offer: &Offer, floor: Option<Seq>) -> Appended {
+        let Offer {
+            message,
+            part,
+            tail,
+        } = offer;
         let known = self.rooms.get(room);
         if let Some(known) = known.and_then(|room| room.known(message.id, &message.sender)) {
             return known;
@@ -150,7 +153,7 @@ impl State {
                 room: Arc::clone(&room.name),
                 seq: message.seq,
                 prev: message.prev,
-                frame: frame(&message, tail),
+                frame: message.frame_around(tail).into(),
             };
             room.show(&event);
         }
@@ -245,15 +248,10 @@ impl Live for EmbeddedLive {
         offers: &[Offer],
         floor: Option<Seq>,
     ) -> Result<Vec<Appended>, LiveError> {
-        // Most of the frames is made before the lock is taken; the rest is a few numbers.
-        let tails: Vec<String> = offers
-            .iter()
-            .map(|offer| offer.message.frame_tail())
-            .collect();
         let mut state = self.shared.state();
         let mut answers = Vec::with_capacity(offers.len());
-        for (offer, tail) in offers.iter().zip(tails) {
-            let answer = state.append(room, offer, &tail, floor);
+        for offer in offers {
+            let answer = state.append(room, offer, floor);
             if answer == Appended::Cold {
                 return Ok(vec![answer; offers.len()]);
             }
@@ -449,18 +447,6 @@ impl Turns for EmbeddedLive {
         let room = state.rooms.get_mut(room);
         Ok(room.and_then(|room| room.bot.draft_so_far(Instant::now())))
     }
-}
-
-/// What [`Message::frame`] gives, with an end that is there already.
-fn frame(message: &Message, tail: &str) -> Bytes {
-    let Message {
-        room, seq, prev, ..
-    } = message;
-    let at = message.at();
-    let frame = format!(
-        r#"{{"type":"message","room":"{room}","seq":{seq},"prev":{prev},"at":"{at}",{tail}"#
-    );
-    frame.into()
 }
 
 struct Line {

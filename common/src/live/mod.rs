@@ -69,10 +69,7 @@ pub trait Live: Turns {
         floor: Option<Seq>,
         part: Part,
     ) -> Result<Appended, LiveError> {
-        let offer = Offer {
-            message: message.clone(),
-            part,
-        };
+        let offer = Offer::new(message.clone(), part);
         let answers = self.append_all(&message.room, &[offer], floor).await?;
         Ok(answers.into_iter().next().unwrap_or(Appended::Cold))
     }
@@ -181,6 +178,20 @@ pub struct Offer {
     pub message: NewMessage,
     /// What it is to the bot.
     pub part: Part,
+    /// The end of its frame: encoded once, for everyone who sees it and for the queue.
+    pub(crate) tail: String,
+}
+
+impl Offer {
+    /// Encodes the message.
+    pub fn new(message: NewMessage, part: Part) -> Offer {
+        let tail = message.frame_tail();
+        Offer {
+            message,
+            part,
+            tail,
+        }
+    }
 }
 
 /// What [`Live::append`] did.

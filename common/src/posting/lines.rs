@@ -6,9 +6,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::OwnedSemaphorePermit;
 
-use super::{PostError, Posted};
+use super::Answer;
 use crate::{envelope::ReplyLog, live::Offer, queue::Route};
 
 /// The most messages of one step, and about the most bytes of their text: the live engine does nothing else meanwhile.
@@ -25,7 +25,7 @@ pub(super) struct Waiting {
 pub(super) struct Rest {
     pub(super) route: Route,
     pub(super) reply: Option<ReplyLog>,
-    pub(super) done: oneshot::Sender<Result<Posted, PostError>>,
+    pub(super) answer: Answer,
     pub(super) _slot: OwnedSemaphorePermit,
 }
 
@@ -38,7 +38,9 @@ pub(super) struct Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.lines.by_room().remove(&self.room);
+            let left = self.lines.by_room().remove(&self.room);
+            // Not while the lock is held: everyone in it is told.
+            drop(left);
         }
     }
 }
@@ -125,14 +127,11 @@ mod tests {
             reply_to: None,
         };
         Waiting {
-            offer: Offer {
-                message,
-                part: Part::Talk,
-            },
+            offer: Offer::new(message, Part::Talk),
             rest: Rest {
                 route: Route::Persist,
                 reply: None,
-                done: oneshot::channel().0,
+                answer: Answer::new(drop),
                 _slot: slot.expect("it is free"),
             },
         }

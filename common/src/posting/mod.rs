@@ -23,7 +23,7 @@ use crate::{
     live::{Appended, Live, LiveError, Offer, Part, turns::Fence},
     queue::{Queue, QueueError, Route},
     store::Store,
-    wire::{Message, NewMessage, Seq, now_seq},
+    wire::{Kind, Message, NewMessage, Seq, now_seq},
 };
 
 /// The most messages of one process that have their place and wait for the queue's confirm. At 4,000 characters of
@@ -71,20 +71,33 @@ pub struct Posted {
     pub first: bool,
 }
 
-/// A message that stands in its room's line, or has its place and waits for the queue's confirm.
-#[derive(Debug)]
-pub struct Posting {
-    outcome: oneshot::Receiver<Result<Posted, PostError>>,
+/// Whom to tell what became of a message. They are told once, whatever happens: if this is dropped first, that the process
+/// stops.
+pub struct Answer(Option<Box<dyn FnOnce(Outcome) + Send>>);
+
+/// What became of a message: it is on disk in every queue of its route, or the sender's patience is over. With
+/// [`PostError::Unavailable`] it may have been shown; then the process goes on trying to have it kept. What stood behind it
+/// in the room's line when it did not get its place is refused as well.
+pub type Outcome = Result<Posted, PostError>;
+
+impl Answer {
+    /// Calls `tell`, which must not block.
+    pub fn new(tell: impl FnOnce(Outcome) + Send + 'static) -> Answer {
+        Answer(Some(Box::new(tell)))
+    }
+
+    fn give(mut self, outcome: Outcome) {
+        if let Some(tell) = self.0.take() {
+            tell(outcome);
+        }
+    }
 }
 
-impl Posting {
-    /// Waits until the message is on disk in every queue of its route, or the sender's patience is over.
-    ///
-    /// # Errors
-    /// [`PostError`]. With [`PostError::Unavailable`] it may have been shown; then the process goes on trying to have it
-    /// kept. What stood behind it in the room's line when it did not get its place is refused as well.
-    pub async fn confirmed(self) -> Result<Posted, PostError> {
-        self.outcome.await.unwrap_or_else(|_| Err(process_stops()))
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Some(tell) = self.0.take() {
+            tell(Err(process_stops()));
+        }
     }
 }
 
@@ -92,6 +105,13 @@ fn process_stops() -> PostError {
     PostError::Unavailable {
         why: "the process stops".into(),
         retry_after: RETRY_LONGEST,
+    }
+}
+
+fn still_cold() -> PostError {
+    PostError::Unavailable {
+        why: "the live engine has forgotten the room twice in a row".into(),
+        retry_after: Duration::from_secs(1),
     }
 }
 
@@ -158,47 +178,39 @@ impl Poster {
     ///
     /// # Errors
     /// [`PostError`]. Nothing is shown that there was no room to keep: a full or absent queue is refused first.
-    pub async fn post(
-        &self,
-        new: NewMessage,
-        route: Route,
-        reply: Option<ReplyLog>,
-    ) -> Result<Posted, PostError> {
-        self.begin(new, route, reply).await?.confirmed().await
+    pub async fn post(&self, new: NewMessage, route: Route, reply: Option<ReplyLog>) -> Outcome {
+        let part = part_of(&new, route);
+        self.post_as(new, route, reply, part).await
     }
 
     /// As [`Poster::post`], for a reply that is written under a fence.
     ///
     /// # Errors
     /// As [`Poster::post`], and [`PostError::Fenced`].
-    pub async fn post_reply(
-        &self,
-        new: NewMessage,
-        reply: ReplyLog,
-        fence: Fence,
-    ) -> Result<Posted, PostError> {
-        self.begin_as(new, Route::Persist, Some(reply), Part::Answers(fence))
-            .await?
-            .confirmed()
+    pub async fn post_reply(&self, new: NewMessage, reply: ReplyLog, fence: Fence) -> Outcome {
+        self.post_as(new, Route::Persist, Some(reply), Part::Answers(fence))
             .await
     }
 
-    /// The first half of [`Poster::post`]: puts the message into its room's line, and returns while its place and the
-    /// queue's confirm are still to come. Whoever begins one message after the other gets their places in that order.
-    ///
-    /// # Errors
-    /// As [`Poster::post`]: the message has no place.
-    pub async fn begin(
+    /// As [`Poster::post`] of a message that is no reply, but returns when the message stands in its room's line, while
+    /// its place and the queue's confirm are still to come; `answer` is told what became of it. Whoever begins one message
+    /// after the other gets their places in that order.
+    pub async fn begin(&self, new: NewMessage, route: Route, answer: Answer) {
+        let part = part_of(&new, route);
+        self.begin_as(new, route, None, part, answer).await;
+    }
+
+    async fn post_as(
         &self,
         new: NewMessage,
         route: Route,
         reply: Option<ReplyLog>,
-    ) -> Result<Posting, PostError> {
-        let part = match route {
-            Route::PersistAndAsk => Part::Asks(reply_id(&new.room, new.id)),
-            _ => Part::Talk,
-        };
-        self.begin_as(new, route, reply, part).await
+        part: Part,
+    ) -> Outcome {
+        let (tell, outcome) = oneshot::channel();
+        let answer = Answer::new(|outcome| drop(tell.send(outcome)));
+        self.begin_as(new, route, reply, part, answer).await;
+        outcome.await.unwrap_or_else(|_| Err(process_stops()))
     }
 
     async fn begin_as(
@@ -207,37 +219,40 @@ impl Poster {
         route: Route,
         reply: Option<ReplyLog>,
         part: Part,
-    ) -> Result<Posting, PostError> {
-        self.queue.ready()?;
+        answer: Answer,
+    ) {
+        if let Err(error) = self.queue.ready() {
+            return answer.give(Err(error.into()));
+        }
         let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
-            let why = format!("{POSTS_IN_FLIGHT_MAX} messages wait for their confirm");
-            return Err(PostError::Unavailable {
-                why,
+            return answer.give(Err(PostError::Unavailable {
+                why: format!("{POSTS_IN_FLIGHT_MAX} messages wait for their confirm"),
                 retry_after: Duration::from_secs(1),
-            });
+            }));
         };
-        let (done, outcome) = oneshot::channel();
-        if may_be_forgotten(&message)
-            && let Some(message) = self.find_kept(&message).await?
-        {
-            answer_kept(done, message);
-            return Ok(Posting { outcome });
+        let rest = Rest {
+            route,
+            reply,
+            answer,
+            _slot: slot,
+        };
+        if may_be_forgotten(&message) {
+            let place = match self.find_kept(&message).await {
+                Ok(None) => None,
+                Ok(Some(message)) => Some(Place::Kept(message)),
+                Err(error) => Some(Place::Refused(error)),
+            };
+            if let Some(place) = place {
+                self.under_way.spawn(self.clone().keep_placed(place, rest));
+                return;
+            }
         }
         let room = message.room.clone();
-        let waiting = Waiting {
-            offer: Offer { message, part },
-            rest: Rest {
-                route,
-                reply,
-                done,
-                _slot: slot,
-            },
-        };
-        if self.lines.join(&room, waiting) {
+        let offer = Offer::new(message, part);
+        if self.lines.join(&room, Waiting { offer, rest }) {
             // A task of its own: whoever waits may go, which changes nothing for the message.
             self.under_way.spawn(self.clone().work_off(room));
         }
-        Ok(Posting { outcome })
     }
 
     /// Brings those who stand in a room's line to their places, all who came while the last ones were on their way as
@@ -256,8 +271,8 @@ impl Poster {
                 Err(error) => {
                     // What stands behind them would overtake them when they are sent again.
                     let behind = self.lines.clear(&room).into_iter().map(|one| one.rest);
-                    for Rest { done, .. } in rests.into_iter().chain(behind) {
-                        drop(done.send(Err(error.clone())));
+                    for Rest { answer, .. } in rests.into_iter().chain(behind) {
+                        answer.give(Err(error.clone()));
                     }
                 }
             }
@@ -278,20 +293,17 @@ impl Poster {
             .await?)
     }
 
-    /// Hands a message that was shown long ago and is not in the database to `persist` again; not more often than
-    /// every [`REPAIR_AGAIN_AFTER`], since it may be missing only because the persisters are behind. True if it did.
+    /// Hands a message that was shown long ago and is not in the database to `persist` again, and a question to the bot
+    /// as well, who knows what it has answered; not more often than every [`REPAIR_AGAIN_AFTER`], since it may be missing
+    /// only because the persisters are behind. True if it did.
     ///
     /// # Errors
-    /// [`QueueError`] of one attempt.
-    pub async fn repair(&self, message: &Message) -> Result<bool, QueueError> {
+    /// [`PostError::Unavailable`] of one attempt.
+    pub async fn repair(&self, message: &Message) -> Result<bool, PostError> {
         if !self.may_repair(message.id) {
             return Ok(false);
         }
-        let payload = Envelope::new(message.clone(), None).to_bytes();
-        let published = self
-            .queue
-            .publish(Route::Persist, message.id, payload)
-            .await;
+        let published = self.publish_again(message).await;
         if published.is_err() {
             self.repaired
                 .lock()
@@ -299,6 +311,23 @@ impl Poster {
                 .remove(&message.id);
         }
         published.map(|()| true)
+    }
+
+    async fn publish_again(&self, message: &Message) -> Result<(), PostError> {
+        let room = self.store.room(&message.room).await;
+        let room = room.map_err(|error| PostError::Unavailable {
+            why: error.to_string(),
+            retry_after: RETRY_LONGEST,
+        })?;
+        let asks =
+            message.kind == Kind::User && room.is_some_and(|room| room.bot.asks(&message.message));
+        let route = if asks {
+            Route::PersistAndAsk
+        } else {
+            Route::Persist
+        };
+        let payload = Envelope::around(&message.frame(), None);
+        Ok(self.queue.publish(route, message.id, payload).await?)
     }
 
     fn may_repair(&self, id: Uuid) -> bool {
@@ -334,7 +363,7 @@ impl Poster {
         if !appended.contains(&Appended::Cold) {
             let placed = offers.into_iter().zip(appended);
             return Ok(placed
-                .map(|(offer, appended)| Place::Appended(offer.message, appended))
+                .map(|(offer, appended)| Place::Appended(offer, appended))
                 .collect());
         }
         let kept = join_all(offers.iter().map(|offer| self.find_kept(&offer.message))).await;
@@ -360,7 +389,7 @@ impl Poster {
         let places = places.into_iter().map(|place| {
             let appended = || {
                 let (offer, appended) = appended.next()?;
-                Some(Place::Appended(offer.message, appended))
+                Some(Place::Appended(offer, appended))
             };
             place.or_else(appended)
         });
@@ -391,25 +420,60 @@ impl Poster {
         let Rest {
             route,
             reply,
-            done,
+            answer,
             _slot,
         } = rest;
-        let (message, first) = match place {
-            Place::Appended(_, Appended::New(message)) => (message, true),
-            Place::Appended(_, Appended::Known(message)) => (message, false),
+        match place {
+            Place::Appended(offer, Appended::New(message)) => {
+                let frame = message.frame_around(&offer.tail);
+                let payload = Envelope::around(&frame, reply.as_ref());
+                self.keep(message, true, route, payload, answer).await;
+            }
+            Place::Appended(_, Appended::Known(message)) => {
+                self.keep_again(message, route, reply, answer).await;
+            }
             // The stream has dropped it, so it is old: in the database, or still on its way there.
-            Place::Appended(new, Appended::KnownOnly(seq)) => match self.find_kept(&new).await {
-                Ok(Some(message)) => return answer_kept(done, message),
-                Ok(None) => (new.at(seq, 0), false),
-                Err(error) => return drop(done.send(Err(error))),
-            },
-            Place::Appended(_, Appended::Taken) => return drop(done.send(Err(PostError::IdTaken))),
-            Place::Appended(_, Appended::Fenced) => return drop(done.send(Err(PostError::Fenced))),
-            Place::Appended(_, Appended::Cold) => return drop(done.send(Err(process_stops()))),
-            Place::Kept(message) => return answer_kept(done, message),
-            Place::Refused(error) => return drop(done.send(Err(error))),
-        };
-        self.keep(message, first, route, reply, done).await;
+            Place::Appended(Offer { message: new, .. }, Appended::KnownOnly(seq)) => {
+                match self.find_kept(&new).await {
+                    Ok(Some(message)) => self.answer_kept(message, route, reply, answer).await,
+                    Ok(None) => self.keep_again(new.at(seq, 0), route, reply, answer).await,
+                    Err(error) => answer.give(Err(error)),
+                }
+            }
+            Place::Appended(_, Appended::Taken) => answer.give(Err(PostError::IdTaken)),
+            Place::Appended(_, Appended::Fenced) => answer.give(Err(PostError::Fenced)),
+            Place::Appended(_, Appended::Cold) => answer.give(Err(still_cold())),
+            Place::Kept(message) => self.answer_kept(message, route, reply, answer).await,
+            Place::Refused(error) => answer.give(Err(error)),
+        }
+    }
+
+    /// A message that is in the database has all it needs, but for a question: the bot may never have heard of it, if
+    /// whoever showed it died and it was repaired since. It knows what it has answered.
+    async fn answer_kept(
+        &self,
+        message: Message,
+        route: Route,
+        reply: Option<ReplyLog>,
+        answer: Answer,
+    ) {
+        if route == Route::PersistAndAsk {
+            return self.keep_again(message, route, reply, answer).await;
+        }
+        let first = false;
+        answer.give(Ok(Posted { message, first }));
+    }
+
+    /// A message that took its place at an earlier attempt.
+    async fn keep_again(
+        &self,
+        message: Message,
+        route: Route,
+        reply: Option<ReplyLog>,
+        answer: Answer,
+    ) {
+        let payload = Envelope::around(&message.frame(), reply.as_ref());
+        self.keep(message, false, route, payload, answer).await;
     }
 
     /// Hands a message to the queue until that confirms. The sender is told after a while; the trying goes on.
@@ -418,22 +482,18 @@ impl Poster {
         message: Message,
         first: bool,
         route: Route,
-        reply: Option<ReplyLog>,
-        done: oneshot::Sender<Result<Posted, PostError>>,
+        payload: Bytes,
+        answer: Answer,
     ) {
         let id = message.id;
-        let envelope = Envelope::new(message, reply);
-        let payload: Bytes = envelope.to_bytes();
-        let message = envelope.message;
         let impatient = Instant::now() + CONFIRM_PATIENCE;
-        let mut done = Some(done);
+        let mut answer = Some(answer);
         let mut pause = RETRY_FIRST;
         loop {
             match self.queue.publish(route, id, payload.clone()).await {
                 Ok(()) => {
-                    if let Some(done) = done.take() {
-                        // A sender that has gone meanwhile needs no answer.
-                        drop(done.send(Ok(Posted { message, first })));
+                    if let Some(answer) = answer.take() {
+                        answer.give(Ok(Posted { message, first }));
                     }
                     return;
                 }
@@ -441,9 +501,9 @@ impl Poster {
                     metrics::counter!("chinwag_publish_retries_total").increment(1);
                     let give_up =
                         matches!(error, QueueError::Unroutable(_)) || Instant::now() >= impatient;
-                    if give_up && let Some(done) = done.take() {
+                    if give_up && let Some(answer) = answer.take() {
                         tracing::warn!(%id, room = %message.room, %error, "shown, but not confirmed yet; still trying");
-                        drop(done.send(Err(error.into())));
+                        answer.give(Err(error.into()));
                     }
                 }
             }
@@ -460,12 +520,15 @@ enum Place {
     /// Nowhere.
     Refused(PostError),
     /// As the live engine says.
-    Appended(NewMessage, Appended),
+    Appended(Offer, Appended),
 }
 
-fn answer_kept(done: oneshot::Sender<Result<Posted, PostError>>, message: Message) {
-    let first = false;
-    drop(done.send(Ok(Posted { message, first })));
+/// What a message that is no reply is to the bot.
+fn part_of(new: &NewMessage, route: Route) -> Part {
+    match route {
+        Route::PersistAndAsk => Part::Asks(reply_id(&new.room, new.id)),
+        Route::Persist => Part::Talk,
+    }
 }
 
 fn may_be_forgotten(new: &NewMessage) -> bool {

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
-    ASK_AGAIN, ASK_AGAIN_EACH, ASK_AGAIN_MIN, Answer, LEARNS, Limits, News, PACE_SLACK, Quota,
-    QuotaError, RATIO_MAX, RATIO_MIN, SHARES_KEPT_FREE, Timings, Wish,
+    ASK_AGAIN, ASK_AGAIN_EACH, ASK_AGAIN_MIN, Answer, Fleet, LEARNS, Limits, News, PACE_SLACK,
+    Quota, QuotaError, RATIO_MAX, RATIO_MIN, SHARES_KEPT_FREE, Timings, Wish,
     day::{DAY, behind_utc},
 };
 use crate::wire::{Seq, now_seq};
@@ -31,6 +31,8 @@ struct Books {
     models: HashMap<String, Model>,
     asked: HashMap<String, BTreeSet<(Seq, Uuid)>>,
     workers: HashMap<String, Seq>,
+    /// Since when there has always been one of them.
+    since: Seq,
 }
 
 /// What is known of one model. Times are in µs.
@@ -431,12 +433,23 @@ impl Quota for EmbeddedQuota {
         Ok(None)
     }
 
-    async fn workers(&self, worker: &str) -> Result<usize, QuotaError> {
-        let (now, seen) = (self.now(), micros(self.timings.seen));
+    async fn workers(&self, worker: &str) -> Result<Fleet, QuotaError> {
+        let now = self.now();
+        let [seen, gap] = [self.timings.seen, self.timings.gap].map(micros);
         let mut books = self.books();
+        let newest = books.workers.values().max();
+        // As places are given in this process, by a clock that may be set.
+        let time = now_seq();
+        if newest.is_none_or(|at| now.saturating_sub(*at) > gap) {
+            books.since = time;
+        }
         books.workers.insert(worker.to_owned(), now);
         books.workers.retain(|_, at| *at + seen > now);
-        Ok(books.workers.len())
+        Ok(Fleet {
+            workers: books.workers.len(),
+            since: books.since,
+            now: time,
+        })
     }
 }
 

@@ -67,11 +67,22 @@ pub trait Quota: Send + Sync + 'static {
         a_minute: NonZeroU32,
     ) -> Result<Option<Duration>, QuotaError>;
 
-    /// Says that this worker is there, and returns how many were, itself included, within [`Timings::seen`].
+    /// Says that this worker is there, and returns what there is of the fleet.
     ///
     /// # Errors
     /// [`QuotaError`].
-    async fn workers(&self, worker: &str) -> Result<usize, QuotaError>;
+    async fn workers(&self, worker: &str) -> Result<Fleet, QuotaError>;
+}
+
+/// The workers, as far as they show. Times are by the engine's clock, which on Redis gives messages their places as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fleet {
+    /// How many showed within [`Timings::seen`], the one that asks included.
+    pub workers: usize,
+    /// Since when there has always been one: never [`Timings::gap`] without any that showed.
+    pub since: Seq,
+    /// Now.
+    pub now: Seq,
 }
 
 /// A call that somebody wants to make.
@@ -151,6 +162,8 @@ pub struct Timings {
     pub grace: Duration,
     /// A worker that did not show for so long is gone.
     pub seen: Duration,
+    /// When none showed for so long, there was none.
+    pub gap: Duration,
 }
 
 impl Default for Timings {
@@ -161,6 +174,7 @@ impl Default for Timings {
             lease: Duration::from_secs(5),
             grace: Duration::from_secs(1),
             seen: Duration::from_secs(60),
+            gap: Duration::from_secs(5),
         }
     }
 }

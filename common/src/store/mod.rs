@@ -159,11 +159,16 @@ pub trait Rooms: Send + Sync + 'static {
     /// [`StoreError::Unavailable`].
     async fn rooms_seen_by(&self, user: &str) -> Result<Vec<Room>, StoreError>;
 
-    /// Changes what of a room can be changed: `private`, `bot`, `persona`. False if there is no such room.
+    /// Changes a room, and leaves what is not to be changed as it is, also where somebody else changes that at the same
+    /// moment. Returns the room as it is then; none if there is no such room.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
-    async fn update_room(&self, room: &Room) -> Result<bool, StoreError>;
+    async fn change_room(
+        &self,
+        name: &str,
+        changes: &RoomChanges,
+    ) -> Result<Option<Room>, StoreError>;
 
     /// Lets a user see a private room. Idempotent. False if there is no such user.
     ///
@@ -206,6 +211,17 @@ pub struct Room {
     pub persona: String,
     /// Who may change it.
     pub owner: String,
+}
+
+/// What of a room is to be changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RoomChanges {
+    /// Whether only its owner and members see it.
+    pub private: Option<bool>,
+    /// When the bot answers.
+    pub bot: Option<BotPolicy>,
+    /// Who the bot is to be here; empty for itself.
+    pub persona: Option<String>,
 }
 
 /// When the bot answers a message.

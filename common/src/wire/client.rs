@@ -6,6 +6,9 @@ use uuid::{Uuid, Version};
 use super::{ErrorCode, FRAME_MAX_BYTES, MESSAGE_MAX_CHARS, Seq};
 use crate::names;
 
+/// The most bytes of a frame in which its id is looked for, if it is wrong elsewhere: more than a socket reads at all.
+const ID_SOUGHT_MAX_BYTES: usize = 2 * 1024 * 1024;
+
 /// A checked frame: names are well formed, texts trimmed and within their limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientFrame {
@@ -92,7 +95,7 @@ impl ClientFrame {
             return Err(BadFrame {
                 code: ErrorCode::TooLarge,
                 message,
-                id: None,
+                id: id_alone(text),
             });
         }
         // Derived readers take an array of the fields' values as well; the wire does not.
@@ -115,6 +118,9 @@ fn id_alone(text: &str) -> Option<Uuid> {
     #[derive(Deserialize)]
     struct IdAlone {
         id: Uuid,
+    }
+    if text.len() > ID_SOUGHT_MAX_BYTES || !text.trim_start().starts_with('{') {
+        return None;
     }
     serde_json::from_str::<IdAlone>(text)
         .ok()

@@ -152,6 +152,17 @@ impl Message {
         to_json(self, self.message.len())
     }
 
+    /// As [`Message::frame`], with the end of it that [`NewMessage::frame_tail`] has made already.
+    pub(crate) fn frame_around(&self, tail: &str) -> String {
+        let Message {
+            room, seq, prev, ..
+        } = self;
+        let at = self.at();
+        format!(
+            r#"{{"type":"message","room":"{room}","seq":{seq},"prev":{prev},"at":"{at}",{tail}"#
+        )
+    }
+
     /// Reads a `message` frame back.
     pub fn from_frame(frame: &[u8]) -> Result<Message, serde_json::Error> {
         serde_json::from_slice(frame)

@@ -188,10 +188,7 @@ pub async fn a_frame_is_what_a_message_says_of_itself_at_any_time(side: Side) {
 }
 
 fn talk(message: &NewMessage) -> Offer {
-    Offer {
-        message: message.clone(),
-        part: Part::Talk,
-    }
+    Offer::new(message.clone(), Part::Talk)
 }
 
 pub async fn several_take_their_places_together_and_in_their_order(side: Side) {

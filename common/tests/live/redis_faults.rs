@@ -14,6 +14,16 @@ use crate::{
     turns::{asks, granted, posts},
 };
 
+#[test]
+fn a_prefix_that_cannot_be_used_is_refused_by_name_without_a_server() {
+    let url = "redis://127.0.0.1:1";
+    assert_eq!(settings(url, "chinwag:").check(), Ok(()));
+    for prefix in ["chat{in}wag:", "}", "{"] {
+        let refused = settings(url, prefix).check().unwrap_err();
+        assert!(refused.contains("REDIS_PREFIX"), "{refused}");
+    }
+}
+
 /// A Redis of the story's own.
 pub async fn own_redis() -> Engines {
     Engines::start_only(&[Engine::Redis]).await

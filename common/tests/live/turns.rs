@@ -334,13 +334,12 @@ pub async fn questions_and_replies_may_take_their_places_with_others(side: Side)
         ..fence
     };
     let (second, third) = (Uuid::new_v4(), Uuid::new_v4());
-    let offer = |message: NewMessage, part| Offer { message, part };
     let offers = [
-        offer(says("lobby", "bob", "and now?"), Part::Talk),
-        offer(says("lobby", "bob", "second"), Part::Asks(second)),
-        offer(reply(&first, "not his"), Part::Answers(strange)),
-        offer(reply(&first, "answer"), Part::Answers(fence)),
-        offer(says("lobby", "eve", "third"), Part::Asks(third)),
+        Offer::new(says("lobby", "bob", "and now?"), Part::Talk),
+        Offer::new(says("lobby", "bob", "second"), Part::Asks(second)),
+        Offer::new(reply(&first, "not his"), Part::Answers(strange)),
+        Offer::new(reply(&first, "answer"), Part::Answers(fence)),
+        Offer::new(says("lobby", "eve", "third"), Part::Asks(third)),
     ];
     let answers = live.append_all("lobby", &offers, None).await.unwrap();
     let seqs: Vec<Option<u64>> = answers

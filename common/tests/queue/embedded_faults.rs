@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use common::queue::{Queue, QueueError, QueueName, Route, embedded::EmbeddedQueue};
+use common::queue::{Queue, QueueError, QueueName, Route, Verdict, embedded::EmbeddedQueue};
 use futures_util::future::join_all;
 use uuid::Uuid;
 
@@ -29,6 +29,56 @@ impl Drop for Running {
 
 /// Names the folder to a child.
 const CHILDS_FOLDER: &str = "CHINWAG_TEST_QUEUE_FOLDER";
+
+#[tokio::test]
+async fn what_an_earlier_opening_left_is_counted_until_it_is_settled() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let queue = EmbeddedQueue::open(folder.path())
+        .await
+        .expect("it is free");
+    assert_eq!(*queue.left_over().borrow(), 0);
+    publish(&*queue, Route::PersistAndAsk, &["one", "two", "three"]).await;
+    assert_eq!(*queue.left_over().borrow(), 0, "it is of this opening");
+    queue.close().await;
+
+    let queue = EmbeddedQueue::open(folder.path())
+        .await
+        .expect("it is free");
+    let mut left = queue.left_over();
+    assert_eq!(*left.borrow(), 3);
+    publish(&*queue, Route::Persist, &["four"]).await;
+    let consumer = queue.consume(QueueName::Persist, 10).await;
+    let asked = queue.consume(QueueName::BotRequests, 10).await;
+    ack(&asked, &next(&asked).await).await;
+    let mut deliveries = Vec::new();
+    for _ in 0..4 {
+        deliveries.push(next(&consumer).await);
+    }
+    ack(&consumer, &deliveries[3]).await;
+    ack(&consumer, &deliveries[0]).await;
+    assert_eq!(
+        *left.borrow(),
+        2,
+        "what is new does not count, nor does another queue"
+    );
+    consumer
+        .settle(vec![deliveries[1].receipt], Verdict::HandBack)
+        .await
+        .expect("it can be handed back");
+    let again = next(&consumer).await;
+    assert_eq!((word(&again), *left.borrow()), ("two".to_owned(), 2));
+    consumer
+        .settle(
+            vec![again.receipt],
+            Verdict::DeadLetter("unreadable".to_owned()),
+        )
+        .await
+        .expect("it can be put aside");
+    ack(&consumer, &deliveries[2]).await;
+    left.wait_for(|left| *left == 0)
+        .await
+        .expect("the queue is open");
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_nine_in_the_middle_of_publishing_loses_nothing_confirmed() {

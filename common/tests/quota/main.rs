@@ -60,5 +60,6 @@ on_every_side! {
         one_person_may_ask_so_often_a_minute,
         a_request_that_comes_again_counts_once,
         workers_are_counted_while_they_show,
+        it_is_known_since_when_there_has_been_a_worker,
     }
 }

@@ -58,13 +58,39 @@ pub async fn workers_are_counted_while_they_show(kind: Kind) {
         ..LONG
     };
     let side = Side::fresh(kind, Limits::default(), timings).await;
-    assert_eq!(side.one.workers("one").await.unwrap(), 1);
-    assert_eq!(side.one.workers("one").await.unwrap(), 1);
-    let both = side.two.workers("two").await.unwrap();
+    assert_eq!(side.one.workers("one").await.unwrap().workers, 1);
+    assert_eq!(side.one.workers("one").await.unwrap().workers, 1);
+    let both = side.two.workers("two").await.unwrap().workers;
     assert!(both <= 2);
     let until = Instant::now() + PATIENCE;
-    while side.one.workers("one").await.unwrap() > 1 {
+    while side.one.workers("one").await.unwrap().workers > 1 {
         assert!(Instant::now() < until, "the other never goes");
         sleep(Duration::from_millis(50)).await;
     }
+}
+
+pub async fn it_is_known_since_when_there_has_been_a_worker(kind: Kind) {
+    let timings = Timings {
+        gap: Duration::from_secs(3),
+        ..LONG
+    };
+    let side = Side::fresh(kind, Limits::default(), timings).await;
+    let first = side.one.workers("one").await.unwrap().since;
+    for (process, worker) in [
+        (&side.two, "two"),
+        (&side.one, "one"),
+        (&side.two, "another"),
+    ] {
+        let fleet = process.workers(worker).await.unwrap();
+        assert_eq!(fleet.since, first, "{worker} came while others were there");
+        assert!(fleet.now > first);
+    }
+    // All of them go, and after a while one comes.
+    sleep(timings.gap).await;
+    let again = side.two.workers("later").await.unwrap().since;
+    assert!(
+        again - first > timings.gap.as_micros() as u64,
+        "{first} {again}"
+    );
+    assert_eq!(side.one.workers("one").await.unwrap().since, again);
 }

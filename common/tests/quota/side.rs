@@ -23,6 +23,7 @@ pub const LONG: Timings = Timings {
     lease: Duration::from_secs(3_600),
     grace: Duration::from_secs(3_600),
     seen: Duration::from_secs(3_600),
+    gap: Duration::from_secs(3_600),
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

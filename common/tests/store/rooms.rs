@@ -1,14 +1,16 @@
 //! Rooms and who may see them.
 
 use common::store::{
-    BotPolicy, MEMBERS_PER_ROOM, PERSONA_MAX_CHARS, ROOMS_LISTED_MAX, ROOMS_PER_OWNER, Room, Store,
-    StoreError,
+    BotPolicy, MEMBERS_PER_ROOM, PERSONA_MAX_CHARS, ROOMS_LISTED_MAX, ROOMS_PER_OWNER, Room,
+    RoomChanges, Store, StoreError,
 };
+use futures_util::future::join_all;
 
 use crate::both::{Side, on_both_sides};
 
 on_both_sides!(
     a_room_is_as_it_was_made_and_changed,
+    changes_of_different_things_at_the_same_moment_are_all_kept,
     a_rooms_name_is_its_own_and_no_users,
     a_private_room_is_seen_by_its_owner_and_members_alone,
     a_room_that_turns_private_vanishes_for_strangers,
@@ -63,14 +65,53 @@ async fn a_room_is_as_it_was_made_and_changed(side: Side) {
         persona: "A parrot.\0\u{202e}".into(),
         ..made
     };
-    assert!(store.update_room(&changed).await.unwrap());
-    assert_eq!(store.room("ship").await.unwrap(), Some(changed.clone()));
-    assert!(
-        store.update_room(&changed).await.unwrap(),
-        "a change of nothing is one as well"
-    );
-    assert!(!store.update_room(&room("nowhere", "ada")).await.unwrap());
+    let changes = RoomChanges {
+        private: Some(changed.private),
+        bot: Some(changed.bot),
+        persona: Some(changed.persona.clone()),
+    };
+    let nothing = RoomChanges::default();
+    for changes in [&changes, &changes, &nothing] {
+        let answer = store.change_room("ship", changes).await.unwrap();
+        assert_eq!(answer, Some(changed.clone()));
+        assert_eq!(store.room("ship").await.unwrap(), Some(changed.clone()));
+    }
+    let answer = store.change_room("nowhere", &changes).await.unwrap();
+    assert_eq!(answer, None);
     assert_eq!(store.room("nowhere").await.unwrap(), None);
+}
+
+async fn changes_of_different_things_at_the_same_moment_are_all_kept(side: Side) {
+    let store = &side.store;
+    users(&side, &["ada"]).await;
+    store.create_room(&room("ship", "ada")).await.unwrap();
+    let private = is_private(true);
+    let off = RoomChanges {
+        bot: Some(BotPolicy::Off),
+        ..RoomChanges::default()
+    };
+    let parrot = RoomChanges {
+        persona: Some("A parrot.".into()),
+        ..RoomChanges::default()
+    };
+    let all = [&private, &off, &parrot].map(|changes| store.change_room("ship", changes));
+    for changed in join_all(all).await {
+        assert!(changed.unwrap().is_some());
+    }
+    let changed = Room {
+        private: true,
+        bot: BotPolicy::Off,
+        persona: "A parrot.".into(),
+        ..room("ship", "ada")
+    };
+    assert_eq!(store.room("ship").await.unwrap(), Some(changed));
+}
+
+fn is_private(private: bool) -> RoomChanges {
+    RoomChanges {
+        private: Some(private),
+        ..RoomChanges::default()
+    }
 }
 
 async fn a_rooms_name_is_its_own_and_no_users(side: Side) {
@@ -121,10 +162,12 @@ async fn a_room_that_turns_private_vanishes_for_strangers(side: Side) {
     users(&side, &["ada", "eve"]).await;
     store.create_room(&room("lobby", "ada")).await.unwrap();
     assert_eq!(sees(store.as_ref(), "eve").await, ["eve", "lobby"]);
-    store.update_room(&private("lobby", "ada")).await.unwrap();
+    let changed = store.change_room("lobby", &is_private(true)).await;
+    assert!(changed.unwrap().is_some());
     assert_eq!(sees(store.as_ref(), "eve").await, ["eve"]);
     assert_eq!(store.room_seen_by("lobby", "eve").await.unwrap(), None);
-    store.update_room(&room("lobby", "ada")).await.unwrap();
+    let changed = store.change_room("lobby", &is_private(false)).await;
+    assert!(changed.unwrap().is_some());
     assert!(store.room_seen_by("lobby", "eve").await.unwrap().is_some());
 }
 

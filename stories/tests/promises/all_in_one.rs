@@ -1,6 +1,15 @@
 //! The one command: everything in one process, and nothing forgotten when it is killed.
 
-use stories::{Chat, Person};
+use std::path::Path;
+
+use common::{
+    envelope::Envelope,
+    queue::{Queue, Route, embedded::EmbeddedQueue},
+    wire::{Kind, Message},
+};
+use futures_util::future::join_all;
+use stories::{Chat, Person, assert_one_order};
+use uuid::Uuid;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_is_killed_and_started_again_and_everything_is_still_there() {
@@ -84,6 +93,56 @@ async fn acked_messages_survive_a_kill_in_the_middle_of_a_flood() {
         },
     )
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_comes_back_first_is_told_all_that_was_acked_before_the_kill() {
+    let chat = Chat::all_in_one().await;
+    let [mut ada] = chat.join("lobby", ["ada"]).await;
+    let (_, seq) = ada.says_and_is_acked("before").await;
+    chat.edges[0].kill();
+    // As many as a slow disk may leave behind: acked, and not one of them in the database.
+    let folder = Path::new(chat.setting("DATA_DIR"));
+    let last = acked_and_not_written(folder, seq, 20_000).await;
+
+    chat.edges[0].start_again();
+    chat.edges[0].ready().await;
+    ada.connects().await;
+    let joined = ada.joins("lobby", Some(last - 900)).await;
+    assert_eq!(
+        (&joined["complete"], joined["seq"].as_u64()),
+        (&true.into(), Some(last))
+    );
+    let (_, next) = ada.says_and_is_acked("after").await;
+    let heard = ada.messages();
+    assert_eq!(heard.len(), 901);
+    assert_eq!(heard[900]["seq"].as_u64(), Some(next));
+    assert_one_order(&heard);
+}
+
+/// Puts messages of ada's behind a place in the lobby into the queue, as a process does that is killed before it has
+/// written them. Returns the last one's place.
+async fn acked_and_not_written(folder: &Path, after: u64, count: u64) -> u64 {
+    let queue = EmbeddedQueue::open(folder).await.expect("nobody uses it");
+    let publishes = (after + 1..=after + count).map(|seq| {
+        let id = Uuid::now_v7();
+        let message = Message {
+            room: "lobby".to_owned(),
+            seq,
+            prev: seq - 1,
+            id,
+            sender: "ada".to_owned(),
+            kind: Kind::User,
+            message: format!("line {seq}"),
+            reply_to: None,
+        };
+        queue.publish(Route::Persist, id, Envelope::new(message, None).to_bytes())
+    });
+    for published in join_all(publishes).await {
+        published.expect("the disk takes it");
+    }
+    queue.close().await;
+    after + count
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -46,9 +46,10 @@ fn services_refuse_to_start_without_their_engines_by_name() {
 }
 
 #[test]
-fn services_refuse_urls_that_are_none_by_name_and_keep_the_password() {
+fn services_refuse_what_is_no_url_or_prefix_by_name_and_keep_the_password() {
     let good = [
         ("REDIS_URL", "redis://127.0.0.1:1"),
+        ("REDIS_PREFIX", "chinwag:"),
         ("AMQP_URL", "amqp://127.0.0.1:1"),
         ("DATABASE_URL", "mysql://root@127.0.0.1:1/x"),
         ("GEMINI_API_KEY", "a-key"),
@@ -56,6 +57,7 @@ fn services_refuse_urls_that_are_none_by_name_and_keep_the_password() {
     let bad = [
         ("REDIS_URL", "redis//:hushhush@127.0.0.1:1"),
         ("REDIS_URL", "redis-ring://:hushhush@127.0.0.1:1"),
+        ("REDIS_PREFIX", "chat{in}wag:"),
         ("AMQP_URL", "http://me:hushhush@127.0.0.1:1"),
         ("AMQP_URL", "amqp://me:hushhush@127.0.0.1:port"),
         ("DATABASE_URL", "postgres://me:hushhush@127.0.0.1/x"),
@@ -63,7 +65,7 @@ fn services_refuse_urls_that_are_none_by_name_and_keep_the_password() {
     ];
     for binary in ["ws-edge", "bot-worker", "persister"] {
         for (name, value) in bad {
-            if binary == "persister" && name == "REDIS_URL" {
+            if binary == "persister" && name.starts_with("REDIS_") {
                 continue;
             }
             let with = |(known, usual): &(&str, &str)| {

@@ -1,7 +1,7 @@
 //! P1: when a sender has its ack, the message will be in the database exactly once, whatever dies next.
 
 use private_engines::Engine;
-use stories::{Chat, Direction, Proxy, Setup};
+use stories::{Chat, Direction, Setup};
 
 use crate::{assert_kept, talk};
 
@@ -102,14 +102,9 @@ async fn a_persister_is_killed_between_its_commit_and_its_ack() {
         ..Setup::default()
     })
     .await;
-    let amqp = chat.setting("AMQP_URL").to_owned();
-    let wire = Proxy::to(Proxy::host_of(&amqp)).await;
-    let persister = chat.service(
-        "persister",
-        "persister-on-a-wire",
-        &[("AMQP_URL", wire.instead_of(&amqp))],
-    );
-    persister.ready().await;
+    let (persister, wire) = chat
+        .service_on_a_wire("persister", "persister-on-a-wire")
+        .await;
     let [mut ada] = chat.join("lobby", ["ada"]).await;
     // It takes deliveries and writes them, but its acks do not get through.
     let first = ada.says_and_is_acked("before").await;
@@ -139,14 +134,7 @@ async fn an_edge_is_killed_between_the_confirm_and_its_ack() {
         ..Setup::default()
     })
     .await;
-    let amqp = chat.setting("AMQP_URL").to_owned();
-    let wire = Proxy::to(Proxy::host_of(&amqp)).await;
-    let edge = chat.service(
-        "ws-edge",
-        "edge-on-a-wire",
-        &[("AMQP_URL", wire.instead_of(&amqp))],
-    );
-    edge.ready().await;
+    let (edge, wire) = chat.service_on_a_wire("ws-edge", "edge-on-a-wire").await;
     chat.edges.push(edge);
     let [bob] = chat.join_at(0, "lobby", ["bob"]).await;
     let [mut ada] = chat.join_at(1, "lobby", ["ada"]).await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use common::store::Messages;
-use stories::{Chat, Direction, Proxy, Setup, until};
+use stories::{Chat, Direction, Setup, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edge_dies_after_showing_a_message_and_before_handing_it_to_the_queue() {
@@ -13,14 +13,7 @@ async fn an_edge_dies_after_showing_a_message_and_before_handing_it_to_the_queue
         ..Setup::default()
     })
     .await;
-    let amqp = chat.setting("AMQP_URL").to_owned();
-    let wire = Proxy::to(Proxy::host_of(&amqp)).await;
-    let edge = chat.service(
-        "ws-edge",
-        "edge-on-a-wire",
-        &[("AMQP_URL", wire.instead_of(&amqp))],
-    );
-    edge.ready().await;
+    let (edge, wire) = chat.service_on_a_wire("ws-edge", "edge-on-a-wire").await;
     chat.edges.push(edge);
     let [bob] = chat.join_at(0, "lobby", ["bob"]).await;
     let [mut ada] = chat.join_at(1, "lobby", ["ada"]).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use common::envelope::reply_id;
 use serde_json::{Value, json};
-use stories::{Chat, Direction, PATIENCE, Person, Proxy, Setup};
+use stories::{Chat, Direction, PATIENCE, Person, Setup, until};
 use uuid::Uuid;
 
 /// Checks that a question has one reply in the history, and that nobody who listens has heard another. A second one
@@ -46,20 +46,45 @@ async fn a_worker_is_killed_after_it_asked_the_model() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_edge_dies_after_showing_a_question_and_before_the_bot_heard_of_it() {
+    let mut chat = Chat::start().await;
+    let (edge, wire) = chat.service_on_a_wire("ws-edge", "edge-on-a-wire").await;
+    chat.edges.push(edge);
+    let [mut bob] = chat.join_at(0, "lobby", ["bob"]).await;
+    let [mut ada] = chat.join_at(1, "lobby", ["ada"]).await;
+    wire.hold(Direction::ToEngine);
+    let question = ada.says("@bot what is two plus two?").await;
+    bob.hears("ada", "@bot what is two plus two?").await;
+    chat.edges[1].kill();
+    wire.cut();
+    // Nobody sends it again, and yet it is answered: another edge finds that it went missing.
+    let answered = async || {
+        let history = bob.history().await;
+        let is_reply = |message: &&Value| message["reply_to"] == question.to_string();
+        history.iter().find(is_reply).cloned()
+    };
+    let reply = until(
+        "the question is answered",
+        Duration::from_secs(90),
+        answered,
+    )
+    .await;
+    assert_eq!(reply["kind"], "bot", "{reply}");
+    assert_eq!(assert_one_reply(&mut bob, question).await, reply);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_worker_is_killed_after_it_posted_and_before_it_acked() {
     let mut chat = Chat::with(Setup {
         workers: 0,
         ..Setup::default()
     })
     .await;
-    let amqp = chat.setting("AMQP_URL").to_owned();
     for (name, held) in [
         ("before-the-queue", Direction::ToEngine),
         ("before-the-confirm", Direction::ToService),
     ] {
-        let wire = Proxy::to(Proxy::host_of(&amqp)).await;
-        let worker = chat.service("bot-worker", name, &[("AMQP_URL", wire.instead_of(&amqp))]);
-        worker.ready().await;
+        let (worker, wire) = chat.service_on_a_wire("bot-worker", name).await;
         let [mut ada] = chat.join(name, [name]).await;
         chat.model
             .behave_next(["delay=500ms say=\"the first attempt's text\""])

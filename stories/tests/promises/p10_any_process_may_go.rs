@@ -1,5 +1,7 @@
 //! P10: SIGTERM drains and loses nothing; any number of each service run side by side.
 
+use std::time::{Duration, Instant};
+
 use stories::{Chat, PATIENCE, Setup, until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,6 +115,29 @@ async fn a_persister_is_stopped_without_a_database_and_hands_back_all_that_it_ha
     let another = chat.service("persister", "another-persister", &[]);
     chat.persisters.push(another);
     crate::assert_kept(&chat, &ada, &acked).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_told_to_stop_is_gone_in_time_though_the_broker_stands_still() {
+    use private_engines::Engine;
+    const DRAIN: Duration = Duration::from_secs(2);
+    /// Beyond it: what a busy machine needs to end a process.
+    const ENDING: Duration = Duration::from_secs(2);
+    let chat = Chat::with(Setup {
+        own_engines: true,
+        settings: vec![("DRAIN_SECONDS", "2".to_owned())],
+        ..Setup::default()
+    })
+    .await;
+    chat.engines().freeze(Engine::RabbitMq).await;
+    let told = Instant::now();
+    let (worker, persister) =
+        tokio::join!(chat.workers[0].terminate(), chat.persisters[0].terminate());
+    assert!(
+        worker.success() && persister.success(),
+        "{worker} {persister}"
+    );
+    assert!(told.elapsed() < DRAIN + ENDING, "{:?}", told.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,7 +20,7 @@ use common::{
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::Value;
-use stories::{Chat, PATIENCE, Person, Proxy, Setup, until};
+use stories::{Chat, PATIENCE, Person, Setup, until};
 use tokio::{sync::mpsc, time::timeout};
 use uuid::Uuid;
 
@@ -109,14 +109,7 @@ async fn a_worker_that_stood_still_is_overtaken_and_reaches_nobody_any_more() {
         ..Setup::default()
     })
     .await;
-    let amqp = chat.setting("AMQP_URL").to_owned();
-    let wire = Proxy::to(Proxy::host_of(&amqp)).await;
-    let still = chat.service(
-        "bot-worker",
-        "still",
-        &[("AMQP_URL", wire.instead_of(&amqp))],
-    );
-    still.ready().await;
+    let (still, wire) = chat.service_on_a_wire("bot-worker", "still").await;
     let [mut ada] = chat.join("lobby", ["ada"]).await;
     let mut eve = at_the_door(&chat, 1, "eve").await;
     let [old, new] = ["old", "new"].map(|word| words(300, word));

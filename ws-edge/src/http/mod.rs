@@ -1,7 +1,7 @@
 //! The HTTP side: which call goes where, and what holds for all of them.
 
 mod account;
-mod body;
+pub(crate) mod body;
 mod history;
 pub(crate) mod origin;
 mod page;

@@ -11,7 +11,7 @@ use axum::{
 use common::{
     live::Control,
     names,
-    store::{BotPolicy, PERSONA_MAX_CHARS, Room, StoreError},
+    store::{BotPolicy, PERSONA_MAX_CHARS, Room, RoomChanges, StoreError},
 };
 use serde::{Deserialize, Serialize};
 
@@ -109,23 +109,18 @@ pub(super) async fn change(
     InPath(name): InPath<String>,
     JsonBody(changes): JsonBody<Changes>,
 ) -> Result<Response, Problem> {
-    let mut room = owned_room(&edge, &name, &caller.user).await?;
-    if let Some(private) = changes.private {
-        // Users are found under their own names, so theirs are not for everybody to walk into.
-        if room.name == room.owner && !private {
-            return Err(Problem::forbidden("your own room stays private"));
-        }
-        room.private = private;
+    let room = owned_room(&edge, &name, &caller.user).await?;
+    // Users are found under their own names, so theirs are not for everybody to walk into.
+    if room.name == room.owner && changes.private == Some(false) {
+        return Err(Problem::forbidden("your own room stays private"));
     }
-    if let Some(bot) = changes.bot {
-        room.bot = bot;
-    }
-    if let Some(persona) = changes.persona {
-        room.persona = check_persona(persona)?;
-    }
-    if !edge.store.update_room(&room).await? {
-        return Err(AccessError::NotFound.into());
-    }
+    let changes = RoomChanges {
+        private: changes.private,
+        bot: changes.bot,
+        persona: changes.persona.map(check_persona).transpose()?,
+    };
+    let room = edge.store.change_room(&name, &changes).await?;
+    let room = room.ok_or(AccessError::NotFound)?;
     edge.tell(Control::RoomChanged { room: name }).await;
     Ok(Json(room).into_response())
 }

@@ -18,7 +18,7 @@ use common::{
 use tokio::{
     sync::{Notify, Semaphore, mpsc},
     task::AbortHandle,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
@@ -28,6 +28,7 @@ use super::{
     growing::Piece,
     inbox::Inbox,
     meters::Meters,
+    news::News,
     replay::Replay,
     room::{Membership, Room},
 };
@@ -298,7 +299,7 @@ impl Hub {
         task.abort_handle()
     }
 
-    /// Puts what the live engine shows into the rooms, and wakes each room's sockets once for all of it. Hands on what
+    /// Puts what the live engine shows into the rooms, and tells each room's sockets once for all of it. Hands on what
     /// concerns the whole process. Ends with the line.
     pub(super) async fn hear(
         self: &Arc<Self>,
@@ -306,8 +307,16 @@ impl Hub {
         control: impl Fn(LiveEvent),
     ) {
         let mut taken = Vec::with_capacity(EVENTS_AT_ONCE);
-        let mut with_news: Vec<Arc<Room>> = Vec::new();
-        while events.recv_many(&mut taken, EVENTS_AT_ONCE).await > 0 {
+        let mut news = News::default();
+        loop {
+            let receiving = events.recv_many(&mut taken, EVENTS_AT_ONCE);
+            let is_over = match news.due() {
+                None => receiving.await == 0,
+                Some(due) => timeout_at(due, receiving).await == Ok(0),
+            };
+            if is_over {
+                return;
+            }
             let now = Instant::now();
             for event in taken.drain(..) {
                 let name = match &event {
@@ -319,26 +328,16 @@ impl Hub {
                         continue;
                     }
                 };
-                let last = with_news
-                    .last()
-                    .filter(|room| room.name == *name)
-                    .map(Arc::clone);
-                let Some(room) = last.or_else(|| self.room(name)) else {
+                let Some(room) = news.latest(name).or_else(|| self.room(name)) else {
                     continue;
                 };
                 match put(&room, event, now) {
                     Heard::Nothing => {}
                     Heard::Missing => self.fill(room),
-                    Heard::News => {
-                        if !with_news.iter().any(|known| Arc::ptr_eq(known, &room)) {
-                            with_news.push(room);
-                        }
-                    }
+                    Heard::News => news.add(room),
                 }
             }
-            for room in with_news.drain(..) {
-                room.wake_all();
-            }
+            news.tell(now);
             // A burst must not keep the sockets from writing.
             tokio::task::yield_now().await;
         }

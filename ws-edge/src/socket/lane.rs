@@ -9,12 +9,11 @@ use std::{
 
 use common::{
     live::LiveError,
-    posting::{PostError, Posting},
+    posting::{Answer, PostError},
     queue::Route,
     wire::{ErrorCode, Kind, NewMessage, Seq},
 };
-use futures_util::{StreamExt, stream::FuturesUnordered};
-use tokio::sync::Notify;
+use futures_util::FutureExt;
 use uuid::Uuid;
 
 use super::{
@@ -33,7 +32,7 @@ pub(super) struct Job {
     pub(super) reply_to: Option<Uuid>,
 }
 
-/// The lanes of one socket, by room; each is there while something is on it.
+/// The lanes of one socket, by room; each is there while something is on it or waits for its ack.
 #[derive(Default)]
 pub(super) struct Lanes {
     by_room: HashMap<Arc<str>, (u32, usize)>,
@@ -43,20 +42,17 @@ pub(super) struct Lanes {
 
 /// One lane.
 #[derive(Default)]
-struct Lane {
-    state: Mutex<LaneState>,
-    wake: Notify,
-}
+struct Lane(Mutex<LaneState>);
 
 #[derive(Default)]
 struct LaneState {
     jobs: VecDeque<Job>,
-    is_running: bool,
+    is_busy: bool,
 }
 
 impl Lane {
     fn state(&self) -> MutexGuard<'_, LaneState> {
-        self.state.lock().expect("nothing panics while holding it")
+        self.0.lock().expect("nothing panics while holding it")
     }
 }
 
@@ -85,20 +81,27 @@ impl Lanes {
         };
         let (_, lane) = &self.lanes[&key];
         let mut state = lane.state();
-        state.jobs.push_back(job);
-        if std::mem::replace(&mut state.is_running, true) {
-            lane.wake.notify_one();
-        } else {
-            let run = Run {
-                edge: Arc::clone(edge),
-                user: Arc::clone(user),
-                inbox: Arc::clone(inbox),
-                room: Arc::clone(room),
+        if state.is_busy {
+            state.jobs.push_back(job);
+            return;
+        }
+        state.is_busy = true;
+        drop(state);
+        let way = Way {
+            edge: Arc::clone(edge),
+            user: Arc::clone(user),
+            room: Arc::clone(room),
+            end: End {
                 key,
                 lane: Arc::clone(lane),
-            };
-            // Not tied to the socket: what was accepted is posted, also if its sender goes.
-            edge.sockets.hub.tasks.spawn(run.run());
+                inbox: Arc::clone(inbox),
+            },
+        };
+        let mut going = Box::pin(way.go(job));
+        // Mostly there is nothing to wait for. Otherwise it goes on beside the socket, and not tied to it: what was accepted
+        // is posted, also if its sender goes.
+        if going.as_mut().now_or_never().is_none() {
+            edge.sockets.hub.tasks.spawn(going);
         }
     }
 
@@ -117,70 +120,52 @@ impl Lanes {
     }
 }
 
-/// A lane at work.
-struct Run {
+/// What goes along a lane.
+struct Way {
     edge: Arc<Edge>,
     user: Arc<str>,
-    inbox: Arc<Inbox>,
     room: Arc<str>,
+    end: End,
+}
+
+/// Where answers go.
+#[derive(Clone)]
+struct End {
     key: u32,
     lane: Arc<Lane>,
+    inbox: Arc<Inbox>,
 }
 
 type Outcome = Result<Seq, Refusal>;
 
-impl Run {
-    async fn run(self) {
-        let mut confirms = FuturesUnordered::new();
+impl Way {
+    /// Puts a message into the room's line, and what comes behind it meanwhile.
+    async fn go(self, mut job: Job) {
         loop {
-            let job = {
-                let mut state = self.lane.state();
-                let job = state.jobs.pop_front();
-                // Under the lock, so that what is put in later starts the lane again.
-                state.is_running = job.is_some() || !confirms.is_empty();
-                if !state.is_running {
+            self.begin(job).await;
+            let mut state = self.end.lane.state();
+            match state.jobs.pop_front() {
+                Some(next) => job = next,
+                // Under the lock, so that what comes later does not wait here.
+                None => {
+                    state.is_busy = false;
                     return;
                 }
-                job
-            };
-            let Some(Job {
-                id,
-                message,
-                reply_to,
-            }) = job
-            else {
-                tokio::select! {
-                    Some((id, bytes, outcome)) = confirms.next() => self.answer(id, bytes, outcome),
-                    () = self.lane.wake.notified() => {}
-                }
-                continue;
-            };
-            let bytes = message.len();
-            let begun = self.begin(id, message, reply_to);
-            tokio::pin!(begun);
-            let begun = loop {
-                tokio::select! {
-                    begun = &mut begun => break begun,
-                    Some((id, bytes, outcome)) = confirms.next(), if !confirms.is_empty() => {
-                        self.answer(id, bytes, outcome);
-                    }
-                }
-            };
-            match begun {
-                Ok(posting) => confirms.push(async move { (id, bytes, confirmed(posting).await) }),
-                Err(refusal) => self.answer(id, bytes, Err(refusal)),
             }
         }
     }
 
-    /// Puts a message into the room's line.
-    async fn begin(
-        &self,
-        id: Uuid,
-        message: String,
-        reply_to: Option<Uuid>,
-    ) -> Result<Posting, Refusal> {
-        let room = self.edge.access.room(&self.user, &self.room).await?;
+    async fn begin(&self, job: Job) {
+        let Job {
+            id,
+            message,
+            reply_to,
+        } = job;
+        let bytes = message.len();
+        let room = match self.edge.access.room(&self.user, &self.room).await {
+            Ok(room) => room,
+            Err(error) => return self.end.answer(id, bytes, Err(error.into())),
+        };
         let route = if room.bot.asks(&message) {
             Route::PersistAndAsk
         } else {
@@ -194,9 +179,16 @@ impl Run {
             message,
             reply_to,
         };
-        Ok(self.edge.poster.begin(new, route, None).await?)
+        let end = self.end.clone();
+        let answer = Answer::new(move |outcome| {
+            let outcome = outcome.map(|posted| posted.message.seq);
+            end.answer(id, bytes, outcome.map_err(Refusal::from));
+        });
+        self.edge.poster.begin(new, route, answer).await;
     }
+}
 
+impl End {
     fn answer(&self, id: Uuid, bytes: usize, outcome: Outcome) {
         let refusal = outcome.as_ref().err().cloned();
         self.put(id, bytes, outcome);
@@ -219,10 +211,6 @@ impl Run {
             outcome,
         });
     }
-}
-
-async fn confirmed(posting: Posting) -> Outcome {
-    Ok(posting.confirmed().await?.message.seq)
 }
 
 impl From<AccessError> for Refusal {

@@ -12,6 +12,7 @@ mod hub;
 mod inbox;
 mod lane;
 mod meters;
+mod news;
 mod outgoing;
 mod presence;
 mod rates;
@@ -38,7 +39,7 @@ use std::{
 use axum::{
     Router,
     extract::{
-        Path, Query, State,
+        State,
         ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
     },
     http::HeaderMap,
@@ -62,7 +63,12 @@ use self::{
     closing::Closing, hub::Hub, meters::Meters, rechecks::Rechecks, registry::Registry,
     socket::Socket,
 };
-use crate::{EdgeSettings, problem::Problem, state::Edge};
+use crate::{
+    EdgeSettings,
+    http::body::{InPath, InQuery},
+    problem::Problem,
+    state::Edge,
+};
 
 /// Events between the live engine and the rooms. Putting them there never waits, so this only evens out bursts.
 const EVENTS_MAX: usize = 8_192;
@@ -192,13 +198,11 @@ async fn any_room(
 
 async fn one_room(
     State(edge): State<Arc<Edge>>,
-    Path(room): Path<String>,
-    query: Result<Query<JoinQuery>, axum::extract::rejection::QueryRejection>,
+    InPath(room): InPath<String>,
+    InQuery(JoinQuery { after }): InQuery<JoinQuery>,
     headers: HeaderMap,
     upgrade: Upgrade,
 ) -> Result<Response, Problem> {
-    let Query(JoinQuery { after }) =
-        query.map_err(|error| Problem::bad_request(error.body_text()))?;
     connect(edge, &headers, upgrade, Some((room, after))).await
 }
 

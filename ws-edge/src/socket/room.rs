@@ -91,14 +91,16 @@ impl Room {
             .expect("nothing panics while holding it")
     }
 
-    /// Tells every socket that there is news, those that have been told already left out.
-    pub(super) fn wake_all(&self) {
+    /// Tells every socket that there is news, those that have been told already left out. Returns how many sockets there
+    /// are.
+    pub(super) fn wake_all(&self) -> usize {
         let members = self.members();
         // What was put into the ring is there for all before any mark is looked at (see [`Membership::take`]).
         fence(Ordering::SeqCst);
         for member in &members.all {
             member.mark();
         }
+        members.all.len()
     }
 
     /// Lets a socket in; none if the room is being given up.
@@ -199,6 +201,13 @@ impl Membership {
         self.member.is_greeted.store(false, Ordering::Relaxed);
     }
 
+    /// What comes after this call marks the socket anew.
+    pub(super) fn look(&self) {
+        self.member.is_marked.store(false, Ordering::Release);
+        // Whoever writes after we read finds the mark gone.
+        fence(Ordering::SeqCst);
+    }
+
     /// Takes what is next for this socket. What comes after this call marks it anew.
     pub(super) fn take(
         &self,
@@ -206,9 +215,7 @@ impl Membership {
         budget: &mut Budget,
         batch: &mut Vec<Utf8Bytes>,
     ) -> Taken {
-        self.member.is_marked.store(false, Ordering::Release);
-        // Whoever writes after we read finds the mark gone.
-        fence(Ordering::SeqCst);
+        self.look();
         let feed = self.room.feed();
         if self.member.is_evicted.load(Ordering::Acquire) {
             return Taken::All;

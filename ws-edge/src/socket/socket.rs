@@ -161,11 +161,16 @@ impl Socket {
                 return closing;
             }
             let batch = self.next_batch();
+            let is_drained = self.is_draining && self.connection.posts_in_flight() == 0;
             if !batch.is_empty() {
                 if let Err(closing) = self.write(batch).await {
                     return closing;
                 }
-                // A room that never falls silent must not keep the client from being heard.
+                // A room that never falls silent must not keep the client from going: another edge has what is left.
+                if is_drained {
+                    return self.closing.unwrap_or(Closing::Draining);
+                }
+                // Nor from being heard.
                 if self.closing.is_none()
                     && let Err(closing) = self.read_what_is_there(READ_AT_ONCE)
                 {
@@ -176,7 +181,7 @@ impl Socket {
             if let Some(closing) = self.closing {
                 return closing;
             }
-            if self.is_draining && self.connection.posts_in_flight() == 0 {
+            if is_drained {
                 return Closing::Draining;
             }
             tokio::select! {
@@ -523,7 +528,7 @@ impl Socket {
         }
         let Some(code) = closing.code() else { return };
         let last_words = match closing {
-            Closing::TooBig | Closing::Abuse => self.outgoing.take_own(),
+            Closing::TooBig | Closing::Abuse | Closing::Draining => self.outgoing.take_own(),
             _ => Vec::new(),
         };
         let reason = Utf8Bytes::from_static(closing.reason());

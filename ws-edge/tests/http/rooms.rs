@@ -82,6 +82,30 @@ async fn what_is_no_room_is_refused_in_words() {
 }
 
 #[tokio::test]
+async fn changes_of_different_things_at_the_same_moment_are_all_kept() {
+    let chat = Chat::start().await;
+    let ada = chat.registers("ada").await;
+    ada.post("/api/rooms", json!({ "name": "lobby" }))
+        .await
+        .is(StatusCode::CREATED);
+    for round in 0..20 {
+        let bot = ["off", "always"][round % 2];
+        let persona = format!("pirate {round}");
+        let private = round % 2 == 0;
+        let (one, two, three) = tokio::join!(
+            ada.patch("/api/rooms/lobby", json!({ "bot": bot })),
+            ada.patch("/api/rooms/lobby", json!({ "persona": persona })),
+            ada.patch("/api/rooms/lobby", json!({ "private": private })),
+        );
+        for changed in [one, two, three] {
+            changed.is(StatusCode::OK);
+        }
+        let expected = json!({ "name": "lobby", "private": private, "bot": bot, "persona": persona, "owner": "ada" });
+        assert_eq!(ada.get("/api/rooms/lobby").await.body, expected);
+    }
+}
+
+#[tokio::test]
 async fn the_owner_alone_changes_a_room() {
     let chat = Chat::start().await;
     let (ada, bob) = (chat.registers("ada").await, chat.registers("bob").await);

@@ -67,6 +67,18 @@ async fn an_error_names_the_message_it_is_about() {
         ada.sends(frame).await;
         assert_eq!(ada.hears("error").await["id"], json!(id));
     }
+    let long = "a".repeat(1_000_000);
+    for text in [
+        format!(r#"{{"id":"{id}","message":"{long}"}}"#),
+        format!(r#"{{"message":"{long}","id":"{id}"}}"#),
+    ] {
+        ada.sends_text(&text).await;
+        let error = ada.hears("error").await;
+        assert_eq!(
+            (&error["code"], &error["id"]),
+            (&json!("too_large"), &json!(id))
+        );
+    }
 }
 
 #[tokio::test]

@@ -37,6 +37,9 @@ use crate::faults::{FaultyLive, FaultyStore};
 /// Longer than anything here takes on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long an edge may take to drain.
+pub const DRAIN_TIME: Duration = Duration::from_secs(10);
+
 /// Edges on one set of engines.
 pub struct Chat {
     pub addresses: Vec<String>,
@@ -70,42 +73,43 @@ impl Chat {
         let queue: Arc<dyn Queue> = EmbeddedQueue::open(folder.path()).await.unwrap();
         let store = FaultyStore::new(SqliteStore::open(folder.path()).await.unwrap());
         let stop = CancellationToken::new();
-        let (mut addresses, mut edges) = (Vec::new(), Vec::new());
-        for _ in 0..2 {
-            let settings = CommandLine::parse_from(["ws-edge"].iter().chain(flags)).edge;
-            let (live, queue): (Arc<dyn Live>, _) = (Arc::clone(&live) as _, Arc::clone(&queue));
-            let edge = Edge::new(
-                live,
-                queue,
-                Arc::clone(&store) as _,
-                settings,
-                Readiness::default(),
-            );
-            let listener = listener().await;
-            addresses.push(listener.local_addr().unwrap().to_string());
-            edges.push(tokio::spawn(ws_edge::run(
-                edge,
-                listener,
-                Duration::from_secs(10),
-                stop.clone(),
-            )));
-        }
         let (dyn_live, dyn_store): (Arc<dyn Live>, Arc<dyn Store>) =
             (Arc::clone(&live) as _, Arc::clone(&store) as _);
-        let chat = Chat {
-            addresses,
+        let mut chat = Chat {
+            addresses: Vec::new(),
             poster: Poster::new(dyn_live, Arc::clone(&queue), dyn_store),
             live,
             queue,
             store,
-            edges,
+            edges: Vec::new(),
             _stop: stop.clone().drop_guard(),
             stop,
             _folder: folder,
         };
+        for _ in 0..2 {
+            let (edge, listener) = chat.new_edge(flags).await;
+            let running = ws_edge::run(edge, listener, DRAIN_TIME, chat.stop.clone());
+            chat.edges.push(tokio::spawn(running));
+        }
         chat.store.create_user("owner", "").await.unwrap();
         chat.opens("lobby", false).await;
         chat
+    }
+
+    /// One more edge, which is still to be run, and where it will listen: the last of the addresses.
+    pub async fn new_edge(&mut self, flags: &[&str]) -> (Arc<Edge>, TcpListener) {
+        let settings = CommandLine::parse_from(["ws-edge"].iter().chain(flags)).edge;
+        let edge = Edge::new(
+            Arc::clone(&self.live) as _,
+            Arc::clone(&self.queue),
+            Arc::clone(&self.store) as _,
+            settings,
+            Readiness::default(),
+        );
+        let listener = listener().await;
+        self.addresses
+            .push(listener.local_addr().unwrap().to_string());
+        (edge, listener)
     }
 
     /// A room of `owner`'s.

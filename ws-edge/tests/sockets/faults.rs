@@ -17,10 +17,13 @@ use common::{
         Appended, Live, LiveError, LiveEvent, Offer, Signal, Subscriber, Tail, Unsettled,
         turns::{Draft, DraftSoFar, Drafted, Place, Standing, Turns, Wish},
     },
-    store::{Accounts, Messages, Room, Rooms, Session, Store, StoreError, WriteError, Written},
+    store::{
+        Accounts, Messages, Room, RoomChanges, Rooms, Session, Store, StoreError, WriteError,
+        Written,
+    },
     wire::{Message, Seq},
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
 /// The live engine behind a network.
@@ -40,7 +43,16 @@ pub struct FaultyLive {
     pub tails_take: AtomicU64,
     /// Reads of drafts.
     pub draft_reads: AtomicUsize,
+    /// Set: the next step hangs until it is let go, and then fails, while the engine is well again.
+    pub hanging: std::sync::Mutex<Option<Arc<Hanging>>>,
     lines: std::sync::Mutex<Vec<mpsc::Sender<LiveEvent>>>,
+}
+
+/// A step that hangs.
+#[derive(Default)]
+pub struct Hanging {
+    pub hangs: Notify,
+    pub goes: Notify,
 }
 
 impl FaultyLive {
@@ -54,6 +66,7 @@ impl FaultyLive {
             tails: AtomicUsize::new(0),
             tails_take: AtomicU64::new(0),
             draft_reads: AtomicUsize::new(0),
+            hanging: std::sync::Mutex::default(),
             lines: std::sync::Mutex::default(),
         })
     }
@@ -68,12 +81,16 @@ impl FaultyLive {
 
     fn up(&self) -> Result<(), LiveError> {
         if self.is_away.load(SeqCst) {
-            return Err(LiveError {
-                what: "anything",
-                source: "cut off".into(),
-            });
+            return Err(cut_off());
         }
         Ok(())
+    }
+}
+
+fn cut_off() -> LiveError {
+    LiveError {
+        what: "anything",
+        source: "cut off".into(),
     }
 }
 
@@ -115,6 +132,12 @@ impl Live for FaultyLive {
         floor: Option<Seq>,
     ) -> Result<Vec<Appended>, LiveError> {
         self.up()?;
+        let hanging = self.hanging.lock().unwrap().take();
+        if let Some(hanging) = hanging {
+            hanging.hangs.notify_one();
+            hanging.goes.notified().await;
+            return Err(cut_off());
+        }
         self.inner.append_all(room, offers, floor).await
     }
 
@@ -330,9 +353,13 @@ impl Rooms for FaultyStore {
         self.inner.rooms_seen_by(user).await
     }
 
-    async fn update_room(&self, room: &Room) -> Result<bool, StoreError> {
+    async fn change_room(
+        &self,
+        name: &str,
+        changes: &RoomChanges,
+    ) -> Result<Option<Room>, StoreError> {
         self.up()?;
-        self.inner.update_room(room).await
+        self.inner.change_room(name, changes).await
     }
 
     async fn add_member(&self, room: &str, user: &str) -> Result<bool, StoreError> {

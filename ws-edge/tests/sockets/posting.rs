@@ -1,6 +1,9 @@
 //! Posting: the ack, the order, and a clear no.
 
-use std::sync::atomic::Ordering::SeqCst;
+use std::{
+    pin::pin,
+    sync::{Arc, atomic::Ordering::SeqCst},
+};
 
 use common::{
     envelope::{Envelope, reply_id},
@@ -8,9 +11,14 @@ use common::{
     wire::{Kind, NewMessage},
 };
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::chat::{Chat, assert_line};
+use crate::{
+    chat::{Chat, DRAIN_TIME, assert_line, new_message, until},
+    faults::Hanging,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_hundred_lines_of_one_person_stay_in_order() {
@@ -228,6 +236,54 @@ async fn while_the_live_engine_is_away_the_answer_is_when_to_try_again_and_lines
 }
 
 #[tokio::test]
+async fn what_stands_behind_a_failed_step_is_refused_with_it_and_does_not_overtake() {
+    let chat = Chat::start().await;
+    let mut ada = chat.in_lobby("ada").await;
+    let mut bob = chat.in_lobby("bob").await;
+    ada.says("before").await;
+    ada.hears("ack").await;
+    let hanging = Arc::<Hanging>::default();
+    *chat.live.hanging.lock().unwrap() = Some(Arc::clone(&hanging));
+    let ids = [Uuid::now_v7(), Uuid::now_v7()];
+    let lines = [0, 1].map(|n| json!({"message": format!("line {n}"), "id": ids[n]}));
+    ada.sends(lines[0].clone()).await;
+    hanging.hangs.notified().await;
+    ada.sends(lines[1].clone()).await;
+    // What comes after it on the socket is answered: it stands in the line.
+    ada.sends_text("no frame").await;
+    assert_eq!(ada.is_refused().await, "bad_request");
+    hanging.goes.notify_one();
+    for id in ids {
+        let error = ada.hears("error").await;
+        assert_eq!(
+            (&error["code"], &error["id"]),
+            (&json!("unavailable"), &json!(id))
+        );
+    }
+    for line in lines {
+        ada.sends(line).await;
+    }
+    assert_eq!(bob.hears_texts(3).await, ["before", "line 0", "line 1"]);
+}
+
+#[tokio::test]
+async fn a_question_that_is_only_in_the_database_is_put_to_the_bot_when_it_is_sent_again() {
+    let chat = Chat::start().await;
+    let mut ada = chat.connects("ada", "/ws/chat/ada").await;
+    // As after a repair of what its edge showed before it died, in a room that the live engine has forgotten.
+    let question = new_message("ada", "ada", "anybody there?");
+    let id = question.id;
+    chat.persists(&[question.at(1_795_381_179_442_887, 0)])
+        .await;
+    ada.sends(json!({"message": "anybody there?", "id": id}))
+        .await;
+    assert_eq!(ada.hears("ack").await["seq"], 1_795_381_179_442_887_u64);
+    let taken = chat.queue.consume(QueueName::BotRequests, 10).await;
+    let request = Envelope::read(&taken.next().await.unwrap().payload).unwrap();
+    assert_eq!(request.message.id, id);
+}
+
+#[tokio::test]
 async fn when_the_edge_goes_what_was_sent_is_answered_first() {
     let mut chat = Chat::start().await;
     let mut ada = chat.in_lobby("ada").await;
@@ -240,5 +296,31 @@ async fn when_the_edge_goes_what_was_sent_is_answered_first() {
     assert_eq!(ada.is_closed().await, 1012);
     for edge in chat.edges.drain(..) {
         edge.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_edge_that_learns_late_that_it_is_to_go_drains_all_the_same() {
+    let mut chat = Chat::start().await;
+    let (token, _) = chat.logs_in("ada").await;
+    // More than once: what comes first when everything has happened could be chance.
+    for _ in 0..16 {
+        let (edge, listener) = chat.new_edge(&[]).await;
+        let stop = CancellationToken::new();
+        let mut running = pin!(ws_edge::run(edge, listener, DRAIN_TIME, stop.clone()));
+        let last = chat.addresses.len() - 1;
+        let mut ada = tokio::select! {
+            ada = chat.comes_with(&token, "ada", last, "/ws") => ada,
+            ended = &mut running => panic!("the edge ended by itself: {ended:?}"),
+        };
+        stop.cancel();
+        // All that serves calls has ended meanwhile.
+        until("nobody listens any more", async || {
+            TcpStream::connect(&chat.addresses[last]).await.is_err()
+        })
+        .await;
+        let (code, ended) = tokio::join!(ada.is_closed(), running);
+        assert_eq!(code, 1012);
+        ended.unwrap();
     }
 }

@@ -1,6 +1,8 @@
 //! Slow readers: they delay nobody, cost a bounded amount of memory, and are caught up when they read again.
 
+use futures_util::{StreamExt, future::join_all};
 use serde_json::Value;
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::chat::{Chat, assert_line, until};
 
@@ -62,6 +64,37 @@ async fn one_who_never_reads_delays_nobody_and_misses_nothing_that_was_kept_for_
         heard.len()
     );
     slow.is_still_there().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_who_has_much_to_hear_is_told_that_the_edge_goes_all_the_same() {
+    let chat = Chat::start().await;
+    let mut slow = chat.in_lobby("slow").await;
+    let mut ada = chat.in_lobby("ada").await;
+    // More than the kernel keeps for one who does not read, and less than the edge does.
+    let text = "x".repeat(4_000);
+    for _ in 0..18 {
+        join_all((0..100).map(|_| chat.says("lobby", "bob", &text))).await;
+        for _ in 0..100 {
+            ada.hears("message").await;
+        }
+    }
+    chat.stop.cancel();
+    assert_eq!(ada.is_closed().await, 1012);
+    let mut line: Vec<Value> = Vec::new();
+    let code = loop {
+        match slow.socket.next().await {
+            Some(Ok(Message::Text(frame))) => {
+                line.push(serde_json::from_str(&frame).expect("a frame"));
+            }
+            Some(Ok(Message::Close(close))) => break close.map(|close| u16::from(close.code)),
+            other => panic!("{other:?} after {} frames", line.len()),
+        }
+    };
+    assert_eq!(code, Some(1012));
+    assert!(line.len() < 1_800, "the rest is got from another edge");
+    line.retain(|frame| frame["type"] == "message");
+    assert_line(&line);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use common::{
     live::{Control, LiveEvent, Signal},
-    store::{Accounts, Rooms},
+    store::{Accounts, RoomChanges, Rooms},
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -30,7 +30,7 @@ async fn a_socket_needs_a_session_an_allowed_page_and_a_room_one_may_see() {
         chat.refuses(Some(&token), "/ws", &elsewhere).await,
         refused(403, "forbidden")
     );
-    for room in ["secret", "no-such-room", "Not%20A%20Name"] {
+    for room in ["secret", "no-such-room", "Not%20A%20Name", "%FF"] {
         let path = format!("/ws/chat/{room}");
         assert_eq!(
             chat.refuses(Some(&token), &path, &[]).await,
@@ -193,9 +193,11 @@ async fn a_public_room_that_turns_private_keeps_its_members() {
     let chat = Chat::start().await;
     let (mut ada, mut bob) = (chat.in_lobby("ada").await, chat.in_lobby("bob").await);
     chat.store.add_member("lobby", "bob").await.unwrap();
-    let mut room = chat.store.room("lobby").await.unwrap().unwrap();
-    room.private = true;
-    chat.store.update_room(&room).await.unwrap();
+    let private = RoomChanges {
+        private: Some(true),
+        ..RoomChanges::default()
+    };
+    chat.store.change_room("lobby", &private).await.unwrap();
     chat.signals(Signal::Control(Control::RoomChanged {
         room: "lobby".into(),
     }))

@@ -1,6 +1,10 @@
 //! Appending: messages to a room's stream, and before that the mark that the room is to be looked after.
 
-use std::{collections::HashMap, sync::Mutex, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Mutex,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use redis::{Value, from_redis_value};
 use tokio::time::Instant;
@@ -52,17 +56,17 @@ impl RedisLive {
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         let channel = self.keys.channel(room);
         let floor = floor.map_or_else(String::new, |floor| floor.to_string());
-        let texts: Vec<(String, Vec<u8>)> = offers
-            .iter()
-            .map(|offer| (offer.message.frame_tail(), part_word(offer.part)))
-            .collect();
+        let parts: Vec<Vec<u8>> = offers.iter().map(|offer| part_word(offer.part)).collect();
         let mut again = false;
         loop {
             let losses = self.fleet.losses();
             let marked_until = self.mark(room, again).await?.to_string();
-            let mut arguments = Vec::with_capacity(4 + 4 * offers.len());
-            arguments.extend([room, &channel, &floor, &marked_until].map(str::as_bytes));
-            for (Offer { message, .. }, (tail, part)) in offers.iter().zip(&texts) {
+            let (second, date) = present();
+            let mut arguments = Vec::with_capacity(6 + 4 * offers.len());
+            let first = [room, &channel, &floor, &marked_until, &second, &date];
+            arguments.extend(first.map(str::as_bytes));
+            for (offer, part) in offers.iter().zip(&parts) {
+                let Offer { message, tail, .. } = offer;
                 arguments.extend([
                     message.id.as_bytes(),
                     message.sender.as_bytes(),
@@ -73,7 +77,7 @@ impl RedisLive {
             let answer: Value = self
                 .call(WHAT, &self.scripts.append, &keys, &arguments)
                 .await?;
-            let lists: Vec<Vec<Vec<u8>>> = match answer {
+            let texts: Vec<Vec<u8>> = match answer {
                 Value::BulkString(word) => match word.as_slice() {
                     b"cold" => return Ok(vec![Appended::Cold; offers.len()]),
                     b"mark again" if !again => {
@@ -82,15 +86,15 @@ impl RedisLive {
                     }
                     _ => return Err(failed(WHAT, "a word that the script does not say")),
                 },
-                lists => from_redis_value(lists).map_err(|error| failed(WHAT, error))?,
+                texts => from_redis_value(texts).map_err(|error| failed(WHAT, error))?,
             };
-            if lists.len() != offers.len() {
+            if texts.len() != offers.len() {
                 return Err(failed(WHAT, "not one answer for each message"));
             }
-            let appended = lists
-                .into_iter()
+            let appended = texts
+                .iter()
                 .zip(offers)
-                .map(|(list, offer)| appended(list, &offer.message))
+                .map(|(text, offer)| appended(text, &offer.message))
                 .collect::<Result<Vec<_>, _>>()?;
             let is_new = |answer: &Appended| matches!(answer, Appended::New(_));
             if self.fleet.losses() != losses && appended.iter().any(is_new) {
@@ -150,19 +154,34 @@ impl RedisLive {
     }
 }
 
-/// One answer of the script.
-fn appended(list: Vec<Vec<u8>>, message: &NewMessage) -> Result<Appended, LiveError> {
-    let mut list = list.into_iter();
-    let word = list.next().unwrap_or_default();
-    let mut place = || number(list.next()).map_err(|error| failed(WHAT, error));
-    Ok(match word.as_slice() {
-        b"new" => Appended::New(message.clone().at(place()?, place()?)),
-        b"known" => Appended::Known(frame(WHAT, &list.next().unwrap_or_default())?),
-        b"known only" => Appended::KnownOnly(place()?),
+/// One answer of the script: a word, and what belongs to it.
+fn appended(text: &[u8], message: &NewMessage) -> Result<Appended, LiveError> {
+    let split = text.iter().position(|&byte| byte == b' ');
+    let (word, rest) = text.split_at(split.unwrap_or(text.len()));
+    let rest = rest.get(1..).unwrap_or_default();
+    let number = |text: &str| text.parse().map_err(|error| failed(WHAT, error));
+    let text = || std::str::from_utf8(rest).map_err(|error| failed(WHAT, error));
+    Ok(match word {
+        b"new" => {
+            let (seq, prev) = text()?.split_once(' ').unwrap_or_default();
+            Appended::New(message.clone().at(number(seq)?, number(prev)?))
+        }
+        b"known" => Appended::Known(frame(WHAT, rest)?),
+        b"forgotten" => Appended::KnownOnly(number(text()?)?),
         b"taken" => Appended::Taken,
         b"fenced" => Appended::Fenced,
         _ => return Err(failed(WHAT, "an answer that the script does not give")),
     })
+}
+
+/// The present second, and how RFC 3339 writes it.
+fn present() -> (String, String) {
+    let now = SystemTime::now();
+    let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let mut date = humantime::format_rfc3339_seconds(UNIX_EPOCH + since).to_string();
+    // The `Z`.
+    date.pop();
+    (since.as_secs().to_string(), date)
 }
 
 /// A part, as the script reads it.

@@ -66,7 +66,9 @@ impl RedisLive {
     /// # Errors
     /// What is wrong, without secrets.
     pub(crate) fn check(settings: &LiveSettings) -> Result<(), String> {
-        Deployment::parse(settings.redis_url.expose_secret()).map(|_| ())
+        Deployment::parse(settings.redis_url.expose_secret())?;
+        Keys::new(&settings.redis_prefix)?;
+        Ok(())
     }
 
     /// Connects to what `REDIS_URL` names and waits until all of it answers. From then on every break of a connection,

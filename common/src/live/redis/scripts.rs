@@ -14,6 +14,12 @@ use crate::live::{
 /// time would cost more than the append itself.
 const TRIM_BATCH: usize = 50;
 
+/// One message in so many looks whether there is something to trim.
+const TRIM_EVERY: usize = 16;
+
+/// How often in the time after which a silent room is forgotten a room that is not silent begins that time anew.
+const EXPIRE_PARTS: u32 = 16;
+
 pub(super) struct Scripts {
     pub(super) append: Script,
     pub(super) find: Script,
@@ -31,8 +37,10 @@ impl Scripts {
     pub(super) fn new(stream_idle: Duration) -> Scripts {
         let numbers = format!(
             "local STREAM_MESSAGES, STREAM_MAX_MESSAGES, TRIM_BATCH = {STREAM_MESSAGES}, {STREAM_MAX_MESSAGES}, {TRIM_BATCH}\n\
+             local TRIM_EVERY, EXPIRE_EVERY_US = {TRIM_EVERY}, {}\n\
              local STREAM_MIN_AGE_US, STREAM_IDLE_MS, DRAFT_KEPT_MS = {}, {}, {}\n\
              local REMEMBERED_IDS, PRESENCE_MAX_USERS = {REMEMBERED_IDS_PER_ROOM}, {PRESENCE_MAX_USERS}\n",
+            (stream_idle / EXPIRE_PARTS).as_micros().max(1),
             STREAM_MIN_AGE.as_micros(),
             stream_idle.as_millis().max(1),
             DRAFT_KEPT.as_millis(),

@@ -21,7 +21,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::{
-    sync::{Semaphore, mpsc, oneshot},
+    sync::{Semaphore, mpsc, oneshot, watch},
     time::timeout,
 };
 use uuid::Uuid;
@@ -57,6 +57,7 @@ pub struct EmbeddedQueue {
     gauges: Arc<Gauges>,
     publishing: Semaphore,
     next_reader: AtomicU64,
+    left_over: watch::Receiver<u64>,
 }
 
 /// The way to the writer.
@@ -91,6 +92,7 @@ impl EmbeddedQueue {
         let writer = Writer::start(opened, epoch, gauges.clone(), lock)
             .await
             .map_err(in_file)?;
+        let left_over = writer.left_over();
         let (commands, receiver) = mpsc::unbounded_channel();
         tokio::spawn(writer.run(receiver));
         Ok(Arc::new(EmbeddedQueue {
@@ -98,7 +100,14 @@ impl EmbeddedQueue {
             gauges,
             publishing: Semaphore::new(PUBLISHES_WAITING_MAX),
             next_reader: AtomicU64::new(1),
+            left_over,
         }))
+    }
+
+    /// How many of the messages that lay in [`QueueName::Persist`] when the folder was opened are not settled yet: what
+    /// an earlier process confirmed, and of which the store may know nothing. It ends with the queue.
+    pub fn left_over(&self) -> watch::Receiver<u64> {
+        self.left_over.clone()
     }
 
     /// Does what was asked for until now, and closes the file. Everything after that is refused.

@@ -181,6 +181,15 @@ impl Table {
             .collect()
     }
 
+    /// How many messages are in a queue.
+    pub(super) async fn rows(&mut self, queue: QueueName) -> Result<u64, sqlx::Error> {
+        let rows: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM messages WHERE queue = ?")
+            .bind(queue.as_str())
+            .fetch_one(&mut self.connection)
+            .await?;
+        Ok(rows.unsigned_abs())
+    }
+
     /// Whether the file can be read.
     pub(super) async fn ping(&mut self) -> Result<(), sqlx::Error> {
         sqlx::query("SELECT 1 FROM handed_out LIMIT 1")

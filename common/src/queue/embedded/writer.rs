@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     time::timeout,
 };
 use uuid::Uuid;
@@ -153,10 +153,30 @@ impl Group {
     }
 }
 
+/// What lay in [`QueueName::Persist`] when the folder was opened.
+struct LeftOver {
+    /// It has no higher position.
+    last: i64,
+    /// How much of it is not settled yet.
+    rows: watch::Sender<u64>,
+}
+
+impl LeftOver {
+    fn settled<'a>(&self, held: impl Iterator<Item = &'a Held>) {
+        let of_it = |held: &&Held| held.queue == QueueName::Persist && held.position <= self.last;
+        let settled = held.filter(of_it).count() as u64;
+        if settled > 0 {
+            self.rows
+                .send_modify(|rows| *rows = rows.saturating_sub(settled));
+        }
+    }
+}
+
 pub(super) struct Writer {
     table: Table,
     ledger: Ledger,
     gauges: Arc<Gauges>,
+    left_over: LeftOver,
     /// Held for as long as the folder is this process's.
     _lock: File,
 }
@@ -181,12 +201,26 @@ impl Writer {
             rows: size.rows - gone.rows,
             bytes: size.bytes - gone.bytes,
         });
+        let last = tails
+            .iter()
+            .find(|(queue, _)| *queue == QueueName::Persist)
+            .map_or(0, |(_, last)| *last);
+        let left_over = LeftOver {
+            last,
+            rows: watch::Sender::new(table.rows(QueueName::Persist).await?),
+        };
         Ok(Writer {
             table,
             ledger: Ledger::new(epoch, &tails),
             gauges,
+            left_over,
             _lock: lock,
         })
+    }
+
+    /// How much of what lay in [`QueueName::Persist`] at opening is not settled yet, from now on.
+    pub(super) fn left_over(&self) -> watch::Receiver<u64> {
+        self.left_over.rows.subscribe()
     }
 
     /// Works until nobody can ask any more, or someone asks to stop.
@@ -378,6 +412,8 @@ impl Writer {
             bytes,
         });
         let dead = group.dead.iter().flat_map(|(held, _)| held);
+        self.left_over
+            .settled(group.acked.iter().chain(dead.clone()));
         for held in group.acked.iter().chain(dead.clone()) {
             self.gauges.shrunk(Size {
                 rows: 1,

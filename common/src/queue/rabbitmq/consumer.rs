@@ -15,8 +15,8 @@ use futures_util::{FutureExt, StreamExt};
 use lapin::{
     BasicProperties, Channel,
     options::{
-        BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions,
-        BasicQosOptions, QueueDeclareOptions,
+        BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions,
+        BasicRejectOptions, QueueDeclareOptions,
     },
     types::{AMQPValue, FieldTable},
 };
@@ -204,12 +204,9 @@ impl Shared {
                 How::Done => channel
                     .basic_ack(tag, BasicAckOptions { multiple })
                     .now_or_never(),
-                How::Back => {
-                    let requeue = true;
-                    channel
-                        .basic_nack(tag, BasicNackOptions { multiple, requeue })
-                        .now_or_never()
-                }
+                How::Back => channel
+                    .basic_reject(tag, BasicRejectOptions { requeue: true })
+                    .now_or_never(),
             };
         }
     }
@@ -462,11 +459,13 @@ enum Ended {
     },
 }
 
-/// The broker counts how often it had to requeue a message.
+/// The broker counts how often it handed a message out before: until RabbitMQ 4.2 in `x-delivery-count`, from 4.3 on in
+/// `x-acquired-count`, while the other then counts only what it takes for failures. A header that would be 0 is left out.
 fn attempt(properties: &BasicProperties) -> u32 {
     let headers = properties.headers().as_ref();
-    let count = headers.and_then(|headers| number(headers.inner().get("x-delivery-count")?));
-    u32::try_from(count.unwrap_or(0)).unwrap_or(u32::MAX - 1) + 1
+    let count = |name| number(headers?.inner().get(name)?);
+    let before = count("x-delivery-count").max(count("x-acquired-count"));
+    u32::try_from(before.unwrap_or(0)).unwrap_or(u32::MAX - 1) + 1
 }
 
 /// A header's value as a number, however wide the sender made it.
@@ -481,5 +480,34 @@ pub(super) fn number(value: &AMQPValue) -> Option<u64> {
         AMQPValue::LongLongInt(number) => u64::try_from(number).ok(),
         AMQPValue::Timestamp(number) => Some(number),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::topology::table, *};
+
+    #[test]
+    fn an_attempt_is_counted_by_every_version_of_the_broker() {
+        let long = AMQPValue::LongLongInt;
+        let header = |name| table([(name, long(3))]);
+        let both = |failed, handed_out| {
+            table([
+                ("x-delivery-count", long(failed)),
+                ("x-acquired-count", long(handed_out)),
+            ])
+        };
+        for (what, headers, wanted) in [
+            ("the first delivery", FieldTable::default(), 1),
+            ("until 4.2", header("x-delivery-count"), 4),
+            ("from 4.3 on, none a failure", header("x-acquired-count"), 4),
+            ("from 4.3 on, one a failure", both(1, 5), 6),
+            ("whatever this may be", both(5, 1), 6),
+            ("nonsense", both(-1, i64::MAX), u32::MAX),
+        ] {
+            let properties = BasicProperties::default().with_headers(headers);
+            assert_eq!(attempt(&properties), wanted, "{what}");
+        }
+        assert_eq!(attempt(&BasicProperties::default()), 1, "no headers at all");
     }
 }

@@ -1,5 +1,8 @@
 //! What is on its way over one confirm channel: begun one after the other, polled together, answered when the broker
 //! has said what became of it.
+//!
+//! The gauges come before the answers: who is told that nothing is confirmed finds [`super::RabbitQueue::ready`] of the
+//! same mind.
 
 use std::{
     collections::{BTreeMap, HashSet, VecDeque},
@@ -25,8 +28,11 @@ use super::{
 };
 
 /// The most messages of what may travel together that wait for their confirm; what is asked for meanwhile leaves
-/// together. Measured, see `docs/decisions/grouped-publishing.md`.
+/// together. More of them only where so many payloads wait that they make messages of a good size. Measured, see
+/// `docs/decisions/grouped-publishing.md`.
+const GROUPS_IN_FLIGHT: usize = 1;
 const GROUPS_IN_FLIGHT_MAX: usize = 4;
+const MANY_WAIT: usize = 32;
 
 /// The messages that are on their way over one channel.
 pub(super) struct Flight {
@@ -138,6 +144,7 @@ impl Flight {
                 break;
             }
         }
+        self.gauges.open.store(false, Ordering::Release);
         for caller in self.callers() {
             caller.answer(Err(Refusal::Unavailable(
                 "the connection was lost before the confirm".to_owned(),
@@ -156,14 +163,24 @@ impl Flight {
     /// Lets leave what may, and answers all whose outcome is known. False if the channel is lost.
     fn go_on(&mut self, live: &Live) -> bool {
         loop {
-            while self.groups < GROUPS_IN_FLIGHT_MAX && self.begin_group() {}
+            while self.may_leave() && self.begin_group() {}
             if !self.hear(live) {
                 return false;
             }
-            if self.groups == GROUPS_IN_FLIGHT_MAX || self.waiting.is_empty() {
+            if self.waiting.is_empty() || !self.may_leave() {
                 return true;
             }
         }
+    }
+
+    /// Whether what waits may leave now.
+    fn may_leave(&self) -> bool {
+        let most = if self.waiting.len() < MANY_WAIT {
+            GROUPS_IN_FLIGHT
+        } else {
+            GROUPS_IN_FLIGHT_MAX
+        };
+        self.groups < most
     }
 
     /// Begins one message of what waits. False if nothing does.
@@ -271,7 +288,11 @@ impl Flight {
                 .and_then(|id| id.as_str().parse().ok());
             self.returned.extend::<Option<u64>>(number);
         }
-        let mut lost = false;
+        let lost = decided.iter().any(|(_, outcome)| outcome.is_err())
+            && !self.channel.status().connected();
+        if lost {
+            self.gauges.open.store(false, Ordering::Release);
+        }
         for (number, outcome) in decided {
             let Some(mut entry) = self.entries.remove(&number) else {
                 continue;
@@ -294,32 +315,27 @@ impl Flight {
                         "RabbitMQ refused the message".to_owned(),
                     ))
                 }
-                Err(error) => {
-                    lost = true;
-                    Err(Refusal::Unavailable(error.to_string()))
-                }
+                Err(error) => Err(Refusal::Unavailable(error.to_string())),
             };
             for caller in &mut entry.callers {
                 caller.answer(answer.clone());
             }
         }
-        !lost || self.channel.status().connected()
+        !lost
     }
 
     /// Answers those whose time is up. False if the connection is to be given up.
     fn keep_time(&mut self, live: &Live) -> bool {
         let now = Instant::now();
-        let mut overdue = false;
-        for caller in self.callers() {
-            if now.duration_since(caller.since) >= CONFIRM_LIMIT {
-                overdue = true;
-                let why = format!("no confirm within {} s", CONFIRM_LIMIT.as_secs());
-                caller.answer(Err(Refusal::Unavailable(why)));
-            }
+        let is_late = |caller: &Caller| now.duration_since(caller.since) >= CONFIRM_LIMIT;
+        let overdue = self.callers().any(|caller| is_late(caller));
+        self.gauges.overdue.store(overdue, Ordering::Release);
+        for caller in self.callers().filter(|caller| is_late(caller)) {
+            let why = format!("no confirm within {} s", CONFIRM_LIMIT.as_secs());
+            caller.answer(Err(Refusal::Unavailable(why)));
         }
         // What has not left yet need not leave any more.
         self.waiting.retain(|request| request.caller.done.is_some());
-        self.gauges.overdue.store(overdue, Ordering::Relaxed);
         let oldest = self.entries.values().next();
         let oldest = oldest.map(|entry| now.duration_since(entry.since));
         if oldest.is_some_and(|age| age >= GIVE_UP_AFTER) && !live.is_blocked() {

@@ -27,8 +27,9 @@ pub(super) fn how_many<'a>(payloads: impl IntoIterator<Item = &'a [u8]>) -> usiz
 }
 
 /// One message's body.
-pub(super) fn join<'a>(payloads: impl Iterator<Item = &'a [u8]>) -> Bytes {
-    let mut body = Vec::with_capacity(BYTES_MAX);
+pub(super) fn join<'a>(payloads: impl Iterator<Item = &'a [u8]> + Clone) -> Bytes {
+    let bytes = payloads.clone().map(|payload| payload.len() + 1).sum();
+    let mut body = Vec::with_capacity(bytes);
     for payload in payloads {
         if !body.is_empty() {
             body.push(b'\n');

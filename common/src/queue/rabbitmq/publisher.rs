@@ -82,7 +82,7 @@ pub(super) struct Publisher {
 #[derive(Default)]
 pub(super) struct Gauges {
     /// Whether there is a confirm channel.
-    open: AtomicBool,
+    pub(super) open: AtomicBool,
     changed: Notify,
     /// Whether a confirm is overdue.
     pub(super) overdue: AtomicBool,
@@ -147,7 +147,7 @@ impl Publisher {
     /// Until the first channel is open, or the time is up.
     pub(super) async fn opened(&self, at_most: Duration) {
         let opened = async {
-            while !self.gauges.open.load(Ordering::Relaxed) {
+            while !self.gauges.open.load(Ordering::Acquire) {
                 self.gauges.changed.notified().await;
             }
         };
@@ -164,9 +164,9 @@ impl Publisher {
             }
             Ok(_) => {}
         }
-        if !gauges.open.load(Ordering::Relaxed) {
+        if !gauges.open.load(Ordering::Acquire) {
             Some("the channel is being opened".to_owned())
-        } else if gauges.overdue.load(Ordering::Relaxed) {
+        } else if gauges.overdue.load(Ordering::Acquire) {
             Some(format!(
                 "RabbitMQ has confirmed nothing for {} s",
                 CONFIRM_LIMIT.as_secs()
@@ -256,7 +256,6 @@ async fn feed(mut requests: mpsc::UnboundedReceiver<Request>, mut line: Line, ga
                 Flight::new(channel, gauges.clone())
                     .run(&live, &mut requests)
                     .await;
-                gauges.open.store(false, Ordering::Relaxed);
                 gauges.overdue.store(false, Ordering::Relaxed);
             }
             Err(why) => {

@@ -3,6 +3,9 @@
 //! A delivery has one part or several; the broker hears of it when all of them are settled. An acknowledgement with
 //! `multiple` settles all tags up to its own. That may be said exactly when all of them are to be settled, in the same
 //! way. A tag that is settled twice makes the broker close the channel.
+//!
+//! What is handed back goes one by one: from RabbitMQ 4.3 on only a `basic.reject`, which knows no `multiple`, counts
+//! towards the delivery limit, and not a `basic.nack`. Before, both did.
 
 use std::collections::BTreeMap;
 
@@ -90,12 +93,11 @@ impl<T> Unsettled<T> {
             }
         }
         whole.sort_unstable_by_key(|(tag, _)| *tag);
-        let how_first = whole.first().map(|(_, how)| *how);
         let together = self
             .kept
             .keys()
             .zip(&whole)
-            .take_while(|(oldest, (tag, how))| *oldest == tag && Some(*how) == how_first)
+            .take_while(|(oldest, (tag, how))| *oldest == tag && *how == How::Done)
             .count();
         for (tag, _) in &whole {
             self.kept.remove(tag);
@@ -214,6 +216,21 @@ mod tests {
         );
     }
 
+    #[test]
+    fn what_is_handed_back_goes_one_by_one() {
+        let mut unsettled = with_tags(1..=4);
+        let back = |tag| Frame {
+            tag,
+            how: How::Back,
+            multiple: false,
+        };
+        assert_eq!(
+            unsettled.settle([(1, 0), (2, 0), (3, 0)], How::Back),
+            [back(1), back(2), back(3)]
+        );
+        assert_eq!(settle(&mut unsettled, [4]), [frame(4, false)]);
+    }
+
     proptest! {
         /// A broker that takes the frames has exactly the deliveries left that have an unsettled part, never hears of
         /// one it does not have, and gets those back of which a part was handed back.
@@ -241,6 +258,7 @@ mod tests {
                 }
                 for frame in frames {
                     prop_assert!(broker.contains(&frame.tag));
+                    prop_assert!(!(frame.multiple && frame.how == How::Back));
                     let (settled, left) = broker.into_iter().partition::<Vec<_>, _>(|tag| {
                         if frame.multiple { *tag <= frame.tag } else { *tag == frame.tag }
                     });

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::{
-    ASK_AGAIN, ASK_AGAIN_EACH, ASK_AGAIN_MIN, Answer, LEARNS, Limits, News, PACE_SLACK, Quota,
-    QuotaError, RATIO_MAX, RATIO_MIN, SHARES_KEPT_FREE, Timings, Wish, day::behind_utc,
+    ASK_AGAIN, ASK_AGAIN_EACH, ASK_AGAIN_MIN, Answer, Fleet, LEARNS, Limits, News, PACE_SLACK,
+    Quota, QuotaError, RATIO_MAX, RATIO_MIN, SHARES_KEPT_FREE, Timings, Wish, day::behind_utc,
 };
 use crate::{
     live::redis::{RedisLive, scripts::Script},
@@ -161,12 +161,20 @@ impl Quota for RedisQuota {
         Ok(u64::try_from(wait).ok().map(Duration::from_micros))
     }
 
-    async fn workers(&self, worker: &str) -> Result<usize, QuotaError> {
-        let key = self.live.key(":workers", "seen");
-        let seen = micros(self.timings.seen).to_string();
-        let arguments = [worker, &seen];
-        self.call("counting the workers", &self.workers, &[&key], &arguments)
-            .await
+    async fn workers(&self, worker: &str) -> Result<Fleet, QuotaError> {
+        let keys = ["seen", "since"].map(|part| self.live.key(":workers", part));
+        let keys = keys.each_ref().map(String::as_str);
+        let [seen, gap] =
+            [self.timings.seen, self.timings.gap].map(|time| micros(time).to_string());
+        let arguments = [worker, &seen, &gap];
+        let (workers, since, now) = self
+            .call("counting the workers", &self.workers, &keys, &arguments)
+            .await?;
+        Ok(Fleet {
+            workers,
+            since,
+            now,
+        })
     }
 }
 

@@ -6,7 +6,8 @@ use super::{Connection, ThisStore, accounts::now_ms};
 use crate::{
     names,
     store::{
-        BotPolicy, MEMBERS_PER_ROOM, ROOMS_LISTED_MAX, ROOMS_PER_OWNER, Room, Rooms, StoreError,
+        BotPolicy, MEMBERS_PER_ROOM, ROOMS_LISTED_MAX, ROOMS_PER_OWNER, Room, RoomChanges, Rooms,
+        StoreError,
         call::{reading, transaction, writing},
         failure::Failure,
     },
@@ -161,21 +162,33 @@ impl Rooms for ThisStore {
         Ok(rooms.await?)
     }
 
-    async fn update_room(&self, room: &Room) -> Result<bool, StoreError> {
-        let updated = writing!(self, |db| {
-            let query =
-                sqlx::query("UPDATE rooms SET private = ?, bot = ?, persona = ? WHERE name = ?");
-            let done = query
-                .bind(room.private)
-                .bind(room.bot.as_str())
-                .bind(&room.persona)
-                .bind(&room.name)
-                .execute(db)
+    async fn change_room(
+        &self,
+        name: &str,
+        changes: &RoomChanges,
+    ) -> Result<Option<Room>, StoreError> {
+        if !names::may_exist(name) {
+            return Ok(None);
+        }
+        let changed = transaction!(self, |db| {
+            let query = sqlx::query(
+                "UPDATE rooms SET private = COALESCE(?, private), bot = COALESCE(?, bot), \
+                 persona = COALESCE(?, persona) WHERE name = ?",
+            );
+            query
+                .bind(changes.private)
+                .bind(changes.bot.map(BotPolicy::as_str))
+                .bind(changes.persona.as_deref())
+                .bind(name)
+                .execute(&mut *db)
                 .await?;
-            // Both engines count the rows that were found, also where nothing changed.
-            Ok(done.rows_affected() > 0)
+            let row = sqlx::query_as::<_, RoomRow>(
+                "SELECT name, owner, private, bot, persona FROM rooms WHERE name = ?",
+            );
+            let row = row.bind(name).fetch_optional(db).await?;
+            row.map(Room::try_from).transpose()
         });
-        Ok(updated.await?)
+        Ok(changed.await?)
     }
 
     async fn add_member(&self, room: &str, user: &str) -> Result<bool, StoreError> {

@@ -1,0 +1,48 @@
+//! A quota that is told another time.
+
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use common::{
+    quota::{Answer, Fleet, News, Quota, QuotaError, Wish},
+    wire::Seq,
+};
+use uuid::Uuid;
+
+/// A quota on a machine whose clock is so far behind this one's.
+pub struct QuotaBehind(pub Arc<dyn Quota>, pub Duration);
+
+#[async_trait]
+impl Quota for QuotaBehind {
+    async fn reserve(&self, wish: &Wish<'_>) -> Result<Answer, QuotaError> {
+        self.0.reserve(wish).await
+    }
+
+    async fn tell(&self, model: &str, id: Uuid, news: News) -> Result<bool, QuotaError> {
+        self.0.tell(model, id, news).await
+    }
+
+    async fn pause(&self, model: &str, pause: Duration) -> Result<(), QuotaError> {
+        self.0.pause(model, pause).await
+    }
+
+    async fn admit(
+        &self,
+        user: &str,
+        request: Uuid,
+        posted: Seq,
+        a_minute: NonZeroU32,
+    ) -> Result<Option<Duration>, QuotaError> {
+        self.0.admit(user, request, posted, a_minute).await
+    }
+
+    async fn workers(&self, worker: &str) -> Result<Fleet, QuotaError> {
+        let fleet = self.0.workers(worker).await?;
+        let behind = self.1.as_micros() as Seq;
+        Ok(Fleet {
+            since: fleet.since - behind,
+            now: fleet.now - behind,
+            ..fleet
+        })
+    }
+}

@@ -1,0 +1,117 @@
+//! A room's past in two places, and the words to lay it out there.
+
+use std::sync::Arc;
+
+use common::{
+    envelope::Envelope,
+    live::{Appended, Live, Offer, Part, embedded::EmbeddedLive},
+    posting::Poster,
+    queue::embedded::EmbeddedQueue,
+    store::{Messages, sqlite::SqliteStore},
+    timeline::Timeline,
+    wire::{Kind, Message, NewMessage, Seq},
+};
+use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+/// The room of every story.
+pub const ROOM: &str = "lobby";
+
+/// The most messages that are said, or written, in one step.
+const STEP: usize = 500;
+
+/// The engines, and the line that is made of them.
+pub struct Past {
+    pub live: Arc<dyn Live>,
+    pub store: Arc<SqliteStore>,
+    pub timeline: Timeline,
+    folder: TempDir,
+}
+
+impl Past {
+    pub async fn none() -> Past {
+        Past::with(EmbeddedLive::new()).await
+    }
+
+    pub async fn with(live: Arc<dyn Live>) -> Past {
+        let folder = tempfile::tempdir().expect("a folder");
+        let queue = EmbeddedQueue::open(folder.path()).await.expect("a queue");
+        let store = SqliteStore::open(folder.path()).await.expect("a store");
+        let poster = Poster::new(live.clone(), queue, store.clone());
+        Past {
+            timeline: Timeline::new(live.clone(), store.clone(), poster),
+            live,
+            store,
+            folder,
+        }
+    }
+
+    /// Messages that only the database has: said long ago, one at each of these places.
+    pub async fn lies_in_store(&self, places: impl IntoIterator<Item = Seq>) -> Vec<Message> {
+        let messages: Vec<Message> = places.into_iter().map(|seq| said().at(seq, 0)).collect();
+        is_written(&self.store, &messages).await;
+        messages
+    }
+
+    /// Messages come into the database.
+    pub async fn is_written(&self, messages: &[Message]) {
+        is_written(&self.store, messages).await;
+    }
+
+    /// From now on no message can be read from the database.
+    pub async fn loses_its_store(&self) {
+        let file = SqliteConnectOptions::new().filename(self.folder.path().join("store.db"));
+        let mut db = SqliteConnection::connect_with(&file).await.expect("a file");
+        let drop = sqlx::query("DROP TABLE messages").execute(&mut db);
+        drop.await.expect("nobody writes");
+    }
+
+    /// Messages that only the stream has yet, the first of which comes after the place `floor`.
+    pub async fn is_said(&self, count: usize, floor: Seq) -> Vec<Message> {
+        is_said(&*self.live, count, floor).await
+    }
+}
+
+fn said() -> NewMessage {
+    NewMessage {
+        room: ROOM.to_owned(),
+        id: Uuid::now_v7(),
+        sender: "ada".to_owned(),
+        kind: Kind::User,
+        message: "hello".to_owned(),
+        reply_to: None,
+    }
+}
+
+pub async fn is_said(live: &dyn Live, count: usize, floor: Seq) -> Vec<Message> {
+    let mut messages = Vec::with_capacity(count);
+    while messages.len() < count {
+        let step = STEP.min(count - messages.len());
+        let offers: Vec<Offer> = (0..step).map(|_| Offer::new(said(), Part::Talk)).collect();
+        let placed = live.append_all(ROOM, &offers, Some(floor)).await;
+        for placed in placed.expect("the live engine answers") {
+            match placed {
+                Appended::New(message) => messages.push(message),
+                other => panic!("it is new, and this was answered: {other:?}"),
+            }
+        }
+    }
+    messages
+}
+
+pub async fn is_written(store: &SqliteStore, messages: &[Message]) {
+    for step in messages.chunks(STEP) {
+        let batch: Vec<Envelope> = step
+            .iter()
+            .map(|message| Envelope::new(message.clone(), None))
+            .collect();
+        let written = store.write(&batch).await.expect("the store answers");
+        assert_eq!(written.new, batch.len());
+    }
+}
+
+/// Which messages these are.
+pub fn ids(messages: &[Message]) -> Vec<Uuid> {
+    messages.iter().map(|message| message.id).collect()
+}

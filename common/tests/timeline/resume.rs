@@ -1,0 +1,92 @@
+//! Coming back to a room.
+
+use common::timeline::{RESUME_MAX_MESSAGES, Resume, TimelineError};
+
+use crate::{
+    past::{Past, ROOM, ids, is_said, is_written},
+    watched::Watched,
+};
+
+#[tokio::test]
+async fn whoever_missed_too_much_in_a_cold_room_is_told_its_latest_place() {
+    let past = Past::none().await;
+    past.lies_in_store(1..=1_500).await;
+    let resumed = past.timeline.resume(ROOM, 100).await.unwrap();
+    let too_much = Resume {
+        messages: Vec::new(),
+        complete: false,
+        latest: 1_500,
+    };
+    assert_eq!(resumed, too_much);
+}
+
+#[tokio::test]
+async fn whoever_missed_nothing_in_a_cold_room_is_told_its_latest_place() {
+    let past = Past::none().await;
+    past.lies_in_store(1..=10).await;
+    for after in [10, 11] {
+        let resumed = past.timeline.resume(ROOM, after).await.unwrap();
+        let nothing = Resume {
+            messages: Vec::new(),
+            complete: true,
+            latest: 10,
+        };
+        assert_eq!(resumed, nothing);
+    }
+}
+
+#[tokio::test]
+async fn what_is_said_in_the_middle_of_a_look_leaves_no_hole() {
+    let live = Watched::new();
+    let past = Past::with(live.clone()).await;
+    let mut all = past.lies_in_store([1, 2]).await;
+    all.extend(past.is_said(1, 2).await);
+    let (meanwhile, store) = (live.inner.clone(), past.store.clone());
+    live.then(async move {
+        // Of two writers, the one that has the second message is quicker.
+        let said = is_said(&*meanwhile, 2, 0).await;
+        is_written(&store, &said[1..]).await;
+    });
+    let resumed = past.timeline.resume(ROOM, 1).await.unwrap();
+    let stream = past.live.tail(ROOM, 0, 10).await.unwrap().messages;
+    all.extend_from_slice(&stream[1..]);
+    assert_eq!(ids(&resumed.messages), ids(&all[1..]));
+    assert_eq!((resumed.complete, resumed.latest), (true, stream[2].seq));
+}
+
+#[tokio::test]
+async fn whoever_has_nothing_gets_what_was_said_before_the_database_was_away_too() {
+    let past = Past::none().await;
+    let mut all = past.lies_in_store([1, 2, 3]).await;
+    // A cold room in which something is said while the database cannot tell what was before it.
+    all.extend(past.is_said(2, 0).await);
+    let resumed = past.timeline.resume(ROOM, 0).await.unwrap();
+    assert_eq!(ids(&resumed.messages), ids(&all));
+    assert!(resumed.complete);
+}
+
+#[tokio::test]
+async fn whoever_has_nothing_gets_what_the_stream_has_while_the_database_is_away() {
+    let past = Past::none().await;
+    let said = past.is_said(2, 0).await;
+    past.loses_its_store().await;
+    let resumed = past.timeline.resume(ROOM, 0).await.unwrap();
+    assert_eq!(resumed.messages, said);
+    assert!(resumed.complete);
+}
+
+#[tokio::test]
+async fn whoever_missed_too_much_is_told_so_also_while_the_database_is_behind() {
+    let past = Past::none().await;
+    past.lies_in_store(1..=20).await;
+    let said = past.is_said(RESUME_MAX_MESSAGES, 50).await;
+    let refused = past.timeline.resume(ROOM, 30).await;
+    assert!(matches!(refused, Err(TimelineError::Behind)), "{refused:?}");
+    let resumed = past.timeline.resume(ROOM, 10).await.unwrap();
+    let too_much = Resume {
+        messages: Vec::new(),
+        complete: false,
+        latest: said[RESUME_MAX_MESSAGES - 1].seq,
+    };
+    assert_eq!(resumed, too_much);
+}
