@@ -1,12 +1,15 @@
 //! Every scenario once, for some seconds, against the all-in-one: the ledger is looked at, not the speed.
 
-use std::process::Stdio;
+use std::{process::Stdio, time::Duration};
 
 use stories::Chat;
-use tokio::process::Command;
+use tokio::{process::Command, time::timeout};
 
 /// Everyone a tenth as long at everything as people are.
 const PACE: &str = "0.1";
+
+/// Ten seconds of load, and all that a busy machine needs around them.
+const ENDS_WITHIN: Duration = Duration::from_secs(180);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_processes_full_of_people_come_and_go_and_every_promise_is_kept() {
@@ -20,7 +23,10 @@ async fn two_processes_full_of_people_come_and_go_and_every_promise_is_kept() {
             .env("LOADTEST_ROOM_SIZE", "5")
             .stdin(Stdio::null())
             .kill_on_drop(true);
-        async move { load.output().await.expect("it was built") }
+        async move {
+            let ended = timeout(ENDS_WITHIN, load.output()).await;
+            ended.expect("it ends in time").expect("it was built")
+        }
     };
     let (one, other) = tokio::join!(run(), run());
     for output in [one, other] {

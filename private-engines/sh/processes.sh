@@ -40,6 +40,8 @@ open_set() {
             printf -- '- %s\n' "$line" >&"$control"
         done
         kill -TERM $$
+        # A signal that comes just before the script waits for a command is heard only when one comes.
+        printf -- '- status\n' >&"$control"
     ) <&0 >/dev/null 2>&1 &
     pid[forwarder]=$!
     exec </dev/null

@@ -2,9 +2,10 @@
 
 use futures_util::{StreamExt, future::join_all};
 use serde_json::Value;
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::chat::{Chat, assert_line, until};
+use crate::chat::{Chat, PATIENCE, assert_line, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_who_never_reads_delays_nobody_and_misses_nothing_that_was_kept_for_it() {
@@ -83,7 +84,8 @@ async fn one_who_has_much_to_hear_is_told_that_the_edge_goes_all_the_same() {
     assert_eq!(ada.is_closed().await, 1012);
     let mut line: Vec<Value> = Vec::new();
     let code = loop {
-        match slow.socket.next().await {
+        let next = timeout(PATIENCE, slow.socket.next()).await;
+        match next.expect("it is closed") {
             Some(Ok(Message::Text(frame))) => {
                 line.push(serde_json::from_str(&frame).expect("a frame"));
             }
