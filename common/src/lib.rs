@@ -9,6 +9,7 @@ pub mod names;
 pub mod posting;
 pub mod queue;
 pub mod quota;
+pub mod retry;
 pub mod settings;
 pub mod startup;
 pub mod store;
