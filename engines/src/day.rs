@@ -2,7 +2,7 @@
 
 /// Seconds that California is behind UTC at a time in seconds since the Unix epoch. Summer time is from the second
 /// Sunday of March to the first of November, at two in the morning.
-pub(super) fn behind_utc(unix: u64) -> u64 {
+pub(crate) fn behind_utc(unix: u64) -> u64 {
     const HOUR: u64 = 3_600;
     let year = year_of(unix / DAY);
     let begins = sunday(year, 3, 2) * DAY + 10 * HOUR;
@@ -14,7 +14,7 @@ pub(super) fn behind_utc(unix: u64) -> u64 {
     }
 }
 
-pub(super) const DAY: u64 = 24 * 3_600;
+pub(crate) const DAY: u64 = 24 * 3_600;
 
 /// Days from the Unix epoch to the `n`th Sunday of a month. The epoch was a Thursday.
 fn sunday(year: u64, month: u64, n: u64) -> u64 {

@@ -7,13 +7,12 @@ use std::{
     sync::{Mutex, MutexGuard},
 };
 
+use common::queue::Delivery;
 use tokio::sync::Notify;
-
-use super::Delivery;
 
 /// Deliveries in the order they came. Bounded by its owner's prefetch.
 #[derive(Default)]
-pub(super) struct Inbox {
+pub(crate) struct Inbox {
     state: Mutex<State>,
     changed: Notify,
 }
@@ -26,7 +25,7 @@ struct State {
 
 impl Inbox {
     /// Puts deliveries behind those that wait. Gives them back if the inbox is closed.
-    pub(super) fn put(&self, deliveries: Vec<Delivery>) -> Vec<Delivery> {
+    pub(crate) fn put(&self, deliveries: Vec<Delivery>) -> Vec<Delivery> {
         let count = deliveries.len();
         {
             let mut state = self.lock();
@@ -42,7 +41,7 @@ impl Inbox {
     }
 
     /// The oldest delivery; waits for one. `None` once closed.
-    pub(super) async fn next(&self) -> Option<Delivery> {
+    pub(crate) async fn next(&self) -> Option<Delivery> {
         if let Some(delivery) = self.lock().waiting.pop_front() {
             return Some(delivery);
         }
@@ -64,12 +63,12 @@ impl Inbox {
     }
 
     /// Takes out all that nobody has taken.
-    pub(super) fn clear(&self) -> Vec<Delivery> {
+    pub(crate) fn clear(&self) -> Vec<Delivery> {
         self.lock().waiting.drain(..).collect()
     }
 
     /// Ends all waits, now and later, and takes out what nobody has taken.
-    pub(super) fn close(&self) -> Vec<Delivery> {
+    pub(crate) fn close(&self) -> Vec<Delivery> {
         let left = {
             let mut state = self.lock();
             state.closed = true;

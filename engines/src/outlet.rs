@@ -7,13 +7,12 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
+use common::live::LiveEvent;
 use tokio::sync::{Notify, mpsc};
-
-use super::LiveEvent;
 
 /// What events are about, and what can be missed as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Topic {
+pub(crate) enum Topic {
     Control,
     Room(Arc<str>),
 }
@@ -27,7 +26,7 @@ impl Topic {
     }
 }
 
-pub(super) struct Outlet {
+pub(crate) struct Outlet {
     events: mpsc::Sender<LiveEvent>,
     missed: Mutex<Missed>,
     due: Notify,
@@ -45,7 +44,7 @@ struct Missed {
 impl Outlet {
     /// An outlet for a line, the receiver of its events, and the task that tells its gaps, which is started here and
     /// ends with the receiver.
-    pub(super) fn open(capacity: usize) -> (Arc<Outlet>, mpsc::Receiver<LiveEvent>) {
+    pub(crate) fn open(capacity: usize) -> (Arc<Outlet>, mpsc::Receiver<LiveEvent>) {
         let (events, receiver) = mpsc::channel(capacity.max(1));
         let outlet = Arc::new(Outlet {
             events,
@@ -57,7 +56,7 @@ impl Outlet {
     }
 
     /// Hands an event over, or notes that its topic missed one.
-    pub(super) fn offer(&self, topic: &Topic, event: LiveEvent) {
+    pub(crate) fn offer(&self, topic: &Topic, event: LiveEvent) {
         let mut missed = self.missed();
         if !missed.topics.is_empty() && missed.topics.contains(topic) {
             return;
@@ -71,14 +70,14 @@ impl Outlet {
     }
 
     /// The topic is cut off: what it misses is told after [`Outlet::restore`].
-    pub(super) fn cut_off(&self, topic: &Topic) {
+    pub(crate) fn cut_off(&self, topic: &Topic) {
         let mut missed = self.missed();
         missed.topics.insert(topic.clone());
         missed.due.remove(topic);
     }
 
     /// The topic is subscribed: if it was cut off before, its gap is told now.
-    pub(super) fn restore(&self, topic: &Topic) {
+    pub(crate) fn restore(&self, topic: &Topic) {
         let mut missed = self.missed();
         if missed.topics.contains(topic) && missed.due.insert(topic.clone()) {
             metrics::counter!("chinwag_live_gaps_total", "cause" => "connection").increment(1);
@@ -87,18 +86,18 @@ impl Outlet {
     }
 
     /// Nobody wants to hear of the topic any more.
-    pub(super) fn forget(&self, topic: &Topic) {
+    pub(crate) fn forget(&self, topic: &Topic) {
         let mut missed = self.missed();
         missed.topics.remove(topic);
         missed.due.remove(topic);
     }
 
     /// Completes when the receiver was dropped.
-    pub(super) async fn closed(&self) {
+    pub(crate) async fn closed(&self) {
         self.events.closed().await;
     }
 
-    pub(super) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.events.is_closed()
     }
 

@@ -13,17 +13,20 @@ use std::{
 };
 
 use async_trait::async_trait;
+use common::{
+    live::{
+        Appended, Control, Live, LiveError, LiveEvent, Offer, PRESENCE_MAX_USERS, Part,
+        REMEMBERED_IDS_PER_ROOM, STREAM_MAX_MESSAGES, STREAM_MESSAGES, STREAM_MIN_AGE, Signal,
+        Subscriber, Tail, Timings, Unsettled,
+        turns::{Draft, DraftSoFar, Drafted, Place, Standing, Turns, Wish},
+    },
+    wire::{Message, Seq, ServerFrame, now_seq},
+};
 use tokio::{sync::mpsc, time::Instant};
 use uuid::Uuid;
 
-use super::{
-    Appended, Control, Live, LiveError, LiveEvent, Offer, PRESENCE_MAX_USERS, Part,
-    REMEMBERED_IDS_PER_ROOM, STREAM_MAX_MESSAGES, STREAM_MESSAGES, STREAM_MIN_AGE, Signal,
-    Subscriber, Tail, Timings, Unsettled,
-    outlet::{Outlet, Topic},
-    turns::{Draft, DraftSoFar, Drafted, Line as BotLine, Place, Standing, Turns, Wish},
-};
-use crate::wire::{Message, Seq, ServerFrame, now_seq};
+use super::turns::Line as BotLine;
+use crate::outlet::{Outlet, Topic};
 
 /// A room in which nothing was said for this long, to which nobody is subscribed and in which everything is settled is
 /// forgotten.

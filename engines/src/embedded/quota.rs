@@ -8,15 +8,20 @@ use std::{
 };
 
 use async_trait::async_trait;
+use common::{
+    quota::{Answer, Fleet, Limits, News, Quota, QuotaError, Timings, Wish},
+    wire::{Seq, now_seq},
+};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{
-    ASK_AGAIN, ASK_AGAIN_EACH, ASK_AGAIN_MIN, Answer, Fleet, LEARNS, Limits, News, PACE_SLACK,
-    Quota, QuotaError, RATIO_MAX, RATIO_MIN, SHARES_KEPT_FREE, Timings, Wish,
+use crate::{
     day::{DAY, behind_utc},
+    quota_rules::{
+        ASK_AGAIN, ASK_AGAIN_EACH, ASK_AGAIN_MIN, LEARNS, PACE_SLACK, RATIO_MAX, RATIO_MIN,
+        SHARES_KEPT_FREE,
+    },
 };
-use crate::wire::{Seq, now_seq};
 
 /// The quota of a process that is all there is.
 pub struct EmbeddedQuota {

@@ -27,7 +27,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{STEP_LIMIT, addresses::Address, topology};
+use super::{addresses::Address, limits::STEP_LIMIT, topology};
 
 /// Between two rounds over all hosts: the first pause and the longest.
 const RETRY_FIRST: Duration = Duration::from_millis(100);

@@ -11,6 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use common::queue::{Consumer, Delivery, QueueError, QueueName, Receipt, Verdict};
 use futures_util::{FutureExt, StreamExt};
 use lapin::{
     BasicProperties, Channel,
@@ -18,19 +19,21 @@ use lapin::{
         BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions,
         BasicRejectOptions, QueueDeclareOptions,
     },
-    types::{AMQPValue, FieldTable},
+    types::FieldTable,
 };
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Hub, STEP_LIMIT,
     connection::{Line, Live},
     dead_letters, group,
-    publisher::Refusal,
+    headers::number,
+    hub::Hub,
+    limits::STEP_LIMIT,
+    request::Refusal,
     unsettled::{Frame, How, Unsettled},
 };
-use crate::queue::{Consumer, Delivery, QueueError, QueueName, Receipt, Verdict, inbox::Inbox};
+use crate::inbox::Inbox;
 
 /// Between two attempts at the channel: the first pause and the longest.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
@@ -468,24 +471,11 @@ fn attempt(properties: &BasicProperties) -> u32 {
     u32::try_from(before.unwrap_or(0)).unwrap_or(u32::MAX - 1) + 1
 }
 
-/// A header's value as a number, however wide the sender made it.
-pub(super) fn number(value: &AMQPValue) -> Option<u64> {
-    match *value {
-        AMQPValue::ShortShortInt(number) => u64::try_from(number).ok(),
-        AMQPValue::ShortShortUInt(number) => Some(number.into()),
-        AMQPValue::ShortInt(number) => u64::try_from(number).ok(),
-        AMQPValue::ShortUInt(number) => Some(number.into()),
-        AMQPValue::LongInt(number) => u64::try_from(number).ok(),
-        AMQPValue::LongUInt(number) => Some(number.into()),
-        AMQPValue::LongLongInt(number) => u64::try_from(number).ok(),
-        AMQPValue::Timestamp(number) => Some(number),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{super::topology::table, *};
+    use lapin::types::AMQPValue;
+
+    use super::{super::headers::table, *};
 
     #[test]
     fn an_attempt_is_counted_by_every_version_of_the_broker() {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use common::queue::{DELIVERY_LIMIT, DeadLetter, DeadLetters, QueueError, QueueName};
 use lapin::{
     BasicProperties, Channel,
     message::BasicGetMessage,
@@ -14,14 +15,13 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{
-    Hub, RETRY_AFTER, STEP_LIMIT,
-    consumer::number,
-    publisher::Target,
-    topology::{DEAD_EXCHANGE, dead_queue, table, text},
+    headers::{number, table, text},
+    hub::Hub,
+    limits::{STEP_LIMIT, no_answer, unavailable},
+    request::Target,
+    topology::{DEAD_EXCHANGE, dead_queue},
 };
-use crate::queue::{
-    DELIVERY_LIMIT, DeadLetter, DeadLetters, QueueError, QueueName, exhausted, now_ms,
-};
+use crate::letters::{exhausted, now_ms};
 
 /// The headers of a dead letter that a consumer has given up. The broker's own have `x-death` instead.
 const REASON: &str = "x-reason";
@@ -234,16 +234,6 @@ async fn in_time<T>(step: impl Future<Output = lapin::Result<T>>) -> Result<T, Q
     match timeout(STEP_LIMIT, step).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => Err(unavailable(error.to_string())),
-        Err(_) => Err(unavailable(format!(
-            "no answer within {} s",
-            STEP_LIMIT.as_secs()
-        ))),
-    }
-}
-
-fn unavailable(why: String) -> QueueError {
-    QueueError::Unavailable {
-        why,
-        retry_after: RETRY_AFTER,
+        Err(_) => Err(unavailable(no_answer())),
     }
 }

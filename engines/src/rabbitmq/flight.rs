@@ -1,7 +1,7 @@
 //! What is on its way over one confirm channel: begun one after the other, polled together, answered when the broker
 //! has said what became of it.
 //!
-//! The gauges come before the answers: who is told that nothing is confirmed finds [`super::RabbitQueue::ready`] of the
+//! The gauges come before the answers: who is told that nothing is confirmed finds [`Queue::ready`](common::queue::Queue::ready) of the
 //! same mind.
 
 use std::{
@@ -21,9 +21,10 @@ use tokio::{
 
 use super::{
     connection::Live,
-    group, properties,
-    publisher::{
+    group,
+    request::{
         CONFIRM_LIMIT, Caller, GIVE_UP_AFTER, Gauges, LOOK_EVERY, Manner, Refusal, Request, Target,
+        properties,
     },
 };
 

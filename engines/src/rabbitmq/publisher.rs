@@ -6,70 +6,27 @@
 //! Under load what may travel together leaves as one message: see `docs/decisions/grouped-publishing.md`.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    time::{Duration, Instant},
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use lapin::{BasicProperties, Channel, options::ConfirmSelectOptions};
 use tokio::{
-    sync::{Notify, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     time::timeout,
 };
 use uuid::Uuid;
 
 use super::{
-    RETRY_AFTER, STEP_LIMIT,
     connection::{Line, Live},
     flight::Flight,
+    limits::STEP_LIMIT,
+    request::{
+        BYTES_IN_FLIGHT_MAX, CONFIRM_LIMIT, Caller, Gauges, IN_FLIGHT_MAX, LOOK_EVERY, Manner,
+        Refusal, Request, Target,
+    },
 };
-use crate::queue::QueueError;
-
-/// The most messages that wait for their confirm, and their bytes: 64 MiB. The broker confirms some 25,000 a second,
-/// so that this is more than half a second's worth.
-pub(super) const IN_FLIGHT_MAX: usize = 16_384;
-pub(super) const BYTES_IN_FLIGHT_MAX: usize = 64 << 20;
-
-/// How long one message may wait for its confirm.
-pub(super) const CONFIRM_LIMIT: Duration = Duration::from_secs(5);
-
-/// A broker that is alive and yet confirms nothing for this long has lost the confirm: the connection is given up.
-pub(super) const GIVE_UP_AFTER: Duration = Duration::from_secs(30);
-
-/// How exactly the two are kept.
-pub(super) const LOOK_EVERY: Duration = Duration::from_millis(250);
-
-/// Where to.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Target {
-    pub(super) exchange: &'static str,
-    pub(super) routing_key: &'static str,
-}
-
-/// Why a message was not confirmed.
-#[derive(Clone, Debug)]
-pub(super) enum Refusal {
-    /// Try again.
-    Unavailable(String),
-    /// No queue takes it.
-    Returned,
-}
-
-impl From<Refusal> for QueueError {
-    fn from(refusal: Refusal) -> QueueError {
-        let why = match refusal {
-            Refusal::Unavailable(why) => why,
-            Refusal::Returned => "there is no queue for it".to_owned(),
-        };
-        QueueError::Unavailable {
-            why,
-            retry_after: RETRY_AFTER,
-        }
-    }
-}
 
 /// The way to the task.
 #[derive(Clone)]
@@ -77,58 +34,6 @@ pub(super) struct Publisher {
     requests: mpsc::UnboundedSender<Request>,
     line: Line,
     gauges: Arc<Gauges>,
-}
-
-#[derive(Default)]
-pub(super) struct Gauges {
-    /// Whether there is a confirm channel.
-    pub(super) open: AtomicBool,
-    changed: Notify,
-    /// Whether a confirm is overdue.
-    pub(super) overdue: AtomicBool,
-    messages: AtomicUsize,
-    bytes: AtomicUsize,
-}
-
-/// A place among those in flight; free again when dropped.
-struct Place {
-    gauges: Arc<Gauges>,
-    bytes: usize,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.gauges.messages.fetch_sub(1, Ordering::Relaxed);
-        self.gauges.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
-pub(super) struct Request {
-    pub(super) manner: Manner,
-    pub(super) payload: Bytes,
-    pub(super) caller: Caller,
-}
-
-pub(super) enum Manner {
-    Alone(Target, Box<BasicProperties>),
-    /// Together with others of the same target, if there are any. The id is the message's.
-    InCompany(Target, Uuid),
-}
-
-/// Someone who waits for a confirm.
-pub(super) struct Caller {
-    pub(super) since: Instant,
-    pub(super) done: Option<oneshot::Sender<Result<(), Refusal>>>,
-    _place: Place,
-}
-
-impl Caller {
-    pub(super) fn answer(&mut self, answer: Result<(), Refusal>) {
-        if let Some(done) = self.done.take() {
-            // Nobody may be left to hear it.
-            drop(done.send(answer));
-        }
-    }
 }
 
 impl Publisher {
@@ -207,23 +112,12 @@ impl Publisher {
         if let Some(why) = self.obstacle() {
             return Err(Refusal::Unavailable(why));
         }
-        let bytes = payload.len();
-        self.gauges.messages.fetch_add(1, Ordering::Relaxed);
-        self.gauges.bytes.fetch_add(bytes, Ordering::Relaxed);
-        let place = Place {
-            gauges: self.gauges.clone(),
-            bytes,
-        };
         let (done, answer) = oneshot::channel();
         let closed = || Refusal::Unavailable("it is closed".to_owned());
         let request = Request {
+            caller: Caller::new(done, &self.gauges, payload.len()),
             manner,
             payload,
-            caller: Caller {
-                since: Instant::now(),
-                done: Some(done),
-                _place: place,
-            },
         };
         self.requests.send(request).map_err(|_| closed())?;
         answer.await.unwrap_or_else(|_| Err(closed()))

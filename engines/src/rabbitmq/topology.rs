@@ -1,15 +1,18 @@
 //! What every service declares on the broker, always the same, whenever it connects. So it does not matter which one
 //! is started first, and what someone deleted is there again.
 
+use common::queue::{DELIVERY_LIMIT, QueueName, Route};
 use lapin::{
     Channel, Connection, ExchangeKind,
     options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
-    types::{AMQPValue, FieldTable, ShortString},
+    types::{AMQPValue, FieldTable},
 };
 use tokio::time::timeout;
 
-use super::STEP_LIMIT;
-use crate::queue::{DELIVERY_LIMIT, QueueName, Route};
+use super::{
+    headers::{table, text},
+    limits::{STEP_LIMIT, no_answer},
+};
 
 /// Where messages are published to. Direct: a routing key is a route, and nothing has to be matched.
 pub(super) const EXCHANGE: &str = "chat";
@@ -117,18 +120,6 @@ fn dead_arguments() -> FieldTable {
     ])
 }
 
-pub(super) fn text(value: &str) -> AMQPValue {
-    AMQPValue::LongString(value.into())
-}
-
-pub(super) fn table<const N: usize>(entries: [(&str, AMQPValue); N]) -> FieldTable {
-    let mut table = FieldTable::default();
-    for (name, value) in entries {
-        table.insert(ShortString::from(name), value);
-    }
-    table
-}
-
 async fn in_time<T>(what: &str, step: impl Future<Output = lapin::Result<T>>) -> Result<T, String> {
     match timeout(STEP_LIMIT, step).await {
         Ok(Ok(done)) => Ok(done),
@@ -136,9 +127,6 @@ async fn in_time<T>(what: &str, step: impl Future<Output = lapin::Result<T>>) ->
             "{what} is there with other properties than this version declares: {error}"
         )),
         Ok(Err(error)) => Err(format!("{what} cannot be declared: {error}")),
-        Err(_) => Err(format!(
-            "{what}: no answer within {} s",
-            STEP_LIMIT.as_secs()
-        )),
+        Err(_) => Err(format!("{what}: {}", no_answer())),
     }
 }

@@ -2,17 +2,20 @@
 
 use std::{
     collections::HashMap,
-    sync::Mutex,
+    sync::{Arc, Mutex},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use common::{
+    live::{Appended, LiveError, Offer, Part, Timings},
+    wire::{Message, NewMessage, Seq},
+};
 use redis::{Value, from_redis_value};
 use tokio::time::Instant;
 
-use super::{RedisLive, failed, frame, micros};
-use crate::{
-    live::{Appended, LiveError, Offer, Part},
-    wire::{NewMessage, Seq},
+use super::{
+    scripts::Scripts,
+    server::{Server, failed, micros},
 };
 
 /// A process marks a room as unsettled again when its last mark is older than this.
@@ -23,9 +26,9 @@ const MARKS_REMEMBERED_MAX: usize = 20_000;
 
 /// That this process has marked a room.
 #[derive(Clone, Copy)]
-pub(super) struct Mark {
+struct Mark {
     made: Instant,
-    /// [`Fleet::losses`] at that time: a mark may be gone with its server's memory.
+    /// [`Fleet::losses`](super::fleet::Fleet::losses) at that time: a mark may be gone with its server's memory.
     losses: u64,
     /// The server's time of it, in µs.
     at: Seq,
@@ -33,33 +36,48 @@ pub(super) struct Mark {
 
 const WHAT: &str = "appending messages";
 
-/// The marks that this process has made, by room.
-pub(super) type Marks = Mutex<HashMap<String, Mark>>;
+/// Appending, with what this process knows of it.
+pub(super) struct Appends {
+    server: Server,
+    scripts: Arc<Scripts>,
+    timings: Timings,
+    /// The marks that this process has made, by room.
+    marks: Mutex<HashMap<String, Mark>>,
+}
 
-impl RedisLive {
-    /// As [`Live::append_all`](crate::live::Live::append_all).
-    pub(super) async fn append_offers(
+impl Appends {
+    pub(super) fn new(server: Server, scripts: Arc<Scripts>, timings: Timings) -> Appends {
+        Appends {
+            server,
+            scripts,
+            timings,
+            marks: Mutex::default(),
+        }
+    }
+
+    /// As [`Live::append_all`](common::live::Live::append_all).
+    pub(super) async fn append(
         &self,
         room: &str,
         offers: &[Offer],
         floor: Option<Seq>,
     ) -> Result<Vec<Appended>, LiveError> {
-        let mut keys = vec![self.keys.stream(room), self.keys.ids(room)];
+        let mut keys = vec![self.server.keys.stream(room), self.server.keys.ids(room)];
         let any = |wanted: fn(&Part) -> bool| offers.iter().any(|offer| wanted(&offer.part));
         let answers = any(|part| matches!(part, Part::Answers(_)));
         if answers || any(|part| matches!(part, Part::Asks(_))) {
-            keys.push(self.keys.line(room));
+            keys.push(self.server.keys.line(room));
         }
         if answers {
-            keys.extend([self.keys.turn(room), self.keys.draft(room)]);
+            keys.extend([self.server.keys.turn(room), self.server.keys.draft(room)]);
         }
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-        let channel = self.keys.channel(room);
+        let channel = self.server.keys.channel(room);
         let floor = floor.map_or_else(String::new, |floor| floor.to_string());
         let parts: Vec<Vec<u8>> = offers.iter().map(|offer| part_word(offer.part)).collect();
         let mut again = false;
         loop {
-            let losses = self.fleet.losses();
+            let losses = self.server.fleet.losses();
             let marked_until = self.mark(room, again).await?.to_string();
             let (second, date) = present();
             let mut arguments = Vec::with_capacity(6 + 4 * offers.len());
@@ -75,6 +93,7 @@ impl RedisLive {
                 ]);
             }
             let answer: Value = self
+                .server
                 .call(WHAT, &self.scripts.append, &keys, &arguments)
                 .await?;
             let texts: Vec<Vec<u8>> = match answer {
@@ -97,7 +116,7 @@ impl RedisLive {
                 .map(|(text, offer)| appended(text, &offer.message))
                 .collect::<Result<Vec<_>, _>>()?;
             let is_new = |answer: &Appended| matches!(answer, Appended::New(_));
-            if self.fleet.losses() != losses && appended.iter().any(is_new) {
+            if self.server.fleet.losses() != losses && appended.iter().any(is_new) {
                 // The mark may have been lost in between. If it cannot be made again now, the next message or
                 // the queue's confirm have to do.
                 drop(self.mark(room, true).await);
@@ -117,7 +136,7 @@ impl RedisLive {
     /// message that was appended under it, and one that comes under a later mark changes the mark. The difference of
     /// the last two is what the clocks of a Cluster's nodes may differ by.
     async fn mark(&self, room: &str, again: bool) -> Result<Seq, LiveError> {
-        let (made, losses) = (Instant::now(), self.fleet.losses());
+        let (made, losses) = (Instant::now(), self.server.fleet.losses());
         let holds = |at: Seq| at + micros(self.timings.mark_holds);
         let fresh = MARK_AGAIN_AFTER.min(self.timings.mark_holds / 2);
         if !again
@@ -127,8 +146,9 @@ impl RedisLive {
         {
             return Ok(holds(mark.at));
         }
-        let key = self.keys.unsettled();
+        let key = self.server.keys.unsettled();
         let at: String = self
+            .server
             .call(
                 "marking a room",
                 &self.scripts.mark,
@@ -198,4 +218,9 @@ pub(super) fn number(
 ) -> Result<Seq, Box<dyn std::error::Error + Send + Sync>> {
     let text = String::from_utf8(text.unwrap_or_default())?;
     Ok(text.parse()?)
+}
+
+/// A message as a stream keeps it.
+pub(super) fn frame(what: &'static str, frame: &[u8]) -> Result<Message, LiveError> {
+    Message::from_frame(frame).map_err(|error| failed(what, error))
 }

@@ -1,18 +1,11 @@
 //! All nodes of the deployment: which one a command goes to, and what to do about answers that say "not here" or "not
 //! now". There is one time limit, on the whole of it.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use redis::{Cmd, RedisError, ServerError, ServerErrorKind, Value, cmd};
+use redis::{RedisError, ServerError, ServerErrorKind, Value, cmd};
 use tokio::{
-    sync::{Notify, watch},
+    sync::watch,
     time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_util::task::AbortOnDropHandle;
@@ -20,11 +13,9 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{
     deployment::{Address, Deployment, SlotTable, Unreachable},
     link::{Connected, Link},
-    scripts::Script,
+    look::Look,
+    request::{COMMAND_LIMIT, Failed, Request},
 };
-
-/// How long a command may take in all: waiting for a connection, redirects and second attempts included.
-pub(super) const COMMAND_LIMIT: Duration = Duration::from_secs(2);
 
 /// How often the slots are asked for while all is well: a Cluster also says so when they have moved.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -42,75 +33,10 @@ pub(super) struct Fleet {
     _task: AbortOnDropHandle<()>,
 }
 
-/// Told by connections, and by whoever was sent elsewhere.
-#[derive(Default)]
-pub(super) struct Look {
-    again: Notify,
-    losses: AtomicU64,
-}
-
-impl Look {
-    /// A connection is gone, or could not be made.
-    pub(super) fn lost_connection(&self) {
-        self.losses.fetch_add(1, Ordering::Relaxed);
-        self.again.notify_one();
-    }
-}
-
 /// Who serves what, and the connections for commands.
 pub(super) struct Nodes {
     pub(super) slots: SlotTable,
     links: HashMap<Address, Arc<Link>>,
-}
-
-/// What is asked of a node: commands for one slot, sent together.
-pub(super) struct Request<'a> {
-    commands: Vec<Cmd>,
-    script: Option<&'a Script>,
-    /// Whether it may be sent again when it is not known if it was done.
-    idempotent: bool,
-}
-
-impl<'a> Request<'a> {
-    /// Commands that may be sent twice.
-    pub(super) fn idempotent(commands: Vec<Cmd>) -> Request<'a> {
-        Request {
-            commands,
-            script: None,
-            idempotent: true,
-        }
-    }
-
-    /// A command that must not be sent twice.
-    pub(super) fn at_most_once(command: Cmd) -> Request<'a> {
-        Request {
-            commands: vec![command],
-            script: None,
-            idempotent: false,
-        }
-    }
-
-    /// A script that may be called twice.
-    pub(super) fn script(script: &'a Script, keys: &[&[u8]], arguments: &[&[u8]]) -> Request<'a> {
-        Request {
-            commands: vec![script.call(keys, arguments)],
-            script: Some(script),
-            idempotent: true,
-        }
-    }
-}
-
-/// Why a request was not answered.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Failed {
-    #[error("no answer within {COMMAND_LIMIT:?}")]
-    Late,
-    #[error("no connection: {0}")]
-    Away(Arc<str>),
-    #[error("no node serves slot {0}")]
-    Unserved(u16),
-    #[error(transparent)]
-    Redis(#[from] RedisError),
 }
 
 impl Fleet {
@@ -144,12 +70,12 @@ impl Fleet {
 
     /// Somebody was sent elsewhere: see whether the slots have moved.
     pub(super) fn look_again(&self) {
-        self.look.again.notify_one();
+        self.look.again();
     }
 
     /// Changes whenever a connection is lost: its server may have lost what it knew.
     pub(super) fn losses(&self) -> u64 {
-        self.look.losses.load(Ordering::Relaxed)
+        self.look.losses()
     }
 
     /// Asks every node for a sign of life.
@@ -339,7 +265,7 @@ async fn follow(deployment: Arc<Deployment>, tell: watch::Sender<Arc<Nodes>>, lo
         let all_up = before.links.values().all(|link| link.is_up());
         let pause = if all_up { LOOK_EVERY } else { LOOK_AGAIN };
         // Told or not is the same: both mean to look.
-        drop(timeout(pause, look.again.notified()).await);
+        drop(timeout(pause, look.wanted()).await);
         let (up, down): (Vec<_>, Vec<_>) = before.links.iter().partition(|(_, link)| link.is_up());
         let known: Vec<Address> = up
             .into_iter()

@@ -10,7 +10,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::fleet::COMMAND_LIMIT;
+use super::request::COMMAND_LIMIT;
 
 /// The most writes that wait for their answers before what is asked for gathers.
 const WRITES_IN_FLIGHT_MAX: usize = 4;

@@ -16,6 +16,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use common::live::{Control, LiveError, LiveEvent, Subscriber};
 use redis::{Pipeline, PushInfo, PushKind, Value, aio::MultiplexedConnection, cmd};
 use tokio::{
     sync::{Notify, mpsc, watch},
@@ -26,15 +27,13 @@ use uuid::Uuid;
 
 use super::{
     deployment::Address,
-    fleet::{Fleet, Request},
+    fleet::Fleet,
     keys::{Keys, slot},
     link::BackOff,
+    request::Request,
     topics::{Change, Channel, ConnectionNumber, Topics, Wanted},
 };
-use crate::live::{
-    Control, LiveError, LiveEvent, Subscriber,
-    outlet::{Outlet, Topic},
-};
+use crate::outlet::{Outlet, Topic};
 
 /// How long a subscription may take to be confirmed.
 const SUBSCRIBE_LIMIT: Duration = Duration::from_secs(5);

@@ -18,8 +18,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     deployment::{Address, Deployment},
-    fleet::Look,
     gather::Gather,
+    look::Look,
 };
 
 /// How often a connection is pinged, and how long the answer may take before the connection is given up.

@@ -4,79 +4,53 @@
 //! who is there, and a channel. `append` is one script on them. Why it is so: `docs/decisions/sequence-and-stream.md`
 //! and `docs/decisions/one-redis-client.md`.
 
-mod append;
-mod deployment;
-mod fleet;
-mod gather;
-mod keys;
-mod line;
-mod link;
-pub(crate) mod scripts;
-mod topics;
-mod urls;
-
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use redis::{FromRedisValue, Value, cmd, from_redis_value};
-use secrecy::ExposeSecret;
-use tokio::{
-    sync::mpsc,
-    time::{Instant, sleep},
-};
-use uuid::Uuid;
-
-use self::{
-    append::{Marks, number},
-    deployment::Deployment,
-    fleet::{Fleet, Request},
-    keys::{Keys, slot},
-    line::Line,
-    scripts::{Script, Scripts},
-};
-use super::{
-    Appended, Live, LiveError, LiveEvent, Offer, PRESENCE_MAX_USERS, Signal, Subscriber, Tail,
-    Timings, Unsettled,
-    turns::{Draft, DraftSoFar, Drafted, Fence, Place, Standing, Turns, Wish},
-};
-use crate::{
-    settings::LiveSettings,
+use common::{
+    live::{
+        Appended, Live, LiveError, LiveEvent, Offer, PRESENCE_MAX_USERS, Signal, Subscriber, Tail,
+        Timings, Unsettled,
+        turns::{Draft, DraftSoFar, Drafted, Fence, Place, Standing, Turns, Wish},
+    },
     wire::{Message, Seq},
 };
+use redis::{Value, cmd, from_redis_value};
+use tokio::sync::mpsc;
+use uuid::Uuid;
 
-/// How long a process that starts waits for all of Redis to answer.
-const START_LIMIT: Duration = Duration::from_secs(10);
+use super::{
+    append::{Appends, frame, number},
+    keys::slot,
+    line::{self, Line},
+    request::Request,
+    scripts::Scripts,
+    server::{Server, failed, micros},
+    settings::RedisSettings,
+};
 
 /// How many messages of a stream are read at a time: other commands' answers wait for as long as that takes.
 const PAGE_MESSAGES: usize = 500;
 
 /// The live seam on Redis.
 pub struct RedisLive {
-    fleet: Arc<Fleet>,
-    keys: Arc<Keys>,
-    scripts: Scripts,
+    server: Server,
+    scripts: Arc<Scripts>,
+    appends: Appends,
     timings: Timings,
     stream_idle: Duration,
-    marks: Marks,
 }
 
 impl RedisLive {
-    /// Whether the settings can be used, without connecting.
-    ///
-    /// # Errors
-    /// What is wrong, without secrets.
-    pub(crate) fn check(settings: &LiveSettings) -> Result<(), String> {
-        Deployment::parse(settings.redis_url.expose_secret())?;
-        Keys::new(&settings.redis_prefix)?;
-        Ok(())
-    }
+    /// Its name, for people.
+    pub const NAME: &'static str = "Redis";
 
     /// Connects to what `REDIS_URL` names and waits until all of it answers. From then on every break of a connection,
     /// and every move of a node, is mended without anybody's help, for ever.
     ///
     /// # Errors
     /// [`LiveError`] if the URL or the prefix cannot be used, or if not every node answers within ten seconds.
-    pub async fn connect(settings: &LiveSettings) -> Result<Arc<RedisLive>, LiveError> {
+    pub async fn connect(settings: &RedisSettings) -> Result<Arc<RedisLive>, LiveError> {
         RedisLive::connect_with(settings, Timings::default()).await
     }
 
@@ -85,52 +59,23 @@ impl RedisLive {
     /// # Errors
     /// As [`RedisLive::connect`].
     pub async fn connect_with(
-        settings: &LiveSettings,
+        settings: &RedisSettings,
         timings: Timings,
     ) -> Result<Arc<RedisLive>, LiveError> {
-        const WHAT: &str = "connecting";
-        let keys = Keys::new(&settings.redis_prefix).map_err(|why| failed(WHAT, why))?;
-        let deployment = Deployment::parse(settings.redis_url.expose_secret())
-            .map_err(|why| failed(WHAT, why))?;
-        let until = Instant::now() + START_LIMIT;
-        let fleet = Fleet::find(deployment)
-            .await
-            .map_err(|error| failed(WHAT, error))?;
-        while let Err(error) = fleet.ping().await {
-            if Instant::now() >= until {
-                return Err(failed(WHAT, error));
-            }
-            sleep(Duration::from_millis(50)).await;
-        }
+        let server = Server::connect(settings).await?;
+        let scripts = Arc::new(Scripts::new(settings.stream_idle_seconds));
         Ok(Arc::new(RedisLive {
-            fleet: Arc::new(fleet),
-            keys: Arc::new(keys),
-            scripts: Scripts::new(settings.stream_idle_seconds),
+            appends: Appends::new(server.clone(), Arc::clone(&scripts), timings),
+            server,
+            scripts,
             timings,
             stream_idle: settings.stream_idle_seconds,
-            marks: Marks::default(),
         }))
     }
 
-    /// The name of a key; those with the same tag share a slot.
-    pub(crate) fn key(&self, tag: &str, part: &str) -> String {
-        self.keys.other(tag, part)
-    }
-
-    /// Calls a script on keys that share a slot.
-    pub(crate) async fn call<T: FromRedisValue>(
-        &self,
-        what: &'static str,
-        script: &Script,
-        keys: &[&str],
-        arguments: &[&[u8]],
-    ) -> Result<T, LiveError> {
-        let keys: Vec<&[u8]> = keys.iter().map(|key| key.as_bytes()).collect();
-        let slot = slot(keys.first().copied().unwrap_or_default());
-        let request = Request::script(script, &keys, arguments);
-        let answers = self.fleet.run(slot, request).await;
-        let answer = answers.map_err(|error| failed(what, error))?.pop();
-        from_redis_value(answer.unwrap_or_default()).map_err(|error| failed(what, error))
+    /// What the quota uses as well.
+    pub(super) fn server(&self) -> &Server {
+        &self.server
     }
 
     /// The room's latest place, and its messages from a place on, at most `count`.
@@ -141,7 +86,7 @@ impl RedisLive {
         count: usize,
     ) -> Result<(Seq, Vec<Message>), LiveError> {
         const WHAT: &str = "reading a room's stream";
-        let (ids, stream) = (self.keys.ids(room), self.keys.stream(room));
+        let (ids, stream) = (self.server.keys.ids(room), self.server.keys.stream(room));
         // The latest place is read first: what comes between the two commands is then in the second one's answer.
         let mut latest = cmd("ZRANGE");
         latest.arg(&ids).arg(-1).arg(-1).arg("WITHSCORES");
@@ -149,7 +94,7 @@ impl RedisLive {
         range.arg(&stream).arg(format!("{from}-0")).arg("+");
         range.arg("COUNT").arg(count);
         let request = Request::idempotent(vec![latest, range]);
-        let answers = self.fleet.run(slot(ids.as_bytes()), request).await;
+        let answers = self.server.fleet.run(slot(ids.as_bytes()), request).await;
         let mut answers = answers.map_err(|error| failed(WHAT, error))?.into_iter();
         let mut next = || answers.next().unwrap_or_default();
         let unreadable = |error| failed(WHAT, error);
@@ -173,7 +118,7 @@ impl Live for RedisLive {
         offers: &[Offer],
         floor: Option<Seq>,
     ) -> Result<Vec<Appended>, LiveError> {
-        self.append_offers(room, offers, floor).await
+        self.appends.append(room, offers, floor).await
     }
 
     async fn tail(&self, room: &str, after: Seq, limit: usize) -> Result<Tail, LiveError> {
@@ -199,9 +144,10 @@ impl Live for RedisLive {
 
     async fn find(&self, room: &str, id: Uuid) -> Result<Option<Message>, LiveError> {
         const WHAT: &str = "looking for a message";
-        let keys = [self.keys.stream(room), self.keys.ids(room)];
+        let keys = [self.server.keys.stream(room), self.server.keys.ids(room)];
         let keys = keys.each_ref().map(String::as_str);
         let found: Option<Vec<u8>> = self
+            .server
             .call(WHAT, &self.scripts.find, &keys, &[id.as_bytes()])
             .await?;
         found.map(|found| frame(WHAT, &found)).transpose()
@@ -214,17 +160,21 @@ impl Live for RedisLive {
                 let mut payload = Vec::with_capacity(frame.len() + 1);
                 payload.push(line::SIGNAL);
                 payload.extend_from_slice(frame);
-                (self.keys.channel(room), payload)
+                (self.server.keys.channel(room), payload)
             }
             Signal::Control(control) => {
                 let payload = serde_json::to_vec(control).map_err(|error| failed(WHAT, error))?;
-                (self.keys.control(), payload)
+                (self.server.keys.control(), payload)
             }
         };
         let mut publish = cmd("SPUBLISH");
         publish.arg(&channel).arg(payload);
         let request = Request::at_most_once(publish);
-        let published = self.fleet.run(slot(channel.as_bytes()), request).await;
+        let published = self
+            .server
+            .fleet
+            .run(slot(channel.as_bytes()), request)
+            .await;
         published.map(drop).map_err(|error| failed(WHAT, error))
     }
 
@@ -234,28 +184,33 @@ impl Live for RedisLive {
         room: &str,
         users: &[String],
     ) -> Result<Vec<String>, LiveError> {
-        let (present, channel) = (self.keys.present(room), self.keys.channel(room));
+        let (present, channel) = (
+            self.server.keys.present(room),
+            self.server.keys.channel(room),
+        );
         let users = users[..users.len().min(PRESENCE_MAX_USERS)].join(",");
         let ttl = self.timings.presence_ttl.as_millis().to_string();
         let arguments = [process, &users, room, &ttl, &channel].map(str::as_bytes);
-        self.call(
-            "announcing who is there",
-            &self.scripts.announce,
-            &[&present],
-            &arguments,
-        )
-        .await
+        self.server
+            .call(
+                "announcing who is there",
+                &self.scripts.announce,
+                &[&present],
+                &arguments,
+            )
+            .await
     }
 
     async fn unsettled(&self, limit: usize) -> Result<Vec<Unsettled>, LiveError> {
         const WHAT: &str = "listing unsettled rooms";
-        let key = self.keys.unsettled();
+        let key = self.server.keys.unsettled();
         let limit = limit.to_string();
         let settle_after = micros(self.timings.settle_after).to_string();
         // A room that is silent for so long has no stream any more.
         let forget_after = micros(self.stream_idle).to_string();
         let arguments = [&limit, &settle_after, &forget_after].map(String::as_bytes);
         let rooms: Vec<(String, Vec<u8>)> = self
+            .server
             .call(WHAT, &self.scripts.unsettled, &[&key], &arguments)
             .await?;
         let rooms = rooms.into_iter().map(|(room, mark)| {
@@ -269,24 +224,29 @@ impl Live for RedisLive {
         if room.mark == 0 {
             return Ok(());
         }
-        let key = self.keys.unsettled();
+        let key = self.server.keys.unsettled();
         let mark = room.mark.to_string();
-        self.call::<()>(
-            "settling a room",
-            &self.scripts.settled,
-            &[&key],
-            &[room.room.as_bytes(), mark.as_bytes()],
-        )
-        .await
+        self.server
+            .call::<()>(
+                "settling a room",
+                &self.scripts.settled,
+                &[&key],
+                &[room.room.as_bytes(), mark.as_bytes()],
+            )
+            .await
     }
 
     fn subscriber(&self, capacity: usize) -> (Arc<dyn Subscriber>, mpsc::Receiver<LiveEvent>) {
-        let (line, events) = Line::open(Arc::clone(&self.fleet), Arc::clone(&self.keys), capacity);
+        let (line, events) = Line::open(
+            Arc::clone(&self.server.fleet),
+            Arc::clone(&self.server.keys),
+            capacity,
+        );
         (Arc::new(line), events)
     }
 
     async fn ping(&self) -> Result<(), LiveError> {
-        let pong = self.fleet.ping().await;
+        let pong = self.server.fleet.ping().await;
         pong.map_err(|error| failed("asking for a sign of life", error))
     }
 }
@@ -302,9 +262,9 @@ impl Turns for RedisLive {
         const WHAT: &str = "lining up in a room";
         let room = place.room.as_str();
         let keys = [
-            self.keys.ids(room),
-            self.keys.line(room),
-            self.keys.turn(room),
+            self.server.keys.ids(room),
+            self.server.keys.line(room),
+            self.server.keys.turn(room),
         ];
         let keys = keys.each_ref().map(String::as_str);
         let seq = place.seq.to_string();
@@ -325,6 +285,7 @@ impl Turns for RedisLive {
             },
         ];
         let answer: Vec<String> = self
+            .server
             .call(WHAT, &self.scripts.line_up, &keys, &arguments)
             .await?;
         match answer.first().map(String::as_str) {
@@ -343,7 +304,7 @@ impl Turns for RedisLive {
 
     async fn leave(&self, place: &Place, for_good: bool) -> Result<(), LiveError> {
         let room = place.room.as_str();
-        let keys = [self.keys.line(room), self.keys.turn(room)];
+        let keys = [self.server.keys.line(room), self.server.keys.turn(room)];
         let keys = keys.each_ref().map(String::as_str);
         let holder = place.holder.simple().to_string();
         let for_good: &[u8] = if for_good { b"for good" } else { b"" };
@@ -352,19 +313,20 @@ impl Turns for RedisLive {
             holder.as_bytes(),
             for_good,
         ];
-        self.call("giving back a turn", &self.scripts.leave, &keys, &arguments)
+        self.server
+            .call("giving back a turn", &self.scripts.leave, &keys, &arguments)
             .await
     }
 
     async fn draft(&self, draft: &Draft) -> Result<Drafted, LiveError> {
         const WHAT: &str = "showing a draft";
         let room = draft.room.as_str();
-        let keys = [self.keys.turn(room), self.keys.draft(room)];
+        let keys = [self.server.keys.turn(room), self.server.keys.draft(room)];
         let keys = keys.each_ref().map(String::as_str);
         let (fence, frame) = (draft.fence.word(), draft.frame());
         let attempt = draft.attempt.to_string();
         let offset = draft.offset_bytes.to_string();
-        let channel = self.keys.channel(room);
+        let channel = self.server.keys.channel(room);
         let arguments = [
             draft.reply.as_bytes().as_slice(),
             fence.as_bytes(),
@@ -376,6 +338,7 @@ impl Turns for RedisLive {
             channel.as_bytes(),
         ];
         let answer: String = self
+            .server
             .call(WHAT, &self.scripts.draft, &keys, &arguments)
             .await?;
         match answer.as_str() {
@@ -388,9 +351,10 @@ impl Turns for RedisLive {
 
     async fn draft_so_far(&self, room: &str) -> Result<Option<DraftSoFar>, LiveError> {
         const WHAT: &str = "reading a draft";
-        let keys = [self.keys.turn(room), self.keys.draft(room)];
+        let keys = [self.server.keys.turn(room), self.server.keys.draft(room)];
         let keys = keys.each_ref().map(String::as_str);
         let found: Vec<Vec<u8>> = self
+            .server
             .call(WHAT, &self.scripts.draft_so_far, &keys, &[])
             .await?;
         let [reply, attempt, reply_to, written] = found.as_slice() else {
@@ -410,22 +374,4 @@ impl Turns for RedisLive {
             text: text(written)?,
         }))
     }
-}
-
-fn failed(
-    what: &'static str,
-    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-) -> LiveError {
-    LiveError {
-        what,
-        source: source.into(),
-    }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
-fn frame(what: &'static str, frame: &[u8]) -> Result<Message, LiveError> {
-    Message::from_frame(frame).map_err(|error| failed(what, error))
 }

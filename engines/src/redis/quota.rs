@@ -3,22 +3,30 @@
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
-use ::redis::FromRedisValue;
 use async_trait::async_trait;
+use common::{
+    quota::{Answer, Fleet, Limits, News, Quota, QuotaError, Timings, Wish},
+    wire::{Seq, now_seq},
+};
+use redis::FromRedisValue;
 use uuid::Uuid;
 
 use super::{
-    ASK_AGAIN, ASK_AGAIN_EACH, ASK_AGAIN_MIN, Answer, Fleet, LEARNS, Limits, News, PACE_SLACK,
-    Quota, QuotaError, RATIO_MAX, RATIO_MIN, SHARES_KEPT_FREE, Timings, Wish, day::behind_utc,
+    live::RedisLive,
+    scripts::Script,
+    server::{Server, micros},
 };
 use crate::{
-    live::redis::{RedisLive, scripts::Script},
-    wire::{Seq, now_seq},
+    day::behind_utc,
+    quota_rules::{
+        ASK_AGAIN, ASK_AGAIN_EACH, ASK_AGAIN_MIN, LEARNS, PACE_SLACK, RATIO_MAX, RATIO_MIN,
+        SHARES_KEPT_FREE,
+    },
 };
 
 /// The quota of a fleet.
 pub struct RedisQuota {
-    live: Arc<RedisLive>,
+    server: Server,
     is_limited: bool,
     timings: Timings,
     quota: Script,
@@ -27,13 +35,13 @@ pub struct RedisQuota {
 }
 
 impl RedisQuota {
-    /// With these limits of each model.
-    pub fn new(live: Arc<RedisLive>, limits: Limits) -> Arc<RedisQuota> {
+    /// With these limits of each model, over the connections of the live seam.
+    pub fn new(live: &RedisLive, limits: Limits) -> Arc<RedisQuota> {
         RedisQuota::with(live, limits, Timings::default())
     }
 
     /// As [`RedisQuota::new`], with other timings than the default.
-    pub fn with(live: Arc<RedisLive>, limits: Limits, timings: Timings) -> Arc<RedisQuota> {
+    pub fn with(live: &RedisLive, limits: Limits, timings: Timings) -> Arc<RedisQuota> {
         let most = |limit: Option<NonZeroU32>| limit.map_or(0, NonZeroU32::get);
         let numbers = format!(
             "local CALLS_MAX, TOKENS_MAX, DAILY_MAX = {}, {}, {}\n\
@@ -52,7 +60,7 @@ impl RedisQuota {
             micros(ASK_AGAIN_MIN),
         );
         Arc::new(RedisQuota {
-            live,
+            server: live.server().clone(),
             is_limited: !limits.is_none(),
             timings,
             quota: Script::new(format!("{numbers}{}", include_str!("scripts/quota.lua"))),
@@ -67,7 +75,7 @@ impl RedisQuota {
         model: &str,
         arguments: &[&str],
     ) -> Result<T, QuotaError> {
-        let key = |part| self.live.key(&format!(":quota-{model}"), part);
+        let key = |part| self.server.keys.other(&format!(":quota-{model}"), part);
         let keys = ["calls", "leases", "waiting", "about", "sums"].map(key);
         let keys = keys.each_ref().map(String::as_str);
         self.call(what, &self.quota, &keys, arguments).await
@@ -81,7 +89,7 @@ impl RedisQuota {
         arguments: &[&str],
     ) -> Result<T, QuotaError> {
         let arguments: Vec<&[u8]> = arguments.iter().map(|text| text.as_bytes()).collect();
-        let answer = self.live.call(what, script, keys, &arguments).await;
+        let answer = self.server.call(what, script, keys, &arguments).await;
         answer.map_err(|error| QuotaError {
             what: error.what,
             source: error.source,
@@ -148,7 +156,7 @@ impl Quota for RedisQuota {
         a_minute: NonZeroU32,
     ) -> Result<Option<Duration>, QuotaError> {
         const WHAT: &str = "counting what a user asks";
-        let key = self.live.key(&format!(":asked-{user}"), "asked");
+        let key = self.server.keys.other(&format!(":asked-{user}"), "asked");
         let window = micros(self.timings.window);
         let arguments = [
             request.to_string(),
@@ -162,7 +170,7 @@ impl Quota for RedisQuota {
     }
 
     async fn workers(&self, worker: &str) -> Result<Fleet, QuotaError> {
-        let keys = ["seen", "since"].map(|part| self.live.key(":workers", part));
+        let keys = ["seen", "since"].map(|part| self.server.keys.other(":workers", part));
         let keys = keys.each_ref().map(String::as_str);
         let [seen, gap] =
             [self.timings.seen, self.timings.gap].map(|time| micros(time).to_string());
@@ -176,8 +184,4 @@ impl Quota for RedisQuota {
             now,
         })
     }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

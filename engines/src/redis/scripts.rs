@@ -3,12 +3,11 @@
 
 use std::time::Duration;
 
-use redis::{Cmd, cmd};
-
-use crate::live::{
+use common::live::{
     PRESENCE_MAX_USERS, REMEMBERED_IDS_PER_ROOM, STREAM_MAX_MESSAGES, STREAM_MESSAGES,
     STREAM_MIN_AGE, turns::DRAFT_KEPT,
 };
+use redis::{Cmd, cmd};
 
 /// A stream and the remembered ids may grow by this many over their limit before they are trimmed: trimming one at a
 /// time would cost more than the append itself.
@@ -62,13 +61,13 @@ impl Scripts {
     }
 }
 
-pub(crate) struct Script {
+pub(super) struct Script {
     code: String,
     digest: String,
 }
 
 impl Script {
-    pub(crate) fn new(code: String) -> Script {
+    pub(super) fn new(code: String) -> Script {
         let digest = redis::Script::new(&code).get_hash().to_owned();
         Script { code, digest }
     }

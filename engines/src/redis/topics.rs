@@ -13,7 +13,7 @@ use std::{
 use tokio::sync::{Notify, oneshot};
 
 use super::deployment::{Address, SlotTable};
-use crate::live::outlet::{Outlet, Topic};
+use crate::outlet::{Outlet, Topic};
 
 /// A channel's name as the server knows it.
 pub(super) type Channel = Arc<[u8]>;

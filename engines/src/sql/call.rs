@@ -8,13 +8,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
-use super::failure::Failure;
-
-/// The longest that one call of the store takes, with the wait for a connection and all attempts.
-pub(super) const CALL_LIMIT: Duration = Duration::from_secs(6);
-
-/// The longest wait for a connection to the engine; an engine that is away is noticed by it.
-pub(super) const ACQUIRE_LIMIT: Duration = Duration::from_secs(3);
+use super::{failure::Failure, limits::CALL_LIMIT};
 
 /// Attempts beside the first at what lost against another transaction. With the back-off they take some 2 s.
 const RETRIES: usize = 12;
@@ -22,18 +16,18 @@ const RETRIES: usize = 12;
 /// Statements on a connection that is leased by `$lease`.
 macro_rules! call {
     ($lease:expr, |$db:ident| $statements:block) => {
-        $crate::store::call::within_limit(async {
-            let mut retries = $crate::store::call::Retries::new();
+        $crate::sql::call::within_limit(async {
+            let mut retries = $crate::sql::call::Retries::new();
             loop {
                 let attempt = async {
                     let mut lease = $lease.await?;
                     let $db: &mut Connection = lease.connection();
-                    let outcome: Result<_, $crate::store::failure::Failure> =
+                    let outcome: Result<_, $crate::sql::failure::Failure> =
                         async { $statements }.await;
                     lease.end(outcome)
                 };
                 match attempt.await {
-                    Err($crate::store::failure::Failure::Again(why)) => retries.wait(why).await?,
+                    Err($crate::sql::failure::Failure::Again(why)) => retries.wait(why).await?,
                     settled => break settled,
                 }
             }
@@ -44,30 +38,30 @@ macro_rules! call {
 /// `reading!(store, |db| { ... })`: statements that only read.
 macro_rules! reading {
     ($store:expr, |$db:ident| $statements:block) => {
-        $crate::store::call::call!($store.reader(), |$db| $statements)
+        $crate::sql::call::call!($store.reader(), |$db| $statements)
     };
 }
 
 /// `writing!(store, |db| { ... })`: one statement that writes.
 macro_rules! writing {
     ($store:expr, |$db:ident| $statements:block) => {
-        $crate::store::call::call!($store.writer(), |$db| $statements)
+        $crate::sql::call::call!($store.writer(), |$db| $statements)
     };
 }
 
 /// `transaction!(store, |db| { ... })`: several statements, all or none; none if the block gives an error.
 macro_rules! transaction {
     ($store:expr, |$db:ident| $statements:block) => {
-        $crate::store::call::call!($store.writer(), |connection| {
+        $crate::sql::call::call!($store.writer(), |connection| {
             use sqlx::Connection as _;
             let mut transaction = connection.begin_with(super::dialect::BEGIN).await?;
             let $db: &mut Connection = &mut transaction;
-            let outcome: Result<_, $crate::store::failure::Failure> = async { $statements }.await;
+            let outcome: Result<_, $crate::sql::failure::Failure> = async { $statements }.await;
             match outcome {
                 Ok(_) => transaction.commit().await?,
                 // At once, so that its locks are not held until the connection is used again. A server that is away
                 // does it by itself.
-                Err($crate::store::failure::Failure::Away(_)) => (),
+                Err($crate::sql::failure::Failure::Away(_)) => (),
                 Err(_) => transaction.rollback().await?,
             }
             outcome
@@ -114,7 +108,7 @@ impl Retries {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::limits::ACQUIRE_LIMIT, *};
 
     #[test]
     fn attempts_come_to_an_end_before_the_call_does() {

@@ -12,7 +12,7 @@ use std::{
 use sqlx::{Connection as _, MySqlConnection, mysql::MySqlConnectOptions};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{call::ACQUIRE_LIMIT, failure::Failure};
+use super::{failure::Failure, limits::ACQUIRE_LIMIT};
 
 /// Set on every connection, whatever the server's defaults. Strict: what does not fit is an error, never cut. With
 /// read committed, far fewer gaps are locked, so writers rarely meet. A lock wait ends before our own limit does.

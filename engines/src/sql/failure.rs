@@ -1,9 +1,10 @@
 //! What can go wrong with a statement, in the terms of who has to do something about it. Both engines' error codes are
 //! sorted here, once.
 
+use common::store::{StoreError, WriteError};
 use sqlx::{mysql::MySqlDatabaseError, sqlite::SqliteError};
 
-use super::{StoreError, WriteError, call::ACQUIRE_LIMIT};
+use super::limits::ACQUIRE_LIMIT;
 
 /// Why a statement, or a transaction of several, did not do it.
 #[derive(Debug)]

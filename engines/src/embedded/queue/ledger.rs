@@ -7,7 +7,9 @@ use std::{
     sync::Arc,
 };
 
-use crate::queue::{Delivery, QueueName, Receipt, inbox::Inbox};
+use common::queue::{Delivery, QueueName, Receipt};
+
+use crate::inbox::Inbox;
 
 /// A row of the table, as far as delivering it needs.
 pub(super) struct Row {

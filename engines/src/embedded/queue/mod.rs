@@ -20,6 +20,10 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use common::queue::{
+    Consumer, DeadLetter, DeadLetters, Delivery, Queue, QueueError, QueueName, Receipt, Route,
+    Verdict,
+};
 use tokio::{
     sync::{Semaphore, mpsc, oneshot, watch},
     time::timeout,
@@ -30,10 +34,7 @@ use self::{
     table::Table,
     writer::{Command, Done, Gauges, RETRY_AFTER, Writer},
 };
-use super::{
-    Consumer, DeadLetter, DeadLetters, Delivery, Queue, QueueError, QueueName, Receipt, Route,
-    Verdict, inbox::Inbox, now_ms,
-};
+use crate::{inbox::Inbox, letters::now_ms};
 
 /// The most messages in both queues together. A persister that stands still is noticed long before.
 pub const ROWS_MAX: u64 = 1_000_000;
@@ -51,7 +52,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(5);
 const FILE: &str = "queue.db";
 const LOCK_FILE: &str = "queue.lock";
 
-/// The queue in a folder. Dropping it and all its consumers closes it, some time later; [`EmbeddedQueue::close`] waits.
+/// The queue in a folder. Dropping it and all its consumers closes it, some time later; [`Queue::close`] waits.
 pub struct EmbeddedQueue {
     commands: Commands,
     gauges: Arc<Gauges>,
@@ -108,14 +109,6 @@ impl EmbeddedQueue {
     /// an earlier process confirmed, and of which the store may know nothing. It ends with the queue.
     pub fn left_over(&self) -> watch::Receiver<u64> {
         self.left_over.clone()
-    }
-
-    /// Does what was asked for until now, and closes the file. Everything after that is refused.
-    pub async fn close(&self) {
-        let (done, closed) = oneshot::channel();
-        // Errors say that it is closed already.
-        let _ = self.commands.0.send(Command::Stop { done });
-        let _ = closed.await;
     }
 }
 
@@ -212,6 +205,14 @@ impl Queue for EmbeddedQueue {
 
     async fn ping(&self) -> Result<(), QueueError> {
         self.commands.ask(|done| Command::Ping { done }).await
+    }
+
+    /// Does what was asked for until now, and closes the file.
+    async fn close(&self) {
+        let (done, closed) = oneshot::channel();
+        // Errors say that it is closed already.
+        let _ = self.commands.0.send(Command::Stop { done });
+        let _ = closed.await;
     }
 }
 

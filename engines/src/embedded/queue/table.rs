@@ -2,6 +2,7 @@
 
 use std::{path::Path, str::FromStr, time::Duration};
 
+use common::queue::{DeadLetter, QueueName};
 use sqlx::{
     Connection, QueryBuilder, Row as _, Sqlite, SqliteConnection, Transaction,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous},
@@ -9,7 +10,6 @@ use sqlx::{
 use uuid::Uuid;
 
 use super::ledger::{Row, Wanted};
-use crate::queue::{DeadLetter, QueueName};
 
 /// Rows per statement when many are inserted: few different texts, so that each stays prepared.
 const INSERT_SIZES: [usize; 3] = [128, 16, 1];

@@ -11,6 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use common::queue::{DELIVERY_LIMIT, DeadLetter, QueueError, QueueName, Receipt, Route, Verdict};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::timeout,
@@ -21,9 +22,9 @@ use super::{
     ledger::{Held, Ledger},
     table::{Durability, Opened, Size, Table},
 };
-use crate::queue::{
-    DELIVERY_LIMIT, DeadLetter, QueueError, QueueName, Receipt, Route, Verdict, exhausted,
-    inbox::Inbox, now_ms,
+use crate::{
+    inbox::Inbox,
+    letters::{exhausted, now_ms},
 };
 
 /// The most commands done in one transaction: some 10 ms of work, so that a group does not wait long for itself.

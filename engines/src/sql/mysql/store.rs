@@ -1,55 +1,24 @@
-//! The shared side of the store: MySQL 8 or MariaDB, for any number of processes.
+//! Connecting to MySQL or MariaDB, and its schema.
 
-use std::{str::FromStr, sync::Arc};
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use secrecy::ExposeSecret;
+use common::store::{Store, StoreError};
 use sqlx::{
     Connection as _, MySqlConnection,
     migrate::{Migrate, MigrateError, Migrator},
     mysql::{MySqlConnectOptions, MySqlDatabaseError},
 };
 
-use super::{
-    Store, StoreError,
-    call::{CALL_LIMIT, reading},
+use super::Connection;
+use crate::sql::{
+    call::reading,
     connections::{Connections, Lease, connect},
     failure::Failure,
+    limits::CALL_LIMIT,
     schema,
+    settings::MySqlSettings,
 };
-use crate::settings::StoreSettings;
-
-// The statements are written once and compiled for each side, with that side's types: see
-// `docs/decisions/store-two-sides.md`.
-#[path = "statements/accounts.rs"]
-mod accounts;
-#[path = "statements/messages.rs"]
-mod messages;
-#[path = "statements/rooms.rs"]
-mod rooms;
-#[path = "statements/usage.rs"]
-mod usage;
-
-use MySqlConnection as Connection;
-use MySqlStore as ThisStore;
-
-/// Where this side's SQL is not the other's.
-mod dialect {
-    use crate::store::batch::BySize;
-
-    pub(super) const BEGIN: &str = "START TRANSACTION";
-    /// Leaves a row that is there as it is. (`INSERT IGNORE` would also let pass what is wrong with a row.)
-    pub(super) const IF_ABSENT: &str = " ON DUPLICATE KEY UPDATE id = id";
-    pub(super) const SWEEP_SESSIONS: &str =
-        "DELETE FROM sessions WHERE expires_at_ms <= ? ORDER BY expires_at_ms LIMIT 2000";
-    /// One place in the index `messages_id` for each pair. (With `OR`, MariaDB takes five times as long to find that.)
-    pub(super) static STORED_MESSAGES: BySize = BySize::new(
-        "SELECT room, id FROM messages WHERE (id, room) IN (",
-        "(?, ?)",
-        ", ",
-        ")",
-    );
-}
 
 /// The longest that [`MySqlStore::migrate`] waits for another that migrates, in seconds.
 const MIGRATE_WAIT_SECONDS: i64 = 60;
@@ -65,21 +34,16 @@ pub struct MySqlStore {
 }
 
 impl MySqlStore {
-    /// Whether the settings can be used, without connecting.
-    ///
-    /// # Errors
-    /// What is wrong, without secrets.
-    pub(crate) fn check(settings: &StoreSettings) -> Result<(), String> {
-        options(settings).map(|_| ())
-    }
+    /// Its name, for people.
+    pub const NAME: &'static str = "the database";
 
     /// Connects. Does not change the schema.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the server does not answer within some seconds, does not let us in, or if the
     /// schema is not the one this program was built with.
-    pub async fn connect(settings: &StoreSettings) -> Result<Arc<MySqlStore>, StoreError> {
-        let options = options(settings).map_err(StoreError::Unavailable)?;
+    pub async fn connect(settings: &MySqlSettings) -> Result<Arc<MySqlStore>, StoreError> {
+        let options = settings.options().map_err(StoreError::Unavailable)?;
         let connections = Connections::new(options, settings.database_connections);
         let store = MySqlStore { connections };
         store.ping().await?;
@@ -92,8 +56,8 @@ impl MySqlStore {
     /// # Errors
     /// [`StoreError::Unavailable`] with what is wrong: the server is away, the user may not, another migration takes
     /// longer than a minute, or the schema is a newer program's.
-    pub async fn migrate(settings: &StoreSettings) -> Result<(), StoreError> {
-        let options = options(settings).map_err(StoreError::Unavailable)?;
+    pub async fn migrate(settings: &MySqlSettings) -> Result<(), StoreError> {
+        let options = settings.options().map_err(StoreError::Unavailable)?;
         let connecting = tokio::time::timeout(CALL_LIMIT, connect_or_create(&options));
         let mut connection = connecting
             .await
@@ -101,11 +65,11 @@ impl MySqlStore {
         migrate_locked(&mut connection).await
     }
 
-    async fn reader(&self) -> Result<Lease, Failure> {
+    pub(super) async fn reader(&self) -> Result<Lease, Failure> {
         self.connections.lease().await
     }
 
-    async fn writer(&self) -> Result<Lease, Failure> {
+    pub(super) async fn writer(&self) -> Result<Lease, Failure> {
         self.reader().await
     }
 }
@@ -122,25 +86,6 @@ impl Store for MySqlStore {
         });
         schema::check(&applied.await?, &MIGRATIONS).map_err(StoreError::Unavailable)
     }
-}
-
-fn options(settings: &StoreSettings) -> Result<MySqlConnectOptions, String> {
-    let url = settings.database_url.expose_secret();
-    if !url.starts_with("mysql://") && !url.starts_with("mariadb://") {
-        return Err("DATABASE_URL must begin with mysql://".to_owned());
-    }
-    let options = MySqlConnectOptions::from_str(url)
-        .map_err(|error| format!("DATABASE_URL cannot be read: {error}"))?;
-    if options.get_database().is_none_or(str::is_empty) {
-        return Err("DATABASE_URL names no database".to_owned());
-    }
-    // The modes are set on each connection; no column has a time zone.
-    Ok(options
-        .charset("utf8mb4")
-        .collation("utf8mb4_bin")
-        .pipes_as_concat(false)
-        .no_engine_substitution(false)
-        .timezone(None))
 }
 
 async fn connect_or_create(options: &MySqlConnectOptions) -> Result<MySqlConnection, Failure> {

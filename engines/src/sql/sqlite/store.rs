@@ -1,8 +1,9 @@
-//! The embedded side of the store: one SQLite file in the data folder, for one process.
+//! Opening the SQLite file, and its schema.
 
 use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
+use common::store::{Store, StoreError};
 use sqlx::{
     Sqlite, SqliteConnection, SqlitePool,
     migrate::Migrator,
@@ -10,46 +11,8 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use super::{
-    Store, StoreError,
-    call::{ACQUIRE_LIMIT, reading},
-    failure::Failure,
-    schema,
-};
-
-// The statements are written once and compiled for each side, with that side's types: see
-// `docs/decisions/store-two-sides.md`.
-#[path = "statements/accounts.rs"]
-mod accounts;
-#[path = "statements/messages.rs"]
-mod messages;
-#[path = "statements/rooms.rs"]
-mod rooms;
-#[path = "statements/usage.rs"]
-mod usage;
-
-use SqliteConnection as Connection;
-use SqliteStore as ThisStore;
-
-/// Where this side's SQL is not the other's.
-mod dialect {
-    use crate::store::batch::BySize;
-
-    /// Takes the write lock at once: a transaction that reads first and finds the file changed when it wants to write
-    /// could only begin anew.
-    pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
-    /// Leaves a row that is there as it is.
-    pub(super) const IF_ABSENT: &str = " ON CONFLICT DO NOTHING";
-    pub(super) const SWEEP_SESSIONS: &str = "DELETE FROM sessions WHERE token_hash IN \
-         (SELECT token_hash FROM sessions WHERE expires_at_ms <= ? ORDER BY expires_at_ms LIMIT 2000)";
-    /// One place in the index `messages_id` for each pair. (With `IN`, SQLite reads the whole index.)
-    pub(super) static STORED_MESSAGES: BySize = BySize::new(
-        "SELECT room, id FROM messages WHERE ",
-        "(id = ? AND room = ?)",
-        " OR ",
-        "",
-    );
-}
+use super::Connection;
+use crate::sql::{call::reading, failure::Failure, limits::ACQUIRE_LIMIT, schema};
 
 /// The file in the data folder.
 const FILE: &str = "store.db";
@@ -103,24 +66,24 @@ impl SqliteStore {
         Ok(Arc::new(store))
     }
 
-    async fn reader(&self) -> Result<Lease, Failure> {
+    pub(super) async fn reader(&self) -> Result<Lease, Failure> {
         Ok(Lease(self.readers.acquire().await?))
     }
 
-    async fn writer(&self) -> Result<Lease, Failure> {
+    pub(super) async fn writer(&self) -> Result<Lease, Failure> {
         Ok(Lease(self.writer.acquire().await?))
     }
 }
 
 /// A connection on loan. The pool takes it back however its call ends.
-struct Lease(PoolConnection<Sqlite>);
+pub(super) struct Lease(PoolConnection<Sqlite>);
 
 impl Lease {
-    fn connection(&mut self) -> &mut SqliteConnection {
+    pub(super) fn connection(&mut self) -> &mut SqliteConnection {
         &mut self.0
     }
 
-    fn end<T>(self, outcome: Result<T, Failure>) -> Result<T, Failure> {
+    pub(super) fn end<T>(self, outcome: Result<T, Failure>) -> Result<T, Failure> {
         outcome
     }
 }

@@ -1,19 +1,20 @@
 //! Users and their sessions, in statements that both engines understand.
 
-use std::{collections::HashSet, time::SystemTime};
+use std::collections::HashSet;
 
 use async_trait::async_trait;
+use common::{
+    names,
+    store::{Accounts, BotPolicy, Room, Session, StoreError},
+};
 use uuid::Uuid;
 
 use super::{Connection, ThisStore, dialect, rooms};
-use crate::{
-    names,
-    store::{
-        Accounts, BotPolicy, Room, Session, StoreError,
-        batch::{BySize, lists},
-        call::{reading, transaction, writing},
-        failure::Failure,
-    },
+use crate::sql::{
+    batch::{BySize, lists},
+    call::{reading, transaction, writing},
+    columns::{column, now_ms},
+    failure::Failure,
 };
 
 static LIVE_SESSIONS: BySize = BySize::new(
@@ -52,18 +53,6 @@ impl From<SessionRow> for Session {
             expires_at_ms: row.expires_at_ms.cast_unsigned(),
         }
     }
-}
-
-/// A number as a column holds it: no engine here has 64 bits without a sign, and no time of ours needs them.
-pub(super) fn column(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-pub(super) fn now_ms() -> i64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    now.map_or(0, |since| {
-        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-    })
 }
 
 #[async_trait]

@@ -3,18 +3,19 @@
 use std::collections::HashSet;
 
 use async_trait::async_trait;
+use common::{
+    envelope::{Envelope, ReplyLog},
+    store::{Messages, StoreError, WriteError, Written},
+    wire::{Kind, Message, Seq},
+};
 use uuid::Uuid;
 
-use super::{Connection, ThisStore, accounts::column, dialect};
-use crate::{
-    envelope::{Envelope, ReplyLog},
-    store::{
-        Messages, StoreError, WriteError, Written,
-        batch::{BySize, lists, runs},
-        call::{reading, transaction, writing},
-        failure::Failure,
-    },
-    wire::{Kind, Message, Seq},
+use super::{Connection, ThisStore, dialect};
+use crate::sql::{
+    batch::{BySize, lists, runs},
+    call::{reading, transaction, writing},
+    columns::column,
+    failure::Failure,
 };
 
 const INSERT_MESSAGES: &str =

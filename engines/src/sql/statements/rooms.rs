@@ -1,16 +1,19 @@
 //! Rooms and who may see them, in statements that both engines understand.
 
 use async_trait::async_trait;
-
-use super::{Connection, ThisStore, accounts::now_ms};
-use crate::{
+use common::{
     names,
     store::{
         BotPolicy, MEMBERS_PER_ROOM, ROOMS_LISTED_MAX, ROOMS_PER_OWNER, Room, RoomChanges, Rooms,
         StoreError,
-        call::{reading, transaction, writing},
-        failure::Failure,
     },
+};
+
+use super::{Connection, ThisStore};
+use crate::sql::{
+    call::{reading, transaction, writing},
+    columns::now_ms,
+    failure::Failure,
 };
 
 /// A row of `rooms`.

@@ -1,10 +1,14 @@
 //! Sums over the log of replies.
 
-use super::{Connection, ThisStore};
-use crate::store::{
+use common::store::{
     StoreError,
-    call::reading,
     usage::{UsageAsked, UsageSum},
+};
+
+use super::{Connection, ThisStore};
+use crate::sql::{
+    call::reading,
+    usage::{UsageRow, statement},
 };
 
 impl ThisStore {
@@ -15,9 +19,10 @@ impl ThisStore {
     /// [`StoreError::Unavailable`].
     pub async fn usage(&self, asked: &UsageAsked) -> Result<Vec<UsageSum>, StoreError> {
         let sums = reading!(self, |db| {
-            let query = sqlx::query_as(sqlx::AssertSqlSafe(asked.sql()));
+            let query = sqlx::query_as::<_, UsageRow>(sqlx::AssertSqlSafe(statement(asked)));
             let query = query.bind(&*asked.since).bind(&*asked.until);
-            Ok(query.fetch_all(db).await?)
+            let rows = query.fetch_all(db).await?;
+            Ok(rows.into_iter().map(UsageSum::from).collect())
         });
         Ok(sums.await?)
     }
