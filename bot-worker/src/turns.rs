@@ -225,7 +225,7 @@ impl Drop for InLine {
 
 #[cfg(test)]
 mod tests {
-    use common::live::embedded::EmbeddedLive;
+    use engines::embedded::EmbeddedLive;
     use futures_util::FutureExt;
 
     use super::*;

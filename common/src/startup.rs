@@ -1,20 +1,13 @@
 //! Starting and stopping, the same for every process: wait for what is not there yet and say so; stop when told to, and
 //! in time.
 
-use std::{fmt::Display, sync::Arc, time::Duration};
+use std::{fmt::Display, time::Duration};
 
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::{Instant, sleep_until, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
-
-use crate::{
-    live::redis::RedisLive,
-    queue::rabbitmq::RabbitQueue,
-    settings::{LiveSettings, QueueSettings, StoreSettings},
-    store::mysql::MySqlStore,
-};
 
 /// Between two attempts to reach an engine: the first and the longest.
 const RETRY_FIRST: Duration = Duration::from_millis(200);
@@ -75,24 +68,6 @@ pub async fn wait_for<T, E: Display>(
         .await?;
         pause = (pause * 2).min(RETRY_LONGEST);
     }
-}
-
-/// Connects to the three engines, whichever comes first. `None` if `stop` came before all were there.
-pub async fn connect(
-    live: &LiveSettings,
-    queue: &QueueSettings,
-    store: &StoreSettings,
-    stop: &CancellationToken,
-) -> Option<(Arc<RedisLive>, Arc<RabbitQueue>, Arc<MySqlStore>)> {
-    let live = wait_for("Redis", stop, async || RedisLive::connect(live).await);
-    let queue = wait_for("RabbitMQ", stop, async || RabbitQueue::connect(queue).await);
-    let store = wait_for("the database", stop, async || {
-        MySqlStore::connect(store).await
-    });
-    // Boxed, since it is large, and part of every caller.
-    let all = Box::pin(async { tokio::join!(live, queue, store) });
-    let (live, queue, store) = all.await;
-    Some((live?, queue?, store?))
 }
 
 /// A token that is cancelled by SIGTERM or SIGINT.

@@ -1,16 +1,15 @@
 //! Starts a persister, or does one of an operator's jobs: `migrate`, `dead-letters`, `usage`.
 
-use std::{error::Error, sync::Arc};
+use std::error::Error;
 
 use clap::Parser;
 use common::{
     admin::{self, Engines, Readiness},
-    queue::{Queue, rabbitmq::RabbitQueue},
-    settings::{ProcessSettings, QueueSettings, StoreSettings, refuse_bad},
-    startup::{finish_within, stop_on_signal, wait_for},
-    store::mysql::MySqlStore,
+    settings::{ProcessSettings, refuse_bad},
+    startup::{finish_within, stop_on_signal},
     telemetry::{self, TelemetrySettings},
 };
+use engines::chosen::{self, QueueSettings, StoreSettings, connect_to_persist};
 use persister::{PersisterSettings, dead_letters, usage::UsageArguments};
 use tokio_util::sync::CancellationToken;
 
@@ -85,15 +84,8 @@ async fn serve(service: Service) -> Result<(), Box<dyn Error>> {
     )
     .await?;
 
-    let store = wait_for("the database", &stop, async || {
-        MySqlStore::connect(&service.store).await
-    })
-    .await;
-    let queue = wait_for("RabbitMQ", &stop, async || {
-        RabbitQueue::connect(&service.queue).await
-    })
-    .await;
-    if let (Some(store), Some(queue)) = (store, queue) {
+    let connected = connect_to_persist(&service.queue, &service.store, &stop);
+    if let Some((queue, store)) = connected.await {
         readiness.started(Engines {
             live: None,
             queue: Some(queue.clone()),
@@ -121,10 +113,7 @@ async fn work(job: Job) -> Result<(), Box<dyn Error>> {
         Job::Migrate { store, telemetry } => {
             telemetry::init(&telemetry);
             let stop = stop_on_signal()?;
-            let migrated = wait_for("the database", &stop, async || {
-                MySqlStore::migrate(&store).await
-            })
-            .await;
+            let migrated = chosen::migrate(&store, &stop).await;
             migrated.ok_or("stopped before the database was there")?;
             println!("the schema is as this program needs it");
         }
@@ -134,8 +123,8 @@ async fn work(job: Job) -> Result<(), Box<dyn Error>> {
             command,
         } => {
             telemetry::init(&telemetry);
-            let queue = RabbitQueue::connect(&queue).await?;
-            let letters: Arc<_> = queue.dead_letters();
+            let queue = chosen::queue(&queue).await?;
+            let letters = queue.dead_letters();
             dead_letters::run(&*letters, command, &mut std::io::stdout().lock()).await?;
             queue.close().await;
         }
@@ -145,8 +134,7 @@ async fn work(job: Job) -> Result<(), Box<dyn Error>> {
             usage,
         } => {
             telemetry::init(&telemetry);
-            let store = MySqlStore::connect(&store).await?;
-            let sums = store.usage(&usage.asked()).await?;
+            let sums = chosen::usage(&store, &usage.asked()).await?;
             usage.write(&sums, &mut std::io::stdout().lock())?;
         }
     }

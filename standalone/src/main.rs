@@ -7,14 +7,12 @@ use bot_worker::WorkerSettings;
 use clap::Parser;
 use common::{
     admin::{self, Readiness},
-    live::embedded::EmbeddedLive,
-    queue::embedded::EmbeddedQueue,
-    quota::embedded::EmbeddedQuota,
+    queue::Queue,
     settings::{ProcessSettings, refuse_bad},
     startup::stop_on_signal,
-    store::sqlite::SqliteStore,
     telemetry::{self, TelemetrySettings},
 };
+use engines::embedded::{EmbeddedLive, EmbeddedQueue, EmbeddedQuota, SqliteStore};
 use persister::{PersisterSettings, usage::UsageArguments};
 use practice_model::PracticeModel;
 use tokio::{net::TcpListener, time::timeout};

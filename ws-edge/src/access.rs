@@ -319,7 +319,8 @@ impl Remembered {
 
 #[cfg(test)]
 mod tests {
-    use common::store::{Accounts, BotPolicy, Rooms, sqlite::SqliteStore};
+    use common::store::{Accounts, BotPolicy, Rooms};
+    use engines::embedded::SqliteStore;
 
     use super::*;
     use crate::store_faults::{breaks, mends};

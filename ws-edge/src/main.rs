@@ -5,10 +5,11 @@ use std::error::Error;
 use clap::Parser;
 use common::{
     admin::{self, Readiness},
-    settings::{LiveSettings, ProcessSettings, QueueSettings, StoreSettings, refuse_bad},
-    startup::{connect, stop_on_signal},
+    settings::{ProcessSettings, refuse_bad},
+    startup::stop_on_signal,
     telemetry::{self, TelemetrySettings},
 };
+use engines::chosen::{LiveSettings, QueueSettings, StoreSettings, connect};
 use mimalloc::MiMalloc;
 use tokio::net::TcpListener;
 use ws_edge::{Edge, EdgeSettings};

@@ -329,7 +329,8 @@ fn gone() -> Problem {
 #[cfg(test)]
 mod tests {
     use axum::http::HeaderValue;
-    use common::store::{Accounts, sqlite::SqliteStore};
+    use common::store::Accounts;
+    use engines::embedded::SqliteStore;
 
     use super::*;
     use crate::store_faults::{breaks, mends};

@@ -4,13 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use common::{
     envelope::{Envelope, reply_id},
-    live::{Live, embedded::EmbeddedLive},
+    live::Live,
     posting::Poster,
-    queue::{Consumer, Queue, QueueName, Route, Verdict, embedded::EmbeddedQueue},
-    quota::{Limits, embedded::EmbeddedQuota},
-    store::{Accounts, Store, sqlite::SqliteStore},
+    queue::{Consumer, Queue, QueueName, Route, Verdict},
+    quota::Limits,
+    store::{Accounts, Store},
     wire::{Kind, NewMessage},
 };
+use engines::embedded::{EmbeddedLive, EmbeddedQueue, EmbeddedQuota, SqliteStore};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 

@@ -8,11 +8,10 @@ use std::{
 use bot_worker::WorkerSettings;
 use common::{
     envelope::Envelope,
-    live::redis::RedisLive,
-    quota::{Answer, News, Quota, Timings, Wish, redis::RedisQuota},
-    settings::LiveSettings,
+    quota::{Answer, News, Quota, Timings, Wish},
     wire::{Kind, Message, now_seq},
 };
+use engines::redis::{RedisLive, RedisQuota, RedisSettings};
 use practice_model::{PracticeModel, ReceivedCall};
 use private_engines::{Engine, Engines};
 use tokio::{task::JoinHandle, time::sleep};
@@ -33,7 +32,7 @@ struct Fleet {
     live: Arc<FakeLive>,
     queue: FakeQueue,
     store: Arc<FakeStore>,
-    redis: LiveSettings,
+    redis: RedisSettings,
     settings: WorkerSettings,
     timings: Timings,
     stop: CancellationToken,
@@ -50,7 +49,7 @@ impl Fleet {
             live: Arc::default(),
             queue: FakeQueue::default(),
             store: Arc::default(),
-            redis: LiveSettings {
+            redis: RedisSettings {
                 redis_url: engines.redis_url().to_owned().into(),
                 redis_prefix: engines.fresh_prefix(),
                 stream_idle_seconds: Duration::from_secs(3_600),
@@ -82,7 +81,7 @@ impl Fleet {
     /// The quota, as one more process has it.
     async fn quota(&self) -> Arc<RedisQuota> {
         let live = RedisLive::connect(&self.redis).await.unwrap();
-        RedisQuota::with(live, self.settings.limits(), self.timings)
+        RedisQuota::with(&live, self.settings.limits(), self.timings)
     }
 
     fn asks(&self, user: &str, room: &str, text: &str) -> Message {

@@ -6,9 +6,10 @@ use bot_worker::WorkerSettings;
 use clap::Parser;
 use common::{
     envelope::Envelope,
-    quota::{Limits, Quota, embedded::EmbeddedQuota},
+    quota::{Limits, Quota},
     wire::{Kind, Message, Seq, now_seq},
 };
+use engines::embedded::EmbeddedQuota;
 use practice_model::PracticeModel;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;

@@ -1,12 +1,9 @@
 //! The live seam: what happens in a room now. It gives every message its place, shows it to every edge, and keeps the
 //! room's recent past for those who were away for a moment.
 //!
-//! Two sides: [`redis`], shared by any number of processes, and [`embedded`], inside one. Both pass the suite in
-//! `common/tests/live/`.
+//! Two sides in the crate `engines`: Redis, shared by any number of processes, and one inside a single process. Both pass
+//! the suite in `common/suites/src/live/`.
 
-pub mod embedded;
-mod outlet;
-pub mod redis;
 pub mod turns;
 
 use std::{sync::Arc, time::Duration};
@@ -179,7 +176,7 @@ pub struct Offer {
     /// What it is to the bot.
     pub part: Part,
     /// The end of its frame: encoded once, for everyone who sees it and for the queue.
-    pub(crate) tail: String,
+    pub tail: String,
 }
 
 impl Offer {
@@ -236,7 +233,7 @@ pub struct Unsettled {
 
 impl Tail {
     /// What was found after a place, and whether it links up with that.
-    fn new(after: Seq, messages: Vec<Message>, latest: Seq) -> Tail {
+    pub fn new(after: Seq, messages: Vec<Message>, latest: Seq) -> Tail {
         let before = messages.first().map_or(latest, |first| first.prev);
         let known = messages.last().map_or(latest, |last| last.seq.max(latest));
         Tail {

@@ -1,12 +1,9 @@
 //! The quota seam: what the whole fleet of workers may ask of each model, kept in one place, since a provider counts
-//! per project and not per process. Redis ([`redis`]), or this process ([`embedded`]).
+//! per project and not per process. Two sides in the crate `engines`: Redis, and one process alone. Both pass the suite
+//! in `common/suites/src/quota/`.
 //!
 //! What is kept is a rolling window, so that no minute, wherever it begins, sees more than the quota, whatever the
 //! provider's own minutes are. Why it is so, and what is fair: `docs/decisions/one-quota.md`.
-
-mod day;
-pub mod embedded;
-pub mod redis;
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -14,21 +11,6 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use crate::wire::Seq;
-
-/// Of what one user, or one room, may take at once without being paced, there is one more share than users, or rooms,
-/// that called lately: so somebody new always finds room.
-const SHARES_KEPT_FREE: f64 = 1.0;
-/// Paced calls may come early by this part of the window: room for those who were late.
-const PACE_SLACK: f64 = 0.1;
-/// Whoever waits asks again after this at the latest, or, where many wait, after [`ASK_AGAIN_EACH`] for each of them.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
-const ASK_AGAIN_EACH: Duration = Duration::from_millis(10);
-/// And after this at the earliest.
-const ASK_AGAIN_MIN: Duration = Duration::from_millis(5);
-/// How far the costs that were settled lately move what a next estimate is taken for, and how far they may move it.
-const LEARNS: f64 = 0.2;
-const RATIO_MIN: f64 = 0.5;
-const RATIO_MAX: f64 = 4.0;
 
 /// Never grants more than the limits allow in any window; a grant that is not used comes back.
 #[async_trait]

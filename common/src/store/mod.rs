@@ -1,19 +1,8 @@
 //! The store seam: what must last. Accounts and sessions, rooms and who may see them, and every message.
 //!
-//! Two sides: [`mysql`], shared by any number of processes, and [`sqlite`], a file in the data folder. Both pass the
-//! suite in `common/tests/store/`.
-#![allow(
-    clippy::duplicate_mod,
-    reason = "the statements are written once and compiled with each side's types"
-)]
+//! Two sides in the crate `engines`: MySQL, shared by any number of processes, and SQLite, a file in the data folder.
+//! Both pass the suite in `common/suites/src/store/`.
 
-mod batch;
-mod call;
-mod connections;
-mod failure;
-pub mod mysql;
-mod schema;
-pub mod sqlite;
 pub mod usage;
 
 use std::collections::HashSet;

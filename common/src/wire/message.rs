@@ -153,7 +153,7 @@ impl Message {
     }
 
     /// As [`Message::frame`], with the end of it that [`NewMessage::frame_tail`] has made already.
-    pub(crate) fn frame_around(&self, tail: &str) -> String {
+    pub fn frame_around(&self, tail: &str) -> String {
         let Message {
             room, seq, prev, ..
         } = self;

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use common::{
     envelope::Envelope,
-    live::{Appended, Live, Offer, Part, embedded::EmbeddedLive},
+    live::{Appended, Live, Offer, Part},
     posting::Poster,
-    queue::embedded::EmbeddedQueue,
-    store::{Messages, sqlite::SqliteStore},
+    store::Messages,
     timeline::Timeline,
     wire::{Kind, Message, NewMessage, Seq},
 };
+use engines::embedded::{EmbeddedLive, EmbeddedQueue, SqliteStore};
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 use uuid::Uuid;

@@ -2,7 +2,7 @@
 
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
-use common::{live::redis::RedisLive, settings::LiveSettings};
+use engines::redis::{RedisLive, RedisSettings};
 use private_engines::Engines;
 
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
 #[tokio::test]
 async fn the_newest_of_an_overlong_stream_is_missed_too() {
     let engines = Engines::shared().await;
-    let settings = LiveSettings {
+    let settings = RedisSettings {
         redis_url: engines.redis_url().to_owned().into(),
         redis_prefix: engines.fresh_prefix(),
         stream_idle_seconds: Duration::from_secs(3_600),

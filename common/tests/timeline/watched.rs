@@ -13,11 +13,11 @@ use async_trait::async_trait;
 use common::{
     live::{
         Appended, Live, LiveError, LiveEvent, Offer, Signal, Subscriber, Tail, Unsettled,
-        embedded::EmbeddedLive,
         turns::{Draft, DraftSoFar, Drafted, Place, Standing, Turns, Wish},
     },
     wire::{Message, Seq},
 };
+use engines::embedded::EmbeddedLive;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 

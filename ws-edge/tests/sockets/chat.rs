@@ -10,12 +10,13 @@ use clap::Parser;
 use common::{
     admin::Readiness,
     envelope::Envelope,
-    live::{Live, Signal, embedded::EmbeddedLive},
+    live::{Live, Signal},
     posting::Poster,
-    queue::{Queue, Route, embedded::EmbeddedQueue},
-    store::{Accounts, BotPolicy, Messages, Room, Rooms, Session, Store, sqlite::SqliteStore},
+    queue::{Queue, Route},
+    store::{Accounts, BotPolicy, Messages, Room, Rooms, Session, Store},
     wire::{Kind, Message, NewMessage, Seq},
 };
+use engines::embedded::{EmbeddedLive, EmbeddedQueue, SqliteStore};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};

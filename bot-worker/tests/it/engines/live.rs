@@ -14,10 +14,11 @@ use common::{
     live::{
         Appended, Control, Live, LiveError, LiveEvent, Offer, Part, Signal, Subscriber, Tail,
         Unsettled,
-        turns::{Draft, DraftSoFar, Drafted, Line, Place, Standing, TURN_LEASE, Turns, Wish},
+        turns::{Draft, DraftSoFar, Drafted, Place, Standing, TURN_LEASE, Turns, Wish},
     },
     wire::{Message, Seq, now_seq},
 };
+use engines::embedded::turns::Line;
 use tokio::{
     sync::{Notify, mpsc},
     time::Instant,

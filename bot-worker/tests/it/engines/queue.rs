@@ -126,6 +126,8 @@ impl Queue for FakeQueue {
     async fn ping(&self) -> Result<(), QueueError> {
         self.here()
     }
+
+    async fn close(&self) {}
 }
 
 struct FakeConsumer(FakeQueue);
