@@ -23,6 +23,7 @@ use uuid::Uuid;
 use crate::{
     Engines,
     asking::{Asking, HandBack, Outcome},
+    commands,
     context::{self, PAST_MAX_MESSAGES, SINCE_MAX_MESSAGES},
     drafts::{Drafts, attempt_number},
     fallback::Reason,
@@ -213,8 +214,8 @@ impl Answering {
             tracing::warn!(request = %message.id, room = %message.room, attempt = request.attempt, "delivered too often: the fallback, without asking a model");
             return Ok(Ok(Outcome::unasked(Reason::GaveUp)));
         }
-        if let Some(command) = context::command(&message.message) {
-            return Ok(Ok(Outcome::unasked(command)));
+        if let Some(command) = commands::read(&message.message) {
+            return Ok(Ok(Outcome::of_command(command)));
         }
         if interrupts.time_is_up() {
             return Ok(Ok(Outcome::unasked(Reason::Busy)));
@@ -319,21 +320,21 @@ impl Answering {
             first_token_ms: first_token.map(millis),
             total_ms: millis(total),
             cost_micros,
-            outcome: outcome.word().to_owned(),
+            outcome: outcome.word.to_owned(),
         };
         let writer = Writer::Attempt { line, fence };
         let Some(verdict) = self.post_until_kept(new, log, writer, interrupts).await else {
             return self.answered_elsewhere(request, interrupts).await;
         };
         if verdict == Verdict::Ack {
-            count(outcome.word());
+            count(outcome.word);
             histogram!("chinwag_bot_total_seconds").record(total);
             if let Some(cost) = cost_micros {
                 counter!("chinwag_bot_cost_micros_total", "model" => outcome.model.clone())
                     .increment(cost);
             }
             tracing::info!(
-                request = %request.message.id, room = %request.message.room, outcome = outcome.word(), model = %outcome.model,
+                request = %request.message.id, room = %request.message.room, outcome = outcome.word, model = %outcome.model,
                 calls = outcome.calls, total_ms = total.as_millis(), "answered"
             );
         }

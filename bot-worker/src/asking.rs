@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::{
     allowance::{Allowance, Leave, Waits},
     attempts::{Attempts, Step},
+    commands::Command,
     drafts::Drafts,
     fallback::{self, Reason},
     interrupts::{Interrupt, Interrupts},
@@ -41,10 +42,12 @@ pub struct Asking {
 pub struct Outcome {
     /// A model's words, or ours.
     pub kind: Kind,
-    /// The model's text, ready to post; none for the fallback.
+    /// The model's text, or the reply to a command, ready to post; none for the fallback.
     pub text: Option<String>,
-    /// Why the model did not come to an end; none if it did.
+    /// Why the model did not come to an end; none if it did, or if a command needed none.
     pub reason: Option<Reason>,
+    /// How it ended, in one snake_case word: `answered`, the reason's word, or the command's name.
+    pub word: &'static str,
     /// The model that answered, or was tried last.
     pub model: String,
     /// Calls made.
@@ -56,17 +59,27 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Our own words, without having asked anyone.
+    /// The fallback, without having asked anyone.
     pub fn unasked(reason: Reason) -> Outcome {
-        let kind = if reason.is_command() {
-            Kind::Bot
-        } else {
-            Kind::Fallback
-        };
         Outcome {
-            kind,
+            kind: Kind::Fallback,
             text: None,
             reason: Some(reason),
+            word: reason.as_str(),
+            model: String::new(),
+            calls: 0,
+            usage: Usage::default(),
+            first_word: None,
+        }
+    }
+
+    /// The reply to a command, which is no failure.
+    pub fn of_command(command: &Command) -> Outcome {
+        Outcome {
+            kind: Kind::Bot,
+            text: Some(command.reply()),
+            reason: None,
+            word: command.name,
             model: String::new(),
             calls: 0,
             usage: Usage::default(),
@@ -80,11 +93,6 @@ impl Outcome {
             text: Some(fallback::too_soon(wait)),
             ..Outcome::unasked(Reason::TooSoon)
         }
-    }
-
-    /// How it ended, in one snake_case word.
-    pub fn word(&self) -> &'static str {
-        self.reason.map_or("answered", Reason::as_str)
     }
 }
 
@@ -248,6 +256,7 @@ impl Asking {
                         kind: Kind::Bot,
                         text: Some(text),
                         reason: None,
+                        word: "answered",
                         model,
                         calls,
                         usage: finished.usage,
@@ -292,6 +301,7 @@ impl Asking {
             kind,
             text,
             reason: Some(reason),
+            word: reason.as_str(),
             model,
             calls,
             usage: Usage::default(),

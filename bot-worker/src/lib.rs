@@ -6,6 +6,7 @@
 //! | [`answering`] | one request, from its receipt to its one reply |
 //! | [`asking`] | asks the models, one attempt after the other |
 //! | [`model`] | the seam to the models: Gemini, and whoever speaks the OpenAI-compatible chat API |
+//! | [`commands`] | the bot's commands: what each replies, and does to what is told to a model later |
 //! | [`deadline`], [`context`], [`attempts`], [`breaker`], [`reply_text`], [`fallback`], [`prices`] | decisions, without I/O |
 //! | [`drafts`] | shows a reply as it grows |
 //! | [`line_up`], [`allowance`], [`pace`], [`turns`], [`under_way`], [`interrupts`] | what the requests of one worker share |
@@ -16,6 +17,7 @@ pub mod answering;
 pub mod asking;
 pub mod attempts;
 pub mod breaker;
+pub mod commands;
 pub mod context;
 pub mod deadline;
 pub mod drafts;
