@@ -12,6 +12,7 @@ pub mod quota;
 pub mod settings;
 pub mod startup;
 pub mod store;
+pub mod supervise;
 pub mod telemetry;
 pub mod timeline;
 pub mod wire;

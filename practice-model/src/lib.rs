@@ -272,6 +272,17 @@ impl PracticeModel {
         self.practice.reset();
     }
 
+    /// Waits for its end, which it comes to by itself only if it can serve no more.
+    ///
+    /// # Errors
+    /// Those of the server.
+    pub async fn ended(&mut self) -> io::Result<()> {
+        match &mut self.serving {
+            Some(serving) => serving.await.map_err(io::Error::other)?,
+            None => Ok(()),
+        }
+    }
+
     /// Stops it: streams under way are cut, calls that hang get a 503, and the address is free again.
     ///
     /// # Errors

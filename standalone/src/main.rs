@@ -60,11 +60,13 @@ enum Job {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
-    match std::env::args().nth(1).as_deref() {
-        Some("usage") => work(Job::parse()).await,
-        _ => serve(Settings::parse()).await,
+async fn main() -> Exit {
+    if let Some("usage") = std::env::args().nth(1).as_deref() {
+        return work(Job::parse()).await.into();
     }
+    let settings = Settings::parse();
+    let metrics = telemetry::init(&settings.telemetry);
+    supervise::process(async |stop| serve(settings, metrics, stop).await).await
 }
 
 async fn work(job: Job) -> Result<(), Box<dyn Error>> {

@@ -10,6 +10,7 @@ use std::{
 use tokio::sync::{Notify, mpsc};
 
 use super::LiveEvent;
+use crate::supervise;
 
 /// What events are about, and what can be missed as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -52,7 +53,7 @@ impl Outlet {
             missed: Mutex::default(),
             due: Notify::new(),
         });
-        tokio::spawn(Arc::clone(&outlet).tell_gaps());
+        supervise::spawn_part("live outlet", Arc::clone(&outlet).tell_gaps());
         (outlet, receiver)
     }
 

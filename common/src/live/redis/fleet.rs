@@ -22,6 +22,7 @@ use super::{
     link::{Connected, Link},
     scripts::Script,
 };
+use crate::supervise;
 
 /// How long a command may take in all: waiting for a connection, redirects and second attempts included.
 pub(super) const COMMAND_LIMIT: Duration = Duration::from_secs(2);
@@ -129,7 +130,7 @@ impl Fleet {
             deployment,
             nodes,
             look,
-            _task: AbortOnDropHandle::new(tokio::spawn(following)),
+            _task: AbortOnDropHandle::new(supervise::spawn_part("Redis topology", following)),
         })
     }
 

@@ -11,6 +11,7 @@ use tokio::{
 };
 
 use super::fleet::COMMAND_LIMIT;
+use crate::supervise;
 
 /// The most writes that wait for their answers before what is asked for gathers.
 const WRITES_IN_FLIGHT_MAX: usize = 4;
@@ -41,7 +42,8 @@ impl Gather {
     pub(super) fn start(connection: MultiplexedConnection) -> Gather {
         let (asked, requests) = mpsc::channel(WAITING_MAX);
         let writes = Arc::new(Semaphore::new(WRITES_IN_FLIGHT_MAX));
-        tokio::spawn(pass_on(connection.clone(), Arc::clone(&writes), requests));
+        let passing_on = pass_on(connection.clone(), Arc::clone(&writes), requests);
+        supervise::spawn_part("Redis writes", passing_on);
         Gather {
             connection,
             writes,

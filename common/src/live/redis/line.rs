@@ -31,9 +31,12 @@ use super::{
     link::BackOff,
     topics::{Change, Channel, ConnectionNumber, Topics, Wanted},
 };
-use crate::live::{
-    Control, LiveError, LiveEvent, Subscriber,
-    outlet::{Outlet, Topic},
+use crate::{
+    live::{
+        Control, LiveError, LiveEvent, Subscriber,
+        outlet::{Outlet, Topic},
+    },
+    supervise,
 };
 
 /// How long a subscription may take to be confirmed.
@@ -94,7 +97,7 @@ impl Line {
             name: Uuid::new_v4().simple().to_string(),
             connections: AtomicU64::new(0),
         });
-        tokio::spawn(keep_lanes(Arc::clone(&shared)));
+        supervise::spawn_part("Redis subscriptions", keep_lanes(Arc::clone(&shared)));
         (Line { shared }, events)
     }
 }
@@ -258,7 +261,8 @@ async fn keep_lanes(shared: Arc<Shared>) {
         lanes.retain(|node, _| serving.contains(node));
         for node in serving {
             lanes.entry(node.clone()).or_insert_with(|| {
-                AbortOnDropHandle::new(tokio::spawn(keep_lane(Arc::clone(&shared), node)))
+                let keeping = keep_lane(Arc::clone(&shared), node);
+                AbortOnDropHandle::new(supervise::spawn_part("Redis subscriber", keeping))
             });
         }
         tokio::select! {

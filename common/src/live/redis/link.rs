@@ -21,6 +21,7 @@ use super::{
     fleet::Look,
     gather::Gather,
 };
+use crate::supervise;
 
 /// How often a connection is pinged, and how long the answer may take before the connection is given up.
 const PING_EVERY: Duration = Duration::from_secs(1);
@@ -64,7 +65,8 @@ impl Link {
             why: "not connected yet".into(),
         });
         let broken = Arc::<Broken>::default();
-        let task = tokio::spawn(keep_up(deployment, node, tell, Arc::clone(&broken), look));
+        let keeping = keep_up(deployment, node, tell, Arc::clone(&broken), look);
+        let task = supervise::spawn_part("Redis connection", keeping);
         Link {
             state,
             broken,

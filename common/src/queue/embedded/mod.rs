@@ -34,6 +34,7 @@ use super::{
     Consumer, DeadLetter, DeadLetters, Delivery, Queue, QueueError, QueueName, Receipt, Route,
     Verdict, inbox::Inbox, now_ms,
 };
+use crate::supervise;
 
 /// The most messages in both queues together. A persister that stands still is noticed long before.
 pub const ROWS_MAX: u64 = 1_000_000;
@@ -94,7 +95,7 @@ impl EmbeddedQueue {
             .map_err(in_file)?;
         let left_over = writer.left_over();
         let (commands, receiver) = mpsc::unbounded_channel();
-        tokio::spawn(writer.run(receiver));
+        supervise::spawn_part("embedded queue", writer.run(receiver));
         Ok(Arc::new(EmbeddedQueue {
             commands: Commands(commands),
             gauges,

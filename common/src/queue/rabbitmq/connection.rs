@@ -28,6 +28,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{STEP_LIMIT, addresses::Address, topology};
+use crate::supervise;
 
 /// Between two rounds over all hosts: the first pause and the longest.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
@@ -302,7 +303,7 @@ impl Line {
             state: sender,
             stop,
         };
-        tokio::spawn(async move {
+        supervise::spawn_part("RabbitMQ connection", async move {
             supervisor.run(first).await;
             closed.cancel();
         });

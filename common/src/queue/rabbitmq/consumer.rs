@@ -30,7 +30,10 @@ use super::{
     publisher::Refusal,
     unsettled::{Frame, How, Unsettled},
 };
-use crate::queue::{Consumer, Delivery, QueueError, QueueName, Receipt, Verdict, inbox::Inbox};
+use crate::{
+    queue::{Consumer, Delivery, QueueError, QueueName, Receipt, Verdict, inbox::Inbox},
+    supervise,
+};
 
 /// Between two attempts at the channel: the first pause and the longest.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
@@ -94,7 +97,9 @@ impl RabbitConsumer {
         let gone = CancellationToken::new();
         let task = Arc::clone(&shared).run(hub.consuming.clone());
         let ended = gone.clone();
-        tokio::spawn(async move { ended.run_until_cancelled(task).await });
+        supervise::spawn_part("RabbitMQ consumer", async move {
+            ended.run_until_cancelled(task).await;
+        });
         (
             RabbitConsumer {
                 shared: shared.clone(),

@@ -26,7 +26,7 @@ use super::{
     connection::{Line, Live},
     flight::Flight,
 };
-use crate::queue::QueueError;
+use crate::{queue::QueueError, supervise};
 
 /// The most messages that wait for their confirm, and their bytes: 64 MiB. The broker confirms some 25,000 a second,
 /// so that this is more than half a second's worth.
@@ -136,7 +136,7 @@ impl Publisher {
     pub(super) fn start(line: Line) -> Publisher {
         let (requests, receiver) = mpsc::unbounded_channel();
         let gauges = Arc::new(Gauges::default());
-        tokio::spawn(feed(receiver, line.clone(), gauges.clone()));
+        supervise::spawn_part("RabbitMQ publisher", feed(receiver, line.clone(), gauges.clone()));
         Publisher {
             requests,
             line,
