@@ -277,10 +277,12 @@ impl PracticeModel {
     /// # Errors
     /// Those of the server.
     pub async fn ended(&mut self) -> io::Result<()> {
-        match &mut self.serving {
-            Some(serving) => serving.await.map_err(io::Error::other)?,
-            None => Ok(()),
-        }
+        let Some(serving) = &mut self.serving else {
+            return Ok(());
+        };
+        let served = serving.await;
+        self.serving = None;
+        served.map_err(io::Error::other)?
     }
 
     /// Stops it: streams under way are cut, calls that hang get a 503, and the address is free again.
