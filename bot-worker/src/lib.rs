@@ -88,6 +88,26 @@ pub async fn run(
     settings: WorkerSettings,
     stop: CancellationToken,
 ) -> Result<(), WorkerError> {
+    let model = model(&settings)?;
+    let engines = Engines {
+        live,
+        queue,
+        store,
+        quota,
+    };
+    Worker::new(engines, &settings, model).run(stop).await;
+    Ok(())
+}
+
+/// Whether a worker could begin with these settings.
+///
+/// # Errors
+/// [`WorkerError`], as from [`run`], before anything is connected to.
+pub fn check_model(settings: &WorkerSettings) -> Result<(), WorkerError> {
+    model(settings).map(drop)
+}
+
+fn model(settings: &WorkerSettings) -> Result<Arc<dyn Model>, WorkerError> {
     settings.check().map_err(WorkerError::Settings)?;
     let limits = SilenceLimits {
         first_token: settings.bot_first_token_seconds,
@@ -104,12 +124,5 @@ pub async fn run(
             limits,
         )?),
     };
-    let engines = Engines {
-        live,
-        queue,
-        store,
-        quota,
-    };
-    Worker::new(engines, &settings, model).run(stop).await;
-    Ok(())
+    Ok(model)
 }

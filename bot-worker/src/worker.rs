@@ -8,6 +8,7 @@ use common::{
     live::{Control, LiveEvent},
     posting::Poster,
     queue::{Consumer, Delivery, QueueName, Receipt, Verdict},
+    supervise,
     wire::{Kind, Seq},
 };
 use futures_util::FutureExt;
@@ -102,13 +103,16 @@ impl Worker {
     pub async fn run(self, stop: CancellationToken) {
         let this = Arc::new(self);
         let asking = Arc::clone(&this.asking);
-        let checking = tokio::spawn(async move { asking.check().await });
-        let stopping = tokio::spawn(Arc::clone(&this).listen_for_stops());
+        let checking = async move { asking.check().await };
+        let checking = supervise::spawn_part("model check", checking);
+        let listening = Arc::clone(&this).listen_for_stops();
+        let listening = supervise::spawn("stop requests", &stop, listening);
         // Before the first request comes: its deadline may have begun while others ran.
         let pause = this.asking.allowance().show().await;
         let began = this.asking.allowance().now();
         let asking = Arc::clone(&this.asking);
-        let keeping_up = tokio::spawn(async move { asking.allowance().keep_up(pause).await });
+        let keeping_up = async move { asking.allowance().keep_up(pause).await };
+        let keeping_up = supervise::spawn("quota showing", &stop, keeping_up);
         let consumer = this
             .engines
             .queue
@@ -132,7 +136,7 @@ impl Worker {
         jobs.close();
         checking.abort();
         this.finish(&jobs, consumer).await;
-        stopping.abort();
+        listening.abort();
         keeping_up.abort();
     }
 

@@ -14,6 +14,7 @@ pub mod retry;
 pub mod settings;
 pub mod startup;
 pub mod store;
+pub mod supervise;
 pub mod telemetry;
 pub mod timeline;
 pub mod wire;

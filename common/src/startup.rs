@@ -9,6 +9,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use crate::supervise;
+
 /// Between two attempts to reach an engine: the first and the longest.
 const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_LONGEST: Duration = Duration::from_secs(5);
@@ -70,25 +72,24 @@ pub async fn wait_for<T, E: Display>(
     }
 }
 
-/// A token that is cancelled by SIGTERM or SIGINT.
+/// Has the token cancelled by SIGTERM or SIGINT.
 ///
 /// # Errors
 /// If the signals cannot be listened for.
-pub fn stop_on_signal() -> std::io::Result<CancellationToken> {
-    let stop = CancellationToken::new();
+pub fn stop_on_signal(stop: &CancellationToken) -> std::io::Result<()> {
     let (mut terminate, mut interrupt) = (
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
     );
     let cancel = stop.clone();
-    tokio::spawn(async move {
+    supervise::spawn("signals", stop, async move {
         tokio::select! {
             _ = terminate.recv() => tracing::info!("SIGTERM: draining"),
             _ = interrupt.recv() => tracing::info!("SIGINT: draining"),
         }
         cancel.cancel();
     });
-    Ok(stop)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use common::live::LiveEvent;
+use common::{live::LiveEvent, supervise};
 use tokio::sync::{Notify, mpsc};
 
 /// What events are about, and what can be missed as a whole.
@@ -51,7 +51,7 @@ impl Outlet {
             missed: Mutex::default(),
             due: Notify::new(),
         });
-        tokio::spawn(Arc::clone(&outlet).tell_gaps());
+        supervise::spawn_part("live outlet", Arc::clone(&outlet).tell_gaps());
         (outlet, receiver)
     }
 

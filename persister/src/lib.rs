@@ -14,13 +14,13 @@ use common::{
     envelope::Envelope,
     queue::{Consumer, Queue, QueueName, Receipt, Verdict},
     store::{Store, WriteError, Written},
+    supervise::{self, Fault},
 };
 use tokio::{
     sync::mpsc,
-    task::JoinSet,
     time::{Instant, sleep},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use batch::{Batch, Limits};
 
@@ -47,12 +47,15 @@ const RETRY_LONGEST: Duration = Duration::from_secs(5);
 const BATCHES_IN_HAND: u16 = 2;
 
 /// Persists until `stop`. What is in hand then is written, or, if the database is away, handed back.
+///
+/// # Errors
+/// [`Fault`] if messages are not collected any more, after those that were are settled.
 pub async fn run(
     queue: Arc<dyn Queue>,
     store: Arc<dyn Store>,
     settings: &PersisterSettings,
     stop: CancellationToken,
-) {
+) -> Result<(), Fault> {
     let limits = Limits {
         messages: usize::from(settings.persist_batch_messages),
         bytes: settings.persist_batch_bytes,
@@ -64,13 +67,13 @@ pub async fn run(
     let persister = Persister {
         consumer: queue.consume(QueueName::Persist, prefetch).await,
         store,
-        stop,
+        stop: stop.clone(),
     };
     tracing::info!(prefetch, "persisting");
     // The next batch is collected and read while one is written; one at a time is written, in their order.
     let (batches, mut collected) = mpsc::channel(1);
-    let mut collecting = JoinSet::new();
-    collecting.spawn(collect_all(persister.clone(), limits, most_age, batches));
+    let collecting = collect_all(persister.clone(), limits, most_age, batches);
+    let collecting = AbortOnDropHandle::new(supervise::spawn("collector", &stop, collecting));
     let mut in_vain = false;
     while let Some(batch) = collected.recv().await {
         if in_vain {
@@ -81,7 +84,10 @@ pub async fn run(
         }
     }
     persister.consumer.close().await;
+    // A collector that died hands on as little as one that was told to stop.
+    collecting.await.unwrap_or(Ok(()))?;
     tracing::info!("stopped: nothing is in hand");
+    Ok(())
 }
 
 /// Passes on one batch after the other, until it is time to stop.

@@ -7,7 +7,8 @@ use common::{
     admin::{self, Engines, Readiness},
     settings::{ProcessSettings, refuse_bad},
     startup::{finish_within, stop_on_signal},
-    telemetry::{self, TelemetrySettings},
+    supervise::{self, Exit},
+    telemetry::{self, PrometheusHandle, TelemetrySettings},
 };
 use engines::chosen::{self, QueueSettings, StoreSettings, connect_to_persist};
 use persister::{PersisterSettings, dead_letters, usage::UsageArguments};
@@ -63,26 +64,24 @@ enum Job {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
-    match std::env::args().nth(1).as_deref() {
-        Some("migrate" | "dead-letters" | "usage") => work(Job::parse()).await,
-        _ => serve(Service::parse()).await,
+async fn main() -> Exit {
+    if let Some("migrate" | "dead-letters" | "usage") = std::env::args().nth(1).as_deref() {
+        return work(Job::parse()).await.into();
     }
-}
-
-async fn serve(service: Service) -> Result<(), Box<dyn Error>> {
+    let service = Service::parse();
     refuse_bad::<Service>([service.queue.check(), service.store.check()]);
     let metrics = telemetry::init(&service.telemetry);
-    let stop = stop_on_signal()?;
-    let readiness = Readiness::default();
-    let admin_stop = CancellationToken::new();
-    admin::serve(
-        service.process.admin_listen,
-        readiness.clone(),
-        metrics,
-        admin_stop.clone(),
-    )
-    .await?;
+    supervise::process(async |stop| serve(service, metrics, stop).await).await
+}
+
+async fn serve(
+    service: Service,
+    metrics: PrometheusHandle,
+    stop: CancellationToken,
+) -> Result<(), Box<dyn Error>> {
+    let (readiness, admin_stop) = (Readiness::until(&stop), CancellationToken::new());
+    let admin = service.process.admin_listen;
+    admin::serve(admin, readiness.clone(), metrics, admin_stop.clone()).await?;
 
     let connected = connect_to_persist(&service.queue, &service.store, &stop);
     if let Some((queue, store)) = connected.await {
@@ -91,14 +90,11 @@ async fn serve(service: Service) -> Result<(), Box<dyn Error>> {
             queue: Some(queue.clone()),
             store: Some(store.clone()),
         });
-        let draining = stop.clone();
-        tokio::spawn(async move {
-            draining.cancelled().await;
-            readiness.drain();
-        });
         let persisting = persister::run(queue.clone(), store, &service.persister, stop.clone());
+        let persisting = supervise::watch("persister", &stop, persisting);
         let drain = service.process.drain_seconds;
-        finish_within(&stop, drain, persisting, queue.close()).await;
+        let done = finish_within(&stop, drain, persisting, queue.close()).await;
+        done.transpose()?;
     }
     admin_stop.cancel();
     Ok(())
@@ -112,7 +108,8 @@ async fn work(job: Job) -> Result<(), Box<dyn Error>> {
     match job {
         Job::Migrate { store, telemetry } => {
             telemetry::init(&telemetry);
-            let stop = stop_on_signal()?;
+            let stop = CancellationToken::new();
+            stop_on_signal(&stop)?;
             let migrated = chosen::migrate(&store, &stop).await;
             migrated.ok_or("stopped before the database was there")?;
             println!("the schema is as this program needs it");

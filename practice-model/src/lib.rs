@@ -272,6 +272,19 @@ impl PracticeModel {
         self.practice.reset();
     }
 
+    /// Waits for its end, which it comes to by itself only if it can serve no more.
+    ///
+    /// # Errors
+    /// Those of the server.
+    pub async fn ended(&mut self) -> io::Result<()> {
+        let Some(serving) = &mut self.serving else {
+            return Ok(());
+        };
+        let served = serving.await;
+        self.serving = None;
+        served.map_err(io::Error::other)?
+    }
+
     /// Stops it: streams under way are cut, calls that hang get a 503, and the address is free again.
     ///
     /// # Errors

@@ -32,14 +32,20 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .with_ansi(io::stderr().is_terminal())
         .init();
 
-    let model = match settings.seed {
+    let mut model = match settings.seed {
         Some(seed) => PracticeModel::start_with_seed(settings.listen, seed).await?,
         None => PracticeModel::start(settings.listen).await?,
     };
     model.behave(&settings.behaviour.text)?;
     // The one line on standard output, for whoever started it and wants to know the port.
     println!("{}", model.base_url());
-    told_to_stop().await?;
+    tokio::select! {
+        told = told_to_stop() => told?,
+        ended = model.ended() => {
+            ended?;
+            return Err("it ended by itself".into());
+        }
+    }
     model.stop().await?;
     Ok(())
 }

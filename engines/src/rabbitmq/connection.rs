@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use common::supervise;
 use futures_util::StreamExt;
 use lapin::{
     Channel, Connection, ConnectionProperties, Event, ExchangeKind,
@@ -302,7 +303,7 @@ impl Line {
             state: sender,
             stop,
         };
-        tokio::spawn(async move {
+        supervise::spawn_part("RabbitMQ connection", async move {
             supervisor.run(first).await;
             closed.cancel();
         });

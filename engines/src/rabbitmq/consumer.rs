@@ -11,7 +11,10 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use common::queue::{Consumer, Delivery, QueueError, QueueName, Receipt, Verdict};
+use common::{
+    queue::{Consumer, Delivery, QueueError, QueueName, Receipt, Verdict},
+    supervise,
+};
 use futures_util::{FutureExt, StreamExt};
 use lapin::{
     BasicProperties, Channel,
@@ -97,7 +100,9 @@ impl RabbitConsumer {
         let gone = CancellationToken::new();
         let task = Arc::clone(&shared).run(hub.consuming.clone());
         let ended = gone.clone();
-        tokio::spawn(async move { ended.run_until_cancelled(task).await });
+        supervise::spawn_part("RabbitMQ consumer", async move {
+            ended.run_until_cancelled(task).await;
+        });
         (
             RabbitConsumer {
                 shared: shared.clone(),

@@ -11,6 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use common::supervise;
 use lapin::{BasicProperties, Channel, options::ConfirmSelectOptions};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -41,7 +42,10 @@ impl Publisher {
     pub(super) fn start(line: Line) -> Publisher {
         let (requests, receiver) = mpsc::unbounded_channel();
         let gauges = Arc::new(Gauges::default());
-        tokio::spawn(feed(receiver, line.clone(), gauges.clone()));
+        supervise::spawn_part(
+            "RabbitMQ publisher",
+            feed(receiver, line.clone(), gauges.clone()),
+        );
         Publisher {
             requests,
             line,

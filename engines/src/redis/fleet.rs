@@ -3,6 +3,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use common::supervise;
 use redis::{RedisError, ServerError, ServerErrorKind, Value, cmd};
 use tokio::{
     sync::watch,
@@ -55,7 +56,7 @@ impl Fleet {
             deployment,
             nodes,
             look,
-            _task: AbortOnDropHandle::new(tokio::spawn(following)),
+            _task: AbortOnDropHandle::new(supervise::spawn_part("Redis topology", following)),
         })
     }
 

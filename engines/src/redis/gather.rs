@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use common::supervise;
 use redis::{Cmd, Pipeline, RedisError, Value, aio::MultiplexedConnection};
 use tokio::{
     sync::{Semaphore, mpsc, oneshot},
@@ -41,7 +42,8 @@ impl Gather {
     pub(super) fn start(connection: MultiplexedConnection) -> Gather {
         let (asked, requests) = mpsc::channel(WAITING_MAX);
         let writes = Arc::new(Semaphore::new(WRITES_IN_FLIGHT_MAX));
-        tokio::spawn(pass_on(connection.clone(), Arc::clone(&writes), requests));
+        let passing_on = pass_on(connection.clone(), Arc::clone(&writes), requests);
+        supervise::spawn_part("Redis writes", passing_on);
         Gather {
             connection,
             writes,

@@ -16,7 +16,10 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use common::live::{Control, LiveError, LiveEvent, Subscriber};
+use common::{
+    live::{Control, LiveError, LiveEvent, Subscriber},
+    supervise,
+};
 use redis::{Pipeline, PushInfo, PushKind, Value, aio::MultiplexedConnection, cmd};
 use tokio::{
     sync::{Notify, mpsc, watch},
@@ -93,7 +96,7 @@ impl Line {
             name: Uuid::new_v4().simple().to_string(),
             connections: AtomicU64::new(0),
         });
-        tokio::spawn(keep_lanes(Arc::clone(&shared)));
+        supervise::spawn_part("Redis subscriptions", keep_lanes(Arc::clone(&shared)));
         (Line { shared }, events)
     }
 }
@@ -257,7 +260,8 @@ async fn keep_lanes(shared: Arc<Shared>) {
         lanes.retain(|node, _| serving.contains(node));
         for node in serving {
             lanes.entry(node.clone()).or_insert_with(|| {
-                AbortOnDropHandle::new(tokio::spawn(keep_lane(Arc::clone(&shared), node)))
+                let keeping = keep_lane(Arc::clone(&shared), node);
+                AbortOnDropHandle::new(supervise::spawn_part("Redis subscriber", keeping))
             });
         }
         tokio::select! {

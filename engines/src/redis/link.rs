@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use common::supervise;
 use redis::{aio::MultiplexedConnection, cmd};
 use tokio::{
     sync::{Notify, watch},
@@ -64,7 +65,8 @@ impl Link {
             why: "not connected yet".into(),
         });
         let broken = Arc::<Broken>::default();
-        let task = tokio::spawn(keep_up(deployment, node, tell, Arc::clone(&broken), look));
+        let keeping = keep_up(deployment, node, tell, Arc::clone(&broken), look);
+        let task = supervise::spawn_part("Redis connection", keeping);
         Link {
             state,
             broken,

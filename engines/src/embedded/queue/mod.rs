@@ -24,6 +24,7 @@ use common::queue::{
     Consumer, DeadLetter, DeadLetters, Delivery, Queue, QueueError, QueueName, Receipt, Route,
     Verdict,
 };
+use common::supervise;
 use tokio::{
     sync::{Semaphore, mpsc, oneshot, watch},
     time::timeout,
@@ -95,7 +96,7 @@ impl EmbeddedQueue {
             .map_err(in_file)?;
         let left_over = writer.left_over();
         let (commands, receiver) = mpsc::unbounded_channel();
-        tokio::spawn(writer.run(receiver));
+        supervise::spawn_part("embedded queue", writer.run(receiver));
         Ok(Arc::new(EmbeddedQueue {
             commands: Commands(commands),
             gauges,
