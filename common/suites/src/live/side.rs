@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use common::{
-    live::{Appended, Live, Timings, embedded::EmbeddedLive, redis::RedisLive},
+    live::{Appended, Live, LiveTimings, embedded::EmbeddedLive, redis::RedisLive},
     settings::LiveSettings,
     wire::{Kind as Role, Message, NewMessage, Seq},
 };
@@ -17,7 +17,7 @@ use crate::ears::Ears;
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Less patience than the real ones have, since stories wait for them.
-pub const TIMINGS: Timings = Timings {
+pub const TIMINGS: LiveTimings = LiveTimings {
     presence_ttl: Duration::from_millis(1_500),
     mark_holds: Duration::from_millis(1_500),
     settle_after: Duration::from_millis(2_500),

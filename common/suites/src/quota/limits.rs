@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use common::quota::{Answer, Limits, News, Timings, Wish};
+use common::quota::{Reservation, QuotaLimits, CallReport, QuotaTimings, CallRequest};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
@@ -11,7 +11,7 @@ use crate::side::{Asks, Kind, LONG, Side, calls, tokens, wish};
 const MINUTE: Duration = Duration::from_secs(60);
 
 pub async fn what_is_full_says_when_there_is_room_again(kind: Kind) {
-    let timings = Timings {
+    let timings = QuotaTimings {
         window: MINUTE,
         ..LONG
     };
@@ -32,7 +32,7 @@ pub async fn what_is_full_says_when_there_is_room_again(kind: Kind) {
 
 pub async fn no_window_sees_more_calls_than_its_quota(kind: Kind) {
     const QUOTA: usize = 20;
-    let timings = Timings {
+    let timings = QuotaTimings {
         window: Duration::from_secs(2),
         margin: Duration::from_millis(20),
         lease: Duration::from_secs(5),
@@ -77,11 +77,11 @@ pub async fn tokens_count_as_estimated_and_then_as_they_were(kind: Kind) {
     side.two.asks(&second).await.unwrap_err();
     assert!(
         side.one
-            .tell("model", first.id, News::Cost(300))
+            .tell("model", first.id, CallReport::Cost(300))
             .await
             .unwrap()
     );
-    let Answer::Granted { calls, tokens } = side.two.reserve(&second).await.unwrap() else {
+    let Reservation::Granted { calls, tokens } = side.two.reserve(&second).await.unwrap() else {
         panic!("there is room now");
     };
     assert_eq!(calls, 2);
@@ -94,11 +94,11 @@ pub async fn estimates_learn_from_costs(kind: Kind) {
         let wish = wish("ada", "lobby", 100);
         side.one.calls(&wish).await;
         side.one
-            .tell("model", wish.id, News::Cost(200))
+            .tell("model", wish.id, CallReport::Cost(200))
             .await
             .unwrap();
     }
-    let Answer::Granted { tokens, .. } =
+    let Reservation::Granted { tokens, .. } =
         side.two.reserve(&wish("bob", "attic", 100)).await.unwrap()
     else {
         panic!("there is room");
@@ -113,7 +113,7 @@ pub async fn a_prompt_larger_than_the_quota_goes_when_it_is_alone(kind: Kind) {
 }
 
 pub async fn a_grant_that_does_not_begin_comes_back(kind: Kind) {
-    let timings = Timings {
+    let timings = QuotaTimings {
         lease: Duration::from_millis(300),
         ..LONG
     };
@@ -124,11 +124,11 @@ pub async fn a_grant_that_does_not_begin_comes_back(kind: Kind) {
     let next = wish("bob", "attic", 1);
     side.two.calls(&next).await;
     assert!(began.elapsed() < Duration::from_secs(60));
-    assert!(!side.one.tell("model", lost.id, News::Begins).await.unwrap());
+    assert!(!side.one.tell("model", lost.id, CallReport::Began).await.unwrap());
     assert!(
         !side
             .one
-            .tell("model", lost.id, News::GivenBack)
+            .tell("model", lost.id, CallReport::GivenBack)
             .await
             .unwrap()
     );
@@ -136,7 +136,7 @@ pub async fn a_grant_that_does_not_begin_comes_back(kind: Kind) {
 }
 
 pub async fn a_grant_that_began_stays_for_its_window(kind: Kind) {
-    let timings = Timings {
+    let timings = QuotaTimings {
         window: Duration::from_secs(2),
         lease: Duration::from_millis(200),
         grace: Duration::from_secs(1),
@@ -156,7 +156,7 @@ pub async fn a_refused_call_gives_its_place_back(kind: Kind) {
     side.one.calls(&refused).await;
     side.two.asks(&bob).await.unwrap_err();
     for is_there in [true, false] {
-        let given_back = side.one.tell("model", refused.id, News::GivenBack).await;
+        let given_back = side.one.tell("model", refused.id, CallReport::GivenBack).await;
         assert_eq!(given_back.unwrap(), is_there);
     }
     side.one.asks(&wish("ada", "lobby", 1)).await.unwrap_err(); // bob is before her
@@ -171,7 +171,7 @@ pub async fn a_grant_is_granted_once(kind: Kind) {
     }
     let granted = side
         .two
-        .reserve(&Wish {
+        .reserve(&CallRequest {
             id: Uuid::now_v7(),
             user: "bob",
             room: "attic",
@@ -180,13 +180,13 @@ pub async fn a_grant_is_granted_once(kind: Kind) {
         .await
         .unwrap();
     assert!(
-        matches!(granted, Answer::Granted { calls: 2, .. }),
+        matches!(granted, Reservation::Granted { calls: 2, .. }),
         "{granted:?}"
     );
 }
 
 pub async fn a_pause_is_everybodys(kind: Kind) {
-    let side = Side::fresh(kind, Limits::default(), LONG).await;
+    let side = Side::fresh(kind, QuotaLimits::default(), LONG).await;
     side.one.pause("model", MINUTE).await.unwrap();
     side.one
         .pause("model", Duration::from_secs(1))
@@ -194,7 +194,7 @@ pub async fn a_pause_is_everybodys(kind: Kind) {
         .unwrap();
     let wait = side.two.asks(&wish("ada", "lobby", 1)).await.unwrap_err();
     assert!(wait <= MINUTE && wait > MINUTE / 2, "{wait:?}");
-    let other = Wish {
+    let other = CallRequest {
         model: "other",
         ..wish("ada", "lobby", 1)
     };
@@ -209,9 +209,9 @@ pub async fn a_pause_is_everybodys(kind: Kind) {
 }
 
 pub async fn a_day_has_an_end(kind: Kind) {
-    let limits = Limits {
+    let limits = QuotaLimits {
         daily_calls: NonZeroU32::new(1),
-        ..Limits::default()
+        ..QuotaLimits::default()
     };
     let side = Side::fresh(kind, limits, LONG).await;
     side.one.calls(&wish("ada", "lobby", 1)).await;
@@ -223,7 +223,7 @@ pub async fn models_have_a_quota_each(kind: Kind) {
     let side = Side::fresh(kind, calls(1), LONG).await;
     let wish = wish("ada", "lobby", 1);
     side.one.asks(&wish).await.unwrap();
-    let other = Wish {
+    let other = CallRequest {
         model: "other",
         ..wish
     };
@@ -231,7 +231,7 @@ pub async fn models_have_a_quota_each(kind: Kind) {
 }
 
 pub async fn no_limit_is_no_wait(kind: Kind) {
-    let side = Side::fresh(kind, Limits::default(), LONG).await;
+    let side = Side::fresh(kind, QuotaLimits::default(), LONG).await;
     for _ in 0..100 {
         side.one.calls(&wish("ada", "lobby", 1_000_000)).await;
     }
