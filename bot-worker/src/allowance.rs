@@ -154,7 +154,7 @@ impl Allowance {
             // Without this it has lapsed meanwhile, and is asked for once more.
             if self
                 .quota
-                .tell(wish.model, wish.id, CallReport::Began)
+                .report(wish.model, wish.id, CallReport::Began)
                 .await?
             {
                 self.pace(wish.model).count(wish.tokens);
@@ -243,26 +243,26 @@ impl Permit {
     /// The call had so many input tokens.
     pub fn cost(self, tokens: u32) {
         if tokens > 0 {
-            self.tell(CallReport::Cost(tokens));
+            self.report(CallReport::Cost(tokens));
         }
     }
 
     /// The call never counted.
     pub fn give_back(self) {
-        self.tell(CallReport::GivenBack);
+        self.report(CallReport::GivenBack);
     }
 
-    fn tell(self, news: CallReport) {
+    fn report(self, news: CallReport) {
         if let Some((quota, model, id)) = self.booked {
-            tell(quota, model, id, news);
+            report(quota, model, id, news);
         }
     }
 }
 
 /// No reply waits for the books.
-fn tell(quota: Arc<dyn Quota>, model: String, id: Uuid, news: CallReport) {
+fn report(quota: Arc<dyn Quota>, model: String, id: Uuid, news: CallReport) {
     tokio::spawn(async move {
-        if let Err(error) = quota.tell(&model, id, news).await {
+        if let Err(error) = quota.report(&model, id, news).await {
             tracing::debug!(model, %error, "a call counts as it was estimated");
         }
     });
@@ -347,7 +347,7 @@ impl<'a> Waits<'a> {
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
         for told in self.told.drain().map(|(_, told)| told) {
-            tell(
+            report(
                 Arc::clone(&self.allowance.quota),
                 told.model,
                 self.id,

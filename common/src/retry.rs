@@ -123,9 +123,9 @@ impl<E> GaveUp<E> {
 ///
 /// # Errors
 /// That of the last attempt.
-pub async fn retry<T, E: Retryable>(
+pub async fn retry<T, E: Retryable, F: Future<Output = Result<T, E>>>(
     policy: RetryPolicy,
-    attempt: impl AsyncFnMut() -> Result<T, E>,
+    attempt: impl FnMut() -> F,
     told: impl FnMut(&E, Duration),
 ) -> Result<T, E> {
     let never = CancellationToken::new();
@@ -138,10 +138,10 @@ pub async fn retry<T, E: Retryable>(
 ///
 /// # Errors
 /// [`GaveUp`], with the error of the last attempt.
-pub async fn retry_until<T, E: Retryable>(
+pub async fn retry_until<T, E: Retryable, F: Future<Output = Result<T, E>>>(
     stop: &CancellationToken,
     policy: RetryPolicy,
-    mut attempt: impl AsyncFnMut() -> Result<T, E>,
+    mut attempt: impl FnMut() -> F,
     mut told: impl FnMut(&E, Duration),
 ) -> Result<T, GaveUp<E>> {
     let mut back_off = policy.back_off();
@@ -195,12 +195,15 @@ mod tests {
         what: Retry,
     ) -> (Result<&'static str, Refused>, usize, Vec<Duration>) {
         let (mut attempts, mut pauses) = (0, Vec::new());
-        let attempt = async || {
+        let attempt = || {
             attempts += 1;
-            if attempts > failures {
-                Ok("done")
-            } else {
-                Err(Refused(what))
+            let works = attempts > failures;
+            async move {
+                if works {
+                    Ok("done")
+                } else {
+                    Err(Refused(what))
+                }
             }
         };
         let done = retry(policy, attempt, |_, pause| pauses.push(pause)).await;
@@ -247,13 +250,16 @@ mod tests {
     async fn stopping_ends_a_pause_and_not_an_attempt() {
         let stop = CancellationToken::new();
         let (mut attempts, ending) = (0, stop.clone());
-        let attempt = async || {
+        let attempt = || {
             attempts += 1;
-            if attempts == 2 {
-                ending.cancel();
-                sleep(LONGEST).await;
+            let ends = (attempts == 2).then(|| ending.clone());
+            async move {
+                if let Some(ending) = ends {
+                    ending.cancel();
+                    sleep(LONGEST).await;
+                }
+                Err::<(), _>(Refused(Retry::Again))
             }
-            Err::<(), _>(Refused(Retry::Again))
         };
         let began = Instant::now();
         let ended = retry_until(&stop, POLICY, attempt, |_, _| ()).await;

@@ -9,11 +9,14 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::supervise;
+use crate::{
+    retry::{Retry, RetryPolicy, Retryable, retry},
+    supervise,
+};
 
-/// Between two attempts to reach an engine: the first and the longest.
-const RETRY_FIRST: Duration = Duration::from_millis(200);
-const RETRY_LONGEST: Duration = Duration::from_secs(5);
+/// When it is tried again to reach an engine.
+const REACH_AGAIN: RetryPolicy =
+    RetryPolicy::new(Duration::from_millis(200), Duration::from_secs(5));
 
 /// What of the time for draining is kept for closing the connections, so that engines have what was settled last; half of
 /// it at most.
@@ -56,19 +59,22 @@ pub async fn finish_within<T>(
 pub async fn wait_for<T, E: Display>(
     what: &str,
     stop: &CancellationToken,
-    mut attempt: impl AsyncFnMut() -> Result<T, E>,
+    attempt: impl AsyncFn() -> Result<T, E>,
 ) -> Option<T> {
-    let mut pause = RETRY_FIRST;
-    loop {
-        match stop.run_until_cancelled(attempt()).await? {
-            Ok(reached) => return Some(reached),
-            Err(error) => tracing::warn!(%error, again_in = ?pause, "waiting for {what}"),
-        }
-        stop.run_until_cancelled(tokio::time::sleep(
-            pause.mul_f64(rand::random_range(0.5..1.0)),
-        ))
-        .await?;
-        pause = (pause * 2).min(RETRY_LONGEST);
+    let attempt = || async { attempt().await.map_err(NotYet) };
+    let told = |NotYet(error): &NotYet<E>, again_in| {
+        tracing::warn!(%error, ?again_in, "waiting for {what}");
+    };
+    let reached = stop.run_until_cancelled(retry(REACH_AGAIN, attempt, told));
+    reached.await?.ok()
+}
+
+/// Whatever keeps an engine from being reached, an operator may be mending it.
+struct NotYet<E>(E);
+
+impl<E> Retryable for NotYet<E> {
+    fn retry(&self) -> Retry {
+        Retry::Again
     }
 }
 

@@ -283,7 +283,9 @@ async fn what_a_dead_worker_had_comes_back() {
         let answer = dead.reserve(&wish).await.unwrap();
         assert!(matches!(answer, Reservation::Granted { .. }), "{answer:?}");
         if n % 2 == 0 {
-            dead.tell("only", wish.id, CallReport::Began).await.unwrap();
+            dead.report("only", wish.id, CallReport::Began)
+                .await
+                .unwrap();
         }
     }
     drop(dead);

@@ -15,32 +15,32 @@ pub const TURN_LEASE: Duration = Duration::from_secs(4);
 /// How long a reply's draft so far is kept without growing: longer than a model may be silent.
 pub const DRAFT_KEPT: Duration = Duration::from_secs(120);
 
-/// Strictly one answer at a time in a room, by its requests' places, over all processes; at most one attempt at a
+/// Strictly one answer at a time in a room, by its requests' `seq`, over all processes; at most one attempt at a
 /// reply that may show or post it.
 #[async_trait]
 pub trait Turns: Send + Sync + 'static {
-    /// Takes, or keeps, a request's place in its room's line, and asks for the turn. Called again and again: while it
+    /// Puts a request into its room's queue, or keeps it there, and asks for the turn. Called again and again: while it
     /// waits, to ask again; once it has the turn, to renew it within [`TURN_LEASE`]. Idempotent.
     ///
     /// Whoever's turn lapsed, and whoever is before this request and not there (its worker died, or has not come to
     /// it yet), is waited for as long as `keep`, counted from when somebody first waited for it; then it is passed
-    /// over, and lines up again in its old place when it comes.
+    /// over, and is where it was in the queue when it comes.
     ///
     /// # Errors
     /// [`LiveError`] if the engine does not answer in time. The turn may have been given all the same.
     async fn request_turn(
         &self,
-        place: &TurnRequest,
-        wish: TurnMode,
+        request: &TurnRequest,
+        mode: TurnMode,
         keep: Duration,
     ) -> Result<TurnStatus, LiveError>;
 
-    /// Gives back a turn without a reply. With `for_good` the place goes as well; otherwise the request comes again.
+    /// Gives back a turn without a reply. With `for_good` the request leaves the queue as well; otherwise the request comes again.
     /// Does nothing for one that has lost the turn. Idempotent.
     ///
     /// # Errors
     /// [`LiveError`] if the engine does not answer in time; the turn then lapses.
-    async fn release_turn(&self, place: &TurnRequest, for_good: bool) -> Result<(), LiveError>;
+    async fn release_turn(&self, request: &TurnRequest, for_good: bool) -> Result<(), LiveError>;
 
     /// Keeps a piece of a reply that is being written, and shows it to everyone in the room; refused without the
     /// fence. Idempotent but for the showing.
@@ -57,14 +57,14 @@ pub trait Turns: Send + Sync + 'static {
     async fn draft_snapshot(&self, room: &str) -> Result<Option<DraftSnapshot>, LiveError>;
 }
 
-/// A request in its room's line.
+/// A request in its room's turn queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TurnRequest {
     /// The room.
     pub room: String,
     /// The id that the reply will have.
     pub reply: Uuid,
-    /// The request's place, which is its place in the line as well.
+    /// The request's `seq`, which orders the queue.
     pub seq: Seq,
     /// Whoever asks: one attempt of one worker, by a name of its own.
     pub holder: Uuid,
@@ -72,7 +72,7 @@ pub struct TurnRequest {
     pub at_least: u32,
 }
 
-/// What somebody in the line wants.
+/// What somebody in the queue asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TurnMode {
     /// The turn, when it comes.
@@ -82,7 +82,7 @@ pub enum TurnMode {
     Now,
 }
 
-/// How somebody stands in the line.
+/// Where a request stands in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TurnStatus {
     /// It has what it wished for; every earlier attempt at the reply is fenced off.

@@ -9,6 +9,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use uuid::Uuid;
 
+use crate::retry::{Retry, Retryable};
+
 /// The queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum QueueName {
@@ -211,4 +213,13 @@ pub enum QueueError {
     /// The exchange led it to no queue: the topology is not as every service declares it.
     #[error("no queue takes a message of route {0:?}")]
     Unroutable(Route),
+}
+
+/// What is missing on the broker is declared again, so both pass.
+impl Retryable for QueueError {
+    fn retry(&self) -> Retry {
+        match self {
+            QueueError::Unavailable { .. } | QueueError::Unroutable(_) => Retry::Again,
+        }
+    }
 }

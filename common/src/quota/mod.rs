@@ -16,19 +16,19 @@ use crate::wire::Seq;
 #[async_trait]
 pub trait Quota: Send + Sync + 'static {
     /// Asks for leave to make a call. Granted, it has to [begin](CallReport::Began) within [`QuotaTimings::lease`]; told to wait,
-    /// the caller asks again with the same id after the time it was told, or loses its place. Of those who wait, it is
+    /// the caller asks again with the same id after the time it was told, or leaves the queue. Of those who wait, it is
     /// the turn of whose user and room have had least in the window. Asked again after a grant, it is granted still.
     ///
     /// # Errors
     /// [`QuotaError`]; it may have been granted all the same, and comes back then.
-    async fn reserve(&self, wish: &CallRequest<'_>) -> Result<Reservation, QuotaError>;
+    async fn reserve(&self, request: &CallRequest<'_>) -> Result<Reservation, QuotaError>;
 
     /// Tells how it goes with a granted call. Idempotent. False if the grant is not there any more: it has lapsed, was
     /// given back, or has left the window.
     ///
     /// # Errors
     /// [`QuotaError`]; a call that began then counts by its estimate until it leaves the window.
-    async fn tell(&self, model: &str, id: Uuid, news: CallReport) -> Result<bool, QuotaError>;
+    async fn report(&self, model: &str, id: Uuid, report: CallReport) -> Result<bool, QuotaError>;
 
     /// Nobody calls the model for so long; a longer pause that there is already stays.
     ///
@@ -56,7 +56,7 @@ pub trait Quota: Send + Sync + 'static {
     async fn workers(&self, worker: &str) -> Result<WorkerFleet, QuotaError>;
 }
 
-/// The workers, as far as they show. Times are by the engine's clock, which on Redis gives messages their places as well.
+/// The workers, as far as they show. Times are by the engine's clock, which on Redis gives messages their `seq` as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WorkerFleet {
     /// How many showed within [`QuotaTimings::seen`], the one that asks included.
@@ -140,7 +140,7 @@ pub struct QuotaTimings {
     pub margin: Duration,
     /// A grant that has not begun by then is given back.
     pub lease: Duration,
-    /// Whoever is so much later than told in asking again has lost their place.
+    /// Whoever is so much later than told in asking again has left the queue.
     pub grace: Duration,
     /// A worker that did not show for so long is gone.
     pub seen: Duration,

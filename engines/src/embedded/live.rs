@@ -363,12 +363,12 @@ impl Live for EmbeddedLive {
             .filter_map(|room| {
                 Some(Unsettled {
                     room: room.name.to_string(),
-                    mark: room.last?,
+                    version: room.last?,
                 })
             })
             .collect();
         drop(state);
-        unsettled.sort_by_key(|room| room.mark);
+        unsettled.sort_by_key(|room| room.version);
         unsettled.truncate(limit);
         Ok(unsettled)
     }
@@ -376,7 +376,7 @@ impl Live for EmbeddedLive {
     async fn settled(&self, room: &Unsettled) -> Result<(), LiveError> {
         let mut state = self.shared.state();
         if let Some(known) = state.rooms.get_mut(room.room.as_str())
-            && known.last == Some(room.mark)
+            && known.last == Some(room.version)
         {
             known.settled = known.last;
         }

@@ -364,7 +364,7 @@ impl Quota for EmbeddedQuota {
         Ok(model.reserve(wish, now, window, self.limits, &self.timings))
     }
 
-    async fn tell(&self, model: &str, id: Uuid, news: CallReport) -> Result<bool, QuotaError> {
+    async fn report(&self, model: &str, id: Uuid, news: CallReport) -> Result<bool, QuotaError> {
         if self.limits.is_none() {
             return Ok(true);
         }

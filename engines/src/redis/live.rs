@@ -217,17 +217,20 @@ impl Live for RedisLive {
             .await?;
         let rooms = rooms.into_iter().map(|(room, mark)| {
             let mark = number(Some(mark)).map_err(|error| failed(WHAT, error))?;
-            Ok(Unsettled { room, mark })
+            Ok(Unsettled {
+                room,
+                version: mark,
+            })
         });
         rooms.collect()
     }
 
     async fn settled(&self, room: &Unsettled) -> Result<(), LiveError> {
-        if room.mark == 0 {
+        if room.version == 0 {
             return Ok(());
         }
         let key = self.server.keys.unsettled();
-        let mark = room.mark.to_string();
+        let mark = room.version.to_string();
         self.server
             .call::<()>(
                 "settling a room",

@@ -129,7 +129,7 @@ impl Quota for RedisQuota {
         }
     }
 
-    async fn tell(&self, model: &str, id: Uuid, news: CallReport) -> Result<bool, QuotaError> {
+    async fn report(&self, model: &str, id: Uuid, news: CallReport) -> Result<bool, QuotaError> {
         if !self.is_limited {
             return Ok(true);
         }

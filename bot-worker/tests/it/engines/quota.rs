@@ -18,8 +18,8 @@ impl Quota for QuotaBehind {
         self.0.reserve(wish).await
     }
 
-    async fn tell(&self, model: &str, id: Uuid, news: CallReport) -> Result<bool, QuotaError> {
-        self.0.tell(model, id, news).await
+    async fn report(&self, model: &str, id: Uuid, news: CallReport) -> Result<bool, QuotaError> {
+        self.0.report(model, id, news).await
     }
 
     async fn pause(&self, model: &str, pause: Duration) -> Result<(), QuotaError> {

@@ -28,7 +28,7 @@ pub async fn whoever_had_least_goes_first(kind: Kind) {
     let new = wish("new", "new", 1);
     side.two.asks(&new).await.unwrap_err();
     side.one
-        .tell("model", last.unwrap().id, CallReport::GivenBack)
+        .report("model", last.unwrap().id, CallReport::GivenBack)
         .await
         .unwrap();
     for later in [&flood[0], &flood[1], &quiet] {
@@ -99,7 +99,7 @@ pub async fn who_vanishes_holds_up_nobody(kind: Kind) {
     // Had nothing yet, so it is before everybody; and is never heard of again.
     side.one.asks(&wish("ghost", "ghost", 1)).await.unwrap_err();
     side.one
-        .tell("model", first.id, CallReport::GivenBack)
+        .report("model", first.id, CallReport::GivenBack)
         .await
         .unwrap();
     let bob = wish("bob", "attic", 1);
@@ -119,12 +119,12 @@ pub async fn who_leaves_makes_way(kind: Kind) {
     side.one.asks(&ghost).await.unwrap_err();
     side.two.asks(&bob).await.unwrap_err();
     side.one
-        .tell("model", first.id, CallReport::GivenBack)
+        .report("model", first.id, CallReport::GivenBack)
         .await
         .unwrap();
     side.two.asks(&bob).await.unwrap_err();
     side.one
-        .tell("model", ghost.id, CallReport::GivenBack)
+        .report("model", ghost.id, CallReport::GivenBack)
         .await
         .unwrap();
     side.two.asks(&bob).await.unwrap();

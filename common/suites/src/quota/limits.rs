@@ -77,7 +77,7 @@ pub async fn tokens_count_as_estimated_and_then_as_they_were(kind: Kind) {
     side.two.asks(&second).await.unwrap_err();
     assert!(
         side.one
-            .tell("model", first.id, CallReport::Cost(300))
+            .report("model", first.id, CallReport::Cost(300))
             .await
             .unwrap()
     );
@@ -94,7 +94,7 @@ pub async fn estimates_learn_from_costs(kind: Kind) {
         let wish = wish("ada", "lobby", 100);
         side.one.calls(&wish).await;
         side.one
-            .tell("model", wish.id, CallReport::Cost(200))
+            .report("model", wish.id, CallReport::Cost(200))
             .await
             .unwrap();
     }
@@ -124,11 +124,11 @@ pub async fn a_grant_that_does_not_begin_comes_back(kind: Kind) {
     let next = wish("bob", "attic", 1);
     side.two.calls(&next).await;
     assert!(began.elapsed() < Duration::from_secs(60));
-    assert!(!side.one.tell("model", lost.id, CallReport::Began).await.unwrap());
+    assert!(!side.one.report("model", lost.id, CallReport::Began).await.unwrap());
     assert!(
         !side
             .one
-            .tell("model", lost.id, CallReport::GivenBack)
+            .report("model", lost.id, CallReport::GivenBack)
             .await
             .unwrap()
     );
@@ -156,7 +156,7 @@ pub async fn a_refused_call_gives_its_place_back(kind: Kind) {
     side.one.calls(&refused).await;
     side.two.asks(&bob).await.unwrap_err();
     for is_there in [true, false] {
-        let given_back = side.one.tell("model", refused.id, CallReport::GivenBack).await;
+        let given_back = side.one.report("model", refused.id, CallReport::GivenBack).await;
         assert_eq!(given_back.unwrap(), is_there);
     }
     side.one.asks(&wish("ada", "lobby", 1)).await.unwrap_err(); // bob is before her

@@ -124,7 +124,7 @@ impl Asks for Arc<dyn Quota> {
         loop {
             match self.reserve(wish).await.unwrap() {
                 Reservation::Granted { .. } => {
-                    if self.tell(wish.model, wish.id, CallReport::Began).await.unwrap() {
+                    if self.report(wish.model, wish.id, CallReport::Began).await.unwrap() {
                         return;
                     }
                 }
