@@ -165,7 +165,7 @@ mod tests {
         assert!(!queues.join("lobby", says("late".into())));
         let rest = step(&queues).expect("there are more");
         assert_eq!(
-            (pending.len(), pending.last().map(String::as_str)),
+            (rest.len(), rest.last().map(String::as_str)),
             (37, Some("late"))
         );
         assert_eq!(step(&queues), None);
