@@ -6,7 +6,7 @@ use common::{
 };
 use uuid::Uuid;
 
-use crate::side::{Says, Side, assert_linked, places, says};
+use super::side::{Says, Side, assert_linked, places, says};
 
 pub async fn fifty_appenders_on_two_processes_make_one_strict_order(side: Side) {
     let mut bob = side.two.listen(&["lobby"]).await;

@@ -12,7 +12,7 @@ use common::{
 };
 use uuid::Uuid;
 
-use crate::side::{Says, Side, TIMINGS, eventually, says};
+use super::side::{Says, Side, TIMINGS, eventually, says};
 
 /// Longer than any story.
 const KEEP: Duration = Duration::from_secs(600);

@@ -2,14 +2,8 @@
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
-use common::{
-    live::redis::RedisLive,
-    quota::{
-        Answer, Limits, News, Quota, Timings, Wish, embedded::EmbeddedQuota, redis::RedisQuota,
-    },
-    settings::LiveSettings,
-};
-use private_engines::Engines;
+use async_trait::async_trait;
+use common::quota::{Answer, Limits, News, Quota, Timings, Wish};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
@@ -26,11 +20,11 @@ pub const LONG: Timings = Timings {
     gap: Duration::from_secs(3_600),
 };
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Embedded,
-    Redis,
-    Cluster,
+/// An engine of the quota seam.
+#[async_trait]
+pub trait QuotaUnderTest: Send + Sync {
+    /// Opens it as two processes do, with nothing in it. An engine inside one process gives the same twice.
+    async fn open(&self, limits: Limits, timings: Timings) -> [Arc<dyn Quota>; 2];
 }
 
 /// Two processes on one side. On the embedded side they are one.
@@ -40,36 +34,9 @@ pub struct Side {
 }
 
 impl Side {
-    pub async fn fresh(kind: Kind, limits: Limits, timings: Timings) -> Side {
-        if kind == Kind::Embedded {
-            let quota = EmbeddedQuota::with(limits, timings);
-            return Side {
-                one: quota.clone(),
-                two: quota,
-            };
-        }
-        let engines = Engines::shared().await;
-        let url = match kind {
-            Kind::Cluster => {
-                let nodes = engines.start_cluster().await;
-                let nodes: Vec<&str> = nodes
-                    .iter()
-                    .map(|node| node.trim_start_matches("redis://"))
-                    .collect();
-                format!("redis-cluster://{}", nodes.join(","))
-            }
-            _ => engines.redis_url().to_owned(),
-        };
-        let settings = LiveSettings {
-            redis_url: url.into(),
-            redis_prefix: engines.fresh_prefix(),
-            stream_idle_seconds: Duration::from_secs(3_600),
-        };
-        let connect = async || RedisLive::connect(&settings).await.unwrap();
-        Side {
-            one: RedisQuota::with(connect().await, limits, timings),
-            two: RedisQuota::with(connect().await, limits, timings),
-        }
+    pub async fn fresh(engine: &dyn QuotaUnderTest, limits: Limits, timings: Timings) -> Side {
+        let [one, two] = engine.open(limits, timings).await;
+        Side { one, two }
     }
 }
 
