@@ -6,7 +6,7 @@ use std::sync::Arc;
 use common::{
     live::Live,
     queue::{Queue, QueueError},
-    quota::{Limits, Quota},
+    quota::{Quota, QuotaLimits},
     startup::wait_for,
     store::{
         Store, StoreError,
@@ -40,7 +40,7 @@ pub async fn connect_with_quota(
     live: &LiveSettings,
     queue: &QueueSettings,
     store: &StoreSettings,
-    limits: Limits,
+    limits: QuotaLimits,
     stop: &CancellationToken,
 ) -> Option<(Connected, Arc<dyn Quota>)> {
     let (live, queue, store) = all(live, queue, store, stop).await?;

@@ -7,7 +7,7 @@ use common::{
     live::Live,
     posting::Poster,
     queue::{Consumer, Queue, QueueName, Route, Verdict},
-    quota::Limits,
+    quota::QuotaLimits,
     store::{Accounts, Store},
     wire::{Kind, NewMessage},
 };
@@ -72,7 +72,7 @@ async fn a_question_in_ones_own_room_is_answered_even_if_it_waited_for_a_worker(
         live.clone(),
         queue.clone(),
         store.clone(),
-        EmbeddedQuota::new(Limits::default()),
+        EmbeddedQuota::new(QuotaLimits::default()),
         settings_for(&practice, &[]),
         stop.clone(),
     );

@@ -6,7 +6,7 @@ use bot_worker::WorkerSettings;
 use clap::Parser;
 use common::{
     envelope::Envelope,
-    quota::{Limits, Quota},
+    quota::{Quota, QuotaLimits},
     wire::{Kind, Message, Seq, now_seq},
 };
 use engines::embedded::EmbeddedQuota;
@@ -61,7 +61,7 @@ impl Scene {
             live: Arc::default(),
             queue: FakeQueue::default(),
             store: Arc::default(),
-            quota: EmbeddedQuota::new(Limits::default()),
+            quota: EmbeddedQuota::new(QuotaLimits::default()),
             stop: CancellationToken::new(),
             worker: None,
         };

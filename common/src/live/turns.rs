@@ -28,38 +28,38 @@ pub trait Turns: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`LiveError`] if the engine does not answer in time. The turn may have been given all the same.
-    async fn line_up(
+    async fn request_turn(
         &self,
-        place: &Place,
-        wish: Wish,
+        place: &TurnRequest,
+        wish: TurnMode,
         keep: Duration,
-    ) -> Result<Standing, LiveError>;
+    ) -> Result<TurnStatus, LiveError>;
 
     /// Gives back a turn without a reply. With `for_good` the place goes as well; otherwise the request comes again.
     /// Does nothing for one that has lost the turn. Idempotent.
     ///
     /// # Errors
     /// [`LiveError`] if the engine does not answer in time; the turn then lapses.
-    async fn leave(&self, place: &Place, for_good: bool) -> Result<(), LiveError>;
+    async fn release_turn(&self, place: &TurnRequest, for_good: bool) -> Result<(), LiveError>;
 
     /// Keeps a piece of a reply that is being written, and shows it to everyone in the room; refused without the
     /// fence. Idempotent but for the showing.
     ///
     /// # Errors
     /// [`LiveError`] if the engine does not answer in time.
-    async fn draft(&self, draft: &Draft) -> Result<Drafted, LiveError>;
+    async fn draft(&self, draft: &Draft) -> Result<DraftOutcome, LiveError>;
 
     /// The reply that is being written in a room, as far as it has come. Whatever is shown after this call goes on
     /// from there.
     ///
     /// # Errors
     /// [`LiveError`] if the engine does not answer in time.
-    async fn draft_so_far(&self, room: &str) -> Result<Option<DraftSoFar>, LiveError>;
+    async fn draft_snapshot(&self, room: &str) -> Result<Option<DraftSnapshot>, LiveError>;
 }
 
 /// A request in its room's line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct TurnRequest {
     /// The room.
     pub room: String,
     /// The id that the reply will have.
@@ -74,9 +74,9 @@ pub struct Place {
 
 /// What somebody in the line wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
+pub enum TurnMode {
     /// The turn, when it comes.
-    Turn,
+    InOrder,
     /// To post without waiting for the turn: its time is up, or it was stopped. Refused while an attempt of a later
     /// delivery, or of the same, is at this very reply.
     Now,
@@ -84,7 +84,7 @@ pub enum Wish {
 
 /// How somebody stands in the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum TurnStatus {
     /// It has what it wished for; every earlier attempt at the reply is fenced off.
     Granted(Fence),
     /// Others are before it.
@@ -157,7 +157,7 @@ impl Draft {
 
 /// What became of a [`Draft`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Drafted {
+pub enum DraftOutcome {
     /// It is shown.
     Shown,
     /// Somebody else is at the reply, or it is posted: nothing was shown.
@@ -168,7 +168,7 @@ pub enum Drafted {
 
 /// A reply that is being written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DraftSoFar {
+pub struct DraftSnapshot {
     /// The reply's id.
     pub reply: Uuid,
     /// The request's id.

@@ -12,8 +12,8 @@ use std::{
 use async_trait::async_trait;
 use common::{
     live::{
-        Appended, Live, LiveError, LiveEvent, Offer, Signal, Subscriber, Tail, Unsettled,
-        turns::{Draft, DraftSoFar, Drafted, Place, Standing, Turns, Wish},
+        AppendRequest, Appended, Live, LiveError, LiveEvent, Signal, Subscriber, Tail, Unsettled,
+        turns::{Draft, DraftOutcome, DraftSnapshot, TurnMode, TurnRequest, TurnStatus, Turns},
     },
     wire::{Message, Seq},
 };
@@ -55,7 +55,7 @@ impl Live for Watched {
     async fn append_all(
         &self,
         room: &str,
-        offers: &[Offer],
+        offers: &[AppendRequest],
         floor: Option<Seq>,
     ) -> Result<Vec<Appended>, LiveError> {
         self.inner.append_all(room, offers, floor).await
@@ -113,24 +113,24 @@ impl Live for Watched {
 
 #[async_trait]
 impl Turns for Watched {
-    async fn line_up(
+    async fn request_turn(
         &self,
-        place: &Place,
-        wish: Wish,
+        place: &TurnRequest,
+        wish: TurnMode,
         keep: Duration,
-    ) -> Result<Standing, LiveError> {
-        self.inner.line_up(place, wish, keep).await
+    ) -> Result<TurnStatus, LiveError> {
+        self.inner.request_turn(place, wish, keep).await
     }
 
-    async fn leave(&self, place: &Place, for_good: bool) -> Result<(), LiveError> {
-        self.inner.leave(place, for_good).await
+    async fn release_turn(&self, place: &TurnRequest, for_good: bool) -> Result<(), LiveError> {
+        self.inner.release_turn(place, for_good).await
     }
 
-    async fn draft(&self, draft: &Draft) -> Result<Drafted, LiveError> {
+    async fn draft(&self, draft: &Draft) -> Result<DraftOutcome, LiveError> {
         self.inner.draft(draft).await
     }
 
-    async fn draft_so_far(&self, room: &str) -> Result<Option<DraftSoFar>, LiveError> {
-        self.inner.draft_so_far(room).await
+    async fn draft_snapshot(&self, room: &str) -> Result<Option<DraftSnapshot>, LiveError> {
+        self.inner.draft_snapshot(room).await
     }
 }

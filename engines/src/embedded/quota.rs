@@ -9,7 +9,10 @@ use std::{
 
 use async_trait::async_trait;
 use common::{
-    quota::{Answer, Fleet, Limits, News, Quota, QuotaError, Timings, Wish},
+    quota::{
+        CallReport, CallRequest, Quota, QuotaError, QuotaLimits, QuotaTimings, Reservation,
+        WorkerFleet,
+    },
     wire::{Seq, now_seq},
 };
 use tokio::time::Instant;
@@ -25,8 +28,8 @@ use crate::{
 
 /// The quota of a process that is all there is.
 pub struct EmbeddedQuota {
-    limits: Limits,
-    timings: Timings,
+    limits: QuotaLimits,
+    timings: QuotaTimings,
     began: (Seq, Instant),
     books: Mutex<Books>,
 }
@@ -82,12 +85,12 @@ struct Had {
 
 impl EmbeddedQuota {
     /// With these limits of each model.
-    pub fn new(limits: Limits) -> Arc<EmbeddedQuota> {
-        EmbeddedQuota::with(limits, Timings::default())
+    pub fn new(limits: QuotaLimits) -> Arc<EmbeddedQuota> {
+        EmbeddedQuota::with(limits, QuotaTimings::default())
     }
 
     /// As [`EmbeddedQuota::new`], with other timings than the default.
-    pub fn with(limits: Limits, timings: Timings) -> Arc<EmbeddedQuota> {
+    pub fn with(limits: QuotaLimits, timings: QuotaTimings) -> Arc<EmbeddedQuota> {
         Arc::new(EmbeddedQuota {
             limits,
             timings,
@@ -111,7 +114,7 @@ impl EmbeddedQuota {
 }
 
 impl Model {
-    fn sweep(&mut self, now: Seq, window: Seq, limits: Limits) {
+    fn sweep(&mut self, now: Seq, window: Seq, limits: QuotaLimits) {
         let lapsed: Vec<Uuid> = self
             .calls
             .iter()
@@ -125,7 +128,7 @@ impl Model {
         self.waiting.retain(|_, waiter| waiter.forgotten > now);
     }
 
-    fn give_back(&mut self, id: Uuid, window: Seq, limits: Limits) -> bool {
+    fn give_back(&mut self, id: Uuid, window: Seq, limits: QuotaLimits) -> bool {
         let Some(call) = self.calls.remove(&id) else {
             return false;
         };
@@ -135,7 +138,7 @@ impl Model {
     }
 
     /// Moves the times at which the next paced call is due.
-    fn pace(&mut self, now: Seq, calls: f64, tokens: f64, window: Seq, limits: Limits) {
+    fn pace(&mut self, now: Seq, calls: f64, tokens: f64, window: Seq, limits: QuotaLimits) {
         let moved = |next: f64, by: f64, limit: Option<NonZeroU32>| {
             let from = if by > 0.0 { next.max(now as f64) } else { next };
             limit.map_or(next, |limit| from + by * window as f64 / most(limit))
@@ -150,12 +153,12 @@ impl Model {
 
     fn reserve(
         &mut self,
-        wish: &Wish<'_>,
+        wish: &CallRequest<'_>,
         now: Seq,
         window: Seq,
-        limits: Limits,
-        timings: &Timings,
-    ) -> Answer {
+        limits: QuotaLimits,
+        timings: &QuotaTimings,
+    ) -> Reservation {
         let used = self.calls.len();
         let used_tokens = self.tokens();
         if self.calls.contains_key(&wish.id) {
@@ -163,7 +166,7 @@ impl Model {
         }
         if self.pause > now {
             let left = Duration::from_micros(self.pause - now);
-            return Answer::Wait {
+            return Reservation::Wait {
                 expected: left,
                 again: left,
             };
@@ -286,7 +289,7 @@ impl Model {
             ..mine
         };
         self.waiting.insert(wish.id, waiter);
-        Answer::Wait {
+        Reservation::Wait {
             expected: wait.max(again),
             again,
         }
@@ -313,7 +316,7 @@ impl Model {
         id: Uuid,
         mine: &Waiter,
         had: &[HashMap<String, Had>; 2],
-        limits: Limits,
+        limits: QuotaLimits,
     ) -> (usize, f64) {
         let mut had = had.clone();
         let others = self.waiting.iter().filter(|(other, _)| **other != id);
@@ -353,7 +356,7 @@ impl Model {
 
 #[async_trait]
 impl Quota for EmbeddedQuota {
-    async fn reserve(&self, wish: &Wish<'_>) -> Result<Answer, QuotaError> {
+    async fn reserve(&self, wish: &CallRequest<'_>) -> Result<Reservation, QuotaError> {
         let (now, window) = (self.now(), self.window());
         let mut books = self.books();
         let model = books.models.entry(wish.model.to_owned()).or_default();
@@ -361,7 +364,7 @@ impl Quota for EmbeddedQuota {
         Ok(model.reserve(wish, now, window, self.limits, &self.timings))
     }
 
-    async fn tell(&self, model: &str, id: Uuid, news: News) -> Result<bool, QuotaError> {
+    async fn report(&self, model: &str, id: Uuid, news: CallReport) -> Result<bool, QuotaError> {
         if self.limits.is_none() {
             return Ok(true);
         }
@@ -370,18 +373,18 @@ impl Quota for EmbeddedQuota {
         let model = books.models.entry(model.to_owned()).or_default();
         model.sweep(now, window, self.limits);
         let Some(call) = model.calls.get_mut(&id) else {
-            if news == News::GivenBack {
+            if news == CallReport::GivenBack {
                 model.waiting.remove(&id);
             }
             return Ok(false);
         };
         match news {
-            News::Begins => {
+            CallReport::Began => {
                 if call.lapses.take().is_some() {
                     call.counts_from = now;
                 }
             }
-            News::Cost(cost) => {
+            CallReport::Cost(cost) => {
                 let cost = f64::from(cost);
                 let more = cost - call.tokens;
                 call.tokens = cost;
@@ -390,7 +393,7 @@ impl Quota for EmbeddedQuota {
                 model.ratio = Some(learnt.clamp(RATIO_MIN, RATIO_MAX));
                 model.pace(now, 0.0, more, window, self.limits);
             }
-            News::GivenBack => return Ok(model.give_back(id, window, self.limits)),
+            CallReport::GivenBack => return Ok(model.give_back(id, window, self.limits)),
         }
         Ok(true)
     }
@@ -438,7 +441,7 @@ impl Quota for EmbeddedQuota {
         Ok(None)
     }
 
-    async fn workers(&self, worker: &str) -> Result<Fleet, QuotaError> {
+    async fn workers(&self, worker: &str) -> Result<WorkerFleet, QuotaError> {
         let now = self.now();
         let [seen, gap] = [self.timings.seen, self.timings.gap].map(micros);
         let mut books = self.books();
@@ -450,7 +453,7 @@ impl Quota for EmbeddedQuota {
         }
         books.workers.insert(worker.to_owned(), now);
         books.workers.retain(|_, at| *at + seen > now);
-        Ok(Fleet {
+        Ok(WorkerFleet {
             workers: books.workers.len(),
             since: books.since,
             now: time,
@@ -461,8 +464,8 @@ impl Quota for EmbeddedQuota {
 /// Users of whom nothing counts any more are forgotten when there are more than so many.
 const USERS_SWEPT_FROM: usize = 1_000;
 
-fn granted(calls: usize, tokens: f64) -> Answer {
-    Answer::Granted {
+fn granted(calls: usize, tokens: f64) -> Reservation {
+    Reservation::Granted {
         calls: u32::try_from(calls).unwrap_or(u32::MAX),
         tokens: tokens as u64,
     }

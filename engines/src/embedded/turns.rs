@@ -7,7 +7,9 @@ use std::{
 };
 
 use common::{
-    live::turns::{DRAFT_KEPT, Draft, DraftSoFar, Drafted, Fence, Place, Standing, Wish},
+    live::turns::{
+        DRAFT_KEPT, Draft, DraftOutcome, DraftSnapshot, Fence, TurnMode, TurnRequest, TurnStatus,
+    },
     wire::Seq,
 };
 use tokio::time::Instant;
@@ -15,16 +17,16 @@ use uuid::Uuid;
 
 /// One room's line.
 #[derive(Debug, Default)]
-pub struct Line {
+pub struct TurnQueue {
     places: BTreeSet<(Seq, Uuid)>,
     turn: Option<(Uuid, Instant)>,
     /// Who is waited for without being there, and since when.
     awaited: Option<(Uuid, Instant)>,
     fences: HashMap<Uuid, (u32, Option<Uuid>)>,
-    draft: Option<(DraftSoFar, Instant)>,
+    draft: Option<(DraftSnapshot, Instant)>,
 }
 
-impl Line {
+impl TurnQueue {
     /// Nobody waits, nothing is being written.
     pub fn is_empty(&self) -> bool {
         self.places.is_empty() && self.draft.is_none()
@@ -35,15 +37,15 @@ impl Line {
         self.places.insert((seq, reply));
     }
 
-    /// See [`Turns::line_up`](common::live::turns::Turns::line_up).
-    pub fn line_up(
+    /// See [`Turns::request_turn`](common::live::turns::Turns::request_turn).
+    pub fn request_turn(
         &mut self,
-        place: &Place,
-        wish: Wish,
+        place: &TurnRequest,
+        wish: TurnMode,
         lease: Duration,
         keep: Duration,
         now: Instant,
-    ) -> Standing {
+    ) -> TurnStatus {
         let reply = place.reply;
         let (number, holder) = self.fences.get(&reply).copied().unwrap_or_default();
         let is_mine = holder == Some(place.holder);
@@ -56,14 +58,14 @@ impl Line {
             },
         };
         let at_it = self.turn.filter(|(_, until)| *until > now);
-        let granted = |line: &mut Line| {
+        let granted = |line: &mut TurnQueue| {
             line.fences.insert(reply, (next.number, Some(place.holder)));
-            Standing::Granted(next)
+            TurnStatus::Granted(next)
         };
-        if wish == Wish::Now {
+        if wish == TurnMode::Now {
             let is_held = at_it.is_some_and(|(at_it, _)| at_it == reply) && !is_mine;
             if is_held && place.at_least <= number {
-                return Standing::Waiting;
+                return TurnStatus::Waiting;
             }
             return granted(self);
         }
@@ -71,7 +73,7 @@ impl Line {
         let has_turn = is_mine && self.turn.is_some_and(|(turn, _)| turn == reply);
         if !has_turn {
             if at_it.is_some() || !self.is_next(reply, keep, now) {
-                return Standing::Waiting;
+                return TurnStatus::Waiting;
             }
             if let Some((lapsed, _)) = self.turn
                 && let Some((_, holder)) = self.fences.get_mut(&lapsed)
@@ -108,7 +110,7 @@ impl Line {
     }
 
     /// See [`Turns::leave`](common::live::turns::Turns::leave).
-    pub fn leave(&mut self, place: &Place, for_good: bool) {
+    pub fn release_turn(&mut self, place: &TurnRequest, for_good: bool) {
         let Some((_, holder)) = self.fences.get_mut(&place.reply) else {
             return;
         };
@@ -144,11 +146,11 @@ impl Line {
     }
 
     /// See [`Turns::draft`](common::live::turns::Turns::draft); showing it is left to the caller.
-    pub fn draft(&mut self, draft: &Draft, now: Instant) -> Drafted {
+    pub fn draft(&mut self, draft: &Draft, now: Instant) -> DraftOutcome {
         if !self.admits(draft.reply, draft.fence) {
-            return Drafted::Fenced;
+            return DraftOutcome::Fenced;
         }
-        let goes_on = |known: &DraftSoFar| {
+        let goes_on = |known: &DraftSnapshot| {
             known.reply == draft.reply
                 && known.attempt == draft.attempt
                 && known.text.is_char_boundary(draft.offset_bytes)
@@ -159,9 +161,9 @@ impl Line {
                 known.text.push_str(&draft.text);
                 *at = now;
             }
-            _ if draft.offset_bytes > 0 => return Drafted::FromStart,
+            _ if draft.offset_bytes > 0 => return DraftOutcome::FromStart,
             other => {
-                let begun = DraftSoFar {
+                let begun = DraftSnapshot {
                     reply: draft.reply,
                     reply_to: draft.reply_to,
                     attempt: draft.attempt,
@@ -170,11 +172,11 @@ impl Line {
                 *other = Some((begun, now));
             }
         }
-        Drafted::Shown
+        DraftOutcome::Shown
     }
 
-    /// See [`Turns::draft_so_far`](common::live::turns::Turns::draft_so_far).
-    pub fn draft_so_far(&mut self, now: Instant) -> Option<DraftSoFar> {
+    /// See [`Turns::draft_snapshot`](common::live::turns::Turns::draft_snapshot).
+    pub fn draft_snapshot(&mut self, now: Instant) -> Option<DraftSnapshot> {
         self.draft
             .take_if(|(_, at)| now.duration_since(*at) >= DRAFT_KEPT);
         self.draft.as_ref().map(|(draft, _)| draft.clone())

@@ -7,7 +7,7 @@ use std::{
 };
 
 use common::{
-    live::{Appended, LiveError, Offer, Part, Timings},
+    live::{AppendRequest, Appended, BotRole, LiveError, LiveTimings},
     wire::{Message, NewMessage, Seq},
 };
 use redis::{Value, from_redis_value};
@@ -40,13 +40,13 @@ const WHAT: &str = "appending messages";
 pub(super) struct Appends {
     server: Server,
     scripts: Arc<Scripts>,
-    timings: Timings,
+    timings: LiveTimings,
     /// The marks that this process has made, by room.
     marks: Mutex<HashMap<String, Mark>>,
 }
 
 impl Appends {
-    pub(super) fn new(server: Server, scripts: Arc<Scripts>, timings: Timings) -> Appends {
+    pub(super) fn new(server: Server, scripts: Arc<Scripts>, timings: LiveTimings) -> Appends {
         Appends {
             server,
             scripts,
@@ -59,13 +59,13 @@ impl Appends {
     pub(super) async fn append(
         &self,
         room: &str,
-        offers: &[Offer],
+        offers: &[AppendRequest],
         floor: Option<Seq>,
     ) -> Result<Vec<Appended>, LiveError> {
         let mut keys = vec![self.server.keys.stream(room), self.server.keys.ids(room)];
-        let any = |wanted: fn(&Part) -> bool| offers.iter().any(|offer| wanted(&offer.part));
-        let answers = any(|part| matches!(part, Part::Answers(_)));
-        if answers || any(|part| matches!(part, Part::Asks(_))) {
+        let any = |wanted: fn(&BotRole) -> bool| offers.iter().any(|offer| wanted(&offer.part));
+        let answers = any(|part| matches!(part, BotRole::Reply(_)));
+        if answers || any(|part| matches!(part, BotRole::Request(_))) {
             keys.push(self.server.keys.line(room));
         }
         if answers {
@@ -84,7 +84,7 @@ impl Appends {
             let first = [room, &channel, &floor, &marked_until, &second, &date];
             arguments.extend(first.map(str::as_bytes));
             for (offer, part) in offers.iter().zip(&parts) {
-                let Offer { message, tail, .. } = offer;
+                let AppendRequest { message, tail, .. } = offer;
                 arguments.extend([
                     message.id.as_bytes(),
                     message.sender.as_bytes(),
@@ -130,9 +130,9 @@ impl Appends {
     /// The order is what counts: the mark is made before the message, so a process that dies right after its message
     /// has left the mark behind. A mark is not made for every message, so one may come after a mark was read and
     /// before the room is settled by it. Three times keep that from doing harm. A process goes on under its mark for
-    /// 5 s; an append that arrives at the server later than [`Timings::mark_holds`] after its mark is sent back by the
+    /// 5 s; an append that arrives at the server later than [`LiveTimings::mark_holds`] after its mark is sent back by the
     /// script to mark again; and a room can be settled only by a mark that was already older than
-    /// [`Timings::settle_after`] when it was read. Whoever reads the stream after reading such a mark thus sees every
+    /// [`LiveTimings::settle_after`] when it was read. Whoever reads the stream after reading such a mark thus sees every
     /// message that was appended under it, and one that comes under a later mark changes the mark. The difference of
     /// the last two is what the clocks of a Cluster's nodes may differ by.
     async fn mark(&self, room: &str, again: bool) -> Result<Seq, LiveError> {
@@ -205,11 +205,11 @@ fn present() -> (String, String) {
 }
 
 /// A part, as the script reads it.
-fn part_word(part: Part) -> Vec<u8> {
+fn part_word(part: BotRole) -> Vec<u8> {
     match part {
-        Part::Talk => Vec::new(),
-        Part::Asks(reply) => [b"?", reply.as_bytes().as_slice()].concat(),
-        Part::Answers(fence) => format!("={}", fence.word()).into_bytes(),
+        BotRole::None => Vec::new(),
+        BotRole::Request(reply) => [b"?", reply.as_bytes().as_slice()].concat(),
+        BotRole::Reply(fence) => format!("={}", fence.word()).into_bytes(),
     }
 }
 

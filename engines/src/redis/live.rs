@@ -9,9 +9,11 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use common::{
     live::{
-        Appended, Live, LiveError, LiveEvent, Offer, PRESENCE_MAX_USERS, Signal, Subscriber, Tail,
-        Timings, Unsettled,
-        turns::{Draft, DraftSoFar, Drafted, Fence, Place, Standing, Turns, Wish},
+        AppendRequest, Appended, Live, LiveError, LiveEvent, LiveTimings, PRESENCE_MAX_USERS,
+        Signal, Subscriber, Tail, Unsettled,
+        turns::{
+            Draft, DraftOutcome, DraftSnapshot, Fence, TurnMode, TurnRequest, TurnStatus, Turns,
+        },
     },
     wire::{Message, Seq},
 };
@@ -37,7 +39,7 @@ pub struct RedisLive {
     server: Server,
     scripts: Arc<Scripts>,
     appends: Appends,
-    timings: Timings,
+    timings: LiveTimings,
     stream_idle: Duration,
 }
 
@@ -51,7 +53,7 @@ impl RedisLive {
     /// # Errors
     /// [`LiveError`] if the URL or the prefix cannot be used, or if not every node answers within ten seconds.
     pub async fn connect(settings: &RedisSettings) -> Result<Arc<RedisLive>, LiveError> {
-        RedisLive::connect_with(settings, Timings::default()).await
+        RedisLive::connect_with(settings, LiveTimings::default()).await
     }
 
     /// As [`RedisLive::connect`], with other timings than the default.
@@ -60,7 +62,7 @@ impl RedisLive {
     /// As [`RedisLive::connect`].
     pub async fn connect_with(
         settings: &RedisSettings,
-        timings: Timings,
+        timings: LiveTimings,
     ) -> Result<Arc<RedisLive>, LiveError> {
         let server = Server::connect(settings).await?;
         let scripts = Arc::new(Scripts::new(settings.stream_idle_seconds));
@@ -115,7 +117,7 @@ impl Live for RedisLive {
     async fn append_all(
         &self,
         room: &str,
-        offers: &[Offer],
+        offers: &[AppendRequest],
         floor: Option<Seq>,
     ) -> Result<Vec<Appended>, LiveError> {
         self.appends.append(room, offers, floor).await
@@ -215,17 +217,20 @@ impl Live for RedisLive {
             .await?;
         let rooms = rooms.into_iter().map(|(room, mark)| {
             let mark = number(Some(mark)).map_err(|error| failed(WHAT, error))?;
-            Ok(Unsettled { room, mark })
+            Ok(Unsettled {
+                room,
+                version: mark,
+            })
         });
         rooms.collect()
     }
 
     async fn settled(&self, room: &Unsettled) -> Result<(), LiveError> {
-        if room.mark == 0 {
+        if room.version == 0 {
             return Ok(());
         }
         let key = self.server.keys.unsettled();
-        let mark = room.mark.to_string();
+        let mark = room.version.to_string();
         self.server
             .call::<()>(
                 "settling a room",
@@ -253,12 +258,12 @@ impl Live for RedisLive {
 
 #[async_trait]
 impl Turns for RedisLive {
-    async fn line_up(
+    async fn request_turn(
         &self,
-        place: &Place,
-        wish: Wish,
+        place: &TurnRequest,
+        wish: TurnMode,
         keep: Duration,
-    ) -> Result<Standing, LiveError> {
+    ) -> Result<TurnStatus, LiveError> {
         const WHAT: &str = "lining up in a room";
         let room = place.room.as_str();
         let keys = [
@@ -280,29 +285,29 @@ impl Turns for RedisLive {
             lease.as_bytes(),
             keep.as_bytes(),
             match wish {
-                Wish::Turn => b"",
-                Wish::Now => b"now",
+                TurnMode::InOrder => b"",
+                TurnMode::Now => b"now",
             },
         ];
         let answer: Vec<String> = self
             .server
-            .call(WHAT, &self.scripts.line_up, &keys, &arguments)
+            .call(WHAT, &self.scripts.request_turn, &keys, &arguments)
             .await?;
         match answer.first().map(String::as_str) {
             Some("granted") => {
                 let number = answer.get(1).map_or("", String::as_str).parse();
-                Ok(Standing::Granted(Fence {
+                Ok(TurnStatus::Granted(Fence {
                     holder: place.holder,
                     number: number.map_err(|error| failed(WHAT, error))?,
                 }))
             }
-            Some("waiting") => Ok(Standing::Waiting),
-            Some("answered") => Ok(Standing::Answered),
+            Some("waiting") => Ok(TurnStatus::Waiting),
+            Some("answered") => Ok(TurnStatus::Answered),
             _ => Err(failed(WHAT, "an answer that the script does not give")),
         }
     }
 
-    async fn leave(&self, place: &Place, for_good: bool) -> Result<(), LiveError> {
+    async fn release_turn(&self, place: &TurnRequest, for_good: bool) -> Result<(), LiveError> {
         let room = place.room.as_str();
         let keys = [self.server.keys.line(room), self.server.keys.turn(room)];
         let keys = keys.each_ref().map(String::as_str);
@@ -314,11 +319,16 @@ impl Turns for RedisLive {
             for_good,
         ];
         self.server
-            .call("giving back a turn", &self.scripts.leave, &keys, &arguments)
+            .call(
+                "giving back a turn",
+                &self.scripts.release_turn,
+                &keys,
+                &arguments,
+            )
             .await
     }
 
-    async fn draft(&self, draft: &Draft) -> Result<Drafted, LiveError> {
+    async fn draft(&self, draft: &Draft) -> Result<DraftOutcome, LiveError> {
         const WHAT: &str = "showing a draft";
         let room = draft.room.as_str();
         let keys = [self.server.keys.turn(room), self.server.keys.draft(room)];
@@ -342,20 +352,20 @@ impl Turns for RedisLive {
             .call(WHAT, &self.scripts.draft, &keys, &arguments)
             .await?;
         match answer.as_str() {
-            "shown" => Ok(Drafted::Shown),
-            "fenced" => Ok(Drafted::Fenced),
-            "from start" => Ok(Drafted::FromStart),
+            "shown" => Ok(DraftOutcome::Shown),
+            "fenced" => Ok(DraftOutcome::Fenced),
+            "from start" => Ok(DraftOutcome::FromStart),
             _ => Err(failed(WHAT, "an answer that the script does not give")),
         }
     }
 
-    async fn draft_so_far(&self, room: &str) -> Result<Option<DraftSoFar>, LiveError> {
+    async fn draft_snapshot(&self, room: &str) -> Result<Option<DraftSnapshot>, LiveError> {
         const WHAT: &str = "reading a draft";
         let keys = [self.server.keys.turn(room), self.server.keys.draft(room)];
         let keys = keys.each_ref().map(String::as_str);
         let found: Vec<Vec<u8>> = self
             .server
-            .call(WHAT, &self.scripts.draft_so_far, &keys, &[])
+            .call(WHAT, &self.scripts.draft_snapshot, &keys, &[])
             .await?;
         let [reply, attempt, reply_to, written] = found.as_slice() else {
             return Ok(None);
@@ -367,7 +377,7 @@ impl Turns for RedisLive {
         let attempt = text(attempt)?
             .parse()
             .map_err(|error| failed(WHAT, error))?;
-        Ok(Some(DraftSoFar {
+        Ok(Some(DraftSnapshot {
             reply,
             reply_to,
             attempt,

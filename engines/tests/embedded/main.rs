@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use common::{
     live::Live,
     queue::Queue,
-    quota::{Limits, Quota, Timings},
+    quota::{Limits, LiveTimings, Quota},
 };
 use engines::embedded::{EmbeddedLive, EmbeddedQueue, EmbeddedQuota};
 use seam_suites::{
@@ -34,7 +34,7 @@ impl LiveUnderTest for Here {
 
 #[async_trait]
 impl QuotaUnderTest for Here {
-    async fn open(&self, limits: Limits, timings: Timings) -> [Arc<dyn Quota>; 2] {
+    async fn open(&self, limits: Limits, timings: LiveTimings) -> [Arc<dyn Quota>; 2] {
         let quota = EmbeddedQuota::with(limits, timings);
         [Arc::clone(&quota) as _, quota]
     }

@@ -41,7 +41,7 @@ async fn every_call_to_a_frozen_redis_has_a_limit_and_all_is_well_when_it_thaws(
     let ada = ["ada".to_owned()];
     let unsettled = Unsettled {
         room: "lobby".into(),
-        mark: 1,
+        version: 1,
     };
     tokio::join!(
         fails_in_time("append", one.append(&message, None)),

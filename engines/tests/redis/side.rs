@@ -44,7 +44,7 @@ impl LiveUnderTest for Deployed {
 
 #[async_trait]
 impl QuotaUnderTest for Deployed {
-    async fn open(&self, limits: Limits, timings: quota::Timings) -> [Arc<dyn Quota>; 2] {
+    async fn open(&self, limits: Limits, timings: quota::LiveTimings) -> [Arc<dyn Quota>; 2] {
         let settings = self.settings().await;
         let connect = async || RedisLive::connect(&settings).await.unwrap();
         [

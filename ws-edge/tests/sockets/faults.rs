@@ -14,8 +14,8 @@ use async_trait::async_trait;
 use common::{
     envelope::Envelope,
     live::{
-        Appended, Live, LiveError, LiveEvent, Offer, Signal, Subscriber, Tail, Unsettled,
-        turns::{Draft, DraftSoFar, Drafted, Place, Standing, Turns, Wish},
+        AppendRequest, Appended, Live, LiveError, LiveEvent, Signal, Subscriber, Tail, Unsettled,
+        turns::{Draft, DraftOutcome, DraftSnapshot, TurnMode, TurnRequest, TurnStatus, Turns},
     },
     store::{
         Accounts, Messages, Room, RoomChanges, Rooms, Session, Store, StoreError, WriteError,
@@ -96,30 +96,30 @@ fn cut_off() -> LiveError {
 
 #[async_trait]
 impl Turns for FaultyLive {
-    async fn line_up(
+    async fn request_turn(
         &self,
-        place: &Place,
-        wish: Wish,
+        place: &TurnRequest,
+        wish: TurnMode,
         keep: Duration,
-    ) -> Result<Standing, LiveError> {
+    ) -> Result<TurnStatus, LiveError> {
         self.up()?;
-        self.inner.line_up(place, wish, keep).await
+        self.inner.request_turn(place, wish, keep).await
     }
 
-    async fn leave(&self, place: &Place, for_good: bool) -> Result<(), LiveError> {
+    async fn release_turn(&self, place: &TurnRequest, for_good: bool) -> Result<(), LiveError> {
         self.up()?;
-        self.inner.leave(place, for_good).await
+        self.inner.release_turn(place, for_good).await
     }
 
-    async fn draft(&self, draft: &Draft) -> Result<Drafted, LiveError> {
+    async fn draft(&self, draft: &Draft) -> Result<DraftOutcome, LiveError> {
         self.up()?;
         self.inner.draft(draft).await
     }
 
-    async fn draft_so_far(&self, room: &str) -> Result<Option<DraftSoFar>, LiveError> {
+    async fn draft_snapshot(&self, room: &str) -> Result<Option<DraftSnapshot>, LiveError> {
         self.up()?;
         self.draft_reads.fetch_add(1, SeqCst);
-        self.inner.draft_so_far(room).await
+        self.inner.draft_snapshot(room).await
     }
 }
 
@@ -128,7 +128,7 @@ impl Live for FaultyLive {
     async fn append_all(
         &self,
         room: &str,
-        offers: &[Offer],
+        offers: &[AppendRequest],
         floor: Option<Seq>,
     ) -> Result<Vec<Appended>, LiveError> {
         self.up()?;

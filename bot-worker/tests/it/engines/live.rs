@@ -12,13 +12,16 @@ use std::{
 use async_trait::async_trait;
 use common::{
     live::{
-        Appended, Control, Live, LiveError, LiveEvent, Offer, Part, Signal, Subscriber, Tail,
-        Unsettled,
-        turns::{Draft, DraftSoFar, Drafted, Place, Standing, TURN_LEASE, Turns, Wish},
+        AppendRequest, Appended, BotRole, Control, Live, LiveError, LiveEvent, Signal, Subscriber,
+        Tail, Unsettled,
+        turns::{
+            Draft, DraftOutcome, DraftSnapshot, TURN_LEASE, TurnMode, TurnRequest, TurnStatus,
+            Turns,
+        },
     },
     wire::{Message, Seq, now_seq},
 };
-use engines::embedded::turns::Line;
+use engines::embedded::turns::TurnQueue;
 use tokio::{
     sync::{Notify, mpsc},
     time::Instant,
@@ -33,7 +36,7 @@ pub struct FakeLive {
     pub rooms: Mutex<HashMap<String, Vec<Message>>>,
     pub signals: Mutex<Vec<Signal>>,
     pub away: AtomicBool,
-    lines: Mutex<HashMap<String, Line>>,
+    lines: Mutex<HashMap<String, TurnQueue>>,
     signal_takes: Mutex<Duration>,
     listeners: Mutex<Vec<mpsc::Sender<LiveEvent>>>,
     changed: Notify,
@@ -96,8 +99,8 @@ impl FakeLive {
 }
 
 impl FakeLive {
-    fn append_one(&self, room: &str, offer: &Offer, floor: Option<Seq>) -> Appended {
-        let Offer {
+    fn append_one(&self, room: &str, offer: &AppendRequest, floor: Option<Seq>) -> Appended {
+        let AppendRequest {
             message: new, part, ..
         } = offer;
         let mut rooms = locked(&self.rooms);
@@ -110,7 +113,7 @@ impl FakeLive {
         }
         let mut lines = locked(&self.lines);
         let line = lines.entry(room.to_owned()).or_default();
-        if let Part::Answers(fence) = *part {
+        if let BotRole::Reply(fence) = *part {
             if !line.admits(new.id, fence) {
                 return Appended::Fenced;
             }
@@ -133,7 +136,7 @@ impl Live for FakeLive {
     async fn append_all(
         &self,
         room: &str,
-        offers: &[Offer],
+        offers: &[AppendRequest],
         floor: Option<Seq>,
     ) -> Result<Vec<Appended>, LiveError> {
         self.here()?;
@@ -201,32 +204,32 @@ impl Live for FakeLive {
 
 #[async_trait]
 impl Turns for FakeLive {
-    async fn line_up(
+    async fn request_turn(
         &self,
-        place: &Place,
-        wish: Wish,
+        place: &TurnRequest,
+        wish: TurnMode,
         keep: Duration,
-    ) -> Result<Standing, LiveError> {
+    ) -> Result<TurnStatus, LiveError> {
         self.here()?;
         if self.find(&place.room, place.reply).await?.is_some() {
-            return Ok(Standing::Answered);
+            return Ok(TurnStatus::Answered);
         }
         let mut lines = locked(&self.lines);
         let line = lines.entry(place.room.clone()).or_default();
-        Ok(line.line_up(place, wish, TURN_LEASE, keep, Instant::now()))
+        Ok(line.request_turn(place, wish, TURN_LEASE, keep, Instant::now()))
     }
 
-    async fn leave(&self, place: &Place, for_good: bool) -> Result<(), LiveError> {
+    async fn release_turn(&self, place: &TurnRequest, for_good: bool) -> Result<(), LiveError> {
         self.here()?;
         let mut lines = locked(&self.lines);
         lines
             .entry(place.room.clone())
             .or_default()
-            .leave(place, for_good);
+            .release_turn(place, for_good);
         Ok(())
     }
 
-    async fn draft(&self, draft: &Draft) -> Result<Drafted, LiveError> {
+    async fn draft(&self, draft: &Draft) -> Result<DraftOutcome, LiveError> {
         self.here()?;
         let takes = *locked(&self.signal_takes);
         tokio::time::sleep(takes).await;
@@ -234,7 +237,7 @@ impl Turns for FakeLive {
             .entry(draft.room.clone())
             .or_default()
             .draft(draft, Instant::now());
-        if drafted == Drafted::Shown {
+        if drafted == DraftOutcome::Shown {
             locked(&self.signals).push(Signal::Room {
                 room: draft.room.clone(),
                 frame: draft.frame().into(),
@@ -244,12 +247,12 @@ impl Turns for FakeLive {
         Ok(drafted)
     }
 
-    async fn draft_so_far(&self, room: &str) -> Result<Option<DraftSoFar>, LiveError> {
+    async fn draft_snapshot(&self, room: &str) -> Result<Option<DraftSnapshot>, LiveError> {
         self.here()?;
         let mut lines = locked(&self.lines);
         Ok(lines
             .get_mut(room)
-            .and_then(|line| line.draft_so_far(Instant::now())))
+            .and_then(|line| line.draft_snapshot(Instant::now())))
     }
 }
 

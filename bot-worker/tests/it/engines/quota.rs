@@ -4,7 +4,7 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use common::{
-    quota::{Answer, Fleet, News, Quota, QuotaError, Wish},
+    quota::{CallReport, CallRequest, Quota, QuotaError, Reservation, WorkerFleet},
     wire::Seq,
 };
 use uuid::Uuid;
@@ -14,12 +14,12 @@ pub struct QuotaBehind(pub Arc<dyn Quota>, pub Duration);
 
 #[async_trait]
 impl Quota for QuotaBehind {
-    async fn reserve(&self, wish: &Wish<'_>) -> Result<Answer, QuotaError> {
+    async fn reserve(&self, wish: &CallRequest<'_>) -> Result<Reservation, QuotaError> {
         self.0.reserve(wish).await
     }
 
-    async fn tell(&self, model: &str, id: Uuid, news: News) -> Result<bool, QuotaError> {
-        self.0.tell(model, id, news).await
+    async fn report(&self, model: &str, id: Uuid, news: CallReport) -> Result<bool, QuotaError> {
+        self.0.report(model, id, news).await
     }
 
     async fn pause(&self, model: &str, pause: Duration) -> Result<(), QuotaError> {
@@ -36,10 +36,10 @@ impl Quota for QuotaBehind {
         self.0.admit(user, request, posted, a_minute).await
     }
 
-    async fn workers(&self, worker: &str) -> Result<Fleet, QuotaError> {
+    async fn workers(&self, worker: &str) -> Result<WorkerFleet, QuotaError> {
         let fleet = self.0.workers(worker).await?;
         let behind = self.1.as_micros() as Seq;
-        Ok(Fleet {
+        Ok(WorkerFleet {
             since: fleet.since - behind,
             now: fleet.now - behind,
             ..fleet

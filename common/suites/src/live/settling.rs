@@ -51,7 +51,7 @@ pub async fn a_message_that_comes_meanwhile_keeps_its_room_unsettled(side: Side)
     let mut read = None;
     eventually("the room can be settled", async || {
         read = listed(&side.two, "lobby").await;
-        read.as_ref().is_some_and(|room| room.mark > 0)
+        read.as_ref().is_some_and(|room| room.version > 0)
     })
     .await;
     side.one.post(&says("lobby", "ada", "second")).await;

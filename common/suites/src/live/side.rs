@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use common::{
-    live::{Appended, Live, Timings},
+    live::{Appended, Live, LiveTimings},
     wire::{Kind as Role, Message, NewMessage, Seq},
 };
 use tokio::time::{Instant, sleep};
@@ -16,7 +16,7 @@ use super::ears::Ears;
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Less patience than the real ones have, since stories wait for them.
-pub const TIMINGS: Timings = Timings {
+pub const TIMINGS: LiveTimings = LiveTimings {
     presence_ttl: Duration::from_millis(1_500),
     mark_holds: Duration::from_millis(1_500),
     settle_after: Duration::from_millis(2_500),

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use common::quota::{News, Timings};
+use common::quota::{CallReport, QuotaTimings};
 use tokio::time::sleep;
 
 use super::side::{Asks, LONG, QuotaUnderTest, Side, calls, wish};
@@ -28,7 +28,7 @@ pub async fn whoever_had_least_goes_first(engine: &dyn QuotaUnderTest) {
     let new = wish("new", "new", 1);
     side.two.asks(&new).await.unwrap_err();
     side.one
-        .tell("model", last.unwrap().id, News::GivenBack)
+        .report("model", last.unwrap().id, CallReport::GivenBack)
         .await
         .unwrap();
     for later in [&flood[0], &flood[1], &quiet] {
@@ -38,7 +38,7 @@ pub async fn whoever_had_least_goes_first(engine: &dyn QuotaUnderTest) {
 }
 
 pub async fn users_who_ask_alike_get_alike(engine: &dyn QuotaUnderTest) {
-    let timings = Timings {
+    let timings = QuotaTimings {
         window: Duration::from_secs(2),
         grace: Duration::from_secs(2),
         ..LONG
@@ -89,7 +89,7 @@ pub async fn a_busy_room_leaves_room_for_another(engine: &dyn QuotaUnderTest) {
 }
 
 pub async fn who_vanishes_holds_up_nobody(engine: &dyn QuotaUnderTest) {
-    let timings = Timings {
+    let timings = QuotaTimings {
         grace: Duration::from_millis(200),
         ..LONG
     };
@@ -99,7 +99,7 @@ pub async fn who_vanishes_holds_up_nobody(engine: &dyn QuotaUnderTest) {
     // Had nothing yet, so it is before everybody; and is never heard of again.
     side.one.asks(&wish("ghost", "ghost", 1)).await.unwrap_err();
     side.one
-        .tell("model", first.id, News::GivenBack)
+        .report("model", first.id, CallReport::GivenBack)
         .await
         .unwrap();
     let bob = wish("bob", "attic", 1);
@@ -119,12 +119,12 @@ pub async fn who_leaves_makes_way(engine: &dyn QuotaUnderTest) {
     side.one.asks(&ghost).await.unwrap_err();
     side.two.asks(&bob).await.unwrap_err();
     side.one
-        .tell("model", first.id, News::GivenBack)
+        .report("model", first.id, CallReport::GivenBack)
         .await
         .unwrap();
     side.two.asks(&bob).await.unwrap_err();
     side.one
-        .tell("model", ghost.id, News::GivenBack)
+        .report("model", ghost.id, CallReport::GivenBack)
         .await
         .unwrap();
     side.two.asks(&bob).await.unwrap();

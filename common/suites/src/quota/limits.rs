@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use common::quota::{Answer, Limits, News, Timings, Wish};
+use common::quota::{CallReport, CallRequest, QuotaLimits, QuotaTimings, Reservation};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
@@ -11,7 +11,7 @@ use super::side::{Asks, LONG, QuotaUnderTest, Side, calls, tokens, wish};
 const MINUTE: Duration = Duration::from_secs(60);
 
 pub async fn what_is_full_says_when_there_is_room_again(engine: &dyn QuotaUnderTest) {
-    let timings = Timings {
+    let timings = QuotaTimings {
         window: MINUTE,
         ..LONG
     };
@@ -32,7 +32,7 @@ pub async fn what_is_full_says_when_there_is_room_again(engine: &dyn QuotaUnderT
 
 pub async fn no_window_sees_more_calls_than_its_quota(engine: &dyn QuotaUnderTest) {
     const QUOTA: usize = 20;
-    let timings = Timings {
+    let timings = QuotaTimings {
         window: Duration::from_secs(2),
         margin: Duration::from_millis(20),
         lease: Duration::from_secs(5),
@@ -77,11 +77,11 @@ pub async fn tokens_count_as_estimated_and_then_as_they_were(engine: &dyn QuotaU
     side.two.asks(&second).await.unwrap_err();
     assert!(
         side.one
-            .tell("model", first.id, News::Cost(300))
+            .report("model", first.id, CallReport::Cost(300))
             .await
             .unwrap()
     );
-    let Answer::Granted { calls, tokens } = side.two.reserve(&second).await.unwrap() else {
+    let Reservation::Granted { calls, tokens } = side.two.reserve(&second).await.unwrap() else {
         panic!("there is room now");
     };
     assert_eq!(calls, 2);
@@ -94,11 +94,11 @@ pub async fn estimates_learn_from_costs(engine: &dyn QuotaUnderTest) {
         let wish = wish("ada", "lobby", 100);
         side.one.calls(&wish).await;
         side.one
-            .tell("model", wish.id, News::Cost(200))
+            .report("model", wish.id, CallReport::Cost(200))
             .await
             .unwrap();
     }
-    let Answer::Granted { tokens, .. } =
+    let Reservation::Granted { tokens, .. } =
         side.two.reserve(&wish("bob", "attic", 100)).await.unwrap()
     else {
         panic!("there is room");
@@ -113,7 +113,7 @@ pub async fn a_prompt_larger_than_the_quota_goes_when_it_is_alone(engine: &dyn Q
 }
 
 pub async fn a_grant_that_does_not_begin_comes_back(engine: &dyn QuotaUnderTest) {
-    let timings = Timings {
+    let timings = QuotaTimings {
         lease: Duration::from_millis(300),
         ..LONG
     };
@@ -124,11 +124,17 @@ pub async fn a_grant_that_does_not_begin_comes_back(engine: &dyn QuotaUnderTest)
     let next = wish("bob", "attic", 1);
     side.two.calls(&next).await;
     assert!(began.elapsed() < Duration::from_secs(60));
-    assert!(!side.one.tell("model", lost.id, News::Begins).await.unwrap());
     assert!(
         !side
             .one
-            .tell("model", lost.id, News::GivenBack)
+            .report("model", lost.id, CallReport::Began)
+            .await
+            .unwrap()
+    );
+    assert!(
+        !side
+            .one
+            .report("model", lost.id, CallReport::GivenBack)
             .await
             .unwrap()
     );
@@ -136,7 +142,7 @@ pub async fn a_grant_that_does_not_begin_comes_back(engine: &dyn QuotaUnderTest)
 }
 
 pub async fn a_grant_that_began_stays_for_its_window(engine: &dyn QuotaUnderTest) {
-    let timings = Timings {
+    let timings = QuotaTimings {
         window: Duration::from_secs(2),
         lease: Duration::from_millis(200),
         grace: Duration::from_secs(1),
@@ -156,7 +162,10 @@ pub async fn a_refused_call_gives_its_place_back(engine: &dyn QuotaUnderTest) {
     side.one.calls(&refused).await;
     side.two.asks(&bob).await.unwrap_err();
     for is_there in [true, false] {
-        let given_back = side.one.tell("model", refused.id, News::GivenBack).await;
+        let given_back = side
+            .one
+            .report("model", refused.id, CallReport::GivenBack)
+            .await;
         assert_eq!(given_back.unwrap(), is_there);
     }
     side.one.asks(&wish("ada", "lobby", 1)).await.unwrap_err(); // bob is before her
@@ -171,7 +180,7 @@ pub async fn a_grant_is_granted_once(engine: &dyn QuotaUnderTest) {
     }
     let granted = side
         .two
-        .reserve(&Wish {
+        .reserve(&CallRequest {
             id: Uuid::now_v7(),
             user: "bob",
             room: "attic",
@@ -180,13 +189,13 @@ pub async fn a_grant_is_granted_once(engine: &dyn QuotaUnderTest) {
         .await
         .unwrap();
     assert!(
-        matches!(granted, Answer::Granted { calls: 2, .. }),
+        matches!(granted, Reservation::Granted { calls: 2, .. }),
         "{granted:?}"
     );
 }
 
 pub async fn a_pause_is_everybodys(engine: &dyn QuotaUnderTest) {
-    let side = Side::fresh(engine, Limits::default(), LONG).await;
+    let side = Side::fresh(engine, QuotaLimits::default(), LONG).await;
     side.one.pause("model", MINUTE).await.unwrap();
     side.one
         .pause("model", Duration::from_secs(1))
@@ -194,7 +203,7 @@ pub async fn a_pause_is_everybodys(engine: &dyn QuotaUnderTest) {
         .unwrap();
     let wait = side.two.asks(&wish("ada", "lobby", 1)).await.unwrap_err();
     assert!(wait <= MINUTE && wait > MINUTE / 2, "{wait:?}");
-    let other = Wish {
+    let other = CallRequest {
         model: "other",
         ..wish("ada", "lobby", 1)
     };
@@ -209,9 +218,9 @@ pub async fn a_pause_is_everybodys(engine: &dyn QuotaUnderTest) {
 }
 
 pub async fn a_day_has_an_end(engine: &dyn QuotaUnderTest) {
-    let limits = Limits {
+    let limits = QuotaLimits {
         daily_calls: NonZeroU32::new(1),
-        ..Limits::default()
+        ..QuotaLimits::default()
     };
     let side = Side::fresh(engine, limits, LONG).await;
     side.one.calls(&wish("ada", "lobby", 1)).await;
@@ -223,7 +232,7 @@ pub async fn models_have_a_quota_each(engine: &dyn QuotaUnderTest) {
     let side = Side::fresh(engine, calls(1), LONG).await;
     let wish = wish("ada", "lobby", 1);
     side.one.asks(&wish).await.unwrap();
-    let other = Wish {
+    let other = CallRequest {
         model: "other",
         ..wish
     };
@@ -231,7 +240,7 @@ pub async fn models_have_a_quota_each(engine: &dyn QuotaUnderTest) {
 }
 
 pub async fn no_limit_is_no_wait(engine: &dyn QuotaUnderTest) {
-    let side = Side::fresh(engine, Limits::default(), LONG).await;
+    let side = Side::fresh(engine, QuotaLimits::default(), LONG).await;
     for _ in 0..100 {
         side.one.calls(&wish("ada", "lobby", 1_000_000)).await;
     }
