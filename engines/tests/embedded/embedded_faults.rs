@@ -8,13 +8,12 @@ use std::{
     sync::Arc,
 };
 
-use common::queue::{Queue, QueueError, QueueName, Route, Verdict, embedded::EmbeddedQueue};
+use common::queue::{Queue, QueueError, QueueName, Route, Verdict};
+use engines::embedded::EmbeddedQueue;
 use futures_util::future::join_all;
 use uuid::Uuid;
 
-use crate::side::{
-    Place, ack, drain_until, next, publish, publish_somehow, this_program, word, words,
-};
+use seam_suites::queue::side::{ack, drain_until, next, publish, publish_somehow, word, words};
 
 /// A child that ends with its story, however that ends.
 struct Running(Child);
@@ -29,6 +28,11 @@ impl Drop for Running {
 
 /// Names the folder to a child.
 const CHILDS_FOLDER: &str = "CHINWAG_TEST_QUEUE_FOLDER";
+
+/// A child's own file: this program, started again with other orders.
+fn this_program() -> PathBuf {
+    std::env::current_exe().expect("tests are files")
+}
 
 #[tokio::test]
 async fn what_an_earlier_opening_left_is_counted_until_it_is_settled() {
@@ -151,9 +155,7 @@ async fn a_child_publishes_until_it_is_killed() {
 
 #[tokio::test]
 async fn what_a_dead_process_held_comes_at_once_and_counts_as_a_try() {
-    let Place::Folder(folder) = Place::folder().await else {
-        unreachable!("it is a folder")
-    };
+    let folder = tempfile::tempdir().expect("a folder");
     let queue = EmbeddedQueue::open(folder.path())
         .await
         .expect("the folder is ours");

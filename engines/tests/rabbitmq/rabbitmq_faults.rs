@@ -11,16 +11,14 @@ use bytes::Bytes;
 use common::queue::{Queue, QueueError, QueueName, Route, Verdict};
 use futures_util::future::join_all;
 use private_engines::{Engine, Engines};
+use seam_suites::queue::side::{
+    PATIENCE, SILENCE, ack, drain_until, eventually, next, publish, publish_somehow, silence, word,
+    words,
+};
 use tokio::time::{Instant, sleep_until, timeout};
 use uuid::Uuid;
 
-use crate::{
-    side::{
-        PATIENCE, SILENCE, ack, connect, drain_until, eventually, next, publish, publish_somehow,
-        silence, word, words,
-    },
-    wire::Wire,
-};
+use crate::{side::connect, wire::Wire};
 
 /// How long the broker may stand still before nobody should publish any more.
 const NOTICED_WITHIN: Duration = Duration::from_secs(15);

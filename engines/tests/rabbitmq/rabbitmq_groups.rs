@@ -5,18 +5,15 @@ use std::{collections::HashSet, sync::Arc};
 use bytes::Bytes;
 use common::queue::{
     Consumer, DELIVERY_LIMIT, Delivery, Queue, QueueName, Receipt, Route, Verdict,
-    rabbitmq::RabbitQueue,
 };
+use engines::rabbitmq::RabbitQueue;
 use futures_util::future::join_all;
 use lapin::{options::QueueDeclareOptions, types::FieldTable};
 use private_engines::Engines;
+use seam_suites::queue::side::{SILENCE, ack, dead_letters, next, publish, silence, word, words};
 use uuid::Uuid;
 
-use crate::{
-    rabbitmq_topology::operator,
-    side::{SILENCE, ack, connect, dead_letters, next, publish, silence, word, words},
-    wire::Wire,
-};
+use crate::{rabbitmq_topology::operator, side::connect, wire::Wire};
 
 /// The most payloads in one message of the broker.
 const TOGETHER_MAX: usize = 64;

@@ -11,12 +11,13 @@ use lapin::{
     types::FieldTable,
 };
 use private_engines::Engines;
+use seam_suites::queue::side::{
+    PATIENCE, ack, eventually, next, publish, publish_somehow, silence, word, words,
+};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::side::{
-    PATIENCE, ack, connect, eventually, next, publish, publish_somehow, silence, word, words,
-};
+use crate::side::connect;
 
 /// Somebody else who uses the same virtual host.
 pub async fn operator(url: &str) -> (Connection, Channel) {

@@ -6,8 +6,9 @@ use redis::{aio::MultiplexedConnection, cmd};
 
 use crate::{
     redis_faults::{by_hand, cut_connections},
-    side::{Says, cluster_url, connect, eventually, says, settings},
+    side::{cluster_url, connect, settings},
 };
+use seam_suites::live::side::{Says, eventually, says};
 
 /// A Cluster of the story's own, and the URLs of its nodes.
 async fn own_cluster() -> (Engines, Vec<String>) {
@@ -39,7 +40,7 @@ async fn rooms_of_node(url: &str, prefix: &str, node: usize, count: usize) -> Ve
 }
 
 /// Everything is heard again in each of these rooms.
-async fn all_heard(live: &dyn Live, bob: &mut crate::ears::Ears, rooms: &[String]) {
+async fn all_heard(live: &dyn Live, bob: &mut seam_suites::live::ears::Ears, rooms: &[String]) {
     for room in rooms {
         let message = says(room, "ada", &format!("heard in {room}"));
         eventually("messages are taken again", async || {

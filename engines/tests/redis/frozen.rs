@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use common::live::{Live, LiveError, Signal, Unsettled};
 use private_engines::Engine;
+use seam_suites::live::side::{Says, says};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::{
     redis_faults::{own_redis, posts_again},
-    side::{Says, connect, says, settings},
+    side::{connect, settings},
 };
 
 /// The longest that any call may take: its own limit of 2 s, and some for a busy machine.

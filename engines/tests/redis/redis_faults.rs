@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
-use common::live::{Appended, Live, LiveEvent, redis::RedisLive};
+use common::live::{Appended, Live, LiveEvent};
+use engines::redis::RedisLive;
 use private_engines::{Engine, Engines};
 use redis::{Client, aio::MultiplexedConnection, cmd};
+use seam_suites::live::ears::Ears;
+use seam_suites::live::side::{PATIENCE, Says, assert_linked, eventually, says};
+use seam_suites::live::turns::{asks, granted, posts};
 use tokio::time::Instant;
 
 use crate::{
-    ears::Ears,
     proxy::Proxy,
-    side::{PATIENCE, Says, assert_linked, connect, eventually, says, settings},
-    turns::{asks, granted, posts},
+    side::{connect, settings},
 };
 
 #[test]

@@ -6,9 +6,10 @@ use redis::cmd;
 
 use crate::{
     redis_faults::{by_hand, posts_again},
-    side::{Says, connect, eventually, says, settings},
-    turns::{asks, granted, posts},
+    side::{connect, settings},
 };
+use seam_suites::live::side::{Says, eventually, says};
+use seam_suites::live::turns::{asks, granted, posts};
 
 async fn a_master_goes(away: impl AsyncFn(&Engines)) {
     let engines = Engines::start_only(&[]).await;

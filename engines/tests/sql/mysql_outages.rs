@@ -7,11 +7,13 @@ use std::{
 
 use common::{
     envelope::Envelope,
-    store::{Accounts, Messages, Store, StoreError, WriteError, mysql::MySqlStore},
+    store::{Accounts, Messages, Store, StoreError, WriteError},
 };
+use engines::sql::MySqlStore;
 use private_engines::{Engine, Engines};
 
-use crate::both::{migrated, said, seqs, settings};
+use crate::side::{migrated, settings};
+use seam_suites::store::side::{said, seqs};
 
 /// The longest a caller may be left without an answer.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(10);

@@ -1,10 +1,12 @@
 //! The schema on the shared side: who may bring it up to date, and who is refused by it.
 
-use common::store::{Messages, Store, mysql::MySqlStore};
+use common::store::{Messages, Store};
+use engines::sql::MySqlStore;
 use private_engines::Engines;
+use seam_suites::store::side::said;
 use sqlx::{Connection, MySqlConnection, migrate::Migrator};
 
-use crate::both::{migrated, said, settings};
+use crate::side::{migrated, settings};
 
 static MYSQL: Migrator = sqlx::migrate!("../migrations/mysql");
 static SQLITE: Migrator = sqlx::migrate!("../migrations/sqlite");

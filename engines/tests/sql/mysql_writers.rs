@@ -4,13 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use common::{
     envelope::Envelope,
-    store::{Messages, Rooms, mysql::MySqlStore},
+    store::{Messages, Rooms},
 };
+use engines::sql::MySqlStore;
 use private_engines::{Engine, Engines};
 use rand::seq::SliceRandom;
+use seam_suites::store::side::{answered, said, seqs};
 use sqlx::{AssertSqlSafe, Connection, MySqlConnection};
 
-use crate::both::{answered, migrated, said, seqs};
+use crate::side::migrated;
 
 const ROUNDS: u64 = 200;
 const ROOMS: [&str; 3] = ["attic", "cellar", "lobby"];

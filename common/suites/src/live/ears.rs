@@ -11,7 +11,7 @@ use tokio::{
     time::{Duration, timeout},
 };
 
-use crate::side::PATIENCE;
+use super::side::PATIENCE;
 
 pub struct Ears {
     pub subscriber: Arc<dyn Subscriber>,

@@ -1,12 +1,12 @@
 //! Every message has its place, and there is one order.
 
 use common::{
-    live::{Appended, AppendRequest, BotRole},
+    live::{AppendRequest, Appended, BotRole},
     wire::{Kind, NewMessage, Seq, now_seq},
 };
 use uuid::Uuid;
 
-use crate::side::{Says, Side, assert_linked, places, says};
+use super::side::{Says, Side, assert_linked, places, says};
 
 pub async fn fifty_appenders_on_two_processes_make_one_strict_order(side: Side) {
     let mut bob = side.two.listen(&["lobby"]).await;

@@ -2,7 +2,7 @@
 
 use common::live::{LiveEvent, PRESENCE_MAX_USERS};
 
-use crate::side::{Says, Side, eventually, says};
+use super::side::{Says, Side, eventually, says};
 
 fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(ToString::to_string).collect()

@@ -12,7 +12,7 @@ use std::{
 use common::live::{Live, Unsettled};
 use tokio::time::{Instant, sleep};
 
-use crate::side::{Says, Side, eventually, says};
+use super::side::{Says, Side, eventually, says};
 
 /// How the list has this room, if it has it.
 async fn listed(live: &Arc<dyn Live>, room: &str) -> Option<Unsettled> {

@@ -8,7 +8,7 @@ use common::{
 };
 use uuid::Uuid;
 
-use crate::{
+use super::{
     ears::Ears,
     side::{Says, Side, eventually, says},
 };

@@ -2,16 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use common::{
-    live::{Appended, Live, LiveTimings, embedded::EmbeddedLive, redis::RedisLive},
-    settings::LiveSettings,
+    live::{Appended, Live, LiveTimings},
     wire::{Kind as Role, Message, NewMessage, Seq},
 };
-use private_engines::Engines;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use crate::ears::Ears;
+use super::ears::Ears;
 
 /// How long a story waits for anything that must happen.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -24,67 +23,35 @@ pub const TIMINGS: LiveTimings = LiveTimings {
     turn_lease: Duration::from_millis(2_500),
 };
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Embedded,
-    Redis,
-    Cluster,
+/// An engine of the live seam.
+#[async_trait]
+pub trait LiveUnderTest: Send + Sync + 'static {
+    /// Opens it as two processes do, with nothing in it, with [`TIMINGS`], and with rooms that are forgotten after so long
+    /// a silence. An engine inside one process gives the same twice.
+    async fn open(&self, idle: Duration) -> [Arc<dyn Live>; 2];
 }
 
 /// Two processes on one side. On the embedded side they are one.
 pub struct Side {
-    pub kind: Kind,
+    engine: Box<dyn LiveUnderTest>,
     pub one: Arc<dyn Live>,
     pub two: Arc<dyn Live>,
 }
 
 impl Side {
-    pub async fn fresh(kind: Kind) -> Side {
-        Side::with_idle(kind, Duration::from_secs(3_600)).await
+    pub async fn fresh(engine: impl LiveUnderTest) -> Side {
+        Side::open(Box::new(engine), Duration::from_secs(3_600)).await
     }
 
-    /// With rooms that are forgotten after so long a silence.
-    pub async fn with_idle(kind: Kind, idle: Duration) -> Side {
-        let (one, two): (Arc<dyn Live>, Arc<dyn Live>) = match kind {
-            Kind::Embedded => {
-                let live = EmbeddedLive::with(TIMINGS, idle);
-                (Arc::clone(&live) as _, live)
-            }
-            Kind::Redis | Kind::Cluster => {
-                let engines = Engines::shared().await;
-                let url = match kind {
-                    Kind::Cluster => cluster_url(&engines.start_cluster().await),
-                    _ => engines.redis_url().to_owned(),
-                };
-                let mut settings = settings(&url, &engines.fresh_prefix());
-                settings.stream_idle_seconds = idle;
-                (connect(&settings).await, connect(&settings).await)
-            }
-        };
-        Side { kind, one, two }
+    /// Another one, with rooms that are forgotten after so long a silence.
+    pub async fn with_idle(self, idle: Duration) -> Side {
+        Side::open(self.engine, idle).await
     }
-}
 
-pub fn cluster_url(nodes: &[String]) -> String {
-    let nodes: Vec<&str> = nodes
-        .iter()
-        .map(|node| node.trim_start_matches("redis://"))
-        .collect();
-    format!("redis-cluster://{}", nodes.join(","))
-}
-
-pub fn settings(url: &str, prefix: &str) -> LiveSettings {
-    LiveSettings {
-        redis_url: url.to_owned().into(),
-        redis_prefix: prefix.to_owned(),
-        stream_idle_seconds: Duration::from_secs(3_600),
+    async fn open(engine: Box<dyn LiveUnderTest>, idle: Duration) -> Side {
+        let [one, two] = engine.open(idle).await;
+        Side { engine, one, two }
     }
-}
-
-pub async fn connect(settings: &LiveSettings) -> Arc<RedisLive> {
-    RedisLive::connect_with(settings, TIMINGS)
-        .await
-        .expect("Redis is there")
 }
 
 /// A message of somebody's in a room, with an id of its own.

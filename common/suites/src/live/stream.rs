@@ -11,7 +11,7 @@ use common::{
 };
 use uuid::Uuid;
 
-use crate::{
+use super::{
     settling::settle,
     side::{Says, Side, assert_linked, eventually, places, says},
 };
@@ -129,7 +129,7 @@ pub async fn a_stream_and_its_ids_have_a_limit(side: Side) {
 }
 
 pub async fn a_silent_room_is_forgotten(side: Side) {
-    let side = Side::with_idle(side.kind, Duration::from_millis(1_500)).await;
+    let side = side.with_idle(Duration::from_millis(1_500)).await;
     let message = says("lobby", "ada", "hello?");
     side.one.post(&message).await;
     settle(&side.two, "lobby").await;

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use common::{
     live::{
-        Appended, Live, LiveEvent, AppendRequest, BotRole,
-        turns::{Draft, DraftSnapshot, DraftOutcome, Fence, TurnRequest, TurnStatus, TurnMode},
+        AppendRequest, Appended, BotRole, Live, LiveEvent,
+        turns::{Draft, DraftOutcome, DraftSnapshot, Fence, TurnMode, TurnRequest, TurnStatus},
     },
     wire::{Kind, Message, NewMessage, ServerFrame},
 };
 use uuid::Uuid;
 
-use crate::side::{Says, Side, TIMINGS, eventually, says};
+use super::side::{Says, Side, TIMINGS, eventually, says};
 
 /// Longer than any story.
 const KEEP: Duration = Duration::from_secs(600);
@@ -21,7 +21,9 @@ const KEEP: Duration = Duration::from_secs(600);
 pub async fn asks(live: &dyn Live, room: &str, text: &str) -> TurnRequest {
     let question = says(room, "ada", text);
     let reply = Uuid::new_v8(*Uuid::new_v4().as_bytes());
-    let asked = live.append_as(&question, Some(0), BotRole::Request(reply)).await;
+    let asked = live
+        .append_as(&question, Some(0), BotRole::Request(reply))
+        .await;
     let Ok(Appended::New(Message { seq, .. })) = asked else {
         panic!("{asked:?}");
     };
@@ -52,7 +54,9 @@ fn reply(place: &TurnRequest, text: &str) -> NewMessage {
 }
 
 async fn stands(live: &dyn Live, place: &TurnRequest) -> TurnStatus {
-    live.request_turn(place, TurnMode::InOrder, KEEP).await.unwrap()
+    live.request_turn(place, TurnMode::InOrder, KEEP)
+        .await
+        .unwrap()
 }
 
 pub async fn granted(live: &dyn Live, place: &TurnRequest) -> Fence {
@@ -172,7 +176,12 @@ pub async fn a_place_that_nobody_comes_to_is_kept_for_a_while(side: Side) {
     let gone = asks(&*side.one, "lobby", "one?").await;
     let second = asks(&*side.one, "lobby", "two?").await;
     let third = asks(&*side.one, "lobby", "three?").await;
-    let waits = async |place: &TurnRequest| side.two.request_turn(place, TurnMode::InOrder, SHORTLY).await.unwrap();
+    let waits = async |place: &TurnRequest| {
+        side.two
+            .request_turn(place, TurnMode::InOrder, SHORTLY)
+            .await
+            .unwrap()
+    };
     assert_eq!(waits(&third).await, TurnStatus::Waiting);
     assert_eq!(waits(&second).await, TurnStatus::Waiting);
     let lost = granted(&*side.one, &gone).await;
@@ -232,7 +241,12 @@ pub async fn a_turn_is_given_back_with_or_without_the_place(side: Side) {
 pub async fn whoever_cannot_wait_posts_out_of_turn(side: Side) {
     let first = asks(&*side.one, "lobby", "one?").await;
     let second = asks(&*side.one, "lobby", "two?").await;
-    let now = async |place: &TurnRequest| side.two.request_turn(place, TurnMode::Now, KEEP).await.unwrap();
+    let now = async |place: &TurnRequest| {
+        side.two
+            .request_turn(place, TurnMode::Now, KEEP)
+            .await
+            .unwrap()
+    };
     let fence = granted(&*side.one, &first).await;
     // Not of the same delivery as one that is at it, but of a later one.
     let mut same = delivered_again(&first);

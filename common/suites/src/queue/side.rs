@@ -1,17 +1,10 @@
-//! A place where a queue of either side can be opened, closed and opened again, and the words the stories are told in.
+//! A place where a queue can be opened, closed and opened again, and the words the stories are told in.
 
-use std::{collections::HashSet, ops::Deref, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use bytes::Bytes;
-use common::{
-    queue::{
-        Consumer, DeadLetter, Delivery, Queue, QueueError, QueueName, Route, Verdict,
-        embedded::EmbeddedQueue, rabbitmq::RabbitQueue,
-    },
-    settings::QueueSettings,
-};
-use private_engines::Engines;
-use tempfile::TempDir;
+use common::queue::{Consumer, DeadLetter, Delivery, Queue, QueueName, Route, Verdict};
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
@@ -21,66 +14,10 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// What must not happen would have happened by then.
 pub const SILENCE: Duration = Duration::from_millis(300);
 
-/// Where a queue is kept.
-pub enum Place {
-    Folder(TempDir),
-    Vhost(String),
-}
-
-/// A queue that was opened there.
-#[derive(Clone)]
-pub enum Opened {
-    Embedded(Arc<EmbeddedQueue>),
-    RabbitMq(Arc<RabbitQueue>),
-}
-
-impl Place {
-    pub async fn folder() -> Place {
-        Place::Folder(tempfile::tempdir().expect("a folder"))
-    }
-
-    pub async fn vhost() -> Place {
-        Place::Vhost(Engines::shared().await.fresh_vhost().await)
-    }
-
-    pub async fn open(&self) -> Opened {
-        match self {
-            Place::Folder(folder) => Opened::Embedded(
-                EmbeddedQueue::open(folder.path())
-                    .await
-                    .expect("the folder is ours"),
-            ),
-            Place::Vhost(url) => Opened::RabbitMq(connect(url).await.expect("the broker runs")),
-        }
-    }
-}
-
-/// Connects to RabbitMQ at these addresses.
-pub async fn connect(url: &str) -> Result<Arc<RabbitQueue>, QueueError> {
-    RabbitQueue::connect(&QueueSettings {
-        amqp_url: url.to_owned().into(),
-    })
-    .await
-}
-
-impl Opened {
-    pub async fn close(self) {
-        match self {
-            Opened::Embedded(queue) => queue.close().await,
-            Opened::RabbitMq(queue) => queue.close().await,
-        }
-    }
-}
-
-impl Deref for Opened {
-    type Target = dyn Queue;
-
-    fn deref(&self) -> &Self::Target {
-        match self {
-            Opened::Embedded(queue) => &**queue,
-            Opened::RabbitMq(queue) => &**queue,
-        }
-    }
+/// A place of its own where a queue can be opened, closed and opened again.
+#[async_trait]
+pub trait QueueUnderTest: Send + Sync {
+    async fn open(&self) -> Arc<dyn Queue>;
 }
 
 /// Publishes these words, one after the other.
@@ -181,9 +118,4 @@ pub async fn eventually<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-}
-
-/// A child's own file: this program, started again with other orders.
-pub fn this_program() -> PathBuf {
-    std::env::current_exe().expect("tests are files")
 }

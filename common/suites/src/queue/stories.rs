@@ -1,4 +1,4 @@
-//! The stories that both sides must tell the same.
+//! The stories that every side must tell the same.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -8,49 +8,12 @@ use futures_util::future::join_all;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::side::{
-    PATIENCE, Place, ack, dead_letters, drain_until, next, publish, silence, word, words,
+use super::side::{
+    PATIENCE, QueueUnderTest, ack, dead_letters, drain_until, next, publish, silence, word, words,
 };
 
-macro_rules! on_both_sides {
-    ($($story:ident)*) => {
-        mod embedded {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $story() {
-                super::$story(super::Place::folder().await).await;
-            })*
-        }
-        mod rabbitmq {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $story() {
-                super::$story(super::Place::vhost().await).await;
-            })*
-        }
-    };
-}
-
-on_both_sides! {
-    what_is_published_is_delivered_in_order
-    one_publish_reaches_every_queue_of_its_route
-    what_was_settled_does_not_come_again_and_nothing_else_is_lost
-    a_consumer_holds_no_more_than_its_prefetch
-    what_is_handed_back_comes_again_and_is_counted
-    a_dead_letter_is_kept_with_its_reason_until_it_is_put_back_or_dropped
-    what_nobody_can_settle_becomes_a_dead_letter
-    looking_at_dead_letters_again_and_again_loses_none
-    two_consumers_share_a_queue
-    a_closed_consumer_hands_back_what_it_had_not_looked_at
-    a_dropped_consumer_hands_back_everything
-    a_batch_is_acked_in_any_order
-    a_receipt_is_good_once
-    waiting_can_be_given_up_without_losing_a_delivery
-    five_thousand_at_once_all_arrive
-    an_empty_payload_and_a_large_one_arrive_whole
-    an_open_queue_is_ready_and_answers
-}
-
-async fn what_is_published_is_delivered_in_order(place: Place) {
-    let queue = place.open().await;
+pub async fn what_is_published_is_delivered_in_order(engine: impl QueueUnderTest) {
+    let queue = engine.open().await;
     let consumer = queue.consume(QueueName::Persist, 10).await;
     publish(&*queue, Route::Persist, &["one", "two", "three"]).await;
     for expected in ["one", "two", "three"] {
@@ -62,8 +25,8 @@ async fn what_is_published_is_delivered_in_order(place: Place) {
     silence(&consumer).await;
 }
 
-async fn one_publish_reaches_every_queue_of_its_route(place: Place) {
-    let queue = place.open().await;
+pub async fn one_publish_reaches_every_queue_of_its_route(engine: impl QueueUnderTest) {
+    let queue = engine.open().await;
     publish(&*queue, Route::PersistAndAsk, &["@bot hello"]).await;
     publish(&*queue, Route::Persist, &["hello all"]).await;
     let persister = queue.consume(QueueName::Persist, 10).await;
@@ -73,8 +36,10 @@ async fn one_publish_reaches_every_queue_of_its_route(place: Place) {
     silence(&worker).await;
 }
 
-async fn what_was_settled_does_not_come_again_and_nothing_else_is_lost(place: Place) {
-    let queue = place.open().await;
+pub async fn what_was_settled_does_not_come_again_and_nothing_else_is_lost(
+    engine: impl QueueUnderTest,
+) {
+    let queue = engine.open().await;
     publish(&*queue, Route::Persist, &["a", "b", "c", "d"]).await;
     let consumer = queue.consume(QueueName::Persist, 10).await;
     let mut deliveries = Vec::new();
@@ -86,7 +51,7 @@ async fn what_was_settled_does_not_come_again_and_nothing_else_is_lost(place: Pl
     queue.close().await;
     drop(consumer);
 
-    let queue = place.open().await;
+    let queue = engine.open().await;
     let consumer = queue.consume(QueueName::Persist, 10).await;
     let mut left = words(&consumer, 2).await;
     left.sort();
@@ -94,8 +59,8 @@ async fn what_was_settled_does_not_come_again_and_nothing_else_is_lost(place: Pl
     silence(&consumer).await;
 }
 
-async fn a_consumer_holds_no_more_than_its_prefetch(place: Place) {
-    let queue = place.open().await;
+pub async fn a_consumer_holds_no_more_than_its_prefetch(engine: impl QueueUnderTest) {
+    let queue = engine.open().await;
     publish(&*queue, Route::Persist, &["a", "b", "c", "d"]).await;
     let consumer = queue.consume(QueueName::Persist, 2).await;
     let first = next(&consumer).await;
@@ -108,8 +73,8 @@ async fn a_consumer_holds_no_more_than_its_prefetch(place: Place) {
     assert_eq!(words(&consumer, 1).await, ["d"]);
 }
 
-async fn what_is_handed_back_comes_again_and_is_counted(place: Place) {
-    let queue = place.open().await;
+pub async fn what_is_handed_back_comes_again_and_is_counted(engine: impl QueueUnderTest) {
+    let queue = engine.open().await;
     publish(&*queue, Route::Persist, &["again"]).await;
     let consumer = queue.consume(QueueName::Persist, 10).await;
     for attempt in 1..=3 {
@@ -125,8 +90,10 @@ async fn what_is_handed_back_comes_again_and_is_counted(place: Place) {
     }
 }
 
-async fn a_dead_letter_is_kept_with_its_reason_until_it_is_put_back_or_dropped(place: Place) {
-    let queue = place.open().await;
+pub async fn a_dead_letter_is_kept_with_its_reason_until_it_is_put_back_or_dropped(
+    engine: impl QueueUnderTest,
+) {
+    let queue = engine.open().await;
     let ids = [Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7()];
     for (id, word) in ids.iter().zip(["x", "y", "z"]) {
         queue
@@ -228,8 +195,8 @@ async fn a_dead_letter_is_kept_with_its_reason_until_it_is_put_back_or_dropped(p
     silence(&worker).await;
 }
 
-async fn what_nobody_can_settle_becomes_a_dead_letter(place: Place) {
-    let queue = place.open().await;
+pub async fn what_nobody_can_settle_becomes_a_dead_letter(engine: impl QueueUnderTest) {
+    let queue = engine.open().await;
     let poison = Uuid::now_v7();
     queue
         .publish(Route::Persist, poison, Bytes::from("poison"))
@@ -264,8 +231,8 @@ async fn what_nobody_can_settle_becomes_a_dead_letter(place: Place) {
     assert_eq!((word(&again).as_str(), again.attempt), ("poison", 1));
 }
 
-async fn looking_at_dead_letters_again_and_again_loses_none(place: Place) {
-    let queue = place.open().await;
+pub async fn looking_at_dead_letters_again_and_again_loses_none(engine: impl QueueUnderTest) {
+    let queue = engine.open().await;
     publish(&*queue, Route::Persist, &["a", "b"]).await;
     let consumer = queue.consume(QueueName::Persist, 10).await;
     for _ in 0..2 {
@@ -288,8 +255,8 @@ async fn looking_at_dead_letters_again_and_again_loses_none(place: Place) {
     }
 }
 
-async fn two_consumers_share_a_queue(place: Place) {
-    let queue = place.open().await;
+pub async fn two_consumers_share_a_queue(engine: impl QueueUnderTest) {
+    let queue = engine.open().await;
     let consumers = [
         queue.consume(QueueName::Persist, 5).await,
         queue.consume(QueueName::Persist, 5).await,
@@ -339,8 +306,8 @@ async fn two_consumers_share_a_queue(place: Place) {
     assert_eq!(seen.iter().collect::<HashSet<_>>().len(), 100, "each once");
 }
 
-async fn a_closed_consumer_hands_back_what_it_had_not_looked_at(place: Place) {
-    let queue = place.open().await;
+pub async fn a_closed_consumer_hands_back_what_it_had_not_looked_at(engine: impl QueueUnderTest) {
+    let queue = engine.open().await;
     publish(&*queue, Route::Persist, &["a", "b", "c"]).await;
     let first = queue.consume(QueueName::Persist, 10).await;
     let taken = next(&first).await;
@@ -359,8 +326,8 @@ async fn a_closed_consumer_hands_back_what_it_had_not_looked_at(place: Place) {
     silence(&second).await;
 }
 
-async fn a_dropped_consumer_hands_back_everything(place: Place) {
-    let queue = place.open().await;
+pub async fn a_dropped_consumer_hands_back_everything(engine: impl QueueUnderTest) {
+    let queue = engine.open().await;
     publish(&*queue, Route::Persist, &["a", "b"]).await;
     let first = queue.consume(QueueName::Persist, 10).await;
     next(&first).await;
@@ -369,8 +336,8 @@ async fn a_dropped_consumer_hands_back_everything(place: Place) {
     assert_eq!(words(&second, 2).await, ["a", "b"]);
 }
 
-async fn a_batch_is_acked_in_any_order(place: Place) {
-    let queue = place.open().await;
+pub async fn a_batch_is_acked_in_any_order(engine: impl QueueUnderTest) {
+    let queue = engine.open().await;
     let all: Vec<String> = (0..40).map(|number| number.to_string()).collect();
     publish(
         &*queue,
@@ -414,8 +381,8 @@ async fn a_batch_is_acked_in_any_order(place: Place) {
     silence(&consumer).await;
 }
 
-async fn a_receipt_is_good_once(place: Place) {
-    let queue = place.open().await;
+pub async fn a_receipt_is_good_once(engine: impl QueueUnderTest) {
+    let queue = engine.open().await;
     publish(&*queue, Route::Persist, &["once"]).await;
     let consumer = queue.consume(QueueName::Persist, 10).await;
     let first = next(&consumer).await;
@@ -438,8 +405,8 @@ async fn a_receipt_is_good_once(place: Place) {
     );
 }
 
-async fn waiting_can_be_given_up_without_losing_a_delivery(place: Place) {
-    let queue = place.open().await;
+pub async fn waiting_can_be_given_up_without_losing_a_delivery(engine: impl QueueUnderTest) {
+    let queue = engine.open().await;
     let consumer = queue.consume(QueueName::Persist, 10).await;
     let impatient = |consumer: Arc<dyn Consumer>| async move {
         loop {
@@ -466,8 +433,8 @@ async fn waiting_can_be_given_up_without_losing_a_delivery(place: Place) {
     outcome.expect("all of them come");
 }
 
-async fn five_thousand_at_once_all_arrive(place: Place) {
-    let queue = place.open().await;
+pub async fn five_thousand_at_once_all_arrive(engine: impl QueueUnderTest) {
+    let queue = engine.open().await;
     let all: HashSet<String> = (0..5_000).map(|number| format!("{number:0300}")).collect();
     let publishing = all.iter().map(|word| {
         let (queue, word) = (queue.clone(), word.clone());
@@ -485,16 +452,16 @@ async fn five_thousand_at_once_all_arrive(place: Place) {
     drain_until(&*queue, QueueName::Persist, all).await;
 }
 
-async fn an_empty_payload_and_a_large_one_arrive_whole(place: Place) {
-    let queue = place.open().await;
+pub async fn an_empty_payload_and_a_large_one_arrive_whole(engine: impl QueueUnderTest) {
+    let queue = engine.open().await;
     let large = "ä".repeat(500_000);
     publish(&*queue, Route::Persist, &["", &large]).await;
     let consumer = queue.consume(QueueName::Persist, 10).await;
     assert_eq!(words(&consumer, 2).await, [String::new(), large]);
 }
 
-async fn an_open_queue_is_ready_and_answers(place: Place) {
-    let queue = place.open().await;
+pub async fn an_open_queue_is_ready_and_answers(engine: impl QueueUnderTest) {
+    let queue = engine.open().await;
     queue.ready().expect("it was just opened");
     queue.ping().await.expect("it answers");
 }

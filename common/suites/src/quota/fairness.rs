@@ -5,10 +5,10 @@ use std::{collections::HashMap, time::Duration};
 use common::quota::{CallReport, QuotaTimings};
 use tokio::time::sleep;
 
-use crate::side::{Asks, Kind, LONG, Side, calls, wish};
+use super::side::{Asks, LONG, QuotaUnderTest, Side, calls, wish};
 
-pub async fn whoever_had_least_goes_first(kind: Kind) {
-    let side = Side::fresh(kind, calls(4), LONG).await;
+pub async fn whoever_had_least_goes_first(engine: &dyn QuotaUnderTest) {
+    let side = Side::fresh(engine, calls(4), LONG).await;
     let mut last = None;
     for room in ["a", "b"] {
         let call = wish("flood", room, 1);
@@ -37,13 +37,13 @@ pub async fn whoever_had_least_goes_first(kind: Kind) {
     side.two.asks(&new).await.unwrap();
 }
 
-pub async fn users_who_ask_alike_get_alike(kind: Kind) {
+pub async fn users_who_ask_alike_get_alike(engine: &dyn QuotaUnderTest) {
     let timings = QuotaTimings {
         window: Duration::from_secs(2),
         grace: Duration::from_secs(2),
         ..LONG
     };
-    let side = Side::fresh(kind, calls(12), timings).await;
+    let side = Side::fresh(engine, calls(12), timings).await;
     // One has thirty rooms, two have two.
     let mut jobs = Vec::new();
     for (user, rooms) in [("flood", 30), ("ada", 2), ("bob", 2)] {
@@ -74,8 +74,8 @@ pub async fn users_who_ask_alike_get_alike(kind: Kind) {
     assert!(flood > 0 && ada + bob + flood <= 12 * 6, "{granted:?}");
 }
 
-pub async fn a_busy_room_leaves_room_for_another(kind: Kind) {
-    let side = Side::fresh(kind, calls(10), LONG).await;
+pub async fn a_busy_room_leaves_room_for_another(engine: &dyn QuotaUnderTest) {
+    let side = Side::fresh(engine, calls(10), LONG).await;
     let mut granted = 0;
     for n in 0..20 {
         let user = format!("user-{n}");
@@ -88,12 +88,12 @@ pub async fn a_busy_room_leaves_room_for_another(kind: Kind) {
         .unwrap();
 }
 
-pub async fn who_vanishes_holds_up_nobody(kind: Kind) {
+pub async fn who_vanishes_holds_up_nobody(engine: &dyn QuotaUnderTest) {
     let timings = QuotaTimings {
         grace: Duration::from_millis(200),
         ..LONG
     };
-    let side = Side::fresh(kind, calls(1), timings).await;
+    let side = Side::fresh(engine, calls(1), timings).await;
     let first = wish("ada", "lobby", 1);
     side.one.calls(&first).await;
     // Had nothing yet, so it is before everybody; and is never heard of again.
@@ -108,8 +108,8 @@ pub async fn who_vanishes_holds_up_nobody(kind: Kind) {
     side.two.calls(&bob).await;
 }
 
-pub async fn who_leaves_makes_way(kind: Kind) {
-    let side = Side::fresh(kind, calls(1), LONG).await;
+pub async fn who_leaves_makes_way(engine: &dyn QuotaUnderTest) {
+    let side = Side::fresh(engine, calls(1), LONG).await;
     let (first, ghost, bob) = (
         wish("ada", "lobby", 1),
         wish("ghost", "ghost", 1),
@@ -130,8 +130,8 @@ pub async fn who_leaves_makes_way(kind: Kind) {
     side.two.asks(&bob).await.unwrap();
 }
 
-pub async fn one_user_alone_does_not_take_all_at_once(kind: Kind) {
-    let side = Side::fresh(kind, calls(10), LONG).await;
+pub async fn one_user_alone_does_not_take_all_at_once(engine: &dyn QuotaUnderTest) {
+    let side = Side::fresh(engine, calls(10), LONG).await;
     let mut granted = 0;
     for n in 0..20 {
         let room = format!("room-{n}");

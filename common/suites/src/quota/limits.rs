@@ -2,20 +2,20 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use common::quota::{Reservation, QuotaLimits, CallReport, QuotaTimings, CallRequest};
+use common::quota::{CallReport, CallRequest, QuotaLimits, QuotaTimings, Reservation};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use crate::side::{Asks, Kind, LONG, Side, calls, tokens, wish};
+use super::side::{Asks, LONG, QuotaUnderTest, Side, calls, tokens, wish};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-pub async fn what_is_full_says_when_there_is_room_again(kind: Kind) {
+pub async fn what_is_full_says_when_there_is_room_again(engine: &dyn QuotaUnderTest) {
     let timings = QuotaTimings {
         window: MINUTE,
         ..LONG
     };
-    let side = Side::fresh(kind, calls(2), timings).await;
+    let side = Side::fresh(engine, calls(2), timings).await;
     let began = Instant::now();
     side.one.asks(&wish("ada", "lobby", 1)).await.unwrap();
     side.two.asks(&wish("bob", "attic", 1)).await.unwrap();
@@ -30,7 +30,7 @@ pub async fn what_is_full_says_when_there_is_room_again(kind: Kind) {
     assert!(wait > MINUTE && wait <= 2 * MINUTE, "{wait:?}");
 }
 
-pub async fn no_window_sees_more_calls_than_its_quota(kind: Kind) {
+pub async fn no_window_sees_more_calls_than_its_quota(engine: &dyn QuotaUnderTest) {
     const QUOTA: usize = 20;
     let timings = QuotaTimings {
         window: Duration::from_secs(2),
@@ -39,7 +39,7 @@ pub async fn no_window_sees_more_calls_than_its_quota(kind: Kind) {
         grace: Duration::from_secs(1),
         ..LONG
     };
-    let side = Side::fresh(kind, calls(QUOTA as u32), timings).await;
+    let side = Side::fresh(engine, calls(QUOTA as u32), timings).await;
     let jobs: Vec<_> = (0..10)
         .map(|n| {
             let quota = [&side.one, &side.two][n % 2].clone();
@@ -69,8 +69,8 @@ pub async fn no_window_sees_more_calls_than_its_quota(kind: Kind) {
     }
 }
 
-pub async fn tokens_count_as_estimated_and_then_as_they_were(kind: Kind) {
-    let side = Side::fresh(kind, tokens(1_000), LONG).await;
+pub async fn tokens_count_as_estimated_and_then_as_they_were(engine: &dyn QuotaUnderTest) {
+    let side = Side::fresh(engine, tokens(1_000), LONG).await;
     let first = wish("ada", "lobby", 600);
     side.one.calls(&first).await;
     let second = wish("bob", "attic", 600);
@@ -88,8 +88,8 @@ pub async fn tokens_count_as_estimated_and_then_as_they_were(kind: Kind) {
     assert!((600..=900).contains(&tokens), "{tokens}");
 }
 
-pub async fn estimates_learn_from_costs(kind: Kind) {
-    let side = Side::fresh(kind, tokens(1_000_000), LONG).await;
+pub async fn estimates_learn_from_costs(engine: &dyn QuotaUnderTest) {
+    let side = Side::fresh(engine, tokens(1_000_000), LONG).await;
     for _ in 0..30 {
         let wish = wish("ada", "lobby", 100);
         side.one.calls(&wish).await;
@@ -106,25 +106,31 @@ pub async fn estimates_learn_from_costs(kind: Kind) {
     assert!((6_000 + 195..=6_000 + 201).contains(&tokens), "{tokens}");
 }
 
-pub async fn a_prompt_larger_than_the_quota_goes_when_it_is_alone(kind: Kind) {
-    let side = Side::fresh(kind, tokens(1_000), LONG).await;
+pub async fn a_prompt_larger_than_the_quota_goes_when_it_is_alone(engine: &dyn QuotaUnderTest) {
+    let side = Side::fresh(engine, tokens(1_000), LONG).await;
     side.one.asks(&wish("ada", "lobby", 50_000)).await.unwrap();
     side.one.asks(&wish("bob", "attic", 1)).await.unwrap_err();
 }
 
-pub async fn a_grant_that_does_not_begin_comes_back(kind: Kind) {
+pub async fn a_grant_that_does_not_begin_comes_back(engine: &dyn QuotaUnderTest) {
     let timings = QuotaTimings {
         lease: Duration::from_millis(300),
         ..LONG
     };
-    let side = Side::fresh(kind, calls(1), timings).await;
+    let side = Side::fresh(engine, calls(1), timings).await;
     let lost = wish("ada", "lobby", 1);
     side.one.asks(&lost).await.unwrap();
     let began = Instant::now();
     let next = wish("bob", "attic", 1);
     side.two.calls(&next).await;
     assert!(began.elapsed() < Duration::from_secs(60));
-    assert!(!side.one.report("model", lost.id, CallReport::Began).await.unwrap());
+    assert!(
+        !side
+            .one
+            .report("model", lost.id, CallReport::Began)
+            .await
+            .unwrap()
+    );
     assert!(
         !side
             .one
@@ -135,14 +141,14 @@ pub async fn a_grant_that_does_not_begin_comes_back(kind: Kind) {
     side.one.asks(&wish("eve", "cellar", 1)).await.unwrap_err();
 }
 
-pub async fn a_grant_that_began_stays_for_its_window(kind: Kind) {
+pub async fn a_grant_that_began_stays_for_its_window(engine: &dyn QuotaUnderTest) {
     let timings = QuotaTimings {
         window: Duration::from_secs(2),
         lease: Duration::from_millis(200),
         grace: Duration::from_secs(1),
         ..LONG
     };
-    let side = Side::fresh(kind, calls(1), timings).await;
+    let side = Side::fresh(engine, calls(1), timings).await;
     let before = Instant::now();
     side.one.calls(&wish("ada", "lobby", 1)).await;
     // Its caller is killed now, and never settles.
@@ -150,21 +156,24 @@ pub async fn a_grant_that_began_stays_for_its_window(kind: Kind) {
     assert!(before.elapsed() >= timings.window, "{:?}", before.elapsed());
 }
 
-pub async fn a_refused_call_gives_its_place_back(kind: Kind) {
-    let side = Side::fresh(kind, calls(1), LONG).await;
+pub async fn a_refused_call_gives_its_place_back(engine: &dyn QuotaUnderTest) {
+    let side = Side::fresh(engine, calls(1), LONG).await;
     let (refused, bob) = (wish("ada", "lobby", 1), wish("bob", "attic", 1));
     side.one.calls(&refused).await;
     side.two.asks(&bob).await.unwrap_err();
     for is_there in [true, false] {
-        let given_back = side.one.report("model", refused.id, CallReport::GivenBack).await;
+        let given_back = side
+            .one
+            .report("model", refused.id, CallReport::GivenBack)
+            .await;
         assert_eq!(given_back.unwrap(), is_there);
     }
     side.one.asks(&wish("ada", "lobby", 1)).await.unwrap_err(); // bob is before her
     side.two.asks(&bob).await.unwrap();
 }
 
-pub async fn a_grant_is_granted_once(kind: Kind) {
-    let side = Side::fresh(kind, calls(2), LONG).await;
+pub async fn a_grant_is_granted_once(engine: &dyn QuotaUnderTest) {
+    let side = Side::fresh(engine, calls(2), LONG).await;
     let wish = wish("ada", "lobby", 1);
     for _ in 0..3 {
         side.one.asks(&wish).await.unwrap();
@@ -185,8 +194,8 @@ pub async fn a_grant_is_granted_once(kind: Kind) {
     );
 }
 
-pub async fn a_pause_is_everybodys(kind: Kind) {
-    let side = Side::fresh(kind, QuotaLimits::default(), LONG).await;
+pub async fn a_pause_is_everybodys(engine: &dyn QuotaUnderTest) {
+    let side = Side::fresh(engine, QuotaLimits::default(), LONG).await;
     side.one.pause("model", MINUTE).await.unwrap();
     side.one
         .pause("model", Duration::from_secs(1))
@@ -208,19 +217,19 @@ pub async fn a_pause_is_everybodys(kind: Kind) {
     side.two.asks(&other).await.unwrap();
 }
 
-pub async fn a_day_has_an_end(kind: Kind) {
+pub async fn a_day_has_an_end(engine: &dyn QuotaUnderTest) {
     let limits = QuotaLimits {
         daily_calls: NonZeroU32::new(1),
         ..QuotaLimits::default()
     };
-    let side = Side::fresh(kind, limits, LONG).await;
+    let side = Side::fresh(engine, limits, LONG).await;
     side.one.calls(&wish("ada", "lobby", 1)).await;
     let wait = side.two.asks(&wish("bob", "attic", 1)).await.unwrap_err();
     assert!(wait <= 24 * 60 * MINUTE, "{wait:?}");
 }
 
-pub async fn models_have_a_quota_each(kind: Kind) {
-    let side = Side::fresh(kind, calls(1), LONG).await;
+pub async fn models_have_a_quota_each(engine: &dyn QuotaUnderTest) {
+    let side = Side::fresh(engine, calls(1), LONG).await;
     let wish = wish("ada", "lobby", 1);
     side.one.asks(&wish).await.unwrap();
     let other = CallRequest {
@@ -230,8 +239,8 @@ pub async fn models_have_a_quota_each(kind: Kind) {
     side.one.asks(&other).await.unwrap();
 }
 
-pub async fn no_limit_is_no_wait(kind: Kind) {
-    let side = Side::fresh(kind, QuotaLimits::default(), LONG).await;
+pub async fn no_limit_is_no_wait(engine: &dyn QuotaUnderTest) {
+    let side = Side::fresh(engine, QuotaLimits::default(), LONG).await;
     for _ in 0..100 {
         side.one.calls(&wish("ada", "lobby", 1_000_000)).await;
     }

@@ -9,7 +9,7 @@ use common::{
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use crate::side::{Kind, LONG, PATIENCE, Side};
+use super::side::{LONG, PATIENCE, QuotaUnderTest, Side};
 
 const MINUTE: QuotaTimings = QuotaTimings {
     window: Duration::from_secs(60),
@@ -17,8 +17,8 @@ const MINUTE: QuotaTimings = QuotaTimings {
 };
 const TWO: NonZeroU32 = NonZeroU32::new(2).unwrap();
 
-pub async fn one_person_may_ask_so_often_a_minute(kind: Kind) {
-    let side = Side::fresh(kind, QuotaLimits::default(), MINUTE).await;
+pub async fn one_person_may_ask_so_often_a_minute(engine: &dyn QuotaUnderTest) {
+    let side = Side::fresh(engine, QuotaLimits::default(), MINUTE).await;
     let now = now_seq();
     let asks = async |user: &str, at| side.one.admit(user, Uuid::now_v7(), at, TWO).await.unwrap();
     assert_eq!(asks("ada", now - 30_000_000).await, None);
@@ -36,8 +36,8 @@ pub async fn one_person_may_ask_so_often_a_minute(kind: Kind) {
     assert!(asks("ada", now + 30_000_002).await.is_some());
 }
 
-pub async fn a_request_that_comes_again_counts_once(kind: Kind) {
-    let side = Side::fresh(kind, QuotaLimits::default(), MINUTE).await;
+pub async fn a_request_that_comes_again_counts_once(engine: &dyn QuotaUnderTest) {
+    let side = Side::fresh(engine, QuotaLimits::default(), MINUTE).await;
     let (now, [first, second, third]) = (now_seq(), [(); 3].map(|()| Uuid::now_v7()));
     for request in [first, first, second, first] {
         let wait = side.two.admit("ada", request, now, TWO).await.unwrap();
@@ -52,12 +52,12 @@ pub async fn a_request_that_comes_again_counts_once(kind: Kind) {
     );
 }
 
-pub async fn workers_are_counted_while_they_show(kind: Kind) {
+pub async fn workers_are_counted_while_they_show(engine: &dyn QuotaUnderTest) {
     let timings = QuotaTimings {
         seen: Duration::from_secs(2),
         ..LONG
     };
-    let side = Side::fresh(kind, QuotaLimits::default(), timings).await;
+    let side = Side::fresh(engine, QuotaLimits::default(), timings).await;
     assert_eq!(side.one.workers("one").await.unwrap().workers, 1);
     assert_eq!(side.one.workers("one").await.unwrap().workers, 1);
     let both = side.two.workers("two").await.unwrap().workers;
@@ -69,12 +69,12 @@ pub async fn workers_are_counted_while_they_show(kind: Kind) {
     }
 }
 
-pub async fn it_is_known_since_when_there_has_been_a_worker(kind: Kind) {
+pub async fn it_is_known_since_when_there_has_been_a_worker(engine: &dyn QuotaUnderTest) {
     let timings = QuotaTimings {
         gap: Duration::from_secs(3),
         ..LONG
     };
-    let side = Side::fresh(kind, QuotaLimits::default(), timings).await;
+    let side = Side::fresh(engine, QuotaLimits::default(), timings).await;
     let first = side.one.workers("one").await.unwrap().since;
     for (process, worker) in [
         (&side.two, "two"),

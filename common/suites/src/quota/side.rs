@@ -2,14 +2,8 @@
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
-use common::{
-    live::redis::RedisLive,
-    quota::{
-        Reservation, QuotaLimits, CallReport, Quota, QuotaTimings, CallRequest, embedded::EmbeddedQuota, redis::RedisQuota,
-    },
-    settings::LiveSettings,
-};
-use private_engines::Engines;
+use async_trait::async_trait;
+use common::quota::{CallReport, CallRequest, Quota, QuotaLimits, QuotaTimings, Reservation};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
@@ -26,11 +20,11 @@ pub const LONG: QuotaTimings = QuotaTimings {
     gap: Duration::from_secs(3_600),
 };
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Embedded,
-    Redis,
-    Cluster,
+/// An engine of the quota seam.
+#[async_trait]
+pub trait QuotaUnderTest: Send + Sync {
+    /// Opens it as two processes do, with nothing in it. An engine inside one process gives the same twice.
+    async fn open(&self, limits: QuotaLimits, timings: QuotaTimings) -> [Arc<dyn Quota>; 2];
 }
 
 /// Two processes on one side. On the embedded side they are one.
@@ -40,36 +34,13 @@ pub struct Side {
 }
 
 impl Side {
-    pub async fn fresh(kind: Kind, limits: QuotaLimits, timings: QuotaTimings) -> Side {
-        if kind == Kind::Embedded {
-            let quota = EmbeddedQuota::with(limits, timings);
-            return Side {
-                one: quota.clone(),
-                two: quota,
-            };
-        }
-        let engines = Engines::shared().await;
-        let url = match kind {
-            Kind::Cluster => {
-                let nodes = engines.start_cluster().await;
-                let nodes: Vec<&str> = nodes
-                    .iter()
-                    .map(|node| node.trim_start_matches("redis://"))
-                    .collect();
-                format!("redis-cluster://{}", nodes.join(","))
-            }
-            _ => engines.redis_url().to_owned(),
-        };
-        let settings = LiveSettings {
-            redis_url: url.into(),
-            redis_prefix: engines.fresh_prefix(),
-            stream_idle_seconds: Duration::from_secs(3_600),
-        };
-        let connect = async || RedisLive::connect(&settings).await.unwrap();
-        Side {
-            one: RedisQuota::with(connect().await, limits, timings),
-            two: RedisQuota::with(connect().await, limits, timings),
-        }
+    pub async fn fresh(
+        engine: &dyn QuotaUnderTest,
+        limits: QuotaLimits,
+        timings: QuotaTimings,
+    ) -> Side {
+        let [one, two] = engine.open(limits, timings).await;
+        Side { one, two }
     }
 }
 
@@ -124,7 +95,11 @@ impl Asks for Arc<dyn Quota> {
         loop {
             match self.reserve(wish).await.unwrap() {
                 Reservation::Granted { .. } => {
-                    if self.report(wish.model, wish.id, CallReport::Began).await.unwrap() {
+                    if self
+                        .report(wish.model, wish.id, CallReport::Began)
+                        .await
+                        .unwrap()
+                    {
                         return;
                     }
                 }

@@ -3,21 +3,9 @@
 use common::store::{BotPolicy, Session, StoreError};
 use uuid::Uuid;
 
-use crate::both::{Side, on_both_sides};
+use super::side::Side;
 
-on_both_sides!(
-    a_user_comes_with_a_room_of_their_own,
-    a_taken_name_is_refused_and_nothing_is_left_behind,
-    users_must_not_look_the_same,
-    a_name_nobody_can_have_is_not_found,
-    of_many_who_want_a_name_one_gets_it,
-    a_session_holds_until_it_expires,
-    a_user_lists_and_ends_their_own_sessions,
-    using_a_session_puts_off_its_end,
-    what_has_expired_is_swept,
-);
-
-async fn a_user_comes_with_a_room_of_their_own(side: Side) {
+pub async fn a_user_comes_with_a_room_of_their_own(side: Side) {
     let store = side.store;
     store.create_user("ada", "a hash").await.unwrap();
     assert_eq!(
@@ -32,7 +20,7 @@ async fn a_user_comes_with_a_room_of_their_own(side: Side) {
     assert_eq!(room.persona, "");
 }
 
-async fn a_taken_name_is_refused_and_nothing_is_left_behind(side: Side) {
+pub async fn a_taken_name_is_refused_and_nothing_is_left_behind(side: Side) {
     let store = side.store;
     store.create_user("ada", "a hash").await.unwrap();
     let again = store.create_user("ada", "another hash").await;
@@ -43,7 +31,7 @@ async fn a_taken_name_is_refused_and_nothing_is_left_behind(side: Side) {
     );
 
     // A room's name is taken too, and a user without a room of their own is not made.
-    let lobby = crate::rooms::room("lobby", "ada");
+    let lobby = super::rooms::room("lobby", "ada");
     store.create_room(&lobby).await.unwrap();
     let taken = store.create_user("lobby", "a hash").await;
     assert!(matches!(taken, Err(StoreError::Taken)), "{taken:?}");
@@ -51,7 +39,7 @@ async fn a_taken_name_is_refused_and_nothing_is_left_behind(side: Side) {
     store.create_user("bob", "a hash").await.unwrap();
 }
 
-async fn users_must_not_look_the_same(side: Side) {
+pub async fn users_must_not_look_the_same(side: Side) {
     let store = side.store;
     for name in ["user1", "u-1-10"] {
         store.create_user(name, "a hash").await.unwrap();
@@ -66,7 +54,7 @@ async fn users_must_not_look_the_same(side: Side) {
     }
 }
 
-async fn a_name_nobody_can_have_is_not_found(side: Side) {
+pub async fn a_name_nobody_can_have_is_not_found(side: Side) {
     let store = side.store;
     store.create_user("ada", "a hash").await.unwrap();
     for name in [
@@ -90,7 +78,7 @@ async fn a_name_nobody_can_have_is_not_found(side: Side) {
     }
 }
 
-async fn of_many_who_want_a_name_one_gets_it(side: Side) {
+pub async fn of_many_who_want_a_name_one_gets_it(side: Side) {
     let wishes = (0..10).map(|hash| {
         let store = side.store.clone();
         tokio::spawn(async move { store.create_user("ada", &hash.to_string()).await })
@@ -120,7 +108,7 @@ fn session(user: &str, last_seen_at_ms: u64, expires_at_ms: u64) -> (Session, [u
     (session, token_hash)
 }
 
-async fn a_session_holds_until_it_expires(side: Side) {
+pub async fn a_session_holds_until_it_expires(side: Side) {
     let store = side.store;
     let (session, token) = session("ada", 1_000, 5_000);
     store.create_session(&session, &token).await.unwrap();
@@ -129,7 +117,7 @@ async fn a_session_holds_until_it_expires(side: Side) {
     assert_eq!(store.session(&[0; 32], 4_999).await.unwrap(), None);
 }
 
-async fn a_user_lists_and_ends_their_own_sessions(side: Side) {
+pub async fn a_user_lists_and_ends_their_own_sessions(side: Side) {
     let store = side.store;
     let [phone, laptop, old] = [
         session("ada", 2_000, 9_000),
@@ -172,7 +160,7 @@ async fn a_user_lists_and_ends_their_own_sessions(side: Side) {
     );
 }
 
-async fn using_a_session_puts_off_its_end(side: Side) {
+pub async fn using_a_session_puts_off_its_end(side: Side) {
     let store = side.store;
     let sessions: Vec<_> = (0..20).map(|_| session("ada", 2_000, 9_000)).collect();
     for (session, token) in &sessions {
@@ -205,7 +193,7 @@ async fn using_a_session_puts_off_its_end(side: Side) {
     );
 }
 
-async fn what_has_expired_is_swept(side: Side) {
+pub async fn what_has_expired_is_swept(side: Side) {
     let store = &side.store;
     let [old, present] = [session("ada", 1, 5_000), session("ada", 1, 5_001)];
     for (session, token) in [&old, &present] {

@@ -9,28 +9,8 @@ use common::{
 };
 use uuid::Uuid;
 
-use crate::both::{Side, answered, on_both_sides, said, said_as, seqs, texts};
+use super::side::{Side, answered, said, said_as, seqs, texts};
 use common::store::usage::{UsageAsked, UsageBy, UsageSum};
-
-on_both_sides!(
-    what_is_written_is_read_back_in_order,
-    pages_go_back_and_forth_without_a_gap,
-    an_empty_room_has_no_past,
-    what_is_written_again_is_left_as_it_was,
-    only_what_is_missing_of_a_batch_is_written,
-    a_batch_may_hold_a_message_twice,
-    an_id_with_two_places_is_stored_once,
-    a_place_that_another_has_is_a_conflict_and_is_told,
-    conflicts_are_told_by_their_positions_in_the_batch,
-    an_id_of_another_room_suppresses_nothing,
-    any_text_is_kept_to_the_letter,
-    a_row_that_cannot_be_written_is_rejected_with_its_whole_batch,
-    batches_of_any_size_are_written,
-    how_a_reply_came_about_is_kept_with_it,
-    what_was_asked_of_models_is_summed_by_day_room_user_and_model,
-    what_exists_is_told_by_its_ids,
-    a_write_that_is_cut_off_is_whole_or_not_there,
-);
 
 fn new(count: usize) -> Written {
     Written {
@@ -39,7 +19,7 @@ fn new(count: usize) -> Written {
     }
 }
 
-async fn what_is_written_is_read_back_in_order(side: Side) {
+pub async fn what_is_written_is_read_back_in_order(side: Side) {
     let store = side.store;
     let [first, second, third] = [
         said("lobby", 10, "one"),
@@ -72,7 +52,7 @@ async fn what_is_written_is_read_back_in_order(side: Side) {
     assert_eq!(store.latest("lobby").await.unwrap(), 40);
 }
 
-async fn pages_go_back_and_forth_without_a_gap(side: Side) {
+pub async fn pages_go_back_and_forth_without_a_gap(side: Side) {
     let store = side.store;
     let batch: Vec<Envelope> = (1..=100)
         .map(|n| said("lobby", n * 10, &n.to_string()))
@@ -133,7 +113,7 @@ async fn pages_go_back_and_forth_without_a_gap(side: Side) {
     );
 }
 
-async fn an_empty_room_has_no_past(side: Side) {
+pub async fn an_empty_room_has_no_past(side: Side) {
     let store = side.store;
     assert_eq!(store.latest("lobby").await.unwrap(), 0);
     assert!(store.after("lobby", 0, 10).await.unwrap().is_empty());
@@ -149,7 +129,7 @@ async fn an_empty_room_has_no_past(side: Side) {
     assert_eq!(store.write(&[]).await.unwrap(), new(0));
 }
 
-async fn what_is_written_again_is_left_as_it_was(side: Side) {
+pub async fn what_is_written_again_is_left_as_it_was(side: Side) {
     let store = side.store;
     let batch: Vec<Envelope> = (1..=20).map(|n| said("lobby", n, "as it was")).collect();
     assert_eq!(store.write(&batch).await.unwrap(), new(20));
@@ -171,7 +151,7 @@ async fn what_is_written_again_is_left_as_it_was(side: Side) {
     assert_eq!(store.latest("lobby").await.unwrap(), 20);
 }
 
-async fn only_what_is_missing_of_a_batch_is_written(side: Side) {
+pub async fn only_what_is_missing_of_a_batch_is_written(side: Side) {
     let store = side.store;
     let batch: Vec<Envelope> = (1..=700).map(|n| said("lobby", n, "hi")).collect();
     store.write(&batch[100..333]).await.unwrap();
@@ -182,7 +162,7 @@ async fn only_what_is_missing_of_a_batch_is_written(side: Side) {
     );
 }
 
-async fn a_batch_may_hold_a_message_twice(side: Side) {
+pub async fn a_batch_may_hold_a_message_twice(side: Side) {
     let store = side.store;
     let [one, two] = [said("lobby", 1, "one"), said("lobby", 2, "two")];
     let written = store
@@ -196,7 +176,7 @@ async fn a_batch_may_hold_a_message_twice(side: Side) {
     );
 }
 
-async fn an_id_with_two_places_is_stored_once(side: Side) {
+pub async fn an_id_with_two_places_is_stored_once(side: Side) {
     let store = side.store;
     let id = Uuid::now_v7();
     let batch = [
@@ -212,7 +192,7 @@ async fn an_id_with_two_places_is_stored_once(side: Side) {
     );
 }
 
-async fn a_place_that_another_has_is_a_conflict_and_is_told(side: Side) {
+pub async fn a_place_that_another_has_is_a_conflict_and_is_told(side: Side) {
     let store = side.store;
     let batch = [said("lobby", 7, "first"), said("lobby", 7, "second")];
     let written = store.write(&batch).await.unwrap();
@@ -245,7 +225,7 @@ async fn a_place_that_another_has_is_a_conflict_and_is_told(side: Side) {
     assert_eq!(store.write(&batch).await.unwrap(), new(0));
 }
 
-async fn conflicts_are_told_by_their_positions_in_the_batch(side: Side) {
+pub async fn conflicts_are_told_by_their_positions_in_the_batch(side: Side) {
     let store = side.store;
     let there: Vec<Envelope> = (1..=50).map(|n| said("lobby", n, "there")).collect();
     store.write(&there).await.unwrap();
@@ -267,7 +247,7 @@ async fn conflicts_are_told_by_their_positions_in_the_batch(side: Side) {
     assert!(!texts(&page).contains(&"intruder"));
 }
 
-async fn an_id_of_another_room_suppresses_nothing(side: Side) {
+pub async fn an_id_of_another_room_suppresses_nothing(side: Side) {
     let store = side.store;
     let id = Uuid::now_v7();
     store
@@ -296,7 +276,7 @@ async fn an_id_of_another_room_suppresses_nothing(side: Side) {
     }
 }
 
-async fn any_text_is_kept_to_the_letter(side: Side) {
+pub async fn any_text_is_kept_to_the_letter(side: Side) {
     let store = side.store;
     let texts_in = [
         "\0".to_owned(),
@@ -337,7 +317,7 @@ async fn any_text_is_kept_to_the_letter(side: Side) {
     );
 }
 
-async fn a_row_that_cannot_be_written_is_rejected_with_its_whole_batch(side: Side) {
+pub async fn a_row_that_cannot_be_written_is_rejected_with_its_whole_batch(side: Side) {
     let store = side.store;
     let mut nobody = said("lobby", 3, "hi");
     nobody.message.sender = "n".repeat(33);
@@ -381,7 +361,7 @@ async fn a_row_that_cannot_be_written_is_rejected_with_its_whole_batch(side: Sid
     );
 }
 
-async fn batches_of_any_size_are_written(side: Side) {
+pub async fn batches_of_any_size_are_written(side: Side) {
     let store = side.store;
     let mut seq = 0;
     for size in [
@@ -400,7 +380,7 @@ async fn side_len(store: &dyn common::store::Store) -> usize {
     store.after("lobby", 0, 1_000_000).await.unwrap().len()
 }
 
-async fn how_a_reply_came_about_is_kept_with_it(side: Side) {
+pub async fn how_a_reply_came_about_is_kept_with_it(side: Side) {
     let store = &side.store;
     let requests: Vec<Envelope> = (1..=20).map(|n| said("lobby", n, "@bot hi")).collect();
     let replies: Vec<Envelope> = requests
@@ -443,7 +423,7 @@ async fn how_a_reply_came_about_is_kept_with_it(side: Side) {
     assert_eq!(side.count("SELECT COUNT(*) FROM replies").await, 20);
 }
 
-async fn what_was_asked_of_models_is_summed_by_day_room_user_and_model(side: Side) {
+pub async fn what_was_asked_of_models_is_summed_by_day_room_user_and_model(side: Side) {
     const DAY_MICROS: u64 = 24 * 3_600 * 1_000_000;
     let mut batch = Vec::new();
     // On the second day, ada asks once in the den, where the model has no price; bob's is a fallback.
@@ -509,7 +489,7 @@ async fn what_was_asked_of_models_is_summed_by_day_room_user_and_model(side: Sid
     assert_eq!(side.usage(&none).await[0].requests, 0);
 }
 
-async fn what_exists_is_told_by_its_ids(side: Side) {
+pub async fn what_exists_is_told_by_its_ids(side: Side) {
     let store = side.store;
     let batch: Vec<Envelope> = (1..=600).map(|n| said("lobby", n, "hi")).collect();
     store.write(&batch).await.unwrap();
@@ -524,7 +504,7 @@ async fn what_exists_is_told_by_its_ids(side: Side) {
     assert!(store.existing("attic", &asked).await.unwrap().is_empty());
 }
 
-async fn a_write_that_is_cut_off_is_whole_or_not_there(side: Side) {
+pub async fn a_write_that_is_cut_off_is_whole_or_not_there(side: Side) {
     let store = side.store;
     let mut cut_off = 0;
     for round in 0..100 {

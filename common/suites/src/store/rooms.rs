@@ -6,20 +6,7 @@ use common::store::{
 };
 use futures_util::future::join_all;
 
-use crate::both::{Side, on_both_sides};
-
-on_both_sides!(
-    a_room_is_as_it_was_made_and_changed,
-    changes_of_different_things_at_the_same_moment_are_all_kept,
-    a_rooms_name_is_its_own_and_no_users,
-    a_private_room_is_seen_by_its_owner_and_members_alone,
-    a_room_that_turns_private_vanishes_for_strangers,
-    a_user_sees_their_own_rooms_first_then_public_ones,
-    a_listing_ends_but_not_before_the_users_own,
-    members_come_and_go,
-    nobody_owns_more_rooms_than_one_may,
-    no_room_has_more_members_than_one_may,
-);
+use super::side::Side;
 
 pub fn room(name: &str, owner: &str) -> Room {
     Room {
@@ -49,7 +36,7 @@ async fn sees(store: &dyn Store, user: &str) -> Vec<String> {
     rooms.into_iter().map(|room| room.name).collect()
 }
 
-async fn a_room_is_as_it_was_made_and_changed(side: Side) {
+pub async fn a_room_is_as_it_was_made_and_changed(side: Side) {
     let store = &side.store;
     users(&side, &["ada"]).await;
     let made = Room {
@@ -81,7 +68,7 @@ async fn a_room_is_as_it_was_made_and_changed(side: Side) {
     assert_eq!(store.room("nowhere").await.unwrap(), None);
 }
 
-async fn changes_of_different_things_at_the_same_moment_are_all_kept(side: Side) {
+pub async fn changes_of_different_things_at_the_same_moment_are_all_kept(side: Side) {
     let store = &side.store;
     users(&side, &["ada"]).await;
     store.create_room(&room("ship", "ada")).await.unwrap();
@@ -114,7 +101,7 @@ fn is_private(private: bool) -> RoomChanges {
     }
 }
 
-async fn a_rooms_name_is_its_own_and_no_users(side: Side) {
+pub async fn a_rooms_name_is_its_own_and_no_users(side: Side) {
     let store = &side.store;
     users(&side, &["ada"]).await;
     store.create_room(&room("room-1", "ada")).await.unwrap();
@@ -127,7 +114,7 @@ async fn a_rooms_name_is_its_own_and_no_users(side: Side) {
     store.create_room(&room("room1", "ada")).await.unwrap();
 }
 
-async fn a_private_room_is_seen_by_its_owner_and_members_alone(side: Side) {
+pub async fn a_private_room_is_seen_by_its_owner_and_members_alone(side: Side) {
     let store = &side.store;
     users(&side, &["ada", "bob", "eve"]).await;
     store.create_room(&private("attic", "ada")).await.unwrap();
@@ -157,7 +144,7 @@ async fn a_private_room_is_seen_by_its_owner_and_members_alone(side: Side) {
     );
 }
 
-async fn a_room_that_turns_private_vanishes_for_strangers(side: Side) {
+pub async fn a_room_that_turns_private_vanishes_for_strangers(side: Side) {
     let store = &side.store;
     users(&side, &["ada", "eve"]).await;
     store.create_room(&room("lobby", "ada")).await.unwrap();
@@ -171,7 +158,7 @@ async fn a_room_that_turns_private_vanishes_for_strangers(side: Side) {
     assert!(store.room_seen_by("lobby", "eve").await.unwrap().is_some());
 }
 
-async fn a_user_sees_their_own_rooms_first_then_public_ones(side: Side) {
+pub async fn a_user_sees_their_own_rooms_first_then_public_ones(side: Side) {
     let store = &side.store;
     users(&side, &["mia", "zoe"]).await;
     store.create_room(&room("aaa-public", "zoe")).await.unwrap();
@@ -200,7 +187,7 @@ async fn a_user_sees_their_own_rooms_first_then_public_ones(side: Side) {
     );
 }
 
-async fn a_listing_ends_but_not_before_the_users_own(side: Side) {
+pub async fn a_listing_ends_but_not_before_the_users_own(side: Side) {
     let store = &side.store;
     users(&side, &["mia"]).await;
     let rows: Vec<String> = (0..ROOMS_LISTED_MAX + 200)
@@ -218,7 +205,7 @@ fn insert_rooms(rows: &[String]) -> String {
     format!("INSERT INTO rooms (name, owner, private, bot, persona, created_at_ms) VALUES {rows}")
 }
 
-async fn members_come_and_go(side: Side) {
+pub async fn members_come_and_go(side: Side) {
     let store = &side.store;
     users(&side, &["ada", "bob", "cleo"]).await;
     store.create_room(&private("attic", "ada")).await.unwrap();
@@ -237,7 +224,7 @@ async fn members_come_and_go(side: Side) {
     assert_eq!(store.members("attic").await.unwrap(), ["cleo"]);
 }
 
-async fn nobody_owns_more_rooms_than_one_may(side: Side) {
+pub async fn nobody_owns_more_rooms_than_one_may(side: Side) {
     let store = &side.store;
     users(&side, &["ada", "bob"]).await;
     let rows: Vec<String> = (0..ROOMS_PER_OWNER - 2)
@@ -269,7 +256,7 @@ async fn nobody_owns_more_rooms_than_one_may(side: Side) {
     store.create_room(&room("of-bob", "bob")).await.unwrap();
 }
 
-async fn no_room_has_more_members_than_one_may(side: Side) {
+pub async fn no_room_has_more_members_than_one_may(side: Side) {
     let store = &side.store;
     users(&side, &["ada", "bob", "cleo"]).await;
     store.create_room(&private("arena", "ada")).await.unwrap();
