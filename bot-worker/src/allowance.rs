@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     num::NonZeroU32,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -13,6 +13,7 @@ use common::{
     wire::{Message, Seq, now_seq},
 };
 use metrics::{counter, gauge};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -48,9 +49,9 @@ struct State {
 }
 
 /// What became of asking for leave.
-pub enum Leave {
+pub enum Admission {
     /// The call may go out.
-    Go(Permit),
+    Granted(QuotaPermit),
     /// Not now.
     Wait {
         /// About how long.
@@ -60,8 +61,8 @@ pub enum Leave {
     },
 }
 
-/// Leave for one call. Dropped, it counts as it was estimated.
-pub struct Permit {
+/// Admission for one call. Dropped, it counts as it was estimated.
+pub struct QuotaPermit {
     /// None if it was given by this worker's own pace.
     booked: Option<(Arc<dyn Quota>, String, Uuid)>,
 }
@@ -115,7 +116,7 @@ impl Allowance {
         Some(self.state().fleet?.0.since)
     }
 
-    /// What time it is where messages get their places, so that it does not matter how this machine's clock is set. By
+    /// What time it is where messages get their `seq`, so that it does not matter how this machine's clock is set. By
     /// that clock as long as the other could not be asked.
     pub fn now(&self) -> Seq {
         self.state().fleet.map_or_else(now_seq, |(fleet, heard)| {
@@ -126,7 +127,7 @@ impl Allowance {
 
     /// Asks leave for a call. While the quota is away this waits for the worker's own pace. Safe to cancel: what was
     /// granted meanwhile comes back by itself.
-    pub async fn ask(&self, wish: &CallRequest<'_>) -> Leave {
+    pub async fn ask(&self, wish: &CallRequest<'_>) -> Admission {
         loop {
             let back = self.back.notified();
             if !self.state().is_away {
@@ -137,17 +138,17 @@ impl Allowance {
             }
             let pace = self.pace(wish.model);
             tokio::select! {
-                () = pace.wait(wish.tokens) => return Leave::Go(Permit { booked: None }),
+                () = pace.wait(wish.tokens) => return Admission::Granted(QuotaPermit { booked: None }),
                 () = back => {}
             }
         }
     }
 
-    async fn ask_quota(&self, wish: &CallRequest<'_>) -> Result<Leave, QuotaError> {
+    async fn ask_quota(&self, wish: &CallRequest<'_>) -> Result<Admission, QuotaError> {
         loop {
             let (calls, tokens) = match self.quota.reserve(wish).await? {
                 Reservation::Wait { expected, again } => {
-                    return Ok(Leave::Wait { expected, again });
+                    return Ok(Admission::Wait { expected, again });
                 }
                 Reservation::Granted { calls, tokens } => (calls, tokens),
             };
@@ -162,7 +163,7 @@ impl Allowance {
                 gauge!("chinwag_bot_quota_used_calls", "model" => model()).set(calls);
                 gauge!("chinwag_bot_quota_used_tokens", "model" => model()).set(tokens as f64);
                 let booked = Some((Arc::clone(&self.quota), model(), wish.id));
-                return Ok(Leave::Go(Permit { booked }));
+                return Ok(Admission::Granted(QuotaPermit { booked }));
             }
         }
     }
@@ -235,11 +236,11 @@ impl Allowance {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("nothing panics while holding it")
+        self.state.lock()
     }
 }
 
-impl Permit {
+impl QuotaPermit {
     /// The call had so many input tokens.
     pub fn cost(self, tokens: u32) {
         if tokens > 0 {
@@ -268,7 +269,7 @@ fn report(quota: Arc<dyn Quota>, model: String, id: Uuid, news: CallReport) {
     });
 }
 
-/// What one call was told to wait for, by the models' places. Dropped, it waits no more.
+/// What one call was told to wait for, by the models' indices. Dropped, it waits no more.
 pub struct Waits<'a> {
     allowance: &'a Allowance,
     /// The call that waits.
@@ -297,10 +298,10 @@ impl<'a> Waits<'a> {
         !self.told.is_empty()
     }
 
-    /// It was told so for the model at this place.
+    /// It was told so for the model at this index.
     pub fn told(
         &mut self,
-        place: usize,
+        index: usize,
         model: &str,
         now: Instant,
         expected: Duration,
@@ -311,19 +312,19 @@ impl<'a> Waits<'a> {
             expected: now + expected,
             again: now + again,
         };
-        self.told.insert(place, told);
+        self.told.insert(index, told);
     }
 
-    /// The call goes out, to the model at this place.
-    pub fn granted(&mut self, place: usize) {
-        self.told.remove(&place);
+    /// The call goes out, to the model at this index.
+    pub fn granted(&mut self, index: usize) {
+        self.told.remove(&index);
     }
 
     /// Lays what it was told over what bars the models otherwise. A model that is to be asked again has no bar.
     pub fn lay_over(&self, bars: &mut [Option<Bar>], now: Instant) {
-        for (place, told) in &self.told {
+        for (index, told) in &self.told {
             let left = told.expected.saturating_duration_since(now);
-            if let Some(bar) = bars.get_mut(*place)
+            if let Some(bar) = bars.get_mut(*index)
                 && told.again > now
                 && bar.is_none_or(|bar| bar.left < left)
             {

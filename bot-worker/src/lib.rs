@@ -9,7 +9,7 @@
 //! | [`commands`] | the bot's commands: what each replies, and does to what is told to a model later |
 //! | [`deadline`], [`context`], [`attempts`], [`breaker`], [`reply_text`], [`fallback`], [`prices`] | decisions, without I/O |
 //! | [`drafts`] | shows a reply as it grows |
-//! | [`line_up`], [`allowance`], [`pace`], [`turns`], [`under_way`], [`interrupts`] | what the requests of one worker share |
+//! | [`model_pool`], [`allowance`], [`pace`], [`turns`], [`in_flight`], [`interrupts`] | what the requests of one worker share |
 #![warn(missing_docs)]
 
 pub mod allowance;
@@ -22,15 +22,15 @@ pub mod context;
 pub mod deadline;
 pub mod drafts;
 pub mod fallback;
+pub mod in_flight;
 pub mod interrupts;
-pub mod line_up;
 pub mod model;
+pub mod model_pool;
 pub mod pace;
 pub mod prices;
 pub mod reply_text;
 pub mod settings;
 pub mod turns;
-pub mod under_way;
 pub mod worker;
 
 use std::sync::Arc;

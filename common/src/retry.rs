@@ -68,8 +68,12 @@ pub struct BackOff {
 impl BackOff {
     /// How long to wait now.
     pub fn next_pause(&mut self) -> Duration {
-        let pause = self.pauses.next().unwrap_or(self.policy.longest);
-        pause.mul_f64(rand::random_range(0.5..1.0))
+        self.next_longest().mul_f64(rand::random_range(0.5..1.0))
+    }
+
+    /// How long to wait now at most: for who leaves more of it to chance than half.
+    pub fn next_longest(&mut self) -> Duration {
+        self.pauses.next().unwrap_or(self.policy.longest)
     }
 
     /// Something worked: the next pause is the first one again.

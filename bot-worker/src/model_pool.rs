@@ -1,23 +1,20 @@
 //! The models in their order, and what this worker has learnt of each from all requests: whether it may be called now.
 
-use std::{
-    sync::{Mutex, MutexGuard},
-    time::{Duration, Instant},
-};
-
 use crate::{
     attempts::{Bar, BarKind},
     breaker::Breaker,
     fallback::Reason,
     model::{Advice, ModelError},
 };
+use parking_lot::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 /// How long a model that will not do it (retired, or its day's quota used up) is passed over while there is another.
 const REST: Duration = Duration::from_secs(600);
 
 /// All models of one worker.
 #[derive(Debug)]
-pub struct LineUp {
+pub struct ModelPool {
     models: Vec<Entry>,
 }
 
@@ -34,14 +31,14 @@ struct State {
     barred: Option<(Instant, Reason, BarKind)>,
 }
 
-impl LineUp {
+impl ModelPool {
     /// The models of these names, in order.
-    pub fn new(names: &[String]) -> LineUp {
+    pub fn new(names: &[String]) -> ModelPool {
         let entry = |name: &String| Entry {
             name: name.clone(),
             state: Mutex::default(),
         };
-        LineUp {
+        ModelPool {
             models: names.iter().map(entry).collect(),
         }
     }
@@ -56,9 +53,9 @@ impl LineUp {
         self.models.is_empty()
     }
 
-    /// The name of the model at this place.
-    pub fn name(&self, place: usize) -> &str {
-        self.models.get(place).map_or("", |entry| &entry.name)
+    /// The name of the model at this index.
+    pub fn name(&self, index: usize) -> &str {
+        self.models.get(index).map_or("", |entry| &entry.name)
     }
 
     /// What keeps each model from being called now.
@@ -69,9 +66,9 @@ impl LineUp {
             .collect()
     }
 
-    /// Begins a call to the model at this place. None if a bar has come up meanwhile.
-    pub fn begin(&self, place: usize, now: Instant) -> Option<Call<'_>> {
-        let entry = self.models.get(place)?;
+    /// Begins a call to the model at this index. None if a bar has come up meanwhile.
+    pub fn begin(&self, index: usize, now: Instant) -> Option<Call<'_>> {
+        let entry = self.models.get(index)?;
         let mut state = entry.state();
         let barred = state.bar(now).is_some_and(|bar| bar.kind != BarKind::Rest);
         if barred || !state.breaker.let_pass(now) {
@@ -86,7 +83,7 @@ impl LineUp {
 
 impl Entry {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("nothing panics while holding it")
+        self.state.lock()
     }
 }
 
@@ -166,8 +163,8 @@ mod tests {
     use super::*;
     use crate::breaker::{FAILURES_TO_OPEN, OPEN_FIRST};
 
-    fn two() -> LineUp {
-        LineUp::new(&["a".to_owned(), "b".to_owned()])
+    fn two() -> ModelPool {
+        ModelPool::new(&["a".to_owned(), "b".to_owned()])
     }
 
     fn error(advice: Advice, reason: Reason) -> ModelError {

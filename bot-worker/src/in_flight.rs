@@ -3,28 +3,29 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::Arc,
 };
 
 use common::queue::Receipt;
+use parking_lot::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// All that is in hand.
 #[derive(Clone, Debug, Default)]
-pub struct UnderWay {
-    jobs: Arc<Mutex<HashMap<Uuid, InHand>>>,
+pub struct InFlight {
+    jobs: Arc<Mutex<HashMap<Uuid, Job>>>,
 }
 
 #[derive(Debug)]
-struct InHand {
+struct Job {
     /// Every delivery of it. After a break of the connection only the last one counts, and settling the others does
     /// nothing; but a message may also be in the queue twice.
     receipts: Vec<Receipt>,
     stopped: CancellationToken,
 }
 
-impl UnderWay {
+impl InFlight {
     /// Takes a delivery in hand. None if its reply is under way already: it will be settled along with that.
     pub fn take(&self, reply: Uuid, receipt: Receipt) -> Option<Ticket> {
         match self.jobs().entry(reply) {
@@ -32,14 +33,14 @@ impl UnderWay {
                 job.get_mut().receipts.push(receipt);
                 None
             }
-            Entry::Vacant(place) => {
+            Entry::Vacant(vacant) => {
                 let stopped = CancellationToken::new();
-                place.insert(InHand {
+                vacant.insert(Job {
                     receipts: vec![receipt],
                     stopped: stopped.clone(),
                 });
                 Some(Ticket {
-                    under_way: self.clone(),
+                    in_flight: self.clone(),
                     reply,
                     stopped,
                     is_done: false,
@@ -68,15 +69,15 @@ impl UnderWay {
         self.jobs().is_empty()
     }
 
-    fn jobs(&self) -> MutexGuard<'_, HashMap<Uuid, InHand>> {
-        self.jobs.lock().expect("nothing panics while holding it")
+    fn jobs(&self) -> MutexGuard<'_, HashMap<Uuid, Job>> {
+        self.jobs.lock()
     }
 }
 
 /// One reply in hand, until [`Ticket::done`] or until it is dropped.
 #[derive(Debug)]
 pub struct Ticket {
-    under_way: UnderWay,
+    in_flight: InFlight,
     reply: Uuid,
     /// Cancelled when somebody wants the reply stopped.
     pub stopped: CancellationToken,
@@ -87,7 +88,7 @@ impl Ticket {
     /// It is out of hand; these deliveries are to be settled.
     pub fn done(mut self) -> Vec<Receipt> {
         self.is_done = true;
-        self.under_way
+        self.in_flight
             .jobs()
             .remove(&self.reply)
             .map(|job| job.receipts)
@@ -101,6 +102,6 @@ impl Drop for Ticket {
         if self.is_done {
             return;
         }
-        self.under_way.jobs().remove(&self.reply);
+        self.in_flight.jobs().remove(&self.reply);
     }
 }
