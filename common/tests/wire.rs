@@ -277,7 +277,8 @@ fn every_frame_of_the_server_is_written_as_it_always_was() {
 
 /// The examples of a golden file.
 fn examples(name: &str) -> BTreeMap<String, Value> {
-    serde_json::from_slice(&fs::read(in_golden(name)).expect("the golden file is there")).unwrap()
+    let golden = fs::read(in_golden(name)).expect("the golden file is there");
+    serde_json::from_slice(&golden).expect("the golden file is JSON")
 }
 
 /// What begins the lines of the first table under a heading of `docs/wire.md`.
