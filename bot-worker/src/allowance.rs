@@ -9,7 +9,7 @@ use std::{
 };
 
 use common::{
-    quota::{Answer, Fleet, Limits, News, Quota, QuotaError, Wish},
+    quota::{CallReport, CallRequest, Quota, QuotaError, QuotaLimits, Reservation, WorkerFleet},
     wire::{Message, Seq, now_seq},
 };
 use metrics::{counter, gauge};
@@ -22,7 +22,7 @@ use crate::{
     pace::Pace,
 };
 
-/// How often a worker shows that it is there, a showing or two of which may come late within `Timings::gap`; and how often
+/// How often a worker shows that it is there, a showing or two of which may come late within `QuotaTimings::gap`; and how often
 /// it looks whether the quota is back.
 const SHOW_EVERY: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -30,7 +30,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// What one worker may do.
 pub struct Allowance {
     quota: Arc<dyn Quota>,
-    limits: Limits,
+    limits: QuotaLimits,
     user_calls: Option<NonZeroU32>,
     worker: String,
     state: Mutex<State>,
@@ -42,7 +42,7 @@ struct State {
     is_away: bool,
     workers: usize,
     /// The fleet, and when that was heard.
-    fleet: Option<(Fleet, Instant)>,
+    fleet: Option<(WorkerFleet, Instant)>,
     /// The share of each model's quota, which counts along.
     paces: HashMap<String, Arc<Pace>>,
 }
@@ -70,7 +70,7 @@ impl Allowance {
     /// A part in this quota, which keeps these limits; and so many questions a minute of one person.
     pub fn new(
         quota: Arc<dyn Quota>,
-        limits: Limits,
+        limits: QuotaLimits,
         user_calls: Option<NonZeroU32>,
     ) -> Arc<Allowance> {
         Arc::new(Allowance {
@@ -126,7 +126,7 @@ impl Allowance {
 
     /// Asks leave for a call. While the quota is away this waits for the worker's own pace. Safe to cancel: what was
     /// granted meanwhile comes back by itself.
-    pub async fn ask(&self, wish: &Wish<'_>) -> Leave {
+    pub async fn ask(&self, wish: &CallRequest<'_>) -> Leave {
         loop {
             let back = self.back.notified();
             if !self.state().is_away {
@@ -143,14 +143,20 @@ impl Allowance {
         }
     }
 
-    async fn ask_quota(&self, wish: &Wish<'_>) -> Result<Leave, QuotaError> {
+    async fn ask_quota(&self, wish: &CallRequest<'_>) -> Result<Leave, QuotaError> {
         loop {
             let (calls, tokens) = match self.quota.reserve(wish).await? {
-                Answer::Wait { expected, again } => return Ok(Leave::Wait { expected, again }),
-                Answer::Granted { calls, tokens } => (calls, tokens),
+                Reservation::Wait { expected, again } => {
+                    return Ok(Leave::Wait { expected, again });
+                }
+                Reservation::Granted { calls, tokens } => (calls, tokens),
             };
             // Without this it has lapsed meanwhile, and is asked for once more.
-            if self.quota.tell(wish.model, wish.id, News::Begins).await? {
+            if self
+                .quota
+                .report(wish.model, wish.id, CallReport::Began)
+                .await?
+            {
                 self.pace(wish.model).count(wish.tokens);
                 let model = || wish.model.to_owned();
                 gauge!("chinwag_bot_quota_used_calls", "model" => model()).set(calls);
@@ -200,7 +206,7 @@ impl Allowance {
         Arc::clone(pace)
     }
 
-    fn is_here(&self, fleet: Fleet) {
+    fn is_here(&self, fleet: WorkerFleet) {
         let workers = fleet.workers.max(1);
         let mut state = self.state();
         state.fleet = Some((fleet, Instant::now()));
@@ -237,16 +243,16 @@ impl Permit {
     /// The call had so many input tokens.
     pub fn cost(self, tokens: u32) {
         if tokens > 0 {
-            self.tell(News::Cost(tokens));
+            self.report(CallReport::Cost(tokens));
         }
     }
 
     /// The call never counted.
     pub fn give_back(self) {
-        self.tell(News::GivenBack);
+        self.report(CallReport::GivenBack);
     }
 
-    fn tell(self, news: News) {
+    fn report(self, news: CallReport) {
         if let Some((quota, model, id)) = self.booked {
             tell(quota, model, id, news);
         }
@@ -254,9 +260,9 @@ impl Permit {
 }
 
 /// No reply waits for the books.
-fn tell(quota: Arc<dyn Quota>, model: String, id: Uuid, news: News) {
+fn report(quota: Arc<dyn Quota>, model: String, id: Uuid, news: CallReport) {
     tokio::spawn(async move {
-        if let Err(error) = quota.tell(&model, id, news).await {
+        if let Err(error) = quota.report(&model, id, news).await {
             tracing::debug!(model, %error, "a call counts as it was estimated");
         }
     });
@@ -345,7 +351,7 @@ impl Drop for Waits<'_> {
                 Arc::clone(&self.allowance.quota),
                 told.model,
                 self.id,
-                News::GivenBack,
+                CallReport::GivenBack,
             );
         }
     }

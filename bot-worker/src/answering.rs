@@ -7,7 +7,7 @@ use common::{
     envelope::ReplyLog,
     live::{
         STREAM_MIN_AGE,
-        turns::{Fence, Standing},
+        turns::{Fence, TurnStatus},
     },
     names::BOT,
     posting::{PostError, Poster},
@@ -407,17 +407,17 @@ impl Answering {
                     }
                     Writer::Attempt { line, fence } => {
                         let standing = match *fence {
-                            Some(fence) => Ok(Standing::Granted(fence)),
+                            Some(fence) => Ok(TurnStatus::Granted(fence)),
                             None => line.posts_now().await,
                         };
                         match standing {
-                            Ok(Standing::Granted(granted)) => {
+                            Ok(TurnStatus::Granted(granted)) => {
                                 *fence = Some(granted);
                                 let (new, log) = (new.clone(), log.clone());
                                 self.poster.post_reply(new, log, granted).await
                             }
-                            Ok(Standing::Answered) => return None,
-                            Ok(Standing::Waiting) => Err(PostError::Fenced),
+                            Ok(TurnStatus::Answered) => return None,
+                            Ok(TurnStatus::Waiting) => Err(PostError::Fenced),
                             Err(error) => Err(error.into()),
                         }
                     }

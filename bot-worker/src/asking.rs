@@ -7,7 +7,7 @@ use std::{
 };
 
 use common::{
-    quota::Wish,
+    quota::CallRequest,
     wire::{Kind, Message},
 };
 use metrics::{counter, histogram};
@@ -180,7 +180,7 @@ impl Asking {
                     .acquire()
                     .await
                     .expect("the slots are never closed");
-                let wish = Wish {
+                let wish = CallRequest {
                     model: name,
                     id: waits.id,
                     user: &request.sender,

@@ -13,7 +13,7 @@ use std::{
 use common::{
     live::{
         Live, LiveError,
-        turns::{Fence, Place, Standing, TURN_LEASE, Wish},
+        turns::{Fence, TURN_LEASE, TurnMode, TurnRequest, TurnStatus},
     },
     wire::Seq,
 };
@@ -54,7 +54,7 @@ struct Room {
 /// engine knows of it stays, until [`InLine::leave`] or until it lapses.
 pub struct InLine {
     turns: Turns,
-    place: Place,
+    place: TurnRequest,
 }
 
 /// The turn, renewed until this is dropped.
@@ -85,7 +85,7 @@ impl Turns {
         line.changed.notify_waiters();
         InLine {
             turns: self.clone(),
-            place: Place {
+            place: TurnRequest {
                 room: room.to_owned(),
                 reply,
                 seq,
@@ -115,14 +115,14 @@ impl InLine {
                 changed.await;
                 continue;
             }
-            match self.asks(Wish::Turn).await {
-                Ok(Standing::Granted(fence)) => {
+            match self.asks(TurnMode::InOrder).await {
+                Ok(TurnStatus::Granted(fence)) => {
                     self.is_at_it(true);
                     self.place.at_least = fence.number;
                     return Some(self.renewed(fence));
                 }
-                Ok(Standing::Answered) => return None,
-                Ok(Standing::Waiting) => {}
+                Ok(TurnStatus::Answered) => return None,
+                Ok(TurnStatus::Waiting) => {}
                 Err(error) => {
                     tracing::debug!(room = %self.place.room, %error, "whose turn it is cannot be asked");
                 }
@@ -137,22 +137,22 @@ impl InLine {
     ///
     /// # Errors
     /// [`LiveError`] if the engine does not answer.
-    pub async fn posts_now(&self) -> Result<Standing, LiveError> {
-        self.asks(Wish::Now).await
+    pub async fn posts_now(&self) -> Result<TurnStatus, LiveError> {
+        self.asks(TurnMode::Now).await
     }
 
     /// Gives the turn back without a reply; `for_good`, if the request does not come again. Takes the turn itself: renewed
     /// once more, it would be held until it lapses.
     pub async fn leave(&self, turn: Option<Turn>, for_good: bool) {
         drop(turn);
-        if let Err(error) = self.turns.live.leave(&self.place, for_good).await {
+        if let Err(error) = self.turns.live.release_turn(&self.place, for_good).await {
             tracing::debug!(room = %self.place.room, %error, "a turn was not given back; it will lapse");
         }
     }
 
-    async fn asks(&self, wish: Wish) -> Result<Standing, LiveError> {
+    async fn asks(&self, wish: TurnMode) -> Result<TurnStatus, LiveError> {
         let Turns { live, keep, .. } = &self.turns;
-        live.line_up(&self.place, wish, *keep).await
+        live.request_turn(&self.place, wish, *keep).await
     }
 
     fn renewed(&self, fence: Fence) -> Turn {
@@ -162,8 +162,8 @@ impl InLine {
         let renewing = tokio::spawn(async move {
             loop {
                 sleep(RENEW_EVERY).await;
-                match live.line_up(&place, Wish::Turn, keep).await {
-                    Ok(Standing::Granted(still)) if still == fence => {}
+                match live.request_turn(&place, TurnMode::InOrder, keep).await {
+                    Ok(TurnStatus::Granted(still)) if still == fence => {}
                     Ok(_) => return told.cancel(),
                     // Whether it was lost shows when the engine is back.
                     Err(error) => {

@@ -7,7 +7,7 @@ use common::{
     live::{Live, embedded::EmbeddedLive},
     posting::Poster,
     queue::{Consumer, Queue, QueueName, Route, Verdict, embedded::EmbeddedQueue},
-    quota::{Limits, embedded::EmbeddedQuota},
+    quota::{QuotaLimits, embedded::EmbeddedQuota},
     store::{Accounts, Store, sqlite::SqliteStore},
     wire::{Kind, NewMessage},
 };
@@ -71,7 +71,7 @@ async fn a_question_in_ones_own_room_is_answered_even_if_it_waited_for_a_worker(
         live.clone(),
         queue.clone(),
         store.clone(),
-        EmbeddedQuota::new(Limits::default()),
+        EmbeddedQuota::new(QuotaLimits::default()),
         settings_for(&practice, &[]),
         stop.clone(),
     );

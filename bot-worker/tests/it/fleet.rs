@@ -8,7 +8,7 @@ use std::{
 use bot_worker::WorkerSettings;
 use common::{
     live::redis::RedisLive,
-    quota::{Answer, News, Quota, Timings, Wish, redis::RedisQuota},
+    quota::{CallReport, CallRequest, Quota, QuotaTimings, Reservation, redis::RedisQuota},
     settings::LiveSettings,
     wire::{Kind, Message},
 };
@@ -24,22 +24,27 @@ use crate::{engines::Surroundings, models::practice, scene::settings_for};
 pub const PATIENCE: Duration = Duration::from_secs(45);
 
 /// Workers that take from one queue, and what is around them.
-struct Fleet {
+struct WorkerFleet {
     practice: PracticeModel,
     around: Surroundings,
     redis: LiveSettings,
     settings: WorkerSettings,
-    timings: Timings,
+    timings: QuotaTimings,
     stop: CancellationToken,
     workers: Vec<JoinHandle<()>>,
 }
 
-impl Fleet {
+impl WorkerFleet {
     /// So many workers, which have these limits in `flags`.
-    async fn start(engines: &Engines, workers: usize, timings: Timings, flags: &[&str]) -> Fleet {
+    async fn start(
+        engines: &Engines,
+        workers: usize,
+        timings: QuotaTimings,
+        flags: &[&str],
+    ) -> WorkerFleet {
         let practice = practice().await;
         let settings = settings_for(&practice, flags);
-        let mut fleet = Fleet {
+        let mut fleet = WorkerFleet {
             practice,
             around: Surroundings::new().await,
             redis: LiveSettings {
@@ -102,10 +107,10 @@ impl Fleet {
 async fn used_by(workers: usize) -> (f64, u64) {
     const CALLS: usize = 40;
     const WINDOW: Duration = Duration::from_secs(40);
-    let timings = Timings {
+    let timings = QuotaTimings {
         window: WINDOW,
         margin: Duration::from_millis(400),
-        ..Timings::default()
+        ..QuotaTimings::default()
     };
     let flags = [
         "--gemini-models",
@@ -115,7 +120,7 @@ async fn used_by(workers: usize) -> (f64, u64) {
         "--bot-deadline",
         "600",
     ];
-    let fleet = Fleet::start(Engines::shared().await, workers, timings, &flags).await;
+    let fleet = WorkerFleet::start(Engines::shared().await, workers, timings, &flags).await;
     fleet
         .practice
         .behave("quota rpm=40 window=40s pace=1ms")
@@ -170,12 +175,13 @@ async fn one_two_and_eight_workers_use_the_quota_up_and_keep_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_delay_that_one_worker_is_told_is_kept_by_all() {
     let flags = ["--gemini-models", "only", "--bot-deadline", "600"];
-    let fleet = Fleet::start(Engines::shared().await, 3, Timings::default(), &flags).await;
+    let fleet =
+        WorkerFleet::start(Engines::shared().await, 3, QuotaTimings::default(), &flags).await;
     let delay = Duration::from_secs(8);
     fleet.practice.behave_next(["429 retry=8s"]).unwrap();
     fleet.asks("ada", "ada", "what is two plus two?").await;
     let quota = fleet.quota().await;
-    let wish = Wish {
+    let wish = CallRequest {
         model: "only",
         id: Uuid::now_v7(),
         user: "probe",
@@ -183,7 +189,7 @@ async fn the_delay_that_one_worker_is_told_is_kept_by_all() {
         tokens: 1,
     };
     let until = Instant::now() + PATIENCE;
-    while let Answer::Granted { .. } = quota.reserve(&wish).await.unwrap() {
+    while let Reservation::Granted { .. } = quota.reserve(&wish).await.unwrap() {
         assert!(Instant::now() < until, "nobody else hears of the delay");
         sleep(Duration::from_millis(20)).await;
     }
@@ -210,7 +216,8 @@ async fn one_user_who_floods_does_not_hold_up_another() {
         "--bot-deadline",
         "600",
     ];
-    let fleet = Fleet::start(Engines::shared().await, 2, Timings::default(), &flags).await;
+    let fleet =
+        WorkerFleet::start(Engines::shared().await, 2, QuotaTimings::default(), &flags).await;
     for n in 0..40 {
         fleet.asks("flood", &format!("room-{n}"), "flood").await;
     }
@@ -227,10 +234,10 @@ async fn one_user_who_floods_does_not_hold_up_another() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_dead_worker_had_comes_back() {
-    let timings = Timings {
+    let timings = QuotaTimings {
         window: Duration::from_secs(6),
         lease: Duration::from_secs(1),
-        ..Timings::default()
+        ..QuotaTimings::default()
     };
     let flags = [
         "--gemini-models",
@@ -240,11 +247,11 @@ async fn what_a_dead_worker_had_comes_back() {
         "--bot-deadline",
         "600",
     ];
-    let fleet = Fleet::start(Engines::shared().await, 1, timings, &flags).await;
+    let fleet = WorkerFleet::start(Engines::shared().await, 1, timings, &flags).await;
     let dead = fleet.quota().await;
     for n in 0..10 {
         let name = format!("dead-{n}");
-        let wish = Wish {
+        let wish = CallRequest {
             model: "only",
             id: Uuid::now_v7(),
             user: &name,
@@ -252,9 +259,11 @@ async fn what_a_dead_worker_had_comes_back() {
             tokens: 1,
         };
         let answer = dead.reserve(&wish).await.unwrap();
-        assert!(matches!(answer, Answer::Granted { .. }), "{answer:?}");
+        assert!(matches!(answer, Reservation::Granted { .. }), "{answer:?}");
         if n % 2 == 0 {
-            dead.tell("only", wish.id, News::Begins).await.unwrap();
+            dead.report("only", wish.id, CallReport::Began)
+                .await
+                .unwrap();
         }
     }
     drop(dead);
@@ -277,7 +286,7 @@ async fn without_redis_each_worker_keeps_to_its_share() {
         "--bot-deadline",
         "600",
     ];
-    let mut fleet = Fleet::start(&engines, 0, Timings::default(), &flags).await;
+    let mut fleet = WorkerFleet::start(&engines, 0, QuotaTimings::default(), &flags).await;
     let quota = fleet.quota().await;
     // Two that nothing is asked of are there already, so that each sees three at least.
     let until = Instant::now() + PATIENCE;
@@ -304,7 +313,7 @@ async fn without_redis_each_worker_keeps_to_its_share() {
 
     engines.start_engine(Engine::Redis).await;
     let quota = fleet.quota().await;
-    let wish = Wish {
+    let wish = CallRequest {
         model: "only",
         id: Uuid::now_v7(),
         user: "probe",
@@ -313,8 +322,8 @@ async fn without_redis_each_worker_keeps_to_its_share() {
     };
     let until = Instant::now() + PATIENCE;
     let used = async || match quota.reserve(&wish).await.unwrap() {
-        Answer::Granted { calls, .. } => calls,
-        Answer::Wait { .. } => 0,
+        Reservation::Granted { calls, .. } => calls,
+        Reservation::Wait { .. } => 0,
     };
     while used().await < 2 {
         assert!(Instant::now() < until, "nobody asks Redis again");
@@ -326,7 +335,8 @@ async fn without_redis_each_worker_keeps_to_its_share() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_asks_too_often_is_told_when_to_ask_again() {
     let flags = ["--bot-user-rpm", "2"];
-    let fleet = Fleet::start(Engines::shared().await, 2, Timings::default(), &flags).await;
+    let fleet =
+        WorkerFleet::start(Engines::shared().await, 2, QuotaTimings::default(), &flags).await;
     let mut kinds = Vec::new();
     let mut last = String::new();
     for _ in 0..3 {

@@ -5,7 +5,7 @@ use std::{ops::Deref, sync::Arc, time::Duration};
 use bot_worker::WorkerSettings;
 use clap::Parser;
 use common::{
-    quota::{Limits, Quota, embedded::EmbeddedQuota},
+    quota::{Quota, QuotaLimits, embedded::EmbeddedQuota},
     wire::Message,
 };
 use practice_model::PracticeModel;
@@ -51,7 +51,7 @@ impl Scene {
         let scene = Scene {
             practice: practice().await,
             around: Surroundings::new().await,
-            quota: EmbeddedQuota::new(Limits::default()),
+            quota: EmbeddedQuota::new(QuotaLimits::default()),
             stop: CancellationToken::new(),
             worker: None,
         };

@@ -11,8 +11,8 @@ use std::{
 use async_trait::async_trait;
 use common::{
     live::{
-        Appended, Live, LiveError, LiveEvent, Offer, Signal, Subscriber, Tail, Unsettled,
-        turns::{Draft, DraftSoFar, Drafted, Place, Standing, Turns, Wish},
+        AppendRequest, Appended, Live, LiveError, LiveEvent, Signal, Subscriber, Tail, Unsettled,
+        turns::{Draft, DraftOutcome, DraftSnapshot, TurnMode, TurnRequest, TurnStatus, Turns},
     },
     wire::{Message, Seq},
 };
@@ -70,13 +70,13 @@ impl FaultyLive {
 
 passes_on! { FaultyLive, beside ["tail", "subscribe"],
     Turns {
-        async fn line_up(place: &Place, wish: Wish, keep: Duration) -> Result<Standing, LiveError>;
-        async fn leave(place: &Place, for_good: bool) -> Result<(), LiveError>;
-        async fn draft(draft: &Draft) -> Result<Drafted, LiveError>;
-        async fn draft_so_far(room: &str) -> Result<Option<DraftSoFar>, LiveError>;
+        async fn request_turn(place: &TurnRequest, wish: TurnMode, keep: Duration) -> Result<TurnStatus, LiveError>;
+        async fn release_turn(place: &TurnRequest, for_good: bool) -> Result<(), LiveError>;
+        async fn draft(draft: &Draft) -> Result<DraftOutcome, LiveError>;
+        async fn draft_snapshot(room: &str) -> Result<Option<DraftSnapshot>, LiveError>;
     }
     Live {
-        async fn append_all(room: &str, offers: &[Offer], floor: Option<Seq>) -> Result<Vec<Appended>, LiveError>;
+        async fn append_all(room: &str, offers: &[AppendRequest], floor: Option<Seq>) -> Result<Vec<Appended>, LiveError>;
         async fn find(room: &str, id: Uuid) -> Result<Option<Message>, LiveError>;
         async fn signal(signal: &Signal) -> Result<(), LiveError>;
         async fn announce(process: &str, room: &str, users: &[String]) -> Result<Vec<String>, LiveError>;

@@ -3,7 +3,7 @@
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use common::{
-    quota::{Answer, Fleet, News, Quota, QuotaError, Wish},
+    quota::{CallReport, CallRequest, Quota, QuotaError, Reservation, WorkerFleet},
     wire::Seq,
 };
 use uuid::Uuid;
@@ -31,8 +31,8 @@ impl FaultyQuota {
 
 passes_on! { FaultyQuota, beside ["workers"],
     Quota {
-        async fn reserve(wish: &Wish<'_>) -> Result<Answer, QuotaError>;
-        async fn tell(model: &str, id: Uuid, news: News) -> Result<bool, QuotaError>;
+        async fn reserve(wish: &CallRequest<'_>) -> Result<Reservation, QuotaError>;
+        async fn report(model: &str, id: Uuid, news: CallReport) -> Result<bool, QuotaError>;
         async fn pause(model: &str, pause: Duration) -> Result<(), QuotaError>;
         async fn admit(
             user: &str,
@@ -41,11 +41,11 @@ passes_on! { FaultyQuota, beside ["workers"],
             a_minute: NonZeroU32
         ) -> Result<Option<Duration>, QuotaError>;
         by hand {
-            async fn workers(&self, worker: &str) -> Result<Fleet, QuotaError> {
+            async fn workers(&self, worker: &str) -> Result<WorkerFleet, QuotaError> {
                 self.faults.pass("workers").await?;
                 let fleet = self.inner.workers(worker).await?;
                 let behind = self.behind.as_micros() as Seq;
-                Ok(Fleet {
+                Ok(WorkerFleet {
                     since: fleet.since - behind,
                     now: fleet.now - behind,
                     ..fleet

@@ -17,11 +17,14 @@ use tokio::{sync::mpsc, time::Instant};
 use uuid::Uuid;
 
 use super::{
-    Appended, Control, Live, LiveError, LiveEvent, Offer, PRESENCE_MAX_USERS, Part,
-    REMEMBERED_IDS_PER_ROOM, STREAM_MAX_MESSAGES, STREAM_MESSAGES, STREAM_MIN_AGE, Signal,
-    Subscriber, Tail, Timings, Unsettled,
+    AppendRequest, Appended, BotRole, Control, Live, LiveError, LiveEvent, LiveTimings,
+    PRESENCE_MAX_USERS, REMEMBERED_IDS_PER_ROOM, STREAM_MAX_MESSAGES, STREAM_MESSAGES,
+    STREAM_MIN_AGE, Signal, Subscriber, Tail, Unsettled,
     outlet::{Outlet, Topic},
-    turns::{Draft, DraftSoFar, Drafted, Line as BotLine, Place, Standing, Turns, Wish},
+    turns::{
+        Draft, DraftOutcome, DraftSnapshot, Line as BotLine, TurnMode, TurnRequest, TurnStatus,
+        Turns,
+    },
 };
 use crate::wire::{Message, Seq, ServerFrame, now_seq};
 
@@ -41,7 +44,7 @@ pub struct EmbeddedLive {
 }
 
 struct Shared {
-    timings: Timings,
+    timings: LiveTimings,
     room_idle: Duration,
     state: Mutex<State>,
     lines: AtomicU64,
@@ -80,12 +83,12 @@ struct Present {
 impl EmbeddedLive {
     /// Empty.
     pub fn new() -> Arc<EmbeddedLive> {
-        EmbeddedLive::with(Timings::default(), ROOM_IDLE)
+        EmbeddedLive::with(LiveTimings::default(), ROOM_IDLE)
     }
 
     /// As [`EmbeddedLive::new`], with other timings than the default, and another time after which a room in which
     /// nothing happens is forgotten.
-    pub fn with(timings: Timings, room_idle: Duration) -> Arc<EmbeddedLive> {
+    pub fn with(timings: LiveTimings, room_idle: Duration) -> Arc<EmbeddedLive> {
         let state = State {
             rooms: HashMap::new(),
             lines: HashMap::new(),
@@ -121,8 +124,8 @@ impl State {
         self.rooms.get_mut(name).expect("it is there by now")
     }
 
-    fn append(&mut self, room: &str, offer: &Offer, floor: Option<Seq>) -> Appended {
-        let Offer {
+    fn append(&mut self, room: &str, offer: &AppendRequest, floor: Option<Seq>) -> Appended {
+        let AppendRequest {
             message,
             part,
             tail,
@@ -131,7 +134,7 @@ impl State {
         if let Some(known) = known.and_then(|room| room.known(message.id, &message.sender)) {
             return known;
         }
-        if let Part::Answers(fence) = *part
+        if let BotRole::Reply(fence) = *part
             && !known.is_some_and(|room| room.bot.admits(message.id, fence))
         {
             return Appended::Fenced;
@@ -144,9 +147,9 @@ impl State {
         let message = Arc::new(message.clone().at(now_seq().max(last + 1), last));
         room.keep(Arc::clone(&message));
         match *part {
-            Part::Talk => {}
-            Part::Asks(reply) => room.bot.reserve(reply, message.seq),
-            Part::Answers(_) => room.bot.posted(message.id),
+            BotRole::None => {}
+            BotRole::Request(reply) => room.bot.reserve(reply, message.seq),
+            BotRole::Reply(_) => room.bot.posted(message.id),
         }
         if !room.lines.is_empty() {
             let event = LiveEvent::Message {
@@ -245,7 +248,7 @@ impl Live for EmbeddedLive {
     async fn append_all(
         &self,
         room: &str,
-        offers: &[Offer],
+        offers: &[AppendRequest],
         floor: Option<Seq>,
     ) -> Result<Vec<Appended>, LiveError> {
         let mut state = self.shared.state();
@@ -402,22 +405,24 @@ impl Live for EmbeddedLive {
 
 #[async_trait]
 impl Turns for EmbeddedLive {
-    async fn line_up(
+    async fn request_turn(
         &self,
-        place: &Place,
-        wish: Wish,
+        place: &TurnRequest,
+        wish: TurnMode,
         keep: Duration,
-    ) -> Result<Standing, LiveError> {
+    ) -> Result<TurnStatus, LiveError> {
         let mut state = self.shared.state();
         let room = state.room(&place.room);
         if room.ids.contains_key(&place.reply) {
-            return Ok(Standing::Answered);
+            return Ok(TurnStatus::Answered);
         }
         let lease = self.shared.timings.turn_lease;
-        Ok(room.bot.line_up(place, wish, lease, keep, Instant::now()))
+        Ok(room
+            .bot
+            .request_turn(place, wish, lease, keep, Instant::now()))
     }
 
-    async fn leave(&self, place: &Place, for_good: bool) -> Result<(), LiveError> {
+    async fn leave(&self, place: &TurnRequest, for_good: bool) -> Result<(), LiveError> {
         let mut state = self.shared.state();
         if let Some(room) = state.rooms.get_mut(place.room.as_str()) {
             room.bot.leave(place, for_good);
@@ -425,14 +430,14 @@ impl Turns for EmbeddedLive {
         Ok(())
     }
 
-    async fn draft(&self, draft: &Draft) -> Result<Drafted, LiveError> {
+    async fn draft(&self, draft: &Draft) -> Result<DraftOutcome, LiveError> {
         let frame = draft.frame();
         let mut state = self.shared.state();
         let Some(room) = state.rooms.get_mut(draft.room.as_str()) else {
-            return Ok(Drafted::Fenced);
+            return Ok(DraftOutcome::Fenced);
         };
         let drafted = room.bot.draft(draft, Instant::now());
-        if drafted == Drafted::Shown {
+        if drafted == DraftOutcome::Shown {
             let event = LiveEvent::Signal {
                 room: Arc::clone(&room.name),
                 frame: frame.into(),
@@ -442,10 +447,10 @@ impl Turns for EmbeddedLive {
         Ok(drafted)
     }
 
-    async fn draft_so_far(&self, room: &str) -> Result<Option<DraftSoFar>, LiveError> {
+    async fn draft_snapshot(&self, room: &str) -> Result<Option<DraftSnapshot>, LiveError> {
         let mut state = self.shared.state();
         let room = state.rooms.get_mut(room);
-        Ok(room.and_then(|room| room.bot.draft_so_far(Instant::now())))
+        Ok(room.and_then(|room| room.bot.draft_snapshot(Instant::now())))
     }
 }
 

@@ -56,7 +56,7 @@ pub trait Live: Turns {
         message: &NewMessage,
         floor: Option<Seq>,
     ) -> Result<Appended, LiveError> {
-        self.append_as(message, floor, Part::Talk).await
+        self.append_as(message, floor, BotRole::None).await
     }
 
     /// As [`Live::append`], and in the same step what follows from it for the bot's line in the room.
@@ -67,9 +67,9 @@ pub trait Live: Turns {
         &self,
         message: &NewMessage,
         floor: Option<Seq>,
-        part: Part,
+        part: BotRole,
     ) -> Result<Appended, LiveError> {
-        let offer = Offer::new(message.clone(), part);
+        let offer = AppendRequest::new(message.clone(), part);
         let answers = self.append_all(&message.room, &[offer], floor).await?;
         Ok(answers.into_iter().next().unwrap_or(Appended::Cold))
     }
@@ -82,7 +82,7 @@ pub trait Live: Turns {
     async fn append_all(
         &self,
         room: &str,
-        offers: &[Offer],
+        offers: &[AppendRequest],
         floor: Option<Seq>,
     ) -> Result<Vec<Appended>, LiveError>;
 
@@ -162,31 +162,31 @@ pub trait Subscriber: Send + Sync + 'static {
 
 /// What a message is to the bot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum BotRole {
     /// Nothing.
-    Talk,
+    None,
     /// A request, whose reply will have this id: it takes its place in the line.
-    Asks(Uuid),
+    Request(Uuid),
     /// A reply: refused without the fence, and the end of the turn and of its drafts.
-    Answers(Fence),
+    Reply(Fence),
 }
 
 /// A message that wants its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Offer {
+pub struct AppendRequest {
     /// The message.
     pub message: NewMessage,
     /// What it is to the bot.
-    pub part: Part,
+    pub part: BotRole,
     /// The end of its frame: encoded once, for everyone who sees it and for the queue.
     pub(crate) tail: String,
 }
 
-impl Offer {
+impl AppendRequest {
     /// Encodes the message.
-    pub fn new(message: NewMessage, part: Part) -> Offer {
+    pub fn new(message: NewMessage, part: BotRole) -> AppendRequest {
         let tail = message.frame_tail();
-        Offer {
+        AppendRequest {
             message,
             part,
             tail,
@@ -230,7 +230,7 @@ pub struct Unsettled {
     /// The room.
     pub room: String,
     /// Changes when a message comes that was not there when this was read. 0 if messages may still come without
-    /// changing it, because it is too young (see [`Timings::settle_after`]): the room cannot be settled by it yet.
+    /// changing it, because it is too young (see [`LiveTimings::settle_after`]): the room cannot be settled by it yet.
     pub mark: Seq,
 }
 
@@ -249,7 +249,7 @@ impl Tail {
 
 /// Times that the promises above depend on. The default is what they say; tests of them have less patience.
 #[derive(Clone, Copy, Debug)]
-pub struct Timings {
+pub struct LiveTimings {
     /// How long an announcement of presence holds.
     pub presence_ttl: Duration,
     /// On the side that is shared: an append that the engine sees later than this after its process marked the room as
@@ -262,9 +262,9 @@ pub struct Timings {
     pub turn_lease: Duration,
 }
 
-impl Default for Timings {
+impl Default for LiveTimings {
     fn default() -> Self {
-        Timings {
+        LiveTimings {
             presence_ttl: PRESENCE_TTL,
             mark_holds: Duration::from_secs(10),
             settle_after: Duration::from_secs(30),

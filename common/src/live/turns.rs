@@ -1,7 +1,7 @@
 //! Whose turn it is to answer in a room, and what the answer looks like so far. One request at a time, in the order in
 //! which they were posted, over any number of workers; and a [`Fence`], without which nobody can write a reply.
 //!
-//! [`Line`] is a room's line without I/O: what the scripts do on Redis, for the side inside one process.
+//! [`TurnQueue`] is a room's line without I/O: what the scripts do on Redis, for the side inside one process.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -34,38 +34,38 @@ pub trait Turns: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`LiveError`] if the engine does not answer in time. The turn may have been given all the same.
-    async fn line_up(
+    async fn request_turn(
         &self,
-        place: &Place,
-        wish: Wish,
+        place: &TurnRequest,
+        wish: TurnMode,
         keep: Duration,
-    ) -> Result<Standing, LiveError>;
+    ) -> Result<TurnStatus, LiveError>;
 
     /// Gives back a turn without a reply. With `for_good` the place goes as well; otherwise the request comes again.
     /// Does nothing for one that has lost the turn. Idempotent.
     ///
     /// # Errors
     /// [`LiveError`] if the engine does not answer in time; the turn then lapses.
-    async fn leave(&self, place: &Place, for_good: bool) -> Result<(), LiveError>;
+    async fn release_turn(&self, place: &TurnRequest, for_good: bool) -> Result<(), LiveError>;
 
     /// Keeps a piece of a reply that is being written, and shows it to everyone in the room; refused without the
     /// fence. Idempotent but for the showing.
     ///
     /// # Errors
     /// [`LiveError`] if the engine does not answer in time.
-    async fn draft(&self, draft: &Draft) -> Result<Drafted, LiveError>;
+    async fn draft(&self, draft: &Draft) -> Result<DraftOutcome, LiveError>;
 
     /// The reply that is being written in a room, as far as it has come. Whatever is shown after this call goes on
     /// from there.
     ///
     /// # Errors
     /// [`LiveError`] if the engine does not answer in time.
-    async fn draft_so_far(&self, room: &str) -> Result<Option<DraftSoFar>, LiveError>;
+    async fn draft_snapshot(&self, room: &str) -> Result<Option<DraftSnapshot>, LiveError>;
 }
 
 /// A request in its room's line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct TurnRequest {
     /// The room.
     pub room: String,
     /// The id that the reply will have.
@@ -80,9 +80,9 @@ pub struct Place {
 
 /// What somebody in the line wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
+pub enum TurnMode {
     /// The turn, when it comes.
-    Turn,
+    InOrder,
     /// To post without waiting for the turn: its time is up, or it was stopped. Refused while an attempt of a later
     /// delivery, or of the same, is at this very reply.
     Now,
@@ -90,7 +90,7 @@ pub enum Wish {
 
 /// How somebody stands in the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum TurnStatus {
     /// It has what it wished for; every earlier attempt at the reply is fenced off.
     Granted(Fence),
     /// Others are before it.
@@ -163,7 +163,7 @@ impl Draft {
 
 /// What became of a [`Draft`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Drafted {
+pub enum DraftOutcome {
     /// It is shown.
     Shown,
     /// Somebody else is at the reply, or it is posted: nothing was shown.
@@ -174,7 +174,7 @@ pub enum Drafted {
 
 /// A reply that is being written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DraftSoFar {
+pub struct DraftSnapshot {
     /// The reply's id.
     pub reply: Uuid,
     /// The request's id.
@@ -187,16 +187,16 @@ pub struct DraftSoFar {
 
 /// One room's line, without I/O: time is passed in.
 #[derive(Debug, Default)]
-pub struct Line {
+pub struct TurnQueue {
     places: BTreeSet<(Seq, Uuid)>,
     turn: Option<(Uuid, Instant)>,
     /// Who is waited for without being there, and since when.
     awaited: Option<(Uuid, Instant)>,
     fences: HashMap<Uuid, (u32, Option<Uuid>)>,
-    draft: Option<(DraftSoFar, Instant)>,
+    draft: Option<(DraftSnapshot, Instant)>,
 }
 
-impl Line {
+impl TurnQueue {
     /// Nobody waits, nothing is being written.
     pub fn is_empty(&self) -> bool {
         self.places.is_empty() && self.draft.is_none()
@@ -207,15 +207,15 @@ impl Line {
         self.places.insert((seq, reply));
     }
 
-    /// See [`Turns::line_up`].
-    pub fn line_up(
+    /// See [`Turns::request_turn`].
+    pub fn request_turn(
         &mut self,
-        place: &Place,
-        wish: Wish,
+        place: &TurnRequest,
+        wish: TurnMode,
         lease: Duration,
         keep: Duration,
         now: Instant,
-    ) -> Standing {
+    ) -> TurnStatus {
         let reply = place.reply;
         let (number, holder) = self.fences.get(&reply).copied().unwrap_or_default();
         let is_mine = holder == Some(place.holder);
@@ -228,14 +228,14 @@ impl Line {
             },
         };
         let at_it = self.turn.filter(|(_, until)| *until > now);
-        let granted = |line: &mut Line| {
+        let granted = |line: &mut TurnQueue| {
             line.fences.insert(reply, (next.number, Some(place.holder)));
-            Standing::Granted(next)
+            TurnStatus::Granted(next)
         };
-        if wish == Wish::Now {
+        if wish == TurnMode::Now {
             let is_held = at_it.is_some_and(|(at_it, _)| at_it == reply) && !is_mine;
             if is_held && place.at_least <= number {
-                return Standing::Waiting;
+                return TurnStatus::Waiting;
             }
             return granted(self);
         }
@@ -243,7 +243,7 @@ impl Line {
         let has_turn = is_mine && self.turn.is_some_and(|(turn, _)| turn == reply);
         if !has_turn {
             if at_it.is_some() || !self.is_next(reply, keep, now) {
-                return Standing::Waiting;
+                return TurnStatus::Waiting;
             }
             if let Some((lapsed, _)) = self.turn
                 && let Some((_, holder)) = self.fences.get_mut(&lapsed)
@@ -280,7 +280,7 @@ impl Line {
     }
 
     /// See [`Turns::leave`].
-    pub fn leave(&mut self, place: &Place, for_good: bool) {
+    pub fn release_turn(&mut self, place: &TurnRequest, for_good: bool) {
         let Some((_, holder)) = self.fences.get_mut(&place.reply) else {
             return;
         };
@@ -316,11 +316,11 @@ impl Line {
     }
 
     /// See [`Turns::draft`]; showing it is left to the caller.
-    pub fn draft(&mut self, draft: &Draft, now: Instant) -> Drafted {
+    pub fn draft(&mut self, draft: &Draft, now: Instant) -> DraftOutcome {
         if !self.admits(draft.reply, draft.fence) {
-            return Drafted::Fenced;
+            return DraftOutcome::Fenced;
         }
-        let goes_on = |known: &DraftSoFar| {
+        let goes_on = |known: &DraftSnapshot| {
             known.reply == draft.reply
                 && known.attempt == draft.attempt
                 && known.text.is_char_boundary(draft.offset_bytes)
@@ -331,9 +331,9 @@ impl Line {
                 known.text.push_str(&draft.text);
                 *at = now;
             }
-            _ if draft.offset_bytes > 0 => return Drafted::FromStart,
+            _ if draft.offset_bytes > 0 => return DraftOutcome::FromStart,
             other => {
-                let begun = DraftSoFar {
+                let begun = DraftSnapshot {
                     reply: draft.reply,
                     reply_to: draft.reply_to,
                     attempt: draft.attempt,
@@ -342,11 +342,11 @@ impl Line {
                 *other = Some((begun, now));
             }
         }
-        Drafted::Shown
+        DraftOutcome::Shown
     }
 
-    /// See [`Turns::draft_so_far`].
-    pub fn draft_so_far(&mut self, now: Instant) -> Option<DraftSoFar> {
+    /// See [`Turns::draft_snapshot`].
+    pub fn draft_snapshot(&mut self, now: Instant) -> Option<DraftSnapshot> {
         self.draft
             .take_if(|(_, at)| now.duration_since(*at) >= DRAFT_KEPT);
         self.draft.as_ref().map(|(draft, _)| draft.clone())

@@ -1,6 +1,6 @@
 //! The way of a message that the edge and the worker share: its place in the room, then the queue's confirm.
 
-mod lines;
+mod room_queues;
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -17,10 +17,10 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 use uuid::{Uuid, Version};
 
-use self::lines::{Lines, Rest, Waiting};
+use self::room_queues::{PendingPost, QueuedPost, RoomQueues};
 use crate::{
     envelope::{Again, Envelope, ReplyLog, reply_id},
-    live::{Appended, Live, LiveError, Offer, Part, turns::Fence},
+    live::{AppendRequest, Appended, BotRole, Live, LiveError, turns::Fence},
     queue::{Queue, QueueError, Route},
     store::Store,
     wire::{Kind, Message, NewMessage, Seq, now_seq},
@@ -57,7 +57,7 @@ pub struct Poster {
     queue: Arc<dyn Queue>,
     store: Arc<dyn Store>,
     slots: Arc<Semaphore>,
-    lines: Arc<Lines>,
+    queues: Arc<RoomQueues>,
     under_way: TaskTracker,
     repaired: Arc<Mutex<HashMap<Uuid, Instant>>>,
 }
@@ -73,27 +73,27 @@ pub struct Posted {
 
 /// Whom to tell what became of a message. They are told once, whatever happens: if this is dropped first, that the process
 /// stops.
-pub struct Answer(Option<Box<dyn FnOnce(Outcome) + Send>>);
+pub struct Completion(Option<Box<dyn FnOnce(PostResult) + Send>>);
 
 /// What became of a message: it is on disk in every queue of its route, or the sender's patience is over. With
 /// [`PostError::Unavailable`] it may have been shown; then the process goes on trying to have it kept. What stood behind it
 /// in the room's line when it did not get its place is refused as well.
-pub type Outcome = Result<Posted, PostError>;
+pub type PostResult = Result<Posted, PostError>;
 
-impl Answer {
+impl Completion {
     /// Calls `tell`, which must not block.
-    pub fn new(tell: impl FnOnce(Outcome) + Send + 'static) -> Answer {
-        Answer(Some(Box::new(tell)))
+    pub fn new(tell: impl FnOnce(PostResult) + Send + 'static) -> Completion {
+        Completion(Some(Box::new(tell)))
     }
 
-    fn give(mut self, outcome: Outcome) {
+    fn complete(mut self, outcome: PostResult) {
         if let Some(tell) = self.0.take() {
             tell(outcome);
         }
     }
 }
 
-impl Drop for Answer {
+impl Drop for Completion {
     fn drop(&mut self) {
         if let Some(tell) = self.0.take() {
             tell(Err(process_stops()));
@@ -165,7 +165,7 @@ impl Poster {
             queue,
             store,
             slots,
-            lines: Arc::default(),
+            queues: Arc::default(),
             under_way: TaskTracker::new(),
             repaired: Arc::default(),
         }
@@ -178,7 +178,7 @@ impl Poster {
     ///
     /// # Errors
     /// [`PostError`]. Nothing is shown that there was no room to keep: a full or absent queue is refused first.
-    pub async fn post(&self, new: NewMessage, route: Route, reply: Option<ReplyLog>) -> Outcome {
+    pub async fn post(&self, new: NewMessage, route: Route, reply: Option<ReplyLog>) -> PostResult {
         let part = part_of(&new, route);
         self.post_as(new, route, reply, part).await
     }
@@ -187,17 +187,17 @@ impl Poster {
     ///
     /// # Errors
     /// As [`Poster::post`], and [`PostError::Fenced`].
-    pub async fn post_reply(&self, new: NewMessage, reply: ReplyLog, fence: Fence) -> Outcome {
-        self.post_as(new, Route::Persist, Some(reply), Part::Answers(fence))
+    pub async fn post_reply(&self, new: NewMessage, reply: ReplyLog, fence: Fence) -> PostResult {
+        self.post_as(new, Route::Persist, Some(reply), BotRole::Reply(fence))
             .await
     }
 
     /// As [`Poster::post`] of a message that is no reply, but returns when the message stands in its room's line, while
-    /// its place and the queue's confirm are still to come; `answer` is told what became of it. Whoever begins one message
+    /// its place and the queue's confirm are still to come; `completion` is told what became of it. Whoever begins one message
     /// after the other gets their places in that order.
-    pub async fn begin(&self, new: NewMessage, route: Route, answer: Answer) {
+    pub async fn begin(&self, new: NewMessage, route: Route, completion: Completion) {
         let part = part_of(&new, route);
-        self.begin_as(new, route, None, part, answer).await;
+        self.begin_as(new, route, None, part, completion).await;
     }
 
     async fn post_as(
@@ -205,11 +205,11 @@ impl Poster {
         new: NewMessage,
         route: Route,
         reply: Option<ReplyLog>,
-        part: Part,
-    ) -> Outcome {
+        part: BotRole,
+    ) -> PostResult {
         let (tell, outcome) = oneshot::channel();
-        let answer = Answer::new(|outcome| drop(tell.send(outcome)));
-        self.begin_as(new, route, reply, part, answer).await;
+        let completion = Completion::new(|outcome| drop(tell.send(outcome)));
+        self.begin_as(new, route, reply, part, completion).await;
         outcome.await.unwrap_or_else(|_| Err(process_stops()))
     }
 
@@ -218,29 +218,29 @@ impl Poster {
         message: NewMessage,
         route: Route,
         reply: Option<ReplyLog>,
-        part: Part,
-        answer: Answer,
+        part: BotRole,
+        completion: Completion,
     ) {
         if let Err(error) = self.queue.ready() {
-            return answer.give(Err(error.into()));
+            return completion.complete(Err(error.into()));
         }
         let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
-            return answer.give(Err(PostError::Unavailable {
+            return completion.complete(Err(PostError::Unavailable {
                 why: format!("{POSTS_IN_FLIGHT_MAX} messages wait for their confirm"),
                 retry_after: Duration::from_secs(1),
             }));
         };
-        let rest = Rest {
+        let rest = PendingPost {
             route,
             reply,
-            answer,
+            completion,
             _slot: slot,
         };
         if may_be_forgotten(&message) {
             let place = match self.find_kept(&message).await {
                 Ok(None) => None,
-                Ok(Some(message)) => Some(Place::Kept(message)),
-                Err(error) => Some(Place::Refused(error)),
+                Ok(Some(message)) => Some(Placement::Kept(message)),
+                Err(error) => Some(Placement::Refused(error)),
             };
             if let Some(place) = place {
                 self.under_way.spawn(self.clone().keep_placed(place, rest));
@@ -248,8 +248,8 @@ impl Poster {
             }
         }
         let room = message.room.clone();
-        let offer = Offer::new(message, part);
-        if self.lines.join(&room, Waiting { offer, rest }) {
+        let offer = AppendRequest::new(message, part);
+        if self.queues.join(&room, QueuedPost { offer, rest }) {
             // A task of its own: whoever waits may go, which changes nothing for the message.
             self.under_way.spawn(self.clone().work_off(room));
         }
@@ -258,8 +258,8 @@ impl Poster {
     /// Brings those who stand in a room's line to their places, all who came while the last ones were on their way as
     /// one step, until none is left.
     async fn work_off(self, room: String) {
-        let _watch = self.lines.watch(&room);
-        while let Some((offers, rests)) = self.lines.next(&room) {
+        let _watch = self.queues.watch(&room);
+        while let Some((offers, rests)) = self.queues.next(&room) {
             match self.place(&room, offers).await {
                 Ok(places) => {
                     let kept = places.into_iter().zip(rests);
@@ -270,9 +270,9 @@ impl Poster {
                 }
                 Err(error) => {
                     // What stands behind them would overtake them when they are sent again.
-                    let behind = self.lines.clear(&room).into_iter().map(|one| one.rest);
-                    for Rest { answer, .. } in rests.into_iter().chain(behind) {
-                        answer.give(Err(error.clone()));
+                    let behind = self.queues.clear(&room).into_iter().map(|one| one.rest);
+                    for PendingPost { completion, .. } in rests.into_iter().chain(behind) {
+                        completion.complete(Err(error.clone()));
                     }
                 }
             }
@@ -358,12 +358,16 @@ impl Poster {
     }
 
     /// Where the messages are now, in their order.
-    async fn place(&self, room: &str, offers: Vec<Offer>) -> Result<Vec<Place>, PostError> {
+    async fn place(
+        &self,
+        room: &str,
+        offers: Vec<AppendRequest>,
+    ) -> Result<Vec<Placement>, PostError> {
         let appended = self.live.append_all(room, &offers, None).await?;
         if !appended.contains(&Appended::Cold) {
             let placed = offers.into_iter().zip(appended);
             return Ok(placed
-                .map(|(offer, appended)| Place::Appended(offer, appended))
+                .map(|(offer, appended)| Placement::Appended(offer, appended))
                 .collect());
         }
         let kept = join_all(offers.iter().map(|offer| self.find_kept(&offer.message))).await;
@@ -371,8 +375,8 @@ impl Poster {
         let mut unknown = Vec::new();
         for (offer, kept) in offers.into_iter().zip(kept) {
             places.push(match kept {
-                Ok(Some(message)) => Some(Place::Kept(message)),
-                Err(error) => Some(Place::Refused(error)),
+                Ok(Some(message)) => Some(Placement::Kept(message)),
+                Err(error) => Some(Placement::Refused(error)),
                 Ok(None) => {
                     unknown.push(offer);
                     None
@@ -389,7 +393,7 @@ impl Poster {
         let places = places.into_iter().map(|place| {
             let appended = || {
                 let (offer, appended) = appended.next()?;
-                Some(Place::Appended(offer, appended))
+                Some(Placement::Appended(offer, appended))
             };
             place.or_else(appended)
         });
@@ -416,35 +420,38 @@ impl Poster {
     }
 
     /// The rest of a message's way.
-    async fn keep_placed(self, place: Place, rest: Rest) {
-        let Rest {
+    async fn keep_placed(self, place: Placement, rest: PendingPost) {
+        let PendingPost {
             route,
             reply,
-            answer,
+            completion,
             _slot,
         } = rest;
         match place {
-            Place::Appended(offer, Appended::New(message)) => {
+            Placement::Appended(offer, Appended::New(message)) => {
                 let frame = message.frame_around(&offer.tail);
                 let payload = Envelope::around(&frame, reply.as_ref());
-                self.keep(message, true, route, payload, answer).await;
+                self.keep(message, true, route, payload, completion).await;
             }
-            Place::Appended(_, Appended::Known(message)) => {
-                self.keep_again(message, route, reply, answer).await;
+            Placement::Appended(_, Appended::Known(message)) => {
+                self.keep_again(message, route, reply, completion).await;
             }
             // The stream has dropped it, so it is old: in the database, or still on its way there.
-            Place::Appended(Offer { message: new, .. }, Appended::KnownOnly(seq)) => {
+            Placement::Appended(AppendRequest { message: new, .. }, Appended::KnownOnly(seq)) => {
                 match self.find_kept(&new).await {
-                    Ok(Some(message)) => self.answer_kept(message, route, reply, answer).await,
-                    Ok(None) => self.keep_again(new.at(seq, 0), route, reply, answer).await,
-                    Err(error) => answer.give(Err(error)),
+                    Ok(Some(message)) => self.answer_kept(message, route, reply, completion).await,
+                    Ok(None) => {
+                        self.keep_again(new.at(seq, 0), route, reply, completion)
+                            .await
+                    }
+                    Err(error) => completion.complete(Err(error)),
                 }
             }
-            Place::Appended(_, Appended::Taken) => answer.give(Err(PostError::IdTaken)),
-            Place::Appended(_, Appended::Fenced) => answer.give(Err(PostError::Fenced)),
-            Place::Appended(_, Appended::Cold) => answer.give(Err(still_cold())),
-            Place::Kept(message) => self.answer_kept(message, route, reply, answer).await,
-            Place::Refused(error) => answer.give(Err(error)),
+            Placement::Appended(_, Appended::Taken) => completion.complete(Err(PostError::IdTaken)),
+            Placement::Appended(_, Appended::Fenced) => completion.complete(Err(PostError::Fenced)),
+            Placement::Appended(_, Appended::Cold) => completion.complete(Err(still_cold())),
+            Placement::Kept(message) => self.answer_kept(message, route, reply, completion).await,
+            Placement::Refused(error) => completion.complete(Err(error)),
         }
     }
 
@@ -455,13 +462,13 @@ impl Poster {
         message: Message,
         route: Route,
         reply: Option<ReplyLog>,
-        answer: Answer,
+        completion: Completion,
     ) {
         if route == Route::PersistAndAsk {
-            return self.keep_again(message, route, reply, answer).await;
+            return self.keep_again(message, route, reply, completion).await;
         }
         let first = false;
-        answer.give(Ok(Posted { message, first }));
+        completion.complete(Ok(Posted { message, first }));
     }
 
     /// A message that took its place at an earlier attempt.
@@ -470,10 +477,10 @@ impl Poster {
         message: Message,
         route: Route,
         reply: Option<ReplyLog>,
-        answer: Answer,
+        completion: Completion,
     ) {
         let payload = Envelope::around(&message.frame(), reply.as_ref());
-        self.keep(message, false, route, payload, answer).await;
+        self.keep(message, false, route, payload, completion).await;
     }
 
     /// Hands a message to the queue until that confirms. The sender is told after a while; the trying goes on.
@@ -483,17 +490,17 @@ impl Poster {
         first: bool,
         route: Route,
         payload: Bytes,
-        answer: Answer,
+        completion: Completion,
     ) {
         let id = message.id;
         let impatient = Instant::now() + CONFIRM_PATIENCE;
-        let mut answer = Some(answer);
+        let mut completion = Some(completion);
         let mut pause = RETRY_FIRST;
         loop {
             match self.queue.publish(route, id, payload.clone()).await {
                 Ok(()) => {
-                    if let Some(answer) = answer.take() {
-                        answer.give(Ok(Posted { message, first }));
+                    if let Some(completion) = completion.take() {
+                        completion.complete(Ok(Posted { message, first }));
                     }
                     return;
                 }
@@ -501,9 +508,9 @@ impl Poster {
                     metrics::counter!("chinwag_publish_retries_total").increment(1);
                     let give_up =
                         matches!(error, QueueError::Unroutable(_)) || Instant::now() >= impatient;
-                    if give_up && let Some(answer) = answer.take() {
+                    if give_up && let Some(completion) = completion.take() {
                         tracing::warn!(%id, room = %message.room, %error, "shown, but not confirmed yet; still trying");
-                        answer.give(Err(error.into()));
+                        completion.complete(Err(error.into()));
                     }
                 }
             }
@@ -514,20 +521,20 @@ impl Poster {
 }
 
 /// Where a message is.
-enum Place {
+enum Placement {
     /// In the database already: nothing is left to do.
     Kept(Message),
     /// Nowhere.
     Refused(PostError),
     /// As the live engine says.
-    Appended(Offer, Appended),
+    Appended(AppendRequest, Appended),
 }
 
 /// What a message that is no reply is to the bot.
-fn part_of(new: &NewMessage, route: Route) -> Part {
+fn part_of(new: &NewMessage, route: Route) -> BotRole {
     match route {
-        Route::PersistAndAsk => Part::Asks(reply_id(&new.room, new.id)),
-        Route::Persist => Part::Talk,
+        Route::PersistAndAsk => BotRole::Request(reply_id(&new.room, new.id)),
+        Route::Persist => BotRole::None,
     }
 }
 

@@ -12,8 +12,9 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
-    ASK_AGAIN, ASK_AGAIN_EACH, ASK_AGAIN_MIN, Answer, Fleet, LEARNS, Limits, News, PACE_SLACK,
-    Quota, QuotaError, RATIO_MAX, RATIO_MIN, SHARES_KEPT_FREE, Timings, Wish,
+    ASK_AGAIN, ASK_AGAIN_EACH, ASK_AGAIN_MIN, CallReport, CallRequest, LEARNS, PACE_SLACK, Quota,
+    QuotaError, QuotaLimits, QuotaTimings, RATIO_MAX, RATIO_MIN, Reservation, SHARES_KEPT_FREE,
+    WorkerFleet,
     day::{DAY, behind_utc},
 };
 use crate::wire::{Seq, now_seq};
@@ -27,8 +28,8 @@ pub struct EmbeddedQuota {
 
 /// What the quota is.
 struct Terms {
-    limits: Limits,
-    timings: Timings,
+    limits: QuotaLimits,
+    timings: QuotaTimings,
 }
 
 impl Terms {
@@ -100,12 +101,12 @@ type HadByAll = [HashMap<String, Had>; 2];
 
 impl EmbeddedQuota {
     /// With these limits of each model.
-    pub fn new(limits: Limits) -> Arc<EmbeddedQuota> {
-        EmbeddedQuota::with(limits, Timings::default())
+    pub fn new(limits: QuotaLimits) -> Arc<EmbeddedQuota> {
+        EmbeddedQuota::with(limits, QuotaTimings::default())
     }
 
     /// As [`EmbeddedQuota::new`], with other timings than the default.
-    pub fn with(limits: Limits, timings: Timings) -> Arc<EmbeddedQuota> {
+    pub fn with(limits: QuotaLimits, timings: QuotaTimings) -> Arc<EmbeddedQuota> {
         Arc::new(EmbeddedQuota {
             terms: Terms { limits, timings },
             began: (now_seq(), Instant::now()),
@@ -163,13 +164,13 @@ impl Model {
         self.calls.values().map(|call| call.tokens).sum()
     }
 
-    fn reserve(&mut self, wish: &Wish<'_>, now: Seq, terms: &Terms) -> Answer {
+    fn reserve(&mut self, wish: &CallRequest<'_>, now: Seq, terms: &Terms) -> Reservation {
         if self.calls.contains_key(&wish.id) {
             return self.granted();
         }
         if self.pause > now {
             let left = Duration::from_micros(self.pause - now);
-            return Answer::Wait {
+            return Reservation::Wait {
                 expected: left,
                 again: left,
             };
@@ -195,7 +196,7 @@ impl Model {
     }
 
     /// What a wish is in the line, with the tokens that it will probably cost.
-    fn waiter(&self, wish: &Wish<'_>, now: Seq, limits: Limits) -> Waiter {
+    fn waiter(&self, wish: &CallRequest<'_>, now: Seq, limits: QuotaLimits) -> Waiter {
         let estimate = f64::from(wish.tokens);
         let tokens = (estimate * self.ratio.unwrap_or(1.0)).ceil();
         let waits = self.waiting.get(&wish.id);
@@ -264,7 +265,7 @@ impl Model {
     }
 
     /// In how many µs there is a day that has room for it; none if today has.
-    fn room_in_day(&mut self, before: Before, now: Seq, limits: Limits) -> Option<f64> {
+    fn room_in_day(&mut self, before: Before, now: Seq, limits: QuotaLimits) -> Option<f64> {
         let behind = behind_utc(now / 1_000_000) * 1_000_000;
         let day = (now - behind) / (DAY * 1_000_000);
         if self.day != day {
@@ -275,7 +276,7 @@ impl Model {
         (self.daily as usize + before.calls >= limit).then(|| tomorrow as f64 - now as f64)
     }
 
-    fn grant(&mut self, id: Uuid, mine: Waiter, now: Seq, terms: &Terms) -> Answer {
+    fn grant(&mut self, id: Uuid, mine: Waiter, now: Seq, terms: &Terms) -> Reservation {
         let tokens = mine.tokens;
         let call = Call {
             user: mine.user,
@@ -292,15 +293,15 @@ impl Model {
     }
 
     /// What the window holds now.
-    fn granted(&self) -> Answer {
-        Answer::Granted {
+    fn granted(&self) -> Reservation {
+        Reservation::Granted {
             calls: u32::try_from(self.calls.len()).unwrap_or(u32::MAX),
             tokens: self.tokens() as u64,
         }
     }
 
     /// Keeps it in line until it should have asked again.
-    fn wait(&mut self, id: Uuid, mine: Waiter, wait: f64, now: Seq, terms: &Terms) -> Answer {
+    fn wait(&mut self, id: Uuid, mine: Waiter, wait: f64, now: Seq, terms: &Terms) -> Reservation {
         let wait = Duration::from_secs_f64(wait / 1e6);
         let many = u32::try_from(self.waiting.len() + 1).unwrap_or(u32::MAX);
         let again = wait
@@ -311,7 +312,7 @@ impl Model {
             ..mine
         };
         self.waiting.insert(id, waiter);
-        Answer::Wait {
+        Reservation::Wait {
             expected: wait.max(again),
             again,
         }
@@ -331,7 +332,7 @@ impl Model {
     }
 
     /// What is before this one: those whose users and rooms had less, each counted with what they wait for besides.
-    fn before(&self, id: Uuid, mine: &Waiter, had: &HadByAll, limits: Limits) -> Before {
+    fn before(&self, id: Uuid, mine: &Waiter, had: &HadByAll, limits: QuotaLimits) -> Before {
         let mut had = had.clone();
         let others = self.waiting.iter().filter(|(other, _)| **other != id);
         let mut waiters: Vec<(Seq, Uuid, &Waiter)> = others
@@ -374,7 +375,7 @@ impl Model {
 }
 
 /// Whether a call is within the shares of its user and its room: then it need not keep to the pace of the whole.
-fn within_shares(mine: &Waiter, had: &HadByAll, limits: Limits) -> bool {
+fn within_shares(mine: &Waiter, had: &HadByAll, limits: QuotaLimits) -> bool {
     [&mine.user, &mine.room]
         .into_iter()
         .zip(had)
@@ -395,7 +396,7 @@ fn longer(one: Option<f64>, other: Option<f64>) -> Option<f64> {
 
 #[async_trait]
 impl Quota for EmbeddedQuota {
-    async fn reserve(&self, wish: &Wish<'_>) -> Result<Answer, QuotaError> {
+    async fn reserve(&self, wish: &CallRequest<'_>) -> Result<Reservation, QuotaError> {
         let now = self.now();
         let mut books = self.books();
         let model = books.models.entry(wish.model.to_owned()).or_default();
@@ -403,7 +404,7 @@ impl Quota for EmbeddedQuota {
         Ok(model.reserve(wish, now, &self.terms))
     }
 
-    async fn tell(&self, model: &str, id: Uuid, news: News) -> Result<bool, QuotaError> {
+    async fn report(&self, model: &str, id: Uuid, news: CallReport) -> Result<bool, QuotaError> {
         if self.terms.limits.is_none() {
             return Ok(true);
         }
@@ -412,18 +413,18 @@ impl Quota for EmbeddedQuota {
         let model = books.models.entry(model.to_owned()).or_default();
         model.sweep(now, &self.terms);
         let Some(call) = model.calls.get_mut(&id) else {
-            if news == News::GivenBack {
+            if news == CallReport::GivenBack {
                 model.waiting.remove(&id);
             }
             return Ok(false);
         };
         match news {
-            News::Begins => {
+            CallReport::Began => {
                 if call.lapses.take().is_some() {
                     call.counts_from = now;
                 }
             }
-            News::Cost(cost) => {
+            CallReport::Cost(cost) => {
                 let cost = f64::from(cost);
                 let more = cost - call.tokens;
                 call.tokens = cost;
@@ -432,7 +433,7 @@ impl Quota for EmbeddedQuota {
                 model.ratio = Some(learnt.clamp(RATIO_MIN, RATIO_MAX));
                 model.pace(now, 0.0, more, &self.terms);
             }
-            News::GivenBack => return Ok(model.give_back(id, &self.terms)),
+            CallReport::GivenBack => return Ok(model.give_back(id, &self.terms)),
         }
         Ok(true)
     }
@@ -480,7 +481,7 @@ impl Quota for EmbeddedQuota {
         Ok(None)
     }
 
-    async fn workers(&self, worker: &str) -> Result<Fleet, QuotaError> {
+    async fn workers(&self, worker: &str) -> Result<WorkerFleet, QuotaError> {
         let now = self.now();
         let [seen, gap] = [self.terms.timings.seen, self.terms.timings.gap].map(micros);
         let mut books = self.books();
@@ -492,7 +493,7 @@ impl Quota for EmbeddedQuota {
         }
         books.workers.insert(worker.to_owned(), now);
         books.workers.retain(|_, at| *at + seen > now);
-        Ok(Fleet {
+        Ok(WorkerFleet {
             workers: books.workers.len(),
             since: books.since,
             now: time,

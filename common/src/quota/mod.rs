@@ -33,20 +33,20 @@ const RATIO_MAX: f64 = 4.0;
 /// Never grants more than the limits allow in any window; a grant that is not used comes back.
 #[async_trait]
 pub trait Quota: Send + Sync + 'static {
-    /// Asks for leave to make a call. Granted, it has to [begin](News::Begins) within [`Timings::lease`]; told to wait,
+    /// Asks for leave to make a call. Granted, it has to [begin](CallReport::Began) within [`QuotaTimings::lease`]; told to wait,
     /// the caller asks again with the same id after the time it was told, or loses its place. Of those who wait, it is
     /// the turn of whose user and room have had least in the window. Asked again after a grant, it is granted still.
     ///
     /// # Errors
     /// [`QuotaError`]; it may have been granted all the same, and comes back then.
-    async fn reserve(&self, wish: &Wish<'_>) -> Result<Answer, QuotaError>;
+    async fn reserve(&self, wish: &CallRequest<'_>) -> Result<Reservation, QuotaError>;
 
     /// Tells how it goes with a granted call. Idempotent. False if the grant is not there any more: it has lapsed, was
     /// given back, or has left the window.
     ///
     /// # Errors
     /// [`QuotaError`]; a call that began then counts by its estimate until it leaves the window.
-    async fn tell(&self, model: &str, id: Uuid, news: News) -> Result<bool, QuotaError>;
+    async fn report(&self, model: &str, id: Uuid, news: CallReport) -> Result<bool, QuotaError>;
 
     /// Nobody calls the model for so long; a longer pause that there is already stays.
     ///
@@ -71,15 +71,15 @@ pub trait Quota: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`QuotaError`].
-    async fn workers(&self, worker: &str) -> Result<Fleet, QuotaError>;
+    async fn workers(&self, worker: &str) -> Result<WorkerFleet, QuotaError>;
 }
 
 /// The workers, as far as they show. Times are by the engine's clock, which on Redis gives messages their places as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fleet {
-    /// How many showed within [`Timings::seen`], the one that asks included.
+pub struct WorkerFleet {
+    /// How many showed within [`QuotaTimings::seen`], the one that asks included.
     pub workers: usize,
-    /// Since when there has always been one: never [`Timings::gap`] without any that showed.
+    /// Since when there has always been one: never [`QuotaTimings::gap`] without any that showed.
     pub since: Seq,
     /// Now.
     pub now: Seq,
@@ -87,7 +87,7 @@ pub struct Fleet {
 
 /// A call that somebody wants to make.
 #[derive(Clone, Copy, Debug)]
-pub struct Wish<'a> {
+pub struct CallRequest<'a> {
     /// Whom they want to call.
     pub model: &'a str,
     /// The call; the same until it is granted.
@@ -100,9 +100,9 @@ pub struct Wish<'a> {
     pub tokens: u32,
 }
 
-/// What became of a [`Wish`].
+/// What became of a [`CallRequest`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum Reservation {
     /// Go; the window then holds so much.
     Granted {
         /// Calls, this one included.
@@ -121,9 +121,9 @@ pub enum Answer {
 
 /// How it goes with a call that was granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum News {
+pub enum CallReport {
     /// It goes out now, and counts from now on.
-    Begins,
+    Began,
     /// It had so many input tokens.
     Cost(u32),
     /// It never counted with the provider: it did not go out, or was refused. Of a call that still waits: it waits no
@@ -133,7 +133,7 @@ pub enum News {
 
 /// What the fleet may ask of each model; none is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
+pub struct QuotaLimits {
     /// Calls a minute.
     pub calls: Option<NonZeroU32>,
     /// Input tokens a minute.
@@ -142,16 +142,16 @@ pub struct Limits {
     pub daily_calls: Option<NonZeroU32>,
 }
 
-impl Limits {
+impl QuotaLimits {
     /// Whether there is nothing to keep.
     pub fn is_none(self) -> bool {
-        self == Limits::default()
+        self == QuotaLimits::default()
     }
 }
 
 /// How long things last.
 #[derive(Clone, Copy, Debug)]
-pub struct Timings {
+pub struct QuotaTimings {
     /// How long the "minute" is that the limits are for.
     pub window: Duration,
     /// A call counts for so much longer: for what the network does to distances in time.
@@ -166,9 +166,9 @@ pub struct Timings {
     pub gap: Duration,
 }
 
-impl Default for Timings {
-    fn default() -> Timings {
-        Timings {
+impl Default for QuotaTimings {
+    fn default() -> QuotaTimings {
+        QuotaTimings {
             window: Duration::from_secs(60),
             margin: Duration::from_millis(600),
             lease: Duration::from_secs(5),

@@ -1,7 +1,7 @@
 //! Every message has its place, and there is one order.
 
 use common::{
-    live::{Appended, Offer, Part},
+    live::{AppendRequest, Appended, Part},
     wire::{Kind, NewMessage, Seq, now_seq},
 };
 use uuid::Uuid;
@@ -187,8 +187,8 @@ pub async fn a_frame_is_what_a_message_says_of_itself_at_any_time(side: Side) {
     assert_eq!(places(&tail.messages).last(), Some(&tail.latest));
 }
 
-fn talk(message: &NewMessage) -> Offer {
-    Offer::new(message.clone(), Part::Talk)
+fn talk(message: &NewMessage) -> AppendRequest {
+    AppendRequest::new(message.clone(), BotRole::None)
 }
 
 pub async fn several_take_their_places_together_and_in_their_order(side: Side) {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use common::{
     live::{
-        Appended, Live, LiveEvent, Offer, Part,
-        turns::{Draft, DraftSoFar, Drafted, Fence, Place, Standing, Wish},
+        AppendRequest, Appended, Live, LiveEvent, Part,
+        turns::{Draft, DraftOutcome, DraftSnapshot, Fence, Place, TurnStatus, Wish},
     },
     wire::{Kind, Message, NewMessage, ServerFrame},
 };
@@ -21,7 +21,9 @@ const KEEP: Duration = Duration::from_secs(600);
 pub async fn asks(live: &dyn Live, room: &str, text: &str) -> Place {
     let question = says(room, "ada", text);
     let reply = Uuid::new_v8(*Uuid::new_v4().as_bytes());
-    let asked = live.append_as(&question, Some(0), Part::Asks(reply)).await;
+    let asked = live
+        .append_as(&question, Some(0), BotRole::Request(reply))
+        .await;
     let Ok(Appended::New(Message { seq, .. })) = asked else {
         panic!("{asked:?}");
     };
@@ -51,19 +53,19 @@ fn reply(place: &Place, text: &str) -> NewMessage {
     }
 }
 
-async fn stands(live: &dyn Live, place: &Place) -> Standing {
+async fn stands(live: &dyn Live, place: &Place) -> TurnStatus {
     live.line_up(place, Wish::Turn, KEEP).await.unwrap()
 }
 
 pub async fn granted(live: &dyn Live, place: &Place) -> Fence {
     match stands(live, place).await {
-        Standing::Granted(fence) => fence,
+        TurnStatus::Granted(fence) => fence,
         other => panic!("{other:?}"),
     }
 }
 
 pub async fn posts(live: &dyn Live, place: &Place, fence: Fence, text: &str) -> Appended {
-    let part = Part::Answers(fence);
+    let part = BotRole::Reply(fence);
     live.append_as(&reply(place, text), Some(0), part)
         .await
         .unwrap()
@@ -82,8 +84,8 @@ fn draft(place: &Place, fence: Fence, attempt: u32, before: &str, text: &str) ->
     }
 }
 
-fn so_far(place: &Place, attempt: u32, text: &str) -> Option<DraftSoFar> {
-    Some(DraftSoFar {
+fn so_far(place: &Place, attempt: u32, text: &str) -> Option<DraftSnapshot> {
+    Some(DraftSnapshot {
         reply: place.reply,
         reply_to: Uuid::from_u128(7),
         attempt,
@@ -100,14 +102,14 @@ pub async fn the_first_question_has_the_turn_whoever_lines_up_first(side: Side) 
     let first = asks(&*side.one, "lobby", "one?").await;
     let second = asks(&*side.two, "lobby", "two?").await;
     let elsewhere = asks(&*side.two, "attic", "and here?").await;
-    assert_eq!(stands(&*side.two, &second).await, Standing::Waiting);
+    assert_eq!(stands(&*side.two, &second).await, TurnStatus::Waiting);
     granted(&*side.two, &elsewhere).await;
     let fence = granted(&*side.one, &first).await;
     assert_eq!(granted(&*side.one, &first).await, fence, "renewed");
-    assert_eq!(stands(&*side.two, &second).await, Standing::Waiting);
+    assert_eq!(stands(&*side.two, &second).await, TurnStatus::Waiting);
     let posted = posts(&*side.one, &first, fence, "One.").await;
     assert!(matches!(posted, Appended::New(_)), "{posted:?}");
-    assert_eq!(stands(&*side.two, &first).await, Standing::Answered);
+    assert_eq!(stands(&*side.two, &first).await, TurnStatus::Answered);
     let fence = granted(&*side.two, &second).await;
     let posted = posts(&*side.two, &second, fence, "Two.").await;
     assert!(matches!(posted, Appended::New(_)), "{posted:?}");
@@ -119,9 +121,9 @@ pub async fn whoever_lost_the_turn_can_neither_post_nor_draft(side: Side) {
     bob.message().await;
     let other = delivered_again(&frozen);
     let lost = granted(&*side.one, &frozen).await;
-    assert_eq!(stands(&*side.two, &other).await, Standing::Waiting);
+    assert_eq!(stands(&*side.two, &other).await, TurnStatus::Waiting);
     let old = draft(&frozen, lost, 101, "", "Old t");
-    assert_eq!(side.one.draft(&old).await.unwrap(), Drafted::Shown);
+    assert_eq!(side.one.draft(&old).await.unwrap(), DraftOutcome::Shown);
     lapses().await;
     let fence = granted(&*side.two, &other).await;
     assert!(fence.number > lost.number);
@@ -131,10 +133,10 @@ pub async fn whoever_lost_the_turn_can_neither_post_nor_draft(side: Side) {
         Appended::Fenced
     );
     let late = draft(&frozen, lost, 101, "Old t", "ext");
-    assert_eq!(side.one.draft(&late).await.unwrap(), Drafted::Fenced);
-    assert_eq!(stands(&*side.one, &frozen).await, Standing::Waiting);
+    assert_eq!(side.one.draft(&late).await.unwrap(), DraftOutcome::Fenced);
+    assert_eq!(stands(&*side.one, &frozen).await, TurnStatus::Waiting);
     let new = draft(&other, fence, 201, "", "New");
-    assert_eq!(side.two.draft(&new).await.unwrap(), Drafted::Shown);
+    assert_eq!(side.two.draft(&new).await.unwrap(), DraftOutcome::Shown);
     let posted = posts(&*side.two, &other, fence, "New text").await;
     assert!(matches!(posted, Appended::New(_)), "{posted:?}");
     // Also when it is posted: the reply stands, and nothing comes after it.
@@ -143,7 +145,7 @@ pub async fn whoever_lost_the_turn_can_neither_post_nor_draft(side: Side) {
         matches!(&known, Appended::Known(kept) if kept.message == "New text"),
         "{known:?}"
     );
-    assert_eq!(side.one.draft(&late).await.unwrap(), Drafted::Fenced);
+    assert_eq!(side.one.draft(&late).await.unwrap(), DraftOutcome::Fenced);
     for wanted in ["Old t", "New"] {
         let LiveEvent::Signal { frame, .. } = bob.next().await else {
             panic!("not a draft");
@@ -161,7 +163,7 @@ pub async fn a_turn_that_nobody_else_took_is_renewed_after_it_lapsed(side: Side)
     let behind = asks(&*side.one, "lobby", "two?").await;
     let fence = granted(&*side.one, &place).await;
     lapses().await;
-    assert_eq!(stands(&*side.two, &behind).await, Standing::Waiting);
+    assert_eq!(stands(&*side.two, &behind).await, TurnStatus::Waiting);
     assert_eq!(granted(&*side.one, &place).await, fence);
     let posted = posts(&*side.one, &place, fence, "One.").await;
     assert!(matches!(posted, Appended::New(_)), "{posted:?}");
@@ -173,18 +175,18 @@ pub async fn a_place_that_nobody_comes_to_is_kept_for_a_while(side: Side) {
     let second = asks(&*side.one, "lobby", "two?").await;
     let third = asks(&*side.one, "lobby", "three?").await;
     let waits = async |place: &Place| side.two.line_up(place, Wish::Turn, SHORTLY).await.unwrap();
-    assert_eq!(waits(&third).await, Standing::Waiting);
-    assert_eq!(waits(&second).await, Standing::Waiting);
+    assert_eq!(waits(&third).await, TurnStatus::Waiting);
+    assert_eq!(waits(&second).await, TurnStatus::Waiting);
     let lost = granted(&*side.one, &gone).await;
     lapses().await;
     assert_eq!(
         waits(&second).await,
-        Standing::Waiting,
+        TurnStatus::Waiting,
         "it may come back: waited for from now on"
     );
     let mut fence = None;
     eventually("the turn is passed on", async || {
-        if let Standing::Granted(granted) = waits(&second).await {
+        if let TurnStatus::Granted(granted) = waits(&second).await {
             fence = Some(granted);
         }
         fence.is_some()
@@ -196,10 +198,10 @@ pub async fn a_place_that_nobody_comes_to_is_kept_for_a_while(side: Side) {
     );
     // It comes after all: not in between, but before those who were behind it.
     let back = delivered_again(&gone);
-    assert_eq!(stands(&*side.one, &back).await, Standing::Waiting);
+    assert_eq!(stands(&*side.one, &back).await, TurnStatus::Waiting);
     let posted = posts(&*side.two, &second, fence.unwrap(), "Two.").await;
     assert!(matches!(posted, Appended::New(_)), "{posted:?}");
-    assert_eq!(stands(&*side.two, &third).await, Standing::Waiting);
+    assert_eq!(stands(&*side.two, &third).await, TurnStatus::Waiting);
     assert!(granted(&*side.one, &back).await.number > lost.number);
 }
 
@@ -214,7 +216,7 @@ pub async fn a_turn_is_given_back_with_or_without_the_place(side: Side) {
     );
     assert_eq!(
         stands(&*side.two, &second).await,
-        Standing::Waiting,
+        TurnStatus::Waiting,
         "it comes again"
     );
     let again = delivered_again(&first);
@@ -222,7 +224,7 @@ pub async fn a_turn_is_given_back_with_or_without_the_place(side: Side) {
     side.one.leave(&first, true).await.unwrap();
     assert_eq!(
         stands(&*side.two, &second).await,
-        Standing::Waiting,
+        TurnStatus::Waiting,
         "only whoever has the turn can give it back"
     );
     side.two.leave(&again, true).await.unwrap();
@@ -237,15 +239,15 @@ pub async fn whoever_cannot_wait_posts_out_of_turn(side: Side) {
     // Not of the same delivery as one that is at it, but of a later one.
     let mut same = delivered_again(&first);
     same.at_least = 1;
-    assert_eq!(now(&same).await, Standing::Waiting);
-    let Standing::Granted(out_of_turn) = now(&second).await else {
+    assert_eq!(now(&same).await, TurnStatus::Waiting);
+    let TurnStatus::Granted(out_of_turn) = now(&second).await else {
         panic!("not granted");
     };
     let posted = posts(&*side.two, &second, out_of_turn, "No time.").await;
     assert!(matches!(posted, Appended::New(_)), "{posted:?}");
-    assert_eq!(now(&second).await, Standing::Answered);
+    assert_eq!(now(&second).await, TurnStatus::Answered);
     assert_eq!(granted(&*side.one, &first).await, fence, "undisturbed");
-    let Standing::Granted(later) = now(&delivered_again(&first)).await else {
+    let TurnStatus::Granted(later) = now(&delivered_again(&first)).await else {
         panic!("not granted");
     };
     assert!(later.number > fence.number);
@@ -257,29 +259,29 @@ pub async fn whoever_cannot_wait_posts_out_of_turn(side: Side) {
 
 pub async fn a_draft_is_kept_as_it_grows_and_goes_with_its_reply(side: Side) {
     let place = asks(&*side.one, "lobby", "one?").await;
-    assert_eq!(side.two.draft_so_far("lobby").await.unwrap(), None);
+    assert_eq!(side.two.draft_snapshot("lobby").await.unwrap(), None);
     let fence = granted(&*side.one, &place).await;
     let show = async |attempt, before: &str, text: &str| {
         let draft = draft(&place, fence, attempt, before, text);
         side.one.draft(&draft).await.unwrap()
     };
-    assert_eq!(show(101, "Zw", "ölf").await, Drafted::FromStart);
-    assert_eq!(show(101, "", "Zwöl").await, Drafted::Shown);
+    assert_eq!(show(101, "Zw", "ölf").await, DraftOutcome::FromStart);
+    assert_eq!(show(101, "", "Zwöl").await, DraftOutcome::Shown);
     // Once more, and more of it, when it was not known whether it was shown.
-    assert_eq!(show(101, "Zw", "ölf 🦉").await, Drafted::Shown);
-    assert_eq!(show(101, "Zwölf 🦉", " is").await, Drafted::Shown);
+    assert_eq!(show(101, "Zw", "ölf 🦉").await, DraftOutcome::Shown);
+    assert_eq!(show(101, "Zwölf 🦉", " is").await, DraftOutcome::Shown);
     assert_eq!(
         show(101, "Zwölf 🦉 is this ", "?").await,
-        Drafted::FromStart
+        DraftOutcome::FromStart
     );
-    let known = side.two.draft_so_far("lobby").await.unwrap();
+    let known = side.two.draft_snapshot("lobby").await.unwrap();
     assert_eq!(known, so_far(&place, 101, "Zwölf 🦉 is"));
-    assert_eq!(show(102, "", "Again").await, Drafted::Shown);
-    let known = side.two.draft_so_far("lobby").await.unwrap();
+    assert_eq!(show(102, "", "Again").await, DraftOutcome::Shown);
+    let known = side.two.draft_snapshot("lobby").await.unwrap();
     assert_eq!(known, so_far(&place, 102, "Again"));
-    assert_eq!(side.two.draft_so_far("attic").await.unwrap(), None);
+    assert_eq!(side.two.draft_snapshot("attic").await.unwrap(), None);
     posts(&*side.one, &place, fence, "Again and done.").await;
-    assert_eq!(side.two.draft_so_far("lobby").await.unwrap(), None);
+    assert_eq!(side.two.draft_snapshot("lobby").await.unwrap(), None);
 }
 
 /// Ten workers on two processes, none of which knows of another, at the same questions; now and then one that has the
@@ -298,11 +300,11 @@ pub async fn replies_stand_in_the_order_of_their_questions_whoever_dies(side: Si
                 let place = delivered_again(place);
                 loop {
                     match stands(&*live, &place).await {
-                        Standing::Answered => break,
-                        Standing::Waiting => tokio::time::sleep(Duration::from_millis(5)).await,
+                        TurnStatus::Answered => break,
+                        TurnStatus::Waiting => tokio::time::sleep(Duration::from_millis(5)).await,
                         // It dies of it; the tenth worker never does.
-                        Standing::Granted(_) if number % 10 == worker && worker < 3 => break,
-                        Standing::Granted(fence) => {
+                        TurnStatus::Granted(_) if number % 10 == worker && worker < 3 => break,
+                        TurnStatus::Granted(fence) => {
                             let posted = posts(&*live, &place, fence, "Done.").await;
                             assert!(matches!(posted, Appended::New(_)), "{posted:?}");
                             break;
@@ -335,11 +337,11 @@ pub async fn questions_and_replies_may_take_their_places_with_others(side: Side)
     };
     let (second, third) = (Uuid::new_v4(), Uuid::new_v4());
     let offers = [
-        Offer::new(says("lobby", "bob", "and now?"), Part::Talk),
-        Offer::new(says("lobby", "bob", "second"), Part::Asks(second)),
-        Offer::new(reply(&first, "not his"), Part::Answers(strange)),
-        Offer::new(reply(&first, "answer"), Part::Answers(fence)),
-        Offer::new(says("lobby", "eve", "third"), Part::Asks(third)),
+        AppendRequest::new(says("lobby", "bob", "and now?"), BotRole::None),
+        AppendRequest::new(says("lobby", "bob", "second"), BotRole::Request(second)),
+        AppendRequest::new(reply(&first, "not his"), BotRole::Reply(strange)),
+        AppendRequest::new(reply(&first, "answer"), BotRole::Reply(fence)),
+        AppendRequest::new(says("lobby", "eve", "third"), BotRole::Request(third)),
     ];
     let answers = live.append_all("lobby", &offers, None).await.unwrap();
     let seqs: Vec<Option<u64>> = answers

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use common::{
     envelope::Envelope,
-    live::{Appended, Live, Offer, Part, embedded::EmbeddedLive},
+    live::{AppendRequest, Appended, BotRole, Live, embedded::EmbeddedLive},
     posting::Poster,
     queue::embedded::EmbeddedQueue,
     store::{Messages, sqlite::SqliteStore},
@@ -86,7 +86,9 @@ pub async fn is_said(live: &dyn Live, count: usize, floor: Seq) -> Vec<Message> 
     let mut messages = Vec::with_capacity(count);
     while messages.len() < count {
         let step = STEP.min(count - messages.len());
-        let offers: Vec<Offer> = (0..step).map(|_| Offer::new(said(), Part::Talk)).collect();
+        let offers: Vec<AppendRequest> = (0..step)
+            .map(|_| AppendRequest::new(said(), BotRole::None))
+            .collect();
         let placed = live.append_all(ROOM, &offers, Some(floor)).await;
         for placed in placed.expect("the live engine answers") {
             match placed {

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::{RedisLive, failed, frame, micros};
 use crate::{
-    live::{Appended, LiveError, Offer, Part},
+    live::{AppendRequest, Appended, BotRole, LiveError},
     wire::{NewMessage, Seq},
 };
 
@@ -41,13 +41,13 @@ impl RedisLive {
     pub(super) async fn append_offers(
         &self,
         room: &str,
-        offers: &[Offer],
+        offers: &[AppendRequest],
         floor: Option<Seq>,
     ) -> Result<Vec<Appended>, LiveError> {
         let mut keys = vec![self.keys.stream(room), self.keys.ids(room)];
-        let any = |wanted: fn(&Part) -> bool| offers.iter().any(|offer| wanted(&offer.part));
-        let answers = any(|part| matches!(part, Part::Answers(_)));
-        if answers || any(|part| matches!(part, Part::Asks(_))) {
+        let any = |wanted: fn(&BotRole) -> bool| offers.iter().any(|offer| wanted(&offer.part));
+        let answers = any(|part| matches!(part, BotRole::Reply(_)));
+        if answers || any(|part| matches!(part, BotRole::Request(_))) {
             keys.push(self.keys.line(room));
         }
         if answers {
@@ -66,7 +66,7 @@ impl RedisLive {
             let first = [room, &channel, &floor, &marked_until, &second, &date];
             arguments.extend(first.map(str::as_bytes));
             for (offer, part) in offers.iter().zip(&parts) {
-                let Offer { message, tail, .. } = offer;
+                let AppendRequest { message, tail, .. } = offer;
                 arguments.extend([
                     message.id.as_bytes(),
                     message.sender.as_bytes(),
@@ -111,9 +111,9 @@ impl RedisLive {
     /// The order is what counts: the mark is made before the message, so a process that dies right after its message
     /// has left the mark behind. A mark is not made for every message, so one may come after a mark was read and
     /// before the room is settled by it. Three times keep that from doing harm. A process goes on under its mark for
-    /// 5 s; an append that arrives at the server later than [`Timings::mark_holds`] after its mark is sent back by the
+    /// 5 s; an append that arrives at the server later than [`LiveTimings::mark_holds`] after its mark is sent back by the
     /// script to mark again; and a room can be settled only by a mark that was already older than
-    /// [`Timings::settle_after`] when it was read. Whoever reads the stream after reading such a mark thus sees every
+    /// [`LiveTimings::settle_after`] when it was read. Whoever reads the stream after reading such a mark thus sees every
     /// message that was appended under it, and one that comes under a later mark changes the mark. The difference of
     /// the last two is what the clocks of a Cluster's nodes may differ by.
     async fn mark(&self, room: &str, again: bool) -> Result<Seq, LiveError> {
@@ -185,11 +185,11 @@ fn present() -> (String, String) {
 }
 
 /// A part, as the script reads it.
-fn part_word(part: Part) -> Vec<u8> {
+fn part_word(part: BotRole) -> Vec<u8> {
     match part {
-        Part::Talk => Vec::new(),
-        Part::Asks(reply) => [b"?", reply.as_bytes().as_slice()].concat(),
-        Part::Answers(fence) => format!("={}", fence.word()).into_bytes(),
+        BotRole::None => Vec::new(),
+        BotRole::Request(reply) => [b"?", reply.as_bytes().as_slice()].concat(),
+        BotRole::Reply(fence) => format!("={}", fence.word()).into_bytes(),
     }
 }
 

@@ -35,9 +35,9 @@ use self::{
     scripts::{Script, Scripts},
 };
 use super::{
-    Appended, Live, LiveError, LiveEvent, Offer, PRESENCE_MAX_USERS, Signal, Subscriber, Tail,
-    Timings, Unsettled,
-    turns::{Draft, DraftSoFar, Drafted, Fence, Place, Standing, Turns, Wish},
+    AppendRequest, Appended, Live, LiveError, LiveEvent, LiveTimings, PRESENCE_MAX_USERS, Signal,
+    Subscriber, Tail, Unsettled,
+    turns::{Draft, DraftOutcome, DraftSnapshot, Fence, TurnMode, TurnRequest, TurnStatus, Turns},
 };
 use crate::{
     settings::LiveSettings,
@@ -55,7 +55,7 @@ pub struct RedisLive {
     fleet: Arc<Fleet>,
     keys: Arc<Keys>,
     scripts: Scripts,
-    timings: Timings,
+    timings: LiveTimings,
     stream_idle: Duration,
     marks: Marks,
 }
@@ -77,7 +77,7 @@ impl RedisLive {
     /// # Errors
     /// [`LiveError`] if the URL or the prefix cannot be used, or if not every node answers within ten seconds.
     pub async fn connect(settings: &LiveSettings) -> Result<Arc<RedisLive>, LiveError> {
-        RedisLive::connect_with(settings, Timings::default()).await
+        RedisLive::connect_with(settings, LiveTimings::default()).await
     }
 
     /// As [`RedisLive::connect`], with other timings than the default.
@@ -86,7 +86,7 @@ impl RedisLive {
     /// As [`RedisLive::connect`].
     pub async fn connect_with(
         settings: &LiveSettings,
-        timings: Timings,
+        timings: LiveTimings,
     ) -> Result<Arc<RedisLive>, LiveError> {
         const WHAT: &str = "connecting";
         let keys = Keys::new(&settings.redis_prefix).map_err(|why| failed(WHAT, why))?;
@@ -170,7 +170,7 @@ impl Live for RedisLive {
     async fn append_all(
         &self,
         room: &str,
-        offers: &[Offer],
+        offers: &[AppendRequest],
         floor: Option<Seq>,
     ) -> Result<Vec<Appended>, LiveError> {
         self.append_offers(room, offers, floor).await
@@ -293,12 +293,12 @@ impl Live for RedisLive {
 
 #[async_trait]
 impl Turns for RedisLive {
-    async fn line_up(
+    async fn request_turn(
         &self,
-        place: &Place,
-        wish: Wish,
+        place: &TurnRequest,
+        wish: TurnMode,
         keep: Duration,
-    ) -> Result<Standing, LiveError> {
+    ) -> Result<TurnStatus, LiveError> {
         const WHAT: &str = "lining up in a room";
         let room = place.room.as_str();
         let keys = [
@@ -320,28 +320,28 @@ impl Turns for RedisLive {
             lease.as_bytes(),
             keep.as_bytes(),
             match wish {
-                Wish::Turn => b"",
-                Wish::Now => b"now",
+                TurnMode::InOrder => b"",
+                TurnMode::Now => b"now",
             },
         ];
         let answer: Vec<String> = self
-            .call(WHAT, &self.scripts.line_up, &keys, &arguments)
+            .call(WHAT, &self.scripts.request_turn, &keys, &arguments)
             .await?;
         match answer.first().map(String::as_str) {
             Some("granted") => {
                 let number = answer.get(1).map_or("", String::as_str).parse();
-                Ok(Standing::Granted(Fence {
+                Ok(TurnStatus::Granted(Fence {
                     holder: place.holder,
                     number: number.map_err(|error| failed(WHAT, error))?,
                 }))
             }
-            Some("waiting") => Ok(Standing::Waiting),
-            Some("answered") => Ok(Standing::Answered),
+            Some("waiting") => Ok(TurnStatus::Waiting),
+            Some("answered") => Ok(TurnStatus::Answered),
             _ => Err(failed(WHAT, "an answer that the script does not give")),
         }
     }
 
-    async fn leave(&self, place: &Place, for_good: bool) -> Result<(), LiveError> {
+    async fn leave(&self, place: &TurnRequest, for_good: bool) -> Result<(), LiveError> {
         let room = place.room.as_str();
         let keys = [self.keys.line(room), self.keys.turn(room)];
         let keys = keys.each_ref().map(String::as_str);
@@ -356,7 +356,7 @@ impl Turns for RedisLive {
             .await
     }
 
-    async fn draft(&self, draft: &Draft) -> Result<Drafted, LiveError> {
+    async fn draft(&self, draft: &Draft) -> Result<DraftOutcome, LiveError> {
         const WHAT: &str = "showing a draft";
         let room = draft.room.as_str();
         let keys = [self.keys.turn(room), self.keys.draft(room)];
@@ -379,19 +379,19 @@ impl Turns for RedisLive {
             .call(WHAT, &self.scripts.draft, &keys, &arguments)
             .await?;
         match answer.as_str() {
-            "shown" => Ok(Drafted::Shown),
-            "fenced" => Ok(Drafted::Fenced),
-            "from start" => Ok(Drafted::FromStart),
+            "shown" => Ok(DraftOutcome::Shown),
+            "fenced" => Ok(DraftOutcome::Fenced),
+            "from start" => Ok(DraftOutcome::FromStart),
             _ => Err(failed(WHAT, "an answer that the script does not give")),
         }
     }
 
-    async fn draft_so_far(&self, room: &str) -> Result<Option<DraftSoFar>, LiveError> {
+    async fn draft_snapshot(&self, room: &str) -> Result<Option<DraftSnapshot>, LiveError> {
         const WHAT: &str = "reading a draft";
         let keys = [self.keys.turn(room), self.keys.draft(room)];
         let keys = keys.each_ref().map(String::as_str);
         let found: Vec<Vec<u8>> = self
-            .call(WHAT, &self.scripts.draft_so_far, &keys, &[])
+            .call(WHAT, &self.scripts.draft_snapshot, &keys, &[])
             .await?;
         let [reply, attempt, reply_to, written] = found.as_slice() else {
             return Ok(None);
@@ -403,7 +403,7 @@ impl Turns for RedisLive {
         let attempt = text(attempt)?
             .parse()
             .map_err(|error| failed(WHAT, error))?;
-        Ok(Some(DraftSoFar {
+        Ok(Some(DraftSnapshot {
             reply,
             reply_to,
             attempt,

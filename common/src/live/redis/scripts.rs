@@ -27,10 +27,10 @@ pub(super) struct Scripts {
     pub(super) mark: Script,
     pub(super) unsettled: Script,
     pub(super) settled: Script,
-    pub(super) line_up: Script,
+    pub(super) request_turn: Script,
     pub(super) leave: Script,
     pub(super) draft: Script,
-    pub(super) draft_so_far: Script,
+    pub(super) draft_snapshot: Script,
 }
 
 impl Scripts {
@@ -54,10 +54,10 @@ impl Scripts {
             mark: script(&[include_str!("scripts/mark.lua")]),
             unsettled: script(&[include_str!("scripts/unsettled.lua")]),
             settled: script(&[include_str!("scripts/settled.lua")]),
-            line_up: script(&[include_str!("scripts/line_up.lua")]),
+            request_turn: script(&[include_str!("scripts/request_turn.lua")]),
             leave: script(&[include_str!("scripts/leave.lua")]),
             draft: script(&[include_str!("scripts/draft.lua")]),
-            draft_so_far: script(&[include_str!("scripts/draft_so_far.lua")]),
+            draft_snapshot: script(&[include_str!("scripts/draft_snapshot.lua")]),
         }
     }
 }

@@ -8,8 +8,9 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::{
-    ASK_AGAIN, ASK_AGAIN_EACH, ASK_AGAIN_MIN, Answer, Fleet, LEARNS, Limits, News, PACE_SLACK,
-    Quota, QuotaError, RATIO_MAX, RATIO_MIN, SHARES_KEPT_FREE, Timings, Wish, day::behind_utc,
+    ASK_AGAIN, ASK_AGAIN_EACH, ASK_AGAIN_MIN, CallReport, CallRequest, LEARNS, PACE_SLACK, Quota,
+    QuotaError, QuotaLimits, QuotaTimings, RATIO_MAX, RATIO_MIN, Reservation, SHARES_KEPT_FREE,
+    WorkerFleet, day::behind_utc,
 };
 use crate::{
     live::redis::{RedisLive, scripts::Script},
@@ -20,7 +21,7 @@ use crate::{
 pub struct RedisQuota {
     live: Arc<RedisLive>,
     is_limited: bool,
-    timings: Timings,
+    timings: QuotaTimings,
     quota: Script,
     admit: Script,
     workers: Script,
@@ -28,12 +29,16 @@ pub struct RedisQuota {
 
 impl RedisQuota {
     /// With these limits of each model.
-    pub fn new(live: Arc<RedisLive>, limits: Limits) -> Arc<RedisQuota> {
-        RedisQuota::with(live, limits, Timings::default())
+    pub fn new(live: Arc<RedisLive>, limits: QuotaLimits) -> Arc<RedisQuota> {
+        RedisQuota::with(live, limits, QuotaTimings::default())
     }
 
     /// As [`RedisQuota::new`], with other timings than the default.
-    pub fn with(live: Arc<RedisLive>, limits: Limits, timings: Timings) -> Arc<RedisQuota> {
+    pub fn with(
+        live: Arc<RedisLive>,
+        limits: QuotaLimits,
+        timings: QuotaTimings,
+    ) -> Arc<RedisQuota> {
         let most = |limit: Option<NonZeroU32>| limit.map_or(0, NonZeroU32::get);
         let numbers = format!(
             "local CALLS_MAX, TOKENS_MAX, DAILY_MAX = {}, {}, {}\n\
@@ -91,7 +96,7 @@ impl RedisQuota {
 
 #[async_trait]
 impl Quota for RedisQuota {
-    async fn reserve(&self, wish: &Wish<'_>) -> Result<Answer, QuotaError> {
+    async fn reserve(&self, wish: &CallRequest<'_>) -> Result<Reservation, QuotaError> {
         const WHAT: &str = "asking for quota";
         let behind = 1_000_000 * behind_utc(now_seq() / 1_000_000);
         let (id, tokens, behind) = (
@@ -103,11 +108,11 @@ impl Quota for RedisQuota {
         let (word, first, second): (String, u64, u64) =
             self.of_model(WHAT, wish.model, &arguments).await?;
         match word.as_str() {
-            "granted" => Ok(Answer::Granted {
+            "granted" => Ok(Reservation::Granted {
                 calls: u32::try_from(first).unwrap_or(u32::MAX),
                 tokens: second,
             }),
-            "wait" => Ok(Answer::Wait {
+            "wait" => Ok(Reservation::Wait {
                 expected: Duration::from_micros(first),
                 again: Duration::from_micros(second),
             }),
@@ -118,14 +123,14 @@ impl Quota for RedisQuota {
         }
     }
 
-    async fn tell(&self, model: &str, id: Uuid, news: News) -> Result<bool, QuotaError> {
+    async fn report(&self, model: &str, id: Uuid, news: CallReport) -> Result<bool, QuotaError> {
         if !self.is_limited {
             return Ok(true);
         }
         let (task, cost) = match news {
-            News::Begins => ("begins", 0),
-            News::Cost(tokens) => ("cost", tokens),
-            News::GivenBack => ("given back", 0),
+            CallReport::Began => ("begins", 0),
+            CallReport::Cost(tokens) => ("cost", tokens),
+            CallReport::GivenBack => ("given back", 0),
         };
         let (id, cost) = (id.to_string(), cost.to_string());
         let (word,): (String,) = self
@@ -161,7 +166,7 @@ impl Quota for RedisQuota {
         Ok(u64::try_from(wait).ok().map(Duration::from_micros))
     }
 
-    async fn workers(&self, worker: &str) -> Result<Fleet, QuotaError> {
+    async fn workers(&self, worker: &str) -> Result<WorkerFleet, QuotaError> {
         let keys = ["seen", "since"].map(|part| self.live.key(":workers", part));
         let keys = keys.each_ref().map(String::as_str);
         let [seen, gap] =
@@ -170,7 +175,7 @@ impl Quota for RedisQuota {
         let (workers, since, now) = self
             .call("counting the workers", &self.workers, &keys, &arguments)
             .await?;
-        Ok(Fleet {
+        Ok(WorkerFleet {
             workers,
             since,
             now,

@@ -1,6 +1,6 @@
 -- Gives messages their places in a room, in the order in which they stand here, keeps them in the room's stream and
 -- shows them, as one step (Live::append_all).
--- KEYS  stream, ids; where one is a question also line; where one is a reply also line, turn, draft (see line_up.lua)
+-- KEYS  stream, ids; where one is a question also line; where one is a reply also line, turn, draft (see request_turn.lua)
 -- ARGV  room, channel, floor (empty if unset), µs after which the mark that this process made in the list of unsettled
 --       rooms counts no longer, the present second by the caller's clock and how RFC 3339 writes that (what comes behind
 --       the seconds left out); then four for each message: id (16 bytes), sender, the end of the frame, and its part:

@@ -1,4 +1,4 @@
--- The reply that is being written in a room, as far as it has come (Turns::draft_so_far).
+-- The reply that is being written in a room, as far as it has come (Turns::draft_snapshot).
 -- KEYS  turn, draft
 local known = redis.call('HMGET', KEYS[1], 'draft', 'attempt', 'to')
 local text = redis.call('GET', KEYS[2])

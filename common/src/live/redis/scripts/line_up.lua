@@ -1,4 +1,4 @@
--- Takes or keeps a place in a room's line, and gives it the turn if that has come (Turns::line_up).
+-- Takes or keeps a place in a room's line, and gives it the turn if that has come (Turns::request_turn).
 -- KEYS  ids, line, turn
 -- ARGV  reply (16 bytes), the request's place, holder, the least number of the fence, lease in µs, how long in µs those
 --       before are waited for, `now` if it does not wait for the turn

@@ -8,37 +8,37 @@ use std::{
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::Answer;
-use crate::{envelope::ReplyLog, live::Offer, queue::Route};
+use super::Completion;
+use crate::{envelope::ReplyLog, live::AppendRequest, queue::Route};
 
 /// The most messages of one step, and about the most bytes of their text: the live engine does nothing else meanwhile.
 const STEP_MESSAGES: usize = 64;
 const STEP_BYTES: usize = 64 * 1024;
 
 /// A message that waits for its place.
-pub(super) struct Waiting {
-    pub(super) offer: Offer,
-    pub(super) rest: Rest,
+pub(super) struct QueuedPost {
+    pub(super) offer: AppendRequest,
+    pub(super) rest: PendingPost,
 }
 
 /// What it needs when it has it.
-pub(super) struct Rest {
+pub(super) struct PendingPost {
     pub(super) route: Route,
     pub(super) reply: Option<ReplyLog>,
-    pub(super) answer: Answer,
+    pub(super) completion: Completion,
     pub(super) _slot: OwnedSemaphorePermit,
 }
 
-/// See [`Lines::watch`].
+/// See [`RoomQueues::watch`].
 pub(super) struct Watch {
-    lines: Arc<Lines>,
+    queues: Arc<RoomQueues>,
     room: String,
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let left = self.lines.by_room().remove(&self.room);
+            let left = self.queues.by_room().remove(&self.room);
             // Not while the lock is held: everyone in it is told.
             drop(left);
         }
@@ -47,19 +47,19 @@ impl Drop for Watch {
 
 /// The rooms' lines. Each is there while somebody works it off.
 #[derive(Default)]
-pub(super) struct Lines {
-    by_room: Mutex<HashMap<String, VecDeque<Waiting>>>,
+pub(super) struct RoomQueues {
+    by_room: Mutex<HashMap<String, VecDeque<QueuedPost>>>,
 }
 
-impl Lines {
-    fn by_room(&self) -> MutexGuard<'_, HashMap<String, VecDeque<Waiting>>> {
+impl RoomQueues {
+    fn by_room(&self) -> MutexGuard<'_, HashMap<String, VecDeque<QueuedPost>>> {
         self.by_room
             .lock()
             .expect("nothing panics while holding it")
     }
 
     /// Puts a message at the end of its room's line. True if nobody works that off yet.
-    pub(super) fn join(&self, room: &str, waiting: Waiting) -> bool {
+    pub(super) fn join(&self, room: &str, waiting: QueuedPost) -> bool {
         let mut by_room = self.by_room();
         if let Some(line) = by_room.get_mut(room) {
             line.push_back(waiting);
@@ -73,13 +73,13 @@ impl Lines {
     /// begins a new line.
     pub(super) fn watch(self: &Arc<Self>, room: &str) -> Watch {
         Watch {
-            lines: Arc::clone(self),
+            queues: Arc::clone(self),
             room: room.to_owned(),
         }
     }
 
     /// What goes together next. None, and the line is gone, if nothing waits.
-    pub(super) fn next(&self, room: &str) -> Option<(Vec<Offer>, Vec<Rest>)> {
+    pub(super) fn next(&self, room: &str) -> Option<(Vec<AppendRequest>, Vec<PendingPost>)> {
         let mut by_room = self.by_room();
         let line = by_room.get_mut(room)?;
         if line.is_empty() {
@@ -97,7 +97,7 @@ impl Lines {
     }
 
     /// Takes everyone out of a room's line.
-    pub(super) fn clear(&self, room: &str) -> VecDeque<Waiting> {
+    pub(super) fn clear(&self, room: &str) -> VecDeque<QueuedPost> {
         self.by_room()
             .get_mut(room)
             .map(std::mem::take)
@@ -112,11 +112,11 @@ mod tests {
 
     use super::*;
     use crate::{
-        live::Part,
+        live::BotRole,
         wire::{Kind, NewMessage},
     };
 
-    fn says(text: String) -> Waiting {
+    fn says(text: String) -> QueuedPost {
         let slot = Arc::new(Semaphore::new(1)).try_acquire_owned();
         let message = NewMessage {
             room: "lobby".into(),
@@ -126,18 +126,18 @@ mod tests {
             message: text,
             reply_to: None,
         };
-        Waiting {
-            offer: Offer::new(message, Part::Talk),
-            rest: Rest {
+        QueuedPost {
+            offer: AppendRequest::new(message, BotRole::None),
+            rest: PendingPost {
                 route: Route::Persist,
                 reply: None,
-                answer: Answer::new(drop),
+                completion: Completion::new(drop),
                 _slot: slot.expect("it is free"),
             },
         }
     }
 
-    fn step(lines: &Lines) -> Option<Vec<String>> {
+    fn step(queues: &RoomQueues) -> Option<Vec<String>> {
         let (offers, rests) = lines.next("lobby")?;
         assert_eq!(offers.len(), rests.len());
         Some(offers.into_iter().map(|one| one.message.message).collect())
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn what_gathers_goes_together_in_its_order_and_one_alone_works_it_off() {
-        let lines = Lines::default();
+        let lines = RoomQueues::default();
         let texts: Vec<String> = (0..100).map(|number| number.to_string()).collect();
         let begins = texts
             .iter()
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_step_is_bounded_in_bytes_and_one_that_is_larger_goes_alone() {
-        let lines = Lines::default();
+        let lines = RoomQueues::default();
         for bytes in [STEP_BYTES + 1, STEP_BYTES / 2, STEP_BYTES / 2, 1] {
             lines.join("lobby", says("x".repeat(bytes)));
         }
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn if_whoever_works_a_line_off_dies_the_room_begins_anew() {
-        let lines = Arc::new(Lines::default());
+        let lines = Arc::new(RoomQueues::default());
         lines.join("lobby", says("lost".into()));
         let dying = std::thread::spawn({
             let lines = Arc::clone(&lines);
