@@ -158,7 +158,11 @@ async fn many_who_come_at_once_cost_one_look() {
         writer.is_heard(&mut person, 0, "So far").await;
         everybody.push(person);
     }
-    assert_eq!(chat.live.draft_reads.load(SeqCst), 2, "one for each edge");
+    assert_eq!(
+        chat.live.faults.calls("draft_snapshot"),
+        2,
+        "one for each edge"
+    );
     writer.writes(" so good").await;
     for person in &mut everybody {
         writer.is_heard(person, 6, " so good").await;
