@@ -25,7 +25,7 @@ use super::{
     line::{self, Line},
     request::Request,
     scripts::Scripts,
-    server::{Server, failed, micros},
+    server::{RedisServer, failed, micros},
     settings::RedisSettings,
 };
 
@@ -34,7 +34,7 @@ const PAGE_MESSAGES: usize = 500;
 
 /// The live seam on Redis.
 pub struct RedisLive {
-    server: Server,
+    server: RedisServer,
     scripts: Arc<Scripts>,
     appends: Appends,
     timings: Timings,
@@ -62,7 +62,7 @@ impl RedisLive {
         settings: &RedisSettings,
         timings: Timings,
     ) -> Result<Arc<RedisLive>, LiveError> {
-        let server = Server::connect(settings).await?;
+        let server = RedisServer::connect(settings).await?;
         let scripts = Arc::new(Scripts::new(settings.stream_idle_seconds));
         Ok(Arc::new(RedisLive {
             appends: Appends::new(server.clone(), Arc::clone(&scripts), timings),
@@ -74,7 +74,7 @@ impl RedisLive {
     }
 
     /// What the quota uses as well.
-    pub(super) fn server(&self) -> &Server {
+    pub(super) fn server(&self) -> &RedisServer {
         &self.server
     }
 
