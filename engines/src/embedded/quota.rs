@@ -28,10 +28,22 @@ use crate::{
 
 /// The quota of a process that is all there is.
 pub struct EmbeddedQuota {
-    limits: QuotaLimits,
-    timings: QuotaTimings,
+    terms: Terms,
     began: (Seq, Instant),
     books: Mutex<Books>,
+}
+
+/// What the quota is.
+struct Terms {
+    limits: QuotaLimits,
+    timings: QuotaTimings,
+}
+
+impl Terms {
+    /// How long a call counts.
+    fn window(&self) -> Seq {
+        micros(self.timings.window + self.timings.margin)
+    }
 }
 
 #[derive(Default)]
@@ -72,8 +84,16 @@ struct Waiter {
     user: String,
     room: String,
     tokens: f64,
+    estimate: f64,
     since: Seq,
     forgotten: Seq,
+}
+
+/// What goes before a call that waits.
+#[derive(Clone, Copy)]
+struct Before {
+    calls: usize,
+    tokens: f64,
 }
 
 /// Calls and tokens that a user or a room had in the window.
@@ -82,6 +102,9 @@ struct Had {
     calls: f64,
     tokens: f64,
 }
+
+/// What each user had, and each room.
+type HadByAll = [HashMap<String, Had>; 2];
 
 impl EmbeddedQuota {
     /// With these limits of each model.
@@ -92,8 +115,7 @@ impl EmbeddedQuota {
     /// As [`EmbeddedQuota::new`], with other timings than the default.
     pub fn with(limits: QuotaLimits, timings: QuotaTimings) -> Arc<EmbeddedQuota> {
         Arc::new(EmbeddedQuota {
-            limits,
-            timings,
+            terms: Terms { limits, timings },
             began: (now_seq(), Instant::now()),
             books: Mutex::default(),
         })
@@ -107,14 +129,10 @@ impl EmbeddedQuota {
     fn books(&self) -> MutexGuard<'_, Books> {
         self.books.lock().expect("nothing panics while holding it")
     }
-
-    fn window(&self) -> Seq {
-        micros(self.timings.window + self.timings.margin)
-    }
 }
 
 impl Model {
-    fn sweep(&mut self, now: Seq, window: Seq, limits: QuotaLimits) {
+    fn sweep(&mut self, now: Seq, terms: &Terms) {
         let lapsed: Vec<Uuid> = self
             .calls
             .iter()
@@ -122,23 +140,25 @@ impl Model {
             .map(|(id, _)| *id)
             .collect();
         for id in lapsed {
-            self.give_back(id, window, limits);
+            self.give_back(id, terms);
         }
+        let window = terms.window();
         self.calls.retain(|_, call| call.counts_from + window > now);
         self.waiting.retain(|_, waiter| waiter.forgotten > now);
     }
 
-    fn give_back(&mut self, id: Uuid, window: Seq, limits: QuotaLimits) -> bool {
+    fn give_back(&mut self, id: Uuid, terms: &Terms) -> bool {
         let Some(call) = self.calls.remove(&id) else {
             return false;
         };
-        self.pace(0, -1.0, -call.tokens, window, limits);
+        self.pace(0, -1.0, -call.tokens, terms);
         self.daily = self.daily.saturating_sub(1);
         true
     }
 
     /// Moves the times at which the next paced call is due.
-    fn pace(&mut self, now: Seq, calls: f64, tokens: f64, window: Seq, limits: QuotaLimits) {
+    fn pace(&mut self, now: Seq, calls: f64, tokens: f64, terms: &Terms) {
+        let (window, limits) = (terms.window(), terms.limits);
         let moved = |next: f64, by: f64, limit: Option<NonZeroU32>| {
             let from = if by > 0.0 { next.max(now as f64) } else { next };
             limit.map_or(next, |limit| from + by * window as f64 / most(limit))
@@ -151,18 +171,9 @@ impl Model {
         self.calls.values().map(|call| call.tokens).sum()
     }
 
-    fn reserve(
-        &mut self,
-        wish: &CallRequest<'_>,
-        now: Seq,
-        window: Seq,
-        limits: QuotaLimits,
-        timings: &QuotaTimings,
-    ) -> Reservation {
-        let used = self.calls.len();
-        let used_tokens = self.tokens();
+    fn reserve(&mut self, wish: &CallRequest<'_>, now: Seq, terms: &Terms) -> Reservation {
         if self.calls.contains_key(&wish.id) {
-            return granted(used, used_tokens);
+            return self.granted();
         }
         if self.pause > now {
             let left = Duration::from_micros(self.pause - now);
@@ -171,133 +182,152 @@ impl Model {
                 again: left,
             };
         }
-        if limits.is_none() {
-            return granted(0, 0.0);
+        if terms.limits.is_none() {
+            return self.granted();
         }
-        let behind = behind_utc(now / 1_000_000) * 1_000_000;
-        let day = (now - behind) / (DAY * 1_000_000);
-        if self.day != day {
-            (self.day, self.daily) = (day, 0);
+        let mine = self.waiter(wish, now, terms.limits);
+        let had = self.had();
+        let before = self.before(wish.id, &mine, &had, terms.limits);
+        let due = if within_shares(&mine, &had, terms.limits) {
+            0.0
+        } else {
+            self.paced(before, now, terms)
+        };
+        let today = self.room_in_day(before, now, terms.limits);
+        let free = longer(self.room_in_window(&mine, before, now, terms), today);
+        self.waiting.remove(&wish.id);
+        match free {
+            None if due <= 0.0 => self.grant(wish.id, mine, now, terms),
+            free => self.wait(wish.id, mine, due.max(free.unwrap_or(0.0)), now, terms),
         }
+    }
+
+    /// What a wish is in the line, with the tokens that it will probably cost.
+    fn waiter(&self, wish: &CallRequest<'_>, now: Seq, limits: QuotaLimits) -> Waiter {
         let estimate = f64::from(wish.tokens);
         let tokens = (estimate * self.ratio.unwrap_or(1.0)).ceil();
-        // A prompt larger than the quota goes when it is alone.
-        let tokens = limits
-            .tokens
-            .map_or(tokens, |limit| tokens.min(most(limit)));
-        let since = self
-            .waiting
-            .get(&wish.id)
-            .map_or(now, |waiter| waiter.since);
-        let mine = Waiter {
+        let waits = self.waiting.get(&wish.id);
+        Waiter {
             user: wish.user.to_owned(),
             room: wish.room.to_owned(),
-            tokens,
-            since,
+            // A prompt larger than the quota goes when it is alone.
+            tokens: limits
+                .tokens
+                .map_or(tokens, |limit| tokens.min(most(limit))),
+            estimate,
+            since: waits.map_or(now, |waiter| waiter.since),
             forgotten: 0,
-        };
-
-        let (had, parties) = self.had();
-        let (before, tokens_before) = self.before(wish.id, &mine, &had, limits);
-        let now_f = now as f64;
-        let window_f = window as f64;
-
-        // When it is due: at once within the shares of its user and its room, else at the pace of the whole.
-        let within_share = |kind: usize, name: &str| {
-            let had = had[kind].get(name).copied().unwrap_or_default();
-            let share = 1.0 / (parties[kind] as f64 + SHARES_KEPT_FREE);
-            had.calls == 0.0
-                || limits
-                    .calls
-                    .is_none_or(|most_| had.calls + 1.0 <= (most(most_) * share).ceil())
-                    && limits
-                        .tokens
-                        .is_none_or(|most_| had.tokens + tokens <= most(most_) * share)
-        };
-        let mut wait = 0.0_f64;
-        if !(within_share(0, wish.user) && within_share(1, wish.room)) {
-            let early = PACE_SLACK * window_f + now_f;
-            if let Some(limit) = limits.calls {
-                wait = wait.max(self.next_call - early + before as f64 * window_f / most(limit));
-            }
-            if let Some(limit) = limits.tokens {
-                wait = wait.max(self.next_token - early + tokens_before * window_f / most(limit));
-            }
         }
+    }
 
-        // And when there is room for it in the window, after those before it.
-        let mut fits = true;
+    /// In how many µs it is due at the pace of the whole, after those before it; not above 0 if it is due now.
+    fn paced(&self, before: Before, now: Seq, terms: &Terms) -> f64 {
+        let window = terms.window() as f64;
+        let early = PACE_SLACK * window + now as f64;
+        let after = |next: f64, before: f64, limit: Option<NonZeroU32>| {
+            limit.map_or(0.0, |limit| next - early + before * window / most(limit))
+        };
+        let calls = after(self.next_call, before.calls as f64, terms.limits.calls);
+        calls.max(after(self.next_token, before.tokens, terms.limits.tokens))
+    }
+
+    /// In how many µs there is room for it in the window, after those before it; none if there is now.
+    fn room_in_window(
+        &self,
+        mine: &Waiter,
+        before: Before,
+        now: Seq,
+        terms: &Terms,
+    ) -> Option<f64> {
+        let (now_f, window) = (now as f64, terms.window() as f64);
         let mut oldest: Vec<(Seq, f64)> = self
             .calls
             .values()
             .map(|call| (call.counts_from, call.tokens))
             .collect();
         oldest.sort_unstable_by_key(|(from, _)| *from);
-        if let Some(limit) = limits.calls {
+        let for_calls = terms.limits.calls.and_then(|limit| {
             let limit = limit.get() as usize;
-            if let Some(too_many) = (used + before + 1).checked_sub(limit + 1) {
-                fits = false;
-                let (laps, place) = (too_many / limit, too_many % limit);
-                let leaves = oldest.get(place).map_or(now, |(from, _)| *from) as f64;
-                wait = wait.max(leaves + window_f * (laps + 1) as f64 - now_f);
+            let too_many = (oldest.len() + before.calls + 1).checked_sub(limit + 1)?;
+            let (laps, index) = (too_many / limit, too_many % limit);
+            let leaves = oldest.get(index).map_or(now, |(from, _)| *from) as f64;
+            Some(leaves + window * (laps + 1) as f64 - now_f)
+        });
+        let for_tokens = terms.limits.tokens.and_then(|limit| {
+            let mut too_many = self.tokens() + before.tokens + mine.tokens - most(limit);
+            if too_many <= 0.0 {
+                return None;
             }
-        }
-        if let Some(limit) = limits.tokens {
-            let mut too_many = used_tokens + tokens_before + tokens - most(limit);
-            if too_many > 0.0 {
-                fits = false;
-                let mut leaves = now_f - window_f;
-                for (from, tokens) in &oldest {
-                    if too_many > 0.0 {
-                        leaves = *from as f64;
-                        too_many -= tokens;
-                    }
+            let mut leaves = now_f - window;
+            for (from, tokens) in &oldest {
+                if too_many > 0.0 {
+                    leaves = *from as f64;
+                    too_many -= tokens;
                 }
-                let beyond = too_many.max(0.0) / most(limit);
-                wait = wait.max(leaves + window_f * (1.0 + beyond) - now_f);
             }
-        }
-        if let Some(limit) = limits.daily_calls
-            && self.daily as usize + before >= limit.get() as usize
-        {
-            fits = false;
-            wait = wait.max(((day + 1) * DAY * 1_000_000 + behind) as f64 - now_f);
-        }
+            let beyond = too_many.max(0.0) / most(limit);
+            Some(leaves + window * (1.0 + beyond) - now_f)
+        });
+        longer(for_calls, for_tokens)
+    }
 
-        self.waiting.remove(&wish.id);
-        if fits && wait <= 0.0 {
-            let call = Call {
-                user: mine.user,
-                room: mine.room,
-                tokens,
-                estimate,
-                counts_from: now,
-                lapses: Some(now + micros(timings.lease)),
-            };
-            self.calls.insert(wish.id, call);
-            self.pace(now, 1.0, tokens, window, limits);
-            self.daily += 1;
-            return granted(used + 1, used_tokens + tokens);
+    /// In how many µs there is a day that has room for it; none if today has.
+    fn room_in_day(&mut self, before: Before, now: Seq, limits: QuotaLimits) -> Option<f64> {
+        let behind = behind_utc(now / 1_000_000) * 1_000_000;
+        let day = (now - behind) / (DAY * 1_000_000);
+        if self.day != day {
+            (self.day, self.daily) = (day, 0);
         }
-        let wait = Duration::from_secs_f64(wait.max(0.0) / 1e6);
+        let limit = limits.daily_calls?.get() as usize;
+        let tomorrow = (day + 1) * DAY * 1_000_000 + behind;
+        (self.daily as usize + before.calls >= limit).then(|| tomorrow as f64 - now as f64)
+    }
+
+    fn grant(&mut self, id: Uuid, mine: Waiter, now: Seq, terms: &Terms) -> Reservation {
+        let tokens = mine.tokens;
+        let call = Call {
+            user: mine.user,
+            room: mine.room,
+            tokens,
+            estimate: mine.estimate,
+            counts_from: now,
+            lapses: Some(now + micros(terms.timings.lease)),
+        };
+        self.calls.insert(id, call);
+        self.pace(now, 1.0, tokens, terms);
+        self.daily += 1;
+        self.granted()
+    }
+
+    /// What the window holds now.
+    fn granted(&self) -> Reservation {
+        Reservation::Granted {
+            calls: u32::try_from(self.calls.len()).unwrap_or(u32::MAX),
+            tokens: self.tokens() as u64,
+        }
+    }
+
+    /// Keeps it in line until it should have asked again.
+    fn wait(&mut self, id: Uuid, mine: Waiter, wait: f64, now: Seq, terms: &Terms) -> Reservation {
+        let wait = Duration::from_secs_f64(wait / 1e6);
         let many = u32::try_from(self.waiting.len() + 1).unwrap_or(u32::MAX);
         let again = wait
             .min(ASK_AGAIN.max(ASK_AGAIN_EACH * many))
             .max(ASK_AGAIN_MIN);
         let waiter = Waiter {
-            forgotten: now + micros(again + timings.grace),
+            forgotten: now + micros(again + terms.timings.grace),
             ..mine
         };
-        self.waiting.insert(wish.id, waiter);
+        self.waiting.insert(id, waiter);
         Reservation::Wait {
             expected: wait.max(again),
             again,
         }
     }
 
-    /// What each user, and each room, had in the window, and how many of them had anything.
-    fn had(&self) -> ([HashMap<String, Had>; 2], [usize; 2]) {
-        let mut had = [HashMap::<String, Had>::new(), HashMap::new()];
+    /// What each user, and each room, had in the window.
+    fn had(&self) -> HadByAll {
+        let mut had = HadByAll::default();
         for call in self.calls.values() {
             for (kind, name) in [&call.user, &call.room].into_iter().enumerate() {
                 let had = had[kind].entry(name.clone()).or_default();
@@ -305,19 +335,11 @@ impl Model {
                 had.tokens += call.tokens;
             }
         }
-        let parties = had.each_ref().map(HashMap::len);
-        (had, parties)
+        had
     }
 
-    /// How many are before this one, and their tokens: those whose users and rooms had less, each counted with what
-    /// they wait for besides.
-    fn before(
-        &self,
-        id: Uuid,
-        mine: &Waiter,
-        had: &[HashMap<String, Had>; 2],
-        limits: QuotaLimits,
-    ) -> (usize, f64) {
+    /// What is before this one: those whose users and rooms had less, each counted with what they wait for besides.
+    fn before(&self, id: Uuid, mine: &Waiter, had: &HadByAll, limits: QuotaLimits) -> Before {
         let mut had = had.clone();
         let others = self.waiting.iter().filter(|(other, _)| **other != id);
         let mut waiters: Vec<(Seq, Uuid, &Waiter)> = others
@@ -341,37 +363,62 @@ impl Model {
             }
             weighed.push((waiter_id, weight, waiter.tokens));
         }
-        let place = weighed.iter().position(|(other, ..)| *other == id);
-        let place = place.expect("it is among them");
-        let own = weighed[place].1;
+        let index = weighed.iter().position(|(other, ..)| *other == id);
+        let index = index.expect("it is among them");
+        let own = weighed[index].1;
+        let nothing = Before {
+            calls: 0,
+            tokens: 0.0,
+        };
         weighed
             .iter()
             .enumerate()
-            .filter(|(at, (_, weight, _))| *weight < own || (*weight == own && *at < place))
-            .fold((0, 0.0), |(calls, sum), (_, (_, _, tokens))| {
-                (calls + 1, sum + tokens)
+            .filter(|(at, (_, weight, _))| *weight < own || (*weight == own && *at < index))
+            .fold(nothing, |before, (_, (_, _, tokens))| Before {
+                calls: before.calls + 1,
+                tokens: before.tokens + tokens,
             })
     }
+}
+
+/// Whether a call is within the shares of its user and its room: then it need not keep to the pace of the whole.
+fn within_shares(mine: &Waiter, had: &HadByAll, limits: QuotaLimits) -> bool {
+    [&mine.user, &mine.room]
+        .into_iter()
+        .zip(had)
+        .all(|(name, all)| {
+            let had = all.get(name).copied().unwrap_or_default();
+            let share = 1.0 / (all.len() as f64 + SHARES_KEPT_FREE);
+            let calls_fit = |limit| had.calls + 1.0 <= (most(limit) * share).ceil();
+            let tokens_fit = |limit| had.tokens + mine.tokens <= most(limit) * share;
+            had.calls == 0.0
+                || limits.calls.is_none_or(calls_fit) && limits.tokens.is_none_or(tokens_fit)
+        })
+}
+
+/// The longer of two waits, if there is any.
+fn longer(one: Option<f64>, other: Option<f64>) -> Option<f64> {
+    one.into_iter().chain(other).reduce(f64::max)
 }
 
 #[async_trait]
 impl Quota for EmbeddedQuota {
     async fn reserve(&self, wish: &CallRequest<'_>) -> Result<Reservation, QuotaError> {
-        let (now, window) = (self.now(), self.window());
+        let now = self.now();
         let mut books = self.books();
         let model = books.models.entry(wish.model.to_owned()).or_default();
-        model.sweep(now, window, self.limits);
-        Ok(model.reserve(wish, now, window, self.limits, &self.timings))
+        model.sweep(now, &self.terms);
+        Ok(model.reserve(wish, now, &self.terms))
     }
 
     async fn report(&self, model: &str, id: Uuid, news: CallReport) -> Result<bool, QuotaError> {
-        if self.limits.is_none() {
+        if self.terms.limits.is_none() {
             return Ok(true);
         }
-        let (now, window) = (self.now(), self.window());
+        let now = self.now();
         let mut books = self.books();
         let model = books.models.entry(model.to_owned()).or_default();
-        model.sweep(now, window, self.limits);
+        model.sweep(now, &self.terms);
         let Some(call) = model.calls.get_mut(&id) else {
             if news == CallReport::GivenBack {
                 model.waiting.remove(&id);
@@ -391,9 +438,9 @@ impl Quota for EmbeddedQuota {
                 let ratio = model.ratio.unwrap_or(1.0);
                 let learnt = ratio + LEARNS * (cost / call.estimate.max(1.0) - ratio);
                 model.ratio = Some(learnt.clamp(RATIO_MIN, RATIO_MAX));
-                model.pace(now, 0.0, more, window, self.limits);
+                model.pace(now, 0.0, more, &self.terms);
             }
-            CallReport::GivenBack => return Ok(model.give_back(id, window, self.limits)),
+            CallReport::GivenBack => return Ok(model.give_back(id, &self.terms)),
         }
         Ok(true)
     }
@@ -413,7 +460,7 @@ impl Quota for EmbeddedQuota {
         posted: Seq,
         a_minute: NonZeroU32,
     ) -> Result<Option<Duration>, QuotaError> {
-        let (now, window) = (self.now(), micros(self.timings.window));
+        let (now, window) = (self.now(), micros(self.terms.timings.window));
         let mut books = self.books();
         // Nobody else comes to clear away what is over.
         let recent = now.saturating_sub(2 * window);
@@ -443,7 +490,7 @@ impl Quota for EmbeddedQuota {
 
     async fn workers(&self, worker: &str) -> Result<WorkerFleet, QuotaError> {
         let now = self.now();
-        let [seen, gap] = [self.timings.seen, self.timings.gap].map(micros);
+        let [seen, gap] = [self.terms.timings.seen, self.terms.timings.gap].map(micros);
         let mut books = self.books();
         let newest = books.workers.values().max();
         // As places are given in this process, by a clock that may be set.
@@ -463,13 +510,6 @@ impl Quota for EmbeddedQuota {
 
 /// Users of whom nothing counts any more are forgotten when there are more than so many.
 const USERS_SWEPT_FROM: usize = 1_000;
-
-fn granted(calls: usize, tokens: f64) -> Reservation {
-    Reservation::Granted {
-        calls: u32::try_from(calls).unwrap_or(u32::MAX),
-        tokens: tokens as u64,
-    }
-}
 
 fn most(limit: NonZeroU32) -> f64 {
     f64::from(limit.get())

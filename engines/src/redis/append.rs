@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::{
     scripts::Scripts,
-    server::{Server, failed, micros},
+    server::{RedisServer, failed, micros},
 };
 
 /// A process marks a room as unsettled again when its last mark is older than this.
@@ -38,7 +38,7 @@ const WHAT: &str = "appending messages";
 
 /// Appending, with what this process knows of it.
 pub(super) struct Appends {
-    server: Server,
+    server: RedisServer,
     scripts: Arc<Scripts>,
     timings: LiveTimings,
     /// The marks that this process has made, by room.
@@ -46,7 +46,7 @@ pub(super) struct Appends {
 }
 
 impl Appends {
-    pub(super) fn new(server: Server, scripts: Arc<Scripts>, timings: LiveTimings) -> Appends {
+    pub(super) fn new(server: RedisServer, scripts: Arc<Scripts>, timings: LiveTimings) -> Appends {
         Appends {
             server,
             scripts,

@@ -27,7 +27,7 @@ use super::{
     line::{self, Line},
     request::Request,
     scripts::Scripts,
-    server::{Server, failed, micros},
+    server::{RedisServer, failed, micros},
     settings::RedisSettings,
 };
 
@@ -36,7 +36,7 @@ const PAGE_MESSAGES: usize = 500;
 
 /// The live seam on Redis.
 pub struct RedisLive {
-    server: Server,
+    server: RedisServer,
     scripts: Arc<Scripts>,
     appends: Appends,
     timings: LiveTimings,
@@ -64,7 +64,7 @@ impl RedisLive {
         settings: &RedisSettings,
         timings: LiveTimings,
     ) -> Result<Arc<RedisLive>, LiveError> {
-        let server = Server::connect(settings).await?;
+        let server = RedisServer::connect(settings).await?;
         let scripts = Arc::new(Scripts::new(settings.stream_idle_seconds));
         Ok(Arc::new(RedisLive {
             appends: Appends::new(server.clone(), Arc::clone(&scripts), timings),
@@ -76,7 +76,7 @@ impl RedisLive {
     }
 
     /// What the quota uses as well.
-    pub(super) fn server(&self) -> &Server {
+    pub(super) fn server(&self) -> &RedisServer {
         &self.server
     }
 

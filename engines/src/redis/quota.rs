@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::{
     live::RedisLive,
     scripts::Script,
-    server::{Server, micros},
+    server::{RedisServer, micros},
 };
 use crate::{
     day::behind_utc,
@@ -29,7 +29,7 @@ use crate::{
 
 /// The quota of a fleet.
 pub struct RedisQuota {
-    server: Server,
+    server: RedisServer,
     is_limited: bool,
     timings: QuotaTimings,
     quota: Script,

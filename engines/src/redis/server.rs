@@ -20,17 +20,17 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 
 /// Redis, whatever it consists of.
 #[derive(Clone)]
-pub(super) struct Server {
+pub(super) struct RedisServer {
     pub(super) fleet: Arc<Fleet>,
     pub(super) keys: Arc<Keys>,
 }
 
-impl Server {
+impl RedisServer {
     /// Connects to what `REDIS_URL` names and waits until all of it answers.
     ///
     /// # Errors
     /// If the URL or the prefix cannot be used, or if not every node answers within ten seconds.
-    pub(super) async fn connect(settings: &RedisSettings) -> Result<Server, LiveError> {
+    pub(super) async fn connect(settings: &RedisSettings) -> Result<RedisServer, LiveError> {
         const WHAT: &str = "connecting";
         let keys = settings.keys().map_err(|why| failed(WHAT, why))?;
         let deployment = settings.deployment().map_err(|why| failed(WHAT, why))?;
@@ -44,7 +44,7 @@ impl Server {
             }
             sleep(Duration::from_millis(50)).await;
         }
-        Ok(Server {
+        Ok(RedisServer {
             fleet: Arc::new(fleet),
             keys: Arc::new(keys),
         })

@@ -194,7 +194,7 @@ async fn who_posts_too_fast_is_told_when_to_go_on() {
     assert_eq!(error["code"], "rate_limited");
     let wait = error["retry_after_ms"].as_u64().unwrap();
     assert!((1..=1_000).contains(&wait), "{wait}");
-    tokio::time::sleep(std::time::Duration::from_millis(wait)).await;
+    tokio::time::sleep(Duration::from_millis(wait)).await;
     ada.says("now").await;
     while ada.hears("message").await["message"] != "now" {}
 }

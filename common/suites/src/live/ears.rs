@@ -11,7 +11,8 @@ use tokio::{
     time::{Duration, timeout},
 };
 
-use super::side::PATIENCE;
+/// How long a story waits for anything that must happen.
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 pub struct Ears {
     pub subscriber: Arc<dyn Subscriber>,

@@ -12,7 +12,7 @@ pub mod turns;
 pub use side::{LiveUnderTest, Side, TIMINGS};
 
 /// `live_suite!(name, engine)`: a module of this name with each story as a test of the engine, a
-/// [`LiveUnderTest`](live::LiveUnderTest).
+/// [`LiveUnderTest`](crate::live::LiveUnderTest).
 #[macro_export]
 macro_rules! live_suite {
     ($side:ident, $engine:expr) => {

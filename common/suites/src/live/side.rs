@@ -11,9 +11,7 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::ears::Ears;
-
-/// How long a story waits for anything that must happen.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub use super::ears::PATIENCE;
 
 /// Less patience than the real ones have, since stories wait for them.
 pub const TIMINGS: LiveTimings = LiveTimings {

@@ -6,7 +6,7 @@ pub mod stories;
 pub use side::QueueUnderTest;
 
 /// `queue_suite!(name, engine)`: a module of this name with each story as a test of the engine, a
-/// [`QueueUnderTest`](queue::QueueUnderTest).
+/// [`QueueUnderTest`](crate::queue::QueueUnderTest).
 #[macro_export]
 macro_rules! queue_suite {
     ($side:ident, $engine:expr) => {

@@ -8,7 +8,7 @@ pub mod side;
 pub use side::QuotaUnderTest;
 
 /// `quota_suite!(name, engine)`: a module of this name with each story as a test of the engine, a
-/// [`QuotaUnderTest`](quota::QuotaUnderTest).
+/// [`QuotaUnderTest`](crate::quota::QuotaUnderTest).
 #[macro_export]
 macro_rules! quota_suite {
     ($side:ident, $engine:expr) => {

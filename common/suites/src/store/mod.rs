@@ -8,7 +8,7 @@ pub mod side;
 pub use side::{Side, StoreUnderTest};
 
 /// `store_suite!(name, engine)`: a module of this name with each story as a test of the engine, a
-/// [`StoreUnderTest`](store::StoreUnderTest).
+/// [`StoreUnderTest`](crate::store::StoreUnderTest).
 #[macro_export]
 macro_rules! store_suite {
     ($side:ident, $engine:expr) => {
