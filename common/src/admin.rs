@@ -1,10 +1,6 @@
 //! What an operator asks every process: is it alive, is it ready, what does it count. On `ADMIN_LISTEN`.
 
-use std::{
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use metrics_exporter_prometheus::PrometheusHandle;

@@ -136,7 +136,10 @@ impl Publisher {
     pub(super) fn start(line: Line) -> Publisher {
         let (requests, receiver) = mpsc::unbounded_channel();
         let gauges = Arc::new(Gauges::default());
-        supervise::spawn_part("RabbitMQ publisher", feed(receiver, line.clone(), gauges.clone()));
+        supervise::spawn_part(
+            "RabbitMQ publisher",
+            feed(receiver, line.clone(), gauges.clone()),
+        );
         Publisher {
             requests,
             line,
