@@ -143,6 +143,13 @@ impl Ending for () {
     }
 }
 
+/// As of what is dropped when it is time.
+impl Ending for Option<()> {
+    fn error(self) -> Option<String> {
+        None
+    }
+}
+
 impl<E: Display> Ending for Result<(), E> {
     fn error(self) -> Option<String> {
         self.err().map(|error| error.to_string())
@@ -167,6 +174,15 @@ pub fn spawn<T: Ending + 'static>(
     task: impl Future<Output = T> + Send + 'static,
 ) -> JoinHandle<Result<(), Fault>> {
     tokio::spawn(watch(name, stop, task))
+}
+
+/// The same for what has no end of its own: it is dropped where it stands when `stop` is cancelled.
+pub fn spawn_until(
+    name: &'static str,
+    stop: &CancellationToken,
+    task: impl Future<Output = ()> + Send + 'static,
+) -> JoinHandle<Result<(), Fault>> {
+    spawn(name, stop, stop.clone().run_until_cancelled_owned(task))
 }
 
 /// Starts a task that is a part of something else, and knows by itself when it is not needed any more: it may return or be

@@ -7,6 +7,7 @@ mod http;
 mod limits;
 mod open_files;
 mod problem;
+mod services;
 mod serving;
 mod sessions;
 mod settings;

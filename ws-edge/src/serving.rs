@@ -28,11 +28,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until `stop`, and then until every call under way is answered. Connections that became WebSockets are not
 /// waited for.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    routes: Router,
-    stop: CancellationToken,
-) -> io::Result<()> {
+pub(crate) async fn serve(listener: TcpListener, routes: Router, stop: CancellationToken) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
@@ -41,7 +37,7 @@ pub(crate) async fn serve(
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let open = TaskTracker::new();
     while let Some(accepted) = stop.run_until_cancelled(accept(&listener, &places)).await {
-        let (place, stream, address) = accepted?;
+        let (place, stream, address) = accepted;
         // Frames are small and somebody waits for each.
         drop(stream.set_nodelay(true));
         let routes = routes.clone();
@@ -71,7 +67,6 @@ pub(crate) async fn serve(
     drop(listener);
     open.close();
     open.wait().await;
-    Ok(())
 }
 
 type Accepted = (
@@ -80,12 +75,12 @@ type Accepted = (
     std::net::SocketAddr,
 );
 
-async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> io::Result<Accepted> {
+async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Accepted {
     let place = Arc::clone(places).acquire_owned().await;
     let place = place.expect("the semaphore is never closed");
     loop {
         match listener.accept().await {
-            Ok((stream, address)) => return Ok((place, stream, address)),
+            Ok((stream, address)) => return (place, stream, address),
             // The caller went away before it was accepted.
             Err(error)
                 if matches!(

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::{
+    Sockets,
     connection::{Done, Refusal},
     hub::{EnterError, Hub},
     inbox::{Inbox, Note},
@@ -20,7 +21,6 @@ use super::{
     replay::Replay,
     room::{Membership, Room},
 };
-use crate::state::Edge;
 
 /// When a join may be tried again that failed because something was away.
 const JOIN_AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -34,7 +34,7 @@ const RETRY_LONGEST: Duration = Duration::from_secs(5);
 
 /// Joins a room.
 pub(super) async fn join(
-    edge: Arc<Edge>,
+    sockets: Arc<Sockets>,
     user: Arc<str>,
     sub: u32,
     room: Arc<str>,
@@ -42,9 +42,9 @@ pub(super) async fn join(
     inbox: Arc<Inbox>,
 ) {
     let begun = Instant::now();
-    let note = match enter(&edge, &user, sub, &room, after, &inbox).await {
+    let note = match enter(&sockets, &user, sub, &room, after, &inbox).await {
         Ok((membership, replay)) => {
-            edge.sockets.meters.join_seconds.record(begun.elapsed());
+            sockets.meters.join_seconds.record(begun.elapsed());
             Note::Joined {
                 sub,
                 membership,
@@ -57,7 +57,7 @@ pub(super) async fn join(
 }
 
 async fn enter(
-    edge: &Arc<Edge>,
+    sockets: &Arc<Sockets>,
     user: &Arc<str>,
     sub: u32,
     room: &str,
@@ -65,14 +65,10 @@ async fn enter(
     inbox: &Arc<Inbox>,
 ) -> Result<(Membership, Replay), Refusal> {
     // Before anything is done for somebody who may not see it.
-    edge.access.room(user, room).await?;
-    let entered = edge
-        .sockets
-        .hub
-        .enter(room, user, sub, inbox, after)
-        .await?;
+    sockets.services.access.room(user, room).await?;
+    let entered = sockets.hub.enter(room, user, sub, inbox, after).await?;
     // In the room first and asked again then: a change in between finds this socket either way.
-    edge.access.room(user, room).await?;
+    sockets.services.access.room(user, room).await?;
     Ok(entered)
 }
 
@@ -108,8 +104,8 @@ pub(super) async fn catch_up(
 }
 
 /// Shows that somebody types. If that is not possible just now, nobody needs to know.
-pub(super) async fn typing(edge: Arc<Edge>, user: Arc<str>, room: String, inbox: Arc<Inbox>) {
-    let outcome = match edge.access.room(&user, &room).await {
+pub(super) async fn typing(sockets: Arc<Sockets>, user: Arc<str>, room: String, inbox: Arc<Inbox>) {
+    let outcome = match sockets.services.access.room(&user, &room).await {
         Ok(_) => {
             let frame = ServerFrame::Typing {
                 room: room.clone(),
@@ -117,7 +113,12 @@ pub(super) async fn typing(edge: Arc<Edge>, user: Arc<str>, room: String, inbox:
             }
             .frame()
             .into();
-            if let Err(error) = edge.live.signal(&Signal::Room { room, frame }).await {
+            if let Err(error) = sockets
+                .services
+                .live
+                .signal(&Signal::Room { room, frame })
+                .await
+            {
                 tracing::debug!(%error, "that somebody types was not shown");
             }
             Ok(Done::Quietly)
@@ -132,15 +133,17 @@ pub(super) async fn typing(edge: Arc<Edge>, user: Arc<str>, room: String, inbox:
 
 /// Has a reply stopped.
 pub(super) async fn stop(
-    edge: Arc<Edge>,
+    sockets: Arc<Sockets>,
     user: Arc<str>,
     room: String,
     reply: Uuid,
     inbox: Arc<Inbox>,
 ) {
     let outcome = async {
-        edge.access.room(&user, &room).await?;
-        edge.live
+        sockets.services.access.room(&user, &room).await?;
+        sockets
+            .services
+            .live
             .signal(&Signal::Control(Control::StopReply { room, reply }))
             .await?;
         Ok(Done::Quietly)
@@ -154,29 +157,34 @@ pub(super) async fn stop(
 
 /// Has a reply's request answered again.
 pub(super) async fn again(
-    edge: Arc<Edge>,
+    sockets: Arc<Sockets>,
     user: Arc<str>,
     room: String,
     reply: Uuid,
     inbox: Arc<Inbox>,
 ) {
-    let outcome = ask_again(&edge, &user, &room, reply).await;
+    let outcome = ask_again(&sockets, &user, &room, reply).await;
     inbox.put(Note::ErrandDone {
         id: Some(reply),
         outcome,
     });
 }
 
-async fn ask_again(edge: &Edge, user: &str, room: &str, reply: Uuid) -> Result<Done, Refusal> {
-    if edge.access.room(user, room).await?.bot == BotPolicy::Off {
+async fn ask_again(
+    sockets: &Sockets,
+    user: &str,
+    room: &str,
+    reply: Uuid,
+) -> Result<Done, Refusal> {
+    if sockets.services.access.room(user, room).await?.bot == BotPolicy::Off {
         return Err(no(ErrorCode::Forbidden, "the bot is off in this room"));
     }
-    let found = edge.timeline.find(room, reply).await?;
+    let found = sockets.services.timeline.find(room, reply).await?;
     let Some(found) = found.filter(|found| found.kind != Kind::User) else {
         return Err(no(ErrorCode::NotFound, "there is no such reply of the bot"));
     };
     let request = match found.reply_to {
-        Some(request) => edge.timeline.find(room, request).await?,
+        Some(request) => sockets.services.timeline.find(room, request).await?,
         None => None,
     };
     let request =
@@ -185,7 +193,7 @@ async fn ask_again(edge: &Edge, user: &str, room: &str, reply: Uuid) -> Result<D
         after: reply,
         at: now_seq(),
     };
-    edge.poster.ask_again(request, again).await?;
+    sockets.services.poster.ask_again(request, again).await?;
     Ok(Done::Acked {
         id: reply,
         seq: found.seq,

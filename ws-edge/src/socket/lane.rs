@@ -17,10 +17,11 @@ use futures_util::FutureExt;
 use uuid::Uuid;
 
 use super::{
+    Sockets,
     connection::Refusal,
     inbox::{Inbox, Note},
 };
-use crate::{access::AccessError, state::Edge};
+use crate::access::AccessError;
 
 /// When a sender may try again where nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -60,7 +61,7 @@ impl Lanes {
     /// Sends a message on its way; the answer comes into the inbox.
     pub(super) fn post(
         &mut self,
-        edge: &Arc<Edge>,
+        sockets: &Arc<Sockets>,
         user: &Arc<str>,
         inbox: &Arc<Inbox>,
         room: &Arc<str>,
@@ -88,7 +89,7 @@ impl Lanes {
         state.is_busy = true;
         drop(state);
         let way = Way {
-            edge: Arc::clone(edge),
+            sockets: Arc::clone(sockets),
             user: Arc::clone(user),
             room: Arc::clone(room),
             end: End {
@@ -101,7 +102,7 @@ impl Lanes {
         // Mostly there is nothing to wait for. Otherwise it goes on beside the socket, and not tied to it: what was accepted
         // is posted, also if its sender goes.
         if going.as_mut().now_or_never().is_none() {
-            edge.sockets.hub.tasks.spawn(going);
+            sockets.hub.tasks.spawn(going);
         }
     }
 
@@ -122,7 +123,7 @@ impl Lanes {
 
 /// What goes along a lane.
 struct Way {
-    edge: Arc<Edge>,
+    sockets: Arc<Sockets>,
     user: Arc<str>,
     room: Arc<str>,
     end: End,
@@ -162,7 +163,13 @@ impl Way {
             reply_to,
         } = job;
         let bytes = message.len();
-        let room = match self.edge.access.room(&self.user, &self.room).await {
+        let room = match self
+            .sockets
+            .services
+            .access
+            .room(&self.user, &self.room)
+            .await
+        {
             Ok(room) => room,
             Err(error) => return self.end.answer(id, bytes, Err(error.into())),
         };
@@ -184,7 +191,7 @@ impl Way {
             let outcome = outcome.map(|posted| posted.message.seq);
             end.answer(id, bytes, outcome.map_err(Refusal::from));
         });
-        self.edge.poster.begin(new, route, answer).await;
+        self.sockets.services.poster.begin(new, route, answer).await;
     }
 }
 

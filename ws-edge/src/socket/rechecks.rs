@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::{Sockets, closing::Closing, connection::Refusal, hub::Hub, inbox::Note, room::Room};
-use crate::{sessions::now_ms, state::Edge};
+use crate::sessions::now_ms;
 
 /// How often every session and every private room is looked at, told or not.
 const REGULARLY_EVERY: Duration = Duration::from_secs(60);
@@ -62,13 +62,11 @@ impl Rechecks {
 }
 
 /// Acts on an event that concerns the whole process.
-pub(super) fn hear(edge: &Edge, event: LiveEvent) {
+pub(super) fn hear(sockets: &Sockets, event: LiveEvent) {
     match event {
-        LiveEvent::Control(control) => edge.apply(&control),
+        LiveEvent::Control(control) => sockets.handle_control(&control),
         LiveEvent::ControlGap => {
-            edge.sessions.forget_all();
-            edge.access.forget_all();
-            let sockets = &edge.sockets;
+            sockets.services.forget_all();
             sockets.rechecks.add(names(&sockets.hub, |_| true), true);
         }
         // These go to their rooms.
@@ -77,9 +75,10 @@ pub(super) fn hear(edge: &Edge, event: LiveEvent) {
 }
 
 impl Sockets {
-    /// Does to the sockets of this process what a control says. What is remembered of the session or the room has to be
-    /// forgotten before.
+    /// Acts on what this process was told, or tells itself: forgets what is not so any more, and does to the sockets of
+    /// this process what follows from it. Idempotent: its own words come back to it.
     pub(crate) fn handle_control(&self, control: &Control) {
+        self.services.forget(control);
         match control {
             Control::SessionRevoked { session } => {
                 self.registry.close_session(*session, Closing::SessionGone);
@@ -105,8 +104,7 @@ fn names(hub: &Hub, is_wanted: impl Fn(&Room) -> bool) -> Vec<Arc<str>> {
 }
 
 /// Checks what is due, and everything regularly, for as long as the process lives.
-pub(super) async fn run(edge: Arc<Edge>) {
-    let sockets = &edge.sockets;
+pub(super) async fn run(sockets: Arc<Sockets>) {
     let mut private: HashSet<Arc<str>> = HashSet::new();
     let mut round = 0_u32;
     let mut next_round = Instant::now() + REGULARLY_EVERY;
@@ -130,7 +128,7 @@ pub(super) async fn run(edge: Arc<Edge>) {
                 continue;
             };
             let checked = match &failed {
-                None => check_room(&*edge.store, &room).await,
+                None => check_room(&*sockets.services.store, &room).await,
                 Some(_) => Err(StoreError::Unavailable(
                     "it did not answer for another room".into(),
                 )),
@@ -144,7 +142,7 @@ pub(super) async fn run(edge: Arc<Edge>) {
                 }
             }
         }
-        if sessions && let Err(error) = check_sessions(&edge).await {
+        if sessions && let Err(error) = check_sessions(&sockets).await {
             sockets.rechecks.due().sessions = true;
             failed.get_or_insert(error);
         }
@@ -195,13 +193,15 @@ async fn check_room(store: &dyn Store, room: &Room) -> Result<bool, StoreError> 
 }
 
 /// Closes the sockets of sessions that have ended.
-async fn check_sessions(edge: &Edge) -> Result<(), StoreError> {
-    let registry = &edge.sockets.registry;
+async fn check_sessions(sockets: &Sockets) -> Result<(), StoreError> {
+    let Sockets {
+        registry, services, ..
+    } = sockets;
     let sessions = registry.sessions();
     for some in sessions.chunks(SESSIONS_AT_ONCE) {
-        let live = edge.store.live_sessions(some, now_ms()).await?;
+        let live = services.store.live_sessions(some, now_ms()).await?;
         for gone in some.iter().filter(|session| !live.contains(session)) {
-            edge.sessions.forget(*gone);
+            services.sessions.forget(*gone);
             registry.close_session(*gone, Closing::SessionGone);
         }
     }

@@ -19,8 +19,9 @@ use tokio_tungstenite::tungstenite::{Error as WsError, error::ProtocolError};
 use uuid::Uuid;
 
 use super::{
+    Sockets,
     closing::Closing,
-    connection::{Connection, Input, Limits, Output},
+    connection::{Connection, Input, Output},
     errands,
     inbox::Note,
     lane::{Job, Lanes},
@@ -29,7 +30,6 @@ use super::{
     registry::Registered,
     replay::Replay,
 };
-use crate::state::Edge;
 
 /// What a socket reads into at once: a few messages. Small, since most sockets are silent most of the time and there are
 /// many, and since all of it is cleared whenever it is looked whether there is something to read.
@@ -68,7 +68,7 @@ pub(super) fn configure(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
 
 /// One socket.
 pub(super) struct Socket {
-    edge: Arc<Edge>,
+    sockets: Arc<Sockets>,
     user: Arc<str>,
     session: Arc<Session>,
     registered: Registered,
@@ -99,31 +99,17 @@ struct Joining {
 impl Socket {
     /// A socket that was just let in.
     pub(super) fn open(
-        edge: Arc<Edge>,
+        sockets: Arc<Sockets>,
         session: Arc<Session>,
         registered: Registered,
         ws: WebSocket,
         room: Option<(Arc<str>, Option<Seq>)>,
     ) -> Box<Socket> {
         let now = Instant::now();
-        let settings = &edge.settings;
-        let limits = Limits {
-            ping_every: Duration::from_millis(settings.ping_ms),
-            // What a user may post has its own limit; this one is there against floods of anything.
-            frames_per_second: settings
-                .user_messages_per_second
-                .get()
-                .saturating_mul(2)
-                .max(1_000),
-            frames_burst: settings
-                .user_messages_burst
-                .get()
-                .saturating_mul(2)
-                .max(4_000),
-        };
+        let limits = sockets.limits;
         let mut outputs = Vec::new();
         let connection = Connection::open(&session.user, room, limits, now, &mut outputs);
-        edge.sockets.meters.sockets.increment(1.0);
+        sockets.meters.sockets.increment(1.0);
         let mut socket = Box::new(Socket {
             user: Arc::from(&*session.user),
             session,
@@ -138,7 +124,7 @@ impl Socket {
             closing: None,
             is_draining: false,
             dirty: Vec::new(),
-            edge,
+            sockets,
         });
         socket.act(outputs);
         socket
@@ -279,22 +265,22 @@ impl Socket {
                 } => self.post(&room, id, message, reply_to),
                 Output::Typing { room } => {
                     let errand = errands::typing(
-                        Arc::clone(&self.edge),
+                        Arc::clone(&self.sockets),
                         Arc::clone(&self.user),
                         room,
                         Arc::clone(&self.registered.inbox),
                     );
-                    self.edge.sockets.hub.spawn(errand);
+                    self.sockets.hub.spawn(errand);
                 }
                 Output::Stop { room, reply } => {
                     let errand = errands::stop(
-                        Arc::clone(&self.edge),
+                        Arc::clone(&self.sockets),
                         Arc::clone(&self.user),
                         room,
                         reply,
                         Arc::clone(&self.registered.inbox),
                     );
-                    self.edge.sockets.hub.spawn(errand);
+                    self.sockets.hub.spawn(errand);
                 }
                 Output::Again { room, reply } => self.again(room, reply),
                 Output::Close(closing) => self.closing = Some(closing),
@@ -308,7 +294,7 @@ impl Socket {
 
     fn join(&mut self, sub: u32, room: Arc<str>, after: Option<Seq>) {
         let errand = errands::join(
-            Arc::clone(&self.edge),
+            Arc::clone(&self.sockets),
             Arc::clone(&self.user),
             sub,
             Arc::clone(&room),
@@ -319,7 +305,7 @@ impl Socket {
             sub,
             room,
             held: Vec::new(),
-            _errand: Errand(self.edge.sockets.hub.spawn(errand)),
+            _errand: Errand(self.sockets.hub.spawn(errand)),
         };
         self.joining.push(joining);
     }
@@ -340,7 +326,7 @@ impl Socket {
 
     fn post(&mut self, room: &Arc<str>, id: Option<Uuid>, message: String, reply_to: Option<Uuid>) {
         let id = id.unwrap_or_else(Uuid::now_v7);
-        if let Err(wait) = self.edge.limits.check_user_message(&self.user) {
+        if let Err(wait) = self.sockets.services.limits.check_user_message(&self.user) {
             let refusal = errands::too_many_messages(wait);
             self.step(Input::Posted {
                 id,
@@ -363,12 +349,12 @@ impl Socket {
             return;
         }
         self.lanes
-            .post(&self.edge, &self.user, &self.registered.inbox, room, job);
+            .post(&self.sockets, &self.user, &self.registered.inbox, room, job);
     }
 
     /// Another answer weighs as much as a message.
     fn again(&mut self, room: String, reply: Uuid) {
-        if let Err(wait) = self.edge.limits.check_user_message(&self.user) {
+        if let Err(wait) = self.sockets.services.limits.check_user_message(&self.user) {
             self.step(Input::ErrandDone {
                 id: Some(reply),
                 outcome: Err(errands::too_many_messages(wait)),
@@ -376,14 +362,14 @@ impl Socket {
             return;
         }
         let errand = errands::again(
-            Arc::clone(&self.edge),
+            Arc::clone(&self.sockets),
             Arc::clone(&self.user),
             room,
             reply,
             Arc::clone(&self.registered.inbox),
         );
         // Not tied to the socket: as with a message, what was accepted is done.
-        self.edge.sockets.hub.tasks.spawn(errand);
+        self.sockets.hub.tasks.spawn(errand);
     }
 
     fn send(&mut self, frame: ServerFrame) {
@@ -410,7 +396,7 @@ impl Socket {
             self.note(note);
         }
         if Instant::now() >= self.connection.deadline() {
-            self.edge.sessions.note_use(&self.session);
+            self.sockets.services.sessions.note_use(&self.session);
             self.step(Input::Tick);
         }
         None
@@ -439,7 +425,7 @@ impl Socket {
                     complete,
                 });
                 membership.want_greeting();
-                self.edge.sockets.hub.want_announced(membership.room());
+                self.sockets.hub.want_announced(membership.room());
                 self.outgoing.sit(sub, membership, backlog, cursor);
                 self.end_joining(sub);
             }
@@ -476,7 +462,7 @@ impl Socket {
     }
 
     fn next_batch(&mut self) -> Vec<Utf8Bytes> {
-        let (sockets, inbox) = (&self.edge.sockets, &self.registered.inbox);
+        let (sockets, inbox) = (&*self.sockets, &self.registered.inbox);
         self.outgoing.next_batch(|sub, room, after| {
             sockets.meters.catch_ups.increment(1);
             let (hub, room) = (Arc::clone(&sockets.hub), Arc::clone(room));
@@ -487,7 +473,7 @@ impl Socket {
 
     /// Writes a batch with one system call, or as many as the kernel's buffer makes of it.
     async fn write(&mut self, batch: Vec<Utf8Bytes>) -> Result<(), Closing> {
-        let meters = &self.edge.sockets.meters;
+        let meters = &self.sockets.meters;
         meters
             .frames_per_write
             .record(u32::try_from(batch.len()).unwrap_or(u32::MAX));
@@ -496,7 +482,7 @@ impl Socket {
             .delivered_bytes
             .increment(batch.iter().map(|frame| frame.len() as u64).sum());
         let inbox = &self.registered.inbox;
-        let silence = Duration::from_millis(2 * self.edge.settings.ping_ms);
+        let silence = self.sockets.limits.ping_every * 2;
         let time = silence.clamp(WRITE_TIME_LEAST, WRITE_TIME_MOST);
         let mut writing = pin!(timeout(time, write_all(&mut self.ws, batch)));
         loop {
@@ -548,7 +534,7 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        self.edge.sockets.meters.sockets.decrement(1.0);
+        self.sockets.meters.sockets.decrement(1.0);
     }
 }
 

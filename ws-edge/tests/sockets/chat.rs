@@ -97,7 +97,7 @@ impl Chat {
     }
 
     /// One more edge, which is still to be run, and where it will listen: the last of the addresses.
-    pub async fn new_edge(&mut self, flags: &[&str]) -> (Arc<Edge>, TcpListener) {
+    pub async fn new_edge(&mut self, flags: &[&str]) -> (Edge, TcpListener) {
         let settings = CommandLine::parse_from(["ws-edge"].iter().chain(flags)).edge;
         let edge = Edge::new(
             Arc::clone(&self.live) as _,
