@@ -3,11 +3,12 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::Arc,
     time::Duration,
 };
 
 use common::store::{Room, Store, StoreError};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::{Instant, timeout};
 
 /// How long an answer is believed. A change of the room clears it at once on every edge; this is the second wall, for
@@ -79,11 +80,11 @@ struct KnownRoom {
     members: Option<Arc<HashSet<String>>>,
 }
 
-type Answer = Result<Arc<Room>, AccessError>;
+type AccessResult = Result<Arc<Room>, AccessError>;
 
 impl KnownRoom {
     /// The answer for a user; none if the members would have to be known for it.
-    fn answer(&self, user: &str) -> Option<Answer> {
+    fn answer(&self, user: &str) -> Option<AccessResult> {
         let seen = !self.room.private || self.room.owner == user;
         let seen = match &self.members {
             _ if seen => true,
@@ -111,7 +112,7 @@ impl Known {
 
 impl Entry {
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().expect("nothing panics while holding it")
+        self.known.lock()
     }
 
     /// Begins the pause. One that is under way is not drawn out, or callers who come all the time would never let the
@@ -123,7 +124,7 @@ impl Entry {
         }
     }
 
-    fn answer(&self, user: &str, believed_for: Duration) -> Option<Answer> {
+    fn answer(&self, user: &str, believed_for: Duration) -> Option<AccessResult> {
         let known = self.known();
         let room = known
             .room
@@ -178,7 +179,12 @@ impl Access {
     }
 
     /// Asks the database, or waits for who does.
-    async fn ask(&self, entry: &Arc<Entry>, user: &str, name: &str) -> Result<Answer, StoreError> {
+    async fn ask(
+        &self,
+        entry: &Arc<Entry>,
+        user: &str,
+        name: &str,
+    ) -> Result<AccessResult, StoreError> {
         let _asking = entry.asking.lock().await;
         if let Some(answer) = entry.answer(user, FRESH) {
             return Ok(answer);
@@ -217,7 +223,7 @@ impl Access {
         if let Some(entry) = remembered.rooms.get(room) {
             return Arc::clone(entry);
         }
-        remembered.make_place();
+        remembered.make_room();
         let entry = Arc::<Entry>::default();
         remembered.rooms.insert(room.to_owned(), Arc::clone(&entry));
         entry
@@ -267,9 +273,7 @@ impl Access {
     }
 
     fn remembered(&self) -> MutexGuard<'_, Remembered> {
-        self.remembered
-            .lock()
-            .expect("nothing panics while holding it")
+        self.remembered.lock()
     }
 }
 
@@ -287,7 +291,7 @@ impl Remembered {
         }
     }
 
-    fn make_place(&mut self) {
+    fn make_room(&mut self) {
         let is_full = |this: &Self| this.weight.max(this.rooms.len()) >= REMEMBERED_MAX;
         if is_full(self) {
             self.drop_older_than(FRESH);

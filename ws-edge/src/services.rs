@@ -10,7 +10,7 @@ use common::{
     timeline::Timeline,
 };
 
-use crate::{EdgeSettings, access::Access, limits::Limits, sessions::Sessions};
+use crate::{EdgeSettings, access::Access, limits::RateLimits, sessions::Sessions};
 
 /// The engines of one edge, and what it knows and remembers of what is in them.
 pub(crate) struct Services {
@@ -20,7 +20,7 @@ pub(crate) struct Services {
     pub(crate) timeline: Timeline,
     pub(crate) sessions: Sessions,
     pub(crate) access: Access,
-    pub(crate) limits: Limits,
+    pub(crate) limits: RateLimits,
 }
 
 impl Services {
@@ -37,7 +37,7 @@ impl Services {
         Services {
             sessions: Sessions::new(Arc::clone(&store), session_lifetime),
             access: Access::new(Arc::clone(&store)),
-            limits: Limits::new(settings),
+            limits: RateLimits::new(settings),
             live,
             store,
             poster,

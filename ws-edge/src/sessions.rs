@@ -3,12 +3,13 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use axum::http::{HeaderMap, header};
 use common::store::{Session, Store};
+use parking_lot::{Mutex, MutexGuard};
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
@@ -298,8 +299,8 @@ impl Sessions {
         self.lifetime
     }
 
-    fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
-        self.memory.lock().expect("nothing panics while holding it")
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock()
     }
 }
 

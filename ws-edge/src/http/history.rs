@@ -23,7 +23,7 @@ use crate::{access::AccessError, problem::Problem};
 /// Messages in a page, if the call does not say.
 const PAGE_MESSAGES: usize = 50;
 
-/// The highest place that a database can be asked about.
+/// The highest `seq` that a database can be asked about.
 const SEQ_MAX: Seq = i64::MAX as Seq;
 
 #[derive(Deserialize)]
@@ -38,7 +38,7 @@ struct Messages {
     messages: Vec<Message>,
 }
 
-/// `GET /api/rooms/{room}/messages`: the last before a place, the first after one, or the first of those between two;
+/// `GET /api/rooms/{room}/messages`: the last before a `seq`, the first after one, or the first of those between two;
 /// with neither, the latest. Always ascending.
 pub(super) async fn page(
     State(http): State<Arc<Http>>,

@@ -29,12 +29,12 @@ pub(super) struct Passwords {
     /// Held while hashing.
     cores: Arc<Semaphore>,
     /// Held while hashing or waiting for it.
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     /// The hash of a password nobody has, so that a name nobody has takes as long as a wrong password.
     nobody: Arc<str>,
 }
 
-/// A core, and a place in the line to it.
+/// A core, and a permit to wait for it.
 type Held = (OwnedSemaphorePermit, OwnedSemaphorePermit);
 
 /// The right to hash one password now.
@@ -52,7 +52,7 @@ impl Passwords {
             .expect("the parameters are good, the salt is made here");
         Passwords {
             cores: Arc::new(Semaphore::new(cores)),
-            places: Arc::new(Semaphore::new(cores * (1 + WAITING_PER_CORE))),
+            permits: Arc::new(Semaphore::new(cores * (1 + WAITING_PER_CORE))),
             nobody: nobody.to_string().into(),
         }
     }
@@ -62,12 +62,12 @@ impl Passwords {
     /// # Errors
     /// 503 if too many wait already.
     pub(super) async fn turn(&self) -> Result<Turn, Problem> {
-        let place = Arc::clone(&self.places).try_acquire_owned();
-        let place = place.map_err(|_| Problem::unavailable("too many log in at this moment"))?;
+        let permit = Arc::clone(&self.permits).try_acquire_owned();
+        let permit = permit.map_err(|_| Problem::unavailable("too many log in at this moment"))?;
         let core = Arc::clone(&self.cores).acquire_owned().await;
         let core = core.expect("the semaphore is never closed");
         Ok(Turn {
-            held: (core, place),
+            held: (core, permit),
             nobody: Arc::clone(&self.nobody),
         })
     }

@@ -2,16 +2,21 @@
 
 use std::{sync::Arc, time::Duration};
 
-use common::live::{Control, Signal};
-use tokio::time::Instant;
+use common::{
+    live::{Control, Signal},
+    retry::{RetryPolicy, retry},
+};
 
 use super::Http;
 
 /// How long a call waits for other processes to be told of a change; the telling goes on behind it.
 const TELL_PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long other processes are tried to be told. Later they find out by asking again what they remember.
-const TELL_TRIES: Duration = Duration::from_secs(60);
+/// When and for how long it is tried again to tell other processes. Later they find out by asking again what they
+/// remember.
+const TELL_AGAIN: RetryPolicy =
+    RetryPolicy::new(Duration::from_millis(100), Duration::from_secs(5))
+        .within(Duration::from_secs(60));
 
 impl Http {
     /// Acts on what every process is told: here first, then everywhere. Waits only a moment for the live engine; if it
@@ -21,15 +26,9 @@ impl Http {
         let services = Arc::clone(&self.services);
         let told = self.behind.spawn(async move {
             let signal = Signal::Control(control);
-            let give_up_at = Instant::now() + TELL_TRIES;
-            let mut pause = Duration::from_millis(100);
-            while let Err(error) = services.live.signal(&signal).await {
-                if Instant::now() + pause > give_up_at {
-                    tracing::warn!(%error, ?signal, "other processes were not told");
-                    return;
-                }
-                tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
-                pause = (pause * 2).min(Duration::from_secs(5));
+            let tell = || services.live.signal(&signal);
+            if let Err(error) = retry(TELL_AGAIN, tell, |_, _| ()).await {
+                tracing::warn!(%error, ?signal, "other processes were not told");
             }
         });
         // Late is no error: it goes on.

@@ -5,14 +5,11 @@
 
 mod closing;
 mod connection;
-mod errands;
+mod draft_state;
 mod feed;
-mod growing;
 mod hub;
 mod inbox;
-mod lane;
 mod meters;
-mod news;
 mod outgoing;
 mod presence;
 mod rates;
@@ -21,17 +18,20 @@ mod registry;
 mod replay;
 mod ring;
 mod room;
+mod send_queue;
 #[expect(
     clippy::module_inception,
     reason = "one socket, among what all of them need"
 )]
 mod socket;
+mod tasks;
+mod wake_schedule;
 
 use std::{
     future::ready,
     num::NonZeroU32,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -39,6 +39,7 @@ use std::{
 
 use axum::{extract::ws::WebSocketUpgrade, response::Response};
 use common::{live::LiveEvent, store::Session, supervise, wire::Seq};
+use parking_lot::Mutex;
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep, timeout_at},
@@ -46,7 +47,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    closing::Closing, connection::Limits, hub::Hub, meters::Meters, rechecks::Rechecks,
+    closing::Closing, connection::ConnectionLimits, hub::Hub, meters::Meters, rechecks::Rechecks,
     registry::Registry, socket::Socket,
 };
 use crate::{EdgeSettings, problem::Problem, services::Services};
@@ -73,7 +74,7 @@ pub(crate) struct Sockets {
     events: Mutex<Option<mpsc::Receiver<LiveEvent>>>,
     meters: Arc<Meters>,
     /// Of each connection.
-    limits: Limits,
+    limits: ConnectionLimits,
     draining: AtomicBool,
 }
 
@@ -89,7 +90,7 @@ impl Sockets {
             Arc::clone(&meters),
         );
         let twice = |limit: NonZeroU32| limit.get().saturating_mul(2);
-        let limits = Limits {
+        let limits = ConnectionLimits {
             ping_every: Duration::from_millis(settings.ping_ms),
             // What a user may post has its own limit; this one is there against floods of anything.
             frames_per_second: twice(settings.user_messages_per_second).max(1_000),
@@ -109,11 +110,7 @@ impl Sockets {
 
     /// Starts what goes on beside the sockets, until `stop`: above all, what the live engine shows is put into the rooms.
     pub(crate) fn start(self: &Arc<Self>, stop: &CancellationToken) {
-        let events = self
-            .events
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let events = self.events.lock().take();
         let events = events.expect("an edge runs once");
         let (sockets, hub) = (Arc::clone(self), Arc::clone(&self.hub));
         let (stopped, ended) = (stop.clone(), hub.stop.clone());
@@ -141,7 +138,7 @@ impl Sockets {
         Ok(())
     }
 
-    /// Lets a socket in whose session and room were checked, and joins the room, from after a place on.
+    /// Lets a socket in whose session and room were checked, and joins the room, from after a `seq` on.
     ///
     /// # Errors
     /// If there are too many, the session ended at this very moment, or this edge drains.

@@ -4,15 +4,17 @@
 
 use std::{
     collections::{BTreeSet, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
 use common::{
     live::{Control, LiveEvent},
+    retry::RetryPolicy,
     store::{Store, StoreError},
     wire::ErrorCode,
 };
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{
     sync::Notify,
     time::{Instant, sleep, sleep_until},
@@ -30,9 +32,9 @@ const PUBLIC_EVERY_ROUNDS: u32 = 5;
 /// The most sessions in one question to the store.
 const SESSIONS_AT_ONCE: usize = 500;
 
-/// Between two attempts while the store does not answer: the first and the longest.
-const RETRY_FIRST: Duration = Duration::from_millis(200);
-const RETRY_LONGEST: Duration = Duration::from_secs(5);
+/// When it is checked again after a check that failed.
+const CHECK_AGAIN: RetryPolicy =
+    RetryPolicy::new(Duration::from_millis(200), Duration::from_secs(5));
 
 /// What is to be checked.
 #[derive(Default)]
@@ -48,8 +50,8 @@ struct Due {
 }
 
 impl Rechecks {
-    fn due(&self) -> std::sync::MutexGuard<'_, Due> {
-        self.due.lock().unwrap_or_else(PoisonError::into_inner)
+    fn due(&self) -> MutexGuard<'_, Due> {
+        self.due.lock()
     }
 
     fn add(&self, rooms: impl IntoIterator<Item = Arc<str>>, sessions: bool) {
@@ -108,7 +110,7 @@ pub(super) async fn run(sockets: Arc<Sockets>) {
     let mut private: HashSet<Arc<str>> = HashSet::new();
     let mut round = 0_u32;
     let mut next_round = Instant::now() + REGULARLY_EVERY;
-    let mut pause = RETRY_FIRST;
+    let mut back_off = CHECK_AGAIN.back_off();
     loop {
         tokio::select! {
             () = sockets.rechecks.wake.notified() => {}
@@ -147,11 +149,11 @@ pub(super) async fn run(sockets: Arc<Sockets>) {
             failed.get_or_insert(error);
         }
         match failed {
-            None => pause = RETRY_FIRST,
+            None => back_off.reset(),
             Some(error) => {
+                let pause = back_off.next_pause();
                 tracing::warn!(%error, again_in = ?pause, "who may still listen cannot be checked");
-                sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
-                pause = (pause * 2).min(RETRY_LONGEST);
+                sleep(pause).await;
                 sockets.rechecks.wake.notify_one();
             }
         }

@@ -29,7 +29,7 @@ const LOST_PAUSE: Duration = Duration::from_millis(300);
 
 /// Where a socket goes on in a room.
 pub(super) struct Replay {
-    /// The latest place when this was made up.
+    /// The latest `seq` when this was made up.
     pub(super) latest: Seq,
     /// False if more was missed than is sent.
     pub(super) complete: bool,

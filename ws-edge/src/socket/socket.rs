@@ -22,13 +22,13 @@ use super::{
     Sockets,
     closing::Closing,
     connection::{Connection, Input, Output},
-    errands,
     inbox::Note,
-    lane::{Job, Lanes},
     meters::Meters,
-    outgoing::{Errand, Outgoing},
+    outgoing::{Outgoing, SocketTask},
     registry::Registered,
     replay::Replay,
+    send_queue::{QueuedSend, SendQueues},
+    tasks,
 };
 
 /// What a socket reads into at once: a few messages. Small, since most sockets are silent most of the time and there are
@@ -79,7 +79,7 @@ pub(super) struct Socket {
     /// Joins under way.
     joining: Vec<Joining>,
     outgoing: Outgoing,
-    lanes: Lanes,
+    queues: SendQueues,
     closing: Option<Closing>,
     is_draining: bool,
     alarm: Pin<Box<Sleep>>,
@@ -90,10 +90,10 @@ pub(super) struct Socket {
 struct Joining {
     sub: u32,
     room: Arc<str>,
-    /// What was posted into the room meanwhile. It waits, or its place could be before the one from which on the socket
+    /// What was posted into the room meanwhile. It waits, or its `seq` could be before the one from which on the socket
     /// hears what is said, and its sender would never hear it.
-    held: Vec<Job>,
-    _errand: Errand,
+    held: Vec<QueuedSend>,
+    _task: SocketTask,
 }
 
 impl Socket {
@@ -120,7 +120,7 @@ impl Socket {
             connection,
             joining: Vec::new(),
             outgoing: Outgoing::default(),
-            lanes: Lanes::default(),
+            queues: SendQueues::default(),
             closing: None,
             is_draining: false,
             dirty: Vec::new(),
@@ -264,23 +264,23 @@ impl Socket {
                     reply_to,
                 } => self.post(&room, id, message, reply_to),
                 Output::Typing { room } => {
-                    let errand = errands::typing(
+                    let task = tasks::typing(
                         Arc::clone(&self.sockets),
                         Arc::clone(&self.user),
                         room,
                         Arc::clone(&self.registered.inbox),
                     );
-                    self.sockets.hub.spawn(errand);
+                    self.sockets.hub.spawn(task);
                 }
                 Output::Stop { room, reply } => {
-                    let errand = errands::stop(
+                    let task = tasks::stop(
                         Arc::clone(&self.sockets),
                         Arc::clone(&self.user),
                         room,
                         reply,
                         Arc::clone(&self.registered.inbox),
                     );
-                    self.sockets.hub.spawn(errand);
+                    self.sockets.hub.spawn(task);
                 }
                 Output::Again { room, reply } => self.again(room, reply),
                 Output::Close(closing) => self.closing = Some(closing),
@@ -293,7 +293,7 @@ impl Socket {
     }
 
     fn join(&mut self, sub: u32, room: Arc<str>, after: Option<Seq>) {
-        let errand = errands::join(
+        let task = tasks::join(
             Arc::clone(&self.sockets),
             Arc::clone(&self.user),
             sub,
@@ -305,17 +305,17 @@ impl Socket {
             sub,
             room,
             held: Vec::new(),
-            _errand: Errand(self.sockets.hub.spawn(errand)),
+            _task: SocketTask(self.sockets.hub.spawn(task)),
         };
         self.joining.push(joining);
     }
 
     /// The join is done, refused or given up; what waited for it goes on its way.
     fn end_joining(&mut self, sub: u32) {
-        let Some(place) = self.joining.iter().position(|join| join.sub == sub) else {
+        let Some(index) = self.joining.iter().position(|join| join.sub == sub) else {
             return;
         };
-        let Joining { room, held, .. } = self.joining.swap_remove(place);
+        let Joining { room, held, .. } = self.joining.swap_remove(index);
         if self.joining.is_empty() {
             self.joining = Vec::new();
         }
@@ -327,7 +327,7 @@ impl Socket {
     fn post(&mut self, room: &Arc<str>, id: Option<Uuid>, message: String, reply_to: Option<Uuid>) {
         let id = id.unwrap_or_else(Uuid::now_v7);
         if let Err(wait) = self.sockets.services.limits.check_user_message(&self.user) {
-            let refusal = errands::too_many_messages(wait);
+            let refusal = tasks::too_many_messages(wait);
             self.step(Input::Posted {
                 id,
                 bytes: message.len(),
@@ -335,7 +335,7 @@ impl Socket {
             });
             return;
         }
-        let job = Job {
+        let job = QueuedSend {
             id,
             message,
             reply_to,
@@ -343,25 +343,25 @@ impl Socket {
         self.send_on_its_way(room, job);
     }
 
-    fn send_on_its_way(&mut self, room: &Arc<str>, job: Job) {
+    fn send_on_its_way(&mut self, room: &Arc<str>, job: QueuedSend) {
         if let Some(joining) = self.joining.iter_mut().find(|join| join.room == *room) {
             joining.held.push(job);
             return;
         }
-        self.lanes
+        self.queues
             .post(&self.sockets, &self.user, &self.registered.inbox, room, job);
     }
 
     /// Another answer weighs as much as a message.
     fn again(&mut self, room: String, reply: Uuid) {
         if let Err(wait) = self.sockets.services.limits.check_user_message(&self.user) {
-            self.step(Input::ErrandDone {
+            self.step(Input::TaskDone {
                 id: Some(reply),
-                outcome: Err(errands::too_many_messages(wait)),
+                outcome: Err(tasks::too_many_messages(wait)),
             });
             return;
         }
-        let errand = errands::again(
+        let task = tasks::again(
             Arc::clone(&self.sockets),
             Arc::clone(&self.user),
             room,
@@ -369,7 +369,7 @@ impl Socket {
             Arc::clone(&self.registered.inbox),
         );
         // Not tied to the socket: as with a message, what was accepted is done.
-        self.sockets.hub.tasks.spawn(errand);
+        self.sockets.hub.tasks.spawn(task);
     }
 
     fn send(&mut self, frame: ServerFrame) {
@@ -444,15 +444,15 @@ impl Socket {
                 }
             }
             Note::Posted {
-                lane,
+                queue,
                 id,
                 bytes,
                 outcome,
             } => {
-                self.lanes.answered(lane);
+                self.queues.answered(queue);
                 self.step(Input::Posted { id, bytes, outcome });
             }
-            Note::ErrandDone { id, outcome } => self.step(Input::ErrandDone { id, outcome }),
+            Note::TaskDone { id, outcome } => self.step(Input::TaskDone { id, outcome }),
             Note::Frame { sub, frame } => {
                 if self.outgoing.is_in(sub) {
                     self.outgoing.push(frame);
@@ -466,8 +466,8 @@ impl Socket {
         self.outgoing.next_batch(|sub, room, after| {
             sockets.meters.catch_ups.increment(1);
             let (hub, room) = (Arc::clone(&sockets.hub), Arc::clone(room));
-            let catch_up = errands::catch_up(hub, room, sub, after, Arc::clone(inbox));
-            Errand(sockets.hub.spawn(catch_up))
+            let catch_up = tasks::catch_up(hub, room, sub, after, Arc::clone(inbox));
+            SocketTask(sockets.hub.spawn(catch_up))
         })
     }
 

@@ -19,14 +19,14 @@ const REST_MIN: Duration = Duration::from_millis(1);
 
 /// The rooms that have news which their sockets have not been told of.
 #[derive(Default)]
-pub(super) struct News {
+pub(super) struct WakeSchedule {
     /// Each once.
     rooms: Vec<Arc<Room>>,
     /// Until when those rest that were told a moment ago.
     resting: HashMap<Arc<str>, Instant>,
 }
 
-impl News {
+impl WakeSchedule {
     /// The room that was added last, if that is its name and it has not been told since.
     pub(super) fn latest(&self, name: &str) -> Option<Arc<Room>> {
         let latest = self.rooms.last()?;
@@ -50,7 +50,7 @@ impl News {
     }
 
     /// Tells the sockets of every room that does not rest.
-    pub(super) fn tell(&mut self, now: Instant) {
+    pub(super) fn wake(&mut self, now: Instant) {
         self.resting.retain(|_, until| *until > now);
         self.rooms.retain(|room| {
             if self.resting.contains_key(&room.name) {
@@ -101,36 +101,36 @@ mod tests {
     #[test]
     fn a_small_room_is_told_of_everything_at_once() {
         let (lobby, sockets) = room("lobby", 24);
-        let mut news = News::default();
+        let mut schedule = WakeSchedule::default();
         let now = Instant::now();
         for _ in 0..3 {
-            news.add(Arc::clone(&lobby));
-            news.tell(now);
+            schedule.add(Arc::clone(&lobby));
+            schedule.wake(now);
             assert_eq!(told(&sockets), 24);
-            assert_eq!(news.due(), None);
+            assert_eq!(schedule.due(), None);
         }
     }
 
     #[test]
     fn a_large_room_is_told_at_once_and_then_rests_once_for_all_that_comes() {
         let (lobby, sockets) = room("lobby", 50);
-        let mut news = News::default();
+        let mut schedule = WakeSchedule::default();
         let now = Instant::now();
-        news.add(Arc::clone(&lobby));
-        news.tell(now);
+        schedule.add(Arc::clone(&lobby));
+        schedule.wake(now);
         assert_eq!(told(&sockets), 50);
         for _ in 0..3 {
-            news.add(Arc::clone(&lobby));
-            news.tell(now + MS);
+            schedule.add(Arc::clone(&lobby));
+            schedule.wake(now + MS);
             assert_eq!(told(&sockets), 0);
-            assert_eq!(news.due(), Some(now + 2 * MS));
+            assert_eq!(schedule.due(), Some(now + 2 * MS));
         }
-        news.tell(now + 2 * MS);
+        schedule.wake(now + 2 * MS);
         assert_eq!(told(&sockets), 50);
-        assert_eq!(news.due(), None);
+        assert_eq!(schedule.due(), None);
         // After a rest in which nothing came it is told at once again.
-        news.add(Arc::clone(&lobby));
-        news.tell(now + 4 * MS);
+        schedule.add(Arc::clone(&lobby));
+        schedule.wake(now + 4 * MS);
         assert_eq!(told(&sockets), 50);
     }
 
@@ -138,17 +138,17 @@ mod tests {
     fn no_room_rests_for_longer_than_the_longest_rest_or_for_another() {
         let (stadium, many) = room("stadium", 1_000);
         let (attic, few) = room("attic", 2);
-        let mut news = News::default();
+        let mut schedule = WakeSchedule::default();
         let now = Instant::now();
-        news.add(Arc::clone(&stadium));
-        news.tell(now);
+        schedule.add(Arc::clone(&stadium));
+        schedule.wake(now);
         assert_eq!(told(&many), 1_000);
-        news.add(Arc::clone(&stadium));
-        news.add(attic);
-        news.tell(now + MS);
+        schedule.add(Arc::clone(&stadium));
+        schedule.add(attic);
+        schedule.wake(now + MS);
         assert_eq!((told(&many), told(&few)), (0, 2));
-        assert_eq!(news.due(), Some(now + REST_MAX));
-        news.tell(now + REST_MAX);
+        assert_eq!(schedule.due(), Some(now + REST_MAX));
+        schedule.wake(now + REST_MAX);
         assert_eq!(told(&many), 1_000);
     }
 }

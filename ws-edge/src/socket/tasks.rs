@@ -5,11 +5,12 @@ use std::{sync::Arc, time::Duration};
 use common::{
     envelope::Again,
     live::{Control, Signal},
+    retry::{RetryPolicy, retry},
     store::BotPolicy,
     timeline::TimelineError,
     wire::{ErrorCode, Kind, Seq, ServerFrame, now_seq},
 };
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
@@ -17,9 +18,9 @@ use super::{
     connection::{Done, Refusal},
     hub::{EnterError, Hub},
     inbox::{Inbox, Note},
-    lane::unavailable,
     replay::Replay,
     room::{Membership, Room},
+    send_queue::unavailable,
 };
 
 /// When a join may be tried again that failed because something was away.
@@ -28,9 +29,9 @@ const JOIN_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// When another answer may be asked for again that could not be asked for because something was away.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-/// Between two attempts to catch a socket up: the first and the longest.
-const RETRY_FIRST: Duration = Duration::from_millis(200);
-const RETRY_LONGEST: Duration = Duration::from_secs(5);
+/// When it is tried again to catch a socket up.
+const CATCH_UP_AGAIN: RetryPolicy =
+    RetryPolicy::new(Duration::from_millis(200), Duration::from_secs(5));
 
 /// Joins a room.
 pub(super) async fn join(
@@ -87,19 +88,12 @@ pub(super) async fn catch_up(
     after: Seq,
     inbox: Arc<Inbox>,
 ) {
-    let mut pause = RETRY_FIRST;
-    loop {
-        match hub.replay(&room, Some(after), false).await {
-            Ok(replay) => {
-                inbox.put(Note::CaughtUp { sub, replay });
-                return;
-            }
-            Err(error) => {
-                tracing::warn!(room = %room.name, %error, again_in = ?pause, "a slow reader waits for what it missed");
-            }
-        }
-        sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
-        pause = (pause * 2).min(RETRY_LONGEST);
+    let read = || hub.replay(&room, Some(after), false);
+    let told = |error: &TimelineError, again_in| {
+        tracing::warn!(room = %room.name, %error, ?again_in, "a slow reader waits for what it missed");
+    };
+    if let Ok(replay) = retry(CATCH_UP_AGAIN, read, told).await {
+        inbox.put(Note::CaughtUp { sub, replay });
     }
 }
 
@@ -128,7 +122,7 @@ pub(super) async fn typing(sockets: Arc<Sockets>, user: Arc<str>, room: String, 
             refusal => Err(refusal),
         },
     };
-    inbox.put(Note::ErrandDone { id: None, outcome });
+    inbox.put(Note::TaskDone { id: None, outcome });
 }
 
 /// Has a reply stopped.
@@ -149,7 +143,7 @@ pub(super) async fn stop(
         Ok(Done::Quietly)
     };
     let outcome = outcome.await;
-    inbox.put(Note::ErrandDone {
+    inbox.put(Note::TaskDone {
         id: Some(reply),
         outcome,
     });
@@ -164,7 +158,7 @@ pub(super) async fn again(
     inbox: Arc<Inbox>,
 ) {
     let outcome = ask_again(&sockets, &user, &room, reply).await;
-    inbox.put(Note::ErrandDone {
+    inbox.put(Note::TaskDone {
         id: Some(reply),
         outcome,
     });

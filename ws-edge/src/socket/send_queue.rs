@@ -1,9 +1,9 @@
-//! The way of one socket's messages into one room: one after the other into the room's line, so that a person's lines
-//! never swap, and nobody waits for a place or a confirm to say the next thing.
+//! The way of one socket's messages into one room: one after the other into the room's queue, so that what a person says
+//! never swaps, and nobody waits for a `seq` or a confirm to say the next thing.
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::Arc,
     time::Duration,
 };
 
@@ -14,6 +14,7 @@ use common::{
     wire::{ErrorCode, Kind, NewMessage, Seq},
 };
 use futures_util::FutureExt;
+use parking_lot::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 use super::{
@@ -27,37 +28,37 @@ use crate::access::AccessError;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A message on its way.
-pub(super) struct Job {
+pub(super) struct QueuedSend {
     pub(super) id: Uuid,
     pub(super) message: String,
     pub(super) reply_to: Option<Uuid>,
 }
 
-/// The lanes of one socket, by room; each is there while something is on it or waits for its ack.
+/// The queues of one socket, by room; each is there while something is in it or waits for its ack.
 #[derive(Default)]
-pub(super) struct Lanes {
+pub(super) struct SendQueues {
     by_room: HashMap<Arc<str>, (u32, usize)>,
-    lanes: HashMap<u32, (Arc<str>, Arc<Lane>)>,
+    queues: HashMap<u32, (Arc<str>, Arc<SendQueue>)>,
     next: u32,
 }
 
-/// One lane.
+/// One queue.
 #[derive(Default)]
-struct Lane(Mutex<LaneState>);
+struct SendQueue(Mutex<SendQueueState>);
 
 #[derive(Default)]
-struct LaneState {
-    jobs: VecDeque<Job>,
+struct SendQueueState {
+    jobs: VecDeque<QueuedSend>,
     is_busy: bool,
 }
 
-impl Lane {
-    fn state(&self) -> MutexGuard<'_, LaneState> {
-        self.0.lock().expect("nothing panics while holding it")
+impl SendQueue {
+    fn state(&self) -> MutexGuard<'_, SendQueueState> {
+        self.0.lock()
     }
 }
 
-impl Lanes {
+impl SendQueues {
     /// Sends a message on its way; the answer comes into the inbox.
     pub(super) fn post(
         &mut self,
@@ -65,7 +66,7 @@ impl Lanes {
         user: &Arc<str>,
         inbox: &Arc<Inbox>,
         room: &Arc<str>,
-        job: Job,
+        job: QueuedSend,
     ) {
         let key = match self.by_room.get_mut(room) {
             Some((key, under_way)) => {
@@ -75,30 +76,30 @@ impl Lanes {
             None => {
                 self.next = self.next.wrapping_add(1);
                 self.by_room.insert(Arc::clone(room), (self.next, 1));
-                self.lanes
+                self.queues
                     .insert(self.next, (Arc::clone(room), Arc::default()));
                 self.next
             }
         };
-        let (_, lane) = &self.lanes[&key];
-        let mut state = lane.state();
+        let (_, queue) = &self.queues[&key];
+        let mut state = queue.state();
         if state.is_busy {
             state.jobs.push_back(job);
             return;
         }
         state.is_busy = true;
         drop(state);
-        let way = Way {
+        let sending = Sending {
             sockets: Arc::clone(sockets),
             user: Arc::clone(user),
             room: Arc::clone(room),
-            end: End {
+            report_to: ReportTo {
                 key,
-                lane: Arc::clone(lane),
+                queue: Arc::clone(queue),
                 inbox: Arc::clone(inbox),
             },
         };
-        let mut going = Box::pin(way.go(job));
+        let mut going = Box::pin(sending.run(job));
         // Mostly there is nothing to wait for. Otherwise it goes on beside the socket, and not tied to it: what was accepted
         // is posted, also if its sender goes.
         if going.as_mut().now_or_never().is_none() {
@@ -108,43 +109,43 @@ impl Lanes {
 
     /// A message was answered.
     pub(super) fn answered(&mut self, key: u32) {
-        let Some((room, _)) = self.lanes.get(&key) else {
+        let Some((room, _)) = self.queues.get(&key) else {
             return;
         };
         if let Some((_, under_way)) = self.by_room.get_mut(room) {
             *under_way -= 1;
             if *under_way == 0 {
                 self.by_room.remove(room);
-                self.lanes.remove(&key);
+                self.queues.remove(&key);
             }
         }
     }
 }
 
-/// What goes along a lane.
-struct Way {
+/// What works a queue off.
+struct Sending {
     sockets: Arc<Sockets>,
     user: Arc<str>,
     room: Arc<str>,
-    end: End,
+    report_to: ReportTo,
 }
 
 /// Where answers go.
 #[derive(Clone)]
-struct End {
+struct ReportTo {
     key: u32,
-    lane: Arc<Lane>,
+    queue: Arc<SendQueue>,
     inbox: Arc<Inbox>,
 }
 
-type Outcome = Result<Seq, Refusal>;
+type SendResult = Result<Seq, Refusal>;
 
-impl Way {
-    /// Puts a message into the room's line, and what comes behind it meanwhile.
-    async fn go(self, mut job: Job) {
+impl Sending {
+    /// Puts a message into the room's queue, and what comes behind it meanwhile.
+    async fn run(self, mut job: QueuedSend) {
         loop {
             self.begin(job).await;
-            let mut state = self.end.lane.state();
+            let mut state = self.report_to.queue.state();
             match state.jobs.pop_front() {
                 Some(next) => job = next,
                 // Under the lock, so that what comes later does not wait here.
@@ -156,8 +157,8 @@ impl Way {
         }
     }
 
-    async fn begin(&self, job: Job) {
-        let Job {
+    async fn begin(&self, job: QueuedSend) {
+        let QueuedSend {
             id,
             message,
             reply_to,
@@ -171,7 +172,7 @@ impl Way {
             .await
         {
             Ok(room) => room,
-            Err(error) => return self.end.answer(id, bytes, Err(error.into())),
+            Err(error) => return self.report_to.answer(id, bytes, Err(error.into())),
         };
         let route = if room.bot.asks(&message) {
             Route::PersistAndAsk
@@ -186,33 +187,37 @@ impl Way {
             message,
             reply_to,
         };
-        let end = self.end.clone();
-        let answer = Completion::new(move |outcome| {
+        let report_to = self.report_to.clone();
+        let completion = Completion::new(move |outcome| {
             let outcome = outcome.map(|posted| posted.message.seq);
-            end.answer(id, bytes, outcome.map_err(Refusal::from));
+            report_to.answer(id, bytes, outcome.map_err(Refusal::from));
         });
-        self.sockets.services.poster.begin(new, route, answer).await;
+        self.sockets
+            .services
+            .poster
+            .begin(new, route, completion)
+            .await;
     }
 }
 
-impl End {
-    fn answer(&self, id: Uuid, bytes: usize, outcome: Outcome) {
+impl ReportTo {
+    fn answer(&self, id: Uuid, bytes: usize, outcome: SendResult) {
         let refusal = outcome.as_ref().err().cloned();
         self.put(id, bytes, outcome);
         if let Some(refusal) = refusal
             && refusal.code == ErrorCode::Unavailable
         {
             // What was sent behind it would overtake it when it is sent again.
-            let rest = std::mem::take(&mut self.lane.state().jobs);
+            let rest = std::mem::take(&mut self.queue.state().jobs);
             for job in rest {
                 self.put(job.id, job.message.len(), Err(refusal.clone()));
             }
         }
     }
 
-    fn put(&self, id: Uuid, bytes: usize, outcome: Outcome) {
+    fn put(&self, id: Uuid, bytes: usize, outcome: SendResult) {
         self.inbox.put(Note::Posted {
-            lane: self.key,
+            queue: self.key,
             id,
             bytes,
             outcome,

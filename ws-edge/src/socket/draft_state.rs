@@ -36,17 +36,17 @@ pub(super) enum Next {
 }
 
 /// The reply that is being written in a room.
-pub(super) enum Growing {
+pub(super) enum DraftState {
     /// It has to be read. What is shown meanwhile waits, and what is finished meanwhile is remembered.
     Unknown {
         waiting: Vec<Piece>,
         finished: Vec<Uuid>,
     },
     /// This is all of it.
-    Known(Option<SoFar>),
+    Known(Option<CurrentDraft>),
 }
 
-pub(super) struct SoFar {
+pub(super) struct CurrentDraft {
     room: String,
     draft: DraftSnapshot,
     chars: usize,
@@ -84,10 +84,10 @@ impl Piece {
     }
 }
 
-impl Growing {
+impl DraftState {
     /// It has to be read.
-    pub(super) fn unknown() -> Growing {
-        Growing::Unknown {
+    pub(super) fn unknown() -> DraftState {
+        DraftState::Unknown {
             waiting: Vec::new(),
             finished: Vec::new(),
         }
@@ -96,17 +96,17 @@ impl Growing {
     /// A piece was shown.
     pub(super) fn hear(&mut self, room: &str, piece: Piece, now: Instant) -> Next {
         match self {
-            Growing::Unknown { waiting, .. } => {
+            DraftState::Unknown { waiting, .. } => {
                 if waiting.len() >= WAITING_MAX {
                     waiting.clear();
                 }
                 waiting.push(piece);
                 Next::Nothing
             }
-            Growing::Known(known) => match fits(known.as_ref(), &piece) {
+            DraftState::Known(known) => match fits(known.as_ref(), &piece) {
                 Fits::Known => Next::Nothing,
                 Fits::Not => {
-                    *self = Growing::Unknown {
+                    *self = DraftState::Unknown {
                         waiting: vec![piece],
                         finished: Vec::new(),
                     };
@@ -128,33 +128,33 @@ impl Growing {
         read: Option<DraftSnapshot>,
         now: Instant,
     ) -> Option<Utf8Bytes> {
-        let Growing::Unknown { waiting, finished } = self else {
+        let DraftState::Unknown { waiting, finished } = self else {
             return None;
         };
         let waiting = std::mem::take(waiting).into_iter();
-        let mut known = read.map(|draft| SoFar::new(room, draft, now));
-        known.take_if(|so_far| finished.contains(&so_far.draft.reply));
+        let mut known = read.map(|draft| CurrentDraft::new(room, draft, now));
+        known.take_if(|current| finished.contains(&current.draft.reply));
         for piece in waiting.filter(|piece| !finished.contains(&piece.draft.reply)) {
             // One that does not fit is older than what was read.
             if let Fits::GoesOn = fits(known.as_ref(), &piece) {
                 known = Some(grown(known, room, piece, now));
             }
         }
-        *self = Growing::Known(known);
-        self.so_far(now)
+        *self = DraftState::Known(known);
+        self.current(now)
     }
 
     /// A message is in the room: the end of its drafts, if it is a reply.
     pub(super) fn message(&mut self, frame: &str) {
         match self {
-            Growing::Known(Some(so_far)) => {
-                let id = format!(r#""id":"{}""#, so_far.draft.reply);
+            DraftState::Known(Some(current)) => {
+                let id = format!(r#""id":"{}""#, current.draft.reply);
                 if frame.contains(&id) {
-                    *self = Growing::Known(None);
+                    *self = DraftState::Known(None);
                 }
             }
-            Growing::Known(None) => {}
-            Growing::Unknown { finished, .. } => {
+            DraftState::Known(None) => {}
+            DraftState::Unknown { finished, .. } => {
                 if let Ok(message) = Message::from_frame(frame.as_bytes())
                     && message.kind != Kind::User
                 {
@@ -165,19 +165,19 @@ impl Growing {
     }
 
     /// All of it in one frame, for one who has none of it.
-    pub(super) fn so_far(&self, now: Instant) -> Option<Utf8Bytes> {
+    pub(super) fn current(&self, now: Instant) -> Option<Utf8Bytes> {
         match self {
-            Growing::Known(Some(so_far)) if now.duration_since(so_far.at) < DRAFT_KEPT => {
-                Some(so_far.frame())
+            DraftState::Known(Some(current)) if now.duration_since(current.at) < DRAFT_KEPT => {
+                Some(current.frame())
             }
             _ => None,
         }
     }
 }
 
-impl SoFar {
-    fn new(room: &str, draft: DraftSnapshot, now: Instant) -> SoFar {
-        SoFar {
+impl CurrentDraft {
+    fn new(room: &str, draft: DraftSnapshot, now: Instant) -> CurrentDraft {
+        CurrentDraft {
             room: room.to_owned(),
             chars: draft.text.chars().count(),
             draft,
@@ -214,7 +214,7 @@ enum Fits {
     Not,
 }
 
-fn fits(known: Option<&SoFar>, piece: &Piece) -> Fits {
+fn fits(known: Option<&CurrentDraft>, piece: &Piece) -> Fits {
     let same = known.filter(|known| known.draft.reply == piece.draft.reply);
     match same {
         Some(known) if piece.draft.attempt < known.draft.attempt => Fits::Known,
@@ -233,7 +233,7 @@ fn fits(known: Option<&SoFar>, piece: &Piece) -> Fits {
     }
 }
 
-fn grown(known: Option<SoFar>, room: &str, piece: Piece, now: Instant) -> SoFar {
+fn grown(known: Option<CurrentDraft>, room: &str, piece: Piece, now: Instant) -> CurrentDraft {
     match known {
         Some(mut known)
             if known.draft.reply == piece.draft.reply
@@ -249,7 +249,7 @@ fn grown(known: Option<SoFar>, room: &str, piece: Piece, now: Instant) -> SoFar 
             known.frame = OnceLock::new();
             known
         }
-        _ => SoFar::new(room, piece.draft, now),
+        _ => CurrentDraft::new(room, piece.draft, now),
     }
 }
 
@@ -273,12 +273,12 @@ mod tests {
         frame.frame().into()
     }
 
-    fn hear(growing: &mut Growing, attempt: u32, offset: usize, text: &str) -> Next {
+    fn hear(growing: &mut DraftState, attempt: u32, offset: usize, text: &str) -> Next {
         let piece = Piece::read(&frame(REPLY, attempt, offset, text)).unwrap();
         growing.hear("lobby", piece, Instant::now())
     }
 
-    fn so_far(attempt: u32, text: &str) -> Option<DraftSnapshot> {
+    fn current(attempt: u32, text: &str) -> Option<DraftSnapshot> {
         Some(DraftSnapshot {
             reply: REPLY,
             reply_to: Uuid::from_u128(9),
@@ -287,12 +287,12 @@ mod tests {
         })
     }
 
-    fn read(growing: &mut Growing, read: Option<DraftSnapshot>) -> Option<Utf8Bytes> {
+    fn read(growing: &mut DraftState, read: Option<DraftSnapshot>) -> Option<Utf8Bytes> {
         growing.read("lobby", read, Instant::now())
     }
 
-    fn known() -> Growing {
-        Growing::Known(None)
+    fn known() -> DraftState {
+        DraftState::Known(None)
     }
 
     fn finished() -> String {
@@ -315,15 +315,15 @@ mod tests {
             hear(&mut growing, 101, 0, "Zwölf"),
             Next::Show(wanted.clone())
         );
-        assert_eq!(growing.so_far(Instant::now()), Some(wanted));
+        assert_eq!(growing.current(Instant::now()), Some(wanted));
         assert!(matches!(hear(&mut growing, 101, 5, " 🦉"), Next::Show(_)));
         assert!(matches!(hear(&mut growing, 101, 6, "🦉!"), Next::Show(_)));
         let all = frame(REPLY, 101, 0, "Zwölf 🦉!");
-        assert_eq!(growing.so_far(Instant::now()), Some(all));
+        assert_eq!(growing.current(Instant::now()), Some(all));
         growing.message(&finished().replace(&REPLY.to_string(), "another"));
-        assert!(growing.so_far(Instant::now()).is_some());
+        assert!(growing.current(Instant::now()).is_some());
         growing.message(&finished());
-        assert_eq!(growing.so_far(Instant::now()), None);
+        assert_eq!(growing.current(Instant::now()), None);
     }
 
     #[test]
@@ -334,28 +334,28 @@ mod tests {
         assert_eq!(hear(&mut growing, 101, 3, " text"), Next::Nothing);
         assert_eq!(hear(&mut growing, 201, 0, "Ne"), Next::Nothing);
         let new = frame(REPLY, 201, 0, "New");
-        assert_eq!(growing.so_far(Instant::now()), Some(new));
+        assert_eq!(growing.current(Instant::now()), Some(new));
     }
 
     #[test]
     fn a_hole_is_read_and_what_came_meanwhile_follows() {
         let mut growing = known();
         assert_eq!(hear(&mut growing, 101, 4, "e"), Next::Hole);
-        assert_eq!(growing.so_far(Instant::now()), None);
+        assert_eq!(growing.current(Instant::now()), None);
         assert_eq!(hear(&mut growing, 101, 5, "fg"), Next::Nothing);
         assert_eq!(hear(&mut growing, 101, 7, "h"), Next::Nothing);
         let all = frame(REPLY, 101, 0, "abcdefgh");
-        assert_eq!(read(&mut growing, so_far(101, "abcdefg")), Some(all));
+        assert_eq!(read(&mut growing, current(101, "abcdefg")), Some(all));
         assert!(matches!(hear(&mut growing, 101, 8, "i"), Next::Show(_)));
     }
 
     #[test]
     fn what_was_finished_while_it_was_read_does_not_come_back() {
-        let mut growing = Growing::unknown();
+        let mut growing = DraftState::unknown();
         assert_eq!(hear(&mut growing, 101, 0, "ab"), Next::Nothing);
         growing.message(&finished());
-        assert_eq!(read(&mut growing, so_far(101, "abc")), None);
-        let mut growing = Growing::unknown();
+        assert_eq!(read(&mut growing, current(101, "abc")), None);
+        let mut growing = DraftState::unknown();
         assert_eq!(hear(&mut growing, 101, 2, "c"), Next::Nothing);
         assert_eq!(
             read(&mut growing, None),
