@@ -3,7 +3,7 @@
 use engines::sql::{MySqlSettings, MySqlStore};
 use practice_model::PracticeModel;
 use private_engines::Engines;
-use reqwest::{Method, StatusCode};
+use reqwest::StatusCode;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -199,12 +199,10 @@ impl Chat {
         let mut people = Vec::with_capacity(N);
         for name in names {
             let mut person = Person::register(&self.url(edge), name).await;
-            let (status, answer) = person
-                .calls(Method::POST, "/api/rooms", Some(json!({ "name": room })))
-                .await;
+            let made = person.post("/api/rooms", json!({ "name": room })).await;
             assert!(
-                matches!(status, StatusCode::CREATED | StatusCode::CONFLICT),
-                "{status} {answer}"
+                matches!(made.status, StatusCode::CREATED | StatusCode::CONFLICT),
+                "{made:?}"
             );
             person.connects().await;
             person.joins(room, None).await;

@@ -1,9 +1,9 @@
 //! The cheapest WebSocket client there is, because it shares the machine with what it measures: it looks at the heads
-//! of frames and at the first bytes of their text, and never parses.
+//! of frames and at the first bytes of their text, and never parses. What is not measured is left to `chat_client`.
 
 use std::{io, net::SocketAddr};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -159,34 +159,4 @@ pub fn masked(text: &str) -> Vec<u8> {
 /// A message of so many characters, without an id of its own.
 pub fn message(characters: usize) -> String {
     json!({ "message": "x".repeat(characters) }).to_string()
-}
-
-/// Registers somebody, and returns the session.
-pub async fn register(address: SocketAddr, name: &str) -> String {
-    let body = json!({ "username": name, "password": "correct horse battery" });
-    let answer = call(address, "", "/api/register", &body).await;
-    answer["token"]
-        .as_str()
-        .unwrap_or_else(|| panic!("{answer}"))
-        .to_owned()
-}
-
-/// Makes a room in which the bot keeps silent, or answers everything.
-pub async fn make_room(address: SocketAddr, token: &str, name: &str, bot: &str) {
-    let answer = call(
-        address,
-        token,
-        "/api/rooms",
-        &json!({ "name": name, "bot": bot }),
-    )
-    .await;
-    assert_eq!(answer["name"], name, "{answer}");
-}
-
-async fn call(address: SocketAddr, token: &str, path: &str, body: &Value) -> Value {
-    let request = reqwest::Client::new()
-        .post(format!("http://{address}{path}"))
-        .bearer_auth(token);
-    let answer = request.json(body).send().await.expect("the server answers");
-    answer.json().await.expect("JSON")
 }

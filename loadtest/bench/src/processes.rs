@@ -81,6 +81,11 @@ impl Process {
         }
     }
 
+    /// The address for calls.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.listen)
+    }
+
     /// Ends it at once.
     pub async fn kill(mut self) {
         self.child.kill().await.expect("our own child");

@@ -200,8 +200,8 @@ async fn eight_rooms_are_answered_at_the_same_time() {
     let rooms: Vec<String> = (0..ROOMS).map(|n| format!("room-{n}")).collect();
     for room in &rooms[1..] {
         let body = serde_json::json!({ "name": room });
-        let made = ada.calls(reqwest::Method::POST, "/api/rooms", Some(body));
-        assert_eq!(made.await.0, 201);
+        let made = ada.post("/api/rooms", body).await;
+        made.is(reqwest::StatusCode::CREATED);
         ada.joins(room, None).await;
     }
     for room in rooms {

@@ -1,9 +1,10 @@
 //! Registering and logging in.
 
+use chat_client::{PASSWORD, credentials};
 use reqwest::StatusCode;
 use serde_json::json;
 
-use crate::chat::{Chat, PASSWORD, credentials};
+use crate::chat::Chat;
 
 #[tokio::test]
 async fn who_registers_is_logged_in_by_token_and_by_cookie() {
@@ -24,7 +25,7 @@ async fn who_registers_is_logged_in_by_token_and_by_cookie() {
     }
     assert!(!cookie.contains("Secure"));
 
-    let by_token = chat.with_token("ada", token).get("/api/me").await;
+    let by_token = chat.someone().with_token("ada", token).get("/api/me").await;
     assert_eq!(by_token.is(StatusCode::OK).body["user"], "ada");
     let by_cookie = chat
         .someone()
@@ -153,7 +154,7 @@ async fn a_new_user_has_a_room_of_their_own() {
 #[tokio::test]
 async fn two_who_take_one_name_at_once_are_one_user() {
     let chat = Chat::start().await;
-    let (one, other) = (chat.someone(), chat.someone().elsewhere());
+    let (one, other) = (chat.someone(), chat.elsewhere(&chat.someone()));
     let (one, other) = tokio::join!(
         one.post("/api/register", credentials("ada")),
         other.post("/api/register", credentials("ada")),

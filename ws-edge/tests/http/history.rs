@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use chat_client::HttpAnswer;
 use common::{envelope::Envelope, queue::QueueName, wire::Message};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::chat::{Answer, Chat, new_message};
+use crate::{chat::Chat, edges::new_message};
 
-fn texts(answer: &Answer) -> Vec<&str> {
+fn texts(answer: &HttpAnswer) -> Vec<&str> {
     let messages = answer.is(StatusCode::OK).body["messages"]
         .as_array()
         .unwrap()

@@ -1,9 +1,10 @@
 //! How often one may fail, and that nobody is locked out by others' failures.
 
+use chat_client::credentials;
 use reqwest::StatusCode;
 use serde_json::json;
 
-use crate::chat::{Chat, credentials};
+use crate::chat::Chat;
 
 fn guess(name: &str) -> serde_json::Value {
     json!({ "username": name, "password": "12345678" })

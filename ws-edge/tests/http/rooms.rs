@@ -1,11 +1,12 @@
 //! Making rooms, changing them, and who may see them.
 
+use chat_client::Client;
 use reqwest::StatusCode;
 use serde_json::json;
 
-use crate::chat::{Chat, Person, eventually};
+use crate::{chat::Chat, edges::until};
 
-async fn names_seen_by(person: &Person<'_>) -> Vec<String> {
+async fn names_seen_by(person: &Client) -> Vec<String> {
     let rooms = person.get("/api/rooms").await;
     let rooms = rooms.body["rooms"].as_array().unwrap().iter();
     rooms
@@ -160,7 +161,7 @@ async fn a_private_room_is_seen_by_its_members_at_every_edge() {
         .await
         .is(StatusCode::CREATED);
     chat.says("den", "ada", "psst").await;
-    let there = bob.elsewhere();
+    let there = chat.elsewhere(&bob);
     let past = "/api/rooms/den/messages";
     bob.get(past).await.is_problem(404, "not_found");
     there.get(past).await.is_problem(404, "not_found");
@@ -175,7 +176,7 @@ async fn a_private_room_is_seen_by_its_members_at_every_edge() {
         bob.get(past).await.is(StatusCode::OK).body["messages"][0]["message"],
         "psst"
     );
-    eventually("the other edge lets him in", async || {
+    until("the other edge lets him in", async || {
         there.get(past).await.status == StatusCode::OK
     })
     .await;
@@ -195,7 +196,7 @@ async fn a_private_room_is_seen_by_its_members_at_every_edge() {
     bob.get("/api/rooms/den/members")
         .await
         .is_problem(404, "not_found");
-    eventually("the other edge keeps him out", async || {
+    until("the other edge keeps him out", async || {
         there.get(past).await.status == StatusCode::NOT_FOUND
     })
     .await;
@@ -252,13 +253,13 @@ async fn a_room_that_becomes_private_or_public_is_so_at_every_edge() {
     ada.post("/api/rooms", json!({ "name": "lobby" }))
         .await
         .is(StatusCode::CREATED);
-    let (past, there) = ("/api/rooms/lobby/messages", bob.elsewhere());
+    let (past, there) = ("/api/rooms/lobby/messages", chat.elsewhere(&bob));
     there.get(past).await.is(StatusCode::OK);
     ada.patch("/api/rooms/lobby", json!({ "private": true }))
         .await
         .is(StatusCode::OK);
     bob.get(past).await.is_problem(404, "not_found");
-    eventually("it is closed there", async || {
+    until("it is closed there", async || {
         there.get(past).await.status == StatusCode::NOT_FOUND
     })
     .await;
@@ -266,7 +267,7 @@ async fn a_room_that_becomes_private_or_public_is_so_at_every_edge() {
         .await
         .is(StatusCode::OK);
     bob.get(past).await.is(StatusCode::OK);
-    eventually("it is open there", async || {
+    until("it is open there", async || {
         there.get(past).await.status == StatusCode::OK
     })
     .await;

@@ -1,9 +1,10 @@
 //! Many devices, each listed and revocable, on every edge at once.
 
+use chat_client::credentials;
 use reqwest::StatusCode;
 use serde_json::Value;
 
-use crate::chat::{Chat, credentials, eventually};
+use crate::{chat::Chat, edges::until};
 
 fn ids(listing: &Value, current: bool) -> Vec<String> {
     let sessions = listing["sessions"].as_array().unwrap().iter();
@@ -50,14 +51,14 @@ async fn who_logs_out_is_out_at_every_edge() {
     let ada = chat.registers("ada").await;
     // Both edges have seen the session, and remember it.
     ada.get("/api/me").await.is(StatusCode::OK);
-    ada.elsewhere().get("/api/me").await.is(StatusCode::OK);
+    chat.elsewhere(&ada).get("/api/me").await.is(StatusCode::OK);
     let out = ada.post("/api/logout", serde_json::json!({})).await;
     out.is(StatusCode::NO_CONTENT);
     assert_eq!(out.cookie(), "");
     assert!(out.header("set-cookie").contains("Max-Age=0"));
     ada.get("/api/me").await.is_problem(401, "unauthorized");
-    eventually("the other edge heard of it", async || {
-        ada.elsewhere().get("/api/me").await.status == StatusCode::UNAUTHORIZED
+    until("the other edge heard of it", async || {
+        chat.elsewhere(&ada).get("/api/me").await.status == StatusCode::UNAUTHORIZED
     })
     .await;
     assert_eq!(
@@ -73,7 +74,10 @@ async fn who_logs_out_is_out_at_every_edge() {
 async fn a_device_can_be_thrown_out_from_another() {
     let chat = Chat::start().await;
     let lost = chat.registers("ada").await;
-    lost.elsewhere().get("/api/me").await.is(StatusCode::OK);
+    chat.elsewhere(&lost)
+        .get("/api/me")
+        .await
+        .is(StatusCode::OK);
     let desk = chat.logs_in("ada").await;
     let [lost_id] = ids(&desk.get("/api/sessions").await.body, false)
         .try_into()
@@ -89,8 +93,8 @@ async fn a_device_can_be_thrown_out_from_another() {
         .await
         .is(StatusCode::NO_CONTENT);
     lost.get("/api/me").await.is_problem(401, "unauthorized");
-    eventually("the other edge heard of it", async || {
-        lost.elsewhere().get("/api/me").await.status == StatusCode::UNAUTHORIZED
+    until("the other edge heard of it", async || {
+        chat.elsewhere(&lost).get("/api/me").await.status == StatusCode::UNAUTHORIZED
     })
     .await;
     desk.get("/api/me").await.is(StatusCode::OK);

@@ -3,6 +3,7 @@
 
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
+use chat_client::ChatSocket;
 use common::{
     live::{
         Appended, BotRole, Live, LiveEvent, Signal,
@@ -13,7 +14,7 @@ use common::{
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::chat::{Chat, Person, new_message};
+use crate::{chat::Chat, edges::new_message};
 
 /// A worker, at one reply.
 struct Writer<'a> {
@@ -84,7 +85,7 @@ impl<'a> Writer<'a> {
         assert!(matches!(posted, Appended::New(_)), "{posted:?}");
     }
 
-    async fn is_heard(&self, person: &mut Person, offset: usize, text: &str) {
+    async fn is_heard(&self, person: &mut ChatSocket, offset: usize, text: &str) {
         let draft = person.hears("draft").await;
         let wanted = json!({
             "type": "draft", "room": "lobby", "id": self.place.reply, "reply_to": self.request,
@@ -94,9 +95,9 @@ impl<'a> Writer<'a> {
     }
 }
 
-async fn joins_at(chat: &Chat, edge: usize, name: &str, after: Option<u64>) -> (Person, Value) {
-    let (token, _) = chat.logs_in(name).await;
-    let mut person = chat.comes_with(&token, name, edge, "/ws").await;
+async fn joins_at(chat: &Chat, edge: usize, name: &str, after: Option<u64>) -> (ChatSocket, Value) {
+    let (client, _) = chat.logs_in(name).await;
+    let mut person = client.at(&chat.urls[edge]).connects("/ws").await;
     let joined = person.joins("lobby", after).await;
     (person, joined)
 }

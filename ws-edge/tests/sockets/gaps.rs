@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use common::live::LiveEvent;
 use serde_json::json;
 
-use crate::chat::Chat;
+use crate::chat::{Chat, is_still_there};
 
 #[tokio::test]
 async fn a_missing_link_is_read_from_the_stream_before_anything_is_shown() {
@@ -59,7 +59,7 @@ async fn a_room_that_cannot_be_opened_is_refused_and_can_be_joined_later() {
     assert!(error["retry_after_ms"].as_u64().unwrap() > 0);
     chat.live.faults.away(false);
     ada.joins("lobby", None).await;
-    ada.is_still_there().await;
+    is_still_there(&mut ada).await;
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
+use chat_client::assert_in_order;
 use common::{
     envelope::{Envelope, reply_id},
     queue::{QueueName, Route},
@@ -13,7 +14,10 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::chat::{Chat, DRAIN_TIME, assert_line, new_message, until};
+use crate::{
+    chat::Chat,
+    edges::{DRAIN_TIME, new_message, until},
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_hundred_lines_of_one_person_stay_in_order() {
@@ -224,7 +228,7 @@ async fn while_the_live_engine_is_away_the_answer_is_when_to_try_again_and_lines
             .await;
     }
     let heard = [bob.hears("message").await, bob.hears("message").await];
-    assert_line(&heard);
+    assert_in_order(&heard);
     assert_eq!(
         [&heard[0]["message"], &heard[1]["message"]],
         ["line 0", "line 1"]
@@ -247,7 +251,7 @@ async fn what_stands_behind_a_failed_step_is_refused_with_it_and_does_not_overta
     gate.is_reached().await;
     ada.sends(lines[1].clone()).await;
     // What comes after it on the socket is answered: it stands in the line.
-    ada.sends_text("no frame").await;
+    ada.sends_raw("no frame").await;
     assert_eq!(ada.is_refused().await, "bad_request");
     gate.opens();
     for id in ids {
@@ -291,7 +295,7 @@ async fn when_the_edge_goes_what_was_sent_is_answered_first() {
     while ada.hears("message").await["message"] != "49" {}
     chat.stop.cancel();
     assert_eq!(ada.is_closed().await, 1012);
-    for edge in chat.edges.drain(..) {
+    for edge in chat.edges.running.drain(..) {
         edge.await.unwrap().unwrap();
     }
 }
@@ -299,21 +303,22 @@ async fn when_the_edge_goes_what_was_sent_is_answered_first() {
 #[tokio::test]
 async fn an_edge_that_learns_late_that_it_is_to_go_drains_all_the_same() {
     let mut chat = Chat::start().await;
-    let (token, _) = chat.logs_in("ada").await;
+    let (client, _) = chat.logs_in("ada").await;
     // More than once: what comes first when everything has happened could be chance.
     for _ in 0..16 {
-        let (edge, listener) = chat.new_edge(&[]).await;
+        let (edge, listener) = chat.edges.new_edge(&[]).await;
         let stop = CancellationToken::new();
         let mut running = pin!(ws_edge::run(edge, listener, DRAIN_TIME, stop.clone()));
-        let last = chat.addresses.len() - 1;
+        let client = client.at(chat.urls.last().unwrap());
         let mut ada = tokio::select! {
-            ada = chat.comes_with(&token, "ada", last, "/ws") => ada,
+            ada = client.connects("/ws") => ada,
             ended = &mut running => panic!("the edge ended by itself: {ended:?}"),
         };
         stop.cancel();
         // All that serves calls has ended meanwhile.
+        let address = client.server.trim_start_matches("http://");
         until("nobody listens any more", async || {
-            TcpStream::connect(&chat.addresses[last]).await.is_err()
+            TcpStream::connect(address).await.is_err()
         })
         .await;
         let (code, ended) = tokio::join!(ada.is_closed(), running);
