@@ -1,8 +1,8 @@
 //! What is on its way over one confirm channel: begun one after the other, polled together, answered when the broker
 //! has said what became of it.
 //!
-//! The gauges come before the answers: who is told that nothing is confirmed finds [`Queue::ready`](common::queue::Queue::ready) of the
-//! same mind.
+//! The gauges come before the answers: who is told that nothing is confirmed finds the queue's `ready` of the same
+//! mind.
 
 use std::{
     collections::{BTreeMap, HashSet, VecDeque},
