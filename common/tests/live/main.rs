@@ -19,6 +19,7 @@ mod frozen;
 mod proxy;
 mod redis_faults;
 mod sentinel_faults;
+mod watched;
 
 macro_rules! on_every_side {
     ($($chapter:ident { $($story:ident),+ $(,)? })+) => {

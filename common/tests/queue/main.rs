@@ -7,4 +7,5 @@ mod rabbitmq_groups;
 mod rabbitmq_topology;
 mod side;
 mod stories;
+mod watched;
 mod wire;
