@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use common::{
     live::{
         Live,
-        turns::{Draft, Drafted, Fence},
+        turns::{Draft, DraftOutcome, Fence},
     },
     wire::MESSAGE_MAX_CHARS,
 };
@@ -168,9 +168,9 @@ impl Painter {
             };
             // A draft that was not shown is shown with the next one.
             match self.live.draft(&draft).await {
-                Ok(Drafted::Shown) => self.seen = seen,
-                Ok(Drafted::FromStart) => self.seen = Seen::default(),
-                Ok(Drafted::Fenced) => return,
+                Ok(DraftOutcome::Shown) => self.seen = seen,
+                Ok(DraftOutcome::FromStart) => self.seen = Seen::default(),
+                Ok(DraftOutcome::Fenced) => return,
                 Err(error) => tracing::debug!(reply = %self.id, %error, "a draft was not shown"),
             }
             ended.run_until_cancelled(sleep(BETWEEN_DRAFTS)).await;

@@ -6,9 +6,10 @@
 //! | [`answering`] | one request, from its receipt to its one reply |
 //! | [`asking`] | asks the models, one attempt after the other |
 //! | [`model`] | the seam to the models: Gemini, and whoever speaks the OpenAI-compatible chat API |
+//! | [`commands`] | the bot's commands: what each replies, and does to what is told to a model later |
 //! | [`deadline`], [`context`], [`attempts`], [`breaker`], [`reply_text`], [`fallback`], [`prices`] | decisions, without I/O |
 //! | [`drafts`] | shows a reply as it grows |
-//! | [`line_up`], [`allowance`], [`pace`], [`turns`], [`under_way`], [`interrupts`] | what the requests of one worker share |
+//! | [`model_pool`], [`allowance`], [`pace`], [`turns`], [`in_flight`], [`interrupts`] | what the requests of one worker share |
 #![warn(missing_docs)]
 
 pub mod allowance;
@@ -16,19 +17,20 @@ pub mod answering;
 pub mod asking;
 pub mod attempts;
 pub mod breaker;
+pub mod commands;
 pub mod context;
 pub mod deadline;
 pub mod drafts;
 pub mod fallback;
+pub mod in_flight;
 pub mod interrupts;
-pub mod line_up;
 pub mod model;
+pub mod model_pool;
 pub mod pace;
 pub mod prices;
 pub mod reply_text;
 pub mod settings;
 pub mod turns;
-pub mod under_way;
 pub mod worker;
 
 use std::sync::Arc;

@@ -6,12 +6,12 @@ use bot_worker::WorkerSettings;
 use clap::Parser;
 use common::{
     admin::{self, Engines, Readiness},
-    quota::redis::RedisQuota,
-    settings::{LiveSettings, ProcessSettings, QueueSettings, StoreSettings, refuse_bad},
-    startup::{connect, finish_within, working_time},
+    settings::{ProcessSettings, refuse_bad},
+    startup::{finish_within, working_time},
     supervise::{self, Exit},
     telemetry::{self, PrometheusHandle, TelemetrySettings},
 };
+use engines::chosen::{LiveSettings, QueueSettings, StoreSettings, connect_with_quota};
 use tokio_util::sync::CancellationToken;
 
 /// Takes questions to the bot, asks the model, and posts exactly one reply to each.
@@ -57,14 +57,20 @@ async fn serve(
     let admin = settings.process.admin_listen;
     admin::serve(admin, readiness.clone(), metrics, admin_stop.clone()).await?;
 
-    let connected = connect(&settings.live, &settings.queue, &settings.store, &stop);
-    if let Some((live, queue, store)) = connected.await {
+    let limits = settings.worker.limits();
+    let connected = connect_with_quota(
+        &settings.live,
+        &settings.queue,
+        &settings.store,
+        limits,
+        &stop,
+    );
+    if let Some(((live, queue, store), quota)) = connected.await {
         readiness.started(Engines {
             live: Some(live.clone()),
             queue: Some(queue.clone()),
             store: Some(store.clone()),
         });
-        let quota = RedisQuota::new(live.clone(), settings.worker.limits());
         let (worker, drain) = (settings.worker, settings.process.drain_seconds);
         let working = bot_worker::run(live, queue.clone(), store, quota, worker, stop.clone());
         let working = supervise::watch("bot worker", &stop, working);

@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::Args;
-use common::{quota::Limits, settings::seconds};
+use common::{quota::QuotaLimits, settings::seconds};
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -187,8 +187,8 @@ impl WorkerSettings {
     }
 
     /// What all workers together may ask of each model.
-    pub fn limits(&self) -> Limits {
-        Limits {
+    pub fn limits(&self) -> QuotaLimits {
+        QuotaLimits {
             calls: self.bot_rpm,
             tokens: self.bot_tpm,
             daily_calls: self.bot_rpd,

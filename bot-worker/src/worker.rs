@@ -25,11 +25,11 @@ use crate::{
     answering::{Answering, Request},
     asking::Asking,
     deadline::{Times, reserve, time_left},
+    in_flight::{InFlight, Ticket},
     interrupts::{Drain, Interrupts},
     model::Model,
     settings::WorkerSettings,
-    turns::{InLine, Turns},
-    under_way::{Ticket, UnderWay},
+    turns::{QueuedTurn, Turns},
 };
 
 /// The fewest requests that are taken at a time, asked or waiting: each has its deadline watched here.
@@ -47,7 +47,7 @@ pub struct Worker {
     asking: Arc<Asking>,
     poster: Poster,
     engines: Engines,
-    under_way: UnderWay,
+    in_flight: InFlight,
     turns: Turns,
     drain: Drain,
     deadline: Duration,
@@ -90,7 +90,7 @@ impl Worker {
             asking,
             poster,
             engines,
-            under_way: UnderWay::default(),
+            in_flight: InFlight::default(),
             turns,
             drain: Drain::default(),
             deadline: settings.bot_deadline,
@@ -145,7 +145,7 @@ impl Worker {
         let (_line, mut events) = self.engines.live.subscriber(CONTROLS_WAITING_MAX);
         while let Some(event) = events.recv().await {
             if let LiveEvent::Control(Control::StopReply { room, reply }) = event
-                && self.under_way.stop(reply)
+                && self.in_flight.stop(reply)
             {
                 tracing::info!(%reply, room, "somebody stopped the reply");
             }
@@ -187,7 +187,7 @@ impl Worker {
                 let Envelope { message, again, .. } = envelope;
                 let asked = again.map_or(message.seq, |again| again.at);
                 // Without a ticket it is under way already, and settled along with that.
-                self.under_way.take(reply, delivery.receipt).map(|ticket| {
+                self.in_flight.take(reply, delivery.receipt).map(|ticket| {
                     let request = Request {
                         message,
                         asked,
@@ -196,10 +196,10 @@ impl Worker {
                         received: Instant::now(),
                     };
                     let interrupts = self.interrupts(&request, began, &ticket);
-                    // Its place in the line is the time at which it was asked for.
+                    // What orders the queue is the time at which it was asked for.
                     let room = &request.message.room;
-                    let line = self.turns.line_up(room, reply, asked, request.attempt);
-                    Job::Answer(Box::new((request, line, interrupts, ticket)))
+                    let queued = self.turns.enqueue(room, reply, asked, request.attempt);
+                    Job::Answer(Box::new((request, queued, interrupts, ticket)))
                 })
             }
             // The bot never answers a bot: two of them would never stop.
@@ -216,9 +216,9 @@ impl Worker {
                 None => {}
                 Some(Job::Settle(verdict)) => settle(&*consumer, vec![receipt], verdict).await,
                 Some(Job::Answer(job)) => {
-                    let (request, line, interrupts, ticket) = *job;
+                    let (request, queued, interrupts, ticket) = *job;
                     gauge!("chinwag_bot_under_way").increment(1);
-                    let verdict = self.answer(&request, line, &interrupts).await;
+                    let verdict = self.answer(&request, queued, &interrupts).await;
                     gauge!("chinwag_bot_under_way").decrement(1);
                     settle(&*consumer, ticket.done(), verdict).await;
                 }
@@ -246,8 +246,13 @@ impl Worker {
         }
     }
 
-    async fn answer(&self, request: &Request, line: InLine, interrupts: &Interrupts) -> Verdict {
-        let answering = AssertUnwindSafe(self.answering.answer(request, line, interrupts));
+    async fn answer(
+        &self,
+        request: &Request,
+        queued: QueuedTurn,
+        interrupts: &Interrupts,
+    ) -> Verdict {
+        let answering = AssertUnwindSafe(self.answering.answer(request, queued, interrupts));
         answering.catch_unwind().await.unwrap_or_else(|_| {
             // Its attempts are counted by the queue, so that this ends with the fallback.
             tracing::error!(request = %request.message.id, room = %request.message.room, "answering panicked: handing back");
@@ -258,7 +263,7 @@ impl Worker {
 
 enum Job {
     Settle(Verdict),
-    Answer(Box<(Request, InLine, Interrupts, Ticket)>),
+    Answer(Box<(Request, QueuedTurn, Interrupts, Ticket)>),
 }
 
 async fn settle(consumer: &dyn Consumer, receipts: Vec<Receipt>, verdict: Verdict) {

@@ -27,7 +27,7 @@ pub struct Readiness {
 #[derive(Default)]
 struct ReadinessInner {
     draining: CancellationToken,
-    engines: std::sync::Mutex<Option<Engines>>,
+    engines: parking_lot::Mutex<Option<Engines>>,
     /// What the last look at the engines found, and when; whoever looks holds it, and the others wait for that.
     looked: tokio::sync::Mutex<Option<(Instant, Vec<String>)>>,
 }
@@ -58,11 +58,7 @@ impl Readiness {
 
     /// From now on the process is ready while these answer.
     pub fn started(&self, engines: Engines) {
-        *self
-            .inner
-            .engines
-            .lock()
-            .expect("nothing panics while holding it") = Some(engines);
+        *self.inner.engines.lock() = Some(engines);
     }
 
     /// From now on the process is not ready: it drains.
@@ -75,12 +71,7 @@ impl Readiness {
         if self.inner.draining.is_cancelled() {
             return vec!["draining".into()];
         }
-        let engines = self
-            .inner
-            .engines
-            .lock()
-            .expect("nothing panics while holding it")
-            .clone();
+        let engines = self.inner.engines.lock().clone();
         let Some(engines) = engines else {
             return vec!["starting".into()];
         };

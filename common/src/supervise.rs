@@ -14,7 +14,7 @@ use std::{
     panic::AssertUnwindSafe,
     process::{ExitCode, Termination},
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -23,6 +23,7 @@ use futures_util::{
     FutureExt,
     future::{AbortHandle, Abortable},
 };
+use parking_lot::{Mutex, MutexGuard};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -115,10 +116,7 @@ impl Supervisor {
     }
 
     fn running(&self) -> MutexGuard<'_, BTreeMap<u64, (&'static str, AbortHandle)>> {
-        self.inner
-            .tasks
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.inner.tasks.lock()
     }
 }
 

@@ -4,7 +4,7 @@ use common::queue::Delivery;
 
 /// How much a batch may hold.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct BatchLimits {
     /// Messages.
     pub messages: usize,
     /// Bytes of payload. The message that reaches it still belongs to the batch.
@@ -13,13 +13,13 @@ pub struct Limits {
 
 /// Deliveries that are to be written together.
 pub struct Batch {
-    limits: Limits,
+    limits: BatchLimits,
     bytes: usize,
     deliveries: Vec<Delivery>,
 }
 
 impl Batch {
-    pub fn new(limits: Limits) -> Batch {
+    pub fn new(limits: BatchLimits) -> Batch {
         Batch {
             limits,
             bytes: 0,

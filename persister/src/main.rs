@@ -1,17 +1,16 @@
 //! Starts a persister, or does one of an operator's jobs: `migrate`, `dead-letters`, `usage`.
 
-use std::{error::Error, sync::Arc};
+use std::error::Error;
 
 use clap::Parser;
 use common::{
     admin::{self, Engines, Readiness},
-    queue::{Queue, rabbitmq::RabbitQueue},
-    settings::{ProcessSettings, QueueSettings, StoreSettings, refuse_bad},
-    startup::{finish_within, stop_on_signal, wait_for},
-    store::mysql::MySqlStore,
+    settings::{ProcessSettings, refuse_bad},
+    startup::{finish_within, stop_on_signal},
     supervise::{self, Exit},
     telemetry::{self, PrometheusHandle, TelemetrySettings},
 };
+use engines::chosen::{self, QueueSettings, StoreSettings, connect_to_persist};
 use persister::{PersisterSettings, dead_letters, usage::UsageArguments};
 use tokio_util::sync::CancellationToken;
 
@@ -84,15 +83,8 @@ async fn serve(
     let admin = service.process.admin_listen;
     admin::serve(admin, readiness.clone(), metrics, admin_stop.clone()).await?;
 
-    let store = wait_for("the database", &stop, async || {
-        MySqlStore::connect(&service.store).await
-    })
-    .await;
-    let queue = wait_for("RabbitMQ", &stop, async || {
-        RabbitQueue::connect(&service.queue).await
-    })
-    .await;
-    if let (Some(store), Some(queue)) = (store, queue) {
+    let connected = connect_to_persist(&service.queue, &service.store, &stop);
+    if let Some((queue, store)) = connected.await {
         readiness.started(Engines {
             live: None,
             queue: Some(queue.clone()),
@@ -118,10 +110,7 @@ async fn work(job: Job) -> Result<(), Box<dyn Error>> {
             telemetry::init(&telemetry);
             let stop = CancellationToken::new();
             stop_on_signal(&stop)?;
-            let migrated = wait_for("the database", &stop, async || {
-                MySqlStore::migrate(&store).await
-            })
-            .await;
+            let migrated = chosen::migrate(&store, &stop).await;
             migrated.ok_or("stopped before the database was there")?;
             println!("the schema is as this program needs it");
         }
@@ -131,8 +120,8 @@ async fn work(job: Job) -> Result<(), Box<dyn Error>> {
             command,
         } => {
             telemetry::init(&telemetry);
-            let queue = RabbitQueue::connect(&queue).await?;
-            let letters: Arc<_> = queue.dead_letters();
+            let queue = chosen::queue(&queue).await?;
+            let letters = queue.dead_letters();
             dead_letters::run(&*letters, command, &mut std::io::stdout().lock()).await?;
             queue.close().await;
         }
@@ -142,8 +131,7 @@ async fn work(job: Job) -> Result<(), Box<dyn Error>> {
             usage,
         } => {
             telemetry::init(&telemetry);
-            let store = MySqlStore::connect(&store).await?;
-            let sums = store.usage(&usage.asked()).await?;
+            let sums = chosen::usage(&store, &usage.asked()).await?;
             usage.write(&sums, &mut std::io::stdout().lock())?;
         }
     }

@@ -15,15 +15,13 @@ pub const KEPT_CALLS: usize = 10_000;
 /// Most bytes of bodies that are kept; the oldest calls go first.
 pub const KEPT_BYTES: usize = 64 * 1024 * 1024;
 
-/// One call to `generateContent` or `streamGenerateContent`, whatever became of it.
+/// One call to a model, whatever became of it.
 #[derive(Debug, Clone, Serialize)]
 pub struct ReceivedCall {
     /// Counts up from 1, over a reset too.
     pub id: u64,
     /// The model's name, without `models/`.
     pub model: String,
-    /// `streamGenerateContent` or not.
-    pub streaming: bool,
     /// When it came, in µs since the Unix epoch.
     pub at: u64,
     /// The text of the last user turn; empty if the body could not be read.
@@ -70,7 +68,7 @@ pub struct Record {
 
 impl Record {
     /// A call came.
-    pub fn begin(&mut self, model: &str, streaming: bool, at: u64, body: &[u8]) -> u64 {
+    pub fn begin(&mut self, model: &str, at: u64, body: &[u8]) -> u64 {
         self.last_id += 1;
         self.received += 1;
         self.under_way += 1;
@@ -78,7 +76,6 @@ impl Record {
         self.calls.push_back(ReceivedCall {
             id: self.last_id,
             model: model.to_owned(),
-            streaming,
             at,
             text: String::new(),
             body: String::from_utf8_lossy(body).into(),
@@ -160,7 +157,7 @@ mod tests {
     fn calls_are_kept_up_to_the_limit_and_ended_by_id() {
         let mut record = Record::default();
         for _ in 0..KEPT_CALLS + 5 {
-            record.begin("m", true, 10, b"{\"a\":1}");
+            record.begin("m", 10, b"{\"a\":1}");
         }
         record.end(3, 20, true);
         record.end(7, 25, true);
@@ -175,10 +172,7 @@ mod tests {
         );
         assert_eq!(calls[0].body(), serde_json::json!({"a": 1}));
         record.clear();
-        assert_eq!(
-            record.begin("m", false, 1, b"not json"),
-            KEPT_CALLS as u64 + 6
-        );
+        assert_eq!(record.begin("m", 1, b"not json"), KEPT_CALLS as u64 + 6);
         assert_eq!(
             serde_json::to_value(&record.after(0)[0]).unwrap()["body"],
             "not json"
@@ -193,7 +187,7 @@ mod tests {
         let mut record = Record::default();
         let large = vec![b' '; KEPT_BYTES / 2];
         for _ in 0..3 {
-            record.begin("m", true, 1, &large);
+            record.begin("m", 1, &large);
         }
         assert_eq!(record.after(0).len(), 2);
     }

@@ -7,14 +7,12 @@ use bot_worker::WorkerSettings;
 use clap::Parser;
 use common::{
     admin::{self, Readiness},
-    live::embedded::EmbeddedLive,
-    queue::embedded::EmbeddedQueue,
-    quota::embedded::EmbeddedQuota,
+    queue::Queue,
     settings::{ProcessSettings, refuse_bad},
-    store::sqlite::SqliteStore,
     supervise,
     telemetry::{PrometheusHandle, TelemetrySettings},
 };
+use engines::embedded::{EmbeddedLive, EmbeddedQueue, EmbeddedQuota, SqliteStore};
 use persister::PersisterSettings;
 use practice_model::PracticeModel;
 use tokio::{net::TcpListener, time::timeout};

@@ -4,10 +4,10 @@ use std::{error::Error, io, path::PathBuf};
 
 use clap::Parser;
 use common::{
-    store::sqlite::SqliteStore,
     supervise::{self, Exit},
     telemetry,
 };
+use engines::embedded::SqliteStore;
 use persister::usage::UsageArguments;
 use standalone::{Settings, serve};
 

@@ -1,6 +1,6 @@
 //! A whole Chinwag for one story: engines, the practice model, and any number of each service.
 
-use common::{settings::StoreSettings, store::mysql::MySqlStore};
+use engines::sql::{MySqlSettings, MySqlStore};
 use practice_model::PracticeModel;
 use private_engines::Engines;
 use reqwest::{Method, StatusCode};
@@ -218,7 +218,7 @@ impl Chat {
     /// The database itself, to see what is in it without asking a service.
     pub async fn database(&self) -> std::sync::Arc<MySqlStore> {
         let database_url = self.setting("DATABASE_URL").to_owned().into();
-        let settings = StoreSettings {
+        let settings = MySqlSettings {
             database_url,
             database_connections: 2,
         };

@@ -319,22 +319,23 @@ impl Remembered {
 
 #[cfg(test)]
 mod tests {
-    use common::store::{Accounts, BotPolicy, Rooms, sqlite::SqliteStore};
+    use common::store::{Accounts, BotPolicy, Rooms};
+    use engines::embedded::SqliteStore;
+    use seam_fakes::FaultyStore;
 
     use super::*;
-    use crate::store_faults::{breaks, mends};
 
     struct Case {
         access: Arc<Access>,
-        store: Arc<SqliteStore>,
-        folder: tempfile::TempDir,
+        store: Arc<FaultyStore>,
+        _folder: tempfile::TempDir,
     }
 
     impl Case {
         /// Ada's private room `den`, of which Bob is a member, and her public `lobby`.
         async fn new() -> Case {
             let folder = tempfile::tempdir().unwrap();
-            let store = SqliteStore::open(folder.path()).await.unwrap();
+            let store = FaultyStore::over(SqliteStore::open(folder.path()).await.unwrap());
             for user in ["ada", "bob", "eve"] {
                 store.create_user(user, "hash").await.unwrap();
             }
@@ -350,11 +351,11 @@ mod tests {
                 store.create_room(&room).await.unwrap();
             }
             store.add_member("den", "bob").await.unwrap();
-            let access = Arc::new(Access::new(Arc::<SqliteStore>::clone(&store)));
+            let access = Arc::new(Access::new(Arc::<FaultyStore>::clone(&store)));
             Case {
                 access,
                 store,
-                folder,
+                _folder: folder,
             }
         }
 
@@ -418,7 +419,7 @@ mod tests {
     async fn who_was_let_in_stays_in_while_the_database_is_away() {
         let case = Case::new().await;
         assert_eq!(case.sees("bob", "den").await, Ok(()));
-        breaks(case.folder.path(), "rooms").await;
+        case.store.faults.away(true);
         case.ages(FRESH);
         assert_eq!(case.sees("bob", "den").await, Ok(()));
         assert_eq!(case.sees("eve", "den").await, Err(AccessError::NotFound));
@@ -428,7 +429,7 @@ mod tests {
         );
         case.ages(STALE);
         assert_eq!(case.sees("bob", "den").await, Err(AccessError::Unavailable));
-        mends(case.folder.path(), "rooms").await;
+        case.store.faults.away(false);
         case.ages(Duration::ZERO);
         assert_eq!(case.sees("bob", "den").await, Ok(()));
     }

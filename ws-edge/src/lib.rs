@@ -13,8 +13,6 @@ mod sessions;
 mod settings;
 mod socket;
 mod state;
-#[cfg(test)]
-mod store_faults;
 
 pub use open_files::raise_open_files;
 pub use settings::EdgeSettings;

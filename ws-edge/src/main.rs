@@ -5,11 +5,11 @@ use std::error::Error;
 use clap::Parser;
 use common::{
     admin::{self, Readiness},
-    settings::{LiveSettings, ProcessSettings, QueueSettings, StoreSettings, refuse_bad},
-    startup::connect,
+    settings::{ProcessSettings, refuse_bad},
     supervise::{self, Exit},
     telemetry::{self, PrometheusHandle, TelemetrySettings},
 };
+use engines::chosen::{LiveSettings, QueueSettings, StoreSettings, connect};
 use mimalloc::MiMalloc;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;

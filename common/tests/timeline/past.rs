@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use common::{
     envelope::Envelope,
-    live::{Appended, Live, Offer, Part, embedded::EmbeddedLive},
+    live::{AppendRequest, Appended, BotRole, Live},
     posting::Poster,
-    queue::embedded::EmbeddedQueue,
-    store::{Messages, sqlite::SqliteStore},
+    store::Messages,
     timeline::Timeline,
     wire::{Kind, Message, NewMessage, Seq},
 };
-use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
+use engines::embedded::{EmbeddedLive, EmbeddedQueue, SqliteStore};
+use seam_fakes::FaultyStore;
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -24,9 +24,9 @@ const STEP: usize = 500;
 /// The engines, and the line that is made of them.
 pub struct Past {
     pub live: Arc<dyn Live>,
-    pub store: Arc<SqliteStore>,
+    pub store: Arc<FaultyStore>,
     pub timeline: Timeline,
-    folder: TempDir,
+    _folder: TempDir,
 }
 
 impl Past {
@@ -38,12 +38,13 @@ impl Past {
         let folder = tempfile::tempdir().expect("a folder");
         let queue = EmbeddedQueue::open(folder.path()).await.expect("a queue");
         let store = SqliteStore::open(folder.path()).await.expect("a store");
+        let store = FaultyStore::over(store);
         let poster = Poster::new(live.clone(), queue, store.clone());
         Past {
             timeline: Timeline::new(live.clone(), store.clone(), poster),
             live,
             store,
-            folder,
+            _folder: folder,
         }
     }
 
@@ -60,11 +61,8 @@ impl Past {
     }
 
     /// From now on no message can be read from the database.
-    pub async fn loses_its_store(&self) {
-        let file = SqliteConnectOptions::new().filename(self.folder.path().join("store.db"));
-        let mut db = SqliteConnection::connect_with(&file).await.expect("a file");
-        let drop = sqlx::query("DROP TABLE messages").execute(&mut db);
-        drop.await.expect("nobody writes");
+    pub fn loses_its_store(&self) {
+        self.store.faults.away(true);
     }
 
     /// Messages that only the stream has yet, the first of which comes after the place `floor`.
@@ -88,7 +86,9 @@ pub async fn is_said(live: &dyn Live, count: usize, floor: Seq) -> Vec<Message> 
     let mut messages = Vec::with_capacity(count);
     while messages.len() < count {
         let step = STEP.min(count - messages.len());
-        let offers: Vec<Offer> = (0..step).map(|_| Offer::new(said(), Part::Talk)).collect();
+        let offers: Vec<AppendRequest> = (0..step)
+            .map(|_| AppendRequest::new(said(), BotRole::None))
+            .collect();
         let placed = live.append_all(ROOM, &offers, Some(floor)).await;
         for placed in placed.expect("the live engine answers") {
             match placed {
@@ -100,7 +100,7 @@ pub async fn is_said(live: &dyn Live, count: usize, floor: Seq) -> Vec<Message> 
     messages
 }
 
-pub async fn is_written(store: &SqliteStore, messages: &[Message]) {
+pub async fn is_written(store: &FaultyStore, messages: &[Message]) {
     for step in messages.chunks(STEP) {
         let batch: Vec<Envelope> = step
             .iter()

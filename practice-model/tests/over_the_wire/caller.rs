@@ -84,7 +84,7 @@ pub async fn start() -> PracticeModel {
     let spread = u16::try_from(std::process::id() % 8_000).unwrap();
     for _ in 0..8_000 {
         let port = 20_000 + (spread + NEXT.fetch_add(1, Ordering::Relaxed)) % 8_000;
-        if let Ok(model) = PracticeModel::start_with_seed(([127, 0, 0, 1], port).into(), 7).await {
+        if let Ok(model) = PracticeModel::start(([127, 0, 0, 1], port).into()).await {
             return model;
         }
     }
@@ -125,6 +125,7 @@ impl Caller {
         format!("{}{path}", self.model.base_url())
     }
 
+    /// A call of this method, as a worker makes it.
     pub fn request(&self, method: &str, body: &Value) -> reqwest::RequestBuilder {
         self.client
             .post(self.url(&format!("/v1beta/models/{MODEL}:{method}")))
@@ -132,24 +133,18 @@ impl Caller {
             .json(body)
     }
 
-    pub async fn generate(&self, text: &str) -> Response {
-        self.request("generateContent", &asking(text))
-            .send()
-            .await
-            .unwrap()
+    /// The answer to a question, to be read while it comes.
+    pub async fn asks(&self, text: &str) -> reqwest::Result<Response> {
+        let request = self.request("streamGenerateContent?alt=sse", &asking(text));
+        request.send().await
+    }
+
+    pub async fn status(&self, text: &str) -> u16 {
+        self.asks(text).await.unwrap().status().as_u16()
     }
 
     pub async fn stream(&self, text: &str) -> Streamed {
-        self.stream_of(&asking(text)).await
-    }
-
-    pub async fn stream_of(&self, body: &Value) -> Streamed {
-        let response = self
-            .request("streamGenerateContent?alt=sse", body)
-            .send()
-            .await
-            .unwrap();
-        read(response).await
+        read(self.asks(text).await.unwrap()).await
     }
 
     /// The body of the error that a streaming call gets, and its HTTP status.

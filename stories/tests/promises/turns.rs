@@ -11,12 +11,15 @@ use std::{
 };
 
 use common::{
-    live::{Live, LiveEvent, redis::RedisLive},
+    live::{Live, LiveEvent},
     posting::Poster,
-    queue::{Route, rabbitmq::RabbitQueue},
-    settings::{LiveSettings, QueueSettings},
+    queue::Route,
     store::{BotPolicy, Messages, Room, Rooms},
     wire::{Kind, Message, NewMessage},
+};
+use engines::{
+    rabbitmq::{RabbitQueue, RabbitSettings},
+    redis::{RedisLive, RedisSettings},
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::Value;
@@ -256,14 +259,14 @@ async fn a_thousand_requests_each_have_one_reply_in_time_and_in_order() {
         .collect();
     chat.model.behave_next(orders).expect("orders");
 
-    let live = RedisLive::connect(&LiveSettings {
+    let live = RedisLive::connect(&RedisSettings {
         redis_url: chat.setting("REDIS_URL").to_owned().into(),
         redis_prefix: chat.setting("REDIS_PREFIX").to_owned(),
         stream_idle_seconds: Duration::from_secs(3_600),
     })
     .await
     .expect("Redis");
-    let queue = RabbitQueue::connect(&QueueSettings {
+    let queue = RabbitQueue::connect(&RabbitSettings {
         amqp_url: chat.setting("AMQP_URL").to_owned().into(),
     })
     .await

@@ -7,7 +7,7 @@ use std::sync::{Arc, atomic::AtomicUsize};
 
 use axum::extract::ws::Utf8Bytes;
 use common::{
-    live::turns::DraftSoFar,
+    live::turns::DraftSnapshot,
     timeline::Resume,
     wire::{Message, Seq},
 };
@@ -168,7 +168,7 @@ impl Feed {
     }
 
     /// The draft so far was read, after the messages. Shown to all, since some may have missed a piece of it.
-    pub(super) fn drafted(&mut self, room: &str, read: Option<DraftSoFar>, now: Instant) {
+    pub(super) fn drafted(&mut self, room: &str, read: Option<DraftSnapshot>, now: Instant) {
         // What was read is older than what was missed since.
         if self.read_again {
             return;
@@ -179,7 +179,7 @@ impl Feed {
     }
 
     /// The reply that is being written, as far as it has come, for one who reads from the end of the ring on.
-    pub(super) fn draft_so_far(&self, now: Instant) -> Option<Utf8Bytes> {
+    pub(super) fn draft_snapshot(&self, now: Instant) -> Option<Utf8Bytes> {
         self.growing.so_far(now)
     }
 

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use axum::extract::ws::Utf8Bytes;
 use common::{
-    live::turns::{DRAFT_KEPT, DraftSoFar},
+    live::turns::{DRAFT_KEPT, DraftSnapshot},
     wire::{Kind, Message, ServerFrame},
 };
 use tokio::time::Instant;
@@ -19,7 +19,7 @@ const WAITING_MAX: usize = 250;
 
 /// A piece of a reply, as it was shown.
 pub(super) struct Piece {
-    draft: DraftSoFar,
+    draft: DraftSnapshot,
     offset: usize,
     frame: Utf8Bytes,
 }
@@ -48,7 +48,7 @@ pub(super) enum Growing {
 
 pub(super) struct SoFar {
     room: String,
-    draft: DraftSoFar,
+    draft: DraftSnapshot,
     chars: usize,
     at: Instant,
     /// Made for the first who asks, and then for all until it grows.
@@ -70,7 +70,7 @@ impl Piece {
                 text,
                 ..
             }) => Some(Piece {
-                draft: DraftSoFar {
+                draft: DraftSnapshot {
                     reply: id,
                     reply_to,
                     attempt,
@@ -125,7 +125,7 @@ impl Growing {
     pub(super) fn read(
         &mut self,
         room: &str,
-        read: Option<DraftSoFar>,
+        read: Option<DraftSnapshot>,
         now: Instant,
     ) -> Option<Utf8Bytes> {
         let Growing::Unknown { waiting, finished } = self else {
@@ -176,7 +176,7 @@ impl Growing {
 }
 
 impl SoFar {
-    fn new(room: &str, draft: DraftSoFar, now: Instant) -> SoFar {
+    fn new(room: &str, draft: DraftSnapshot, now: Instant) -> SoFar {
         SoFar {
             room: room.to_owned(),
             chars: draft.text.chars().count(),
@@ -188,7 +188,7 @@ impl SoFar {
 
     fn frame(&self) -> Utf8Bytes {
         let make = || {
-            let DraftSoFar {
+            let DraftSnapshot {
                 reply,
                 reply_to,
                 attempt,
@@ -278,8 +278,8 @@ mod tests {
         growing.hear("lobby", piece, Instant::now())
     }
 
-    fn so_far(attempt: u32, text: &str) -> Option<DraftSoFar> {
-        Some(DraftSoFar {
+    fn so_far(attempt: u32, text: &str) -> Option<DraftSnapshot> {
+        Some(DraftSnapshot {
             reply: REPLY,
             reply_to: Uuid::from_u128(9),
             attempt,
@@ -287,7 +287,7 @@ mod tests {
         })
     }
 
-    fn read(growing: &mut Growing, read: Option<DraftSoFar>) -> Option<Utf8Bytes> {
+    fn read(growing: &mut Growing, read: Option<DraftSnapshot>) -> Option<Utf8Bytes> {
         growing.read("lobby", read, Instant::now())
     }
 

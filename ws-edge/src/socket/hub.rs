@@ -11,7 +11,7 @@ use std::{
 use axum::extract::ws::Utf8Bytes;
 use bytes::Bytes;
 use common::{
-    live::{Live, LiveError, LiveEvent, Subscriber, turns::DraftSoFar},
+    live::{Live, LiveError, LiveEvent, Subscriber, turns::DraftSnapshot},
     timeline::{Resume, Timeline, TimelineError},
     wire::Seq,
 };
@@ -205,12 +205,12 @@ impl Hub {
         &self,
         room: &Room,
         after: Option<Seq>,
-    ) -> Result<(Read, Option<DraftSoFar>), EnterError> {
+    ) -> Result<(Read, Option<DraftSnapshot>), EnterError> {
         self.subscriber.subscribe(&room.name).await?;
         let _permit = self.reads.acquire().await.expect("never closed");
         // At once, since whoever joins may speak already, and wants to hear it.
         let read = self.read_first(room, after);
-        let (read, draft) = tokio::join!(read, self.live.draft_so_far(&room.name));
+        let (read, draft) = tokio::join!(read, self.live.draft_snapshot(&room.name));
         Ok((read?, draft?))
     }
 
@@ -284,9 +284,9 @@ impl Hub {
         &self,
         room: &Room,
         after: Seq,
-    ) -> Result<(Resume, Option<DraftSoFar>), TimelineError> {
+    ) -> Result<(Resume, Option<DraftSnapshot>), TimelineError> {
         let resume = self.timeline.resume(&room.name, after).await?;
-        let draft = self.live.draft_so_far(&room.name).await?;
+        let draft = self.live.draft_snapshot(&room.name).await?;
         Ok((resume, draft))
     }
 

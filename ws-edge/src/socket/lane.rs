@@ -9,7 +9,7 @@ use std::{
 
 use common::{
     live::LiveError,
-    posting::{Answer, PostError},
+    posting::{Completion, PostError},
     queue::Route,
     wire::{ErrorCode, Kind, NewMessage, Seq},
 };
@@ -187,7 +187,7 @@ impl Way {
             reply_to,
         };
         let end = self.end.clone();
-        let answer = Answer::new(move |outcome| {
+        let answer = Completion::new(move |outcome| {
             let outcome = outcome.map(|posted| posted.message.seq);
             end.answer(id, bytes, outcome.map_err(Refusal::from));
         });

@@ -6,12 +6,13 @@ use clap::Parser;
 use common::{
     admin::Readiness,
     envelope::Envelope,
-    live::{Live, embedded::EmbeddedLive},
+    live::Live,
     posting::Poster,
-    queue::{Queue, Route, embedded::EmbeddedQueue},
-    store::{Store, sqlite::SqliteStore},
+    queue::{Queue, Route},
+    store::Store,
     wire::{Kind, Message, NewMessage},
 };
+use engines::embedded::{EmbeddedLive, EmbeddedQueue, SqliteStore};
 use reqwest::{
     Method, StatusCode,
     header::{HeaderMap, HeaderName, HeaderValue},

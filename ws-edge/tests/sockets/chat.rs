@@ -10,13 +10,15 @@ use clap::Parser;
 use common::{
     admin::Readiness,
     envelope::Envelope,
-    live::{Live, Signal, embedded::EmbeddedLive},
+    live::{Live, Signal},
     posting::Poster,
-    queue::{Queue, Route, embedded::EmbeddedQueue},
-    store::{Accounts, BotPolicy, Messages, Room, Rooms, Session, Store, sqlite::SqliteStore},
+    queue::{Queue, Route},
+    store::{Accounts, BotPolicy, Messages, Room, Rooms, Session, Store},
     wire::{Kind, Message, NewMessage, Seq},
 };
+use engines::embedded::{EmbeddedLive, EmbeddedQueue, SqliteStore};
 use futures_util::{SinkExt, StreamExt};
+use seam_fakes::{FaultyLive, FaultyStore};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::{
@@ -31,8 +33,6 @@ use tokio_tungstenite::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 use ws_edge::{Edge, EdgeSettings};
-
-use crate::faults::{FaultyLive, FaultyStore};
 
 /// Longer than anything here takes on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -69,9 +69,9 @@ impl Chat {
     /// Two edges with these flags, and a public room `lobby` in which the bot is silent.
     pub async fn start_with(flags: &[&str]) -> Chat {
         let folder = tempfile::tempdir().unwrap();
-        let live = FaultyLive::new(EmbeddedLive::new());
+        let live = FaultyLive::over(EmbeddedLive::new());
         let queue: Arc<dyn Queue> = EmbeddedQueue::open(folder.path()).await.unwrap();
-        let store = FaultyStore::new(SqliteStore::open(folder.path()).await.unwrap());
+        let store = FaultyStore::over(SqliteStore::open(folder.path()).await.unwrap());
         let stop = CancellationToken::new();
         let (dyn_live, dyn_store): (Arc<dyn Live>, Arc<dyn Store>) =
             (Arc::clone(&live) as _, Arc::clone(&store) as _);

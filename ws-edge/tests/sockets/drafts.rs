@@ -5,8 +5,8 @@ use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
 use common::{
     live::{
-        Appended, Live, LiveEvent, Part, Signal,
-        turns::{Draft, Drafted, Fence, Place, Standing, Turns, Wish},
+        Appended, BotRole, Live, LiveEvent, Signal,
+        turns::{Draft, DraftOutcome, Fence, TurnMode, TurnRequest, TurnStatus, Turns},
     },
     wire::{Kind, NewMessage, ServerFrame},
 };
@@ -19,7 +19,7 @@ use crate::chat::{Chat, Person, new_message};
 struct Writer<'a> {
     chat: &'a Chat,
     request: Uuid,
-    place: Place,
+    place: TurnRequest,
     fence: Fence,
     written: String,
 }
@@ -28,20 +28,23 @@ impl<'a> Writer<'a> {
     async fn begins(chat: &'a Chat) -> Writer<'a> {
         let question = new_message("lobby", "owner", "@bot?");
         let reply = Uuid::new_v8(*Uuid::new_v4().as_bytes());
-        let part = Part::Asks(reply);
+        let part = BotRole::Request(reply);
         let asked = chat.live.append_as(&question, Some(0), part).await;
         let Ok(Appended::New(asked)) = asked else {
             panic!("{asked:?}");
         };
-        let place = Place {
+        let place = TurnRequest {
             room: "lobby".into(),
             reply,
             seq: asked.seq,
             holder: Uuid::new_v4(),
             at_least: 1,
         };
-        let standing = chat.live.line_up(&place, Wish::Turn, Duration::ZERO).await;
-        let Ok(Standing::Granted(fence)) = standing else {
+        let standing = chat
+            .live
+            .request_turn(&place, TurnMode::InOrder, Duration::ZERO)
+            .await;
+        let Ok(TurnStatus::Granted(fence)) = standing else {
             panic!("{standing:?}");
         };
         Writer {
@@ -65,7 +68,7 @@ impl<'a> Writer<'a> {
             text: text.into(),
         };
         let drafted = self.chat.live.draft(&draft).await.unwrap();
-        assert_eq!(drafted, Drafted::Shown);
+        assert_eq!(drafted, DraftOutcome::Shown);
         self.written.push_str(text);
     }
 
@@ -76,7 +79,7 @@ impl<'a> Writer<'a> {
             reply_to: Some(self.request),
             ..new_message("lobby", "bot", &self.written)
         };
-        let part = Part::Answers(self.fence);
+        let part = BotRole::Reply(self.fence);
         let posted = self.chat.live.append_as(&reply, None, part).await.unwrap();
         assert!(matches!(posted, Appended::New(_)), "{posted:?}");
     }
@@ -155,7 +158,11 @@ async fn many_who_come_at_once_cost_one_look() {
         writer.is_heard(&mut person, 0, "So far").await;
         everybody.push(person);
     }
-    assert_eq!(chat.live.draft_reads.load(SeqCst), 2, "one for each edge");
+    assert_eq!(
+        chat.live.faults.calls("draft_snapshot"),
+        2,
+        "one for each edge"
+    );
     writer.writes(" so good").await;
     for person in &mut everybody {
         writer.is_heard(person, 6, " so good").await;

@@ -8,7 +8,6 @@
 mod bad_input;
 mod chat;
 mod drafts;
-mod faults;
 mod gaps;
 mod posting;
 mod resume;

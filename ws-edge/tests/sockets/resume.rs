@@ -1,7 +1,5 @@
 //! Coming back: everything that was missed, in order, none twice.
 
-use std::sync::atomic::Ordering::SeqCst;
-
 use common::{timeline::RESUME_MAX_MESSAGES, wire::Message};
 use serde_json::{Value, json};
 
@@ -142,7 +140,7 @@ async fn a_storm_of_joins_reads_the_stream_a_few_times_and_the_database_never() 
     for _ in 0..100 {
         all.push(chat.comes_with(&token, "ada", 0, "/ws").await);
     }
-    let before = chat.live.tails.load(SeqCst);
+    let before = chat.live.faults.calls("tail");
     for (n, person) in all.iter_mut().enumerate() {
         let after = messages[n % 90].seq;
         person
@@ -155,9 +153,9 @@ async fn a_storm_of_joins_reads_the_stream_a_few_times_and_the_database_never() 
         assert_line(&heard);
         assert_eq!(heard.len(), 100 - n % 90);
     }
-    let reads = chat.live.tails.load(SeqCst) - before;
+    let reads = chat.live.faults.calls("tail") - before;
     assert!(reads <= 30, "{reads} reads for 100 joins");
-    assert_eq!(chat.store.resumes.load(SeqCst), 0);
+    assert_eq!(chat.store.faults.calls("after"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,7 +1,5 @@
 //! Being in rooms: hearing what is said there, who is there, and who types.
 
-use std::sync::atomic::Ordering::SeqCst;
-
 use common::live::Signal;
 use serde_json::json;
 
@@ -103,7 +101,7 @@ async fn a_hundred_sockets_are_one_subscription_per_edge() {
         socket.hears("joined").await;
         all.push(socket);
     }
-    assert_eq!(chat.live.subscriptions.load(SeqCst), 2);
+    assert_eq!(chat.live.faults.calls("subscribe"), 2);
     chat.says("lobby", "bob", "to all").await;
     for socket in &mut all {
         assert_eq!(socket.hears_texts(1).await, ["to all"]);

@@ -1,7 +1,5 @@
 //! Who may connect, and who may go on listening.
 
-use std::sync::atomic::Ordering::SeqCst;
-
 use common::{
     live::{Control, LiveEvent, Signal},
     store::{Accounts, RoomChanges, Rooms},
@@ -126,14 +124,14 @@ async fn a_revocation_that_was_not_heard_is_found_when_the_line_is_back() {
     let mut bob = chat.in_lobby("bob").await;
     chat.store.end_session("ada", session).await.unwrap();
     // The database is away at that very moment, so it has to be asked again.
-    chat.store.is_away.store(true, SeqCst);
+    chat.store.faults.away(true);
     chat.live.tells(LiveEvent::ControlGap).await;
     until("the edge has heard it", async || {
         bob.says("hi").await;
         bob.hears_one_of(&["ack", "error"]).await["code"] == "unavailable"
     })
     .await;
-    chat.store.is_away.store(false, SeqCst);
+    chat.store.faults.away(false);
     assert_eq!(ada.is_closed().await, 4401);
     until("bob may talk again", async || {
         bob.says("hi").await;

@@ -1,0 +1,206 @@
+//! One node's connection for commands, rebuilt for ever: by a task that pings it, because a connection on which nothing
+//! comes back looks like a slow one to the kernel for a quarter of an hour.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use common::supervise;
+use redis::{aio::MultiplexedConnection, cmd};
+use tokio::{
+    sync::{Notify, watch},
+    time::{Instant, sleep, timeout, timeout_at},
+};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{
+    deployment::{Address, Deployment},
+    gather::Gather,
+    look::Look,
+};
+
+/// How often a connection is pinged, and how long the answer may take before the connection is given up.
+const PING_EVERY: Duration = Duration::from_secs(1);
+const PING_LIMIT: Duration = Duration::from_secs(2);
+
+/// A command waits for a connection that went away less than this ago; after that it fails at once.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// A connection to one node.
+pub(super) struct Link {
+    state: watch::Receiver<State>,
+    broken: Arc<Broken>,
+    _task: AbortOnDropHandle<()>,
+}
+
+#[derive(Clone)]
+enum State {
+    Up(Connected),
+    Down { since: Instant, why: Arc<str> },
+}
+
+/// A connection, and which one it is.
+#[derive(Clone)]
+pub(super) struct Connected {
+    pub(super) connection: MultiplexedConnection,
+    pub(super) gather: Gather,
+    number: u64,
+}
+
+#[derive(Default)]
+struct Broken {
+    number: AtomicU64,
+    told: Notify,
+}
+
+impl Link {
+    /// Starts connecting. `look` is told whenever there is no connection.
+    pub(super) fn open(deployment: Arc<Deployment>, node: Address, look: Arc<Look>) -> Link {
+        let (tell, state) = watch::channel(State::Down {
+            since: Instant::now(),
+            why: "not connected yet".into(),
+        });
+        let broken = Arc::<Broken>::default();
+        let keeping = keep_up(deployment, node, tell, Arc::clone(&broken), look);
+        let task = supervise::spawn_part("Redis connection", keeping);
+        Link {
+            state,
+            broken,
+            _task: AbortOnDropHandle::new(task),
+        }
+    }
+
+    /// The connection; waits for it a little if it has just gone away.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(super) async fn connection(&self, until: Instant) -> Result<Connected, Arc<str>> {
+        if let State::Up(up) = &*self.state.borrow() {
+            return Ok(up.clone());
+        }
+        let mut state = self.state.clone();
+        loop {
+            let (since, why) = match &*state.borrow_and_update() {
+                State::Up(up) => return Ok(up.clone()),
+                State::Down { since, why } => (*since, Arc::clone(why)),
+            };
+            let until = until.min(since + GRACE);
+            if !matches!(timeout_at(until, state.changed()).await, Ok(Ok(()))) {
+                return Err(why);
+            }
+        }
+    }
+
+    /// This connection is of no use any more.
+    pub(super) fn broken(&self, connected: &Connected) {
+        self.broken
+            .number
+            .store(connected.number, Ordering::Release);
+        self.broken.told.notify_one();
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        matches!(&*self.state.borrow(), State::Up(_))
+    }
+}
+
+async fn keep_up(
+    deployment: Arc<Deployment>,
+    node: Address,
+    state: watch::Sender<State>,
+    broken: Arc<Broken>,
+    look: Arc<Look>,
+) {
+    let mut back_off = BackOff::default();
+    for number in 1.. {
+        match deployment.connect(&node).await {
+            Ok(connection) => {
+                let connected = Connected {
+                    gather: Gather::start(connection.clone()),
+                    connection,
+                    number,
+                };
+                let since = Instant::now();
+                state.send_replace(State::Up(connected.clone()));
+                let why = until_broken(connected, &broken).await;
+                tracing::warn!(%node, why, "lost the connection to Redis");
+                state.send_replace(State::Down {
+                    since: Instant::now(),
+                    why: why.into(),
+                });
+                look.lost_connection();
+                back_off.after(since.elapsed());
+            }
+            Err(error) => {
+                tracing::debug!(%node, %error, "no connection to Redis");
+                look.lost_connection();
+                let since = match &*state.borrow() {
+                    State::Down { since, .. } => *since,
+                    State::Up(_) => Instant::now(),
+                };
+                let why = error.to_string().into();
+                state.send_replace(State::Down { since, why });
+            }
+        }
+        sleep(back_off.next()).await;
+    }
+}
+
+async fn until_broken(mut connected: Connected, broken: &Broken) -> &'static str {
+    let ping = cmd("PING");
+    loop {
+        tokio::select! {
+            () = broken.told.notified() => {
+                if broken.number.load(Ordering::Acquire) == connected.number {
+                    return "it broke";
+                }
+            }
+            () = sleep(PING_EVERY) => {
+                let pong = connected.connection.send_packed_command(&ping);
+                match timeout(PING_LIMIT, pong).await {
+                    Ok(Ok(_)) => {}
+                    Ok(Err(_)) => return "it broke",
+                    Err(_) => return "it does not answer",
+                }
+            }
+        }
+    }
+}
+
+/// Pauses between attempts at a connection, so that many processes do not come back to a server all at once.
+pub(super) struct BackOff {
+    pause: Duration,
+}
+
+impl Default for BackOff {
+    fn default() -> Self {
+        BackOff {
+            pause: BackOff::FIRST,
+        }
+    }
+}
+
+impl BackOff {
+    const FIRST: Duration = Duration::from_millis(20);
+    const LONGEST: Duration = Duration::from_secs(1);
+    /// A connection that lasted this long was a good one.
+    const GOOD: Duration = Duration::from_secs(5);
+
+    /// A connection lasted so long.
+    pub(super) fn after(&mut self, lasted: Duration) {
+        if lasted >= BackOff::GOOD {
+            self.pause = BackOff::FIRST;
+        }
+    }
+
+    /// How long to wait now.
+    pub(super) fn next(&mut self) -> Duration {
+        let pause = self.pause;
+        self.pause = (pause * 2).min(BackOff::LONGEST);
+        pause.mul_f64(rand::random_range(0.5..1.0))
+    }
+}
