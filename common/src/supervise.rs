@@ -91,7 +91,8 @@ impl Supervisor {
         }
     }
 
-    fn current() -> Option<Supervisor> {
+    /// The one in whose [`Supervisor::run`], or in whose task, this is called.
+    pub fn current() -> Option<Supervisor> {
         CURRENT.try_with(Clone::clone).ok().flatten()
     }
 
@@ -276,5 +277,101 @@ impl Termination for Exit {
             eprintln!("Error: {text}");
         }
         ExitCode::FAILURE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::pending, time::Duration};
+
+    use tokio::time::timeout;
+    use tokio_util::task::AbortOnDropHandle;
+
+    use super::*;
+
+    /// A process that starts one task and works until it is told to stop. How it ended.
+    async fn process_with(
+        supervisor: &Supervisor,
+        start: impl FnOnce(&CancellationToken),
+    ) -> Result<(), String> {
+        let stop = supervisor.stop();
+        let process = supervisor.run(async {
+            start(&stop);
+            stop.cancelled().await;
+            Ok(())
+        });
+        let ended = timeout(Duration::from_secs(60), process).await;
+        let ended = ended.unwrap_or_else(|_| Err("it runs for ever".into()));
+        ended.map_err(|error| error.to_string())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whatever_ends_before_its_time_ends_the_process_with_its_name_and_why() {
+        let ends = async |task| {
+            let start = |stop: &CancellationToken| drop(tokio::spawn(watch("it", stop, task)));
+            process_with(&Supervisor::default(), start).await
+        };
+        let task: fn() -> Result<(), &'static str> = || Ok(());
+        let said = |why| Err(format!("the task `it` ended before its time: {why}"));
+        assert_eq!(
+            ends(async move { task() }.boxed()).await,
+            said("it returned")
+        );
+        let task = async { Err("no disk") }.boxed();
+        assert_eq!(ends(task).await, said("no disk"));
+        let task = async { panic!("a bug") }.boxed();
+        assert_eq!(ends(task).await, said("it panicked: a bug"));
+        assert_eq!(
+            ends(pending().boxed()).await,
+            Err("it runs for ever".into())
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whatever_is_aborted_by_its_name_ended_before_its_time() {
+        let supervisor = Supervisor::default();
+        let start = |stop: &CancellationToken| {
+            spawn_until("one", stop, pending());
+            spawn_part("other", pending());
+            assert_eq!(supervisor.tasks(), ["one", "other"]);
+            supervisor.abort("other");
+        };
+        let ended = process_with(&supervisor, start).await.unwrap_err();
+        assert_eq!(
+            ended,
+            "the task `other` ended before its time: it was aborted"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_stop_a_task_may_end_and_a_part_at_any_time() {
+        let supervisor = Supervisor::default();
+        let start = |stop: &CancellationToken| {
+            spawn_part("part", async {});
+            drop(AbortOnDropHandle::new(spawn_part("owned", pending())));
+            spawn_until("endless", stop, pending());
+            let (told, stop) = (stop.clone(), stop.clone());
+            spawn("lasting", &stop, async move { told.cancelled().await });
+            stop.cancel();
+        };
+        assert_eq!(process_with(&supervisor, start).await, Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fault_deep_inside_is_the_process_s_own_and_no_other_s() {
+        let (broken, sound) = (Supervisor::default(), Supervisor::default());
+        let nested = |stop: &CancellationToken| {
+            spawn_until("outer", stop, async {
+                spawn_part("inner", async { panic!("a bug") });
+                pending().await
+            });
+        };
+        let ended = process_with(&broken, nested).await.unwrap_err();
+        assert!(ended.contains("`inner`"), "{ended}");
+        let whole = |stop: &CancellationToken| drop(spawn_until("outer", stop, pending()));
+        assert_eq!(
+            process_with(&sound, whole).await,
+            Err("it runs for ever".into())
+        );
     }
 }

@@ -13,3 +13,4 @@ pub mod live;
 pub mod queue;
 pub mod quota;
 pub mod store;
+pub mod watched;

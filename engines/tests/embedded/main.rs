@@ -20,6 +20,7 @@ use seam_suites::{
 use tempfile::TempDir;
 
 mod embedded_faults;
+mod watched;
 
 /// This process.
 struct Here;

@@ -7,6 +7,7 @@ mod rabbitmq_faults;
 mod rabbitmq_groups;
 mod rabbitmq_topology;
 mod side;
+mod watched;
 mod wire;
 
 queue_suite!(rabbitmq, Vhost::fresh().await);

@@ -14,6 +14,7 @@ mod proxy;
 mod redis_faults;
 mod sentinel_faults;
 mod side;
+mod watched;
 
 mod live {
     use super::*;
