@@ -4,7 +4,6 @@ use engines::sql::{MySqlSettings, MySqlStore};
 use practice_model::PracticeModel;
 use private_engines::Engines;
 use reqwest::StatusCode;
-use serde_json::json;
 use tempfile::TempDir;
 
 use crate::{Person, Process, Proxy, process};
@@ -199,7 +198,7 @@ impl Chat {
         let mut people = Vec::with_capacity(N);
         for name in names {
             let mut person = Person::register(&self.url(edge), name).await;
-            let made = person.post("/api/rooms", json!({ "name": room })).await;
+            let made = person.makes_room(room).await;
             assert!(
                 matches!(made.status, StatusCode::CREATED | StatusCode::CONFLICT),
                 "{made:?}"

@@ -65,7 +65,8 @@ impl Client {
     /// # Panics
     /// If it is refused.
     pub async fn register(server: &str, name: &str) -> Client {
-        Client::new(server).enter("/api/register", name).await
+        let client = Client::new(server);
+        client.let_in(name, &client.registers(name).await)
     }
 
     /// Logs in, on one more device.
@@ -73,13 +74,28 @@ impl Client {
     /// # Panics
     /// If it is refused.
     pub async fn log_in(server: &str, name: &str) -> Client {
-        Client::new(server).enter("/api/login", name).await
+        let client = Client::new(server);
+        client.let_in(name, &client.logs_in(name).await)
     }
 
-    async fn enter(&self, path: &str, name: &str) -> Client {
-        let answer = self.post(path, credentials(name)).await;
+    fn let_in(&self, name: &str, answer: &HttpAnswer) -> Client {
         let token = answer.is(StatusCode::OK).body["token"].as_str();
         self.with_token(name, token.expect("a token"))
+    }
+
+    /// Asks for an account, with everybody's password.
+    pub async fn registers(&self, name: &str) -> HttpAnswer {
+        self.post("/api/register", credentials(name)).await
+    }
+
+    /// Asks for a session, with everybody's password.
+    pub async fn logs_in(&self, name: &str) -> HttpAnswer {
+        self.post("/api/login", credentials(name)).await
+    }
+
+    /// Asks for a public room in which the bot answers who mentions it.
+    pub async fn makes_room(&self, name: &str) -> HttpAnswer {
+        self.post("/api/rooms", json!({ "name": name })).await
     }
 
     /// The same client as somebody with a session.

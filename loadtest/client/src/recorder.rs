@@ -1,6 +1,6 @@
 //! A WebSocket that is read all the time, as a browser does it: what came is remembered, and looked at later.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use futures_util::{
     SinkExt, StreamExt,
@@ -32,21 +32,14 @@ struct Record {
 }
 
 /// Why something was not heard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Missing {
     /// The socket was closed before.
+    #[error("the socket was closed with {0}")]
     Closed(CloseCode),
     /// It took too long.
+    #[error("it took too long")]
     Late,
-}
-
-impl fmt::Display for Missing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Missing::Closed(code) => write!(f, "the socket was closed with {code}"),
-            Missing::Late => write!(f, "it took too long"),
-        }
-    }
 }
 
 impl From<ChatSocket> for Recorder {

@@ -199,8 +199,7 @@ async fn eight_rooms_are_answered_at_the_same_time() {
     chat.model.behave("hang").expect("an order");
     let rooms: Vec<String> = (0..ROOMS).map(|n| format!("room-{n}")).collect();
     for room in &rooms[1..] {
-        let body = serde_json::json!({ "name": room });
-        let made = ada.post("/api/rooms", body).await;
+        let made = ada.makes_room(room).await;
         made.is(reqwest::StatusCode::CREATED);
         ada.joins(room, None).await;
     }

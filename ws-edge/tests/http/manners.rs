@@ -111,9 +111,7 @@ async fn pages_from_elsewhere_change_nothing() {
         page.post("/api/rooms", new("lobby"))
             .await
             .is_problem(403, "forbidden");
-        page.post("/api/login", credentials("ada"))
-            .await
-            .is_problem(403, "forbidden");
+        page.logs_in("ada").await.is_problem(403, "forbidden");
         page.post("/api/logout", json!({}))
             .await
             .is_problem(403, "forbidden");

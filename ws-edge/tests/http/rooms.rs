@@ -41,19 +41,13 @@ async fn rooms_and_users_share_their_names() {
     let chat = Chat::start().await;
     let ada = chat.registers("ada").await;
     chat.registers("bob").await;
-    ada.post("/api/rooms", json!({ "name": "lobby" }))
-        .await
-        .is(StatusCode::CREATED);
+    ada.makes_room("lobby").await.is(StatusCode::CREATED);
     for name in ["lobby", "bob", "bot", "b0t", "everyone"] {
-        ada.post("/api/rooms", json!({ "name": name }))
-            .await
-            .is_problem(409, "bad_request");
+        ada.makes_room(name).await.is_problem(409, "bad_request");
     }
     let long = "a".repeat(65);
     for name in ["ab", "Lobby", "a b", "../etc", &long] {
-        ada.post("/api/rooms", json!({ "name": name }))
-            .await
-            .is_problem(400, "bad_request");
+        ada.makes_room(name).await.is_problem(400, "bad_request");
     }
 }
 
@@ -86,9 +80,7 @@ async fn what_is_no_room_is_refused_in_words() {
 async fn changes_of_different_things_at_the_same_moment_are_all_kept() {
     let chat = Chat::start().await;
     let ada = chat.registers("ada").await;
-    ada.post("/api/rooms", json!({ "name": "lobby" }))
-        .await
-        .is(StatusCode::CREATED);
+    ada.makes_room("lobby").await.is(StatusCode::CREATED);
     for round in 0..20 {
         let bot = ["off", "always"][round % 2];
         let persona = format!("pirate {round}");
@@ -110,9 +102,7 @@ async fn changes_of_different_things_at_the_same_moment_are_all_kept() {
 async fn the_owner_alone_changes_a_room() {
     let chat = Chat::start().await;
     let (ada, bob) = (chat.registers("ada").await, chat.registers("bob").await);
-    ada.post("/api/rooms", json!({ "name": "lobby" }))
-        .await
-        .is(StatusCode::CREATED);
+    ada.makes_room("lobby").await.is(StatusCode::CREATED);
     bob.patch("/api/rooms/lobby", json!({ "bot": "off" }))
         .await
         .is_problem(403, "forbidden");
@@ -250,9 +240,7 @@ async fn members_are_the_owners_affair_but_anyone_may_go() {
 async fn a_room_that_becomes_private_or_public_is_so_at_every_edge() {
     let chat = Chat::start().await;
     let (ada, bob) = (chat.registers("ada").await, chat.registers("bob").await);
-    ada.post("/api/rooms", json!({ "name": "lobby" }))
-        .await
-        .is(StatusCode::CREATED);
+    ada.makes_room("lobby").await.is(StatusCode::CREATED);
     let (past, there) = ("/api/rooms/lobby/messages", chat.elsewhere(&bob));
     there.get(past).await.is(StatusCode::OK);
     ada.patch("/api/rooms/lobby", json!({ "private": true }))

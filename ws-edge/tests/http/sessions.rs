@@ -1,6 +1,5 @@
 //! Many devices, each listed and revocable, on every edge at once.
 
-use chat_client::credentials;
 use reqwest::StatusCode;
 use serde_json::Value;
 
@@ -18,10 +17,7 @@ fn ids(listing: &Value, current: bool) -> Vec<String> {
 async fn every_device_is_listed() {
     let chat = Chat::start().await;
     let telephone = chat.someone().with("user-agent", &"Telephone ".repeat(50));
-    telephone
-        .post("/api/register", credentials("ada"))
-        .await
-        .is(StatusCode::OK);
+    telephone.registers("ada").await.is(StatusCode::OK);
     let desk = chat.logs_in("ada").await;
     chat.registers("bob").await;
     let me = desk.get("/api/me").await;
@@ -136,10 +132,7 @@ async fn without_a_session_there_is_nothing_to_see() {
 #[tokio::test]
 async fn a_named_token_is_never_passed_over_for_the_cookie() {
     let chat = Chat::start().await;
-    let answer = chat
-        .someone()
-        .post("/api/register", credentials("ada"))
-        .await;
+    let answer = chat.someone().registers("ada").await;
     let both = chat
         .someone()
         .with("cookie", &format!("session={}", answer.cookie()));
