@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use common::supervise;
+use common::{retry::RetryPolicy, supervise};
 use futures_util::StreamExt;
 use lapin::{
     Channel, Connection, ConnectionProperties, Event, ExchangeKind,
@@ -30,9 +30,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{addresses::Address, limits::STEP_LIMIT, topology};
 
-/// Between two rounds over all hosts: the first pause and the longest.
-const RETRY_FIRST: Duration = Duration::from_millis(100);
-const RETRY_LONGEST: Duration = Duration::from_secs(5);
+/// Between two rounds over all hosts.
+const RECONNECT: RetryPolicy = RetryPolicy::new(Duration::from_millis(100), Duration::from_secs(5));
 
 /// How often the library is asked whether it still thinks that it is connected.
 const STATUS_EVERY: Duration = Duration::from_millis(500);
@@ -375,11 +374,11 @@ impl Supervisor {
     }
 
     async fn reconnect(&self) -> Live {
-        let mut pause = RETRY_FIRST;
+        let mut back_off = RECONNECT.back_off();
         let mut said = String::new();
         loop {
-            // Not all processes at once.
-            tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+            // Before the first attempt too: not all processes at once.
+            back_off.wait().await;
             match connect_to_any(self.role, &self.addresses, &self.epochs).await {
                 Ok(live) => return live,
                 Err(why) if why != said => {
@@ -396,7 +395,6 @@ impl Supervisor {
                 }
                 Err(_) => {}
             }
-            pause = (pause * 2).min(RETRY_LONGEST);
         }
     }
 }

@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use common::{
     queue::{Consumer, Delivery, QueueError, QueueName, Receipt, Verdict},
+    retry::RetryPolicy,
     supervise,
 };
 use futures_util::{FutureExt, StreamExt};
@@ -38,9 +39,8 @@ use super::{
 };
 use crate::inbox::Inbox;
 
-/// Between two attempts at the channel: the first pause and the longest.
-const RETRY_FIRST: Duration = Duration::from_millis(50);
-const RETRY_LONGEST: Duration = Duration::from_secs(5);
+/// Between two attempts at the channel.
+const REOPEN: RetryPolicy = RetryPolicy::new(Duration::from_millis(50), Duration::from_secs(5));
 
 /// How often an idle consumer asks whether the broker still serves it. RabbitMQ 3.10 can lose track of a consumer
 /// without a word, for one when its queue is deleted and declared again at once.
@@ -249,7 +249,7 @@ impl Shared {
     }
 
     async fn run(self: Arc<Self>, mut line: Line) {
-        let mut pause = RETRY_FIRST;
+        let mut back_off = REOPEN.back_off();
         let mut tried = None;
         while let Some(Some(live)) = self.closing.run_until_cancelled(line.live()).await {
             let again = tried == Some(live.epoch);
@@ -258,7 +258,7 @@ impl Shared {
                 Ended::Closing => break,
                 Ended::Lost { why, worked } => {
                     if worked {
-                        pause = RETRY_FIRST;
+                        back_off.reset();
                     }
                     why
                 }
@@ -271,11 +271,14 @@ impl Shared {
                 why,
                 "consuming has ended; it begins again"
             );
-            let pausing = tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0)));
-            if self.closing.run_until_cancelled(pausing).await.is_none() {
+            if self
+                .closing
+                .run_until_cancelled(back_off.wait())
+                .await
+                .is_none()
+            {
                 break;
             }
-            pause = (pause * 2).min(RETRY_LONGEST);
         }
         let untaken: Vec<Receipt> = self
             .inbox

@@ -32,7 +32,7 @@ use super::{
     deployment::Address,
     fleet::Fleet,
     keys::{Keys, slot},
-    link::BackOff,
+    link::{GOOD, RECONNECT},
     request::Request,
     topics::{Change, Channel, ConnectionNumber, Topics, Wanted},
 };
@@ -273,7 +273,7 @@ async fn keep_lanes(shared: Arc<Shared>) {
 
 /// Keeps a connection to a node and everything subscribed on it.
 async fn keep_lane(shared: Arc<Shared>, node: Address) {
-    let mut back_off = BackOff::default();
+    let mut back_off = RECONNECT.back_off();
     loop {
         let connection = shared.connections.fetch_add(1, Ordering::Relaxed) + 1;
         let since = Instant::now();
@@ -281,8 +281,10 @@ async fn keep_lane(shared: Arc<Shared>, node: Address) {
         shared.topics().lost(&node, connection);
         tracing::warn!(%node, why, "lost the live line to Redis");
         shared.fleet.look_again();
-        back_off.after(since.elapsed());
-        sleep(back_off.next()).await;
+        if since.elapsed() >= GOOD {
+            back_off.reset();
+        }
+        back_off.wait().await;
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use common::supervise;
+use common::{retry::RetryPolicy, supervise};
 use redis::{aio::MultiplexedConnection, cmd};
 use tokio::{
     sync::{Notify, watch},
@@ -26,6 +26,13 @@ use super::{
 /// How often a connection is pinged, and how long the answer may take before the connection is given up.
 const PING_EVERY: Duration = Duration::from_secs(1);
 const PING_LIMIT: Duration = Duration::from_secs(2);
+
+/// Between two attempts at a connection.
+pub(super) const RECONNECT: RetryPolicy =
+    RetryPolicy::new(Duration::from_millis(20), Duration::from_secs(1));
+
+/// A connection that lasted this long was a good one: the pauses begin anew.
+pub(super) const GOOD: Duration = Duration::from_secs(5);
 
 /// A command waits for a connection that went away less than this ago; after that it fails at once.
 const GRACE: Duration = Duration::from_secs(1);
@@ -115,7 +122,7 @@ async fn keep_up(
     broken: Arc<Broken>,
     look: Arc<Look>,
 ) {
-    let mut back_off = BackOff::default();
+    let mut back_off = RECONNECT.back_off();
     for number in 1.. {
         match deployment.connect(&node).await {
             Ok(connection) => {
@@ -133,7 +140,9 @@ async fn keep_up(
                     why: why.into(),
                 });
                 look.lost_connection();
-                back_off.after(since.elapsed());
+                if since.elapsed() >= GOOD {
+                    back_off.reset();
+                }
             }
             Err(error) => {
                 tracing::debug!(%node, %error, "no connection to Redis");
@@ -146,7 +155,7 @@ async fn keep_up(
                 state.send_replace(State::Down { since, why });
             }
         }
-        sleep(back_off.next()).await;
+        back_off.wait().await;
     }
 }
 
@@ -168,39 +177,5 @@ async fn until_broken(mut connected: Connected, broken: &Broken) -> &'static str
                 }
             }
         }
-    }
-}
-
-/// Pauses between attempts at a connection, so that many processes do not come back to a server all at once.
-pub(super) struct BackOff {
-    pause: Duration,
-}
-
-impl Default for BackOff {
-    fn default() -> Self {
-        BackOff {
-            pause: BackOff::FIRST,
-        }
-    }
-}
-
-impl BackOff {
-    const FIRST: Duration = Duration::from_millis(20);
-    const LONGEST: Duration = Duration::from_secs(1);
-    /// A connection that lasted this long was a good one.
-    const GOOD: Duration = Duration::from_secs(5);
-
-    /// A connection lasted so long.
-    pub(super) fn after(&mut self, lasted: Duration) {
-        if lasted >= BackOff::GOOD {
-            self.pause = BackOff::FIRST;
-        }
-    }
-
-    /// How long to wait now.
-    pub(super) fn next(&mut self) -> Duration {
-        let pause = self.pause;
-        self.pause = (pause * 2).min(BackOff::LONGEST);
-        pause.mul_f64(rand::random_range(0.5..1.0))
     }
 }
