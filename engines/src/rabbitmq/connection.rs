@@ -28,7 +28,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{addresses::Address, limits::STEP_LIMIT, topology};
+use super::{
+    addresses::Address,
+    limits::{BrokerError, STEP_LIMIT, in_time},
+    topology,
+};
 
 /// Between two rounds over all hosts.
 const RECONNECT: RetryPolicy = RetryPolicy::new(Duration::from_millis(100), Duration::from_secs(5));
@@ -110,14 +114,11 @@ impl Drop for Grip {
 }
 
 impl Live {
-    async fn open(role: Role, address: &Address, epoch: u64) -> Result<Live, String> {
+    async fn open(role: Role, address: &Address, epoch: u64) -> Result<Live, BrokerError> {
         let cable = Arc::new(Cable::default());
         // From here on, whatever ends this function early ends the connection.
         let grip = Grip(cable.clone());
-        let connection = match timeout(STEP_LIMIT, Live::connect(role, address, cable)).await {
-            Ok(connected) => connected.map_err(|error| error.to_string())?,
-            Err(_) => return Err(format!("no answer within {} s", STEP_LIMIT.as_secs())),
-        };
+        let connection = in_time(Live::connect(role, address, cable)).await?;
         topology::declare(&connection).await?;
         Ok(Live {
             epoch,
@@ -172,12 +173,8 @@ impl Live {
     }
 
     /// A new channel.
-    pub(super) async fn channel(&self) -> Result<Channel, String> {
-        match timeout(STEP_LIMIT, self.connection.create_channel()).await {
-            Ok(Ok(channel)) => Ok(channel),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(format!("no channel within {} s", STEP_LIMIT.as_secs())),
-        }
+    pub(super) async fn channel(&self) -> Result<Channel, BrokerError> {
+        in_time(self.connection.create_channel()).await
     }
 
     /// Whether the broker has asked publishers to wait: memory or disk run out.
@@ -201,7 +198,7 @@ impl Live {
     }
 
     /// Declares everything again.
-    pub(super) async fn redeclare(&self) -> Result<(), String> {
+    pub(super) async fn redeclare(&self) -> Result<(), BrokerError> {
         topology::declare(&self.connection).await
     }
 
@@ -229,8 +226,8 @@ impl Live {
                 }
                 () = sleep_until(redeclare_at.unwrap_or_else(Instant::now)), if redeclare_at.is_some() => {
                     redeclare_at = None;
-                    if let Err(why) = self.redeclare().await {
-                        tracing::error!(host = self.host, why, "what is missing on RabbitMQ cannot be declared");
+                    if let Err(error) = self.redeclare().await {
+                        tracing::error!(host = self.host, %error, "what is missing on RabbitMQ cannot be declared");
                     }
                 }
                 _ = status.tick() => if !self.connection.status().connected() {
@@ -272,7 +269,7 @@ impl Live {
 }
 
 /// The connection as it is now: a live one, or why there is none.
-pub(super) type State = Result<Arc<Live>, String>;
+pub(super) type State = Result<Arc<Live>, BrokerError>;
 
 /// A connection that is always there, or soon again.
 #[derive(Clone)]
@@ -285,14 +282,14 @@ impl Line {
     /// cancelled.
     ///
     /// # Errors
-    /// In words, if no host takes the first connection.
+    /// If no host takes the first connection.
     pub(super) async fn open(
         role: Role,
         addresses: Arc<[Address]>,
         epochs: Arc<AtomicU64>,
         stop: CancellationToken,
         closed: CancellationToken,
-    ) -> Result<Line, String> {
+    ) -> Result<Line, BrokerError> {
         let first = Arc::new(connect_to_any(role, &addresses, &epochs).await?);
         let (sender, state) = watch::channel(Ok(first.clone()));
         let supervisor = Supervisor {
@@ -334,7 +331,7 @@ impl Supervisor {
         let mut live = first;
         loop {
             let Some(why) = self.stop.run_until_cancelled(live.watch_over()).await else {
-                self.say(Err("it is closed".to_owned()));
+                self.say(Err(BrokerError::Away("it is closed".to_owned())));
                 live.close().await;
                 live.give_up();
                 return;
@@ -345,16 +342,16 @@ impl Supervisor {
                 why,
                 "the connection to RabbitMQ is lost"
             );
-            self.say(Err(format!(
+            self.say(Err(BrokerError::Away(format!(
                 "the connection to {} is lost: {why}",
                 live.host
-            )));
+            ))));
             live.give_up();
             // Others may hold it for a moment still.
             live.grip.0.cut();
             drop(live);
             let Some(next) = self.stop.run_until_cancelled(self.reconnect()).await else {
-                self.say(Err("it is closed".to_owned()));
+                self.say(Err(BrokerError::Away("it is closed".to_owned())));
                 return;
             };
             live = Arc::new(next);
@@ -375,23 +372,20 @@ impl Supervisor {
 
     async fn reconnect(&self) -> Live {
         let mut back_off = RECONNECT.back_off();
-        let mut said = String::new();
+        let mut said = None;
         loop {
             // Before the first attempt too: not all processes at once.
             back_off.wait().await;
             match connect_to_any(self.role, &self.addresses, &self.epochs).await {
                 Ok(live) => return live,
-                Err(why) if why != said => {
-                    tracing::debug!(role = self.role.as_str(), why, "RabbitMQ is not back yet");
-                    // Something that waiting alone does not mend.
-                    if why.contains("other properties") || why.contains("ACCESS") {
-                        tracing::error!(
-                            role = self.role.as_str(),
-                            why,
-                            "RabbitMQ is back, but not as it should be"
-                        );
+                Err(error) if said.as_ref() != Some(&error) => {
+                    let role = self.role.as_str();
+                    if error.is_mended_by_waiting() {
+                        tracing::debug!(role, %error, "RabbitMQ is not back yet");
+                    } else {
+                        tracing::error!(role, %error, "RabbitMQ is back, but not as it should be");
                     }
-                    said = why;
+                    said = Some(error);
                 }
                 Err(_) => {}
             }
@@ -399,20 +393,28 @@ impl Supervisor {
     }
 }
 
-/// Tries every host once, in any order.
+/// Tries every host once, in any order. If any of them refuses, waiting does not mend it.
 async fn connect_to_any(
     role: Role,
     addresses: &[Address],
     epochs: &AtomicU64,
-) -> Result<Live, String> {
+) -> Result<Live, BrokerError> {
     let mut order: Vec<&Address> = addresses.iter().collect();
     order.shuffle(&mut rand::rng());
-    let mut refusals = Vec::new();
+    let (mut reasons, mut any_refuses) = (Vec::new(), false);
     for address in order {
         match Live::open(role, address, epochs.fetch_add(1, Ordering::Relaxed)).await {
             Ok(live) => return Ok(live),
-            Err(why) => refusals.push(format!("{}: {why}", address.host)),
+            Err(error) => {
+                any_refuses |= !error.is_mended_by_waiting();
+                reasons.push(format!("{}: {error}", address.host));
+            }
         }
     }
-    Err(refusals.join("; "))
+    let reasons = reasons.join("; ");
+    Err(if any_refuses {
+        BrokerError::Refused(reasons)
+    } else {
+        BrokerError::Away(reasons)
+    })
 }

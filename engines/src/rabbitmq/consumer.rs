@@ -33,7 +33,7 @@ use super::{
     dead_letters, group,
     headers::number,
     hub::Hub,
-    limits::STEP_LIMIT,
+    limits::{BrokerError, STEP_LIMIT},
     request::Refusal,
     unsettled::{Frame, How, Unsettled},
 };
@@ -295,10 +295,15 @@ impl Shared {
         let opened = timeout(STEP_LIMIT, self.open(live, again)).await;
         let (channel, stream) = match opened {
             Ok(Ok(opened)) => opened,
-            Ok(Err(why)) => return Ended::Lost { why, worked: false },
+            Ok(Err(error)) => {
+                return Ended::Lost {
+                    why: error.to_string(),
+                    worked: false,
+                };
+            }
             Err(_) => {
                 return Ended::Lost {
-                    why: "no answer in time".to_owned(),
+                    why: BrokerError::no_answer().to_string(),
                     worked: false,
                 };
             }
@@ -322,7 +327,7 @@ impl Shared {
                 _ = check.tick() => {
                     match self.look_after(live, &mut idle).await {
                         Ok(()) => continue,
-                        Err(why) => return Ended::Lost { why, worked },
+                        Err(error) => return Ended::Lost { why: error.to_string(), worked },
                     }
                 }
                 () = live.lost() => return Ended::Lost { why: "the connection is lost".to_owned(), worked },
@@ -355,7 +360,7 @@ impl Shared {
     }
 
     /// Asks the broker about the queue if nothing has come for a while that could have.
-    async fn look_after(&self, live: &Live, idle: &mut Idle) -> Result<(), String> {
+    async fn look_after(&self, live: &Live, idle: &mut Idle) -> Result<(), BrokerError> {
         let has_room = |session: &Session| session.unsettled.len() < usize::from(self.prefetch);
         if !self.session().as_ref().is_some_and(has_room) {
             *idle = Idle::default();
@@ -372,21 +377,29 @@ impl Shared {
         let asked =
             channel.queue_declare(self.queue.as_str().into(), options, FieldTable::default());
         let queue = match timeout(STEP_LIMIT, asked).await {
-            Ok(answer) => answer.map_err(|error| error.to_string())?,
+            Ok(answer) => answer?,
             // The supervisor of the connection decides what that means.
             Err(_) => return Ok(()),
         };
         if queue.consumer_count() == 0 {
-            return Err("the broker does not know the consumer any more".to_owned());
+            return Err(BrokerError::Away(
+                "the broker does not know the consumer any more".to_owned(),
+            ));
         }
         let messages_wait = queue.message_count() > 0;
         if std::mem::replace(&mut idle.messages_waited, messages_wait) && messages_wait {
-            return Err("messages wait, and the broker does not deliver them".to_owned());
+            return Err(BrokerError::Away(
+                "messages wait, and the broker does not deliver them".to_owned(),
+            ));
         }
         Ok(())
     }
 
-    async fn open(&self, live: &Live, again: bool) -> Result<(Channel, lapin::Consumer), String> {
+    async fn open(
+        &self,
+        live: &Live,
+        again: bool,
+    ) -> Result<(Channel, lapin::Consumer), BrokerError> {
         if again {
             // On the same connection, so it was not that: something may be missing.
             live.redeclare().await?;
@@ -406,7 +419,7 @@ impl Shared {
                 )
                 .await
         };
-        let consumer = opened.await.map_err(|error| error.to_string())?;
+        let consumer = opened.await?;
         Ok((channel, consumer))
     }
 

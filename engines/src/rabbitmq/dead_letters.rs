@@ -11,13 +11,12 @@ use lapin::{
     options::{BasicAckOptions, BasicGetOptions, BasicNackOptions},
     types::{AMQPValue, FieldTable, LongLongInt},
 };
-use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{
     headers::{number, table, text},
     hub::Hub,
-    limits::{STEP_LIMIT, no_answer, unavailable},
+    limits::{in_time, unavailable},
     request::Target,
     topology::{DEAD_EXCHANGE, dead_queue},
 };
@@ -144,7 +143,8 @@ impl Visit {
             self.channel
                 .basic_get(self.queue.into(), BasicGetOptions::default()),
         )
-        .await?;
+        .await
+        .map_err(unavailable)?;
         match &got {
             Some(message) => {
                 let left = self.left.map_or(message.message_count, |left| left - 1);
@@ -162,6 +162,7 @@ impl Visit {
                 .basic_ack(message.delivery.delivery_tag, BasicAckOptions::default()),
         )
         .await
+        .map_err(unavailable)
     }
 
     /// Gives back, and waits until the broker has it: whoever looks next sees all.
@@ -172,9 +173,13 @@ impl Visit {
                 multiple: true,
                 requeue: true,
             };
-            in_time(self.channel.basic_nack(0, all)).await?;
+            in_time(self.channel.basic_nack(0, all))
+                .await
+                .map_err(unavailable)?;
         }
-        in_time(self.channel.close(200, "looked".into())).await
+        in_time(self.channel.close(200, "looked".into()))
+            .await
+            .map_err(unavailable)
     }
 }
 
@@ -228,12 +233,4 @@ fn death(headers: Option<&FieldTable>) -> (String, u64) {
         _ => unknown().0,
     };
     (reason, died_at_ms)
-}
-
-async fn in_time<T>(step: impl Future<Output = lapin::Result<T>>) -> Result<T, QueueError> {
-    match timeout(STEP_LIMIT, step).await {
-        Ok(Ok(done)) => Ok(done),
-        Ok(Err(error)) => Err(unavailable(error.to_string())),
-        Err(_) => Err(unavailable(no_answer())),
-    }
 }

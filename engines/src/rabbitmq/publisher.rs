@@ -22,7 +22,7 @@ use uuid::Uuid;
 use super::{
     connection::{Line, Live},
     flight::Flight,
-    limits::STEP_LIMIT,
+    limits::{BrokerError, in_time},
     request::{
         BYTES_IN_FLIGHT_MAX, CONFIRM_LIMIT, Caller, Gauges, IN_FLIGHT_MAX, LOOK_EVERY, Manner,
         Refusal, Request, Target,
@@ -67,7 +67,7 @@ impl Publisher {
     pub(super) fn obstacle(&self) -> Option<String> {
         let gauges = &self.gauges;
         match self.line.now() {
-            Err(why) => return Some(why),
+            Err(error) => return Some(error.to_string()),
             Ok(live) if live.is_blocked() => {
                 return Some("RabbitMQ has run out of memory or disk".to_owned());
             }
@@ -156,8 +156,8 @@ async fn feed(mut requests: mpsc::UnboundedReceiver<Request>, mut line: Line, ga
                     .await;
                 gauges.overdue.store(false, Ordering::Relaxed);
             }
-            Err(why) => {
-                tracing::warn!(why, "no channel to publish on");
+            Err(error) => {
+                tracing::warn!(%error, "no channel to publish on");
                 live.give_up();
             }
         }
@@ -168,16 +168,8 @@ async fn feed(mut requests: mpsc::UnboundedReceiver<Request>, mut line: Line, ga
     }
 }
 
-async fn open_channel(live: &Live) -> Result<Channel, String> {
+async fn open_channel(live: &Live) -> Result<Channel, BrokerError> {
     let channel = live.channel().await?;
-    match timeout(
-        STEP_LIMIT,
-        channel.confirm_select(ConfirmSelectOptions::default()),
-    )
-    .await
-    {
-        Ok(Ok(())) => Ok(channel),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("no confirms within {} s", STEP_LIMIT.as_secs())),
-    }
+    in_time(channel.confirm_select(ConfirmSelectOptions::default())).await?;
+    Ok(channel)
 }

@@ -15,7 +15,7 @@ use super::{
     dead_letters::RabbitDeadLetters,
     group,
     hub::Hub,
-    limits::{STEP_LIMIT, no_answer, unavailable},
+    limits::{BrokerError, STEP_LIMIT, unavailable},
     request::{Refusal, Target, properties},
     settings::RabbitSettings,
     topology,
@@ -103,17 +103,14 @@ impl Queue for RabbitQueue {
                 passive: true,
                 ..Default::default()
             };
-            let declared = channel.queue_declare(
-                QueueName::Persist.as_str().into(),
-                options,
-                FieldTable::default(),
-            );
-            declared.await.map(drop).map_err(|error| error.to_string())
+            let persist = QueueName::Persist.as_str().into();
+            let declared = channel.queue_declare(persist, options, FieldTable::default());
+            Ok(declared.await.map(drop)?)
         };
-        match timeout(STEP_LIMIT, asked).await {
-            Ok(answer) => answer.map_err(unavailable),
-            Err(_) => Err(unavailable(no_answer())),
-        }
+        let answer = timeout(STEP_LIMIT, asked).await;
+        answer
+            .unwrap_or_else(|_| Err(BrokerError::no_answer()))
+            .map_err(unavailable)
     }
 
     /// At most some 20 s; all of it at once when the broker answers.
