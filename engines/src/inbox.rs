@@ -1,13 +1,10 @@
 //! What a consumer has fetched and nobody has taken yet. Many tasks may wait on it, and each wait may be cancelled: a
 //! delivery leaves the inbox only in the same step in which it is returned.
 
-use std::{
-    collections::VecDeque,
-    pin::pin,
-    sync::{Mutex, MutexGuard},
-};
+use std::{collections::VecDeque, pin::pin};
 
 use common::queue::Delivery;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 /// Deliveries in the order they came. Bounded by its owner's prefetch.
@@ -79,6 +76,6 @@ impl Inbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("nothing panics while holding it")
+        self.state.lock()
     }
 }

@@ -4,10 +4,11 @@
 
 use std::{
     collections::{BTreeSet, HashSet},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::Arc,
 };
 
 use common::{live::LiveEvent, supervise};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, mpsc};
 
 /// What events are about, and what can be missed as a whole.
@@ -122,7 +123,7 @@ impl Outlet {
     }
 
     fn missed(&self) -> MutexGuard<'_, Missed> {
-        self.missed.lock().expect("nothing panics while holding it")
+        self.missed.lock()
     }
 }
 

@@ -6,7 +6,7 @@
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     sync::{
-        Arc, Mutex, MutexGuard, Weak,
+        Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -22,6 +22,7 @@ use common::{
     },
     wire::{Message, Seq, ServerFrame, now_seq},
 };
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{sync::mpsc, time::Instant};
 use uuid::Uuid;
 
@@ -107,7 +108,7 @@ impl EmbeddedLive {
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        let mut state = self.state.lock().expect("nothing panics while holding it");
+        let mut state = self.state.lock();
         if state.swept.elapsed() >= SWEEP_EVERY.min(self.room_idle) {
             state.sweep(self.room_idle);
         }

@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -25,6 +25,7 @@ use lapin::{
     },
     types::FieldTable,
 };
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -180,9 +181,7 @@ impl RabbitConsumer {
 
 impl Shared {
     fn session(&self) -> MutexGuard<'_, Option<Session>> {
-        self.session
-            .lock()
-            .expect("nothing panics while holding it")
+        self.session.lock()
     }
 
     fn ack(&self, receipts: &[Receipt]) {

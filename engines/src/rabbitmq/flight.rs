@@ -7,13 +7,14 @@
 use std::{
     collections::{BTreeMap, HashSet, VecDeque},
     pin::Pin,
-    sync::{Arc, Mutex, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll, Wake, Waker},
     time::Instant,
 };
 
 use bytes::Bytes;
 use lapin::{BasicProperties, Channel, Confirmation, options::BasicPublishOptions};
+use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, mpsc},
     time::{MissedTickBehavior, interval},
@@ -67,12 +68,7 @@ struct Woken {
 
 impl Woken {
     fn take(&self) -> Vec<u64> {
-        std::mem::take(
-            &mut *self
-                .numbers
-                .lock()
-                .expect("nothing panics while holding it"),
-        )
+        std::mem::take(&mut *self.numbers.lock())
     }
 }
 
@@ -87,11 +83,7 @@ impl Wake for News {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.woken
-            .numbers
-            .lock()
-            .expect("nothing panics while holding it")
-            .push(self.number);
+        self.woken.numbers.lock().push(self.number);
         self.woken.any.notify_one();
     }
 }

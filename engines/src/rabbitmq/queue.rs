@@ -1,12 +1,13 @@
 //! RabbitMQ's side of the queue seam: what its parts do together.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use common::queue::{Consumer, DeadLetters, Queue, QueueError, QueueName, Route};
 use futures_util::future::join_all;
 use lapin::{options::QueueDeclareOptions, types::FieldTable};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -43,10 +44,8 @@ impl RabbitQueue {
         }))
     }
 
-    fn lock_consumers(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Shared>>> {
-        self.consumers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn lock_consumers(&self) -> MutexGuard<'_, Vec<Weak<Shared>>> {
+        self.consumers.lock()
     }
 }
 

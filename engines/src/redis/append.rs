@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -10,6 +10,7 @@ use common::{
     live::{AppendRequest, Appended, BotRole, LiveError, LiveTimings},
     wire::{Message, NewMessage, Seq},
 };
+use parking_lot::{Mutex, MutexGuard};
 use redis::{Value, from_redis_value};
 use tokio::time::Instant;
 
@@ -169,8 +170,8 @@ impl Appends {
         Ok(holds(at))
     }
 
-    fn marks(&self) -> std::sync::MutexGuard<'_, HashMap<String, Mark>> {
-        self.marks.lock().expect("nothing panics while holding it")
+    fn marks(&self) -> MutexGuard<'_, HashMap<String, Mark>> {
+        self.marks.lock()
     }
 }
 

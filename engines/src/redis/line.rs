@@ -8,7 +8,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -20,6 +20,7 @@ use common::{
     live::{Control, LiveError, LiveEvent, Subscriber},
     supervise,
 };
+use parking_lot::{Mutex, MutexGuard};
 use redis::{Pipeline, PushInfo, PushKind, Value, aio::MultiplexedConnection, cmd};
 use tokio::{
     sync::{Notify, mpsc, watch},
@@ -156,7 +157,7 @@ impl Drop for GiveUp<'_> {
 
 impl Shared {
     fn topics(&self) -> MutexGuard<'_, Topics> {
-        self.topics.lock().expect("nothing panics while holding it")
+        self.topics.lock()
     }
 
     /// What a connection pushes. Called by the connection's own task: must not block.

@@ -4,7 +4,7 @@
 use std::{
     fs::File,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -12,6 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use common::queue::{DELIVERY_LIMIT, DeadLetter, QueueError, QueueName, Receipt, Route, Verdict};
+use parking_lot::Mutex;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::timeout,
@@ -106,10 +107,7 @@ impl Gauges {
     }
 
     fn set_trouble(&self, trouble: Option<String>) -> bool {
-        let mut place = self
-            .trouble
-            .lock()
-            .expect("nothing panics while holding it");
+        let mut place = self.trouble.lock();
         let news = place.is_some() != trouble.is_some();
         *place = trouble.map(|why| (Instant::now(), why));
         news
@@ -229,12 +227,7 @@ impl Writer {
         let mut asked = Vec::new();
         let mut stopped = None;
         while stopped.is_none() {
-            let troubled = self
-                .gauges
-                .trouble
-                .lock()
-                .expect("nothing panics while holding it")
-                .is_some();
+            let troubled = self.gauges.trouble.lock().is_some();
             let received = commands.recv_many(&mut asked, GROUP_MAX);
             // After a failed write, deliveries wait for room on the disk, of which nobody tells.
             let received = if troubled {
