@@ -44,7 +44,7 @@ impl Inbox {
         }
         loop {
             let mut changed = pin!(self.changed.notified());
-            // Queued up before looking: of two that look at the same time, each gets a wake-up of its own.
+            // Queued up before the check: of two that check at the same time, each gets a wake-up of its own.
             changed.as_mut().enable();
             {
                 let mut state = self.lock();

@@ -1,4 +1,4 @@
-//! The dead letters on the broker: a queue beside each queue. Looking means fetching and giving back, so that one
+//! The dead letters on the broker: a queue beside each queue. Browsing means fetching and giving back, so that one
 //! operator at a time sees all of them; nothing is forgotten before it is somewhere else.
 
 use std::sync::Arc;
@@ -61,20 +61,20 @@ pub(super) struct RabbitDeadLetters {
 impl DeadLetters for RabbitDeadLetters {
     async fn list(&self, queue: QueueName, limit: usize) -> Result<Vec<DeadLetter>, QueueError> {
         let mut letters = Vec::new();
-        let mut visit = Visit::begin(&self.hub, queue).await?;
+        let mut browser = QueueBrowser::begin(&self.hub, queue).await?;
         while letters.len() < limit
-            && let Some(message) = visit.next().await?
+            && let Some(message) = browser.next().await?
         {
             letters.push(read(queue, &message));
         }
-        visit.end().await?;
+        browser.end().await?;
         Ok(letters)
     }
 
     async fn replay(&self, queue: QueueName, ids: &[Uuid]) -> Result<usize, QueueError> {
         let mut count = 0;
-        let mut visit = Visit::begin(&self.hub, queue).await?;
-        while let Some(mut message) = visit.next().await? {
+        let mut browser = QueueBrowser::begin(&self.hub, queue).await?;
+        while let Some(mut message) = browser.next().await? {
             if !is_meant(&message, ids) {
                 continue;
             }
@@ -93,29 +93,29 @@ impl DeadLetters for RabbitDeadLetters {
                 .publisher
                 .publish(target, properties, payload)
                 .await?;
-            visit.forget(&message).await?;
+            browser.forget(&message).await?;
             count += 1;
         }
-        visit.end().await?;
+        browser.end().await?;
         Ok(count)
     }
 
     async fn discard(&self, queue: QueueName, ids: &[Uuid]) -> Result<usize, QueueError> {
         let mut count = 0;
-        let mut visit = Visit::begin(&self.hub, queue).await?;
-        while let Some(message) = visit.next().await? {
+        let mut browser = QueueBrowser::begin(&self.hub, queue).await?;
+        while let Some(message) = browser.next().await? {
             if is_meant(&message, ids) {
-                visit.forget(&message).await?;
+                browser.forget(&message).await?;
                 count += 1;
             }
         }
-        visit.end().await?;
+        browser.end().await?;
         Ok(count)
     }
 }
 
-/// One walk over a dead-letter queue. Whatever it has fetched and not forgotten goes back when it ends, in order.
-struct Visit {
+/// Browses a dead-letter queue once. Whatever it has fetched and not forgotten goes back when it ends, in order.
+struct QueueBrowser {
     channel: Channel,
     queue: &'static str,
     /// How many to fetch still: those that were there at the beginning.
@@ -123,11 +123,11 @@ struct Visit {
     last: u64,
 }
 
-impl Visit {
-    async fn begin(hub: &Hub, queue: QueueName) -> Result<Visit, QueueError> {
-        let live = hub.consuming.now().map_err(unavailable)?;
-        let channel = live.channel().await.map_err(unavailable)?;
-        Ok(Visit {
+impl QueueBrowser {
+    async fn begin(hub: &Hub, queue: QueueName) -> Result<QueueBrowser, QueueError> {
+        let session = hub.consuming.now().map_err(unavailable)?;
+        let channel = session.channel().await.map_err(unavailable)?;
+        Ok(QueueBrowser {
             channel,
             queue: dead_queue(queue),
             left: None,
@@ -165,7 +165,7 @@ impl Visit {
         .map_err(unavailable)
     }
 
-    /// Gives back, and waits until the broker has it: whoever looks next sees all.
+    /// Gives back, and waits until the broker has it: whoever browses next sees all.
     async fn end(self) -> Result<(), QueueError> {
         if self.last > 0 {
             // Tag 0 means all, and is no error when none is left.
@@ -177,7 +177,7 @@ impl Visit {
                 .await
                 .map_err(unavailable)?;
         }
-        in_time(self.channel.close(200, "looked".into()))
+        in_time(self.channel.close(200, "browsed".into()))
             .await
             .map_err(unavailable)
     }

@@ -1,5 +1,5 @@
-//! How long one step with the broker may take, and what is wrong when it does not come to pass: the kind of error is read
-//! here, once, from the protocol's own codes.
+//! How long one step with the broker may take, and what is wrong when it does not come to pass: the kind of error is
+//! read here, once, from the protocol's own codes.
 
 use std::time::Duration;
 

@@ -17,7 +17,7 @@ use super::{
     group,
     hub::Hub,
     limits::{BrokerError, STEP_LIMIT, unavailable},
-    request::{Refusal, Target, properties},
+    request::{PublishError, Target, properties},
     settings::RabbitSettings,
     topology,
 };
@@ -58,7 +58,7 @@ impl Queue for RabbitQueue {
         };
         let publisher = &self.hub.publisher;
         let published = match route {
-            Route::Persist => publisher.publish_in_company(target, id, payload).await,
+            Route::Persist => publisher.publish_grouped(target, id, payload).await,
             Route::PersistAndAsk => {
                 let properties = properties(id, group::ALONE);
                 publisher.publish(target, properties, payload).await
@@ -66,8 +66,8 @@ impl Queue for RabbitQueue {
         };
         match published {
             Ok(()) => Ok(()),
-            Err(Refusal::Returned) => Err(QueueError::Unroutable(route)),
-            Err(refusal) => Err(refusal.into()),
+            Err(PublishError::Returned) => Err(QueueError::Unroutable(route)),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -95,9 +95,9 @@ impl Queue for RabbitQueue {
     async fn ping(&self) -> Result<(), QueueError> {
         // Whichever connection is missing, this process does not do all of its work.
         self.hub.consuming.now().map_err(unavailable)?;
-        let live = self.hub.publishing.now().map_err(unavailable)?;
+        let session = self.hub.publishing.now().map_err(unavailable)?;
         let asked = async {
-            let channel = live.channel().await?;
+            let channel = session.channel().await?;
             let options = QueueDeclareOptions {
                 passive: true,
                 ..Default::default()

@@ -20,9 +20,9 @@ pub(super) const EXCHANGE: &str = "chat";
 /// Where dead letters are published to; the routing key is the name of the queue they were in.
 pub(super) const DEAD_EXCHANGE: &str = "chat.dead";
 
-/// An operator may look at a dead letter this often before the broker would drop it: for ever. A limit must be named,
-/// because newer brokers have one of 20 of their own.
-const LOOKS_MAX: i64 = 1_000_000_000;
+/// An operator may browse over a dead letter this often before the broker would drop it: for ever. A limit must be
+/// named, because newer brokers have one of 20 of their own.
+const BROWSES_MAX: i64 = 1_000_000_000;
 
 /// The routing key of a route.
 pub(super) fn routing_key(route: Route) -> &'static str {
@@ -124,7 +124,7 @@ fn arguments(queue: QueueName) -> FieldTable {
 fn dead_arguments() -> FieldTable {
     table([
         ("x-queue-type", text("quorum")),
-        ("x-delivery-limit", AMQPValue::LongLongInt(LOOKS_MAX)),
+        ("x-delivery-limit", AMQPValue::LongLongInt(BROWSES_MAX)),
         ("x-overflow", text("reject-publish")),
     ])
 }

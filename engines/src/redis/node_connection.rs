@@ -19,8 +19,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     deployment::{Address, Deployment},
-    gather::Gather,
-    look::Look,
+    topology_refresh::TopologyRefresh,
+    write_batcher::WriteBatcher,
 };
 
 /// How often a connection is pinged, and how long the answer may take before the connection is given up.
@@ -38,7 +38,7 @@ pub(super) const GOOD: Duration = Duration::from_secs(5);
 const GRACE: Duration = Duration::from_secs(1);
 
 /// A connection to one node.
-pub(super) struct Link {
+pub(super) struct NodeConnection {
     state: watch::Receiver<State>,
     broken: Arc<Broken>,
     _task: AbortOnDropHandle<()>,
@@ -54,27 +54,31 @@ enum State {
 #[derive(Clone)]
 pub(super) struct Connected {
     pub(super) connection: MultiplexedConnection,
-    pub(super) gather: Gather,
+    pub(super) writes: WriteBatcher,
     number: u64,
 }
 
 #[derive(Default)]
 struct Broken {
     number: AtomicU64,
-    told: Notify,
+    notify: Notify,
 }
 
-impl Link {
-    /// Starts connecting. `look` is told whenever there is no connection.
-    pub(super) fn open(deployment: Arc<Deployment>, node: Address, look: Arc<Look>) -> Link {
-        let (tell, state) = watch::channel(State::Down {
+impl NodeConnection {
+    /// Starts connecting. `refresh` is asked for whenever there is no connection.
+    pub(super) fn open(
+        deployment: Arc<Deployment>,
+        node: Address,
+        refresh: Arc<TopologyRefresh>,
+    ) -> NodeConnection {
+        let (publish, state) = watch::channel(State::Down {
             since: Instant::now(),
             why: "not connected yet".into(),
         });
         let broken = Arc::<Broken>::default();
-        let keeping = keep_up(deployment, node, tell, Arc::clone(&broken), look);
+        let keeping = keep_up(deployment, node, publish, Arc::clone(&broken), refresh);
         let task = supervise::spawn_part("Redis connection", keeping);
-        Link {
+        NodeConnection {
             state,
             broken,
             _task: AbortOnDropHandle::new(task),
@@ -107,7 +111,7 @@ impl Link {
         self.broken
             .number
             .store(connected.number, Ordering::Release);
-        self.broken.told.notify_one();
+        self.broken.notify.notify_one();
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -120,14 +124,14 @@ async fn keep_up(
     node: Address,
     state: watch::Sender<State>,
     broken: Arc<Broken>,
-    look: Arc<Look>,
+    refresh: Arc<TopologyRefresh>,
 ) {
     let mut back_off = RECONNECT.back_off();
     for number in 1.. {
         match deployment.connect(&node).await {
             Ok(connection) => {
                 let connected = Connected {
-                    gather: Gather::start(connection.clone()),
+                    writes: WriteBatcher::start(connection.clone()),
                     connection,
                     number,
                 };
@@ -139,14 +143,14 @@ async fn keep_up(
                     since: Instant::now(),
                     why: why.into(),
                 });
-                look.lost_connection();
+                refresh.lost_connection();
                 if since.elapsed() >= GOOD {
                     back_off.reset();
                 }
             }
             Err(error) => {
                 tracing::debug!(%node, %error, "no connection to Redis");
-                look.lost_connection();
+                refresh.lost_connection();
                 let since = match &*state.borrow() {
                     State::Down { since, .. } => *since,
                     State::Up(_) => Instant::now(),
@@ -163,7 +167,7 @@ async fn until_broken(mut connected: Connected, broken: &Broken) -> &'static str
     let ping = cmd("PING");
     loop {
         tokio::select! {
-            () = broken.told.notified() => {
+            () = broken.notify.notified() => {
                 if broken.number.load(Ordering::Acquire) == connected.number {
                     return "it broke";
                 }

@@ -34,7 +34,7 @@ const GROUP_MAX: usize = 2_048;
 /// After a failed write: how long until another attempt makes sense.
 pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Where the answer to a command goes. Nobody may be left to hear it.
+/// Where the answer to a command goes. It may be that nobody waits for it any more.
 pub(super) type Done<T> = oneshot::Sender<Result<T, QueueError>>;
 
 pub(super) enum Command {
@@ -107,10 +107,10 @@ impl Gauges {
     }
 
     fn set_trouble(&self, trouble: Option<String>) -> bool {
-        let mut place = self.trouble.lock();
-        let news = place.is_some() != trouble.is_some();
-        *place = trouble.map(|why| (Instant::now(), why));
-        news
+        let mut current = self.trouble.lock();
+        let changed = current.is_some() != trouble.is_some();
+        *current = trouble.map(|why| (Instant::now(), why));
+        changed
     }
 }
 
@@ -240,7 +240,7 @@ impl Writer {
             }
             stopped = self.work(asked.drain(..)).await;
         }
-        // Closed before anyone hears that it is: the next opening may follow at once.
+        // Closed before anyone is told that it is: the next opening may follow at once.
         let Writer {
             table,
             mut ledger,
