@@ -1,4 +1,4 @@
-//! Which engine stands behind which seam of the services: the one place that says so. Another one is a folder beside this
+//! Which engine stands behind which seam of the services: the one file that says so. Another one is a folder beside this
 //! file, and its line here. The services know settings as those of a seam, and an engine as the promise that it keeps.
 
 use std::sync::Arc;

@@ -1,13 +1,10 @@
 //! What a consumer has fetched and nobody has taken yet. Many tasks may wait on it, and each wait may be cancelled: a
 //! delivery leaves the inbox only in the same step in which it is returned.
 
-use std::{
-    collections::VecDeque,
-    pin::pin,
-    sync::{Mutex, MutexGuard},
-};
+use std::{collections::VecDeque, pin::pin};
 
 use common::queue::Delivery;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 /// Deliveries in the order they came. Bounded by its owner's prefetch.
@@ -47,7 +44,7 @@ impl Inbox {
         }
         loop {
             let mut changed = pin!(self.changed.notified());
-            // Queued up before looking: of two that look at the same time, each gets a wake-up of its own.
+            // Queued up before the check: of two that check at the same time, each gets a wake-up of its own.
             changed.as_mut().enable();
             {
                 let mut state = self.lock();
@@ -79,6 +76,6 @@ impl Inbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("nothing panics while holding it")
+        self.state.lock()
     }
 }

@@ -1,13 +1,14 @@
-//! The end of a process's line, the same for both sides: a bounded channel of events that is never waited for. What
-//! does not fit is dropped, and told once per topic, as a gap, when there is room again; so a slow reader costs a
+//! The end of a process's subscription, the same for both sides: a bounded channel of events that is never waited for.
+//! What does not fit is dropped, and sent once per topic, as a gap, when there is room again; so a slow reader costs a
 //! bounded amount of memory and never learns of less than it missed.
 
 use std::{
     collections::{BTreeSet, HashSet},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::Arc,
 };
 
 use common::{live::LiveEvent, supervise};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, mpsc};
 
 /// What events are about, and what can be missed as a whole.
@@ -34,16 +35,16 @@ pub(crate) struct Outlet {
 
 #[derive(Default)]
 struct Missed {
-    /// Topics whose gap is not told yet. What comes for them is dropped: whoever is told the gap looks up what was
-    /// said until then anyway.
+    /// Topics whose gap is not sent yet. What comes for them is dropped: whoever gets the gap reads what was said until
+    /// then anyway.
     topics: HashSet<Topic>,
-    /// Those of them whose gap can be told: they are subscribed.
+    /// Those of them whose gap can be sent: they are subscribed.
     due: BTreeSet<Topic>,
 }
 
 impl Outlet {
-    /// An outlet for a line, the receiver of its events, and the task that tells its gaps, which is started here and
-    /// ends with the receiver.
+    /// An outlet for a subscription, the receiver of its events, and the task that sends its gaps, which is started here
+    /// and ends with the receiver.
     pub(crate) fn open(capacity: usize) -> (Arc<Outlet>, mpsc::Receiver<LiveEvent>) {
         let (events, receiver) = mpsc::channel(capacity.max(1));
         let outlet = Arc::new(Outlet {
@@ -51,7 +52,7 @@ impl Outlet {
             missed: Mutex::default(),
             due: Notify::new(),
         });
-        supervise::spawn_part("live outlet", Arc::clone(&outlet).tell_gaps());
+        supervise::spawn_part("live outlet", Arc::clone(&outlet).send_gaps());
         (outlet, receiver)
     }
 
@@ -69,14 +70,14 @@ impl Outlet {
         }
     }
 
-    /// The topic is cut off: what it misses is told after [`Outlet::restore`].
+    /// The topic is cut off: what it misses is sent after [`Outlet::restore`].
     pub(crate) fn cut_off(&self, topic: &Topic) {
         let mut missed = self.missed();
         missed.topics.insert(topic.clone());
         missed.due.remove(topic);
     }
 
-    /// The topic is subscribed: if it was cut off before, its gap is told now.
+    /// The topic is subscribed: if it was cut off before, its gap is sent now.
     pub(crate) fn restore(&self, topic: &Topic) {
         let mut missed = self.missed();
         if missed.topics.contains(topic) && missed.due.insert(topic.clone()) {
@@ -85,7 +86,7 @@ impl Outlet {
         }
     }
 
-    /// Nobody wants to hear of the topic any more.
+    /// Nobody is subscribed to the topic any more.
     pub(crate) fn forget(&self, topic: &Topic) {
         let mut missed = self.missed();
         missed.topics.remove(topic);
@@ -101,7 +102,7 @@ impl Outlet {
         self.events.is_closed()
     }
 
-    async fn tell_gaps(self: Arc<Self>) {
+    async fn send_gaps(self: Arc<Self>) {
         loop {
             if self.missed().due.is_empty() {
                 tokio::select! {
@@ -109,20 +110,20 @@ impl Outlet {
                     () = self.events.closed() => return,
                 }
             }
-            let Ok(place) = self.events.reserve().await else {
+            let Ok(permit) = self.events.reserve().await else {
                 return;
             };
             let mut missed = self.missed();
             if let Some(topic) = missed.due.pop_first() {
                 missed.topics.remove(&topic);
                 // While the lock is held, so that nothing of this topic comes before its gap.
-                place.send(topic.gap());
+                permit.send(topic.gap());
             }
         }
     }
 
     fn missed(&self) -> MutexGuard<'_, Missed> {
-        self.missed.lock().expect("nothing panics while holding it")
+        self.missed.lock()
     }
 }
 
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_does_not_fit_is_told_once_and_then_it_goes_on() {
+    async fn what_does_not_fit_is_sent_once_and_then_it_goes_on() {
         let (outlet, mut events) = Outlet::open(2);
         for text in ["1", "2", "3", "4"] {
             outlet.offer(&room("ada"), event("ada", text));
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_forgotten_is_not_told() {
+    async fn what_was_forgotten_is_not_sent() {
         let (outlet, mut events) = Outlet::open(2);
         outlet.cut_off(&room("ada"));
         outlet.forget(&room("ada"));

@@ -6,7 +6,7 @@
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     sync::{
-        Arc, Mutex, MutexGuard, Weak,
+        Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -22,10 +22,11 @@ use common::{
     },
     wire::{Message, Seq, ServerFrame, now_seq},
 };
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{sync::mpsc, time::Instant};
 use uuid::Uuid;
 
-use super::turns::TurnQueue as BotLine;
+use super::turns::TurnQueue;
 use crate::outlet::{Outlet, Topic};
 
 /// A room in which nothing was said for this long, to which nobody is subscribed and in which everything is settled is
@@ -47,31 +48,31 @@ struct Shared {
     timings: LiveTimings,
     room_idle: Duration,
     state: Mutex<State>,
-    lines: AtomicU64,
+    subscriptions: AtomicU64,
 }
 
 struct State {
     rooms: HashMap<Arc<str>, Room>,
-    lines: HashMap<LineNumber, Arc<Outlet>>,
+    outlets: HashMap<SubscriptionNumber, Arc<Outlet>>,
     swept: Instant,
 }
 
-type LineNumber = u64;
+type SubscriptionNumber = u64;
 
 struct Room {
     name: Arc<str>,
     ids: HashMap<Uuid, Seq>,
-    /// The ids by their places, to know which are the oldest.
-    places: VecDeque<(Seq, Uuid)>,
+    /// The ids by their seqs, to know which are the oldest.
+    seqs: VecDeque<(Seq, Uuid)>,
     stream: VecDeque<Arc<Message>>,
-    /// The latest place; `None` while the room is cold.
+    /// The latest seq; `None` while the room is cold.
     last: Option<Seq>,
-    /// The latest place when the room was last settled.
+    /// The latest seq when the room was last settled.
     settled: Option<Seq>,
-    bot: BotLine,
+    bot: TurnQueue,
     present: HashMap<String, Present>,
     shown: Vec<String>,
-    lines: HashMap<LineNumber, Arc<Outlet>>,
+    outlets: HashMap<SubscriptionNumber, Arc<Outlet>>,
     touched: Instant,
 }
 
@@ -91,7 +92,7 @@ impl EmbeddedLive {
     pub fn with(timings: LiveTimings, room_idle: Duration) -> Arc<EmbeddedLive> {
         let state = State {
             rooms: HashMap::new(),
-            lines: HashMap::new(),
+            outlets: HashMap::new(),
             swept: Instant::now(),
         };
         Arc::new(EmbeddedLive {
@@ -99,7 +100,7 @@ impl EmbeddedLive {
                 timings,
                 room_idle,
                 state: Mutex::new(state),
-                lines: AtomicU64::new(0),
+                subscriptions: AtomicU64::new(0),
             }),
         })
     }
@@ -107,7 +108,7 @@ impl EmbeddedLive {
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        let mut state = self.state.lock().expect("nothing panics while holding it");
+        let mut state = self.state.lock();
         if state.swept.elapsed() >= SWEEP_EVERY.min(self.room_idle) {
             state.sweep(self.room_idle);
         }
@@ -124,12 +125,12 @@ impl State {
         self.rooms.get_mut(name).expect("it is there by now")
     }
 
-    fn append(&mut self, room: &str, offer: &AppendRequest, floor: Option<Seq>) -> Appended {
+    fn append(&mut self, room: &str, request: &AppendRequest, floor: Option<Seq>) -> Appended {
         let AppendRequest {
             message,
             part,
             tail,
-        } = offer;
+        } = request;
         let known = self.rooms.get(room);
         if let Some(known) = known.and_then(|room| room.known(message.id, &message.sender)) {
             return known;
@@ -151,14 +152,14 @@ impl State {
             BotRole::Request(reply) => room.bot.reserve(reply, message.seq),
             BotRole::Reply(_) => room.bot.posted(message.id),
         }
-        if !room.lines.is_empty() {
+        if !room.outlets.is_empty() {
             let event = LiveEvent::Message {
                 room: Arc::clone(&room.name),
                 seq: message.seq,
                 prev: message.prev,
                 frame: message.frame_around(tail).into(),
             };
-            room.show(&event);
+            room.broadcast(&event);
         }
         Appended::New(Message::clone(&message))
     }
@@ -166,12 +167,12 @@ impl State {
     fn sweep(&mut self, idle: Duration) {
         let now = Instant::now();
         self.swept = now;
-        self.lines.retain(|_, outlet| !outlet.is_closed());
+        self.outlets.retain(|_, outlet| !outlet.is_closed());
         self.rooms.retain(|_, room| {
-            room.lines.retain(|_, outlet| !outlet.is_closed());
+            room.outlets.retain(|_, outlet| !outlet.is_closed());
             room.present.retain(|_, present| present.until > now);
             let silent = now.duration_since(room.touched);
-            !(room.lines.is_empty()
+            !(room.outlets.is_empty()
                 && room.present.is_empty()
                 && (silent >= ROOM_IDLE_MAX || silent >= idle && room.is_settled()))
         });
@@ -183,14 +184,14 @@ impl Room {
         Room {
             name,
             ids: HashMap::new(),
-            places: VecDeque::new(),
+            seqs: VecDeque::new(),
             stream: VecDeque::new(),
             last: None,
             settled: None,
-            bot: BotLine::default(),
+            bot: TurnQueue::default(),
             present: HashMap::new(),
             shown: Vec::new(),
-            lines: HashMap::new(),
+            outlets: HashMap::new(),
             touched: Instant::now(),
         }
     }
@@ -217,7 +218,7 @@ impl Room {
         let (id, seq) = (message.id, message.seq);
         self.stream.push_back(message);
         self.ids.insert(id, seq);
-        self.places.push_back((seq, id));
+        self.seqs.push_back((seq, id));
         self.last = Some(seq);
         self.touched = Instant::now();
         let old = seq.saturating_sub(STREAM_MIN_AGE.as_micros() as Seq);
@@ -227,16 +228,16 @@ impl Room {
         {
             self.stream.pop_front();
         }
-        while self.places.len() > REMEMBERED_IDS_PER_ROOM
-            && let Some((_, id)) = self.places.pop_front()
+        while self.seqs.len() > REMEMBERED_IDS_PER_ROOM
+            && let Some((_, id)) = self.seqs.pop_front()
         {
             self.ids.remove(&id);
         }
     }
 
-    fn show(&mut self, event: &LiveEvent) {
+    fn broadcast(&mut self, event: &LiveEvent) {
         let topic = Topic::Room(Arc::clone(&self.name));
-        self.lines.retain(|_, outlet| {
+        self.outlets.retain(|_, outlet| {
             outlet.offer(&topic, event.clone());
             !outlet.is_closed()
         });
@@ -248,15 +249,15 @@ impl Live for EmbeddedLive {
     async fn append_all(
         &self,
         room: &str,
-        offers: &[AppendRequest],
+        requests: &[AppendRequest],
         floor: Option<Seq>,
     ) -> Result<Vec<Appended>, LiveError> {
         let mut state = self.shared.state();
-        let mut answers = Vec::with_capacity(offers.len());
-        for offer in offers {
-            let answer = state.append(room, offer, floor);
+        let mut answers = Vec::with_capacity(requests.len());
+        for request in requests {
+            let answer = state.append(room, request, floor);
             if answer == Appended::Cold {
-                return Ok(vec![answer; offers.len()]);
+                return Ok(vec![answer; requests.len()]);
             }
             answers.push(answer);
         }
@@ -299,12 +300,12 @@ impl Live for EmbeddedLive {
                         room: Arc::clone(&room.name),
                         frame: frame.clone(),
                     };
-                    room.show(&event);
+                    room.broadcast(&event);
                 }
             }
             Signal::Control(control) => {
                 let control: &Control = control;
-                state.lines.retain(|_, outlet| {
+                state.outlets.retain(|_, outlet| {
                     outlet.offer(&Topic::Control, LiveEvent::Control(control.clone()));
                     !outlet.is_closed()
                 });
@@ -351,7 +352,7 @@ impl Live for EmbeddedLive {
                 room: Arc::clone(&room.name),
                 frame: presence.frame().into(),
             };
-            room.show(&event);
+            room.broadcast(&event);
         }
         Ok(all)
     }
@@ -385,17 +386,17 @@ impl Live for EmbeddedLive {
 
     fn subscriber(&self, capacity: usize) -> (Arc<dyn Subscriber>, mpsc::Receiver<LiveEvent>) {
         let (outlet, events) = Outlet::open(capacity);
-        let number = self.shared.lines.fetch_add(1, Ordering::Relaxed);
+        let number = self.shared.subscriptions.fetch_add(1, Ordering::Relaxed);
         self.shared
             .state()
-            .lines
+            .outlets
             .insert(number, Arc::clone(&outlet));
-        let line = TurnQueue {
+        let subscription = EmbeddedSubscription {
             shared: Arc::downgrade(&self.shared),
             number,
             outlet,
         };
-        (Arc::new(line), events)
+        (Arc::new(subscription), events)
     }
 
     async fn ping(&self) -> Result<(), LiveError> {
@@ -407,25 +408,25 @@ impl Live for EmbeddedLive {
 impl Turns for EmbeddedLive {
     async fn request_turn(
         &self,
-        place: &TurnRequest,
-        wish: TurnMode,
+        request: &TurnRequest,
+        mode: TurnMode,
         keep: Duration,
     ) -> Result<TurnStatus, LiveError> {
         let mut state = self.shared.state();
-        let room = state.room(&place.room);
-        if room.ids.contains_key(&place.reply) {
+        let room = state.room(&request.room);
+        if room.ids.contains_key(&request.reply) {
             return Ok(TurnStatus::Answered);
         }
         let lease = self.shared.timings.turn_lease;
         Ok(room
             .bot
-            .request_turn(place, wish, lease, keep, Instant::now()))
+            .request_turn(request, mode, lease, keep, Instant::now()))
     }
 
-    async fn release_turn(&self, place: &TurnRequest, for_good: bool) -> Result<(), LiveError> {
+    async fn release_turn(&self, request: &TurnRequest, for_good: bool) -> Result<(), LiveError> {
         let mut state = self.shared.state();
-        if let Some(room) = state.rooms.get_mut(place.room.as_str()) {
-            room.bot.release_turn(place, for_good);
+        if let Some(room) = state.rooms.get_mut(request.room.as_str()) {
+            room.bot.release_turn(request, for_good);
         }
         Ok(())
     }
@@ -442,7 +443,7 @@ impl Turns for EmbeddedLive {
                 room: Arc::clone(&room.name),
                 frame: frame.into(),
             };
-            room.show(&event);
+            room.broadcast(&event);
         }
         Ok(drafted)
     }
@@ -454,18 +455,18 @@ impl Turns for EmbeddedLive {
     }
 }
 
-struct TurnQueue {
+struct EmbeddedSubscription {
     shared: Weak<Shared>,
-    number: LineNumber,
+    number: SubscriptionNumber,
     outlet: Arc<Outlet>,
 }
 
 #[async_trait]
-impl Subscriber for TurnQueue {
+impl Subscriber for EmbeddedSubscription {
     async fn subscribe(&self, room: &str) -> Result<(), LiveError> {
         let closed = || LiveError {
             what: "subscribing to a room",
-            source: "the line is closed".into(),
+            source: "the subscription is closed".into(),
         };
         let shared = self.shared.upgrade().ok_or_else(closed)?;
         if self.outlet.is_closed() {
@@ -473,7 +474,7 @@ impl Subscriber for TurnQueue {
         }
         let mut state = shared.state();
         let room = state.room(room);
-        room.lines.insert(self.number, Arc::clone(&self.outlet));
+        room.outlets.insert(self.number, Arc::clone(&self.outlet));
         Ok(())
     }
 
@@ -483,7 +484,7 @@ impl Subscriber for TurnQueue {
         };
         let mut state = shared.state();
         if let Some(room) = state.rooms.get_mut(room) {
-            room.lines.remove(&self.number);
+            room.outlets.remove(&self.number);
             self.outlet.forget(&Topic::Room(Arc::clone(&room.name)));
         }
     }

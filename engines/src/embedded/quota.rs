@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     num::NonZeroU32,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::Arc,
     time::Duration,
 };
 
@@ -15,6 +15,7 @@ use common::{
     },
     wire::{Seq, now_seq},
 };
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -127,7 +128,7 @@ impl EmbeddedQuota {
     }
 
     fn books(&self) -> MutexGuard<'_, Books> {
-        self.books.lock().expect("nothing panics while holding it")
+        self.books.lock()
     }
 }
 
@@ -171,8 +172,8 @@ impl Model {
         self.calls.values().map(|call| call.tokens).sum()
     }
 
-    fn reserve(&mut self, wish: &CallRequest<'_>, now: Seq, terms: &Terms) -> Reservation {
-        if self.calls.contains_key(&wish.id) {
+    fn reserve(&mut self, request: &CallRequest<'_>, now: Seq, terms: &Terms) -> Reservation {
+        if self.calls.contains_key(&request.id) {
             return self.granted();
         }
         if self.pause > now {
@@ -185,9 +186,9 @@ impl Model {
         if terms.limits.is_none() {
             return self.granted();
         }
-        let mine = self.waiter(wish, now, terms.limits);
+        let mine = self.waiter(request, now, terms.limits);
         let had = self.had();
-        let before = self.before(wish.id, &mine, &had, terms.limits);
+        let before = self.before(request.id, &mine, &had, terms.limits);
         let due = if within_shares(&mine, &had, terms.limits) {
             0.0
         } else {
@@ -195,21 +196,21 @@ impl Model {
         };
         let today = self.room_in_day(before, now, terms.limits);
         let free = longer(self.room_in_window(&mine, before, now, terms), today);
-        self.waiting.remove(&wish.id);
+        self.waiting.remove(&request.id);
         match free {
-            None if due <= 0.0 => self.grant(wish.id, mine, now, terms),
-            free => self.wait(wish.id, mine, due.max(free.unwrap_or(0.0)), now, terms),
+            None if due <= 0.0 => self.grant(request.id, mine, now, terms),
+            free => self.wait(request.id, mine, due.max(free.unwrap_or(0.0)), now, terms),
         }
     }
 
-    /// What a wish is in the line, with the tokens that it will probably cost.
-    fn waiter(&self, wish: &CallRequest<'_>, now: Seq, limits: QuotaLimits) -> Waiter {
-        let estimate = f64::from(wish.tokens);
+    /// What a request is in the queue, with the tokens that it will probably cost.
+    fn waiter(&self, request: &CallRequest<'_>, now: Seq, limits: QuotaLimits) -> Waiter {
+        let estimate = f64::from(request.tokens);
         let tokens = (estimate * self.ratio.unwrap_or(1.0)).ceil();
-        let waits = self.waiting.get(&wish.id);
+        let waits = self.waiting.get(&request.id);
         Waiter {
-            user: wish.user.to_owned(),
-            room: wish.room.to_owned(),
+            user: request.user.to_owned(),
+            room: request.room.to_owned(),
             // A prompt larger than the quota goes when it is alone.
             tokens: limits
                 .tokens
@@ -280,7 +281,7 @@ impl Model {
         }
         let limit = limits.daily_calls?.get() as usize;
         let tomorrow = (day + 1) * DAY * 1_000_000 + behind;
-        (self.daily as usize + before.calls >= limit).then(|| tomorrow as f64 - now as f64)
+        (self.daily as usize + before.calls >= limit).then_some(tomorrow as f64 - now as f64)
     }
 
     fn grant(&mut self, id: Uuid, mine: Waiter, now: Seq, terms: &Terms) -> Reservation {
@@ -307,7 +308,7 @@ impl Model {
         }
     }
 
-    /// Keeps it in line until it should have asked again.
+    /// Keeps it in the queue until it should have asked again.
     fn wait(&mut self, id: Uuid, mine: Waiter, wait: f64, now: Seq, terms: &Terms) -> Reservation {
         let wait = Duration::from_secs_f64(wait / 1e6);
         let many = u32::try_from(self.waiting.len() + 1).unwrap_or(u32::MAX);
@@ -403,15 +404,15 @@ fn longer(one: Option<f64>, other: Option<f64>) -> Option<f64> {
 
 #[async_trait]
 impl Quota for EmbeddedQuota {
-    async fn reserve(&self, wish: &CallRequest<'_>) -> Result<Reservation, QuotaError> {
+    async fn reserve(&self, request: &CallRequest<'_>) -> Result<Reservation, QuotaError> {
         let now = self.now();
         let mut books = self.books();
-        let model = books.models.entry(wish.model.to_owned()).or_default();
+        let model = books.models.entry(request.model.to_owned()).or_default();
         model.sweep(now, &self.terms);
-        Ok(model.reserve(wish, now, &self.terms))
+        Ok(model.reserve(request, now, &self.terms))
     }
 
-    async fn report(&self, model: &str, id: Uuid, news: CallReport) -> Result<bool, QuotaError> {
+    async fn report(&self, model: &str, id: Uuid, report: CallReport) -> Result<bool, QuotaError> {
         if self.terms.limits.is_none() {
             return Ok(true);
         }
@@ -420,12 +421,12 @@ impl Quota for EmbeddedQuota {
         let model = books.models.entry(model.to_owned()).or_default();
         model.sweep(now, &self.terms);
         let Some(call) = model.calls.get_mut(&id) else {
-            if news == CallReport::GivenBack {
+            if report == CallReport::GivenBack {
                 model.waiting.remove(&id);
             }
             return Ok(false);
         };
-        match news {
+        match report {
             CallReport::Began => {
                 if call.lapses.take().is_some() {
                     call.counts_from = now;
@@ -493,7 +494,7 @@ impl Quota for EmbeddedQuota {
         let [seen, gap] = [self.terms.timings.seen, self.terms.timings.gap].map(micros);
         let mut books = self.books();
         let newest = books.workers.values().max();
-        // As places are given in this process, by a clock that may be set.
+        // As seqs are given in this process, by a clock that may be set.
         let time = now_seq();
         if newest.is_none_or(|at| now.saturating_sub(*at) > gap) {
             books.since = time;

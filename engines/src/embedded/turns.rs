@@ -1,4 +1,4 @@
-//! A room's line of questions without I/O, with the time passed in: what the scripts do on Redis, for the side inside one
+//! A room's turn queue without I/O, with the time passed in: what the scripts do on Redis, for the side inside one
 //! process.
 
 use std::{
@@ -15,10 +15,10 @@ use common::{
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// One room's line.
+/// One room's turn queue.
 #[derive(Debug, Default)]
 pub struct TurnQueue {
-    places: BTreeSet<(Seq, Uuid)>,
+    waiting: BTreeSet<(Seq, Uuid)>,
     turn: Option<(Uuid, Instant)>,
     /// Who is waited for without being there, and since when.
     awaited: Option<(Uuid, Instant)>,
@@ -29,47 +29,49 @@ pub struct TurnQueue {
 impl TurnQueue {
     /// Nobody waits, nothing is being written.
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty() && self.draft.is_none()
+        self.waiting.is_empty() && self.draft.is_none()
     }
 
-    /// A request was posted: its place is its own before any worker has it.
+    /// A request was posted: it is in the queue before any worker has it.
     pub fn reserve(&mut self, reply: Uuid, seq: Seq) {
-        self.places.insert((seq, reply));
+        self.waiting.insert((seq, reply));
     }
 
     /// See [`Turns::request_turn`](common::live::turns::Turns::request_turn).
     pub fn request_turn(
         &mut self,
-        place: &TurnRequest,
-        wish: TurnMode,
+        request: &TurnRequest,
+        mode: TurnMode,
         lease: Duration,
         keep: Duration,
         now: Instant,
     ) -> TurnStatus {
-        let reply = place.reply;
+        let reply = request.reply;
         let (number, holder) = self.fences.get(&reply).copied().unwrap_or_default();
-        let is_mine = holder == Some(place.holder);
+        let is_mine = holder == Some(request.holder);
         let next = Fence {
-            holder: place.holder,
+            holder: request.holder,
             number: if is_mine {
                 number
             } else {
-                place.at_least.max(number + 1)
+                request.at_least.max(number + 1)
             },
         };
         let at_it = self.turn.filter(|(_, until)| *until > now);
-        let granted = |line: &mut TurnQueue| {
-            line.fences.insert(reply, (next.number, Some(place.holder)));
+        let granted = |queue: &mut TurnQueue| {
+            queue
+                .fences
+                .insert(reply, (next.number, Some(request.holder)));
             TurnStatus::Granted(next)
         };
-        if wish == TurnMode::Now {
+        if mode == TurnMode::Now {
             let is_held = at_it.is_some_and(|(at_it, _)| at_it == reply) && !is_mine;
-            if is_held && place.at_least <= number {
+            if is_held && request.at_least <= number {
                 return TurnStatus::Waiting;
             }
             return granted(self);
         }
-        self.reserve(reply, place.seq);
+        self.reserve(reply, request.seq);
         let has_turn = is_mine && self.turn.is_some_and(|(turn, _)| turn == reply);
         if !has_turn {
             if at_it.is_some() || !self.is_next(reply, keep, now) {
@@ -88,7 +90,7 @@ impl TurnQueue {
 
     /// Whether nobody is before this one, those that were waited for long enough left out.
     fn is_next(&mut self, reply: Uuid, keep: Duration, now: Instant) -> bool {
-        while let Some((seq, first)) = self.places.first().copied()
+        while let Some((seq, first)) = self.waiting.first().copied()
             && first != reply
         {
             match self.awaited {
@@ -96,7 +98,7 @@ impl TurnQueue {
                     if now.duration_since(since) < keep {
                         return false;
                     }
-                    self.places.remove(&(seq, first));
+                    self.waiting.remove(&(seq, first));
                 }
                 _ => {
                     self.awaited = Some((first, now));
@@ -109,18 +111,18 @@ impl TurnQueue {
         true
     }
 
-    /// See [`Turns::leave`](common::live::turns::Turns::leave).
-    pub fn release_turn(&mut self, place: &TurnRequest, for_good: bool) {
-        let Some((_, holder)) = self.fences.get_mut(&place.reply) else {
+    /// See [`Turns::release_turn`](common::live::turns::Turns::release_turn).
+    pub fn release_turn(&mut self, request: &TurnRequest, for_good: bool) {
+        let Some((_, holder)) = self.fences.get_mut(&request.reply) else {
             return;
         };
-        if *holder != Some(place.holder) {
+        if *holder != Some(request.holder) {
             return;
         }
         *holder = None;
-        self.end_turn(place.reply);
+        self.end_turn(request.reply);
         if for_good {
-            self.forget(place.reply);
+            self.forget(request.reply);
         }
     }
 
@@ -141,11 +143,11 @@ impl TurnQueue {
     }
 
     fn forget(&mut self, reply: Uuid) {
-        self.places.retain(|(_, place)| *place != reply);
+        self.waiting.retain(|(_, waiting)| *waiting != reply);
         self.fences.remove(&reply);
     }
 
-    /// See [`Turns::draft`](common::live::turns::Turns::draft); showing it is left to the caller.
+    /// See [`Turns::draft`](common::live::turns::Turns::draft); publishing it is left to the caller.
     pub fn draft(&mut self, draft: &Draft, now: Instant) -> DraftOutcome {
         if !self.admits(draft.reply, draft.fence) {
             return DraftOutcome::Fenced;

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use common::supervise;
+use common::{retry::RetryPolicy, supervise};
 use futures_util::StreamExt;
 use lapin::{
     Channel, Connection, ConnectionProperties, Event, ExchangeKind,
@@ -28,11 +28,14 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{addresses::Address, limits::STEP_LIMIT, topology};
+use super::{
+    addresses::Address,
+    limits::{BrokerError, STEP_LIMIT, in_time},
+    topology,
+};
 
-/// Between two rounds over all hosts: the first pause and the longest.
-const RETRY_FIRST: Duration = Duration::from_millis(100);
-const RETRY_LONGEST: Duration = Duration::from_secs(5);
+/// Between two rounds over all hosts.
+const RECONNECT: RetryPolicy = RetryPolicy::new(Duration::from_millis(100), Duration::from_secs(5));
 
 /// How often the library is asked whether it still thinks that it is connected.
 const STATUS_EVERY: Duration = Duration::from_millis(500);
@@ -64,12 +67,12 @@ impl Role {
 }
 
 /// A connection, from its opening until it is lost.
-pub(super) struct Live {
+pub(super) struct Session {
     /// Never the same twice in a process.
     pub(super) epoch: u64,
     connection: Connection,
     host: String,
-    grip: Grip,
+    close_on_drop: CloseOnDrop,
     lost: CancellationToken,
     redeclare: Notify,
 }
@@ -77,15 +80,15 @@ pub(super) struct Live {
 /// The connection's socket, to end it whatever the library waits for: a peer that stands still answers no farewell,
 /// and the library's thread would wait for one for ever.
 #[derive(Default)]
-struct Cable {
+struct SocketHandle {
     socket: OnceLock<TcpStream>,
     is_cut: AtomicBool,
 }
 
-impl Cable {
+impl SocketHandle {
     /// The library has a socket now. Nobody may want it any more.
     fn attach(&self, socket: TcpStream) {
-        // There is one for each cable.
+        // There is one socket for each handle.
         let _ = self.socket.set(socket);
         if self.is_cut.load(Ordering::SeqCst) {
             self.cut();
@@ -102,29 +105,26 @@ impl Cable {
 }
 
 /// Whoever drops it ends the connection.
-struct Grip(Arc<Cable>);
+struct CloseOnDrop(Arc<SocketHandle>);
 
-impl Drop for Grip {
+impl Drop for CloseOnDrop {
     fn drop(&mut self) {
         self.0.cut();
     }
 }
 
-impl Live {
-    async fn open(role: Role, address: &Address, epoch: u64) -> Result<Live, String> {
-        let cable = Arc::new(Cable::default());
+impl Session {
+    async fn open(role: Role, address: &Address, epoch: u64) -> Result<Session, BrokerError> {
+        let handle = Arc::new(SocketHandle::default());
         // From here on, whatever ends this function early ends the connection.
-        let grip = Grip(cable.clone());
-        let connection = match timeout(STEP_LIMIT, Live::connect(role, address, cable)).await {
-            Ok(connected) => connected.map_err(|error| error.to_string())?,
-            Err(_) => return Err(format!("no answer within {} s", STEP_LIMIT.as_secs())),
-        };
+        let close_on_drop = CloseOnDrop(handle.clone());
+        let connection = in_time(Session::connect(role, address, handle)).await?;
         topology::declare(&connection).await?;
-        Ok(Live {
+        Ok(Session {
             epoch,
             connection,
             host: address.host.clone(),
-            grip,
+            close_on_drop,
             lost: CancellationToken::new(),
             redeclare: Notify::new(),
         })
@@ -133,7 +133,7 @@ impl Live {
     async fn connect(
         role: Role,
         address: &Address,
-        cable: Arc<Cable>,
+        handle: Arc<SocketHandle>,
     ) -> lapin::Result<Connection> {
         let name = format!("chinwag {}, process {}", role.as_str(), std::process::id());
         let properties = ConnectionProperties::default().with_connection_name(name.into());
@@ -153,7 +153,7 @@ impl Live {
                     let stream = plain.connect_async(&runtime).await?;
                     if let AsyncTcpStream::Plain(socket) = &stream {
                         let socket = socket.get_ref().as_fd().try_clone_to_owned()?;
-                        cable.attach(TcpStream::from(socket));
+                        handle.attach(TcpStream::from(socket));
                     }
                     if is_encrypted {
                         return stream
@@ -173,12 +173,8 @@ impl Live {
     }
 
     /// A new channel.
-    pub(super) async fn channel(&self) -> Result<Channel, String> {
-        match timeout(STEP_LIMIT, self.connection.create_channel()).await {
-            Ok(Ok(channel)) => Ok(channel),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(format!("no channel within {} s", STEP_LIMIT.as_secs())),
-        }
+    pub(super) async fn channel(&self) -> Result<Channel, BrokerError> {
+        in_time(self.connection.create_channel()).await
     }
 
     /// Whether the broker has asked publishers to wait: memory or disk run out.
@@ -202,7 +198,7 @@ impl Live {
     }
 
     /// Declares everything again.
-    pub(super) async fn redeclare(&self) -> Result<(), String> {
+    pub(super) async fn redeclare(&self) -> Result<(), BrokerError> {
         topology::declare(&self.connection).await
     }
 
@@ -230,8 +226,8 @@ impl Live {
                 }
                 () = sleep_until(redeclare_at.unwrap_or_else(Instant::now)), if redeclare_at.is_some() => {
                     redeclare_at = None;
-                    if let Err(why) = self.redeclare().await {
-                        tracing::error!(host = self.host, why, "what is missing on RabbitMQ cannot be declared");
+                    if let Err(error) = self.redeclare().await {
+                        tracing::error!(host = self.host, %error, "what is missing on RabbitMQ cannot be declared");
                     }
                 }
                 _ = status.tick() => if !self.connection.status().connected() {
@@ -272,28 +268,28 @@ impl Live {
     }
 }
 
-/// The connection as it is now: a live one, or why there is none.
-pub(super) type State = Result<Arc<Live>, String>;
+/// The connection as it is now: a session, or why there is none.
+pub(super) type State = Result<Arc<Session>, BrokerError>;
 
 /// A connection that is always there, or soon again.
 #[derive(Clone)]
-pub(super) struct Line {
+pub(super) struct ManagedConnection {
     state: watch::Receiver<State>,
 }
 
-impl Line {
-    /// Connects, and starts the task that keeps it so until `stop`. The line is then closed well, and `closed` is
+impl ManagedConnection {
+    /// Connects, and starts the task that keeps it so until `stop`. The connection is then closed well, and `closed` is
     /// cancelled.
     ///
     /// # Errors
-    /// In words, if no host takes the first connection.
+    /// If no host takes the first connection.
     pub(super) async fn open(
         role: Role,
         addresses: Arc<[Address]>,
         epochs: Arc<AtomicU64>,
         stop: CancellationToken,
         closed: CancellationToken,
-    ) -> Result<Line, String> {
+    ) -> Result<ManagedConnection, BrokerError> {
         let first = Arc::new(connect_to_any(role, &addresses, &epochs).await?);
         let (sender, state) = watch::channel(Ok(first.clone()));
         let supervisor = Supervisor {
@@ -307,7 +303,7 @@ impl Line {
             supervisor.run(first).await;
             closed.cancel();
         });
-        Ok(Line { state })
+        Ok(ManagedConnection { state })
     }
 
     /// As it is now.
@@ -315,8 +311,8 @@ impl Line {
         self.state.borrow().clone()
     }
 
-    /// The live connection; waits for one. `None` once the line is closed for good.
-    pub(super) async fn live(&mut self) -> Option<Arc<Live>> {
+    /// The session; waits for one. `None` once the connection is closed for good.
+    pub(super) async fn session(&mut self) -> Option<Arc<Session>> {
         let state = self.state.wait_for(Result::is_ok).await.ok()?;
         state.as_ref().ok().cloned()
     }
@@ -331,90 +327,94 @@ struct Supervisor {
 }
 
 impl Supervisor {
-    async fn run(self, first: Arc<Live>) {
-        let mut live = first;
+    async fn run(self, first: Arc<Session>) {
+        let mut session = first;
         loop {
-            let Some(why) = self.stop.run_until_cancelled(live.watch_over()).await else {
-                self.say(Err("it is closed".to_owned()));
-                live.close().await;
-                live.give_up();
+            let Some(why) = self.stop.run_until_cancelled(session.watch_over()).await else {
+                self.set_state(Err(BrokerError::Away("it is closed".to_owned())));
+                session.close().await;
+                session.give_up();
                 return;
             };
             tracing::warn!(
-                host = live.host,
+                host = session.host,
                 role = self.role.as_str(),
                 why,
                 "the connection to RabbitMQ is lost"
             );
-            self.say(Err(format!(
+            self.set_state(Err(BrokerError::Away(format!(
                 "the connection to {} is lost: {why}",
-                live.host
-            )));
-            live.give_up();
+                session.host
+            ))));
+            session.give_up();
             // Others may hold it for a moment still.
-            live.grip.0.cut();
-            drop(live);
+            session.close_on_drop.0.cut();
+            drop(session);
             let Some(next) = self.stop.run_until_cancelled(self.reconnect()).await else {
-                self.say(Err("it is closed".to_owned()));
+                self.set_state(Err(BrokerError::Away("it is closed".to_owned())));
                 return;
             };
-            live = Arc::new(next);
+            session = Arc::new(next);
             metrics::counter!("chinwag_queue_reconnects_total", "role" => self.role.as_str())
                 .increment(1);
             tracing::info!(
-                host = live.host,
+                host = session.host,
                 role = self.role.as_str(),
                 "connected to RabbitMQ again"
             );
-            self.say(Ok(live.clone()));
+            self.set_state(Ok(session.clone()));
         }
     }
 
-    fn say(&self, state: State) {
+    fn set_state(&self, state: State) {
         drop(self.state.send_replace(state));
     }
 
-    async fn reconnect(&self) -> Live {
-        let mut pause = RETRY_FIRST;
-        let mut said = String::new();
+    async fn reconnect(&self) -> Session {
+        let mut back_off = RECONNECT.back_off();
+        let mut reported = None;
         loop {
-            // Not all processes at once.
-            tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+            // Before the first attempt too: not all processes at once.
+            back_off.wait().await;
             match connect_to_any(self.role, &self.addresses, &self.epochs).await {
-                Ok(live) => return live,
-                Err(why) if why != said => {
-                    tracing::debug!(role = self.role.as_str(), why, "RabbitMQ is not back yet");
-                    // Something that waiting alone does not mend.
-                    if why.contains("other properties") || why.contains("ACCESS") {
-                        tracing::error!(
-                            role = self.role.as_str(),
-                            why,
-                            "RabbitMQ is back, but not as it should be"
-                        );
+                Ok(session) => return session,
+                Err(error) if reported.as_ref() != Some(&error) => {
+                    let role = self.role.as_str();
+                    if error.is_mended_by_waiting() {
+                        tracing::debug!(role, %error, "RabbitMQ is not back yet");
+                    } else {
+                        tracing::error!(role, %error, "RabbitMQ is back, but not as it should be");
                     }
-                    said = why;
+                    reported = Some(error);
                 }
                 Err(_) => {}
             }
-            pause = (pause * 2).min(RETRY_LONGEST);
         }
     }
 }
 
-/// Tries every host once, in any order.
+/// Tries every host once, in any order. If any of them refuses, waiting does not mend it.
 async fn connect_to_any(
     role: Role,
     addresses: &[Address],
     epochs: &AtomicU64,
-) -> Result<Live, String> {
+) -> Result<Session, BrokerError> {
     let mut order: Vec<&Address> = addresses.iter().collect();
     order.shuffle(&mut rand::rng());
-    let mut refusals = Vec::new();
+    let (mut reasons, mut any_refuses) = (Vec::new(), false);
     for address in order {
-        match Live::open(role, address, epochs.fetch_add(1, Ordering::Relaxed)).await {
-            Ok(live) => return Ok(live),
-            Err(why) => refusals.push(format!("{}: {why}", address.host)),
+        match Session::open(role, address, epochs.fetch_add(1, Ordering::Relaxed)).await {
+            Ok(session) => return Ok(session),
+            Err(error) => {
+                any_refuses |= !error.is_mended_by_waiting();
+                reasons.push(format!("{}: {error}", address.host));
+            }
         }
     }
-    Err(refusals.join("; "))
+    let reasons = reasons.join("; ");
+    Err(if any_refuses {
+        BrokerError::Refused(reasons)
+    } else {
+        BrokerError::Away(reasons)
+    })
 }

@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use common::{
     queue::{Consumer, Delivery, QueueError, QueueName, Receipt, Verdict},
+    retry::RetryPolicy,
     supervise,
 };
 use futures_util::{FutureExt, StreamExt};
@@ -24,23 +25,23 @@ use lapin::{
     },
     types::FieldTable,
 };
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    connection::{Line, Live},
+    connection::{ManagedConnection, Session},
     dead_letters, group,
     headers::number,
     hub::Hub,
-    limits::STEP_LIMIT,
-    request::Refusal,
-    unsettled::{Frame, How, Unsettled},
+    limits::{BrokerError, STEP_LIMIT},
+    request::PublishError,
+    unsettled::{Frame, Settlement, Unsettled},
 };
 use crate::inbox::Inbox;
 
-/// Between two attempts at the channel: the first pause and the longest.
-const RETRY_FIRST: Duration = Duration::from_millis(50);
-const RETRY_LONGEST: Duration = Duration::from_secs(5);
+/// Between two attempts at the channel.
+const REOPEN: RetryPolicy = RetryPolicy::new(Duration::from_millis(50), Duration::from_secs(5));
 
 /// How often an idle consumer asks whether the broker still serves it. RabbitMQ 3.10 can lose track of a consumer
 /// without a word, for one when its queue is deleted and declared again at once.
@@ -61,7 +62,7 @@ pub(super) struct Shared {
     queue: QueueName,
     prefetch: u16,
     inbox: Inbox,
-    session: Mutex<Option<Session>>,
+    open_channel: Mutex<Option<OpenChannel>>,
     epochs: Arc<AtomicU64>,
     /// Someone asked for no more deliveries.
     closing: CancellationToken,
@@ -70,7 +71,7 @@ pub(super) struct Shared {
 }
 
 /// One channel, from its opening until it ends.
-struct Session {
+struct OpenChannel {
     epoch: u64,
     channel: Channel,
     unsettled: Unsettled<Kept>,
@@ -92,7 +93,7 @@ impl RabbitConsumer {
             queue,
             prefetch: prefetch.max(1),
             inbox: Inbox::default(),
-            session: Mutex::new(None),
+            open_channel: Mutex::new(None),
             epochs: hub.epochs.clone(),
             closing: CancellationToken::new(),
             closed: CancellationToken::new(),
@@ -119,7 +120,7 @@ impl Drop for RabbitConsumer {
         self.gone.cancel();
         self.shared.inbox.close();
         // The channel closes with its last handle.
-        self.shared.session().take();
+        self.shared.open_channel().take();
         self.shared.closed.cancel();
     }
 }
@@ -167,52 +168,55 @@ impl RabbitConsumer {
                     .increment(1);
                 Ok(())
             }
-            Err(refusal) => {
+            Err(error) => {
                 self.shared.hand_back(&[receipt]);
-                if matches!(refusal, Refusal::Returned) {
+                if matches!(error, PublishError::Returned) {
                     tracing::error!(queue = queue.as_str(), "the dead-letter queue is missing");
                 }
-                Err(refusal.into())
+                Err(error.into())
             }
         }
     }
 }
 
 impl Shared {
-    fn session(&self) -> MutexGuard<'_, Option<Session>> {
-        self.session
-            .lock()
-            .expect("nothing panics while holding it")
+    fn open_channel(&self) -> MutexGuard<'_, Option<OpenChannel>> {
+        self.open_channel.lock()
     }
 
     fn ack(&self, receipts: &[Receipt]) {
-        self.settle(receipts, How::Done);
+        self.settle(receipts, Settlement::Done);
     }
 
     fn hand_back(&self, receipts: &[Receipt]) {
-        self.settle(receipts, How::Back);
+        self.settle(receipts, Settlement::Back);
     }
 
-    /// Sends the frames while it holds the lock: in another order, the broker would hear of tags that are settled.
-    fn settle(&self, receipts: &[Receipt], how: How) {
-        let mut session = self.session();
-        let Some(session) = session.as_mut() else {
+    /// Sends the frames while it holds the lock: in another order, the broker would be told of tags that are settled.
+    fn settle(&self, receipts: &[Receipt], settlement: Settlement) {
+        let mut open_channel = self.open_channel();
+        let Some(open_channel) = open_channel.as_mut() else {
             return;
         };
-        let epoch = session.epoch;
+        let epoch = open_channel.epoch;
         let parts = receipts
             .iter()
             .filter(|receipt| receipt.epoch == epoch)
             .map(|receipt| (receipt.tag, receipt.part));
-        let channel = &session.channel;
-        for Frame { tag, how, multiple } in session.unsettled.settle(parts, how) {
+        let channel = &open_channel.channel;
+        for Frame {
+            tag,
+            settlement,
+            multiple,
+        } in open_channel.unsettled.settle(parts, settlement)
+        {
             // Polled once, it is queued for the socket. To wait until it is written would tell nothing: it is not
             // confirmed.
-            let _ = match how {
-                How::Done => channel
+            let _ = match settlement {
+                Settlement::Done => channel
                     .basic_ack(tag, BasicAckOptions { multiple })
                     .now_or_never(),
-                How::Back => channel
+                Settlement::Back => channel
                     .basic_reject(tag, BasicRejectOptions { requeue: true })
                     .now_or_never(),
             };
@@ -221,11 +225,11 @@ impl Shared {
 
     /// An unsettled part, as it would be published alone.
     fn kept(&self, receipt: Receipt) -> Option<(BasicProperties, Bytes)> {
-        let session = self.session();
-        let session = session
+        let open_channel = self.open_channel();
+        let open_channel = open_channel
             .as_ref()
-            .filter(|session| session.epoch == receipt.epoch)?;
-        let Kept { properties, body } = session.unsettled.get(receipt.tag, receipt.part)?;
+            .filter(|open_channel| open_channel.epoch == receipt.epoch)?;
+        let Kept { properties, body } = open_channel.unsettled.get(receipt.tag, receipt.part)?;
         let payload = group::split(properties, body.clone()).nth(receipt.part as usize)?;
         Some((group::part_alone(properties, &payload), payload))
     }
@@ -238,9 +242,9 @@ impl Shared {
     /// Waits until the broker has taken everything that was settled until now.
     pub(super) async fn flush(&self) {
         let channel = self
-            .session()
+            .open_channel()
             .as_ref()
-            .map(|session| session.channel.clone());
+            .map(|open_channel| open_channel.channel.clone());
         if let Some(channel) = channel {
             // Acks are not answered; this is, and what is sent on one channel is done in order.
             let asked = channel.basic_qos(self.prefetch, BasicQosOptions::default());
@@ -248,34 +252,38 @@ impl Shared {
         }
     }
 
-    async fn run(self: Arc<Self>, mut line: Line) {
-        let mut pause = RETRY_FIRST;
+    async fn run(self: Arc<Self>, mut connection: ManagedConnection) {
+        let mut back_off = REOPEN.back_off();
         let mut tried = None;
-        while let Some(Some(live)) = self.closing.run_until_cancelled(line.live()).await {
-            let again = tried == Some(live.epoch);
-            tried = Some(live.epoch);
-            let why = match self.consume(&live, again).await {
+        while let Some(Some(session)) = self.closing.run_until_cancelled(connection.session()).await
+        {
+            let again = tried == Some(session.epoch);
+            tried = Some(session.epoch);
+            let why = match self.consume(&session, again).await {
                 Ended::Closing => break,
                 Ended::Lost { why, worked } => {
                     if worked {
-                        pause = RETRY_FIRST;
+                        back_off.reset();
                     }
                     why
                 }
             };
             // What was fetched over the lost channel comes again; to pass it on would only do the work twice.
-            self.session().take();
+            self.open_channel().take();
             self.inbox.clear();
             tracing::debug!(
                 queue = self.queue.as_str(),
                 why,
                 "consuming has ended; it begins again"
             );
-            let pausing = tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0)));
-            if self.closing.run_until_cancelled(pausing).await.is_none() {
+            if self
+                .closing
+                .run_until_cancelled(back_off.wait())
+                .await
+                .is_none()
+            {
                 break;
             }
-            pause = (pause * 2).min(RETRY_LONGEST);
         }
         let untaken: Vec<Receipt> = self
             .inbox
@@ -288,22 +296,27 @@ impl Shared {
     }
 
     /// Opens a channel and passes on what comes, until it ends.
-    async fn consume(&self, live: &Live, again: bool) -> Ended {
-        let opened = timeout(STEP_LIMIT, self.open(live, again)).await;
+    async fn consume(&self, session: &Session, again: bool) -> Ended {
+        let opened = timeout(STEP_LIMIT, self.open(session, again)).await;
         let (channel, stream) = match opened {
             Ok(Ok(opened)) => opened,
-            Ok(Err(why)) => return Ended::Lost { why, worked: false },
+            Ok(Err(error)) => {
+                return Ended::Lost {
+                    why: error.to_string(),
+                    worked: false,
+                };
+            }
             Err(_) => {
                 return Ended::Lost {
-                    why: "no answer in time".to_owned(),
+                    why: BrokerError::no_answer().to_string(),
                     worked: false,
                 };
             }
         };
         let tag = stream.tag();
-        // Before the first delivery is looked at: whoever takes one can settle it.
+        // Before the first delivery is taken: whoever takes one can settle it.
         let epoch = self.epochs.fetch_add(1, Ordering::Relaxed);
-        *self.session() = Some(Session {
+        *self.open_channel() = Some(OpenChannel {
             epoch,
             channel: channel.clone(),
             unsettled: Unsettled::new(),
@@ -317,12 +330,12 @@ impl Shared {
             let chunk = tokio::select! {
                 chunk = stream.next() => chunk,
                 _ = check.tick() => {
-                    match self.look_after(live, &mut idle).await {
+                    match self.check_served(session, &mut idle).await {
                         Ok(()) => continue,
-                        Err(why) => return Ended::Lost { why, worked },
+                        Err(error) => return Ended::Lost { why: error.to_string(), worked },
                     }
                 }
-                () = live.lost() => return Ended::Lost { why: "the connection is lost".to_owned(), worked },
+                () = session.lost() => return Ended::Lost { why: "the connection is lost".to_owned(), worked },
                 () = self.closing.cancelled() => {
                     let cancelled = channel.basic_cancel(tag, BasicCancelOptions::default());
                     let _ = timeout(STEP_LIMIT, cancelled).await;
@@ -352,16 +365,17 @@ impl Shared {
     }
 
     /// Asks the broker about the queue if nothing has come for a while that could have.
-    async fn look_after(&self, live: &Live, idle: &mut Idle) -> Result<(), String> {
-        let has_room = |session: &Session| session.unsettled.len() < usize::from(self.prefetch);
-        if !self.session().as_ref().is_some_and(has_room) {
+    async fn check_served(&self, session: &Session, idle: &mut Idle) -> Result<(), BrokerError> {
+        let has_room =
+            |open_channel: &OpenChannel| open_channel.unsettled.len() < usize::from(self.prefetch);
+        if !self.open_channel().as_ref().is_some_and(has_room) {
             *idle = Idle::default();
             return Ok(());
         }
         if !std::mem::replace(&mut idle.since_last_check, true) {
             return Ok(());
         }
-        let channel = live.channel().await?;
+        let channel = session.channel().await?;
         let options = QueueDeclareOptions {
             passive: true,
             ..Default::default()
@@ -369,26 +383,34 @@ impl Shared {
         let asked =
             channel.queue_declare(self.queue.as_str().into(), options, FieldTable::default());
         let queue = match timeout(STEP_LIMIT, asked).await {
-            Ok(answer) => answer.map_err(|error| error.to_string())?,
+            Ok(answer) => answer?,
             // The supervisor of the connection decides what that means.
             Err(_) => return Ok(()),
         };
         if queue.consumer_count() == 0 {
-            return Err("the broker does not know the consumer any more".to_owned());
+            return Err(BrokerError::Away(
+                "the broker does not know the consumer any more".to_owned(),
+            ));
         }
         let messages_wait = queue.message_count() > 0;
         if std::mem::replace(&mut idle.messages_waited, messages_wait) && messages_wait {
-            return Err("messages wait, and the broker does not deliver them".to_owned());
+            return Err(BrokerError::Away(
+                "messages wait, and the broker does not deliver them".to_owned(),
+            ));
         }
         Ok(())
     }
 
-    async fn open(&self, live: &Live, again: bool) -> Result<(Channel, lapin::Consumer), String> {
+    async fn open(
+        &self,
+        session: &Session,
+        again: bool,
+    ) -> Result<(Channel, lapin::Consumer), BrokerError> {
         if again {
             // On the same connection, so it was not that: something may be missing.
-            live.redeclare().await?;
+            session.redeclare().await?;
         }
-        let channel = live.channel().await?;
+        let channel = session.channel().await?;
         let opened = async {
             channel
                 .basic_qos(self.prefetch, BasicQosOptions::default())
@@ -403,7 +425,7 @@ impl Shared {
                 )
                 .await
         };
-        let consumer = opened.await.map_err(|error| error.to_string())?;
+        let consumer = opened.await?;
         Ok((channel, consumer))
     }
 
@@ -416,9 +438,11 @@ impl Shared {
         let mut deliveries = Vec::with_capacity(chunk.len());
         let mut error = None;
         {
-            let mut session = self.session();
+            let mut open_channel = self.open_channel();
             // The handle was dropped meanwhile.
-            let session = session.as_mut().filter(|session| session.epoch == epoch)?;
+            let open_channel = open_channel
+                .as_mut()
+                .filter(|open_channel| open_channel.epoch == epoch)?;
             for delivery in chunk {
                 let delivery = match delivery {
                     Ok(delivery) => delivery,
@@ -440,7 +464,9 @@ impl Shared {
                     });
                 }
                 let parts = deliveries.len() - before;
-                session.unsettled.add(tag, parts, Kept { properties, body });
+                open_channel
+                    .unsettled
+                    .add(tag, parts, Kept { properties, body });
             }
         }
         // Refused only when closed, and then the broker requeues them with the channel.

@@ -1,4 +1,4 @@
-//! The dead letters on the broker: a queue beside each queue. Looking means fetching and giving back, so that one
+//! The dead letters on the broker: a queue beside each queue. Browsing means fetching and giving back, so that one
 //! operator at a time sees all of them; nothing is forgotten before it is somewhere else.
 
 use std::sync::Arc;
@@ -11,13 +11,12 @@ use lapin::{
     options::{BasicAckOptions, BasicGetOptions, BasicNackOptions},
     types::{AMQPValue, FieldTable, LongLongInt},
 };
-use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{
     headers::{number, table, text},
     hub::Hub,
-    limits::{STEP_LIMIT, no_answer, unavailable},
+    limits::{in_time, unavailable},
     request::Target,
     topology::{DEAD_EXCHANGE, dead_queue},
 };
@@ -62,20 +61,20 @@ pub(super) struct RabbitDeadLetters {
 impl DeadLetters for RabbitDeadLetters {
     async fn list(&self, queue: QueueName, limit: usize) -> Result<Vec<DeadLetter>, QueueError> {
         let mut letters = Vec::new();
-        let mut visit = Visit::begin(&self.hub, queue).await?;
+        let mut browser = QueueBrowser::begin(&self.hub, queue).await?;
         while letters.len() < limit
-            && let Some(message) = visit.next().await?
+            && let Some(message) = browser.next().await?
         {
             letters.push(read(queue, &message));
         }
-        visit.end().await?;
+        browser.end().await?;
         Ok(letters)
     }
 
     async fn replay(&self, queue: QueueName, ids: &[Uuid]) -> Result<usize, QueueError> {
         let mut count = 0;
-        let mut visit = Visit::begin(&self.hub, queue).await?;
-        while let Some(mut message) = visit.next().await? {
+        let mut browser = QueueBrowser::begin(&self.hub, queue).await?;
+        while let Some(mut message) = browser.next().await? {
             if !is_meant(&message, ids) {
                 continue;
             }
@@ -94,29 +93,29 @@ impl DeadLetters for RabbitDeadLetters {
                 .publisher
                 .publish(target, properties, payload)
                 .await?;
-            visit.forget(&message).await?;
+            browser.forget(&message).await?;
             count += 1;
         }
-        visit.end().await?;
+        browser.end().await?;
         Ok(count)
     }
 
     async fn discard(&self, queue: QueueName, ids: &[Uuid]) -> Result<usize, QueueError> {
         let mut count = 0;
-        let mut visit = Visit::begin(&self.hub, queue).await?;
-        while let Some(message) = visit.next().await? {
+        let mut browser = QueueBrowser::begin(&self.hub, queue).await?;
+        while let Some(message) = browser.next().await? {
             if is_meant(&message, ids) {
-                visit.forget(&message).await?;
+                browser.forget(&message).await?;
                 count += 1;
             }
         }
-        visit.end().await?;
+        browser.end().await?;
         Ok(count)
     }
 }
 
-/// One walk over a dead-letter queue. Whatever it has fetched and not forgotten goes back when it ends, in order.
-struct Visit {
+/// Browses a dead-letter queue once. Whatever it has fetched and not forgotten goes back when it ends, in order.
+struct QueueBrowser {
     channel: Channel,
     queue: &'static str,
     /// How many to fetch still: those that were there at the beginning.
@@ -124,11 +123,11 @@ struct Visit {
     last: u64,
 }
 
-impl Visit {
-    async fn begin(hub: &Hub, queue: QueueName) -> Result<Visit, QueueError> {
-        let live = hub.consuming.now().map_err(unavailable)?;
-        let channel = live.channel().await.map_err(unavailable)?;
-        Ok(Visit {
+impl QueueBrowser {
+    async fn begin(hub: &Hub, queue: QueueName) -> Result<QueueBrowser, QueueError> {
+        let session = hub.consuming.now().map_err(unavailable)?;
+        let channel = session.channel().await.map_err(unavailable)?;
+        Ok(QueueBrowser {
             channel,
             queue: dead_queue(queue),
             left: None,
@@ -144,7 +143,8 @@ impl Visit {
             self.channel
                 .basic_get(self.queue.into(), BasicGetOptions::default()),
         )
-        .await?;
+        .await
+        .map_err(unavailable)?;
         match &got {
             Some(message) => {
                 let left = self.left.map_or(message.message_count, |left| left - 1);
@@ -162,9 +162,10 @@ impl Visit {
                 .basic_ack(message.delivery.delivery_tag, BasicAckOptions::default()),
         )
         .await
+        .map_err(unavailable)
     }
 
-    /// Gives back, and waits until the broker has it: whoever looks next sees all.
+    /// Gives back, and waits until the broker has it: whoever browses next sees all.
     async fn end(self) -> Result<(), QueueError> {
         if self.last > 0 {
             // Tag 0 means all, and is no error when none is left.
@@ -172,9 +173,13 @@ impl Visit {
                 multiple: true,
                 requeue: true,
             };
-            in_time(self.channel.basic_nack(0, all)).await?;
+            in_time(self.channel.basic_nack(0, all))
+                .await
+                .map_err(unavailable)?;
         }
-        in_time(self.channel.close(200, "looked".into())).await
+        in_time(self.channel.close(200, "browsed".into()))
+            .await
+            .map_err(unavailable)
     }
 }
 
@@ -228,12 +233,4 @@ fn death(headers: Option<&FieldTable>) -> (String, u64) {
         _ => unknown().0,
     };
     (reason, died_at_ms)
-}
-
-async fn in_time<T>(step: impl Future<Output = lapin::Result<T>>) -> Result<T, QueueError> {
-    match timeout(STEP_LIMIT, step).await {
-        Ok(Ok(done)) => Ok(done),
-        Ok(Err(error)) => Err(unavailable(error.to_string())),
-        Err(_) => Err(unavailable(no_answer())),
-    }
 }

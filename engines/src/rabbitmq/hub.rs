@@ -6,7 +6,7 @@ use common::queue::QueueError;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
-    connection::{Line, Role},
+    connection::{ManagedConnection, Role},
     limits::{STEP_LIMIT, unavailable},
     publisher::Publisher,
     settings::RabbitSettings,
@@ -14,8 +14,8 @@ use super::{
 /// What the queue, its consumers and its dead letters need, all as long as any of them is there.
 pub(super) struct Hub {
     pub(super) publisher: Publisher,
-    pub(super) publishing: Line,
-    pub(super) consuming: Line,
+    pub(super) publishing: ManagedConnection,
+    pub(super) consuming: ManagedConnection,
     pub(super) epochs: Arc<AtomicU64>,
     stop: CancellationToken,
     publishing_closed: CancellationToken,
@@ -35,7 +35,7 @@ impl Hub {
         let stop = CancellationToken::new();
         let stop_when_dropped = stop.clone().drop_guard();
         let open = async |role, closed: &CancellationToken| {
-            Line::open(
+            ManagedConnection::open(
                 role,
                 addresses.clone(),
                 epochs.clone(),

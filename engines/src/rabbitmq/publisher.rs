@@ -20,12 +20,12 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    connection::{Line, Live},
-    flight::Flight,
-    limits::STEP_LIMIT,
+    connection::{ManagedConnection, Session},
+    in_flight::InFlight,
+    limits::{BrokerError, in_time},
     request::{
-        BYTES_IN_FLIGHT_MAX, CONFIRM_LIMIT, Caller, Gauges, IN_FLIGHT_MAX, LOOK_EVERY, Manner,
-        Refusal, Request, Target,
+        BYTES_IN_FLIGHT_MAX, Batching, CONFIRM_CHECK_EVERY, CONFIRM_LIMIT, Caller, Gauges,
+        IN_FLIGHT_MAX, PublishError, Request, Target,
     },
 };
 
@@ -33,22 +33,22 @@ use super::{
 #[derive(Clone)]
 pub(super) struct Publisher {
     requests: mpsc::UnboundedSender<Request>,
-    line: Line,
+    connection: ManagedConnection,
     gauges: Arc<Gauges>,
 }
 
 impl Publisher {
-    /// Starts the task; it ends with the line.
-    pub(super) fn start(line: Line) -> Publisher {
+    /// Starts the task; it ends with the connection.
+    pub(super) fn start(connection: ManagedConnection) -> Publisher {
         let (requests, receiver) = mpsc::unbounded_channel();
         let gauges = Arc::new(Gauges::default());
         supervise::spawn_part(
             "RabbitMQ publisher",
-            feed(receiver, line.clone(), gauges.clone()),
+            feed(receiver, connection.clone(), gauges.clone()),
         );
         Publisher {
             requests,
-            line,
+            connection,
             gauges,
         }
     }
@@ -66,9 +66,9 @@ impl Publisher {
     /// Why nothing should be published now.
     pub(super) fn obstacle(&self) -> Option<String> {
         let gauges = &self.gauges;
-        match self.line.now() {
-            Err(why) => return Some(why),
-            Ok(live) if live.is_blocked() => {
+        match self.connection.now() {
+            Err(error) => return Some(error.to_string()),
+            Ok(session) if session.is_blocked() => {
                 return Some("RabbitMQ has run out of memory or disk".to_owned());
             }
             Ok(_) => {}
@@ -96,31 +96,31 @@ impl Publisher {
         target: Target,
         properties: BasicProperties,
         payload: Bytes,
-    ) -> Result<(), Refusal> {
-        self.ask(Manner::Alone(target, Box::new(properties)), payload)
+    ) -> Result<(), PublishError> {
+        self.ask(Batching::Alone(target, Box::new(properties)), payload)
             .await
     }
 
     /// The same, under load as a part of one message with others that are published in this way. There is one target
     /// for all of them.
-    pub(super) async fn publish_in_company(
+    pub(super) async fn publish_grouped(
         &self,
         target: Target,
         id: Uuid,
         payload: Bytes,
-    ) -> Result<(), Refusal> {
-        self.ask(Manner::InCompany(target, id), payload).await
+    ) -> Result<(), PublishError> {
+        self.ask(Batching::Grouped(target, id), payload).await
     }
 
-    async fn ask(&self, manner: Manner, payload: Bytes) -> Result<(), Refusal> {
+    async fn ask(&self, batching: Batching, payload: Bytes) -> Result<(), PublishError> {
         if let Some(why) = self.obstacle() {
-            return Err(Refusal::Unavailable(why));
+            return Err(PublishError::Unavailable(why));
         }
         let (done, answer) = oneshot::channel();
-        let closed = || Refusal::Unavailable("it is closed".to_owned());
+        let closed = || PublishError::Unavailable("it is closed".to_owned());
         let request = Request {
             caller: Caller::new(done, &self.gauges, payload.len()),
-            manner,
+            batching,
             payload,
         };
         self.requests.send(request).map_err(|_| closed())?;
@@ -129,55 +129,51 @@ impl Publisher {
 }
 
 /// Feeds one confirm channel after the other.
-async fn feed(mut requests: mpsc::UnboundedReceiver<Request>, mut line: Line, gauges: Arc<Gauges>) {
+async fn feed(
+    mut requests: mpsc::UnboundedReceiver<Request>,
+    mut connection: ManagedConnection,
+    gauges: Arc<Gauges>,
+) {
     let mut reopening = false;
     loop {
-        let live = tokio::select! {
-            live = line.live() => live,
+        let session = tokio::select! {
+            session = connection.session() => session,
             request = requests.recv() => {
                 // Sent just before the connection was lost.
                 let Some(mut request) = request else { return };
-                request.caller.answer(Err(Refusal::Unavailable("the connection is lost".to_owned())));
+                request.caller.answer(Err(PublishError::Unavailable("the connection is lost".to_owned())));
                 continue;
             }
         };
-        let Some(live) = live else { return };
+        let Some(session) = session else { return };
         if reopening {
             // The channel died and the connection did not: the exchange may be gone.
-            tokio::time::sleep(LOOK_EVERY).await;
-            live.redeclare_later();
+            tokio::time::sleep(CONFIRM_CHECK_EVERY).await;
+            session.redeclare_later();
         }
-        match open_channel(&live).await {
+        match open_channel(&session).await {
             Ok(channel) => {
                 gauges.open.store(true, Ordering::Relaxed);
                 gauges.changed.notify_one();
-                Flight::new(channel, gauges.clone())
-                    .run(&live, &mut requests)
+                InFlight::new(channel, gauges.clone())
+                    .run(&session, &mut requests)
                     .await;
                 gauges.overdue.store(false, Ordering::Relaxed);
             }
-            Err(why) => {
-                tracing::warn!(why, "no channel to publish on");
-                live.give_up();
+            Err(error) => {
+                tracing::warn!(%error, "no channel to publish on");
+                session.give_up();
             }
         }
         if requests.is_closed() && requests.is_empty() {
             return;
         }
-        reopening = line.now().is_ok_and(|now| now.epoch == live.epoch);
+        reopening = connection.now().is_ok_and(|now| now.epoch == session.epoch);
     }
 }
 
-async fn open_channel(live: &Live) -> Result<Channel, String> {
-    let channel = live.channel().await?;
-    match timeout(
-        STEP_LIMIT,
-        channel.confirm_select(ConfirmSelectOptions::default()),
-    )
-    .await
-    {
-        Ok(Ok(())) => Ok(channel),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("no confirms within {} s", STEP_LIMIT.as_secs())),
-    }
+async fn open_channel(session: &Session) -> Result<Channel, BrokerError> {
+    let channel = session.channel().await?;
+    in_time(channel.confirm_select(ConfirmSelectOptions::default())).await?;
+    Ok(channel)
 }

@@ -1,12 +1,13 @@
 //! RabbitMQ's side of the queue seam: what its parts do together.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use common::queue::{Consumer, DeadLetters, Queue, QueueError, QueueName, Route};
 use futures_util::future::join_all;
 use lapin::{options::QueueDeclareOptions, types::FieldTable};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -15,8 +16,8 @@ use super::{
     dead_letters::RabbitDeadLetters,
     group,
     hub::Hub,
-    limits::{STEP_LIMIT, no_answer, unavailable},
-    request::{Refusal, Target, properties},
+    limits::{BrokerError, STEP_LIMIT, unavailable},
+    request::{PublishError, Target, properties},
     settings::RabbitSettings,
     topology,
 };
@@ -43,10 +44,8 @@ impl RabbitQueue {
         }))
     }
 
-    fn lock_consumers(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Shared>>> {
-        self.consumers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn lock_consumers(&self) -> MutexGuard<'_, Vec<Weak<Shared>>> {
+        self.consumers.lock()
     }
 }
 
@@ -59,7 +58,7 @@ impl Queue for RabbitQueue {
         };
         let publisher = &self.hub.publisher;
         let published = match route {
-            Route::Persist => publisher.publish_in_company(target, id, payload).await,
+            Route::Persist => publisher.publish_grouped(target, id, payload).await,
             Route::PersistAndAsk => {
                 let properties = properties(id, group::ALONE);
                 publisher.publish(target, properties, payload).await
@@ -67,8 +66,8 @@ impl Queue for RabbitQueue {
         };
         match published {
             Ok(()) => Ok(()),
-            Err(Refusal::Returned) => Err(QueueError::Unroutable(route)),
-            Err(refusal) => Err(refusal.into()),
+            Err(PublishError::Returned) => Err(QueueError::Unroutable(route)),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -96,24 +95,21 @@ impl Queue for RabbitQueue {
     async fn ping(&self) -> Result<(), QueueError> {
         // Whichever connection is missing, this process does not do all of its work.
         self.hub.consuming.now().map_err(unavailable)?;
-        let live = self.hub.publishing.now().map_err(unavailable)?;
+        let session = self.hub.publishing.now().map_err(unavailable)?;
         let asked = async {
-            let channel = live.channel().await?;
+            let channel = session.channel().await?;
             let options = QueueDeclareOptions {
                 passive: true,
                 ..Default::default()
             };
-            let declared = channel.queue_declare(
-                QueueName::Persist.as_str().into(),
-                options,
-                FieldTable::default(),
-            );
-            declared.await.map(drop).map_err(|error| error.to_string())
+            let persist = QueueName::Persist.as_str().into();
+            let declared = channel.queue_declare(persist, options, FieldTable::default());
+            Ok(declared.await.map(drop)?)
         };
-        match timeout(STEP_LIMIT, asked).await {
-            Ok(answer) => answer.map_err(unavailable),
-            Err(_) => Err(unavailable(no_answer())),
-        }
+        let answer = timeout(STEP_LIMIT, asked).await;
+        answer
+            .unwrap_or_else(|_| Err(BrokerError::no_answer()))
+            .map_err(unavailable)
     }
 
     /// At most some 20 s; all of it at once when the broker answers.

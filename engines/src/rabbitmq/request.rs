@@ -29,7 +29,7 @@ pub(super) const CONFIRM_LIMIT: Duration = Duration::from_secs(5);
 pub(super) const GIVE_UP_AFTER: Duration = Duration::from_secs(30);
 
 /// How exactly the two are kept.
-pub(super) const LOOK_EVERY: Duration = Duration::from_millis(250);
+pub(super) const CONFIRM_CHECK_EVERY: Duration = Duration::from_millis(250);
 
 /// Where to.
 #[derive(Clone, Copy, Debug)]
@@ -40,18 +40,18 @@ pub(super) struct Target {
 
 /// Why a message was not confirmed.
 #[derive(Clone, Debug)]
-pub(super) enum Refusal {
+pub(super) enum PublishError {
     /// Try again.
     Unavailable(String),
     /// No queue takes it.
     Returned,
 }
 
-impl From<Refusal> for QueueError {
-    fn from(refusal: Refusal) -> QueueError {
-        let why = match refusal {
-            Refusal::Unavailable(why) => why,
-            Refusal::Returned => "there is no queue for it".to_owned(),
+impl From<PublishError> for QueueError {
+    fn from(error: PublishError) -> QueueError {
+        let why = match error {
+            PublishError::Unavailable(why) => why,
+            PublishError::Returned => "there is no queue for it".to_owned(),
         };
         unavailable(why)
     }
@@ -68,24 +68,24 @@ pub(super) struct Gauges {
     pub(super) bytes: AtomicUsize,
 }
 
-/// A place among those in flight; free again when dropped.
-struct Place {
+/// A permit to be among those in flight; free again when dropped.
+struct InFlightPermit {
     gauges: Arc<Gauges>,
     bytes: usize,
 }
 
-impl Place {
-    fn take(gauges: &Arc<Gauges>, bytes: usize) -> Place {
+impl InFlightPermit {
+    fn take(gauges: &Arc<Gauges>, bytes: usize) -> InFlightPermit {
         gauges.messages.fetch_add(1, Ordering::Relaxed);
         gauges.bytes.fetch_add(bytes, Ordering::Relaxed);
-        Place {
+        InFlightPermit {
             gauges: gauges.clone(),
             bytes,
         }
     }
 }
 
-impl Drop for Place {
+impl Drop for InFlightPermit {
     fn drop(&mut self) {
         self.gauges.messages.fetch_sub(1, Ordering::Relaxed);
         self.gauges.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
@@ -93,41 +93,41 @@ impl Drop for Place {
 }
 
 pub(super) struct Request {
-    pub(super) manner: Manner,
+    pub(super) batching: Batching,
     pub(super) payload: Bytes,
     pub(super) caller: Caller,
 }
 
-pub(super) enum Manner {
+pub(super) enum Batching {
     Alone(Target, Box<BasicProperties>),
     /// Together with others of the same target, if there are any. The id is the message's.
-    InCompany(Target, Uuid),
+    Grouped(Target, Uuid),
 }
 
 /// Someone who waits for a confirm.
 pub(super) struct Caller {
     pub(super) since: Instant,
-    pub(super) done: Option<oneshot::Sender<Result<(), Refusal>>>,
-    _place: Place,
+    pub(super) done: Option<oneshot::Sender<Result<(), PublishError>>>,
+    _permit: InFlightPermit,
 }
 
 impl Caller {
-    /// Takes a place for so many bytes, and keeps it until the answer has been given.
+    /// Takes a permit for so many bytes, and keeps it until the answer has been given.
     pub(super) fn new(
-        done: oneshot::Sender<Result<(), Refusal>>,
+        done: oneshot::Sender<Result<(), PublishError>>,
         gauges: &Arc<Gauges>,
         bytes: usize,
     ) -> Caller {
         Caller {
             since: Instant::now(),
             done: Some(done),
-            _place: Place::take(gauges, bytes),
+            _permit: InFlightPermit::take(gauges, bytes),
         }
     }
 
-    pub(super) fn answer(&mut self, answer: Result<(), Refusal>) {
+    pub(super) fn answer(&mut self, answer: Result<(), PublishError>) {
         if let Some(done) = self.done.take() {
-            // Nobody may be left to hear it.
+            // It may be that nobody waits for it any more.
             drop(done.send(answer));
         }
     }

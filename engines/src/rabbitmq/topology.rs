@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::{
     headers::{table, text},
-    limits::{STEP_LIMIT, no_answer},
+    limits::{BrokerError, STEP_LIMIT, is_misdeclared},
 };
 
 /// Where messages are published to. Direct: a routing key is a route, and nothing has to be matched.
@@ -20,9 +20,9 @@ pub(super) const EXCHANGE: &str = "chat";
 /// Where dead letters are published to; the routing key is the name of the queue they were in.
 pub(super) const DEAD_EXCHANGE: &str = "chat.dead";
 
-/// An operator may look at a dead letter this often before the broker would drop it: for ever. A limit must be named,
-/// because newer brokers have one of 20 of their own.
-const LOOKS_MAX: i64 = 1_000_000_000;
+/// An operator may browse over a dead letter this often before the broker would drop it: for ever. A limit must be
+/// named, because newer brokers have one of 20 of their own.
+const BROWSES_MAX: i64 = 1_000_000_000;
 
 /// The routing key of a route.
 pub(super) fn routing_key(route: Route) -> &'static str {
@@ -43,9 +43,9 @@ pub(super) fn dead_queue(queue: QueueName) -> &'static str {
 /// Declares all of it.
 ///
 /// # Errors
-/// In words. If something of this name is there with other arguments, its name is in them: it has to be removed by
-/// hand, because it may hold messages.
-pub(super) async fn declare(connection: &Connection) -> Result<(), String> {
+/// [`BrokerError::Refused`], with its name, if something of this name is there with other arguments: it has to be
+/// removed by hand, because it may hold messages.
+pub(super) async fn declare(connection: &Connection) -> Result<(), BrokerError> {
     let channel = in_time("a channel", connection.create_channel()).await?;
     for exchange in [EXCHANGE, DEAD_EXCHANGE] {
         let options = ExchangeDeclareOptions {
@@ -73,7 +73,11 @@ pub(super) async fn declare(connection: &Connection) -> Result<(), String> {
     Ok(())
 }
 
-async fn declare_queue(channel: &Channel, name: &str, arguments: FieldTable) -> Result<(), String> {
+async fn declare_queue(
+    channel: &Channel,
+    name: &str,
+    arguments: FieldTable,
+) -> Result<(), BrokerError> {
     let options = QueueDeclareOptions {
         durable: true,
         ..Default::default()
@@ -84,7 +88,12 @@ async fn declare_queue(channel: &Channel, name: &str, arguments: FieldTable) -> 
         .map(drop)
 }
 
-async fn bind(channel: &Channel, exchange: &str, key: &str, queue: &str) -> Result<(), String> {
+async fn bind(
+    channel: &Channel,
+    exchange: &str,
+    key: &str,
+    queue: &str,
+) -> Result<(), BrokerError> {
     let options = QueueBindOptions::default();
     let bound = channel.queue_bind(
         queue.into(),
@@ -115,18 +124,24 @@ fn arguments(queue: QueueName) -> FieldTable {
 fn dead_arguments() -> FieldTable {
     table([
         ("x-queue-type", text("quorum")),
-        ("x-delivery-limit", AMQPValue::LongLongInt(LOOKS_MAX)),
+        ("x-delivery-limit", AMQPValue::LongLongInt(BROWSES_MAX)),
         ("x-overflow", text("reject-publish")),
     ])
 }
 
-async fn in_time<T>(what: &str, step: impl Future<Output = lapin::Result<T>>) -> Result<T, String> {
-    match timeout(STEP_LIMIT, step).await {
-        Ok(Ok(done)) => Ok(done),
-        Ok(Err(error)) if error.to_string().contains("PRECONDITION") => Err(format!(
-            "{what} is there with other properties than this version declares: {error}"
-        )),
-        Ok(Err(error)) => Err(format!("{what} cannot be declared: {error}")),
-        Err(_) => Err(format!("{what}: {}", no_answer())),
-    }
+async fn in_time<T>(
+    what: &str,
+    step: impl Future<Output = lapin::Result<T>>,
+) -> Result<T, BrokerError> {
+    let error = match timeout(STEP_LIMIT, step).await {
+        Ok(Ok(done)) => return Ok(done),
+        Ok(Err(error)) => error,
+        Err(_) => return Err(BrokerError::no_answer().in_words(|why| format!("{what}: {why}"))),
+    };
+    let trouble = if is_misdeclared(&error) {
+        "is there with other properties than this version declares"
+    } else {
+        "cannot be declared"
+    };
+    Err(BrokerError::from(error).in_words(|why| format!("{what} {trouble}: {why}")))
 }

@@ -1,6 +1,6 @@
 //! Which deliveries of one channel are not settled, so that many can be settled with one frame.
 //!
-//! A delivery has one part or several; the broker hears of it when all of them are settled. An acknowledgement with
+//! A delivery has one part or several; the broker is told of it when all of them are settled. An acknowledgement with
 //! `multiple` settles all tags up to its own. That may be said exactly when all of them are to be settled, in the same
 //! way. A tag that is settled twice makes the broker close the channel.
 //!
@@ -27,7 +27,7 @@ struct Kept<T> {
 
 /// How parts are settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum How {
+pub(super) enum Settlement {
     Done,
     Back,
 }
@@ -36,7 +36,7 @@ pub(super) enum How {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Frame {
     pub(super) tag: u64,
-    pub(super) how: How,
+    pub(super) settlement: Settlement,
     /// Whether it means all tags up to this one.
     pub(super) multiple: bool,
 }
@@ -75,7 +75,7 @@ impl<T> Unsettled<T> {
     pub(super) fn settle(
         &mut self,
         parts: impl IntoIterator<Item = (u64, u32)>,
-        how: How,
+        settlement: Settlement,
     ) -> Vec<Frame> {
         let mut whole = Vec::new();
         for (tag, part) in parts {
@@ -87,9 +87,16 @@ impl<T> Unsettled<T> {
             };
             *open = false;
             kept.left -= 1;
-            kept.back |= how == How::Back;
+            kept.back |= settlement == Settlement::Back;
             if kept.left == 0 {
-                whole.push((tag, if kept.back { How::Back } else { How::Done }));
+                whole.push((
+                    tag,
+                    if kept.back {
+                        Settlement::Back
+                    } else {
+                        Settlement::Done
+                    },
+                ));
             }
         }
         whole.sort_unstable_by_key(|(tag, _)| *tag);
@@ -97,17 +104,25 @@ impl<T> Unsettled<T> {
             .kept
             .keys()
             .zip(&whole)
-            .take_while(|(oldest, (tag, how))| *oldest == tag && *how == How::Done)
+            .take_while(|(oldest, (tag, settlement))| {
+                *oldest == tag && *settlement == Settlement::Done
+            })
             .count();
         for (tag, _) in &whole {
             self.kept.remove(tag);
         }
         let (prefix, singles) = whole.split_at(together);
-        let frame = |tag, how, multiple| Frame { tag, how, multiple };
+        let frame = |tag, settlement, multiple| Frame {
+            tag,
+            settlement,
+            multiple,
+        };
         let first = prefix
             .last()
-            .map(|(tag, how)| frame(*tag, *how, prefix.len() > 1));
-        let rest = singles.iter().map(|(tag, how)| frame(*tag, *how, false));
+            .map(|(tag, settlement)| frame(*tag, *settlement, prefix.len() > 1));
+        let rest = singles
+            .iter()
+            .map(|(tag, settlement)| frame(*tag, *settlement, false));
         first.into_iter().chain(rest).collect()
     }
 }
@@ -129,13 +144,13 @@ mod tests {
     }
 
     fn settle<const N: usize>(unsettled: &mut Unsettled<()>, tags: [u64; N]) -> Vec<Frame> {
-        unsettled.settle(tags.map(|tag| (tag, 0)), How::Done)
+        unsettled.settle(tags.map(|tag| (tag, 0)), Settlement::Done)
     }
 
     fn frame(tag: u64, multiple: bool) -> Frame {
         Frame {
             tag,
-            how: How::Done,
+            settlement: Settlement::Done,
             multiple,
         }
     }
@@ -173,22 +188,25 @@ mod tests {
     }
 
     #[test]
-    fn the_broker_hears_of_a_delivery_when_all_its_parts_are_settled() {
+    fn the_broker_is_told_of_a_delivery_when_all_its_parts_are_settled() {
         let mut unsettled = Unsettled::new();
         unsettled.add(1, 3, ());
         unsettled.add(2, 1, ());
-        assert_eq!(unsettled.settle([(1, 0), (1, 2), (1, 2)], How::Done), []);
+        assert_eq!(
+            unsettled.settle([(1, 0), (1, 2), (1, 2)], Settlement::Done),
+            []
+        );
         assert_eq!(
             (unsettled.get(1, 0), unsettled.get(1, 1)),
             (None, Some(&()))
         );
         assert_eq!(
-            unsettled.settle([(1, 3)], How::Done),
+            unsettled.settle([(1, 3)], Settlement::Done),
             [],
             "there is no such part"
         );
         assert_eq!(
-            unsettled.settle([(2, 0), (1, 1)], How::Done),
+            unsettled.settle([(2, 0), (1, 1)], Settlement::Done),
             [frame(2, true)]
         );
         assert_eq!(unsettled.len(), 0);
@@ -200,17 +218,17 @@ mod tests {
         unsettled.add(1, 2, ());
         unsettled.add(2, 2, ());
         assert_eq!(
-            unsettled.settle([(1, 1)], How::Back),
+            unsettled.settle([(1, 1)], Settlement::Back),
             [],
             "not while the other is in hand"
         );
         let back = Frame {
             tag: 1,
-            how: How::Back,
+            settlement: Settlement::Back,
             multiple: false,
         };
         assert_eq!(
-            unsettled.settle([(1, 0), (2, 0), (2, 1)], How::Done),
+            unsettled.settle([(1, 0), (2, 0), (2, 1)], Settlement::Done),
             [back, frame(2, false)],
             "each in its own way"
         );
@@ -221,18 +239,18 @@ mod tests {
         let mut unsettled = with_tags(1..=4);
         let back = |tag| Frame {
             tag,
-            how: How::Back,
+            settlement: Settlement::Back,
             multiple: false,
         };
         assert_eq!(
-            unsettled.settle([(1, 0), (2, 0), (3, 0)], How::Back),
+            unsettled.settle([(1, 0), (2, 0), (3, 0)], Settlement::Back),
             [back(1), back(2), back(3)]
         );
         assert_eq!(settle(&mut unsettled, [4]), [frame(4, false)]);
     }
 
     proptest! {
-        /// A broker that takes the frames has exactly the deliveries left that have an unsettled part, never hears of
+        /// A broker that takes the frames has exactly the deliveries left that have an unsettled part, is never told of
         /// one it does not have, and gets those back of which a part was handed back.
         #[test]
         fn the_broker_agrees(
@@ -248,8 +266,8 @@ mod tests {
             }
             let mut broker: Vec<u64> = expected.keys().copied().collect();
             for (parts, back) in calls {
-                let how = if back { How::Back } else { How::Done };
-                let frames = unsettled.settle(parts.clone(), how);
+                let settlement = if back { Settlement::Back } else { Settlement::Done };
+                let frames = unsettled.settle(parts.clone(), settlement);
                 for (tag, part) in parts {
                     if let Some((open, any_back)) = expected.get_mut(&tag) && open.contains(&part) {
                         open.retain(|one| *one != part);
@@ -258,7 +276,7 @@ mod tests {
                 }
                 for frame in frames {
                     prop_assert!(broker.contains(&frame.tag));
-                    prop_assert!(!(frame.multiple && frame.how == How::Back));
+                    prop_assert!(!(frame.multiple && frame.settlement == Settlement::Back));
                     let (settled, left) = broker.into_iter().partition::<Vec<_>, _>(|tag| {
                         if frame.multiple { *tag <= frame.tag } else { *tag == frame.tag }
                     });
@@ -266,7 +284,7 @@ mod tests {
                     for tag in settled {
                         let (open, any_back) = &expected[&tag];
                         prop_assert!(open.is_empty());
-                        prop_assert_eq!(*any_back, frame.how == How::Back);
+                        prop_assert_eq!(*any_back, frame.settlement == Settlement::Back);
                     }
                 }
                 expected.retain(|_, (open, _)| !open.is_empty());

@@ -1,8 +1,8 @@
-//! Appending: messages to a room's stream, and before that the mark that the room is to be looked after.
+//! Appending: messages to a room's stream, and before that the room itself to the list of unsettled rooms.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -10,6 +10,7 @@ use common::{
     live::{AppendRequest, Appended, BotRole, LiveError, LiveTimings},
     wire::{Message, NewMessage, Seq},
 };
+use parking_lot::{Mutex, MutexGuard};
 use redis::{Value, from_redis_value};
 use tokio::time::Instant;
 
@@ -18,20 +19,21 @@ use super::{
     server::{RedisServer, failed, micros},
 };
 
-/// A process marks a room as unsettled again when its last mark is older than this.
-const MARK_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// A process puts a room on the list of unsettled rooms again when the version it knows is older than this.
+const UNSETTLE_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
-/// The most rooms whose marks one process remembers; it marks more often when there are more.
-const MARKS_REMEMBERED_MAX: usize = 20_000;
+/// The most rooms whose versions one process remembers; it writes to the list more often when there are more.
+const VERSIONS_REMEMBERED_MAX: usize = 20_000;
 
-/// That this process has marked a room.
+/// That this process has put a room on the list of unsettled rooms.
 #[derive(Clone, Copy)]
-struct Mark {
-    made: Instant,
-    /// [`Fleet::losses`](super::fleet::Fleet::losses) at that time: a mark may be gone with its server's memory.
+struct KnownVersion {
+    since: Instant,
+    /// [`RedisClient::losses`](super::client::RedisClient::losses) at that time: the list may be gone with its
+    /// server's memory.
     losses: u64,
-    /// The server's time of it, in µs.
-    at: Seq,
+    /// The room's version on the list: the server's time of it, in µs.
+    version: Seq,
 }
 
 const WHAT: &str = "appending messages";
@@ -41,8 +43,8 @@ pub(super) struct Appends {
     server: RedisServer,
     scripts: Arc<Scripts>,
     timings: LiveTimings,
-    /// The marks that this process has made, by room.
-    marks: Mutex<HashMap<String, Mark>>,
+    /// The versions that this process has written, by room.
+    versions: Mutex<HashMap<String, KnownVersion>>,
 }
 
 impl Appends {
@@ -51,7 +53,7 @@ impl Appends {
             server,
             scripts,
             timings,
-            marks: Mutex::default(),
+            versions: Mutex::default(),
         }
     }
 
@@ -59,37 +61,41 @@ impl Appends {
     pub(super) async fn append(
         &self,
         room: &str,
-        offers: &[AppendRequest],
+        requests: &[AppendRequest],
         floor: Option<Seq>,
     ) -> Result<Vec<Appended>, LiveError> {
         let mut keys = vec![self.server.keys.stream(room), self.server.keys.ids(room)];
-        let any = |wanted: fn(&BotRole) -> bool| offers.iter().any(|offer| wanted(&offer.part));
-        let answers = any(|part| matches!(part, BotRole::Reply(_)));
-        if answers || any(|part| matches!(part, BotRole::Request(_))) {
-            keys.push(self.server.keys.line(room));
+        let any =
+            |wanted: fn(&BotRole) -> bool| requests.iter().any(|request| wanted(&request.part));
+        let any_reply = any(|role| matches!(role, BotRole::Reply(_)));
+        if any_reply || any(|role| matches!(role, BotRole::Request(_))) {
+            keys.push(self.server.keys.turn_queue(room));
         }
-        if answers {
+        if any_reply {
             keys.extend([self.server.keys.turn(room), self.server.keys.draft(room)]);
         }
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         let channel = self.server.keys.channel(room);
         let floor = floor.map_or_else(String::new, |floor| floor.to_string());
-        let parts: Vec<Vec<u8>> = offers.iter().map(|offer| part_word(offer.part)).collect();
+        let roles: Vec<Vec<u8>> = requests
+            .iter()
+            .map(|request| role_word(request.part))
+            .collect();
         let mut again = false;
         loop {
-            let losses = self.server.fleet.losses();
-            let marked_until = self.mark(room, again).await?.to_string();
+            let losses = self.server.client.losses();
+            let holds_until = self.unsettle(room, again).await?.to_string();
             let (second, date) = present();
-            let mut arguments = Vec::with_capacity(6 + 4 * offers.len());
-            let first = [room, &channel, &floor, &marked_until, &second, &date];
+            let mut arguments = Vec::with_capacity(6 + 4 * requests.len());
+            let first = [room, &channel, &floor, &holds_until, &second, &date];
             arguments.extend(first.map(str::as_bytes));
-            for (offer, part) in offers.iter().zip(&parts) {
-                let AppendRequest { message, tail, .. } = offer;
+            for (request, role) in requests.iter().zip(&roles) {
+                let AppendRequest { message, tail, .. } = request;
                 arguments.extend([
                     message.id.as_bytes(),
                     message.sender.as_bytes(),
                     tail.as_bytes(),
-                    part,
+                    role,
                 ]);
             }
             let answer: Value = self
@@ -98,8 +104,8 @@ impl Appends {
                 .await?;
             let texts: Vec<Vec<u8>> = match answer {
                 Value::BulkString(word) => match word.as_slice() {
-                    b"cold" => return Ok(vec![Appended::Cold; offers.len()]),
-                    b"mark again" if !again => {
+                    b"cold" => return Ok(vec![Appended::Cold; requests.len()]),
+                    b"unsettle again" if !again => {
                         again = true;
                         continue;
                     }
@@ -107,19 +113,19 @@ impl Appends {
                 },
                 texts => from_redis_value(texts).map_err(|error| failed(WHAT, error))?,
             };
-            if texts.len() != offers.len() {
+            if texts.len() != requests.len() {
                 return Err(failed(WHAT, "not one answer for each message"));
             }
             let appended = texts
                 .iter()
-                .zip(offers)
-                .map(|(text, offer)| appended(text, &offer.message))
+                .zip(requests)
+                .map(|(text, request)| appended(text, &request.message))
                 .collect::<Result<Vec<_>, _>>()?;
             let is_new = |answer: &Appended| matches!(answer, Appended::New(_));
-            if self.server.fleet.losses() != losses && appended.iter().any(is_new) {
-                // The mark may have been lost in between. If it cannot be made again now, the next message or
-                // the queue's confirm have to do.
-                drop(self.mark(room, true).await);
+            if self.server.client.losses() != losses && appended.iter().any(is_new) {
+                // The list may have been lost in between. If the room cannot be put on it again now, the next message
+                // or the queue's confirm have to do.
+                drop(self.unsettle(room, true).await);
             }
             return Ok(appended);
         }
@@ -127,50 +133,57 @@ impl Appends {
 
     /// Makes sure that the room is on the list of unsettled rooms, and returns until when (the server's µs) that holds.
     ///
-    /// The order is what counts: the mark is made before the message, so a process that dies right after its message
-    /// has left the mark behind. A mark is not made for every message, so one may come after a mark was read and
-    /// before the room is settled by it. Three times keep that from doing harm. A process goes on under its mark for
-    /// 5 s; an append that arrives at the server later than [`LiveTimings::mark_holds`] after its mark is sent back by the
-    /// script to mark again; and a room can be settled only by a mark that was already older than
-    /// [`LiveTimings::settle_after`] when it was read. Whoever reads the stream after reading such a mark thus sees every
-    /// message that was appended under it, and one that comes under a later mark changes the mark. The difference of
-    /// the last two is what the clocks of a Cluster's nodes may differ by.
-    async fn mark(&self, room: &str, again: bool) -> Result<Seq, LiveError> {
-        let (made, losses) = (Instant::now(), self.server.fleet.losses());
-        let holds = |at: Seq| at + micros(self.timings.mark_holds);
-        let fresh = MARK_AGAIN_AFTER.min(self.timings.mark_holds / 2);
+    /// The order is what counts: the list is written before the message, so a process that dies right after its message
+    /// has left the room on the list. That is not done for every message, so one may come after a version was read and
+    /// before the room is settled by it. Three times keep that from doing harm. A process goes on under the version it
+    /// knows for 5 s; an append that arrives at the server later than [`LiveTimings::mark_holds`] after its version is
+    /// sent back by the script to unsettle the room again; and a room can be settled only by a version that was already
+    /// older than [`LiveTimings::settle_after`] when it was read. Whoever reads the stream after reading such a version
+    /// thus sees every message that was appended under it, and one that comes under a later version changes the
+    /// version. The difference of the last two is what the clocks of a Cluster's nodes may differ by.
+    async fn unsettle(&self, room: &str, again: bool) -> Result<Seq, LiveError> {
+        let (since, losses) = (Instant::now(), self.server.client.losses());
+        let holds = |version: Seq| version + micros(self.timings.mark_holds);
+        let fresh = UNSETTLE_AGAIN_AFTER.min(self.timings.mark_holds / 2);
         if !again
-            && let Some(mark) = self.marks().get(room)
-            && mark.losses == losses
-            && made.duration_since(mark.made) < fresh
+            && let Some(known) = self.versions().get(room)
+            && known.losses == losses
+            && since.duration_since(known.since) < fresh
         {
-            return Ok(holds(mark.at));
+            return Ok(holds(known.version));
         }
         let key = self.server.keys.unsettled();
-        let at: String = self
+        let version: String = self
             .server
             .call(
-                "marking a room",
-                &self.scripts.mark,
+                "unsettling a room",
+                &self.scripts.unsettle,
                 &[&key],
                 &[room.as_bytes()],
             )
             .await?;
-        let at = at
+        let version = version
             .parse()
-            .map_err(|error| failed("marking a room", error))?;
-        let mut marks = self.marks();
-        if marks.len() >= MARKS_REMEMBERED_MAX {
-            marks.retain(|_, mark| made.duration_since(mark.made) < fresh);
+            .map_err(|error| failed("unsettling a room", error))?;
+        let mut versions = self.versions();
+        if versions.len() >= VERSIONS_REMEMBERED_MAX {
+            versions.retain(|_, known| since.duration_since(known.since) < fresh);
         }
-        if marks.len() < MARKS_REMEMBERED_MAX {
-            marks.insert(room.to_owned(), Mark { made, losses, at });
+        if versions.len() < VERSIONS_REMEMBERED_MAX {
+            versions.insert(
+                room.to_owned(),
+                KnownVersion {
+                    since,
+                    losses,
+                    version,
+                },
+            );
         }
-        Ok(holds(at))
+        Ok(holds(version))
     }
 
-    fn marks(&self) -> std::sync::MutexGuard<'_, HashMap<String, Mark>> {
-        self.marks.lock().expect("nothing panics while holding it")
+    fn versions(&self) -> MutexGuard<'_, HashMap<String, KnownVersion>> {
+        self.versions.lock()
     }
 }
 
@@ -204,9 +217,9 @@ fn present() -> (String, String) {
     (since.as_secs().to_string(), date)
 }
 
-/// A part, as the script reads it.
-fn part_word(part: BotRole) -> Vec<u8> {
-    match part {
+/// A role, as the script reads it.
+fn role_word(role: BotRole) -> Vec<u8> {
+    match role {
         BotRole::None => Vec::new(),
         BotRole::Request(reply) => [b"?", reply.as_bytes().as_slice()].concat(),
         BotRole::Reply(fence) => format!("={}", fence.word()).into_bytes(),

@@ -217,7 +217,7 @@ impl Deployment {
     ///
     /// # Errors
     /// As [`Deployment::connect`].
-    pub(super) async fn connect_line(
+    pub(super) async fn connect_subscriber(
         &self,
         node: &Address,
         pushes: impl AsyncPushSender,

@@ -36,7 +36,7 @@ impl Keys {
         format!("{}{{{room}}}:present", self.prefix)
     }
 
-    pub(super) fn line(&self, room: &str) -> String {
+    pub(super) fn turn_queue(&self, room: &str) -> String {
         format!("{}{{{room}}}:line", self.prefix)
     }
 
@@ -61,7 +61,7 @@ impl Keys {
         format!("{}{{{tag}}}:{part}", self.prefix)
     }
 
-    /// One of the channels on which a connection listens for itself; `attempt` varies the slot.
+    /// One of the channels that a connection is subscribed to for its own sake; `attempt` varies the slot.
     pub(super) fn canary(&self, connection: &str, attempt: usize) -> String {
         format!("{}{{:canary-{connection}-{attempt}}}", self.prefix)
     }
@@ -110,7 +110,7 @@ mod tests {
             keys.stream("lobby"),
             keys.ids("lobby"),
             keys.present("lobby"),
-            keys.line("lobby"),
+            keys.turn_queue("lobby"),
             keys.turn("lobby"),
             keys.draft("lobby"),
         ] {

@@ -1,6 +1,6 @@
 //! The live seam on Redis, shared by any number of processes: one server, a Cluster, or a server with Sentinels.
 //!
-//! A room is a stream, a sorted set of the ids it remembers (whose highest score is the room's latest place), a hash of
+//! A room is a stream, a sorted set of the ids it remembers (whose highest score is the room's latest seq), a hash of
 //! who is there, and a channel. `append` is one script on them. Why it is so: `docs/decisions/sequence-and-stream.md`
 //! and `docs/decisions/one-redis-client.md`.
 
@@ -24,11 +24,11 @@ use uuid::Uuid;
 use super::{
     append::{Appends, frame, number},
     keys::slot,
-    line::{self, Line},
     request::Request,
     scripts::Scripts,
     server::{RedisServer, failed, micros},
     settings::RedisSettings,
+    subscription::{self, Subscription},
 };
 
 /// How many messages of a stream are read at a time: other commands' answers wait for as long as that takes.
@@ -80,7 +80,7 @@ impl RedisLive {
         &self.server
     }
 
-    /// The room's latest place, and its messages from a place on, at most `count`.
+    /// The room's latest seq, and its messages from a seq on, at most `count`.
     async fn page(
         &self,
         room: &str,
@@ -89,14 +89,14 @@ impl RedisLive {
     ) -> Result<(Seq, Vec<Message>), LiveError> {
         const WHAT: &str = "reading a room's stream";
         let (ids, stream) = (self.server.keys.ids(room), self.server.keys.stream(room));
-        // The latest place is read first: what comes between the two commands is then in the second one's answer.
+        // The latest seq is read first: what comes between the two commands is then in the second one's answer.
         let mut latest = cmd("ZRANGE");
         latest.arg(&ids).arg(-1).arg(-1).arg("WITHSCORES");
         let mut range = cmd("XRANGE");
         range.arg(&stream).arg(format!("{from}-0")).arg("+");
         range.arg("COUNT").arg(count);
         let request = Request::idempotent(vec![latest, range]);
-        let answers = self.server.fleet.run(slot(ids.as_bytes()), request).await;
+        let answers = self.server.client.run(slot(ids.as_bytes()), request).await;
         let mut answers = answers.map_err(|error| failed(WHAT, error))?.into_iter();
         let mut next = || answers.next().unwrap_or_default();
         let unreadable = |error| failed(WHAT, error);
@@ -117,10 +117,10 @@ impl Live for RedisLive {
     async fn append_all(
         &self,
         room: &str,
-        offers: &[AppendRequest],
+        requests: &[AppendRequest],
         floor: Option<Seq>,
     ) -> Result<Vec<Appended>, LiveError> {
-        self.appends.append(room, offers, floor).await
+        self.appends.append(room, requests, floor).await
     }
 
     async fn tail(&self, room: &str, after: Seq, limit: usize) -> Result<Tail, LiveError> {
@@ -160,7 +160,7 @@ impl Live for RedisLive {
         let (channel, payload) = match signal {
             Signal::Room { room, frame } => {
                 let mut payload = Vec::with_capacity(frame.len() + 1);
-                payload.push(line::SIGNAL);
+                payload.push(subscription::SIGNAL);
                 payload.extend_from_slice(frame);
                 (self.server.keys.channel(room), payload)
             }
@@ -174,7 +174,7 @@ impl Live for RedisLive {
         let request = Request::at_most_once(publish);
         let published = self
             .server
-            .fleet
+            .client
             .run(slot(channel.as_bytes()), request)
             .await;
         published.map(drop).map_err(|error| failed(WHAT, error))
@@ -215,12 +215,9 @@ impl Live for RedisLive {
             .server
             .call(WHAT, &self.scripts.unsettled, &[&key], &arguments)
             .await?;
-        let rooms = rooms.into_iter().map(|(room, mark)| {
-            let mark = number(Some(mark)).map_err(|error| failed(WHAT, error))?;
-            Ok(Unsettled {
-                room,
-                version: mark,
-            })
+        let rooms = rooms.into_iter().map(|(room, version)| {
+            let version = number(Some(version)).map_err(|error| failed(WHAT, error))?;
+            Ok(Unsettled { room, version })
         });
         rooms.collect()
     }
@@ -230,28 +227,28 @@ impl Live for RedisLive {
             return Ok(());
         }
         let key = self.server.keys.unsettled();
-        let mark = room.version.to_string();
+        let version = room.version.to_string();
         self.server
             .call::<()>(
                 "settling a room",
                 &self.scripts.settled,
                 &[&key],
-                &[room.room.as_bytes(), mark.as_bytes()],
+                &[room.room.as_bytes(), version.as_bytes()],
             )
             .await
     }
 
     fn subscriber(&self, capacity: usize) -> (Arc<dyn Subscriber>, mpsc::Receiver<LiveEvent>) {
-        let (line, events) = Line::open(
-            Arc::clone(&self.server.fleet),
+        let (subscription, events) = Subscription::open(
+            Arc::clone(&self.server.client),
             Arc::clone(&self.server.keys),
             capacity,
         );
-        (Arc::new(line), events)
+        (Arc::new(subscription), events)
     }
 
     async fn ping(&self) -> Result<(), LiveError> {
-        let pong = self.server.fleet.ping().await;
+        let pong = self.server.client.ping().await;
         pong.map_err(|error| failed("asking for a sign of life", error))
     }
 }
@@ -260,31 +257,31 @@ impl Live for RedisLive {
 impl Turns for RedisLive {
     async fn request_turn(
         &self,
-        place: &TurnRequest,
-        wish: TurnMode,
+        request: &TurnRequest,
+        mode: TurnMode,
         keep: Duration,
     ) -> Result<TurnStatus, LiveError> {
-        const WHAT: &str = "lining up in a room";
-        let room = place.room.as_str();
+        const WHAT: &str = "requesting a turn";
+        let room = request.room.as_str();
         let keys = [
             self.server.keys.ids(room),
-            self.server.keys.line(room),
+            self.server.keys.turn_queue(room),
             self.server.keys.turn(room),
         ];
         let keys = keys.each_ref().map(String::as_str);
-        let seq = place.seq.to_string();
-        let holder = place.holder.simple().to_string();
-        let at_least = place.at_least.to_string();
+        let seq = request.seq.to_string();
+        let holder = request.holder.simple().to_string();
+        let at_least = request.at_least.to_string();
         let lease = micros(self.timings.turn_lease).to_string();
         let keep = micros(keep).to_string();
         let arguments = [
-            place.reply.as_bytes().as_slice(),
+            request.reply.as_bytes().as_slice(),
             seq.as_bytes(),
             holder.as_bytes(),
             at_least.as_bytes(),
             lease.as_bytes(),
             keep.as_bytes(),
-            match wish {
+            match mode {
                 TurnMode::InOrder => b"",
                 TurnMode::Now => b"now",
             },
@@ -297,7 +294,7 @@ impl Turns for RedisLive {
             Some("granted") => {
                 let number = answer.get(1).map_or("", String::as_str).parse();
                 Ok(TurnStatus::Granted(Fence {
-                    holder: place.holder,
+                    holder: request.holder,
                     number: number.map_err(|error| failed(WHAT, error))?,
                 }))
             }
@@ -307,20 +304,23 @@ impl Turns for RedisLive {
         }
     }
 
-    async fn release_turn(&self, place: &TurnRequest, for_good: bool) -> Result<(), LiveError> {
-        let room = place.room.as_str();
-        let keys = [self.server.keys.line(room), self.server.keys.turn(room)];
+    async fn release_turn(&self, request: &TurnRequest, for_good: bool) -> Result<(), LiveError> {
+        let room = request.room.as_str();
+        let keys = [
+            self.server.keys.turn_queue(room),
+            self.server.keys.turn(room),
+        ];
         let keys = keys.each_ref().map(String::as_str);
-        let holder = place.holder.simple().to_string();
+        let holder = request.holder.simple().to_string();
         let for_good: &[u8] = if for_good { b"for good" } else { b"" };
         let arguments = [
-            place.reply.as_bytes().as_slice(),
+            request.reply.as_bytes().as_slice(),
             holder.as_bytes(),
             for_good,
         ];
         self.server
             .call(
-                "giving back a turn",
+                "releasing a turn",
                 &self.scripts.release_turn,
                 &keys,
                 &arguments,
@@ -329,7 +329,7 @@ impl Turns for RedisLive {
     }
 
     async fn draft(&self, draft: &Draft) -> Result<DraftOutcome, LiveError> {
-        const WHAT: &str = "showing a draft";
+        const WHAT: &str = "publishing a draft";
         let room = draft.room.as_str();
         let keys = [self.server.keys.turn(room), self.server.keys.draft(room)];
         let keys = keys.each_ref().map(String::as_str);

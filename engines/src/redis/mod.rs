@@ -1,21 +1,21 @@
 //! Redis: what is live, and the quota. One server, a Cluster, or a server with Sentinels.
 
 mod append;
+mod client;
 mod deployment;
-mod fleet;
-mod gather;
 mod keys;
-mod line;
-mod link;
 mod live;
-mod look;
+mod node_connection;
 mod quota;
 mod request;
 mod scripts;
 mod server;
 mod settings;
+mod subscription;
 mod topics;
+mod topology_refresh;
 mod urls;
+mod write_batcher;
 
 pub use live::RedisLive;
 pub use quota::RedisQuota;

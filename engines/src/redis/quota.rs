@@ -27,7 +27,7 @@ use crate::{
     },
 };
 
-/// The quota of a fleet.
+/// The quota of all workers together.
 pub struct RedisQuota {
     server: RedisServer,
     is_limited: bool,
@@ -102,17 +102,17 @@ impl RedisQuota {
 
 #[async_trait]
 impl Quota for RedisQuota {
-    async fn reserve(&self, wish: &CallRequest<'_>) -> Result<Reservation, QuotaError> {
+    async fn reserve(&self, request: &CallRequest<'_>) -> Result<Reservation, QuotaError> {
         const WHAT: &str = "asking for quota";
         let behind = 1_000_000 * behind_utc(now_seq() / 1_000_000);
         let (id, tokens, behind) = (
-            wish.id.to_string(),
-            wish.tokens.to_string(),
+            request.id.to_string(),
+            request.tokens.to_string(),
             behind.to_string(),
         );
-        let arguments = ["reserve", &id, &tokens, wish.user, wish.room, &behind];
+        let arguments = ["reserve", &id, &tokens, request.user, request.room, &behind];
         let (word, first, second): (String, u64, u64) =
-            self.of_model(WHAT, wish.model, &arguments).await?;
+            self.of_model(WHAT, request.model, &arguments).await?;
         match word.as_str() {
             "granted" => Ok(Reservation::Granted {
                 calls: u32::try_from(first).unwrap_or(u32::MAX),
@@ -129,11 +129,11 @@ impl Quota for RedisQuota {
         }
     }
 
-    async fn report(&self, model: &str, id: Uuid, news: CallReport) -> Result<bool, QuotaError> {
+    async fn report(&self, model: &str, id: Uuid, report: CallReport) -> Result<bool, QuotaError> {
         if !self.is_limited {
             return Ok(true);
         }
-        let (task, cost) = match news {
+        let (task, cost) = match report {
             CallReport::Began => ("begins", 0),
             CallReport::Cost(tokens) => ("cost", tokens),
             CallReport::GivenBack => ("given back", 0),

@@ -48,7 +48,7 @@ impl<'a> Request<'a> {
 
 /// Why a request was not answered.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failed {
+pub(super) enum RequestError {
     #[error("no answer within {COMMAND_LIMIT:?}")]
     Late,
     #[error("no connection: {0}")]

@@ -13,7 +13,7 @@ use redis::{Cmd, cmd};
 /// time would cost more than the append itself.
 const TRIM_BATCH: usize = 50;
 
-/// One message in so many looks whether there is something to trim.
+/// One message in so many checks whether there is something to trim.
 const TRIM_EVERY: usize = 16;
 
 /// How often in the time after which a silent room is forgotten a room that is not silent begins that time anew.
@@ -23,7 +23,7 @@ pub(super) struct Scripts {
     pub(super) append: Script,
     pub(super) find: Script,
     pub(super) announce: Script,
-    pub(super) mark: Script,
+    pub(super) unsettle: Script,
     pub(super) unsettled: Script,
     pub(super) settled: Script,
     pub(super) request_turn: Script,
@@ -50,7 +50,7 @@ impl Scripts {
             append: script(&[date, include_str!("scripts/append.lua")]),
             find: script(&[include_str!("scripts/find.lua")]),
             announce: script(&[include_str!("scripts/announce.lua")]),
-            mark: script(&[include_str!("scripts/mark.lua")]),
+            unsettle: script(&[include_str!("scripts/unsettle.lua")]),
             unsettled: script(&[include_str!("scripts/unsettled.lua")]),
             settled: script(&[include_str!("scripts/settled.lua")]),
             request_turn: script(&[include_str!("scripts/request_turn.lua")]),

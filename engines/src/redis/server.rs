@@ -8,7 +8,7 @@ use redis::{FromRedisValue, from_redis_value};
 use tokio::time::{Instant, sleep};
 
 use super::{
-    fleet::Fleet,
+    client::RedisClient,
     keys::{Keys, slot},
     request::Request,
     scripts::Script,
@@ -21,7 +21,7 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 /// Redis, whatever it consists of.
 #[derive(Clone)]
 pub(super) struct RedisServer {
-    pub(super) fleet: Arc<Fleet>,
+    pub(super) client: Arc<RedisClient>,
     pub(super) keys: Arc<Keys>,
 }
 
@@ -35,17 +35,17 @@ impl RedisServer {
         let keys = settings.keys().map_err(|why| failed(WHAT, why))?;
         let deployment = settings.deployment().map_err(|why| failed(WHAT, why))?;
         let until = Instant::now() + START_LIMIT;
-        let fleet = Fleet::find(deployment)
+        let client = RedisClient::find(deployment)
             .await
             .map_err(|error| failed(WHAT, error))?;
-        while let Err(error) = fleet.ping().await {
+        while let Err(error) = client.ping().await {
             if Instant::now() >= until {
                 return Err(failed(WHAT, error));
             }
             sleep(Duration::from_millis(50)).await;
         }
         Ok(RedisServer {
-            fleet: Arc::new(fleet),
+            client: Arc::new(client),
             keys: Arc::new(keys),
         })
     }
@@ -64,7 +64,7 @@ impl RedisServer {
         let keys: Vec<&[u8]> = keys.iter().map(|key| key.as_bytes()).collect();
         let slot = slot(keys.first().copied().unwrap_or_default());
         let request = Request::script(script, &keys, arguments);
-        let answers = self.fleet.run(slot, request).await;
+        let answers = self.client.run(slot, request).await;
         let answer = answers.map_err(|error| failed(what, error))?.pop();
         from_redis_value(answer.unwrap_or_default()).map_err(|error| failed(what, error))
     }

@@ -1,9 +1,9 @@
-//! What one process's line is subscribed to, and what has to be said to which node to make it so. Knows no connection
-//! and no clock: nodes' connections tell it what happened, and it says what to do.
+//! What one process is subscribed to, and what has to be sent to which node to make it so. Knows no connection and no
+//! clock: nodes' connections report what happened, and it says what to do.
 //!
 //! A channel has a state that is wanted and one that the server has confirmed. Wherever the two differ, the channel
-//! waits in the lane of the node that serves it, and the connection to that node takes batches from there, one at a
-//! time. A new subscription, a connection that broke, and a slot that moved are all the same: channels in a lane.
+//! waits in the queue of the node that serves it, and the connection to that node takes batches from there, one at a
+//! time. A new subscription, a connection that broke, and a slot that moved are all the same: channels in a queue.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -18,7 +18,7 @@ use crate::outlet::{Outlet, Topic};
 /// A channel's name as the server knows it.
 pub(super) type Channel = Arc<[u8]>;
 
-/// Which of a line's connections; none is used twice.
+/// Which of a subscription's connections; none is used twice.
 pub(super) type ConnectionNumber = u64;
 
 /// What is said to the server about a channel.
@@ -40,7 +40,7 @@ pub(super) enum Wanted {
 pub(super) struct Topics {
     outlet: Arc<Outlet>,
     entries: HashMap<Channel, Entry>,
-    lanes: HashMap<Address, Lane>,
+    queues: HashMap<Address, NodeQueue>,
     slots: SlotTable,
 }
 
@@ -50,13 +50,13 @@ struct Entry {
     /// Who serves it, as far as is known.
     node: Option<Address>,
     wanted: bool,
-    /// It was confirmed since it is wanted: from then on it is kept subscribed over any break, and gaps are told.
+    /// It was confirmed since it is wanted: from then on it is kept subscribed over any break, and gaps are sent.
     kept: bool,
     /// The connection that the server has confirmed it on.
     on: Option<ConnectionNumber>,
     /// In a batch that was sent and is not answered yet.
     in_flight: bool,
-    /// In the lane of its node.
+    /// In the queue of its node.
     queued: bool,
     waiting: Vec<oneshot::Sender<()>>,
 }
@@ -72,9 +72,9 @@ impl Entry {
 }
 
 #[derive(Default)]
-struct Lane {
+struct NodeQueue {
     connection: Option<ConnectionNumber>,
-    queue: VecDeque<Channel>,
+    waiting: VecDeque<Channel>,
     filled: Arc<Notify>,
 }
 
@@ -83,12 +83,12 @@ impl Topics {
         Topics {
             outlet,
             entries: HashMap::new(),
-            lanes: HashMap::new(),
+            queues: HashMap::new(),
             slots: SlotTable::default(),
         }
     }
 
-    /// The channel is to be subscribed from the start. What is missed until then is told as a gap.
+    /// The channel is to be subscribed from the start. What is missed until then is sent as a gap.
     pub(super) fn keep(&mut self, channel: &Channel, topic: Topic, slot: u16) {
         drop(self.want(channel, topic, slot));
         if let Some(entry) = self.entries.get_mut(channel) {
@@ -121,7 +121,7 @@ impl Topics {
         }
         let (tell, soon) = oneshot::channel();
         entry.waiting.push(tell);
-        enqueue(&mut self.lanes, channel, entry);
+        enqueue(&mut self.queues, channel, entry);
         Wanted::Soon(soon)
     }
 
@@ -148,7 +148,7 @@ impl Topics {
         if entry.is_over() {
             self.entries.remove(channel);
         } else {
-            enqueue(&mut self.lanes, channel, entry);
+            enqueue(&mut self.queues, channel, entry);
         }
     }
 
@@ -156,9 +156,9 @@ impl Topics {
     pub(super) fn remap(&mut self, slots: &SlotTable) -> Vec<Address> {
         self.slots = slots.clone();
         let nodes = slots.nodes();
-        self.lanes.retain(|node, _| nodes.contains(node));
+        self.queues.retain(|node, _| nodes.contains(node));
         for node in &nodes {
-            self.lanes.entry(node.clone()).or_default();
+            self.queues.entry(node.clone()).or_default();
         }
         for (channel, entry) in &mut self.entries {
             let owner = slots.owner(entry.slot);
@@ -167,35 +167,35 @@ impl Topics {
             }
             entry.node = owner.cloned();
             cut_off(&self.outlet, entry);
-            enqueue(&mut self.lanes, channel, entry);
+            enqueue(&mut self.queues, channel, entry);
         }
         self.entries.retain(|_, entry| !entry.is_over());
         nodes
     }
 
-    /// Completes when there may be something in a node's lane; `None` if it has none any more.
+    /// Completes when there may be something in a node's queue; `None` if it has none any more.
     pub(super) fn filled(&self, node: &Address) -> Option<Arc<Notify>> {
-        self.lanes.get(node).map(|lane| Arc::clone(&lane.filled))
+        self.queues.get(node).map(|queue| Arc::clone(&queue.filled))
     }
 
     /// There is a new connection to a node: everything that it serves is to be subscribed on it.
     pub(super) fn connected(&mut self, node: &Address, connection: ConnectionNumber) {
-        let Some(lane) = self.lanes.get_mut(node) else {
+        let Some(queue) = self.queues.get_mut(node) else {
             return;
         };
-        lane.connection = Some(connection);
-        lane.queue.clear();
+        queue.connection = Some(connection);
+        queue.waiting.clear();
         self.start_over(node);
     }
 
     /// The connection to a node is gone.
     pub(super) fn lost(&mut self, node: &Address, connection: ConnectionNumber) {
-        let Some(lane) = self.lanes.get_mut(node) else {
+        let Some(queue) = self.queues.get_mut(node) else {
             return;
         };
-        if lane.connection == Some(connection) {
-            lane.connection = None;
-            lane.queue.clear();
+        if queue.connection == Some(connection) {
+            queue.connection = None;
+            queue.waiting.clear();
             self.start_over(node);
         }
     }
@@ -204,7 +204,7 @@ impl Topics {
         for (channel, entry) in &mut self.entries {
             if entry.node.as_ref() == Some(node) {
                 cut_off(&self.outlet, entry);
-                enqueue(&mut self.lanes, channel, entry);
+                enqueue(&mut self.queues, channel, entry);
             }
         }
         self.entries.retain(|_, entry| !entry.is_over());
@@ -213,11 +213,11 @@ impl Topics {
     /// What is to be said to a node next, at most `max` channels. [`Topics::answered`] ends the batch.
     pub(super) fn take_batch(&mut self, node: &Address, max: usize) -> Vec<(Channel, Change)> {
         let mut batch = Vec::new();
-        let Some(lane) = self.lanes.get_mut(node) else {
+        let Some(queue) = self.queues.get_mut(node) else {
             return batch;
         };
         while batch.len() < max
-            && let Some(channel) = lane.queue.pop_front()
+            && let Some(channel) = queue.waiting.pop_front()
         {
             let Some(entry) = self.entries.get_mut(&channel) else {
                 continue;
@@ -245,7 +245,7 @@ impl Topics {
     }
 
     /// A batch was answered, by confirmations (which [`Topics::confirmed`] and [`Topics::ended`] were told of) or by
-    /// refusals; what is not as it is wanted goes back into the lane.
+    /// refusals; what is not as it is wanted goes back into the queue.
     pub(super) fn answered(&mut self, node: &Address, batch: &[(Channel, Change)]) {
         for (channel, _) in batch {
             let Some(entry) = self.entries.get_mut(channel) else {
@@ -258,7 +258,7 @@ impl Topics {
             if entry.is_over() {
                 self.entries.remove(channel);
             } else {
-                enqueue(&mut self.lanes, channel, entry);
+                enqueue(&mut self.queues, channel, entry);
             }
         }
     }
@@ -268,7 +268,7 @@ impl Topics {
         let Some(entry) = self.entries.get_mut(channel) else {
             return;
         };
-        if !is_current(&self.lanes, entry, connection) {
+        if !is_current(&self.queues, entry, connection) {
             return;
         }
         entry.on = Some(connection);
@@ -289,7 +289,7 @@ impl Topics {
         let Some(entry) = self.entries.get_mut(channel) else {
             return true;
         };
-        if !is_current(&self.lanes, entry, connection) {
+        if !is_current(&self.queues, entry, connection) {
             return true;
         }
         entry.on = None;
@@ -303,9 +303,13 @@ impl Topics {
     }
 }
 
-fn is_current(lanes: &HashMap<Address, Lane>, entry: &Entry, connection: ConnectionNumber) -> bool {
-    let lane = entry.node.as_ref().and_then(|node| lanes.get(node));
-    lane.is_some_and(|lane| lane.connection == Some(connection))
+fn is_current(
+    queues: &HashMap<Address, NodeQueue>,
+    entry: &Entry,
+    connection: ConnectionNumber,
+) -> bool {
+    let queue = entry.node.as_ref().and_then(|node| queues.get(node));
+    queue.is_some_and(|queue| queue.connection == Some(connection))
 }
 
 fn cut_off(outlet: &Outlet, entry: &mut Entry) {
@@ -317,20 +321,20 @@ fn cut_off(outlet: &Outlet, entry: &mut Entry) {
     }
 }
 
-fn enqueue(lanes: &mut HashMap<Address, Lane>, channel: &Channel, entry: &mut Entry) {
+fn enqueue(queues: &mut HashMap<Address, NodeQueue>, channel: &Channel, entry: &mut Entry) {
     if entry.queued || entry.in_flight || entry.is_settled() {
         return;
     }
-    let Some(lane) = entry.node.as_ref().and_then(|node| lanes.get_mut(node)) else {
+    let Some(queue) = entry.node.as_ref().and_then(|node| queues.get_mut(node)) else {
         return;
     };
     // Without a connection nothing can be said; the next one starts with everything that is wanted.
-    if lane.connection.is_none() {
+    if queue.connection.is_none() {
         return;
     }
     entry.queued = true;
-    lane.queue.push_back(Arc::clone(channel));
-    lane.filled.notify_one();
+    queue.waiting.push_back(Arc::clone(channel));
+    queue.filled.notify_one();
 }
 
 #[cfg(test)]

@@ -6,31 +6,23 @@
 
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use common::retry::{Retry, RetryPolicy, Retryable, retry};
 
 use super::{failure::Failure, limits::CALL_LIMIT};
 
-/// Attempts beside the first at what lost against another transaction. With the back-off they take some 2 s.
-const RETRIES: usize = 12;
+/// Attempts at what loses against another transaction. With the pauses between them they take some 2 s.
+const ATTEMPTS: usize = 18;
+const BEGIN_AGAIN: RetryPolicy =
+    RetryPolicy::new(Duration::from_millis(2), Duration::from_millis(250)).attempts(ATTEMPTS);
 
 /// Statements on a connection that is leased by `$lease`.
 macro_rules! call {
     ($lease:expr, |$db:ident| $statements:block) => {
-        $crate::sql::call::within_limit(async {
-            let mut retries = $crate::sql::call::Retries::new();
-            loop {
-                let attempt = async {
-                    let mut lease = $lease.await?;
-                    let $db: &mut Connection = lease.connection();
-                    let outcome: Result<_, $crate::sql::failure::Failure> =
-                        async { $statements }.await;
-                    lease.end(outcome)
-                };
-                match attempt.await {
-                    Err($crate::sql::failure::Failure::Again(why)) => retries.wait(why).await?,
-                    settled => break settled,
-                }
-            }
+        $crate::sql::call::within_limit(|| async {
+            let mut lease = $lease.await?;
+            let $db: &mut Connection = lease.connection();
+            let outcome: Result<_, $crate::sql::failure::Failure> = async { $statements }.await;
+            lease.end(outcome)
         })
     };
 }
@@ -71,37 +63,25 @@ macro_rules! transaction {
 
 pub(super) use {call, reading, transaction, writing};
 
-/// Ends a call that takes too long.
-pub(super) async fn within_limit<T>(
-    call: impl Future<Output = Result<T, Failure>>,
+/// Tries as often as the failures and the policy allow, and ends a call that takes too long.
+pub(super) async fn within_limit<T, F: Future<Output = Result<T, Failure>>>(
+    attempt: impl FnMut() -> F,
 ) -> Result<T, Failure> {
+    let call = retry(BEGIN_AGAIN, attempt, |_, _| ());
     match tokio::time::timeout(CALL_LIMIT, call).await {
         Ok(outcome) => outcome,
         Err(_) => Err(Failure::Away(format!("no answer within {CALL_LIMIT:?}"))),
     }
 }
 
-/// The waits between attempts at what lost against another transaction.
-pub(super) struct Retries(ExponentialBackoff);
-
-impl Retries {
-    pub(super) fn new() -> Retries {
-        let waits = ExponentialBuilder::new()
-            .with_min_delay(Duration::from_millis(2))
-            .with_max_delay(Duration::from_millis(250))
-            .with_max_times(RETRIES)
-            .with_jitter();
-        Retries(waits.build())
-    }
-
-    /// Waits before the next attempt; fails if there is to be none.
-    pub(super) async fn wait(&mut self, why: String) -> Result<(), Failure> {
-        match self.0.next() {
-            Some(wait) => {
-                tokio::time::sleep(wait).await;
-                Ok(())
+impl Retryable for Failure {
+    fn retry(&self) -> Retry {
+        match self {
+            Failure::Again(_) => Retry::Again,
+            // An engine that is away is not waited for while the caller waits.
+            Failure::Away(_) | Failure::Duplicate | Failure::Rejected(_) | Failure::Refused(_) => {
+                Retry::Never
             }
-            None => Err(Failure::Away(why)),
         }
     }
 }
@@ -112,8 +92,8 @@ mod tests {
 
     #[test]
     fn attempts_come_to_an_end_before_the_call_does() {
-        let waits: Vec<Duration> = Retries::new().0.collect();
-        assert_eq!(waits.len(), RETRIES);
-        assert!(waits.iter().sum::<Duration>() < CALL_LIMIT - ACQUIRE_LIMIT / 2);
+        let mut back_off = BEGIN_AGAIN.back_off();
+        let pauses = (1..ATTEMPTS).map(|_| back_off.next_longest());
+        assert!(pauses.sum::<Duration>() < CALL_LIMIT - ACQUIRE_LIMIT / 2);
     }
 }

@@ -5,10 +5,11 @@
 //! Here one that did not come to a good end is closed at once, and one is only asked when it has rested.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 use sqlx::{Connection as _, MySqlConnection, mysql::MySqlConnectOptions};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -77,11 +78,7 @@ impl Connections {
 
     async fn rested(&self) -> Option<MySqlConnection> {
         loop {
-            let last = self
-                .resting
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .pop();
+            let last = self.resting.lock().pop();
             let Resting {
                 mut connection,
                 since,
@@ -105,10 +102,7 @@ impl Lease {
                 connection: self.connection,
                 since: Instant::now(),
             };
-            self.resting
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(resting);
+            self.resting.lock().push(resting);
         }
         outcome
     }

@@ -199,7 +199,7 @@ async fn after_it_came_back_empty() {
     let tail = two.tail("lobby", before.seq, 10).await.unwrap();
     assert!(tail.reaches_back);
     let list = one.unsettled(10).await.unwrap();
-    assert_eq!(list.len(), 1, "its mark was made again: {list:?}");
+    assert_eq!(list.len(), 1, "it was put on the list again: {list:?}");
     // Nobody has the turn there any more, until whoever had it renews it.
     assert_eq!(posts(&*one, &asked, fence, "Mine.").await, Appended::Fenced);
     asked.at_least = fence.number;
@@ -293,10 +293,10 @@ async fn after_a_crowd_of_rooms_was_cut_off() {
     let mut bob = Ears::open(&*two, 64, &[]).await;
     let since = Instant::now();
     let subscribing: Vec<_> = (0..50)
-        .map(|lane| {
+        .map(|first| {
             let subscriber = bob.subscriber.clone();
             tokio::spawn(async move {
-                for number in (lane..ROOMS).step_by(50) {
+                for number in (first..ROOMS).step_by(50) {
                     subscriber
                         .subscribe(&format!("room-{number}"))
                         .await

@@ -50,7 +50,7 @@ impl Reader {
 
 /// Where one queue stands.
 #[derive(Default)]
-struct Line {
+struct QueueCursor {
     /// Every position below was handed out since the queue was opened, or is gone.
     next: i64,
     /// The highest position that is in the table.
@@ -77,34 +77,34 @@ pub(super) struct Wanted {
 pub(super) struct Ledger {
     epoch: u64,
     next_tag: u64,
-    lines: BTreeMap<QueueName, Line>,
+    cursors: BTreeMap<QueueName, QueueCursor>,
     readers: BTreeMap<u64, Reader>,
 }
 
 impl Ledger {
     /// For a table whose highest positions are these.
     pub(super) fn new(epoch: u64, tails: &[(QueueName, i64)]) -> Ledger {
-        let line = |name| {
+        let cursor = |name| {
             let tail = tails.iter().find(|(queue, _)| *queue == name);
             let tail = tail.map_or(0, |(_, tail)| *tail);
             (
                 name,
-                Line {
+                QueueCursor {
                     tail,
-                    ..Line::default()
+                    ..QueueCursor::default()
                 },
             )
         };
         Ledger {
             epoch,
             next_tag: 1,
-            lines: QueueName::ALL.into_iter().map(line).collect(),
+            cursors: QueueName::ALL.into_iter().map(cursor).collect(),
             readers: BTreeMap::new(),
         }
     }
 
-    fn line(&mut self, queue: QueueName) -> &mut Line {
-        self.lines.entry(queue).or_default()
+    fn cursor(&mut self, queue: QueueName) -> &mut QueueCursor {
+        self.cursors.entry(queue).or_default()
     }
 
     pub(super) fn add_reader(
@@ -127,15 +127,15 @@ impl Ledger {
 
     /// Positions up to here are in the table. Returns what was said before, for [`Ledger::not_appended`].
     pub(super) fn appended(&mut self, queue: QueueName, tail: i64) -> i64 {
-        let line = self.line(queue);
-        let before = line.tail;
-        line.tail = before.max(tail);
+        let cursor = self.cursor(queue);
+        let before = cursor.tail;
+        cursor.tail = before.max(tail);
         before
     }
 
     /// They are not, after all. The positions will be given to others.
     pub(super) fn not_appended(&mut self, queue: QueueName, before: i64) {
-        self.line(queue).tail = before;
+        self.cursor(queue).tail = before;
     }
 
     /// The queue is closed: nobody gets anything any more.
@@ -157,7 +157,7 @@ impl Ledger {
             .collect()
     }
 
-    /// The reader takes no more. What it has not looked at comes again, uncounted.
+    /// The reader takes no more. What it has not taken comes again, uncounted.
     pub(super) fn close_reader(&mut self, id: u64) {
         let Some(reader) = self.readers.get_mut(&id) else {
             return;
@@ -169,7 +169,7 @@ impl Ledger {
             .iter()
             .filter_map(|delivery| reader.held.remove(&delivery.receipt.tag));
         let positions: Vec<i64> = held.map(|held| held.position).collect();
-        self.line(queue).again.extend(positions);
+        self.cursor(queue).again.extend(positions);
     }
 
     /// The reader is gone. Returns what it had taken and not settled: to be handed back.
@@ -182,18 +182,18 @@ impl Ledger {
     /// These are to be delivered again, before any other.
     pub(super) fn come_again(&mut self, held: &[Held]) {
         for held in held {
-            self.line(held.queue).again.insert(held.position);
+            self.cursor(held.queue).again.insert(held.position);
         }
     }
 
     /// What there is room for, queue by queue.
     pub(super) fn wanted(&mut self) -> Vec<Wanted> {
         let mut wanted = Vec::new();
-        for (&queue, line) in &self.lines {
+        for (&queue, cursor) in &self.cursors {
             let of_queue = self.readers.values().filter(|reader| reader.queue == queue);
             let room: usize = of_queue.map(Reader::room).sum();
-            let again: Vec<i64> = line.again.iter().copied().take(room).collect();
-            let fresh = if line.next > line.tail {
+            let again: Vec<i64> = cursor.again.iter().copied().take(room).collect();
+            let fresh = if cursor.next > cursor.tail {
                 0
             } else {
                 room - again.len()
@@ -202,7 +202,7 @@ impl Ledger {
                 wanted.push(Wanted {
                     queue,
                     again,
-                    from: line.next,
+                    from: cursor.next,
                     fresh,
                 });
             }
@@ -212,30 +212,30 @@ impl Ledger {
 
     /// Hands the rows that were asked for to the readers, in turn, each the oldest first.
     pub(super) fn hand_out(&mut self, wanted: &Wanted, rows: Vec<Row>) {
-        let Some(line) = self.lines.get_mut(&wanted.queue) else {
+        let Some(cursor) = self.cursors.get_mut(&wanted.queue) else {
             return;
         };
         for position in &wanted.again {
-            line.again.remove(position);
+            cursor.again.remove(position);
         }
         let fresh = rows
             .iter()
             .filter(|row| row.position >= wanted.from)
             .count();
         if let Some(last) = rows.last().filter(|_| fresh > 0) {
-            line.next = line.next.max(last.position + 1);
+            cursor.next = cursor.next.max(last.position + 1);
         }
         if fresh < wanted.fresh {
-            line.next = line.next.max(line.tail + 1);
+            cursor.next = cursor.next.max(cursor.tail + 1);
         }
         let mut deliveries: BTreeMap<u64, Vec<Delivery>> = BTreeMap::new();
         for row in rows {
-            let Some(id) = next_reader(&self.readers, wanted.queue, line.last_served) else {
+            let Some(id) = next_reader(&self.readers, wanted.queue, cursor.last_served) else {
                 // Nobody asks for more than there is room for; if it were so, it would not be lost.
-                line.again.insert(row.position);
+                cursor.again.insert(row.position);
                 continue;
             };
-            line.last_served = id;
+            cursor.last_served = id;
             let reader = self.readers.get_mut(&id).expect("it was just found there");
             let tag = self.next_tag;
             self.next_tag += 1;

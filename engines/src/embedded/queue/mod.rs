@@ -191,11 +191,7 @@ impl Queue for EmbeddedQueue {
                 "it is full: {rows} messages, {bytes} bytes"
             )));
         }
-        let trouble = self
-            .gauges
-            .trouble
-            .lock()
-            .expect("nothing panics while holding it");
+        let trouble = self.gauges.trouble.lock();
         match &*trouble {
             // Later, somebody has to try.
             Some((when, why)) if when.elapsed() < RETRY_AFTER => Err(refused(why.clone())),

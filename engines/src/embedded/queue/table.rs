@@ -14,7 +14,7 @@ use super::ledger::{Row, Wanted};
 /// Rows per statement when many are inserted: few different texts, so that each stays prepared.
 const INSERT_SIZES: [usize; 3] = [128, 16, 1];
 
-/// `position` orders; it is never given twice, so that a place in the queue is never anyone else's.
+/// `position` orders; it is never given twice, so that no two rows of the queue ever share one.
 const SCHEMA: [&str; 4] = [
     "CREATE TABLE IF NOT EXISTS messages (
         position INTEGER PRIMARY KEY AUTOINCREMENT,

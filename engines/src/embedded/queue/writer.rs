@@ -4,7 +4,7 @@
 use std::{
     fs::File,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -12,6 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use common::queue::{DELIVERY_LIMIT, DeadLetter, QueueError, QueueName, Receipt, Route, Verdict};
+use parking_lot::Mutex;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::timeout,
@@ -33,7 +34,7 @@ const GROUP_MAX: usize = 2_048;
 /// After a failed write: how long until another attempt makes sense.
 pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Where the answer to a command goes. Nobody may be left to hear it.
+/// Where the answer to a command goes. It may be that nobody waits for it any more.
 pub(super) type Done<T> = oneshot::Sender<Result<T, QueueError>>;
 
 pub(super) enum Command {
@@ -106,13 +107,10 @@ impl Gauges {
     }
 
     fn set_trouble(&self, trouble: Option<String>) -> bool {
-        let mut place = self
-            .trouble
-            .lock()
-            .expect("nothing panics while holding it");
-        let news = place.is_some() != trouble.is_some();
-        *place = trouble.map(|why| (Instant::now(), why));
-        news
+        let mut current = self.trouble.lock();
+        let changed = current.is_some() != trouble.is_some();
+        *current = trouble.map(|why| (Instant::now(), why));
+        changed
     }
 }
 
@@ -229,12 +227,7 @@ impl Writer {
         let mut asked = Vec::new();
         let mut stopped = None;
         while stopped.is_none() {
-            let troubled = self
-                .gauges
-                .trouble
-                .lock()
-                .expect("nothing panics while holding it")
-                .is_some();
+            let troubled = self.gauges.trouble.lock().is_some();
             let received = commands.recv_many(&mut asked, GROUP_MAX);
             // After a failed write, deliveries wait for room on the disk, of which nobody tells.
             let received = if troubled {
@@ -247,7 +240,7 @@ impl Writer {
             }
             stopped = self.work(asked.drain(..)).await;
         }
-        // Closed before anyone hears that it is: the next opening may follow at once.
+        // Closed before anyone is told that it is: the next opening may follow at once.
         let Writer {
             table,
             mut ledger,

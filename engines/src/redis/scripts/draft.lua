@@ -1,7 +1,8 @@
--- Keeps a piece of a reply that is being written, and shows it (Turns::draft).
+-- Keeps a piece of a reply that is being written, and publishes it (Turns::draft).
 -- KEYS  turn, draft
 -- ARGV  reply (16 bytes), fence, attempt, request (16 bytes), where the piece begins in bytes, the piece, its frame, channel
--- The text lies in a string of its own, in which a piece is written over its place: one that comes twice changes nothing.
+-- The text lies in a string of its own, in which a piece is written at its offset: one that comes twice changes
+-- nothing.
 local reply, offset = ARGV[1], tonumber(ARGV[5])
 if redis.call('HGET', KEYS[1], 'f' .. reply) ~= ARGV[2] then
   return 'fenced'

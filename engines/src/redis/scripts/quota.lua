@@ -1,4 +1,4 @@
--- What the whole fleet may ask of one model (Quota). All that is done with it is this one script.
+-- What all workers together may ask of one model (Quota). All that is done with it is this one script.
 -- KEYS  calls, leases, waiting, about, sums
 -- ARGV  what to do, id or time, and what that needs
 --
@@ -233,8 +233,8 @@ local too_many = used + before + 1 - CALLS_MAX
 if CALLS_MAX > 0 and too_many > 0 then
   fits = false
   local laps = math.floor((too_many - 1) / CALLS_MAX)
-  local place = too_many - 1 - laps * CALLS_MAX
-  local leaves = tonumber(redis.call('ZRANGE', CALLS, place, place, 'WITHSCORES')[2] or now)
+  local index = too_many - 1 - laps * CALLS_MAX
+  local leaves = tonumber(redis.call('ZRANGE', CALLS, index, index, 'WITHSCORES')[2] or now)
   wait = math.max(wait, leaves + WINDOW_US * (laps + 1) - now)
 end
 too_many = used_tokens + tokens_before + tokens - TOKENS_MAX

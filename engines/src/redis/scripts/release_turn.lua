@@ -1,6 +1,6 @@
--- Gives back a turn without a reply (Turns::leave).
--- KEYS  line, turn
--- ARGV  reply (16 bytes), holder, `for good` if the place goes as well
+-- Releases a turn without a reply (Turns::release_turn).
+-- KEYS  turn queue, turn
+-- ARGV  reply (16 bytes), holder, `for good` if it leaves the queue as well
 local reply = ARGV[1]
 local number, by = string.match(redis.call('HGET', KEYS[2], 'f' .. reply) or '0 ', '^(%d+ )(.*)$')
 if by ~= ARGV[2] then

@@ -1,8 +1,9 @@
--- Takes or keeps a place in a room's line, and gives it the turn if that has come (Turns::request_turn).
--- KEYS  ids, line, turn
--- ARGV  reply (16 bytes), the request's place, holder, the least number of the fence, lease in µs, how long in µs those
+-- Puts a reply into a room's turn queue or keeps it there, and gives it the turn if that has come
+-- (Turns::request_turn).
+-- KEYS  ids, turn queue, turn
+-- ARGV  reply (16 bytes), the request's seq, holder, the least number of the fence, lease in µs, how long in µs those
 --       before are waited for, `now` if it does not wait for the turn
--- The line is a sorted set of the replies to be written, by the places of their requests. The hash `turn` has whose
+-- The turn queue is a sorted set of the replies to be written, by the seqs of their requests. The hash `turn` has whose
 -- turn it is (`reply`, until when: `until`), who is waited for (`awaited`, `since`), and for each reply that somebody
 -- was at, `f` and its id, the fence: its number, and who holds it.
 local reply, holder = ARGV[1], ARGV[3]

@@ -7,7 +7,7 @@ pub(in crate::sql) const BEGIN: &str = "START TRANSACTION";
 pub(in crate::sql) const IF_ABSENT: &str = " ON DUPLICATE KEY UPDATE id = id";
 pub(in crate::sql) const SWEEP_SESSIONS: &str =
     "DELETE FROM sessions WHERE expires_at_ms <= ? ORDER BY expires_at_ms LIMIT 2000";
-/// One place in the index `messages_id` for each pair. (With `OR`, MariaDB takes five times as long to find that.)
+/// One entry of the index `messages_id` for each pair. (With `OR`, MariaDB takes five times as long to find that.)
 pub(in crate::sql) static STORED_MESSAGES: BySize = BySize::new(
     "SELECT room, id FROM messages WHERE (id, room) IN (",
     "(?, ?)",

@@ -9,7 +9,7 @@ pub(in crate::sql) const BEGIN: &str = "BEGIN IMMEDIATE";
 pub(in crate::sql) const IF_ABSENT: &str = " ON CONFLICT DO NOTHING";
 pub(in crate::sql) const SWEEP_SESSIONS: &str = "DELETE FROM sessions WHERE token_hash IN \
      (SELECT token_hash FROM sessions WHERE expires_at_ms <= ? ORDER BY expires_at_ms LIMIT 2000)";
-/// One place in the index `messages_id` for each pair. (With `IN`, SQLite reads the whole index.)
+/// One entry of the index `messages_id` for each pair. (With `IN`, SQLite reads the whole index.)
 pub(in crate::sql) static STORED_MESSAGES: BySize = BySize::new(
     "SELECT room, id FROM messages WHERE ",
     "(id = ? AND room = ?)",

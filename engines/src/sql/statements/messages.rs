@@ -68,7 +68,7 @@ fn in_key_order(batch: &[Envelope]) -> Result<Vec<Row<'_>>, WriteError> {
         .find(|row| i64::try_from(row.message().seq).is_err())
     {
         let seq = row.message().seq;
-        return Err(WriteError::Rejected(format!("{seq} is no place in a room")));
+        return Err(WriteError::Rejected(format!("{seq} is no seq of a room")));
     }
     rows.sort_by(|one, other| {
         let [one, other] = [one.message(), other.message()];
@@ -303,7 +303,7 @@ impl Messages for ThisStore {
         limit: usize,
     ) -> Result<Vec<Message>, StoreError> {
         let page = reading!(self, |db| {
-            // One more than asked for: the place before the first.
+            // One more than asked for: the seq before the first.
             let mut rows = sqlx::query_as::<_, MessageRow>(
                 "SELECT room, seq, id, sender, kind, message, reply_to FROM messages \
                  WHERE room = ? AND seq < ? ORDER BY seq DESC LIMIT ?",

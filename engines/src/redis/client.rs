@@ -1,5 +1,5 @@
-//! All nodes of the deployment: which one a command goes to, and what to do about answers that say "not here" or "not
-//! now". There is one time limit, on the whole of it.
+//! The client of the whole deployment, all its nodes: which one a command goes to, and what to do about answers that say
+//! "not here" or "not now". There is one time limit, on the whole of it.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -13,49 +13,49 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     deployment::{Address, Deployment, SlotTable, Unreachable},
-    link::{Connected, Link},
-    look::Look,
-    request::{COMMAND_LIMIT, Failed, Request},
+    node_connection::{Connected, NodeConnection},
+    request::{COMMAND_LIMIT, Request, RequestError},
+    topology_refresh::TopologyRefresh,
 };
 
 /// How often the slots are asked for while all is well: a Cluster also says so when they have moved.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
+const REFRESH_EVERY: Duration = Duration::from_secs(10);
 /// And while a node is away, or somebody was sent elsewhere.
-const LOOK_AGAIN: Duration = Duration::from_millis(300);
+const REFRESH_SOON: Duration = Duration::from_millis(300);
 
 /// Before a command is tried again on a node that could not take it just now.
 const SHORTLY: Duration = Duration::from_millis(50);
 
 /// The nodes, and the task that follows their moves.
-pub(super) struct Fleet {
+pub(super) struct RedisClient {
     deployment: Arc<Deployment>,
     nodes: watch::Receiver<Arc<Nodes>>,
-    look: Arc<Look>,
+    refresh: Arc<TopologyRefresh>,
     _task: AbortOnDropHandle<()>,
 }
 
 /// Who serves what, and the connections for commands.
 pub(super) struct Nodes {
     pub(super) slots: SlotTable,
-    links: HashMap<Address, Arc<Link>>,
+    connections: HashMap<Address, Arc<NodeConnection>>,
 }
 
-impl Fleet {
+impl RedisClient {
     /// Finds the nodes and starts to connect to them.
     ///
     /// # Errors
     /// If nobody says where they are.
-    pub(super) async fn find(deployment: Deployment) -> Result<Fleet, Unreachable> {
+    pub(super) async fn find(deployment: Deployment) -> Result<RedisClient, Unreachable> {
         let deployment = Arc::new(deployment);
-        let look = Arc::<Look>::default();
+        let refresh = Arc::<TopologyRefresh>::default();
         let slots = deployment.locate(&[]).await?;
-        let first = Nodes::of(slots, None, &deployment, &look);
-        let (tell, nodes) = watch::channel(Arc::new(first));
-        let following = follow(Arc::clone(&deployment), tell, Arc::clone(&look));
-        Ok(Fleet {
+        let first = Nodes::of(slots, None, &deployment, &refresh);
+        let (publish, nodes) = watch::channel(Arc::new(first));
+        let following = follow_topology(Arc::clone(&deployment), publish, Arc::clone(&refresh));
+        Ok(RedisClient {
             deployment,
             nodes,
-            look,
+            refresh,
             _task: AbortOnDropHandle::new(supervise::spawn_part("Redis topology", following)),
         })
     }
@@ -70,29 +70,34 @@ impl Fleet {
     }
 
     /// Somebody was sent elsewhere: see whether the slots have moved.
-    pub(super) fn look_again(&self) {
-        self.look.again();
+    pub(super) fn refresh_topology(&self) {
+        self.refresh.request();
     }
 
     /// Changes whenever a connection is lost: its server may have lost what it knew.
     pub(super) fn losses(&self) -> u64 {
-        self.look.losses()
+        self.refresh.losses()
     }
 
     /// Asks every node for a sign of life.
     ///
     /// # Errors
     /// If one gives none.
-    pub(super) async fn ping(&self) -> Result<(), Failed> {
+    pub(super) async fn ping(&self) -> Result<(), RequestError> {
         let until = Instant::now() + COMMAND_LIMIT;
         let nodes = Arc::clone(&self.nodes.borrow());
-        for link in nodes.links.values() {
-            let mut connected = link.connection(until).await.map_err(Failed::Away)?;
+        for connection in nodes.connections.values() {
+            let mut connected = connection
+                .connection(until)
+                .await
+                .map_err(RequestError::Away)?;
             let ping = cmd("PING");
             let pong = connected.connection.send_packed_command(&ping);
-            let pong = timeout_at(until, pong).await.map_err(|_| Failed::Late)?;
+            let pong = timeout_at(until, pong)
+                .await
+                .map_err(|_| RequestError::Late)?;
             if let Err(error) = pong.and_then(Value::extract_error) {
-                link.broken(&connected);
+                connection.broken(&connected);
                 return Err(error.into());
             }
         }
@@ -102,14 +107,18 @@ impl Fleet {
     /// Has the node that serves `slot` do what is asked, and returns its answer to each command.
     ///
     /// # Errors
-    /// [`Failed`] after [`COMMAND_LIMIT`] at the latest. It may have been done all the same.
-    pub(super) async fn run(&self, slot: u16, request: Request<'_>) -> Result<Vec<Value>, Failed> {
+    /// [`RequestError`] after [`COMMAND_LIMIT`] at the latest. It may have been done all the same.
+    pub(super) async fn run(
+        &self,
+        slot: u16,
+        request: Request<'_>,
+    ) -> Result<Vec<Value>, RequestError> {
         let until = Instant::now() + COMMAND_LIMIT;
         let mut excuse = None;
         // One limit around everything: whatever the attempts wait for.
         match timeout_at(until, self.attempts(slot, request, until, &mut excuse)).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(excuse.map_or(Failed::Late, Failed::Redis)),
+            Err(_) => Err(excuse.map_or(RequestError::Late, RequestError::Redis)),
         }
     }
 
@@ -119,26 +128,29 @@ impl Fleet {
         mut request: Request<'_>,
         until: Instant,
         excuse: &mut Option<RedisError>,
-    ) -> Result<Vec<Value>, Failed> {
+    ) -> Result<Vec<Value>, RequestError> {
         let mut asking_at = None;
         loop {
             let nodes = Arc::clone(&self.nodes.borrow());
-            let link = match &asking_at {
-                Some(node) => nodes.links.get(node),
+            let connection = match &asking_at {
+                Some(node) => nodes.connections.get(node),
                 None => nodes
                     .slots
                     .owner(slot)
-                    .and_then(|owner| nodes.links.get(owner)),
+                    .and_then(|owner| nodes.connections.get(owner)),
             };
-            let Some(link) = link else {
-                self.look_again();
+            let Some(connection) = connection else {
+                self.refresh_topology();
                 if asking_at.take().is_none() && !self.deployment.moves() {
-                    return Err(Failed::Unserved(slot));
+                    return Err(RequestError::Unserved(slot));
                 }
                 sleep(SHORTLY).await;
                 continue;
             };
-            let connected = link.connection(until).await.map_err(Failed::Away)?;
+            let connected = connection
+                .connection(until)
+                .await
+                .map_err(RequestError::Away)?;
             let asking = asking_at.take().is_some();
             let error = match send(&connected, &request, asking).await {
                 Ok(values) => match first_error(&values) {
@@ -146,7 +158,7 @@ impl Fleet {
                     Some(error) => error.clone(),
                 },
                 Err(error) => {
-                    link.broken(&connected);
+                    connection.broken(&connected);
                     if !request.idempotent {
                         return Err(error.into());
                     }
@@ -167,12 +179,12 @@ impl Fleet {
                 Some(ServerErrorKind::Ask) => {
                     asking_at = redirect(&error, &nodes);
                     if asking_at.is_none() {
-                        self.look_again();
+                        self.refresh_topology();
                         sleep(SHORTLY).await;
                     }
                 }
                 Some(ServerErrorKind::Moved) => {
-                    self.look_again();
+                    self.refresh_topology();
                     asking_at = redirect(&error, &nodes);
                     if asking_at.is_none() {
                         sleep(SHORTLY).await;
@@ -180,8 +192,8 @@ impl Fleet {
                 }
                 // A master that was replaced: whoever watches over it knows the new one.
                 Some(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown) => {
-                    link.broken(&connected);
-                    self.look_again();
+                    connection.broken(&connected);
+                    self.refresh_topology();
                     sleep(SHORTLY).await;
                 }
                 Some(
@@ -189,7 +201,7 @@ impl Fleet {
                     | ServerErrorKind::TryAgain
                     | ServerErrorKind::BusyLoading,
                 ) => {
-                    self.look_again();
+                    self.refresh_topology();
                     sleep(SHORTLY).await;
                 }
                 _ => return Err(RedisError::from(error).into()),
@@ -204,21 +216,26 @@ impl Nodes {
         slots: SlotTable,
         before: Option<&Nodes>,
         deployment: &Arc<Deployment>,
-        look: &Arc<Look>,
+        refresh: &Arc<TopologyRefresh>,
     ) -> Nodes {
-        let link = |node: &Address| match before.and_then(|before| before.links.get(node)) {
-            Some(link) => Arc::clone(link),
-            None => {
-                let deployment = Arc::clone(deployment);
-                Arc::new(Link::open(deployment, node.clone(), Arc::clone(look)))
-            }
-        };
-        let links = slots
+        let connection =
+            |node: &Address| match before.and_then(|before| before.connections.get(node)) {
+                Some(connection) => Arc::clone(connection),
+                None => {
+                    let deployment = Arc::clone(deployment);
+                    Arc::new(NodeConnection::open(
+                        deployment,
+                        node.clone(),
+                        Arc::clone(refresh),
+                    ))
+                }
+            };
+        let connections = slots
             .nodes()
             .into_iter()
-            .map(|node| (node.clone(), link(&node)))
+            .map(|node| (node.clone(), connection(&node)))
             .collect();
-        Nodes { slots, links }
+        Nodes { slots, connections }
     }
 }
 
@@ -228,13 +245,13 @@ async fn send(
     asking: bool,
 ) -> Result<Vec<Value>, RedisError> {
     if !asking {
-        return connected.gather.send(request.commands.clone()).await;
+        return connected.writes.send(request.commands.clone()).await;
     }
     let asked = request
         .commands
         .iter()
         .flat_map(|command| [cmd("ASKING"), command.clone()]);
-    let values = connected.gather.send(asked.collect()).await?;
+    let values = connected.writes.send(asked.collect()).await?;
     Ok(values.into_iter().skip(1).step_by(2).collect())
 }
 
@@ -249,25 +266,35 @@ fn first_error(values: &[Value]) -> Option<&ServerError> {
 fn redirect(error: &ServerError, nodes: &Nodes) -> Option<Address> {
     let to = error.details()?.split_ascii_whitespace().nth(1)?;
     nodes
-        .links
+        .connections
         .keys()
         .find(|node| node.to_string() == to)
         .cloned()
 }
 
 /// Keeps the table of slots right.
-async fn follow(deployment: Arc<Deployment>, tell: watch::Sender<Arc<Nodes>>, look: Arc<Look>) {
+async fn follow_topology(
+    deployment: Arc<Deployment>,
+    publish: watch::Sender<Arc<Nodes>>,
+    refresh: Arc<TopologyRefresh>,
+) {
     if !deployment.moves() {
-        // Those who wait for a change wait as long as the fleet is there.
-        return tell.closed().await;
+        // Those who wait for a change wait as long as the client is there.
+        return publish.closed().await;
     }
     loop {
-        let before = Arc::clone(&tell.borrow());
-        let all_up = before.links.values().all(|link| link.is_up());
-        let pause = if all_up { LOOK_EVERY } else { LOOK_AGAIN };
-        // Told or not is the same: both mean to look.
-        drop(timeout(pause, look.wanted()).await);
-        let (up, down): (Vec<_>, Vec<_>) = before.links.iter().partition(|(_, link)| link.is_up());
+        let before = Arc::clone(&publish.borrow());
+        let all_up = before
+            .connections
+            .values()
+            .all(|connection| connection.is_up());
+        let pause = if all_up { REFRESH_EVERY } else { REFRESH_SOON };
+        // Asked for or not is the same: both mean to refresh.
+        drop(timeout(pause, refresh.requested()).await);
+        let (up, down): (Vec<_>, Vec<_>) = before
+            .connections
+            .iter()
+            .partition(|(_, connection)| connection.is_up());
         let known: Vec<Address> = up
             .into_iter()
             .chain(down)
@@ -277,11 +304,11 @@ async fn follow(deployment: Arc<Deployment>, tell: watch::Sender<Arc<Nodes>>, lo
             Ok(slots) if slots == before.slots => {}
             Ok(slots) => {
                 tracing::info!(nodes = ?slots.nodes(), "the nodes of Redis have changed");
-                let nodes = Nodes::of(slots, Some(&before), &deployment, &look);
-                tell.send_replace(Arc::new(nodes));
+                let nodes = Nodes::of(slots, Some(&before), &deployment, &refresh);
+                publish.send_replace(Arc::new(nodes));
             }
             Err(error) => tracing::debug!(%error, "nobody says where Redis is"),
         }
-        sleep(LOOK_AGAIN.mul_f64(rand::random_range(0.5..1.0))).await;
+        sleep(REFRESH_SOON.mul_f64(rand::random_range(0.5..1.0))).await;
     }
 }

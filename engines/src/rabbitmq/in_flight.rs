@@ -1,30 +1,31 @@
 //! What is on its way over one confirm channel: begun one after the other, polled together, answered when the broker
 //! has said what became of it.
 //!
-//! The gauges come before the answers: who is told that nothing is confirmed finds the queue's `ready` of the same
-//! mind.
+//! The gauges come before the answers: who is told that nothing is confirmed finds
+//! [`Queue::ready`](common::queue::Queue::ready) of the same mind.
 
 use std::{
     collections::{BTreeMap, HashSet, VecDeque},
     pin::Pin,
-    sync::{Arc, Mutex, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll, Wake, Waker},
     time::Instant,
 };
 
 use bytes::Bytes;
 use lapin::{BasicProperties, Channel, Confirmation, options::BasicPublishOptions};
+use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, mpsc},
     time::{MissedTickBehavior, interval},
 };
 
 use super::{
-    connection::Live,
+    connection::Session,
     group,
     request::{
-        CONFIRM_LIMIT, Caller, GIVE_UP_AFTER, Gauges, LOOK_EVERY, Manner, Refusal, Request, Target,
-        properties,
+        Batching, CONFIRM_CHECK_EVERY, CONFIRM_LIMIT, Caller, GIVE_UP_AFTER, Gauges, PublishError,
+        Request, Target, properties,
     },
 };
 
@@ -36,7 +37,7 @@ const GROUPS_IN_FLIGHT_MAX: usize = 4;
 const MANY_WAIT: usize = 32;
 
 /// The messages that are on their way over one channel.
-pub(super) struct Flight {
+pub(super) struct InFlight {
     channel: Arc<Channel>,
     gauges: Arc<Gauges>,
     next: u64,
@@ -58,7 +59,7 @@ struct Entry {
     callers: Vec<Caller>,
 }
 
-/// Which messages have news, in the order the news came.
+/// Which messages are to be polled, in the order they were woken.
 #[derive(Default)]
 struct Woken {
     numbers: Mutex<Vec<u64>>,
@@ -67,38 +68,29 @@ struct Woken {
 
 impl Woken {
     fn take(&self) -> Vec<u64> {
-        std::mem::take(
-            &mut *self
-                .numbers
-                .lock()
-                .expect("nothing panics while holding it"),
-        )
+        std::mem::take(&mut *self.numbers.lock())
     }
 }
 
-struct News {
+struct ConfirmWaker {
     number: u64,
     woken: Arc<Woken>,
 }
 
-impl Wake for News {
+impl Wake for ConfirmWaker {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.woken
-            .numbers
-            .lock()
-            .expect("nothing panics while holding it")
-            .push(self.number);
+        self.woken.numbers.lock().push(self.number);
         self.woken.any.notify_one();
     }
 }
 
-impl Flight {
-    pub(super) fn new(channel: Channel, gauges: Arc<Gauges>) -> Flight {
-        Flight {
+impl InFlight {
+    pub(super) fn new(channel: Channel, gauges: Arc<Gauges>) -> InFlight {
+        InFlight {
             channel: Arc::new(channel),
             gauges,
             next: 1,
@@ -114,40 +106,40 @@ impl Flight {
     /// Until the channel or the connection is lost, or nobody can ask any more.
     pub(super) async fn run(
         mut self,
-        live: &Live,
+        session: &Session,
         requests: &mut mpsc::UnboundedReceiver<Request>,
     ) {
-        let mut look = interval(LOOK_EVERY);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut check = interval(CONFIRM_CHECK_EVERY);
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut asked = Vec::new();
         loop {
             let woken = self.woken.clone();
             tokio::select! {
-                () = live.lost() => break,
+                () = session.lost() => break,
                 () = woken.any.notified() => {}
                 count = requests.recv_many(&mut asked, 512) => if count == 0 { break },
-                _ = look.tick() => {
-                    if !self.keep_time(live) || !self.channel.status().connected() {
+                _ = check.tick() => {
+                    if !self.fail_overdue(session) || !self.channel.status().connected() {
                         break;
                     }
                 }
             }
             for request in asked.drain(..) {
-                match request.manner {
-                    Manner::Alone(target, properties) => {
+                match request.batching {
+                    Batching::Alone(target, properties) => {
                         let callers = vec![request.caller];
                         self.begin(target, *properties, request.payload, callers, false);
                     }
-                    Manner::InCompany(..) => self.waiting.push_back(request),
+                    Batching::Grouped(..) => self.waiting.push_back(request),
                 }
             }
-            if !self.go_on(live) {
+            if !self.go_on(session) {
                 break;
             }
         }
         self.gauges.open.store(false, Ordering::Release);
         for caller in self.callers() {
-            caller.answer(Err(Refusal::Unavailable(
+            caller.answer(Err(PublishError::Unavailable(
                 "the connection was lost before the confirm".to_owned(),
             )));
         }
@@ -162,10 +154,10 @@ impl Flight {
     }
 
     /// Lets leave what may, and answers all whose outcome is known. False if the channel is lost.
-    fn go_on(&mut self, live: &Live) -> bool {
+    fn go_on(&mut self, session: &Session) -> bool {
         loop {
             while self.may_leave() && self.begin_group() {}
-            if !self.hear(live) {
+            if !self.answer_decided(session) {
                 return false;
             }
             if self.waiting.is_empty() || !self.may_leave() {
@@ -186,7 +178,7 @@ impl Flight {
 
     /// Begins one message of what waits. False if nothing does.
     fn begin_group(&mut self) -> bool {
-        let Some(Manner::InCompany(target, id)) = self.waiting.front().map(|first| &first.manner)
+        let Some(Batching::Grouped(target, id)) = self.waiting.front().map(|first| &first.batching)
         else {
             return false;
         };
@@ -234,7 +226,7 @@ impl Flight {
         };
         let mut entry = Entry {
             confirmed: Box::pin(confirmed),
-            waker: Waker::from(Arc::new(News {
+            waker: Waker::from(Arc::new(ConfirmWaker {
                 number,
                 woken: self.woken.clone(),
             })),
@@ -249,7 +241,7 @@ impl Flight {
         self.entries.insert(number, entry);
     }
 
-    /// Polls all that have news, until none have, and notes which are decided.
+    /// Polls all that were woken, until none were, and notes which are decided.
     fn poll_woken(&mut self) {
         loop {
             let numbers = self.woken.take();
@@ -268,12 +260,12 @@ impl Flight {
     }
 
     /// Answers all whose outcome is known. False if the channel is lost.
-    fn hear(&mut self, live: &Live) -> bool {
+    fn answer_decided(&mut self, session: &Session) -> bool {
         self.poll_woken();
         let mut decided = std::mem::take(&mut self.decided);
         // The library gives a returned message to whichever message it confirms next. So first all returned ones are
         // noted, and only then is anyone answered. It is complete: the one that carries the return was decided before
-        // the one that it belongs to, and all that had news have been polled since.
+        // the one that it belongs to, and all that were woken have been polled since.
         for (_, outcome) in &mut decided {
             let Ok(confirmation) = outcome else { continue };
             let (Confirmation::Ack(message) | Confirmation::Nack(message)) = confirmation else {
@@ -302,8 +294,8 @@ impl Flight {
             let answer = match outcome {
                 _ if self.returned.remove(&number) => {
                     metrics::counter!("chinwag_queue_returned_total").increment(1);
-                    live.redeclare_later();
-                    Err(Refusal::Returned)
+                    session.redeclare_later();
+                    Err(PublishError::Returned)
                 }
                 Ok(Confirmation::Ack(_)) => {
                     metrics::histogram!("chinwag_queue_confirm_seconds")
@@ -312,11 +304,11 @@ impl Flight {
                 }
                 Ok(_) => {
                     metrics::counter!("chinwag_queue_nacks_total").increment(1);
-                    Err(Refusal::Unavailable(
+                    Err(PublishError::Unavailable(
                         "RabbitMQ refused the message".to_owned(),
                     ))
                 }
-                Err(error) => Err(Refusal::Unavailable(error.to_string())),
+                Err(error) => Err(PublishError::Unavailable(error.to_string())),
             };
             for caller in &mut entry.callers {
                 caller.answer(answer.clone());
@@ -326,21 +318,21 @@ impl Flight {
     }
 
     /// Answers those whose time is up. False if the connection is to be given up.
-    fn keep_time(&mut self, live: &Live) -> bool {
+    fn fail_overdue(&mut self, session: &Session) -> bool {
         let now = Instant::now();
         let is_late = |caller: &Caller| now.duration_since(caller.since) >= CONFIRM_LIMIT;
         let overdue = self.callers().any(|caller| is_late(caller));
         self.gauges.overdue.store(overdue, Ordering::Release);
         for caller in self.callers().filter(|caller| is_late(caller)) {
             let why = format!("no confirm within {} s", CONFIRM_LIMIT.as_secs());
-            caller.answer(Err(Refusal::Unavailable(why)));
+            caller.answer(Err(PublishError::Unavailable(why)));
         }
         // What has not left yet need not leave any more.
         self.waiting.retain(|request| request.caller.done.is_some());
         let oldest = self.entries.values().next();
         let oldest = oldest.map(|entry| now.duration_since(entry.since));
-        if oldest.is_some_and(|age| age >= GIVE_UP_AFTER) && !live.is_blocked() {
-            live.give_up();
+        if oldest.is_some_and(|age| age >= GIVE_UP_AFTER) && !session.is_blocked() {
+            session.give_up();
             return false;
         }
         true

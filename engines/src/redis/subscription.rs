@@ -1,14 +1,15 @@
-//! One process's line to all nodes: keeps a connection to each, subscribes there what [`Topics`] says, hands on what
-//! comes, and makes sure that something would come.
+//! One process's subscription on all nodes: keeps a connection to each, subscribes there what [`Topics`] says, hands on
+//! what comes, and makes sure that something would come.
 //!
 //! A subscription can die without a sign: the connection is cut where neither end sees it, or the server forgot what it
-//! had confirmed. So each connection is also subscribed to a channel of its own, its canary, and hears itself there once
-//! a second by the way that messages take. A connection that does not is built anew, and all its rooms are told a gap.
+//! had confirmed. So each connection is also subscribed to a channel of its own, its canary, and publishes there once a
+//! second, by the way that messages take. A connection on which that does not come is built anew, and all its rooms are
+//! sent a gap.
 
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -20,6 +21,7 @@ use common::{
     live::{Control, LiveError, LiveEvent, Subscriber},
     supervise,
 };
+use parking_lot::{Mutex, MutexGuard};
 use redis::{Pipeline, PushInfo, PushKind, Value, aio::MultiplexedConnection, cmd};
 use tokio::{
     sync::{Notify, mpsc, watch},
@@ -29,10 +31,10 @@ use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use super::{
+    client::RedisClient,
     deployment::Address,
-    fleet::Fleet,
     keys::{Keys, slot},
-    link::BackOff,
+    node_connection::{GOOD, RECONNECT},
     request::Request,
     topics::{Change, Channel, ConnectionNumber, Topics, Wanted},
 };
@@ -47,7 +49,7 @@ const BATCH_CHANNELS_MAX: usize = 500;
 /// How long a batch may take to be answered.
 const BATCH_LIMIT: Duration = Duration::from_secs(3);
 
-/// After a refusal, before the rest of the lane is tried.
+/// After a refusal, before the rest of the node's queue is tried.
 const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 
 /// How often a connection is tried, and how long the sign of life may take.
@@ -58,28 +60,28 @@ const CANARY_LIMIT: Duration = Duration::from_secs(2);
 pub(super) const MESSAGE: u8 = b'm';
 pub(super) const SIGNAL: u8 = b'e';
 
-/// A line, as its process holds it.
-pub(super) struct Line {
+/// A subscription, as its process holds it.
+pub(super) struct Subscription {
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    fleet: Arc<Fleet>,
+    client: Arc<RedisClient>,
     keys: Arc<Keys>,
     outlet: Arc<Outlet>,
     topics: Mutex<Topics>,
-    /// Tells this line's canaries from those of other processes.
+    /// Tells this subscription's canaries from those of other processes.
     name: String,
     connections: AtomicU64,
 }
 
-impl Line {
-    /// Opens a line whose events wait in a channel of this capacity.
+impl Subscription {
+    /// Opens a subscription whose events wait in a channel of this capacity.
     pub(super) fn open(
-        fleet: Arc<Fleet>,
+        client: Arc<RedisClient>,
         keys: Arc<Keys>,
         capacity: usize,
-    ) -> (Line, mpsc::Receiver<LiveEvent>) {
+    ) -> (Subscription, mpsc::Receiver<LiveEvent>) {
         let (outlet, events) = Outlet::open(capacity);
         let mut topics = Topics::new(Arc::clone(&outlet));
         let control = keys.control();
@@ -89,27 +91,27 @@ impl Line {
             slot(control.as_bytes()),
         );
         let shared = Arc::new(Shared {
-            fleet,
+            client,
             keys,
             outlet,
             topics: Mutex::new(topics),
             name: Uuid::new_v4().simple().to_string(),
             connections: AtomicU64::new(0),
         });
-        supervise::spawn_part("Redis subscriptions", keep_lanes(Arc::clone(&shared)));
-        (Line { shared }, events)
+        supervise::spawn_part("Redis subscriptions", keep_connections(Arc::clone(&shared)));
+        (Subscription { shared }, events)
     }
 }
 
 #[async_trait]
-impl Subscriber for Line {
+impl Subscriber for Subscription {
     async fn subscribe(&self, room: &str) -> Result<(), LiveError> {
         let failed = |why: &'static str| LiveError {
             what: "subscribing to a room",
             source: why.into(),
         };
         if self.shared.outlet.is_closed() {
-            return Err(failed("the line is closed"));
+            return Err(failed("the subscription is closed"));
         }
         let name = self.shared.keys.channel(room);
         let channel: Channel = name.as_bytes().into();
@@ -142,7 +144,7 @@ impl Subscriber for Line {
     }
 }
 
-/// Takes back a wish that nobody waits for any more; does nothing to one that was granted.
+/// Takes back a request to subscribe that nobody waits for any more; does nothing to one that was confirmed.
 struct GiveUp<'a> {
     shared: &'a Shared,
     channel: &'a Channel,
@@ -156,7 +158,7 @@ impl Drop for GiveUp<'_> {
 
 impl Shared {
     fn topics(&self) -> MutexGuard<'_, Topics> {
-        self.topics.lock().expect("nothing panics while holding it")
+        self.topics.lock()
     }
 
     /// What a connection pushes. Called by the connection's own task: must not block.
@@ -183,7 +185,7 @@ impl Shared {
                     return;
                 }
                 // The lock is held until the event is handed over: a connection that is replaced at this moment must
-                // not put an old event behind the gap that is told for it.
+                // not put an old event behind the gap that is sent for it.
                 let topics = self.topics();
                 let Some(topic) = topics.topic(&channel, from.connection) else {
                     return;
@@ -198,7 +200,7 @@ impl Shared {
                 let expected = channel != from.canary.as_bytes()
                     && self.topics().ended(&channel, from.connection);
                 if !expected {
-                    self.fleet.look_again();
+                    self.client.refresh_topology();
                     from.broken.notify_one();
                 }
             }
@@ -250,17 +252,17 @@ fn number(text: &[u8]) -> Option<(u64, &[u8])> {
     Some((number, &text[end + 1..]))
 }
 
-/// Has one lane for each node, as the nodes come and go, until nobody listens any more.
-async fn keep_lanes(shared: Arc<Shared>) {
-    let mut nodes = shared.fleet.nodes();
-    let mut lanes: HashMap<Address, AbortOnDropHandle<()>> = HashMap::new();
+/// Keeps one connection to each node, as the nodes come and go, until nobody receives any more.
+async fn keep_connections(shared: Arc<Shared>) {
+    let mut nodes = shared.client.nodes();
+    let mut kept: HashMap<Address, AbortOnDropHandle<()>> = HashMap::new();
     loop {
         let slots = nodes.borrow_and_update().slots.clone();
         let serving = shared.topics().remap(&slots);
-        lanes.retain(|node, _| serving.contains(node));
+        kept.retain(|node, _| serving.contains(node));
         for node in serving {
-            lanes.entry(node.clone()).or_insert_with(|| {
-                let keeping = keep_lane(Arc::clone(&shared), node);
+            kept.entry(node.clone()).or_insert_with(|| {
+                let keeping = keep_connection(Arc::clone(&shared), node);
                 AbortOnDropHandle::new(supervise::spawn_part("Redis subscriber", keeping))
             });
         }
@@ -272,22 +274,28 @@ async fn keep_lanes(shared: Arc<Shared>) {
 }
 
 /// Keeps a connection to a node and everything subscribed on it.
-async fn keep_lane(shared: Arc<Shared>, node: Address) {
-    let mut back_off = BackOff::default();
+async fn keep_connection(shared: Arc<Shared>, node: Address) {
+    let mut back_off = RECONNECT.back_off();
     loop {
         let connection = shared.connections.fetch_add(1, Ordering::Relaxed) + 1;
         let since = Instant::now();
-        let why = serve_lane(&shared, &node, connection).await;
+        let why = serve_connection(&shared, &node, connection).await;
         shared.topics().lost(&node, connection);
-        tracing::warn!(%node, why, "lost the live line to Redis");
-        shared.fleet.look_again();
-        back_off.after(since.elapsed());
-        sleep(back_off.next()).await;
+        tracing::warn!(%node, why, "lost the subscription on Redis");
+        shared.client.refresh_topology();
+        if since.elapsed() >= GOOD {
+            back_off.reset();
+        }
+        back_off.wait().await;
     }
 }
 
-/// Serves a lane until its connection is of no use any more; says why.
-async fn serve_lane(shared: &Arc<Shared>, node: &Address, connection: ConnectionNumber) -> String {
+/// Serves a connection until it is of no use any more; returns why.
+async fn serve_connection(
+    shared: &Arc<Shared>,
+    node: &Address,
+    connection: ConnectionNumber,
+) -> String {
     let Some(canary) = pick_canary(shared, node, connection) else {
         return "it serves no slots".into();
     };
@@ -304,9 +312,13 @@ async fn serve_lane(shared: &Arc<Shared>, node: &Address, connection: Connection
             Ok(())
         }
     };
-    let connected = shared.fleet.deployment().connect_line(node, taking).await;
-    let line = match connected {
-        Ok(line) => line,
+    let connected = shared
+        .client
+        .deployment()
+        .connect_subscriber(node, taking)
+        .await;
+    let subscriber = match connected {
+        Ok(subscriber) => subscriber,
         Err(error) => return error.to_string(),
     };
     let filled = {
@@ -319,26 +331,26 @@ async fn serve_lane(shared: &Arc<Shared>, node: &Address, connection: Connection
     };
     tokio::select! {
         () = pushes.broken.notified() => "it broke".into(),
-        why = work_off(shared, node, &filled, line.clone()) => why,
-        why = watch_over(shared, &pushes, line.clone()) => why.into(),
+        why = send_changes(shared, node, &filled, subscriber.clone()) => why,
+        why = check_canary(shared, &pushes, subscriber.clone()) => why.into(),
     }
 }
 
 /// A channel that the node serves; in a Cluster of n nodes every n-th does.
 fn pick_canary(shared: &Shared, node: &Address, connection: ConnectionNumber) -> Option<String> {
-    let slots = shared.fleet.nodes().borrow().slots.clone();
+    let slots = shared.client.nodes().borrow().slots.clone();
     let name = format!("{}-{connection}", shared.name);
     (0..usize::from(super::keys::SLOTS))
         .map(|attempt| shared.keys.canary(&name, attempt))
         .find(|channel| slots.owner(slot(channel.as_bytes())) == Some(node))
 }
 
-/// Says to the node whatever comes into its lane. One channel a command: a Cluster refuses several of different slots.
-async fn work_off(
+/// Sends the node whatever comes into its queue. One channel a command: a Cluster refuses several of different slots.
+async fn send_changes(
     shared: &Shared,
     node: &Address,
     filled: &Notify,
-    mut line: MultiplexedConnection,
+    mut subscriber: MultiplexedConnection,
 ) -> String {
     loop {
         let batch = shared.topics().take_batch(node, BATCH_CHANNELS_MAX);
@@ -354,7 +366,7 @@ async fn work_off(
             };
             commands.cmd(name).arg(&channel[..]);
         }
-        let answers = line.send_packed_commands(&commands, 0, batch.len());
+        let answers = subscriber.send_packed_commands(&commands, 0, batch.len());
         let answers = match timeout(BATCH_LIMIT, answers).await {
             Ok(Ok(answers)) => answers,
             Ok(Err(error)) => return error.to_string(),
@@ -364,41 +376,41 @@ async fn work_off(
         for ((channel, _), answer) in batch.iter().zip(answers) {
             match answer {
                 Value::ServerError(error) => refused = Some(error),
-                Value::Push { data, .. } if says(&data, channel) => {}
+                Value::Push { data, .. } if is_about(&data, channel) => {}
                 _ => return "its answers are out of step".into(),
             }
         }
         if let Some(refusal) = refused {
             tracing::warn!(%node, error = %refusal, "a subscription was refused");
-            shared.fleet.look_again();
+            shared.client.refresh_topology();
             sleep(REFUSED_PAUSE).await;
         }
         shared.topics().answered(node, &batch);
     }
 }
 
-fn says(data: &[Value], channel: &[u8]) -> bool {
+fn is_about(data: &[Value], channel: &[u8]) -> bool {
     matches!(data.first(), Some(Value::BulkString(name)) if name == channel)
 }
 
-/// Returns when the connection hears nothing any more.
-async fn watch_over(
+/// Returns when nothing published comes over the connection any more.
+async fn check_canary(
     shared: &Shared,
     pushes: &Pushes,
-    mut line: MultiplexedConnection,
+    mut subscriber: MultiplexedConnection,
 ) -> &'static str {
     let slot = slot(pushes.canary.as_bytes());
     let mut subscribe = cmd("SSUBSCRIBE");
     subscribe.arg(&pushes.canary);
-    match timeout(BATCH_LIMIT, line.send_packed_command(&subscribe)).await {
-        Ok(Ok(Value::Push { data, .. })) if says(&data, pushes.canary.as_bytes()) => {}
+    match timeout(BATCH_LIMIT, subscriber.send_packed_command(&subscribe)).await {
+        Ok(Ok(Value::Push { data, .. })) if is_about(&data, pushes.canary.as_bytes()) => {}
         Ok(_) => return "its canary was refused",
         Err(_) => return "its canary was not answered in time",
     }
     let mut heard = pushes.heard.subscribe();
     for beat in 1u64.. {
         sleep(CANARY_EVERY.mul_f64(rand::random_range(0.9..1.1))).await;
-        match timeout(CANARY_LIMIT, line.send_packed_command(&cmd("PING"))).await {
+        match timeout(CANARY_LIMIT, subscriber.send_packed_command(&cmd("PING"))).await {
             Ok(Ok(_)) => {}
             Ok(Err(_)) => return "it broke",
             Err(_) => return "it does not answer",
@@ -407,7 +419,7 @@ async fn watch_over(
         publish.arg(&pushes.canary).arg(beat);
         // Where commands fail, silence proves nothing.
         if shared
-            .fleet
+            .client
             .run(slot, Request::at_most_once(publish))
             .await
             .is_ok()

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use common::supervise;
+use common::{retry::RetryPolicy, supervise};
 use redis::{aio::MultiplexedConnection, cmd};
 use tokio::{
     sync::{Notify, watch},
@@ -19,19 +19,26 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     deployment::{Address, Deployment},
-    gather::Gather,
-    look::Look,
+    topology_refresh::TopologyRefresh,
+    write_batcher::WriteBatcher,
 };
 
 /// How often a connection is pinged, and how long the answer may take before the connection is given up.
 const PING_EVERY: Duration = Duration::from_secs(1);
 const PING_LIMIT: Duration = Duration::from_secs(2);
 
+/// Between two attempts at a connection.
+pub(super) const RECONNECT: RetryPolicy =
+    RetryPolicy::new(Duration::from_millis(20), Duration::from_secs(1));
+
+/// A connection that lasted this long was a good one: the pauses begin anew.
+pub(super) const GOOD: Duration = Duration::from_secs(5);
+
 /// A command waits for a connection that went away less than this ago; after that it fails at once.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// A connection to one node.
-pub(super) struct Link {
+pub(super) struct NodeConnection {
     state: watch::Receiver<State>,
     broken: Arc<Broken>,
     _task: AbortOnDropHandle<()>,
@@ -47,27 +54,31 @@ enum State {
 #[derive(Clone)]
 pub(super) struct Connected {
     pub(super) connection: MultiplexedConnection,
-    pub(super) gather: Gather,
+    pub(super) writes: WriteBatcher,
     number: u64,
 }
 
 #[derive(Default)]
 struct Broken {
     number: AtomicU64,
-    told: Notify,
+    notify: Notify,
 }
 
-impl Link {
-    /// Starts connecting. `look` is told whenever there is no connection.
-    pub(super) fn open(deployment: Arc<Deployment>, node: Address, look: Arc<Look>) -> Link {
-        let (tell, state) = watch::channel(State::Down {
+impl NodeConnection {
+    /// Starts connecting. `refresh` is asked for whenever there is no connection.
+    pub(super) fn open(
+        deployment: Arc<Deployment>,
+        node: Address,
+        refresh: Arc<TopologyRefresh>,
+    ) -> NodeConnection {
+        let (publish, state) = watch::channel(State::Down {
             since: Instant::now(),
             why: "not connected yet".into(),
         });
         let broken = Arc::<Broken>::default();
-        let keeping = keep_up(deployment, node, tell, Arc::clone(&broken), look);
+        let keeping = keep_up(deployment, node, publish, Arc::clone(&broken), refresh);
         let task = supervise::spawn_part("Redis connection", keeping);
-        Link {
+        NodeConnection {
             state,
             broken,
             _task: AbortOnDropHandle::new(task),
@@ -100,7 +111,7 @@ impl Link {
         self.broken
             .number
             .store(connected.number, Ordering::Release);
-        self.broken.told.notify_one();
+        self.broken.notify.notify_one();
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -113,14 +124,14 @@ async fn keep_up(
     node: Address,
     state: watch::Sender<State>,
     broken: Arc<Broken>,
-    look: Arc<Look>,
+    refresh: Arc<TopologyRefresh>,
 ) {
-    let mut back_off = BackOff::default();
+    let mut back_off = RECONNECT.back_off();
     for number in 1.. {
         match deployment.connect(&node).await {
             Ok(connection) => {
                 let connected = Connected {
-                    gather: Gather::start(connection.clone()),
+                    writes: WriteBatcher::start(connection.clone()),
                     connection,
                     number,
                 };
@@ -132,12 +143,14 @@ async fn keep_up(
                     since: Instant::now(),
                     why: why.into(),
                 });
-                look.lost_connection();
-                back_off.after(since.elapsed());
+                refresh.lost_connection();
+                if since.elapsed() >= GOOD {
+                    back_off.reset();
+                }
             }
             Err(error) => {
                 tracing::debug!(%node, %error, "no connection to Redis");
-                look.lost_connection();
+                refresh.lost_connection();
                 let since = match &*state.borrow() {
                     State::Down { since, .. } => *since,
                     State::Up(_) => Instant::now(),
@@ -146,7 +159,7 @@ async fn keep_up(
                 state.send_replace(State::Down { since, why });
             }
         }
-        sleep(back_off.next()).await;
+        back_off.wait().await;
     }
 }
 
@@ -154,7 +167,7 @@ async fn until_broken(mut connected: Connected, broken: &Broken) -> &'static str
     let ping = cmd("PING");
     loop {
         tokio::select! {
-            () = broken.told.notified() => {
+            () = broken.notify.notified() => {
                 if broken.number.load(Ordering::Acquire) == connected.number {
                     return "it broke";
                 }
@@ -168,39 +181,5 @@ async fn until_broken(mut connected: Connected, broken: &Broken) -> &'static str
                 }
             }
         }
-    }
-}
-
-/// Pauses between attempts at a connection, so that many processes do not come back to a server all at once.
-pub(super) struct BackOff {
-    pause: Duration,
-}
-
-impl Default for BackOff {
-    fn default() -> Self {
-        BackOff {
-            pause: BackOff::FIRST,
-        }
-    }
-}
-
-impl BackOff {
-    const FIRST: Duration = Duration::from_millis(20);
-    const LONGEST: Duration = Duration::from_secs(1);
-    /// A connection that lasted this long was a good one.
-    const GOOD: Duration = Duration::from_secs(5);
-
-    /// A connection lasted so long.
-    pub(super) fn after(&mut self, lasted: Duration) {
-        if lasted >= BackOff::GOOD {
-            self.pause = BackOff::FIRST;
-        }
-    }
-
-    /// How long to wait now.
-    pub(super) fn next(&mut self) -> Duration {
-        let pause = self.pause;
-        self.pause = (pause * 2).min(BackOff::LONGEST);
-        pause.mul_f64(rand::random_range(0.5..1.0))
     }
 }

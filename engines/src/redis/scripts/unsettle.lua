@@ -1,4 +1,4 @@
--- Marks a room as unsettled and returns the mark: the server's time in µs.
+-- Puts a room on the list of unsettled rooms and returns its version there: the server's time in µs.
 -- KEYS  unsettled
 -- ARGV  room
 local time = redis.call('TIME')
