@@ -9,45 +9,6 @@ let stage: Stage;
 before(async () => void (stage = await Stage.set()));
 after(() => stage.clear());
 
-/** Says a lot, on a socket of its own, so many on their way at once. */
-async function floods(person: Person, room: string, from: number, to: number): Promise<void> {
-  await person.page.evaluate(
-    ({ room, from, to }) =>
-      new Promise<void>((resolve, reject) => {
-        const socket = new WebSocket(`ws://${location.host}/ws/chat/${room}`);
-        const sent = new Map<string, string>();
-        let next = from;
-        let acked = 0;
-        const say = () => {
-          if (next > to) return;
-          const id = crypto.randomUUID();
-          sent.set(id, JSON.stringify({ message: `message ${next} ${"and some more words ".repeat(next % 7)}`, id }));
-          socket.send(sent.get(id)!);
-          next += 1;
-        };
-        socket.onopen = () => {
-          for (let index = 0; index < 50; index += 1) say();
-        };
-        socket.onmessage = ({ data }) => {
-          const frame = JSON.parse(data);
-          // As a client should: the same id again, after the time that the server asks for.
-          if (frame.type === "error" && frame.retry_after_ms !== undefined) setTimeout(() => socket.send(sent.get(frame.id)!), frame.retry_after_ms);
-          else if (frame.type === "error") reject(new Error(data));
-          if (frame.type !== "ack") return;
-          acked += 1;
-          if (acked === to - from + 1) {
-            socket.close();
-            resolve();
-          } else {
-            say();
-          }
-        };
-        socket.onclose = () => reject(new Error("closed"));
-      }),
-    { room, from, to },
-  );
-}
-
 const rows = (person: Person) => person.page.locator(".rows > li");
 
 test("ten thousand messages scroll smoothly, from the newest to the first", async () => {
@@ -55,7 +16,7 @@ test("ten thousand messages scroll smoothly, from the newest to the first", asyn
   const bob = await stage.person("bob");
   const room = fresh("busy");
   await bob.makes(room, { bot: "Not at all" });
-  await floods(bob, room, 1, 10_000);
+  await bob.floods(room, 1, 10_000);
   await ada.opens(room);
   await ada.sees("message 10000 ");
   // As somebody does who wants to see the beginning: up, and up again.
@@ -115,7 +76,7 @@ test("so much was missed that the server sends none of it: the reader keeps the 
   const bob = await stage.person("bob");
   const room = fresh("busy");
   await bob.makes(room, { bot: "Not at all" });
-  await floods(bob, room, 1, 300);
+  await bob.floods(room, 1, 300);
   await ada.opens(room);
   await ada.sees("message 300 ");
   await ada.page.evaluate(() => (document.querySelector(".scroller")!.scrollTop -= 2_500));
@@ -125,7 +86,7 @@ test("so much was missed that the server sends none of it: the reader keeps the 
   }))!;
   await ada.context.setOffline(true);
   await ada.page.getByText(/offline/).first().waitFor();
-  await floods(bob, room, 301, 1_800);
+  await bob.floods(room, 301, 1_800);
   await ada.context.setOffline(false);
   await ada.reconnects();
   await ada.page.getByRole("button", { name: "Newest" }).waitFor();

@@ -170,6 +170,45 @@ export class Person {
     await this.page.getByRole("heading", { level: 1, name: room }).waitFor();
   }
 
+  /** Says a lot, on a socket of its own, so many on their way at once. */
+  async floods(room: string, from: number, to: number): Promise<void> {
+    await this.page.evaluate(
+      ({ room, from, to }) =>
+        new Promise<void>((resolve, reject) => {
+          const socket = new WebSocket(`ws://${location.host}/ws/chat/${room}`);
+          const sent = new Map<string, string>();
+          let next = from;
+          let acked = 0;
+          const say = () => {
+            if (next > to) return;
+            const id = crypto.randomUUID();
+            sent.set(id, JSON.stringify({ message: `message ${next} ${"and some more words ".repeat(next % 7)}`, id }));
+            socket.send(sent.get(id)!);
+            next += 1;
+          };
+          socket.onopen = () => {
+            for (let index = 0; index < 50; index += 1) say();
+          };
+          socket.onmessage = ({ data }) => {
+            const frame = JSON.parse(data);
+            // As a client should: the same id again, after the time that the server asks for.
+            if (frame.type === "error" && frame.retry_after_ms !== undefined) setTimeout(() => socket.send(sent.get(frame.id)!), frame.retry_after_ms);
+            else if (frame.type === "error") reject(new Error(data));
+            if (frame.type !== "ack") return;
+            acked += 1;
+            if (acked === to - from + 1) {
+              socket.close();
+              resolve();
+            } else {
+              say();
+            }
+          };
+          socket.onclose = () => reject(new Error("closed"));
+        }),
+      { room, from, to },
+    );
+  }
+
   async invites(name: string): Promise<void> {
     await this.says(`/invite ${name}`);
     await this.page.getByText(`${name} was invited.`).first().waitFor();

@@ -40,6 +40,12 @@ export class Chat {
   #link: Link;
   #loads = 0;
   #loadQueue: Room[] = [];
+  /** The rooms whose lines in the list are in view. */
+  readonly #inView = new Set<string>();
+  /** The call for the list that is under way. */
+  #listing: Promise<void> | null = null;
+  /** There was no line for a while: rooms may have come and gone unheard. */
+  #wasLost = false;
   /** Replies after which another was asked for, and that was not acked yet. */
   #wishes = new Map<string, Room>();
   #typedAt = new Map<string, number>();
@@ -92,7 +98,12 @@ export class Chat {
     return room.name === this.user || !info || info.private || info.owner === this.user || this.memory.hasEntered(room.name);
   }
 
-  async refreshRooms(): Promise<void> {
+  refreshRooms(): Promise<void> {
+    this.#listing ??= this.#list().finally(() => (this.#listing = null));
+    return this.#listing;
+  }
+
+  async #list(): Promise<void> {
     let infos: RoomInfo[];
     try {
       infos = await server.rooms();
@@ -171,9 +182,12 @@ export class Chat {
     this.rooms.delete(room.name);
   }
 
-  /** Loads the end of a room's history if that was not done, and subscribes behind it. */
+  /**
+   * Subscribes to a room; first loads the end of its history, if that was not done and somebody sees something of it.
+   * What was said in all others since they were read comes over the socket, which costs no call.
+   */
   #enter(room: Room): void {
-    if (room.timeline.loaded) this.#join(room);
+    if (room.timeline.loaded || !this.#wantsPage(room)) this.#join(room);
     else if (!room.loading && !this.#loadQueue.includes(room)) {
       if (room === this.current) this.#loadQueue.unshift(room);
       else this.#loadQueue.push(room);
@@ -181,10 +195,29 @@ export class Chat {
     }
   }
 
+  /** The room is looked at, or its line in the list, which says what was said last. */
+  #wantsPage(room: Room): boolean {
+    return room === this.current || (this.#inView.has(room.name) && !room.latest());
+  }
+
+  /** A room's line in the list came into view, or went out of it. */
+  lineShown(name: string, isShown: boolean): void {
+    if (isShown) this.#inView.add(name);
+    else this.#inView.delete(name);
+    const room = this.rooms.get(name);
+    if (!room?.info || !this.isMine(room) || room.timeline.loaded) return;
+    this.#enter(room);
+  }
+
   #pumpLoads(): void {
     const current = this.#loadQueue.findIndex((room) => room === this.current);
     while (this.#loadQueue.length > 0 && (this.#loads < LOADS_MAX || current === 0)) {
       const room = this.#loadQueue.shift()!;
+      // Passed by while somebody scrolled, or heard of meanwhile: not worth a call any more.
+      if (!this.#wantsPage(room)) {
+        this.#join(room);
+        continue;
+      }
       this.#loads += 1;
       void this.#loadLatest(room).finally(() => {
         this.#loads -= 1;
@@ -196,7 +229,13 @@ export class Chat {
 
   #join(room: Room): void {
     if (room.joined) return;
-    room.joined = this.#link.send({ type: "join", room: room.name, after: room.timeline.resumeFrom });
+    const { timeline } = room;
+    const isKnown = timeline.loaded || timeline.resumeFrom > 0;
+    const read = this.memory.readSeq(room.name);
+    // Where this browser is new, all that is there counts as read, and only how far it goes is to be known.
+    room.joinedBare = !isKnown && read === null && this.memory.isNewHere;
+    if (!isKnown && !room.joinedBare) timeline.begin(read ?? 0, 0);
+    room.joined = this.#link.send(room.joinedBare ? { type: "join", room: room.name } : { type: "join", room: room.name, after: timeline.resumeFrom });
   }
 
   // --- history --------------------------------------------------------------------------------------------------
@@ -212,6 +251,7 @@ export class Chat {
       this.#join(room);
       this.events.changed("rooms");
     });
+    if (room.timeline.hasHole) void this.#fillGap(room);
   }
 
   async loadEarlier(room: Room): Promise<void> {
@@ -286,14 +326,16 @@ export class Chat {
         if (frame.user !== this.user) return this.events.changed("gone");
         for (const room of this.rooms.values()) {
           if (room.trouble && room.trouble.status !== 404) room.trouble = null;
-          if (room.timeline.loaded || room === this.current) this.#enter(room);
+          if (room === this.current || (room.info && this.isMine(room))) this.#enter(room);
         }
         for (const [id, room] of this.#wishes) this.#link.send({ type: "again", room: room.name, id });
-        void this.refreshRooms();
+        // The first line comes up while the list is asked for, or just after.
+        if (this.#wasLost || !this.listed) void this.refreshRooms();
+        this.#wasLost = false;
         this.#pumpOutbox();
         return;
       case "joined":
-        return this.#joined(this.rooms.get(frame.room), frame.complete);
+        return this.#joined(this.rooms.get(frame.room), frame.seq, frame.complete);
       case "message":
         return this.#message(frame);
       case "ack":
@@ -328,8 +370,9 @@ export class Chat {
     }
   }
 
-  #joined(room: Room | undefined, complete: boolean): void {
-    if (!room || complete) return;
+  #joined(room: Room | undefined, seq: number, complete: boolean): void {
+    if (!room) return;
+    if (complete) return this.#joinedWhole(room, seq);
     // Too much was missed. Somebody who reads further up keeps their place; for everybody else the end is loaded.
     if (room === this.current && !room.atEnd) {
       room.timeline.detach();
@@ -339,6 +382,16 @@ export class Chat {
     }
   }
 
+  /** All that was missed follows; of what was not asked for it is only known how far it goes. */
+  #joinedWhole(room: Room, seq: number): void {
+    const { timeline, joinedBare } = room;
+    timeline.begin(joinedBare ? seq : 0, seq);
+    if (joinedBare && this.memory.readSeq(room.name) === null) this.#read(room, seq);
+    if (seq === 0 && !timeline.loaded) timeline.reset([], PREVIEW);
+    if (joinedBare && timeline.hasHole) void this.#fillGap(room);
+    this.events.changed("rooms");
+  }
+
   #message(message: Message): void {
     const room = this.rooms.get(message.room);
     if (!room) return;
@@ -346,6 +399,8 @@ export class Chat {
     room.stoppedTyping(message.sender);
     room.drafts.finish(message.id);
     if (result === "gap") void this.#fillGap(room);
+    // Whoever wrote it had nothing before it left to read, or it would be counted.
+    if (message.sender === this.user && room.timeline.attached && !room.loading && room.unread(this.user) === 0) this.#read(room, message.seq);
     if (result !== "known") {
       this.#markRead(room);
       this.events.arrived(room, message);
@@ -379,6 +434,7 @@ export class Chat {
   }
 
   #lost(): void {
+    this.#wasLost = true;
     this.outbox.lineLost();
     for (const room of this.rooms.values()) {
       room.joined = false;

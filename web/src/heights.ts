@@ -18,12 +18,16 @@ export class Heights {
     this.#tops[keys.length] = top;
   }
 
+  isNews(key: string, height: number): boolean {
+    const known = this.#measured.get(key);
+    return known === undefined || Math.abs(known - height) >= 0.5;
+  }
+
   /** A row's real height. True if that is news. */
   measure(key: string, height: number): boolean {
-    const known = this.#measured.get(key);
-    if (known !== undefined && Math.abs(known - height) < 0.5) return false;
-    this.#measured.set(key, height);
-    return true;
+    const isNews = this.isNews(key, height);
+    if (isNews) this.#measured.set(key, height);
+    return isNews;
   }
 
   /** The width changed: what was measured holds no longer. */

@@ -3,7 +3,7 @@
 import { App } from "./view/app.ts";
 import { door } from "./view/door.ts";
 import { h } from "./view/dom.ts";
-import { watchTheme } from "./view/surroundings.ts";
+import { mayFocusField, watchMeans, watchTheme } from "./view/surroundings.ts";
 import * as server from "./server.ts";
 import { Refusal } from "./server.ts";
 
@@ -42,8 +42,9 @@ function showDoor(notice: string | null): void {
   for (const dialog of document.querySelectorAll("dialog")) dialog.remove();
   const shown = door(notice, () => void begin());
   document.body.replaceChildren(shown.element);
-  if (matchMedia("(pointer: fine)").matches) shown.focus();
+  if (mayFocusField()) shown.focus();
 }
 
 watchTheme();
+watchMeans();
 void begin();

@@ -21,6 +21,8 @@ export class Room {
   newFrom: number | null = null;
   /** A `join` went out on this connection. */
   joined = false;
+  /** That `join` asked for nothing that was said before. */
+  joinedBare = false;
   /** The user sees the end of the room. */
   atEnd = true;
   loading: "latest" | "earlier" | "later" | null = null;
@@ -38,6 +40,11 @@ export class Room {
 
   latest(): Message | undefined {
     return this.timeline.last;
+  }
+
+  /** When something was last said here, as far as this page knows: also where that is not loaded. */
+  get latestSeq(): number {
+    return Math.max(this.timeline.last?.seq ?? 0, this.timeline.heardTo, this.readSeq);
   }
 
   typing(user: string, now: number): void {

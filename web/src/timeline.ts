@@ -21,6 +21,8 @@ export class Timeline {
   loaded = false;
   /** Up to this `seq` nothing is missing; a new connection resumes from here. */
   resumeFrom = 0;
+  /** The latest place in the room that was heard of, whether or not what is there is held. */
+  heardTo = 0;
   readonly #byId = new Map<string, Message>();
   #aside: Message[] = [];
 
@@ -36,6 +38,17 @@ export class Timeline {
     return this.#byId.get(id);
   }
 
+  /** Something that was heard of is neither held nor on its way: a page read before the room was joined ends before it. */
+  get hasHole(): boolean {
+    return this.loaded && this.attached && this.resumeFrom < this.heardTo;
+  }
+
+  /** The room has come to `seq` (0 if it is empty), and was joined at `from`: from there on all comes in by itself. */
+  begin(from: number, seq: number): void {
+    this.heardTo = Math.max(this.heardTo, seq);
+    if (!this.loaded) this.resumeFrom = Math.max(this.resumeFrom, from);
+  }
+
   /** How many live messages wait for the stretch to reach them. */
   get waitingAside(): number {
     return this.#aside.length;
@@ -46,6 +59,7 @@ export class Timeline {
     const newest = page.at(-1)?.seq ?? 0;
     // All that is later than the page is known to be in an unbroken row only where nothing was missed.
     const later = [...(this.attached ? this.messages : []), ...this.#aside].filter((message) => message.seq > newest);
+    const isFirst = !this.loaded;
     this.messages.length = 0;
     this.#byId.clear();
     this.#aside = [];
@@ -54,7 +68,10 @@ export class Timeline {
     this.hasEarlier = page.length >= limit;
     for (const message of page) this.#insert(message);
     for (const message of later) this.#insert(message);
-    this.resumeFrom = Math.max(this.resumeFrom, newest);
+    // Of a first page it is not known whether it reaches to where the room was joined: only the links tell, and one's
+    // own that was only acked has none.
+    if (!isFirst) this.resumeFrom = Math.max(this.resumeFrom, newest);
+    else this.resumeFrom = later.reduce((reached, { prev, seq }) => (prev > 0 && prev <= reached ? seq : reached), newest);
   }
 
   /** A page before the first. Returns how many were new. */
@@ -92,6 +109,7 @@ export class Timeline {
   receive(message: Message): "new" | "known" | "gap" {
     const gap = this.loaded && this.attached && this.resumeFrom > 0 && message.prev > this.resumeFrom;
     if (!gap) this.resumeFrom = Math.max(this.resumeFrom, message.seq);
+    this.heardTo = Math.max(this.heardTo, message.seq);
     if (this.#byId.has(message.id)) return "known";
     if (!this.attached) {
       if (this.#aside.some((other) => other.id === message.id)) return "known";

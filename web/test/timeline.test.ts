@@ -92,3 +92,38 @@ test("ten thousand messages in pages of a hundred, backwards, are quick", () => 
   assert.equal(timeline.messages.length, 10_000);
   assert.ok(performance.now() - began < 1_000);
 });
+
+test("a room joined at its latest place holds nothing yet, counts what comes in, and goes on from there", () => {
+  const timeline = new Timeline();
+  timeline.begin(5, 5);
+  assert.equal(timeline.loaded, false);
+  assert.equal(timeline.resumeFrom, 5);
+  assert.equal(timeline.receive(message(6)), "new");
+  assert.equal(timeline.countAfter(5, "bob"), 1);
+  assert.equal(timeline.resumeFrom, 6);
+  timeline.reset(page(3, 6), 4);
+  assert.deepEqual(seqs(timeline), [3, 4, 5, 6]);
+  assert.equal(timeline.hasHole, false);
+});
+
+test("a first page that was read before the room was joined leaves a hole, which is known", () => {
+  const timeline = new Timeline();
+  // 4 was said after the page was read, and before the room was joined; 6 after that.
+  timeline.begin(5, 5);
+  timeline.receive(message(6));
+  timeline.reset(page(1, 3), 50);
+  assert.equal(timeline.hasHole, true);
+  assert.equal(timeline.resumeFrom, 3);
+  timeline.addLater(page(4, 6), 100);
+  assert.deepEqual(seqs(timeline), [1, 2, 3, 4, 5, 6]);
+  assert.equal(timeline.hasHole, false);
+});
+
+test("a room joined at its latest place after its page was read is whole if the page reached that far", () => {
+  const timeline = new Timeline();
+  timeline.reset(page(1, 5), 50);
+  timeline.begin(5, 5);
+  assert.equal(timeline.hasHole, false);
+  timeline.begin(7, 7);
+  assert.equal(timeline.hasHole, true);
+});

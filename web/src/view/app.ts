@@ -6,13 +6,13 @@ import type { Room } from "../room.ts";
 import { allRows, inOneLine, keptRows, type Row } from "../rows.ts";
 import * as server from "../server.ts";
 import { statusLine } from "../status.ts";
-import { Composer } from "./composer.ts";
+import { Composer, isWriting } from "./composer.ts";
 import { account, newRoom, roomDetails } from "./dialogs.ts";
 import { avatar, h, icon, iconButton, setText } from "./dom.ts";
 import { List } from "./list.ts";
 import { looksOf, renderRow, updateRow, type RowActions } from "./rows.ts";
 import { Sidebar } from "./sidebar.ts";
-import { notify } from "./surroundings.ts";
+import { mayFocusField, notify } from "./surroundings.ts";
 
 const NOTICE_MS = 6_000;
 
@@ -145,9 +145,8 @@ export class App {
   // --- going about ----------------------------------------------------------------------------------------------
 
   #go(room: string): void {
-    this.#show(room, this.#chat.current?.name === room ? "stay" : "push");
     this.#menu(false);
-    this.#focusComposer();
+    this.#show(room, this.#chat.current?.name === room ? "stay" : "push");
   }
 
   #show(name: string, how: "push" | "replace" | "stay"): void {
@@ -159,13 +158,8 @@ export class App {
     this.#dirty.add("room").add("people").add("typing");
     this.#drawnRoom = null;
     this.#draw();
-    if (how !== "push") this.#focusComposer();
+    if (mayFocusField()) this.#composer.focus();
     this.#chat.atEnd(room, this.#list.atEnd);
-  }
-
-  #focusComposer(): void {
-    // On a telephone it would bring the keyboard up.
-    if (matchMedia("(pointer: fine)").matches) this.#composer.focus();
   }
 
   #popped = () => this.#show(roomOfAddress() ?? this.#chat.user, "stay");
@@ -176,7 +170,7 @@ export class App {
   }
 
   #key = (event: KeyboardEvent) => {
-    if (document.querySelector("dialog[open]")) return;
+    if (event.defaultPrevented || document.querySelector("dialog[open]")) return;
     if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k") {
       event.preventDefault();
       this.#menu(true);
@@ -188,12 +182,14 @@ export class App {
       const next = order[(at + (event.key === "ArrowDown" ? 1 : -1) + order.length) % order.length];
       if (next) this.#go(next);
     } else if (event.key === "Escape") {
-      if (this.#shell.classList.contains("menu-open")) {
-        this.#menu(false);
-        this.#menuButton.focus();
-      } else if (document.activeElement?.tagName !== "TEXTAREA") {
-        this.#composer.focus();
-      }
+      // Only where there is little room is there a drawer that was open, and a button for it.
+      const isDrawer = this.#shell.classList.contains("menu-open") && this.#menuButton.offsetParent !== null;
+      this.#menu(false);
+      if (isDrawer) this.#menuButton.focus();
+      else this.#composer.focus();
+    } else if (isWriting(event)) {
+      this.#menu(false);
+      this.#composer.focus();
     }
   };
 

@@ -22,6 +22,15 @@ export interface ComposerEvents {
   left(): void;
 }
 
+/** A key that writes or pastes, pressed where nothing takes it: it is meant for the field, and goes there with the focus. */
+export function isWriting(event: KeyboardEvent): boolean {
+  if (event.target instanceof Element && event.target.closest("input, textarea, select")) return false;
+  const isShortcut = (event.ctrlKey || event.metaKey || event.altKey) && !event.getModifierState("AltGraph");
+  if (isShortcut) return (event.ctrlKey || event.metaKey) && !event.altKey && event.key.toLowerCase() === "v";
+  // A space scrolls, or presses the button that has the focus. The last two begin a letter that takes several keys.
+  return (event.key.length === 1 && event.key !== " ") || event.key === "Dead" || event.key === "Process";
+}
+
 export class Composer {
   readonly element: HTMLFormElement;
   readonly #input: HTMLTextAreaElement;
@@ -204,6 +213,8 @@ export class Composer {
         event.preventDefault();
         this.replyTo(undefined);
       } else {
+        // Whoever hears this key after the field would otherwise bring the focus back to it.
+        event.preventDefault();
         this.events.left();
       }
     }

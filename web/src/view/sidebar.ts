@@ -3,7 +3,7 @@
 import type { Chat } from "../chat.ts";
 import type { Room } from "../room.ts";
 import { inOneLine } from "../rows.ts";
-import { avatar, h, icon, iconButton, mark } from "./dom.ts";
+import { avatar, h, icon, iconButton, mark, setText } from "./dom.ts";
 import { shortTime } from "./times.ts";
 
 /** Below so many rooms nobody has to search. */
@@ -15,13 +15,28 @@ export interface SidebarEvents {
   settings(): void;
 }
 
+interface Line {
+  readonly element: HTMLElement;
+  readonly link: HTMLElement;
+  looks: string;
+}
+
 export class Sidebar {
   readonly element: HTMLElement;
   readonly #mine = h("ul", { class: "room-list" });
   readonly #others = h("ul", { class: "room-list" });
   readonly #othersTitle = h("h2", { class: "side-title", id: "others-title" }, "Open to everybody");
   readonly #filter: HTMLInputElement;
-  #drawn = new Map<string, { element: HTMLElement; looks: string }>();
+  readonly #title = h("h2", { class: "side-title" }, "Your rooms");
+  readonly #none = h("p", { class: "side-none", role: "status" });
+  readonly #nav: HTMLElement;
+  #drawn = new Map<string, Line>();
+  #current: Room | null = null;
+  #searching = false;
+  /** Only what stands in a line that is in view is worth asking for. */
+  readonly #inView = new IntersectionObserver((changes) => {
+    for (const { target, isIntersecting } of changes) this.chat.lineShown((target as HTMLElement).dataset.room!, isIntersecting && target.isConnected);
+  });
 
   constructor(
     private readonly chat: Chat,
@@ -37,27 +52,22 @@ export class Sidebar {
     });
     this.#filter.addEventListener("input", () => this.draw());
     this.#filter.addEventListener("keydown", (event) => {
-      if (event.key === "Escape") {
-        this.#filter.value = "";
-        this.draw();
-      }
-      if (event.key !== "Enter") return;
-      const first = this.element.querySelector<HTMLElement>(".room-link");
-      if (first?.dataset.room) this.events.open(first.dataset.room);
+      if (event.key === "Escape") this.#found();
+      if (event.key !== "Enter" || event.isComposing) return;
+      // The key would go on into the field that has the focus then, as a line break.
+      event.preventDefault();
+      const [first] = this.order;
+      if (!first) return;
+      this.#found();
+      this.events.open(first);
     });
+    this.#nav = h("nav", { class: "side-rooms", "aria-label": "Rooms" }, this.#none, this.#title, this.#mine, this.#othersTitle, this.#others);
     this.element = h(
       "aside",
       { class: "side", id: "side", "aria-label": "Rooms and account" },
       h("header", { class: "side-head" }, mark("mark-small"), h("span", { class: "brand-small" }, "Chinwag"), iconButton("plus", "New room", () => events.newRoom())),
       this.#filter,
-      h(
-        "nav",
-        { class: "side-rooms", "aria-label": "Rooms" },
-        h("h2", { class: "side-title" }, "Your rooms"),
-        this.#mine,
-        this.#othersTitle,
-        this.#others,
-      ),
+      this.#nav,
       h(
         "button",
         { type: "button", class: "me", onclick: () => events.settings() },
@@ -70,14 +80,23 @@ export class Sidebar {
       const link = (event.target as Element).closest<HTMLElement>(".room-link");
       if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return;
       event.preventDefault();
-      this.#filter.value = "";
+      this.#found();
       events.open(link.dataset.room!);
     });
   }
 
   find(): void {
+    this.#searching = true;
     this.#filter.hidden = false;
     this.#filter.focus();
+    this.#filter.select();
+  }
+
+  /** Nobody searches any more: the list is whole again. */
+  #found(): void {
+    this.#searching = false;
+    this.#filter.value = "";
+    this.draw();
   }
 
   /** The names in the order in which they are shown, for going up and down. */
@@ -88,55 +107,67 @@ export class Sidebar {
   draw(): void {
     const { chat } = this;
     const wanted = this.#filter.value.trim().toLowerCase();
-    const rooms = [...chat.rooms.values()].filter((room) => room.info && (wanted === "" || room.name.includes(wanted)));
+    const listed = [...chat.rooms.values()].filter((room) => room.info);
+    const rooms = listed.filter((room) => wanted === "" || room.name.includes(wanted));
     const mine = rooms.filter((room) => chat.isMine(room));
     const others = rooms.filter((room) => !chat.isMine(room));
-    mine.sort((a, b) => Number(b.name === chat.user) - Number(a.name === chat.user) || lastSeq(b) - lastSeq(a) || (a.name < b.name ? -1 : 1));
+    mine.sort((a, b) => Number(b.name === chat.user) - Number(a.name === chat.user) || b.latestSeq - a.latestSeq || (a.name < b.name ? -1 : 1));
     others.sort((a, b) => (a.name < b.name ? -1 : 1));
     const before = this.#drawn;
+    const focused = document.activeElement;
     this.#drawn = new Map();
-    place(this.#mine, mine.map((room) => this.#link(room, true, before)));
-    place(this.#others, others.map((room) => this.#link(room, false, before)));
+    place(this.#mine, mine.map((room) => this.#line(room, true, before)));
+    place(this.#others, others.map((room) => this.#line(room, false, before)));
+    for (const [name, { element }] of before) if (!this.#drawn.has(name)) this.#inView.unobserve(element);
+    // A line that went up in the list is another one to the browser; and at once, since what was chosen takes the focus next.
+    if (focused instanceof HTMLElement && focused !== document.activeElement && this.#nav.contains(focused)) focused.focus({ preventScroll: true });
+    this.#title.hidden = mine.length === 0;
     this.#othersTitle.hidden = others.length === 0;
-    if (rooms.length >= FILTER_FROM) this.#filter.hidden = false;
+    setText(this.#none, rooms.length === 0 && wanted !== "" ? `No room has “${wanted}” in its name.` : "");
+    this.#filter.hidden = listed.length < FILTER_FROM && !this.#searching;
+    if (this.#current !== chat.current && this.#drawn.has(chat.current?.name ?? "")) {
+      this.#current = chat.current;
+      this.#drawn.get(chat.current!.name)!.element.scrollIntoView({ block: "nearest" });
+    }
   }
 
-  #link(room: Room, isMine: boolean, before: Map<string, { element: HTMLElement; looks: string }>): HTMLElement {
+  #line(room: Room, isMine: boolean, before: Map<string, Line>): HTMLElement {
     const { chat } = this;
     const isCurrent = room === chat.current;
     const unread = isMine ? room.unread(chat.user) : 0;
     const latest = room.latest();
     const isOwnRoom = room.name === chat.user;
-    let line = isOwnRoom ? "Only you and the bot" : isMine ? "Nothing said yet" : `by ${room.info!.owner}`;
-    if (isMine && latest) line = `${latest.sender === chat.user ? "you" : latest.sender}: ${inOneLine(latest, 80)}`;
-    const time = isMine && latest ? shortTime(latest.seq / 1_000) : "";
-    const looks = JSON.stringify([isCurrent, unread, line, time, room.info!.private, isMine]);
-    const known = before.get(room.name);
-    if (known?.looks === looks) {
-      this.#drawn.set(room.name, known);
-      return known.element;
-    }
+    let words = isOwnRoom ? "Only you and the bot" : !isMine ? `by ${room.info!.owner}` : room.timeline.loaded ? "Nothing said yet" : "";
+    if (isMine && latest) words = `${latest.sender === chat.user ? "you" : latest.sender}: ${inOneLine(latest, 80)}`;
+    const time = isMine && room.latestSeq > 0 ? shortTime(room.latestSeq / 1_000) : "";
+    const looks = JSON.stringify([isCurrent, unread, words, time, room.info!.private, isMine]);
+    const line = before.get(room.name) ?? this.#newLine(room);
+    this.#drawn.set(room.name, line);
+    if (line.looks === looks) return line.element;
+    line.looks = looks;
     const count = unread > 99 ? "99+" : String(unread);
-    const link = h(
-      "a",
-      { class: "room-link", href: `/rooms/${encodeURIComponent(room.name)}`, "data-room": room.name, "aria-current": isCurrent && "page" },
+    const isPrivate = room.info!.private && !isOwnRoom;
+    if (isCurrent) line.link.setAttribute("aria-current", "page");
+    else line.link.removeAttribute("aria-current");
+    line.link.replaceChildren(
       avatar(room.name, isOwnRoom),
       h(
         "span",
         { class: "room-words" },
-        h("span", { class: "room-name" }, h("span", { class: "room-title" }, isOwnRoom ? "You and the bot" : room.name), room.info!.private && !isOwnRoom && icon("lock", "icon icon-tiny"), room.info!.private && !isOwnRoom && h("span", { class: "sr-only" }, "private"), h("span", { class: "room-time" }, time)),
-        h("span", { class: "room-line" }, h("span", { class: "room-last" }, line), unread > 0 && h("span", { class: "badge" }, count, h("span", { class: "sr-only" }, " unread"))),
+        h("span", { class: "room-name" }, h("span", { class: "room-title" }, isOwnRoom ? "You and the bot" : room.name), isPrivate && icon("lock", "icon icon-tiny"), isPrivate && h("span", { class: "sr-only" }, "private"), h("span", { class: "room-time" }, time)),
+        h("span", { class: "room-line" }, h("span", { class: "room-last" }, words), unread > 0 && h("span", { class: "badge" }, count, h("span", { class: "sr-only" }, " unread"))),
       ),
     );
-    const element = h("li", null, link);
-    if (known?.element.contains(document.activeElement)) requestAnimationFrame(() => link.focus({ preventScroll: true }));
-    this.#drawn.set(room.name, { element, looks });
-    return element;
+    return line.element;
   }
-}
 
-function lastSeq(room: Room): number {
-  return room.latest()?.seq ?? 0;
+  /** The link stays the same whatever is in it, so that it keeps the focus. */
+  #newLine(room: Room): Line {
+    const link = h("a", { class: "room-link", href: `/rooms/${encodeURIComponent(room.name)}`, "data-room": room.name });
+    const element = h("li", { "data-room": room.name }, link);
+    this.#inView.observe(element);
+    return { element, link, looks: "" };
+  }
 }
 
 /** Puts elements in order without touching those that are where they should be. */

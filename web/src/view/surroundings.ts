@@ -42,6 +42,19 @@ export function watchTheme(): void {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => applyTheme());
 }
 
+const isTelephone = () => matchMedia("(pointer: coarse)").matches;
+/** What the page was last used with: `mouse`, `touch`, `pen`, or the keyboard of something that is no telephone. */
+let means = isTelephone() ? "touch" : "mouse";
+
+export function watchMeans(): void {
+  const passive = { capture: true, passive: true };
+  document.addEventListener("pointerdown", ({ pointerType }) => (means = pointerType), passive);
+  document.addEventListener("keydown", () => (means = isTelephone() ? means : "keyboard"), passive);
+}
+
+/** Whether a field may be given the focus unasked: with a finger, that would bring a keyboard up over half of the page. */
+export const mayFocusField = () => means !== "touch";
+
 export const canNotify = () => "Notification" in window && isSecureContext;
 
 export function notifyState(): "on" | "off" | "denied" {
