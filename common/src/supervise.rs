@@ -244,7 +244,8 @@ pub async fn process(
     let stop = supervisor.stop();
     let done = supervisor.run(async {
         stop_on_signal(&stop)?;
-        work(stop.clone()).await
+        // Boxed, since it is all of the process, and part of its `main`.
+        Box::pin(work(stop.clone())).await
     });
     Exit(done.await)
 }

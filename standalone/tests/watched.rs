@@ -1,5 +1,9 @@
 //! What must not go on in silence: the all-in-one that lost one of its lasting tasks, or has not what it needs. It ends,
 //! and the last line of its log says why.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a story that cannot go on has nothing better to do"
+)]
 
 use std::{
     collections::BTreeSet,
