@@ -29,7 +29,7 @@ const SHOW_EVERY: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What one worker may do.
-pub struct Allowance {
+pub(crate) struct Allowance {
     quota: Arc<dyn Quota>,
     limits: QuotaLimits,
     user_calls: Option<NonZeroU32>,
@@ -49,7 +49,7 @@ struct State {
 }
 
 /// What became of asking for leave.
-pub enum Admission {
+pub(crate) enum Admission {
     /// The call may go out.
     Granted(QuotaPermit),
     /// Not now.
@@ -62,14 +62,14 @@ pub enum Admission {
 }
 
 /// Admission for one call. Dropped, it counts as it was estimated.
-pub struct QuotaPermit {
+pub(crate) struct QuotaPermit {
     /// None if it was given by this worker's own pace.
     booked: Option<(Arc<dyn Quota>, String, Uuid)>,
 }
 
 impl Allowance {
     /// A part in this quota, which keeps these limits; and so many questions a minute of one person.
-    pub fn new(
+    pub(crate) fn new(
         quota: Arc<dyn Quota>,
         limits: QuotaLimits,
         user_calls: Option<NonZeroU32>,
@@ -90,7 +90,7 @@ impl Allowance {
     }
 
     /// Shows that this worker is there, and sees how many there are. Returns after which time to do so again.
-    pub async fn show(&self) -> Duration {
+    pub(crate) async fn show(&self) -> Duration {
         match self.quota.workers(&self.worker).await {
             Ok(fleet) => {
                 self.is_here(fleet);
@@ -104,7 +104,7 @@ impl Allowance {
     }
 
     /// Goes on showing that this worker is there, first after this time, for ever.
-    pub async fn keep_up(&self, mut pause: Duration) {
+    pub(crate) async fn keep_up(&self, mut pause: Duration) {
         loop {
             tokio::time::sleep(pause).await;
             pause = self.show().await;
@@ -112,13 +112,13 @@ impl Allowance {
     }
 
     /// Since when there has been a worker, this one or others; none if that could not be asked.
-    pub fn fleet_since(&self) -> Option<Seq> {
+    pub(crate) fn fleet_since(&self) -> Option<Seq> {
         Some(self.state().fleet?.0.since)
     }
 
     /// What time it is where messages get their `seq`, so that it does not matter how this machine's clock is set. By
     /// that clock as long as the other could not be asked.
-    pub fn now(&self) -> Seq {
+    pub(crate) fn now(&self) -> Seq {
         self.state().fleet.map_or_else(now_seq, |(fleet, heard)| {
             let micros = heard.elapsed().as_micros();
             fleet.now + Seq::try_from(micros).unwrap_or(Seq::MAX / 2)
@@ -127,7 +127,7 @@ impl Allowance {
 
     /// Asks leave for a call. While the quota is away this waits for the worker's own pace. Safe to cancel: what was
     /// granted meanwhile comes back by itself.
-    pub async fn ask(&self, wish: &CallRequest<'_>) -> Admission {
+    pub(crate) async fn ask(&self, wish: &CallRequest<'_>) -> Admission {
         loop {
             let back = self.back.notified();
             if !self.state().is_away {
@@ -169,7 +169,7 @@ impl Allowance {
     }
 
     /// Nobody is to call the model for so long.
-    pub fn pause(&self, model: &str, pause: Duration) {
+    pub(crate) fn pause(&self, model: &str, pause: Duration) {
         counter!("chinwag_bot_quota_pauses_total", "model" => model.to_owned()).increment(1);
         let (quota, model) = (Arc::clone(&self.quota), model.to_owned());
         tokio::spawn(async move {
@@ -180,7 +180,7 @@ impl Allowance {
     }
 
     /// How long somebody has to wait until they may ask again; none if this request is within what they may.
-    pub async fn too_soon(&self, request: &Message) -> Option<Duration> {
+    pub(crate) async fn too_soon(&self, request: &Message) -> Option<Duration> {
         let user_calls = self.user_calls?;
         if self.state().is_away {
             return None;
@@ -242,14 +242,14 @@ impl Allowance {
 
 impl QuotaPermit {
     /// The call had so many input tokens.
-    pub fn cost(self, tokens: u32) {
+    pub(crate) fn cost(self, tokens: u32) {
         if tokens > 0 {
             self.report(CallReport::Cost(tokens));
         }
     }
 
     /// The call never counted.
-    pub fn give_back(self) {
+    pub(crate) fn give_back(self) {
         self.report(CallReport::GivenBack);
     }
 
@@ -270,7 +270,7 @@ fn report(quota: Arc<dyn Quota>, model: String, id: Uuid, news: CallReport) {
 }
 
 /// What one call was told to wait for, by the models' indices. Dropped, it waits no more.
-pub struct Waits<'a> {
+pub(crate) struct Waits<'a> {
     allowance: &'a Allowance,
     /// The call that waits.
     pub id: Uuid,
@@ -285,7 +285,7 @@ struct Told {
 
 impl<'a> Waits<'a> {
     /// For a call that was told nothing yet.
-    pub fn new(allowance: &'a Allowance) -> Waits<'a> {
+    pub(crate) fn new(allowance: &'a Allowance) -> Waits<'a> {
         Waits {
             allowance,
             id: Uuid::now_v7(),
@@ -294,12 +294,12 @@ impl<'a> Waits<'a> {
     }
 
     /// Whether it was told to wait.
-    pub fn any(&self) -> bool {
+    pub(crate) fn any(&self) -> bool {
         !self.told.is_empty()
     }
 
     /// It was told so for the model at this index.
-    pub fn told(
+    pub(crate) fn told(
         &mut self,
         index: usize,
         model: &str,
@@ -316,12 +316,12 @@ impl<'a> Waits<'a> {
     }
 
     /// The call goes out, to the model at this index.
-    pub fn granted(&mut self, index: usize) {
+    pub(crate) fn granted(&mut self, index: usize) {
         self.told.remove(&index);
     }
 
     /// Lays what it was told over what bars the models otherwise. A model that is to be asked again has no bar.
-    pub fn lay_over(&self, bars: &mut [Option<Bar>], now: Instant) {
+    pub(crate) fn lay_over(&self, bars: &mut [Option<Bar>], now: Instant) {
         for (index, told) in &self.told {
             let left = told.expected.saturating_duration_since(now);
             if let Some(bar) = bars.get_mut(*index)
@@ -338,7 +338,7 @@ impl<'a> Waits<'a> {
     }
 
     /// How long until some model is to be asked again, and at most `delay`.
-    pub fn until_again(&self, now: Instant, delay: Duration) -> Duration {
+    pub(crate) fn until_again(&self, now: Instant, delay: Duration) -> Duration {
         let ahead = self.told.values().filter(|told| told.again > now);
         let next = ahead.map(|told| told.again - now).min();
         next.map_or(delay, |next| next.min(delay))

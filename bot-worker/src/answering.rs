@@ -49,7 +49,7 @@ const POST_AGAIN_AFTER_ANOTHER: Duration = Duration::from_millis(100);
 
 /// One request in hand.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub(crate) struct Request {
     /// The message that asks.
     pub message: Message,
     /// When it was asked for: its `seq`, or later, if it is to be answered again.
@@ -63,7 +63,7 @@ pub struct Request {
 }
 
 /// What all requests of one worker share.
-pub struct Answering {
+pub(crate) struct Answering {
     engines: Engines,
     poster: Poster,
     timeline: Timeline,
@@ -75,7 +75,7 @@ pub struct Answering {
 
 impl Answering {
     /// With these engines and models.
-    pub fn new(
+    pub(crate) fn new(
         engines: Engines,
         poster: Poster,
         asking: Arc<Asking>,
@@ -101,7 +101,7 @@ impl Answering {
 
     /// Answers one request. Returns what is to be done with its deliveries; only after its reply is in the room, and
     /// on its way to the database, are they acked.
-    pub async fn answer(
+    pub(crate) async fn answer(
         &self,
         request: &Request,
         mut queued: QueuedTurn,

@@ -33,7 +33,7 @@ use crate::{
 const PROBE_AGAIN: Duration = Duration::from_millis(50);
 
 /// The models of one worker, and what all its requests share in asking them.
-pub struct Asking {
+pub(crate) struct Asking {
     model: Arc<dyn Model>,
     models: ModelPool,
     slots: Semaphore,
@@ -42,7 +42,7 @@ pub struct Asking {
 
 /// What is to be posted, and how it came about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AskOutcome {
+pub(crate) struct AskOutcome {
     /// A model's words, or ours.
     pub kind: Kind,
     /// The model's text, or the reply to a command, ready to post; none for the fallback.
@@ -63,7 +63,7 @@ pub struct AskOutcome {
 
 impl AskOutcome {
     /// The fallback, without having asked anyone.
-    pub fn unasked(reason: Reason) -> AskOutcome {
+    pub(crate) fn unasked(reason: Reason) -> AskOutcome {
         AskOutcome {
             kind: Kind::Fallback,
             text: None,
@@ -77,7 +77,7 @@ impl AskOutcome {
     }
 
     /// The reply to a command, which is no failure.
-    pub fn of_command(command: &Command) -> AskOutcome {
+    pub(crate) fn of_command(command: &Command) -> AskOutcome {
         AskOutcome {
             kind: Kind::Bot,
             text: Some(command.reply()),
@@ -91,7 +91,7 @@ impl AskOutcome {
     }
 
     /// Our own words to somebody who asks too often, and may again after `wait`.
-    pub fn too_soon(wait: Duration) -> AskOutcome {
+    pub(crate) fn too_soon(wait: Duration) -> AskOutcome {
         AskOutcome {
             text: Some(fallback::too_soon(wait)),
             ..AskOutcome::unasked(Reason::TooSoon)
@@ -108,7 +108,7 @@ enum Called {
 
 impl Asking {
     /// Asks these models, at most `concurrency` calls at a time.
-    pub fn new(
+    pub(crate) fn new(
         model: Arc<dyn Model>,
         names: &[String],
         concurrency: usize,
@@ -123,12 +123,12 @@ impl Asking {
     }
 
     /// What this worker may do.
-    pub fn allowance(&self) -> &Allowance {
+    pub(crate) fn allowance(&self) -> &Allowance {
         &self.allowance
     }
 
     /// Looks whether the models are there, and says so if not. Everything goes on either way.
-    pub async fn check(&self) {
+    pub(crate) async fn check(&self) {
         for index in 0..self.models.len() {
             let model = self.models.name(index);
             match self.model.check(model).await {
@@ -145,7 +145,7 @@ impl Asking {
     ///
     /// # Errors
     /// [`HandBack`] if the worker drains first.
-    pub async fn ask(
+    pub(crate) async fn ask(
         &self,
         request: &Message,
         reply: Uuid,
@@ -444,7 +444,7 @@ impl<'a> Inquiry<'a> {
 
 /// The worker drains: the request is to be handed back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HandBack;
+pub(crate) struct HandBack;
 
 fn reason_of(interrupt: Interrupt, attempts: &Attempts) -> Result<Reason, HandBack> {
     match interrupt {

@@ -13,9 +13,9 @@ use crate::{
 /// Attempts at one model before another has its turn.
 const TRIES_PER_MODEL: u32 = 3;
 /// Model calls for one request, all models together.
-pub const CALLS_MAX: u32 = 9;
+pub(crate) const CALLS_MAX: u32 = 9;
 /// With less time than this left, no call is begun: no model answers so fast.
-pub const CALL_MIN: Duration = Duration::from_millis(250);
+pub(crate) const CALL_MIN: Duration = Duration::from_millis(250);
 /// A delay that a quota asks for is waited for up to this long while another model could be asked at once; beyond
 /// that, people are better served by the other model. With no other, it is waited for as long as the deadline allows.
 const QUOTA_PATIENCE: Duration = Duration::from_secs(5);
@@ -25,7 +25,7 @@ const CALL_AGAIN: RetryPolicy =
 
 /// Why a model must not be called just now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bar {
+pub(crate) struct Bar {
     /// For how long.
     pub left: Duration,
     /// What people are told if nothing else is left to do.
@@ -36,7 +36,7 @@ pub struct Bar {
 
 /// Why a model must not, or should not, be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BarKind {
+pub(crate) enum BarKind {
     /// The model itself named a delay.
     Delay,
     /// Its circuit is open: it kept failing.
@@ -48,7 +48,7 @@ pub enum BarKind {
 
 /// What to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub(crate) enum Next {
     /// Call the model at this index.
     Call(usize),
     /// Do nothing for this long, then ask again.
@@ -59,7 +59,7 @@ pub enum Next {
 
 /// The attempts at one request.
 #[derive(Debug)]
-pub struct Attempts {
+pub(crate) struct Attempts {
     /// Models that will not do it, by index.
     dead: Vec<bool>,
     /// Models that were called, by index.
@@ -75,7 +75,7 @@ pub struct Attempts {
 
 impl Attempts {
     /// None made yet, with so many models.
-    pub fn new(models: usize) -> Attempts {
+    pub(crate) fn new(models: usize) -> Attempts {
         Attempts {
             dead: vec![false; models],
             called: vec![false; models],
@@ -90,18 +90,18 @@ impl Attempts {
     }
 
     /// How many calls were begun.
-    pub fn calls(&self) -> u32 {
+    pub(crate) fn calls(&self) -> u32 {
         self.calls
     }
 
     /// Why the last attempt failed, if there was one.
-    pub fn last(&self) -> Option<Reason> {
+    pub(crate) fn last(&self) -> Option<Reason> {
         self.last
     }
 
     /// What to do now, with the bar on each model and the time left until a reply must be there. A [`Next::Wait`] that
     /// was done is over; asked again, this goes on.
-    pub fn next(&mut self, bars: &[Option<Bar>], left: Duration) -> Next {
+    pub(crate) fn next(&mut self, bars: &[Option<Bar>], left: Duration) -> Next {
         if let Some(reason) = self.over {
             return Next::GiveUp(reason);
         }
@@ -147,7 +147,7 @@ impl Attempts {
     }
 
     /// A call to the model at this index begins.
-    pub fn begin(&mut self, index: usize) {
+    pub(crate) fn begin(&mut self, index: usize) {
         if index != self.current {
             (self.current, self.tries_here) = (index, 0);
         }
@@ -157,7 +157,7 @@ impl Attempts {
     }
 
     /// The call failed. `dice` is anything from 0 to 1, for full jitter: retries of many requests must not come together.
-    pub fn failed(&mut self, error: &ModelError, dice: f64) {
+    pub(crate) fn failed(&mut self, error: &ModelError, dice: f64) {
         self.last = Some(error.reason);
         match error.advice {
             Advice::GiveUp => self.over = Some(error.reason),

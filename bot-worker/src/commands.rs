@@ -36,7 +36,7 @@ A room's owner can also say who I am to be there. In rooms where I answer only w
 
 /// One command.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Command {
+pub(crate) struct Command {
     /// What is written behind the `/`: letters of a-z. Also how the request ended, in the log of replies and the metrics.
     pub name: &'static str,
     /// What it does, in the bot's words, which go on after the name.
@@ -51,7 +51,7 @@ pub struct Command {
 
 /// What a command does to the prompts of later requests. It and its reply are in none of them in any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ContextEffect {
+pub(crate) enum ContextEffect {
     /// What was said before it still goes along.
     None,
     /// Nothing goes along of what was said before it.
@@ -60,7 +60,7 @@ pub enum ContextEffect {
 
 impl Command {
     /// What the bot replies to it.
-    pub fn reply(&self) -> String {
+    pub(crate) fn reply(&self) -> String {
         let lines: Vec<String> = COMMANDS
             .iter()
             .map(|command| format!("- `/{}` {}", command.name, command.help))
@@ -70,7 +70,7 @@ impl Command {
 }
 
 /// The command that a message is: its name and nothing else but the bot's, in any case. None if it is anything else.
-pub fn read(message: &str) -> Option<&'static Command> {
+pub(crate) fn read(message: &str) -> Option<&'static Command> {
     let is_the_bot = |word: &&str| {
         word.strip_prefix('@')
             .is_some_and(|name| name.eq_ignore_ascii_case(BOT))

@@ -15,10 +15,10 @@ use crate::{
 };
 
 /// The most messages of a room's past that are read for one question.
-pub const PAST_MAX_MESSAGES: usize = 200;
+pub(crate) const PAST_MAX_MESSAGES: usize = 200;
 
 /// The most messages after a question that are looked through for answers to earlier ones.
-pub const SINCE_MAX_MESSAGES: usize = 1_000;
+pub(crate) const SINCE_MAX_MESSAGES: usize = 1_000;
 
 /// A token is about four bytes: of English four letters, of Russian two, of Chinese one and a third.
 const BYTES_PER_TOKEN: usize = 4;
@@ -29,7 +29,12 @@ const TOKENS_PER_MESSAGE: usize = 4;
 /// The prompt for a request. `past` is what the room has, in order, with or without the request. What came after it is
 /// left out, but for the answers to what came before: each goes along right after its question. Of all that, the newest
 /// that fit `budget_tokens` go along, whole; the request always does.
-pub fn prompt(room: &Room, request: &Message, past: &[Message], budget_tokens: usize) -> Prompt {
+pub(crate) fn prompt(
+    room: &Room,
+    request: &Message,
+    past: &[Message],
+    budget_tokens: usize,
+) -> Prompt {
     let system = system(room);
     let past = as_a_conversation(request, past);
     let command_ids: HashSet<Uuid> = past

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 /// All that is in hand.
 #[derive(Clone, Debug, Default)]
-pub struct InFlight {
+pub(crate) struct InFlight {
     jobs: Arc<Mutex<HashMap<Uuid, Job>>>,
 }
 
@@ -27,7 +27,7 @@ struct Job {
 
 impl InFlight {
     /// Takes a delivery in hand. None if its reply is under way already: it will be settled along with that.
-    pub fn take(&self, reply: Uuid, receipt: Receipt) -> Option<Ticket> {
+    pub(crate) fn take(&self, reply: Uuid, receipt: Receipt) -> Option<Ticket> {
         match self.jobs().entry(reply) {
             Entry::Occupied(mut job) => {
                 job.get_mut().receipts.push(receipt);
@@ -50,23 +50,13 @@ impl InFlight {
     }
 
     /// Somebody wants this reply stopped. False if it is not in hand here.
-    pub fn stop(&self, reply: Uuid) -> bool {
+    pub(crate) fn stop(&self, reply: Uuid) -> bool {
         let jobs = self.jobs();
         let job = jobs.get(&reply);
         if let Some(job) = job {
             job.stopped.cancel();
         }
         job.is_some()
-    }
-
-    /// How many are in hand.
-    pub fn len(&self) -> usize {
-        self.jobs().len()
-    }
-
-    /// Whether nothing is in hand.
-    pub fn is_empty(&self) -> bool {
-        self.jobs().is_empty()
     }
 
     fn jobs(&self) -> MutexGuard<'_, HashMap<Uuid, Job>> {
@@ -76,7 +66,7 @@ impl InFlight {
 
 /// One reply in hand, until [`Ticket::done`] or until it is dropped.
 #[derive(Debug)]
-pub struct Ticket {
+pub(crate) struct Ticket {
     in_flight: InFlight,
     reply: Uuid,
     /// Cancelled when somebody wants the reply stopped.
@@ -86,7 +76,7 @@ pub struct Ticket {
 
 impl Ticket {
     /// It is out of hand; these deliveries are to be settled.
-    pub fn done(mut self) -> Vec<Receipt> {
+    pub(crate) fn done(mut self) -> Vec<Receipt> {
         self.is_done = true;
         self.in_flight
             .jobs()

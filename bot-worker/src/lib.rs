@@ -12,32 +12,33 @@
 //! | [`model_pool`], [`allowance`], [`pace`], [`turns`], [`in_flight`], [`interrupts`] | what the requests of one worker share |
 #![warn(missing_docs)]
 
-pub mod allowance;
-pub mod answering;
-pub mod asking;
-pub mod attempts;
-pub mod breaker;
-pub mod commands;
-pub mod context;
-pub mod deadline;
-pub mod drafts;
+mod allowance;
+mod answering;
+mod asking;
+mod attempts;
+mod breaker;
+mod commands;
+mod context;
+mod deadline;
+mod drafts;
 pub mod fallback;
-pub mod in_flight;
-pub mod interrupts;
+mod in_flight;
+mod interrupts;
 pub mod model;
-pub mod model_pool;
-pub mod pace;
-pub mod prices;
-pub mod reply_text;
+mod model_pool;
+mod pace;
+mod prices;
+mod reply_text;
 pub mod settings;
-pub mod turns;
-pub mod worker;
+mod turns;
+mod worker;
 
 use std::sync::Arc;
 
 use common::{live::Live, queue::Queue, quota::Quota, store::Store};
 use tokio_util::sync::CancellationToken;
 
+pub use answering::ATTEMPTS_MAX;
 pub use settings::WorkerSettings;
 
 use crate::{

@@ -14,7 +14,7 @@ const REST: Duration = Duration::from_secs(600);
 
 /// All models of one worker.
 #[derive(Debug)]
-pub struct ModelPool {
+pub(crate) struct ModelPool {
     models: Vec<Entry>,
 }
 
@@ -33,7 +33,7 @@ struct State {
 
 impl ModelPool {
     /// The models of these names, in order.
-    pub fn new(names: &[String]) -> ModelPool {
+    pub(crate) fn new(names: &[String]) -> ModelPool {
         let entry = |name: &String| Entry {
             name: name.clone(),
             state: Mutex::default(),
@@ -44,22 +44,17 @@ impl ModelPool {
     }
 
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.models.len()
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.models.is_empty()
-    }
-
     /// The name of the model at this index.
-    pub fn name(&self, index: usize) -> &str {
+    pub(crate) fn name(&self, index: usize) -> &str {
         self.models.get(index).map_or("", |entry| &entry.name)
     }
 
     /// What keeps each model from being called now.
-    pub fn bars(&self, now: Instant) -> Vec<Option<Bar>> {
+    pub(crate) fn bars(&self, now: Instant) -> Vec<Option<Bar>> {
         self.models
             .iter()
             .map(|entry| entry.state().bar(now))
@@ -67,7 +62,7 @@ impl ModelPool {
     }
 
     /// Begins a call to the model at this index. None if a bar has come up meanwhile.
-    pub fn begin(&self, index: usize, now: Instant) -> Option<Call<'_>> {
+    pub(crate) fn begin(&self, index: usize, now: Instant) -> Option<Call<'_>> {
         let entry = self.models.get(index)?;
         let mut state = entry.state();
         let barred = state.bar(now).is_some_and(|bar| bar.kind != BarKind::Rest);
@@ -107,19 +102,19 @@ impl State {
 
 /// A call under way. Dropped without a verdict, it says nothing about the model.
 #[derive(Debug)]
-pub struct Call<'a> {
+pub(crate) struct Call<'a> {
     entry: &'a Entry,
     has_verdict: bool,
 }
 
 impl Call<'_> {
     /// The model's name.
-    pub fn model(&self) -> &str {
+    pub(crate) fn model(&self) -> &str {
         &self.entry.name
     }
 
     /// The model did its work.
-    pub fn succeeded(mut self) {
+    pub(crate) fn succeeded(mut self) {
         self.has_verdict = true;
         let mut state = self.entry.state();
         state.breaker.succeeded();
@@ -127,7 +122,7 @@ impl Call<'_> {
     }
 
     /// The model did not, at `now`.
-    pub fn failed(mut self, error: &ModelError, now: Instant) {
+    pub(crate) fn failed(mut self, error: &ModelError, now: Instant) {
         let mut state = self.entry.state();
         match (error.advice, error.reason) {
             (Advice::Again { after: Some(delay) }, reason) => {

@@ -39,7 +39,7 @@ const KEEP_SHARE: u32 = 4;
 
 /// The rooms in which somebody waits or is being answered by this worker.
 #[derive(Clone)]
-pub struct Turns {
+pub(crate) struct Turns {
     live: Arc<dyn Live>,
     keep: Duration,
     rooms: Arc<Mutex<HashMap<String, Room>>>,
@@ -54,13 +54,13 @@ struct Room {
 
 /// A request's place in its room's queued. Dropped, it is given up here, and nobody behind it loses theirs; what the live
 /// engine knows of it stays, until [`QueuedTurn::release`] or until it lapses.
-pub struct QueuedTurn {
+pub(crate) struct QueuedTurn {
     turns: Turns,
     request: TurnRequest,
 }
 
 /// The turn, renewed until this is dropped.
-pub struct Turn {
+pub(crate) struct Turn {
     /// The right to show and post the reply.
     pub fence: Fence,
     /// Cancelled when it was given to another.
@@ -70,7 +70,7 @@ pub struct Turn {
 
 impl Turns {
     /// Nobody is there. A request's `deadline` bounds how long it waits for others that do not come.
-    pub fn new(live: Arc<dyn Live>, deadline: Duration) -> Turns {
+    pub(crate) fn new(live: Arc<dyn Live>, deadline: Duration) -> Turns {
         Turns {
             live,
             keep: KEEP_MAX.min(deadline / KEEP_SHARE),
@@ -80,7 +80,7 @@ impl Turns {
 
     /// Takes a request's place in its room's queued, which is the request's own place: one that comes late stands before
     /// all that were posted after it.
-    pub fn enqueue(&self, room: &str, reply: Uuid, seq: Seq, delivery: u32) -> QueuedTurn {
+    pub(crate) fn enqueue(&self, room: &str, reply: Uuid, seq: Seq, delivery: u32) -> QueuedTurn {
         let mut rooms = self.rooms();
         let queue = rooms.entry(room.to_owned()).or_default();
         queue.waiting.insert((seq, reply));
@@ -105,7 +105,7 @@ impl Turns {
 impl QueuedTurn {
     /// Waits until it is this one's turn; none if the reply is in the room already. Safe to cancel, and to call again
     /// after the turn was lost.
-    pub async fn wait(&mut self) -> Option<Turn> {
+    pub(crate) async fn wait(&mut self) -> Option<Turn> {
         self.set_holding(false);
         let mut back_off = ASK_AGAIN.back_off();
         loop {
@@ -138,13 +138,13 @@ impl QueuedTurn {
     ///
     /// # Errors
     /// [`LiveError`] if the engine does not answer.
-    pub async fn take_now(&self) -> Result<TurnStatus, LiveError> {
+    pub(crate) async fn take_now(&self) -> Result<TurnStatus, LiveError> {
         self.asks(TurnMode::Now).await
     }
 
     /// Gives the turn back without a reply; `for_good`, if the request does not come again. Takes the turn itself: renewed
     /// once more, it would be held until it lapses.
-    pub async fn release(&self, turn: Option<Turn>, for_good: bool) {
+    pub(crate) async fn release(&self, turn: Option<Turn>, for_good: bool) {
         drop(turn);
         if let Err(error) = self.turns.live.release_turn(&self.request, for_good).await {
             tracing::debug!(room = %self.request.room, %error, "a turn was not given back; it will lapse");

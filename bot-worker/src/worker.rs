@@ -42,7 +42,7 @@ const CONTROLS_WAITING_MAX: usize = 256;
 const DRAIN_RESERVE_MAX: Duration = Duration::from_secs(2);
 
 /// One bot worker.
-pub struct Worker {
+pub(crate) struct Worker {
     answering: Answering,
     asking: Arc<Asking>,
     poster: Poster,
@@ -57,7 +57,11 @@ pub struct Worker {
 
 impl Worker {
     /// One that asks `model`.
-    pub fn new(engines: Engines, settings: &WorkerSettings, model: Arc<dyn Model>) -> Worker {
+    pub(crate) fn new(
+        engines: Engines,
+        settings: &WorkerSettings,
+        model: Arc<dyn Model>,
+    ) -> Worker {
         let concurrency = settings.bot_concurrency.get();
         let prefetch = PREFETCH_MIN.max(PREFETCH_PER_SLOT * concurrency);
         let poster = Poster::new(
@@ -100,7 +104,7 @@ impl Worker {
     }
 
     /// Works until `stop`, and then for at most the settings' `drain_time` on what is under way.
-    pub async fn run(self, stop: CancellationToken) {
+    pub(crate) async fn run(self, stop: CancellationToken) {
         let this = Arc::new(self);
         let asking = Arc::clone(&this.asking);
         let checking = async move { asking.check().await };

@@ -364,7 +364,7 @@ mod tests {
         let nested = |stop: &CancellationToken| {
             spawn_until("outer", stop, async {
                 spawn_part("inner", async { panic!("a bug") });
-                pending().await
+                pending::<()>().await;
             });
         };
         let ended = process_with(&broken, nested).await.unwrap_err();

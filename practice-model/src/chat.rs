@@ -8,7 +8,7 @@ use crate::fault::ErrorReply;
 
 /// Whose API a call speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Speech {
+pub(crate) enum Speech {
     /// Gemini's.
     Gemini,
     /// The OpenAI-compatible chat API.
@@ -17,7 +17,7 @@ pub enum Speech {
 
 /// What a chat call asks for.
 #[derive(Debug)]
-pub struct ChatCall {
+pub(crate) struct ChatCall {
     pub model: String,
     /// The same in Gemini's form.
     pub body: Vec<u8>,
@@ -49,7 +49,7 @@ impl ChatCall {
     ///
     /// # Errors
     /// What is wrong with it, for a 400.
-    pub fn read(body: &[u8]) -> Result<ChatCall, String> {
+    pub(crate) fn read(body: &[u8]) -> Result<ChatCall, String> {
         let request: ChatRequest =
             serde_json::from_slice(body).map_err(|error| format!("Invalid JSON: {error}"))?;
         if !request.stream {
@@ -82,7 +82,7 @@ impl ChatCall {
 
 impl Speech {
     /// The events of a whole stream, given Gemini's. `ends` is false where the order was to leave the end out.
-    pub fn events(self, events: &[Value], ends: bool) -> Vec<String> {
+    pub(crate) fn events(self, events: &[Value], ends: bool) -> Vec<String> {
         match self {
             Speech::Gemini => events.iter().map(Value::to_string).collect(),
             Speech::Chat => {
@@ -102,7 +102,7 @@ impl Speech {
     }
 
     /// An error's HTTP status and body.
-    pub fn error(self, error: &ErrorReply) -> (u16, Value) {
+    pub(crate) fn error(self, error: &ErrorReply) -> (u16, Value) {
         match self {
             Speech::Gemini => (error.code, error.body()),
             Speech::Chat => chat_error(error),

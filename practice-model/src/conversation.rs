@@ -6,7 +6,7 @@ use crate::order::without_markers;
 
 /// The conversation as far as the practice model follows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Conversation {
+pub(crate) struct Conversation {
     /// The text of the last user turn, as it came.
     pub last_turn: String,
     /// Who spoke last, if the text names them.
@@ -20,7 +20,7 @@ pub struct Conversation {
 }
 
 /// Reads the conversation out of a request that was found valid.
-pub fn read(request: &GenerateRequest) -> Conversation {
+pub(crate) fn read(request: &GenerateRequest) -> Conversation {
     let texts = |turn: &Content| -> Vec<String> {
         let parts = turn.parts.iter().filter(|part| part.thought != Some(true));
         parts.filter_map(|part| part.text.clone()).collect()

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 /// An error that can be ordered.
 #[derive(Debug, PartialEq)]
-pub struct Fault {
+pub(crate) struct Fault {
     /// The word that asks for it: the HTTP status, and which of several errors with that status.
     pub word: &'static str,
     /// `{model}` stands for the model's name, `{retry}` for the delay.
@@ -54,9 +54,9 @@ const fn fault(word: &'static str, message: &'static str, quotas: &'static [Quot
 }
 
 /// Requests per minute were exceeded.
-pub static OVER_REQUESTS: Fault = fault("429", OVER_QUOTA, &[REQUESTS_PER_MINUTE]);
+pub(crate) static OVER_REQUESTS: Fault = fault("429", OVER_QUOTA, &[REQUESTS_PER_MINUTE]);
 /// Input tokens per minute were.
-pub static OVER_TOKENS: Fault = fault("429-tokens", OVER_QUOTA, &[TOKENS_PER_MINUTE]);
+pub(crate) static OVER_TOKENS: Fault = fault("429-tokens", OVER_QUOTA, &[TOKENS_PER_MINUTE]);
 
 static FAULTS: [Fault; 13] = [
     fault("400", "Request contains an invalid argument.", &[]),
@@ -114,7 +114,7 @@ static FAULTS: [Fault; 13] = [
 
 impl Fault {
     /// The fault of a word, if it is one.
-    pub fn of_word(word: &str) -> Option<&'static Fault> {
+    pub(crate) fn of_word(word: &str) -> Option<&'static Fault> {
         [&OVER_REQUESTS, &OVER_TOKENS]
             .into_iter()
             .chain(&FAULTS)
@@ -137,7 +137,7 @@ impl Fault {
 
     /// The error as it goes out. `limit` is the real one, where a quota is counted; `retry` is 1 s where an error needs
     /// one and none is given.
-    pub fn reply(&self, model: &str, retry: Option<&str>, limit: Option<u64>) -> ErrorReply {
+    pub(crate) fn reply(&self, model: &str, retry: Option<&str>, limit: Option<u64>) -> ErrorReply {
         let message = self
             .message
             .replace("{model}", model)
@@ -191,7 +191,7 @@ impl Fault {
 
 /// An error as it goes out: the HTTP status and the body.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ErrorReply {
+pub(crate) struct ErrorReply {
     pub code: u16,
     /// Google's name for it, such as `RESOURCE_EXHAUSTED`.
     pub status: &'static str,
@@ -211,25 +211,25 @@ impl ErrorReply {
         }
     }
 
-    pub fn invalid_argument(message: impl Into<String>) -> ErrorReply {
+    pub(crate) fn invalid_argument(message: impl Into<String>) -> ErrorReply {
         ErrorReply::plain(400, "INVALID_ARGUMENT", message)
     }
 
     /// For a path that is none of Gemini's.
-    pub fn no_such_call() -> ErrorReply {
+    pub(crate) fn no_such_call() -> ErrorReply {
         let message = "The practice model knows streamGenerateContent and models only.";
         ErrorReply::plain(404, "NOT_FOUND", message)
     }
 
     /// A call without a key.
-    pub fn key_missing() -> ErrorReply {
+    pub(crate) fn key_missing() -> ErrorReply {
         let message = "Method doesn't allow unregistered callers (callers without established identity). Please use API Key \
                        or other form of API consumer identity to call this API.";
         ErrorReply::plain(403, "PERMISSION_DENIED", message)
     }
 
     /// `{"error": {...}}`.
-    pub fn body(&self) -> Value {
+    pub(crate) fn body(&self) -> Value {
         let mut error = json!({"code": self.code, "message": self.message, "status": self.status});
         if !self.details.is_empty() {
             error["details"] = Value::Array(self.details.clone());
@@ -238,7 +238,7 @@ impl ErrorReply {
     }
 
     /// `429 RESOURCE_EXHAUSTED`: how the record names it.
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         format!("{} {}", self.code, self.status)
     }
 }

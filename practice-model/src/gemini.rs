@@ -6,23 +6,23 @@ use serde::Deserialize;
 use serde_json::Value;
 
 /// Most input tokens that are taken, as of the current models.
-pub const INPUT_TOKEN_LIMIT: u64 = 1_048_576;
+pub(crate) const INPUT_TOKEN_LIMIT: u64 = 1_048_576;
 
 /// Most tokens that are given out.
-pub const OUTPUT_TOKEN_LIMIT: u64 = 65_536;
+pub(crate) const OUTPUT_TOKEN_LIMIT: u64 = 65_536;
 
 /// About as many characters make a token, says Google.
 const CHARACTERS_PER_TOKEN: u64 = 4;
 
 /// Roughly the tokens of a text: enough to count quotas with.
-pub fn tokens_of(text: &str) -> u64 {
+pub(crate) fn tokens_of(text: &str) -> u64 {
     (text.chars().count() as u64).div_ceil(CHARACTERS_PER_TOKEN)
 }
 
 /// The body of `generateContent` and `streamGenerateContent`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct GenerateRequest {
+pub(crate) struct GenerateRequest {
     #[serde(default)]
     pub contents: Vec<Content>,
     #[serde(default)]
@@ -37,7 +37,7 @@ pub struct GenerateRequest {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Content {
+pub(crate) struct Content {
     #[serde(default)]
     role: Option<String>,
     #[serde(default)]
@@ -46,7 +46,7 @@ pub struct Content {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Part {
+pub(crate) struct Part {
     #[serde(default)]
     pub text: Option<String>,
     #[serde(default)]
@@ -84,7 +84,7 @@ impl GenerateRequest {
     ///
     /// # Errors
     /// The message of the 400 INVALID_ARGUMENT that Gemini answers with.
-    pub fn read(body: &[u8]) -> Result<GenerateRequest, String> {
+    pub(crate) fn read(body: &[u8]) -> Result<GenerateRequest, String> {
         let request: GenerateRequest = serde_json::from_slice(body)
             .map_err(|error| format!("Invalid JSON payload received. {error}"))?;
         request.check()?;
@@ -92,7 +92,7 @@ impl GenerateRequest {
     }
 
     /// Roughly the tokens of all that was sent in.
-    pub fn input_tokens(&self) -> u64 {
+    pub(crate) fn input_tokens(&self) -> u64 {
         self.contents
             .iter()
             .chain(&self.system_instruction)
@@ -102,7 +102,7 @@ impl GenerateRequest {
     }
 
     /// Most tokens that the caller wants.
-    pub fn output_limit(&self) -> Option<usize> {
+    pub(crate) fn output_limit(&self) -> Option<usize> {
         let most = self.generation_config.max_output_tokens?;
         usize::try_from(most).ok()
     }

@@ -16,7 +16,7 @@ const WORDS_LIMIT: usize = 20_000;
 
 /// Where a connection that is cut is cut.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum CutAt {
+pub(crate) enum CutAt {
     /// Between two events: only the missing end of the body shows it.
     Event,
     /// In the middle of an SSE line.
@@ -27,7 +27,7 @@ pub enum CutAt {
 
 /// How a call ends.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     Answer,
     Error(&'static Fault),
     Hang,
@@ -45,7 +45,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// The word for it in the record of calls; an error is named there by its code and status instead.
-    pub fn word(&self) -> &'static str {
+    pub(crate) fn word(&self) -> &'static str {
         match self {
             Outcome::Answer => "ok",
             Outcome::Error(_) => "error",
@@ -66,7 +66,7 @@ impl Outcome {
 
 /// On which events a `finishReason` stands.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Stops {
+pub(crate) enum Stops {
     /// On the last event that has text, as Gemini does.
     Last,
     /// On every event.
@@ -81,7 +81,7 @@ pub enum Stops {
 
 /// How a call goes, by all orders that hold for it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Behaviour {
+pub(crate) struct Behaviour {
     /// `None` as long as no order names one: then it is an answer.
     pub outcome: Option<Outcome>,
     /// The delay that a 429 names, as it was written: `RetryInfo` is to carry it in that very form (`34.07s`, `900ms`).
@@ -146,7 +146,7 @@ impl Behaviour {
     ///
     /// # Errors
     /// An order that cannot be read.
-    pub fn under(&self, order: &str) -> Result<Behaviour, OrderError> {
+    pub(crate) fn under(&self, order: &str) -> Result<Behaviour, OrderError> {
         let words = words_of(order)?;
         let mut own = Behaviour::default();
         for word in &words {
@@ -362,7 +362,7 @@ const MARKER_CLOSES: &str = "]]";
 
 /// A text without its markers, which are orders and nothing that was said; and the order in the last of them
 /// (`[[practice: 429 retry=2s]]`), without its brackets.
-pub fn without_markers(text: &str) -> (String, Option<&str>) {
+pub(crate) fn without_markers(text: &str) -> (String, Option<&str>) {
     let mut said = String::with_capacity(text.len());
     let mut order = None;
     let mut rest = text;

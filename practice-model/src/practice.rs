@@ -47,7 +47,7 @@ pub struct QuotaReport {
 
 /// What all calls share.
 #[derive(Debug)]
-pub struct Practice {
+pub(crate) struct Practice {
     pub stopping: CancellationToken,
     orders: Mutex<Standing>,
     quotas: Mutex<Quotas>,
@@ -72,7 +72,7 @@ struct Quotas {
 
 /// A call that was taken: how it goes on.
 #[derive(Debug)]
-pub struct Decision {
+pub(crate) struct Decision {
     pub delay: Duration,
     pub outcome: String,
     pub script: Script,
@@ -80,7 +80,7 @@ pub struct Decision {
 
 /// The parts of a call that the decision needs.
 #[derive(Debug)]
-pub struct Call<'a> {
+pub(crate) struct Call<'a> {
     pub speech: Speech,
     pub model: &'a str,
     /// In Gemini's form.
@@ -89,7 +89,7 @@ pub struct Call<'a> {
 }
 
 impl Practice {
-    pub fn new() -> Practice {
+    pub(crate) fn new() -> Practice {
         Practice {
             stopping: CancellationToken::new(),
             orders: Mutex::default(),
@@ -100,7 +100,7 @@ impl Practice {
     }
 
     /// Takes new orders, all or none of them.
-    pub fn set(&self, orders: &Orders) -> Result<(), OrderError> {
+    pub(crate) fn set(&self, orders: &Orders) -> Result<(), OrderError> {
         let next = orders.next.iter().flatten();
         for order in orders
             .default
@@ -131,34 +131,34 @@ impl Practice {
     }
 
     /// Forgets orders, quotas and the record.
-    pub fn reset(&self) {
+    pub(crate) fn reset(&self) {
         *lock(&self.orders) = Standing::default();
         *lock(&self.quotas) = Quotas::default();
         self.write(Record::clear);
     }
 
-    pub fn quota_report(&self) -> QuotaReport {
+    pub(crate) fn quota_report(&self) -> QuotaReport {
         lock(&self.quotas).report
     }
 
     /// Reads the record.
-    pub fn read<T>(&self, look: impl FnOnce(&Record) -> T) -> T {
+    pub(crate) fn read<T>(&self, look: impl FnOnce(&Record) -> T) -> T {
         look(&lock(&self.record))
     }
 
     /// Writes into the record, and wakes those who wait for it.
-    pub fn write<T>(&self, change: impl FnOnce(&mut Record) -> T) -> T {
+    pub(crate) fn write<T>(&self, change: impl FnOnce(&mut Record) -> T) -> T {
         let result = change(&mut lock(&self.record));
         self.changes.send_modify(|count| *count += 1);
         result
     }
 
-    pub fn changes(&self) -> watch::Receiver<u64> {
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
     /// What a question about a model gets: by the standing orders, and nothing is used up.
-    pub fn decide_model(&self, model: &str) -> Result<Behaviour, OrderError> {
+    pub(crate) fn decide_model(&self, model: &str) -> Result<Behaviour, OrderError> {
         let standing = lock(&self.orders);
         let own = standing.models.get(model).map(String::as_str);
         Behaviour::default()
@@ -175,7 +175,7 @@ impl Practice {
     }
 
     /// What a call gets.
-    pub fn decide(&self, call: &Call<'_>) -> Decision {
+    pub(crate) fn decide(&self, call: &Call<'_>) -> Decision {
         let request = match GenerateRequest::read(call.body) {
             Ok(request) => request,
             Err(problem) => {
@@ -298,7 +298,7 @@ fn since_epoch() -> Duration {
 }
 
 /// The same in µs.
-pub fn micros_since_epoch() -> u64 {
+pub(crate) fn micros_since_epoch() -> u64 {
     // Enough for half a million years.
     u64::try_from(since_epoch().as_micros()).unwrap_or(u64::MAX)
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// The limits of one model; one that is `None` is not kept.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// `rpm=`: requests per window.
     pub requests: Option<u64>,
     /// `tpm=`: input tokens per window.
@@ -30,7 +30,7 @@ impl Default for Limits {
 
 /// A call that the quota refuses.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Refusal {
+pub(crate) struct Refusal {
     /// The limit that it would have gone over.
     pub limit: u64,
     /// Whether that is the one of tokens.
@@ -41,7 +41,7 @@ pub struct Refusal {
 
 /// What was used of one model's quota.
 #[derive(Debug, Default)]
-pub struct Meter {
+pub(crate) struct Meter {
     /// When each accepted call of the window came, and its input tokens.
     calls: VecDeque<(Duration, u64)>,
 }
@@ -51,7 +51,12 @@ impl Meter {
     ///
     /// # Errors
     /// The limit that it would go over; a refused call uses nothing up.
-    pub fn take(&mut self, limits: Limits, now: Duration, tokens: u64) -> Result<(), Refusal> {
+    pub(crate) fn take(
+        &mut self,
+        limits: Limits,
+        now: Duration,
+        tokens: u64,
+    ) -> Result<(), Refusal> {
         // A call exactly one window old has left it.
         while self
             .calls

@@ -13,7 +13,7 @@ const HELP: &str = "I can greet you, and add, subtract and multiply two numbers.
                     message, such as `[[practice: 503]]`, `[[practice: pace=300ms words=80]]` or `[[practice: stall]]`.";
 
 /// The reply to a conversation.
-pub fn reply(conversation: &Conversation) -> String {
+pub(crate) fn reply(conversation: &Conversation) -> String {
     let said = conversation.said.as_str();
     let name = conversation.speaker.as_deref().unwrap_or("there");
     let lower = said.to_lowercase();
@@ -40,7 +40,7 @@ pub fn reply(conversation: &Conversation) -> String {
 }
 
 /// What is said where a marker holds an order that cannot be read: a person typed it, and shall know.
-pub fn not_understood(problem: &str) -> String {
+pub(crate) fn not_understood(problem: &str) -> String {
     format!(
         "I am the practice model, and a marker in your message is {problem}. The words I know are in the documentation of my crate."
     )
@@ -120,7 +120,7 @@ fn gist(said: &str) -> String {
 }
 
 /// The text with exactly so many words. What is added is numbered, so that a lost or doubled piece shows.
-pub fn with_words(text: &str, wanted: usize) -> String {
+pub(crate) fn with_words(text: &str, wanted: usize) -> String {
     let have = text.split_whitespace().count();
     if have >= wanted {
         let end = word_ends(text).nth(wanted.saturating_sub(1));
@@ -137,7 +137,7 @@ pub fn with_words(text: &str, wanted: usize) -> String {
 }
 
 /// Cuts a text into chunks of a few words; put together they are the text again, to the byte.
-pub fn chunks(text: &str) -> Vec<&str> {
+pub(crate) fn chunks(text: &str) -> Vec<&str> {
     let mut chunks = Vec::new();
     let mut begin = 0;
     for end in word_ends(text)

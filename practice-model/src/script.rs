@@ -13,7 +13,7 @@ use crate::order::{Behaviour, CutAt, Outcome, Stops};
 use crate::reply::chunks;
 
 /// The content type of an error.
-pub const JSON: &str = "application/json; charset=UTF-8";
+pub(crate) const JSON: &str = "application/json; charset=UTF-8";
 const EVENTS: &str = "text/event-stream";
 const HTML: &str = "text/html; charset=UTF-8";
 
@@ -27,7 +27,7 @@ const SEVERAL_BYTES: &str = "Grüß dich 👋 ";
 
 /// What a call asked for, as far as the response needs it.
 #[derive(Debug)]
-pub struct Asked<'a> {
+pub(crate) struct Asked<'a> {
     /// Whose API the call speaks.
     pub speech: Speech,
     /// The model's name, without `models/`.
@@ -44,7 +44,7 @@ pub struct Asked<'a> {
 
 /// How a call goes on after the delay.
 #[derive(Debug, PartialEq)]
-pub enum Script {
+pub(crate) enum Script {
     /// Never a header.
     Hang,
     /// The connection is closed before any header.
@@ -62,7 +62,7 @@ pub enum Script {
 
 /// One step of a body.
 #[derive(Debug, PartialEq)]
-pub enum Step {
+pub(crate) enum Step {
     /// Sends these bytes.
     Send(Bytes),
     /// Waits.
@@ -75,7 +75,7 @@ pub enum Step {
 
 impl Step {
     /// What it sends, if it does.
-    pub fn sent(self) -> Option<Bytes> {
+    pub(crate) fn sent(self) -> Option<Bytes> {
         match self {
             Step::Send(bytes) => Some(bytes),
             _ => None,
@@ -84,7 +84,7 @@ impl Step {
 }
 
 /// Writes the script of a call.
-pub fn script(behaviour: &Behaviour, asked: &Asked<'_>) -> Script {
+pub(crate) fn script(behaviour: &Behaviour, asked: &Asked<'_>) -> Script {
     let respond = |status, content_type, steps| Script::Respond {
         status,
         content_type,
@@ -110,7 +110,7 @@ pub fn script(behaviour: &Behaviour, asked: &Asked<'_>) -> Script {
 }
 
 /// The script of an error.
-pub fn error_script(error: &ErrorReply, behaviour: &Behaviour, speech: Speech) -> Script {
+pub(crate) fn error_script(error: &ErrorReply, behaviour: &Behaviour, speech: Speech) -> Script {
     let (status, body) = error_body(error, behaviour, speech);
     Script::Respond {
         status,
@@ -120,7 +120,11 @@ pub fn error_script(error: &ErrorReply, behaviour: &Behaviour, speech: Speech) -
 }
 
 /// An error's HTTP status and body.
-pub fn error_body(error: &ErrorReply, behaviour: &Behaviour, speech: Speech) -> (u16, Bytes) {
+pub(crate) fn error_body(
+    error: &ErrorReply,
+    behaviour: &Behaviour,
+    speech: Speech,
+) -> (u16, Bytes) {
     let (status, mut body) = speech.error(error);
     if behaviour.in_array {
         body = json!([body]);

@@ -38,7 +38,7 @@ const LISTED_MODELS: [&str; 3] = [
 type Shared = State<Arc<Practice>>;
 
 /// All routes.
-pub fn router(practice: Arc<Practice>) -> Router {
+pub(crate) fn router(practice: Arc<Practice>) -> Router {
     Router::new()
         .route("/", get(|| async { ABOUT }))
         .route("/healthz", get(|| async { "ok\n" }))

@@ -25,7 +25,7 @@ export type ErrorCode =
 /** The fields of each frame that the server sends: those that this page cannot do without, and those that it can. */
 const FRAMES = {
   welcome: { needs: { user: text }, may: { protocol: number, ping_ms: number } },
-  joined: { needs: { room: text, complete: flag }, may: { seq: number } },
+  joined: { needs: { room: text, seq: number, complete: flag }, may: {} },
   message: {
     // A kind that only a newer server knows is shown like the bot's: to pass the message over would leave a hole.
     needs: { room: text, seq: number, prev: number, id: text, sender: text, kind: text as Reader<Kind>, message: text },

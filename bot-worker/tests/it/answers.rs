@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use bot_worker::answering::ATTEMPTS_MAX;
+use bot_worker::ATTEMPTS_MAX;
 use common::{
     envelope::reply_id,
     queue::{Route, Verdict},

@@ -21,7 +21,7 @@ use crate::fleet::PATIENCE;
 const ALL: usize = 10_000;
 
 /// What workers share.
-pub struct Surroundings {
+pub(crate) struct Surroundings {
     pub live: Arc<FaultyLive>,
     pub queue: Arc<FaultyQueue>,
     pub store: Arc<FaultyStore>,
@@ -33,7 +33,7 @@ pub struct Surroundings {
 }
 
 impl Surroundings {
-    pub async fn new() -> Surroundings {
+    pub(crate) async fn new() -> Surroundings {
         let folder = tempfile::tempdir().unwrap();
         let live = FaultyLive::over(EmbeddedLive::new());
         let queue = FaultyQueue::over(EmbeddedQueue::open(folder.path()).await.unwrap());
@@ -61,7 +61,7 @@ impl Surroundings {
     }
 
     /// A room in which the bot answers everything, if it is not there yet.
-    pub async fn add_room(&self, name: &str, persona: &str) {
+    pub(crate) async fn add_room(&self, name: &str, persona: &str) {
         let room = Room {
             name: name.into(),
             private: false,
@@ -76,7 +76,7 @@ impl Surroundings {
     }
 
     /// A message that has its place in the room, in the stream alone.
-    pub async fn said(&self, room: &str, sender: &str, text: &str) -> Message {
+    pub(crate) async fn said(&self, room: &str, sender: &str, text: &str) -> Message {
         self.onlooker.subscribe(room).await.unwrap();
         let appended = self.live.append(&new(room, sender, text), Some(0)).await;
         match appended.unwrap() {
@@ -86,7 +86,7 @@ impl Surroundings {
     }
 
     /// A message at this place, in the database alone.
-    pub async fn stored(&self, room: &str, sender: &str, text: &str, seq: Seq) -> Message {
+    pub(crate) async fn stored(&self, room: &str, sender: &str, text: &str, seq: Seq) -> Message {
         self.onlooker.subscribe(room).await.unwrap();
         let message = new(room, sender, text).at(seq, 0);
         self.keeps(&message).await;
@@ -94,13 +94,13 @@ impl Surroundings {
     }
 
     /// The message comes into the database.
-    pub async fn keeps(&self, message: &Message) {
+    pub(crate) async fn keeps(&self, message: &Message) {
         let envelope = Envelope::new(message.clone(), None);
         self.store.write(&[envelope]).await.unwrap();
     }
 
     /// The question comes out of `bot.requests`, for the `attempt`th time.
-    pub async fn deliver(&self, question: &Message, attempt: u32) {
+    pub(crate) async fn deliver(&self, question: &Message, attempt: u32) {
         let payload = Envelope::new(question.clone(), None).to_bytes();
         let delivered = self
             .queue
@@ -109,7 +109,7 @@ impl Surroundings {
     }
 
     /// What the workers gave to `persist`.
-    pub fn persisted(&self) -> Vec<Envelope> {
+    pub(crate) fn persisted(&self) -> Vec<Envelope> {
         let payloads = self.queue.published();
         payloads
             .iter()
@@ -118,28 +118,28 @@ impl Surroundings {
     }
 
     /// What is in a room's stream.
-    pub async fn messages(&self, room: &str) -> Vec<Message> {
+    pub(crate) async fn messages(&self, room: &str) -> Vec<Message> {
         self.live.tail(room, 0, ALL).await.unwrap().messages
     }
 
-    pub async fn control(&self, control: Control) {
+    pub(crate) async fn control(&self, control: Control) {
         self.live.signal(&Signal::Control(control)).await.unwrap();
     }
 
     /// The drafts that were shown in all rooms.
-    pub fn drafts(&self) -> Vec<ServerFrame> {
+    pub(crate) fn drafts(&self) -> Vec<ServerFrame> {
         self.drafts.borrow().clone()
     }
 
     /// Waits until the drafts that were shown are as wanted.
-    pub async fn drafts_when<T>(&self, wanted: impl Fn(&[ServerFrame]) -> Option<T>) -> T {
+    pub(crate) async fn drafts_when<T>(&self, wanted: impl Fn(&[ServerFrame]) -> Option<T>) -> T {
         let mut drafts = self.drafts.clone();
         let seen = drafts.wait_for(|drafts| wanted(drafts).is_some());
         let seen = timeout(PATIENCE, seen).await.expect("the drafts come");
         wanted(&seen.unwrap()).unwrap()
     }
 
-    pub async fn reply_to(&self, request: &Message) -> Message {
+    pub(crate) async fn reply_to(&self, request: &Message) -> Message {
         let mut changes = self.drafts.clone();
         let seen = async {
             loop {

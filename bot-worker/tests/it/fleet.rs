@@ -20,7 +20,7 @@ use uuid::Uuid;
 use crate::{engines::Surroundings, models::practice, scene::settings_for};
 
 /// How long anything may take on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(45);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(45);
 
 /// Workers that take from one queue, and what is around them.
 struct Fleet {

@@ -14,7 +14,7 @@ use practice_model::PracticeModel;
 
 const AGAIN: Advice = Advice::Again { after: None };
 
-pub async fn practice() -> PracticeModel {
+pub(crate) async fn practice() -> PracticeModel {
     // Whoever comes second finds it installed.
     drop(rustls::crypto::ring::default_provider().install_default());
     let practice = PracticeModel::start(([127, 0, 0, 1], 0).into())

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{engines::Surroundings, models::practice};
 
 /// How long a story waits for what must come.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Parser)]
 struct Cli {
@@ -25,7 +25,7 @@ struct Cli {
 }
 
 /// The settings that these flags make, for a worker that asks the practice model.
-pub fn settings_for(practice: &PracticeModel, flags: &[&str]) -> WorkerSettings {
+pub(crate) fn settings_for(practice: &PracticeModel, flags: &[&str]) -> WorkerSettings {
     let base_url = practice.base_url();
     let mut arguments = vec!["worker", "--gemini-base-url", &base_url];
     if !flags.contains(&"--gemini-models") {
@@ -38,7 +38,7 @@ pub fn settings_for(practice: &PracticeModel, flags: &[&str]) -> WorkerSettings 
 }
 
 /// A worker in a room, with all that is around it.
-pub struct Scene {
+pub(crate) struct Scene {
     pub practice: PracticeModel,
     around: Surroundings,
     pub quota: Arc<dyn Quota>,
@@ -48,7 +48,7 @@ pub struct Scene {
 
 impl Scene {
     /// Everything but the worker.
-    pub async fn set() -> Scene {
+    pub(crate) async fn set() -> Scene {
         let scene = Scene {
             practice: practice().await,
             around: Surroundings::new().await,
@@ -60,7 +60,7 @@ impl Scene {
         scene
     }
 
-    pub async fn with_worker(flags: &[&str]) -> Scene {
+    pub(crate) async fn with_worker(flags: &[&str]) -> Scene {
         let mut scene = Scene::set().await;
         scene.start(flags);
         // It checks the models as it begins to take requests.
@@ -71,7 +71,7 @@ impl Scene {
         scene
     }
 
-    pub fn start(&mut self, flags: &[&str]) {
+    pub(crate) fn start(&mut self, flags: &[&str]) {
         let settings = settings_for(&self.practice, flags);
         if !settings.limits().is_none() {
             self.quota = EmbeddedQuota::new(settings.limits());
@@ -88,14 +88,14 @@ impl Scene {
     }
 
     /// Somebody asks in the lobby.
-    pub async fn asks(&self, text: &str) -> Message {
+    pub(crate) async fn asks(&self, text: &str) -> Message {
         let message = self.said("lobby", "ada", text).await;
         self.deliver(&message, 1).await;
         message
     }
 
     /// That the request has one reply and no more.
-    pub async fn assert_one_reply(&self, request: &Message) {
+    pub(crate) async fn assert_one_reply(&self, request: &Message) {
         let messages = self.messages(&request.room).await;
         let replies = messages
             .iter()
@@ -104,7 +104,7 @@ impl Scene {
     }
 
     /// SIGTERM, as far as the worker sees it.
-    pub async fn stops(mut self) -> Scene {
+    pub(crate) async fn stops(mut self) -> Scene {
         self.stop.cancel();
         let worker = self.worker.take().unwrap();
         tokio::time::timeout(Duration::from_secs(10), worker)

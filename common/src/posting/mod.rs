@@ -452,7 +452,7 @@ impl Poster {
                     Ok(Some(message)) => self.answer_kept(message, route, reply, completion).await,
                     Ok(None) => {
                         self.keep_again(new.at(seq, 0), route, reply, completion)
-                            .await
+                            .await;
                     }
                     Err(error) => completion.complete(Err(error)),
                 }

@@ -16,13 +16,13 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 /// The room of every story.
-pub const ROOM: &str = "lobby";
+pub(crate) const ROOM: &str = "lobby";
 
 /// The most messages that are said, or written, in one step.
 const STEP: usize = 500;
 
 /// The engines, and the line that is made of them.
-pub struct Past {
+pub(crate) struct Past {
     pub live: Arc<dyn Live>,
     pub store: Arc<FaultyStore>,
     pub timeline: Timeline,
@@ -30,11 +30,11 @@ pub struct Past {
 }
 
 impl Past {
-    pub async fn none() -> Past {
+    pub(crate) async fn none() -> Past {
         Past::with(EmbeddedLive::new()).await
     }
 
-    pub async fn with(live: Arc<dyn Live>) -> Past {
+    pub(crate) async fn with(live: Arc<dyn Live>) -> Past {
         let folder = tempfile::tempdir().expect("a folder");
         let queue = EmbeddedQueue::open(folder.path()).await.expect("a queue");
         let store = SqliteStore::open(folder.path()).await.expect("a store");
@@ -49,24 +49,27 @@ impl Past {
     }
 
     /// Messages that only the database has: said long ago, one at each of these places.
-    pub async fn lies_in_store(&self, places: impl IntoIterator<Item = Seq>) -> Vec<Message> {
+    pub(crate) async fn lies_in_store(
+        &self,
+        places: impl IntoIterator<Item = Seq>,
+    ) -> Vec<Message> {
         let messages: Vec<Message> = places.into_iter().map(|seq| said().at(seq, 0)).collect();
         is_written(&self.store, &messages).await;
         messages
     }
 
     /// Messages come into the database.
-    pub async fn is_written(&self, messages: &[Message]) {
+    pub(crate) async fn is_written(&self, messages: &[Message]) {
         is_written(&self.store, messages).await;
     }
 
     /// From now on no message can be read from the database.
-    pub fn loses_its_store(&self) {
+    pub(crate) fn loses_its_store(&self) {
         self.store.faults.away(true);
     }
 
     /// Messages that only the stream has yet, the first of which comes after the place `floor`.
-    pub async fn is_said(&self, count: usize, floor: Seq) -> Vec<Message> {
+    pub(crate) async fn is_said(&self, count: usize, floor: Seq) -> Vec<Message> {
         is_said(&*self.live, count, floor).await
     }
 }
@@ -82,7 +85,7 @@ fn said() -> NewMessage {
     }
 }
 
-pub async fn is_said(live: &dyn Live, count: usize, floor: Seq) -> Vec<Message> {
+pub(crate) async fn is_said(live: &dyn Live, count: usize, floor: Seq) -> Vec<Message> {
     let mut messages = Vec::with_capacity(count);
     while messages.len() < count {
         let step = STEP.min(count - messages.len());
@@ -100,7 +103,7 @@ pub async fn is_said(live: &dyn Live, count: usize, floor: Seq) -> Vec<Message> 
     messages
 }
 
-pub async fn is_written(store: &FaultyStore, messages: &[Message]) {
+pub(crate) async fn is_written(store: &FaultyStore, messages: &[Message]) {
     for step in messages.chunks(STEP) {
         let batch: Vec<Envelope> = step
             .iter()
@@ -112,6 +115,6 @@ pub async fn is_written(store: &FaultyStore, messages: &[Message]) {
 }
 
 /// Which messages these are.
-pub fn ids(messages: &[Message]) -> Vec<Uuid> {
+pub(crate) fn ids(messages: &[Message]) -> Vec<Uuid> {
     messages.iter().map(|message| message.id).collect()
 }

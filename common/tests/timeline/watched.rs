@@ -18,7 +18,7 @@ use seam_fakes::{FaultyLive, Read};
 type Event = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What was seen of the reads.
-pub struct Watched {
+pub(crate) struct Watched {
     pub inner: Arc<EmbeddedLive>,
     meanwhile: Mutex<Option<Event>>,
     /// Messages that were read out of streams.
@@ -30,7 +30,7 @@ pub struct Watched {
 
 impl Watched {
     /// An engine, and what is seen of it.
-    pub fn new() -> (Arc<FaultyLive>, Arc<Watched>) {
+    pub(crate) fn new() -> (Arc<FaultyLive>, Arc<Watched>) {
         let inner = EmbeddedLive::new();
         let live = FaultyLive::over(inner.clone());
         let watched = Arc::new(Watched {
@@ -46,7 +46,7 @@ impl Watched {
     }
 
     /// What happens as soon as a stream was read the next time, before its reader knows what was in it.
-    pub fn then(&self, event: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn then(&self, event: impl Future<Output = ()> + Send + 'static) {
         *self.meanwhile.lock().expect("not poisoned") = Some(Box::pin(event));
     }
 

@@ -20,7 +20,7 @@ use uuid::Uuid;
 use crate::side::connect;
 
 /// Somebody else who uses the same virtual host.
-pub async fn operator(url: &str) -> (Connection, Channel) {
+pub(crate) async fn operator(url: &str) -> (Connection, Channel) {
     let connection = Connection::connect(url, ConnectionProperties::default())
         .await
         .expect("the broker runs");

@@ -9,10 +9,10 @@ use private_engines::Engines;
 use seam_suites::queue::QueueUnderTest;
 
 /// A virtual host of a story's own, by its URL.
-pub struct Vhost(String);
+pub(crate) struct Vhost(String);
 
 impl Vhost {
-    pub async fn fresh() -> Vhost {
+    pub(crate) async fn fresh() -> Vhost {
         Vhost(Engines::shared().await.fresh_vhost().await)
     }
 }
@@ -25,7 +25,7 @@ impl QueueUnderTest for Vhost {
 }
 
 /// Connects to RabbitMQ at these addresses.
-pub async fn connect(url: &str) -> Result<Arc<RabbitQueue>, QueueError> {
+pub(crate) async fn connect(url: &str) -> Result<Arc<RabbitQueue>, QueueError> {
     RabbitQueue::connect(&RabbitSettings {
         amqp_url: url.to_owned().into(),
     })

@@ -14,7 +14,7 @@ const BLOCKED: u16 = 60;
 const UNBLOCKED: u16 = 61;
 
 /// A port that takes connections and passes everything on to the broker.
-pub struct Wire {
+pub(crate) struct Wire {
     pub url: String,
     cuts: watch::Sender<u32>,
     held: watch::Sender<bool>,
@@ -23,7 +23,7 @@ pub struct Wire {
 
 impl Wire {
     /// To the broker of this URL.
-    pub async fn to(url: &str) -> Wire {
+    pub(crate) async fn to(url: &str) -> Wire {
         let mut parsed = url::Url::parse(url).expect("the engines' URLs are URLs");
         let target = format!(
             "127.0.0.1:{}",
@@ -73,17 +73,17 @@ impl Wire {
     }
 
     /// From now on nothing that the client says reaches the broker; or it does again.
-    pub fn hold(&self, held: bool) {
+    pub(crate) fn hold(&self, held: bool) {
         self.held.send_replace(held);
     }
 
     /// Ends all connections. New ones are taken.
-    pub fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.cuts.send_modify(|count| *count += 1);
     }
 
     /// What a broker says that runs out of memory or disk.
-    pub fn say_blocked(&self) {
+    pub(crate) fn say_blocked(&self) {
         let reason = b"low on memory";
         let mut rest = vec![u8::try_from(reason.len()).expect("it is short")];
         rest.extend(reason);
@@ -91,7 +91,7 @@ impl Wire {
     }
 
     /// What it says when that is over.
-    pub fn say_unblocked(&self) {
+    pub(crate) fn say_unblocked(&self) {
         self.say(UNBLOCKED, &[]);
     }
 

@@ -16,7 +16,7 @@ use tokio::{
     },
 };
 
-pub struct Proxy {
+pub(crate) struct Proxy {
     pub address: SocketAddr,
     /// Connections with a number up to this are black holes.
     swallowed: Arc<AtomicU64>,
@@ -27,7 +27,7 @@ pub struct Proxy {
 
 impl Proxy {
     /// A proxy to the server at `host:port`.
-    pub async fn to(server: &str) -> Proxy {
+    pub(crate) async fn to(server: &str) -> Proxy {
         let listener = listen().await;
         let address = listener.local_addr().unwrap();
         let [swallowed, deaf, accepted] = [(); 3].map(|()| Arc::<AtomicU64>::default());
@@ -59,13 +59,13 @@ impl Proxy {
     }
 
     /// From now on nothing passes on the connections that are there; they stay open. New ones are well.
-    pub fn swallow(&self) {
+    pub(crate) fn swallow(&self) {
         let there = self.accepted.load(Ordering::SeqCst);
         self.swallowed.store(there, Ordering::SeqCst);
     }
 
     /// From now on nothing that is published comes out of the connections that are there; all else is well with them.
-    pub fn deafen(&self) {
+    pub(crate) fn deafen(&self) {
         let there = self.accepted.load(Ordering::SeqCst);
         self.deaf.store(there, Ordering::SeqCst);
     }

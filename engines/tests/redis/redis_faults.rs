@@ -27,18 +27,18 @@ fn a_prefix_that_cannot_be_used_is_refused_by_name_without_a_server() {
 }
 
 /// A Redis of the story's own.
-pub async fn own_redis() -> Engines {
+pub(crate) async fn own_redis() -> Engines {
     Engines::start_only(&[Engine::Redis]).await
 }
 
 /// A connection of the story's own to a server.
-pub async fn by_hand(url: &str) -> MultiplexedConnection {
+pub(crate) async fn by_hand(url: &str) -> MultiplexedConnection {
     let client = Client::open(url).unwrap();
     client.get_multiplexed_async_connection().await.unwrap()
 }
 
 /// Cuts every connection to a server but the one that says so.
-pub async fn cut_connections(url: &str) {
+pub(crate) async fn cut_connections(url: &str) {
     let mut redis = by_hand(url).await;
     for kind in ["normal", "pubsub"] {
         let mut kill = cmd("CLIENT");
@@ -48,7 +48,7 @@ pub async fn cut_connections(url: &str) {
 }
 
 /// Posts until it works, and returns after how long it did.
-pub async fn posts_again(live: &RedisLive, text: &str) -> Duration {
+pub(crate) async fn posts_again(live: &RedisLive, text: &str) -> Duration {
     let since = Instant::now();
     let message = says("lobby", "ada", text);
     eventually("messages are taken again", async || {

@@ -16,7 +16,7 @@ use seam_suites::{
 
 /// A part of the Redis that all stories share.
 #[derive(Clone, Copy, Debug)]
-pub enum Deployed {
+pub(crate) enum Deployed {
     Alone,
     AsCluster,
 }
@@ -54,7 +54,7 @@ impl QuotaUnderTest for Deployed {
     }
 }
 
-pub fn cluster_url(nodes: &[String]) -> String {
+pub(crate) fn cluster_url(nodes: &[String]) -> String {
     let nodes: Vec<&str> = nodes
         .iter()
         .map(|node| node.trim_start_matches("redis://"))
@@ -62,7 +62,7 @@ pub fn cluster_url(nodes: &[String]) -> String {
     format!("redis-cluster://{}", nodes.join(","))
 }
 
-pub fn settings(url: &str, prefix: &str) -> RedisSettings {
+pub(crate) fn settings(url: &str, prefix: &str) -> RedisSettings {
     RedisSettings {
         redis_url: url.to_owned().into(),
         redis_prefix: prefix.to_owned(),
@@ -70,7 +70,7 @@ pub fn settings(url: &str, prefix: &str) -> RedisSettings {
     }
 }
 
-pub async fn connect(settings: &RedisSettings) -> Arc<RedisLive> {
+pub(crate) async fn connect(settings: &RedisSettings) -> Arc<RedisLive> {
     RedisLive::connect_with(settings, TIMINGS)
         .await
         .expect("Redis is there")

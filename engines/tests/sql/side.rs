@@ -16,13 +16,13 @@ use sqlx::{
 use tempfile::TempDir;
 
 /// A folder of a story's own, and the store in it.
-pub struct Folder {
+pub(crate) struct Folder {
     folder: TempDir,
     store: Arc<SqliteStore>,
 }
 
 impl Folder {
-    pub async fn fresh() -> Folder {
+    pub(crate) async fn fresh() -> Folder {
         let folder = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(folder.path()).await.unwrap();
         Folder { folder, store }
@@ -60,13 +60,13 @@ impl StoreUnderTest for Folder {
 }
 
 /// A database of a story's own by its URL, and the store in it.
-pub struct Database {
+pub(crate) struct Database {
     url: String,
     store: Arc<MySqlStore>,
 }
 
 impl Database {
-    pub async fn fresh() -> Database {
+    pub(crate) async fn fresh() -> Database {
         let url = Engines::shared().await.fresh_database().await;
         let store = migrated(&url).await;
         Database { url, store }
@@ -96,7 +96,7 @@ impl StoreUnderTest for Database {
     }
 }
 
-pub fn settings(url: &str) -> MySqlSettings {
+pub(crate) fn settings(url: &str) -> MySqlSettings {
     MySqlSettings {
         database_url: url.to_owned().into(),
         database_connections: 4,
@@ -104,7 +104,7 @@ pub fn settings(url: &str) -> MySqlSettings {
 }
 
 /// A store on this database, with its schema made.
-pub async fn migrated(url: &str) -> Arc<MySqlStore> {
+pub(crate) async fn migrated(url: &str) -> Arc<MySqlStore> {
     MySqlStore::migrate(&settings(url)).await.unwrap();
     MySqlStore::connect(&settings(url)).await.unwrap()
 }

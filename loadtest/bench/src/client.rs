@@ -13,7 +13,7 @@ use tokio::{
 const READ_BYTES: usize = 64 * 1024;
 
 /// A socket that was let in.
-pub struct Socket {
+pub(crate) struct Socket {
     stream: TcpStream,
     buffer: Vec<u8>,
     filled: usize,
@@ -24,7 +24,11 @@ impl Socket {
     ///
     /// # Errors
     /// What the network or the server said.
-    pub async fn connect(address: SocketAddr, token: &str, path: &str) -> io::Result<Socket> {
+    pub(crate) async fn connect(
+        address: SocketAddr,
+        token: &str,
+        path: &str,
+    ) -> io::Result<Socket> {
         let mut stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let request = format!(
@@ -62,7 +66,7 @@ impl Socket {
     ///
     /// # Errors
     /// The connection is gone.
-    pub async fn read(&mut self, mut text: impl FnMut(&[u8])) -> io::Result<()> {
+    pub(crate) async fn read(&mut self, mut text: impl FnMut(&[u8])) -> io::Result<()> {
         let mut at = 0;
         while let Some((opcode, payload, end)) = frame(&self.buffer[at..self.filled]) {
             match opcode {
@@ -99,7 +103,7 @@ impl Socket {
     ///
     /// # Errors
     /// The connection is gone.
-    pub async fn wait_for(&mut self, kind: &str) -> io::Result<Vec<u8>> {
+    pub(crate) async fn wait_for(&mut self, kind: &str) -> io::Result<Vec<u8>> {
         let head = format!("{{\"type\":\"{kind}\"");
         let mut found = None;
         while found.is_none() {
@@ -117,7 +121,7 @@ impl Socket {
     ///
     /// # Errors
     /// The connection is gone.
-    pub async fn write(&mut self, frames: &[u8]) -> io::Result<()> {
+    pub(crate) async fn write(&mut self, frames: &[u8]) -> io::Result<()> {
         self.stream.write_all(frames).await
     }
 }
@@ -142,7 +146,7 @@ fn frame(bytes: &[u8]) -> Option<(u8, usize, usize)> {
 }
 
 /// A text frame as clients must write it, under a mask of zeros, which costs nothing.
-pub fn masked(text: &str) -> Vec<u8> {
+pub(crate) fn masked(text: &str) -> Vec<u8> {
     let mut frame = vec![0x81];
     match u16::try_from(text.len()).expect("a short text") {
         short @ 0..126 => frame.push(0x80 | short as u8),
@@ -157,6 +161,6 @@ pub fn masked(text: &str) -> Vec<u8> {
 }
 
 /// A message of so many characters, without an id of its own.
-pub fn message(characters: usize) -> String {
+pub(crate) fn message(characters: usize) -> String {
     json!({ "message": "x".repeat(characters) }).to_string()
 }

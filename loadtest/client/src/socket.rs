@@ -15,7 +15,7 @@ use crate::{Client, HttpAnswer, PATIENCE, http};
 pub type CloseCode = u16;
 
 /// A connection of tungstenite's.
-pub type Connection = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(crate) type Connection = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// Why a socket was not let in.
 #[derive(Debug, thiserror::Error)]

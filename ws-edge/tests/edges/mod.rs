@@ -22,10 +22,10 @@ use uuid::Uuid;
 use ws_edge::{Edge, EdgeSettings};
 
 /// How long an edge may take to drain.
-pub const DRAIN_TIME: Duration = Duration::from_secs(10);
+pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(10);
 
 /// Two edges, and what the stories look at behind them.
-pub struct Edges {
+pub(crate) struct Edges {
     /// Where each of them is.
     pub urls: Vec<String>,
     pub live: Arc<dyn Live>,
@@ -48,7 +48,7 @@ struct CommandLine {
 
 impl Edges {
     /// Two edges with these flags, on these engines and a queue in the folder.
-    pub async fn start_on(
+    pub(crate) async fn start_on(
         folder: TempDir,
         live: Arc<dyn Live>,
         store: Arc<dyn Store>,
@@ -76,7 +76,7 @@ impl Edges {
     }
 
     /// One more edge, which is still to be run, and where it will listen: the last of the addresses.
-    pub async fn new_edge(&mut self, flags: &[&str]) -> (Edge, TcpListener) {
+    pub(crate) async fn new_edge(&mut self, flags: &[&str]) -> (Edge, TcpListener) {
         let settings = CommandLine::parse_from(["ws-edge"].iter().chain(flags)).edge;
         let edge = Edge::new(
             Arc::clone(&self.live),
@@ -92,19 +92,19 @@ impl Edges {
     }
 
     /// Somebody who is not logged in, at the first edge.
-    pub fn someone(&self) -> Client {
+    pub(crate) fn someone(&self) -> Client {
         Client::new(&self.urls[0])
     }
 
     /// A message that comes from elsewhere: shown, in the queue, not in the database.
-    pub async fn says(&self, room: &str, sender: &str, text: &str) -> Message {
+    pub(crate) async fn says(&self, room: &str, sender: &str, text: &str) -> Message {
         let new = new_message(room, sender, text);
         let posted = self.poster.post(new, Route::Persist, None).await;
         posted.unwrap().message
     }
 
     /// What a persister does.
-    pub async fn persists(&self, messages: &[Message]) {
+    pub(crate) async fn persists(&self, messages: &[Message]) {
         for some in messages.chunks(200) {
             let envelope = |message: &Message| Envelope::new(message.clone(), None);
             let batch: Vec<_> = some.iter().map(envelope).collect();
@@ -114,7 +114,7 @@ impl Edges {
 }
 
 /// A message that is nowhere yet.
-pub fn new_message(room: &str, sender: &str, text: &str) -> NewMessage {
+pub(crate) fn new_message(room: &str, sender: &str, text: &str) -> NewMessage {
     NewMessage {
         room: room.to_owned(),
         id: Uuid::now_v7(),
@@ -136,7 +136,7 @@ async fn listener() -> TcpListener {
 }
 
 /// Waits until something is so.
-pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let look = async || is_so().await.then_some(());
     chat_client::until(what, PATIENCE, look).await;
 }

@@ -6,32 +6,32 @@ use engines::embedded::{EmbeddedLive, SqliteStore};
 use crate::edges::Edges;
 
 /// A Chinwag for one story.
-pub type Chat = Edges;
+pub(crate) type Chat = Edges;
 
 impl Edges {
-    pub async fn start() -> Chat {
+    pub(crate) async fn start() -> Chat {
         Chat::start_with(&[]).await
     }
 
     /// Edges with these flags.
-    pub async fn start_with(flags: &[&str]) -> Chat {
+    pub(crate) async fn start_with(flags: &[&str]) -> Chat {
         let folder = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(folder.path()).await.unwrap();
         Edges::start_on(folder, EmbeddedLive::new(), store, flags).await
     }
 
     /// Somebody who registered just now.
-    pub async fn registers(&self, name: &str) -> Client {
+    pub(crate) async fn registers(&self, name: &str) -> Client {
         Client::register(&self.urls[0], name).await
     }
 
     /// The same person on one more device.
-    pub async fn logs_in(&self, name: &str) -> Client {
+    pub(crate) async fn logs_in(&self, name: &str) -> Client {
         Client::log_in(&self.urls[0], name).await
     }
 
     /// The same caller at the other edge.
-    pub fn elsewhere(&self, client: &Client) -> Client {
+    pub(crate) fn elsewhere(&self, client: &Client) -> Client {
         client.at(&self.urls[1])
     }
 }

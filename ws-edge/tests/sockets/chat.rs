@@ -20,7 +20,7 @@ use uuid::Uuid;
 use crate::edges::Edges;
 
 /// Edges on one set of engines.
-pub struct Chat {
+pub(crate) struct Chat {
     pub edges: Edges,
     pub live: Arc<FaultyLive>,
     pub store: Arc<FaultyStore>,
@@ -36,12 +36,12 @@ impl Deref for Chat {
 
 impl Chat {
     /// Two edges.
-    pub async fn start() -> Chat {
+    pub(crate) async fn start() -> Chat {
         Chat::start_with(&[]).await
     }
 
     /// Two edges with these flags, and a public room `lobby` in which the bot is silent.
-    pub async fn start_with(flags: &[&str]) -> Chat {
+    pub(crate) async fn start_with(flags: &[&str]) -> Chat {
         let folder = tempfile::tempdir().unwrap();
         let live = FaultyLive::over(EmbeddedLive::new());
         let store = FaultyStore::over(SqliteStore::open(folder.path()).await.unwrap());
@@ -53,7 +53,7 @@ impl Chat {
     }
 
     /// A room of `owner`'s.
-    pub async fn opens(&self, name: &str, private: bool) {
+    pub(crate) async fn opens(&self, name: &str, private: bool) {
         let room = Room {
             name: name.into(),
             private,
@@ -66,7 +66,7 @@ impl Chat {
 
     /// Somebody who is logged in, at the first edge, and their session. Made in the store: hashing passwords is not
     /// the story.
-    pub async fn logs_in(&self, name: &str) -> (Client, Uuid) {
+    pub(crate) async fn logs_in(&self, name: &str) -> (Client, Uuid) {
         if self.store.password_hash(name).await.unwrap().is_none() {
             self.store.create_user(name, "").await.unwrap();
         }
@@ -87,25 +87,25 @@ impl Chat {
     }
 
     /// Somebody new on a socket at the first edge, past `welcome`.
-    pub async fn connects(&self, name: &str, path: &str) -> ChatSocket {
+    pub(crate) async fn connects(&self, name: &str, path: &str) -> ChatSocket {
         self.logs_in(name).await.0.connects(path).await
     }
 
     /// Somebody in the lobby, past `joined`.
-    pub async fn in_lobby(&self, name: &str) -> ChatSocket {
+    pub(crate) async fn in_lobby(&self, name: &str) -> ChatSocket {
         let mut person = self.connects(name, "/ws/chat/lobby").await;
         person.hears("joined").await;
         person
     }
 
     /// Everyone is told.
-    pub async fn signals(&self, signal: Signal) {
+    pub(crate) async fn signals(&self, signal: Signal) {
         self.live.signal(&signal).await.unwrap();
     }
 }
 
 /// The socket still works: what is said on it is acked.
-pub async fn is_still_there(person: &mut ChatSocket) {
+pub(crate) async fn is_still_there(person: &mut ChatSocket) {
     let id = Uuid::now_v7();
     let frame = json!({"message": "still here", "room": "lobby", "id": id});
     person.sends(frame).await;

@@ -10,12 +10,12 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 /// How long an engine that does not answer is waited for, in tests that expect it not to.
-pub const SILENCE: Duration = Duration::from_millis(300);
+pub(crate) const SILENCE: Duration = Duration::from_millis(300);
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// Sends `question` to the server of a URL and returns the first bytes of the answer, `None` if there is no connection,
 /// or no answer within a time in which a running engine gives one.
-pub async fn ask(url: &str, question: &[u8], patience: Duration) -> Option<Vec<u8>> {
+pub(crate) async fn ask(url: &str, question: &[u8], patience: Duration) -> Option<Vec<u8>> {
     let server = url.split("://").nth(1)?;
     let server = server.split('/').next()?;
     let server = server.rsplit('@').next()?;
@@ -36,35 +36,35 @@ pub async fn ask(url: &str, question: &[u8], patience: Duration) -> Option<Vec<u
 }
 
 /// Sends Redis one command and returns what it answered.
-pub async fn redis(url: &str, command: &str) -> String {
+pub(crate) async fn redis(url: &str, command: &str) -> String {
     let answer = ask(url, format!("{command}\r\n").as_bytes(), LIMIT)
         .await
         .expect("Redis answers");
     String::from_utf8_lossy(&answer).trim_end().to_owned()
 }
 
-pub async fn redis_answers(url: &str, patience: Duration) -> bool {
+pub(crate) async fn redis_answers(url: &str, patience: Duration) -> bool {
     ask(url, b"PING\r\n", patience)
         .await
         .is_some_and(|answer| answer.starts_with(b"+PONG"))
 }
 
 /// The broker's first frame, after the header: a method on channel 0.
-pub async fn rabbitmq_answers(url: &str, patience: Duration) -> bool {
+pub(crate) async fn rabbitmq_answers(url: &str, patience: Duration) -> bool {
     ask(url, b"AMQP\x00\x00\x09\x01", patience)
         .await
         .is_some_and(|answer| answer.starts_with(&[1, 0, 0]))
 }
 
 /// MariaDB greets first; its name is in the greeting.
-pub async fn mariadb_answers(url: &str, patience: Duration) -> bool {
+pub(crate) async fn mariadb_answers(url: &str, patience: Duration) -> bool {
     ask(url, b"", patience)
         .await
         .is_some_and(|answer| answer.windows(7).any(|part| part == b"MariaDB"))
 }
 
 /// The folder of a set, from the line that says that it is ready.
-pub fn folder(ready: &str) -> PathBuf {
+pub(crate) fn folder(ready: &str) -> PathBuf {
     let control = ready
         .split_whitespace()
         .find_map(|word| word.strip_prefix("CONTROL="))
@@ -76,7 +76,7 @@ pub fn folder(ready: &str) -> PathBuf {
 }
 
 /// The processes that run in a folder or were told of it when they were started.
-pub fn processes_of(folder: &Path) -> Vec<String> {
+pub(crate) fn processes_of(folder: &Path) -> Vec<String> {
     let name = folder.to_str().expect("its name is ASCII");
     let processes = fs::read_dir("/proc").expect("there is a /proc").flatten();
     processes
@@ -91,7 +91,7 @@ pub fn processes_of(folder: &Path) -> Vec<String> {
 }
 
 /// Waits until neither a process nor the folder of a set is left.
-pub async fn nothing_is_left_of(folder: &Path) {
+pub(crate) async fn nothing_is_left_of(folder: &Path) {
     let started = Instant::now();
     loop {
         let processes = processes_of(folder);
@@ -108,7 +108,7 @@ pub async fn nothing_is_left_of(folder: &Path) {
 }
 
 /// Waits until a file holds a whole line.
-pub async fn line_in(file: &Path) -> String {
+pub(crate) async fn line_in(file: &Path) -> String {
     let started = Instant::now();
     loop {
         match fs::read_to_string(file) {

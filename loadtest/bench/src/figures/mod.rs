@@ -13,7 +13,7 @@ mod sockets;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chat_client::Client;
-pub use instructions::instructions;
+pub(crate) use instructions::instructions;
 use private_engines::Engines;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// All figures, in the order in which they matter.
-pub const ALL: [&str; 8] = [
+pub(crate) const ALL: [&str; 8] = [
     "fan-out",
     "acked",
     "persister",
@@ -56,7 +56,7 @@ const SOCKETS: usize = 10_000;
 const MISSED: usize = 5;
 
 /// The engines, for all figures.
-pub struct Bench {
+pub(crate) struct Bench {
     engines: Engines,
     engine_ids: Vec<(&'static str, u32)>,
     /// How often each figure is measured.
@@ -128,7 +128,7 @@ impl Meter<'_> {
 
 impl Bench {
     /// Starts the engines.
-    pub async fn start(runs: usize) -> Bench {
+    pub(crate) async fn start(runs: usize) -> Bench {
         let engines = Engines::start().await;
         let (amqp, database) = (engines.amqp_url("/"), engines.database_url("mysql"));
         let urls = [
@@ -149,7 +149,7 @@ impl Bench {
     }
 
     /// Measures one.
-    pub async fn figure(&self, name: &str) -> Findings {
+    pub(crate) async fn figure(&self, name: &str) -> Findings {
         match name {
             "fan-out" => self.fan_out().await,
             "acked" => self.acked().await,
