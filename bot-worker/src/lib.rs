@@ -2,14 +2,14 @@
 //!
 //! | module | does |
 //! |---|---|
-//! | [`worker`] | takes and settles requests, drains |
-//! | [`answering`] | one request, from its receipt to its one reply |
-//! | [`asking`] | asks the models, one attempt after the other |
-//! | [`model`] | the seam to the models: Gemini, and whoever speaks the OpenAI-compatible chat API |
-//! | [`commands`] | the bot's commands: what each replies, and does to what is told to a model later |
-//! | [`deadline`], [`context`], [`attempts`], [`breaker`], [`reply_text`], [`fallback`], [`prices`] | decisions, without I/O |
-//! | [`drafts`] | shows a reply as it grows |
-//! | [`model_pool`], [`allowance`], [`pace`], [`turns`], [`in_flight`], [`interrupts`] | what the requests of one worker share |
+//! | `worker` | takes and settles requests, drains |
+//! | `answering` | one request, from its receipt to its one reply |
+//! | `asking` | asks the models, one attempt after the other |
+//! | `model` | the seam to the models: Gemini, and whoever speaks the OpenAI-compatible chat API |
+//! | `commands` | the bot's commands: what each replies, and does to what is told to a model later |
+//! | `deadline`, `context`, `attempts`, `breaker`, `reply_text`, `fallback`, `prices` | decisions, without I/O |
+//! | `drafts` | shows a reply as it grows |
+//! | `model_pool`, `allowance`, `pace`, `turns`, `in_flight`, `interrupts` | what the requests of one worker share |
 #![warn(missing_docs)]
 
 mod allowance;
