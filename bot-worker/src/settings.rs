@@ -20,7 +20,7 @@ const CONCURRENCY_MAX: usize = 1_024;
 /// How long draining may take where the process says nothing.
 const DRAIN_TIME: Duration = Duration::from_secs(10);
 
-/// The worker's own settings; engines and process settings are `common`'s.
+/// The worker's own settings; those of every process are `common`'s, those of the engines are theirs.
 #[derive(Args, Clone, Debug)]
 pub struct WorkerSettings {
     /// Whose API the models speak.

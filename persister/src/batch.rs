@@ -1,4 +1,4 @@
-//! When a batch is full: pure counting, no clock and no queue.
+//! When a batch is full: pure counting, no clock and no queue. (How long one may wait for more is the collector's.)
 
 use common::queue::Delivery;
 

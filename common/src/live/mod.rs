@@ -69,8 +69,8 @@ pub trait Live: Turns {
         floor: Option<Seq>,
         part: BotRole,
     ) -> Result<Appended, LiveError> {
-        let offer = AppendRequest::new(message.clone(), part);
-        let answers = self.append_all(&message.room, &[offer], floor).await?;
+        let request = AppendRequest::new(message.clone(), part);
+        let answers = self.append_all(&message.room, &[request], floor).await?;
         Ok(answers.into_iter().next().unwrap_or(Appended::Cold))
     }
 
@@ -82,7 +82,7 @@ pub trait Live: Turns {
     async fn append_all(
         &self,
         room: &str,
-        offers: &[AppendRequest],
+        requests: &[AppendRequest],
         floor: Option<Seq>,
     ) -> Result<Vec<Appended>, LiveError>;
 
@@ -199,7 +199,7 @@ impl AppendRequest {
 pub enum Appended {
     /// The message was appended now.
     New(Message),
-    /// The room knew the id. This is the stream's copy, whose text may differ from what was offered.
+    /// The room knew the id. This is the stream's copy, whose text may differ from what was to be appended.
     Known(Message),
     /// The room knows the id, but its stream has dropped the message meanwhile.
     KnownOnly(Seq),
@@ -207,7 +207,7 @@ pub enum Appended {
     Taken,
     /// Nothing is known of the room; nothing was done.
     Cold,
-    /// A reply, and whoever offered it has lost the right to post it; nothing was done.
+    /// A reply, and whoever wrote it has lost the right to post it; nothing was done.
     Fenced,
 }
 

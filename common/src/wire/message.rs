@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct};
 use uuid::Uuid;
 
-/// The order of messages in a room: strictly increasing there, and the time it was sequenced, in microseconds since the
+/// The order of messages in a room: strictly increasing there, and the time it was appended, in microseconds since the
 /// Unix epoch. Below 2^53 until the year 2255, so JavaScript and Lua hold it exactly.
 pub type Seq = u64;
 
@@ -140,7 +140,7 @@ struct FrameTail<'a> {
 }
 
 impl Message {
-    /// When it was sequenced, as RFC 3339 with microseconds in UTC. Its `seq` says it, so nothing else has to keep it.
+    /// When it was appended, as RFC 3339 with microseconds in UTC. Its `seq` says it, so nothing else has to keep it.
     pub fn at(&self) -> String {
         let time = UNIX_EPOCH + Duration::from_micros(self.seq.min(AT_MAX));
         humantime::format_rfc3339_micros(time).to_string()
