@@ -4,15 +4,16 @@
 use std::{
     collections::HashMap,
     num::NonZeroU32,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use common::{
-    quota::{Answer, Fleet, Limits, News, Quota, QuotaError, Wish},
+    quota::{CallReport, CallRequest, Quota, QuotaError, QuotaLimits, Reservation, WorkerFleet},
     wire::{Message, Seq, now_seq},
 };
 use metrics::{counter, gauge};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -22,15 +23,15 @@ use crate::{
     pace::Pace,
 };
 
-/// How often a worker shows that it is there, a showing or two of which may come late within `Timings::gap`; and how often
+/// How often a worker shows that it is there, a showing or two of which may come late within `QuotaTimings::gap`; and how often
 /// it looks whether the quota is back.
 const SHOW_EVERY: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What one worker may do.
-pub struct Allowance {
+pub(crate) struct Allowance {
     quota: Arc<dyn Quota>,
-    limits: Limits,
+    limits: QuotaLimits,
     user_calls: Option<NonZeroU32>,
     worker: String,
     state: Mutex<State>,
@@ -42,15 +43,15 @@ struct State {
     is_away: bool,
     workers: usize,
     /// The fleet, and when that was heard.
-    fleet: Option<(Fleet, Instant)>,
+    fleet: Option<(WorkerFleet, Instant)>,
     /// The share of each model's quota, which counts along.
     paces: HashMap<String, Arc<Pace>>,
 }
 
 /// What became of asking for leave.
-pub enum Leave {
+pub(crate) enum Admission {
     /// The call may go out.
-    Go(Permit),
+    Granted(QuotaPermit),
     /// Not now.
     Wait {
         /// About how long.
@@ -60,17 +61,17 @@ pub enum Leave {
     },
 }
 
-/// Leave for one call. Dropped, it counts as it was estimated.
-pub struct Permit {
+/// Admission for one call. Dropped, it counts as it was estimated.
+pub(crate) struct QuotaPermit {
     /// None if it was given by this worker's own pace.
     booked: Option<(Arc<dyn Quota>, String, Uuid)>,
 }
 
 impl Allowance {
     /// A part in this quota, which keeps these limits; and so many questions a minute of one person.
-    pub fn new(
+    pub(crate) fn new(
         quota: Arc<dyn Quota>,
-        limits: Limits,
+        limits: QuotaLimits,
         user_calls: Option<NonZeroU32>,
     ) -> Arc<Allowance> {
         Arc::new(Allowance {
@@ -89,7 +90,7 @@ impl Allowance {
     }
 
     /// Shows that this worker is there, and sees how many there are. Returns after which time to do so again.
-    pub async fn show(&self) -> Duration {
+    pub(crate) async fn show(&self) -> Duration {
         match self.quota.workers(&self.worker).await {
             Ok(fleet) => {
                 self.is_here(fleet);
@@ -103,7 +104,7 @@ impl Allowance {
     }
 
     /// Goes on showing that this worker is there, first after this time, for ever.
-    pub async fn keep_up(&self, mut pause: Duration) {
+    pub(crate) async fn keep_up(&self, mut pause: Duration) {
         loop {
             tokio::time::sleep(pause).await;
             pause = self.show().await;
@@ -111,13 +112,13 @@ impl Allowance {
     }
 
     /// Since when there has been a worker, this one or others; none if that could not be asked.
-    pub fn fleet_since(&self) -> Option<Seq> {
+    pub(crate) fn fleet_since(&self) -> Option<Seq> {
         Some(self.state().fleet?.0.since)
     }
 
-    /// What time it is where messages get their places, so that it does not matter how this machine's clock is set. By
+    /// What time it is where messages get their `seq`, so that it does not matter how this machine's clock is set. By
     /// that clock as long as the other could not be asked.
-    pub fn now(&self) -> Seq {
+    pub(crate) fn now(&self) -> Seq {
         self.state().fleet.map_or_else(now_seq, |(fleet, heard)| {
             let micros = heard.elapsed().as_micros();
             fleet.now + Seq::try_from(micros).unwrap_or(Seq::MAX / 2)
@@ -126,7 +127,7 @@ impl Allowance {
 
     /// Asks leave for a call. While the quota is away this waits for the worker's own pace. Safe to cancel: what was
     /// granted meanwhile comes back by itself.
-    pub async fn ask(&self, wish: &Wish<'_>) -> Leave {
+    pub(crate) async fn ask(&self, wish: &CallRequest<'_>) -> Admission {
         loop {
             let back = self.back.notified();
             if !self.state().is_away {
@@ -137,32 +138,38 @@ impl Allowance {
             }
             let pace = self.pace(wish.model);
             tokio::select! {
-                () = pace.wait(wish.tokens) => return Leave::Go(Permit { booked: None }),
+                () = pace.wait(wish.tokens) => return Admission::Granted(QuotaPermit { booked: None }),
                 () = back => {}
             }
         }
     }
 
-    async fn ask_quota(&self, wish: &Wish<'_>) -> Result<Leave, QuotaError> {
+    async fn ask_quota(&self, wish: &CallRequest<'_>) -> Result<Admission, QuotaError> {
         loop {
             let (calls, tokens) = match self.quota.reserve(wish).await? {
-                Answer::Wait { expected, again } => return Ok(Leave::Wait { expected, again }),
-                Answer::Granted { calls, tokens } => (calls, tokens),
+                Reservation::Wait { expected, again } => {
+                    return Ok(Admission::Wait { expected, again });
+                }
+                Reservation::Granted { calls, tokens } => (calls, tokens),
             };
             // Without this it has lapsed meanwhile, and is asked for once more.
-            if self.quota.tell(wish.model, wish.id, News::Begins).await? {
+            if self
+                .quota
+                .report(wish.model, wish.id, CallReport::Began)
+                .await?
+            {
                 self.pace(wish.model).count(wish.tokens);
                 let model = || wish.model.to_owned();
                 gauge!("chinwag_bot_quota_used_calls", "model" => model()).set(calls);
                 gauge!("chinwag_bot_quota_used_tokens", "model" => model()).set(tokens as f64);
                 let booked = Some((Arc::clone(&self.quota), model(), wish.id));
-                return Ok(Leave::Go(Permit { booked }));
+                return Ok(Admission::Granted(QuotaPermit { booked }));
             }
         }
     }
 
     /// Nobody is to call the model for so long.
-    pub fn pause(&self, model: &str, pause: Duration) {
+    pub(crate) fn pause(&self, model: &str, pause: Duration) {
         counter!("chinwag_bot_quota_pauses_total", "model" => model.to_owned()).increment(1);
         let (quota, model) = (Arc::clone(&self.quota), model.to_owned());
         tokio::spawn(async move {
@@ -173,7 +180,7 @@ impl Allowance {
     }
 
     /// How long somebody has to wait until they may ask again; none if this request is within what they may.
-    pub async fn too_soon(&self, request: &Message) -> Option<Duration> {
+    pub(crate) async fn too_soon(&self, request: &Message) -> Option<Duration> {
         let user_calls = self.user_calls?;
         if self.state().is_away {
             return None;
@@ -200,7 +207,7 @@ impl Allowance {
         Arc::clone(pace)
     }
 
-    fn is_here(&self, fleet: Fleet) {
+    fn is_here(&self, fleet: WorkerFleet) {
         let workers = fleet.workers.max(1);
         let mut state = self.state();
         state.fleet = Some((fleet, Instant::now()));
@@ -229,41 +236,41 @@ impl Allowance {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("nothing panics while holding it")
+        self.state.lock()
     }
 }
 
-impl Permit {
+impl QuotaPermit {
     /// The call had so many input tokens.
-    pub fn cost(self, tokens: u32) {
+    pub(crate) fn cost(self, tokens: u32) {
         if tokens > 0 {
-            self.tell(News::Cost(tokens));
+            self.report(CallReport::Cost(tokens));
         }
     }
 
     /// The call never counted.
-    pub fn give_back(self) {
-        self.tell(News::GivenBack);
+    pub(crate) fn give_back(self) {
+        self.report(CallReport::GivenBack);
     }
 
-    fn tell(self, news: News) {
+    fn report(self, news: CallReport) {
         if let Some((quota, model, id)) = self.booked {
-            tell(quota, model, id, news);
+            report(quota, model, id, news);
         }
     }
 }
 
 /// No reply waits for the books.
-fn tell(quota: Arc<dyn Quota>, model: String, id: Uuid, news: News) {
+fn report(quota: Arc<dyn Quota>, model: String, id: Uuid, news: CallReport) {
     tokio::spawn(async move {
-        if let Err(error) = quota.tell(&model, id, news).await {
+        if let Err(error) = quota.report(&model, id, news).await {
             tracing::debug!(model, %error, "a call counts as it was estimated");
         }
     });
 }
 
-/// What one call was told to wait for, by the models' places. Dropped, it waits no more.
-pub struct Waits<'a> {
+/// What one call was told to wait for, by the models' indices. Dropped, it waits no more.
+pub(crate) struct Waits<'a> {
     allowance: &'a Allowance,
     /// The call that waits.
     pub id: Uuid,
@@ -278,7 +285,7 @@ struct Told {
 
 impl<'a> Waits<'a> {
     /// For a call that was told nothing yet.
-    pub fn new(allowance: &'a Allowance) -> Waits<'a> {
+    pub(crate) fn new(allowance: &'a Allowance) -> Waits<'a> {
         Waits {
             allowance,
             id: Uuid::now_v7(),
@@ -287,14 +294,14 @@ impl<'a> Waits<'a> {
     }
 
     /// Whether it was told to wait.
-    pub fn any(&self) -> bool {
+    pub(crate) fn any(&self) -> bool {
         !self.told.is_empty()
     }
 
-    /// It was told so for the model at this place.
-    pub fn told(
+    /// It was told so for the model at this index.
+    pub(crate) fn told(
         &mut self,
-        place: usize,
+        index: usize,
         model: &str,
         now: Instant,
         expected: Duration,
@@ -305,19 +312,19 @@ impl<'a> Waits<'a> {
             expected: now + expected,
             again: now + again,
         };
-        self.told.insert(place, told);
+        self.told.insert(index, told);
     }
 
-    /// The call goes out, to the model at this place.
-    pub fn granted(&mut self, place: usize) {
-        self.told.remove(&place);
+    /// The call goes out, to the model at this index.
+    pub(crate) fn granted(&mut self, index: usize) {
+        self.told.remove(&index);
     }
 
     /// Lays what it was told over what bars the models otherwise. A model that is to be asked again has no bar.
-    pub fn lay_over(&self, bars: &mut [Option<Bar>], now: Instant) {
-        for (place, told) in &self.told {
+    pub(crate) fn lay_over(&self, bars: &mut [Option<Bar>], now: Instant) {
+        for (index, told) in &self.told {
             let left = told.expected.saturating_duration_since(now);
-            if let Some(bar) = bars.get_mut(*place)
+            if let Some(bar) = bars.get_mut(*index)
                 && told.again > now
                 && bar.is_none_or(|bar| bar.left < left)
             {
@@ -331,7 +338,7 @@ impl<'a> Waits<'a> {
     }
 
     /// How long until some model is to be asked again, and at most `delay`.
-    pub fn until_again(&self, now: Instant, delay: Duration) -> Duration {
+    pub(crate) fn until_again(&self, now: Instant, delay: Duration) -> Duration {
         let ahead = self.told.values().filter(|told| told.again > now);
         let next = ahead.map(|told| told.again - now).min();
         next.map_or(delay, |next| next.min(delay))
@@ -341,11 +348,11 @@ impl<'a> Waits<'a> {
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
         for told in self.told.drain().map(|(_, told)| told) {
-            tell(
+            report(
                 Arc::clone(&self.allowance.quota),
                 told.model,
                 self.id,
-                News::GivenBack,
+                CallReport::GivenBack,
             );
         }
     }

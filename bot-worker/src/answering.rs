@@ -2,16 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use common::{
     envelope::ReplyLog,
     live::{
         STREAM_MIN_AGE,
-        turns::{Fence, Standing},
+        turns::{Fence, TurnStatus},
     },
     names::BOT,
     posting::{PostError, Poster},
     queue::{DELIVERY_LIMIT, Route, Verdict},
+    retry::RetryPolicy,
     store::{BotPolicy, Room},
     timeline::Timeline,
     wire::{Message, NewMessage, Seq, now_seq},
@@ -22,13 +22,14 @@ use uuid::Uuid;
 
 use crate::{
     Engines,
-    asking::{Asking, HandBack, Outcome},
+    asking::{AskOutcome, Asking, HandBack},
+    commands,
     context::{self, PAST_MAX_MESSAGES, SINCE_MAX_MESSAGES},
     drafts::{Drafts, attempt_number},
     fallback::Reason,
     interrupts::{Interrupt, Interrupts},
     prices::Prices,
-    turns::InLine,
+    turns::QueuedTurn,
 };
 
 /// A request delivered this often has brought down, or outlasted, whoever had it: it gets the fallback, unasked. Well
@@ -40,13 +41,15 @@ const _: () = assert!(ATTEMPTS_MAX < DELIVERY_LIMIT);
 const LOOK_UP_TIME: Duration = Duration::from_secs(3);
 /// And how long of that a request has whose time is up: it is not answered twice for being late.
 const LOOK_UP_TIME_LATE: Duration = Duration::from_millis(500);
-/// Between two attempts at posting a reply: the first and the longest.
-const POST_AGAIN_FIRST: Duration = Duration::from_millis(100);
-const POST_AGAIN_LONGEST: Duration = Duration::from_secs(2);
+/// When a reply that was not kept is posted again.
+const POST_AGAIN: RetryPolicy =
+    RetryPolicy::new(Duration::from_millis(100), Duration::from_secs(2));
+/// When it is, while another attempt at it has the right to: either that posts it, or it is gone in a moment.
+const POST_AGAIN_AFTER_ANOTHER: Duration = Duration::from_millis(100);
 
 /// One request in hand.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub(crate) struct Request {
     /// The message that asks.
     pub message: Message,
     /// When it was asked for: its `seq`, or later, if it is to be answered again.
@@ -60,7 +63,7 @@ pub struct Request {
 }
 
 /// What all requests of one worker share.
-pub struct Answering {
+pub(crate) struct Answering {
     engines: Engines,
     poster: Poster,
     timeline: Timeline,
@@ -72,7 +75,7 @@ pub struct Answering {
 
 impl Answering {
     /// With these engines and models.
-    pub fn new(
+    pub(crate) fn new(
         engines: Engines,
         poster: Poster,
         asking: Arc<Asking>,
@@ -98,10 +101,10 @@ impl Answering {
 
     /// Answers one request. Returns what is to be done with its deliveries; only after its reply is in the room, and
     /// on its way to the database, are they acked.
-    pub async fn answer(
+    pub(crate) async fn answer(
         &self,
         request: &Request,
-        mut line: InLine,
+        mut queued: QueuedTurn,
         interrupts: &Interrupts,
     ) -> Verdict {
         if let Some(found) = self
@@ -113,20 +116,22 @@ impl Answering {
         // The turn is held until the reply is posted, so that a room's replies stand in the order of its requests.
         // Whoever's time is up meanwhile does not wait for that.
         let (turn, outcome) = loop {
-            let turn = match interrupts.race(false, line.comes()).await {
+            let turn = match interrupts.race(false, queued.wait()).await {
                 Ok(Some(turn)) => turn,
                 Ok(None) => return self.answered_elsewhere(request, interrupts).await,
                 Err(Interrupt::TimeUp) => {
                     // Those before it are as late, and are posting now.
-                    let turn = match timeout(interrupts.grace, line.comes()).await {
+                    let turn = match timeout(interrupts.grace, queued.wait()).await {
                         Ok(Some(turn)) => Some(turn),
                         Ok(None) => return self.answered_elsewhere(request, interrupts).await,
                         Err(_) => None,
                     };
-                    break (turn, Ok(Ok(Outcome::unasked(Reason::Busy))));
+                    break (turn, Ok(AskOutcome::unasked(Reason::Busy)));
                 }
-                Err(Interrupt::Stopped) => break (None, Ok(Ok(Outcome::unasked(Reason::Stopped)))),
-                Err(Interrupt::HandBack) => break (None, Err(HandBack)),
+                Err(Interrupt::Stopped) => {
+                    break (None, Ok(AskOutcome::unasked(Reason::Stopped)));
+                }
+                Err(Interrupt::HandBack) => break (None, Err(NoReply::HandBack)),
             };
             tokio::select! {
                 biased;
@@ -137,16 +142,17 @@ impl Answering {
             }
         };
         match outcome {
-            Ok(Ok(outcome)) => {
+            Ok(outcome) => {
                 let fence = turn.as_ref().map(|turn| turn.fence);
-                self.post(request, outcome, &line, fence, interrupts).await
+                self.post(request, outcome, &queued, fence, interrupts)
+                    .await
             }
-            Ok(Err(reason)) => {
-                line.leave(turn, true).await;
+            Err(NoReply::Unanswerable(reason)) => {
+                queued.release(turn, true).await;
                 Verdict::DeadLetter(reason)
             }
-            Err(HandBack) => {
-                line.leave(turn, false).await;
+            Err(NoReply::HandBack) => {
+                queued.release(turn, false).await;
                 count("handed_back");
                 Verdict::HandBack
             }
@@ -201,26 +207,26 @@ impl Answering {
         }
     }
 
-    /// What to reply; or why the request can never be answered.
+    /// What to reply.
     async fn outcome(
         &self,
         request: &Request,
         fence: Fence,
         interrupts: &Interrupts,
-    ) -> Result<Result<Outcome, String>, HandBack> {
+    ) -> Result<AskOutcome, NoReply> {
         let message = &request.message;
         if request.attempt >= ATTEMPTS_MAX {
             tracing::warn!(request = %message.id, room = %message.room, attempt = request.attempt, "delivered too often: the fallback, without asking a model");
-            return Ok(Ok(Outcome::unasked(Reason::GaveUp)));
+            return Ok(AskOutcome::unasked(Reason::GaveUp));
         }
-        if let Some(command) = context::command(&message.message) {
-            return Ok(Ok(Outcome::unasked(command)));
+        if let Some(command) = commands::read(&message.message) {
+            return Ok(AskOutcome::of_command(command));
         }
         if interrupts.time_is_up() {
-            return Ok(Ok(Outcome::unasked(Reason::Busy)));
+            return Ok(AskOutcome::unasked(Reason::Busy));
         }
         if let Some(wait) = self.asking.allowance().too_soon(message).await {
-            return Ok(Ok(Outcome::too_soon(wait)));
+            return Ok(AskOutcome::too_soon(wait));
         }
         let looked_up = async {
             let room = timeout(LOOK_UP_TIME, self.engines.store.room(&message.room));
@@ -229,7 +235,7 @@ impl Answering {
                 self.timeline
                     .before(&message.room, message.seq + 1, PAST_MAX_MESSAGES),
             );
-            // The answer to the request before this one has its place behind this one.
+            // The answer to the request before this one stands behind this one.
             let answered = timeout(
                 LOOK_UP_TIME,
                 self.engines
@@ -240,14 +246,17 @@ impl Answering {
         };
         let (room, past, answered) = match interrupts.race(false, looked_up).await {
             Ok(looked_up) => looked_up,
-            Err(Interrupt::HandBack) => return Err(HandBack),
-            Err(Interrupt::Stopped) => return Ok(Ok(Outcome::unasked(Reason::Stopped))),
-            Err(Interrupt::TimeUp) => return Ok(Ok(Outcome::unasked(Reason::TooSlow))),
+            Err(Interrupt::HandBack) => return Err(NoReply::HandBack),
+            Err(Interrupt::Stopped) => return Ok(AskOutcome::unasked(Reason::Stopped)),
+            Err(Interrupt::TimeUp) => return Ok(AskOutcome::unasked(Reason::TooSlow)),
         };
         let room = match room {
             Ok(Ok(Some(room))) => room,
             // Nobody could read a reply there, and posting one would bring the room's stream back to life.
-            Ok(Ok(None)) => return Ok(Err(format!("there is no room {:?}", message.room))),
+            Ok(Ok(None)) => {
+                let why = format!("there is no room {:?}", message.room);
+                return Err(NoReply::Unanswerable(why));
+            }
             // People go on talking without the database, and so does the bot, if without its persona.
             Ok(Err(_)) | Err(_) => unknown_room(&message.room),
         };
@@ -279,14 +288,14 @@ impl Answering {
             .ask(message, request.reply, &prompt, interrupts, &drafts, number)
             .await;
         drafts.end().await;
-        Ok(Ok(outcome?))
+        Ok(outcome?)
     }
 
     async fn post(
         &self,
         request: &Request,
-        outcome: Outcome,
-        line: &InLine,
+        outcome: AskOutcome,
+        queued: &QueuedTurn,
         fence: Option<Fence>,
         interrupts: &Interrupts,
     ) -> Verdict {
@@ -319,21 +328,21 @@ impl Answering {
             first_token_ms: first_token.map(millis),
             total_ms: millis(total),
             cost_micros,
-            outcome: outcome.word().to_owned(),
+            outcome: outcome.word.to_owned(),
         };
-        let writer = Writer::Attempt { line, fence };
+        let writer = Writer::Attempt { queued, fence };
         let Some(verdict) = self.post_until_kept(new, log, writer, interrupts).await else {
             return self.answered_elsewhere(request, interrupts).await;
         };
         if verdict == Verdict::Ack {
-            count(outcome.word());
+            count(outcome.word);
             histogram!("chinwag_bot_total_seconds").record(total);
             if let Some(cost) = cost_micros {
                 counter!("chinwag_bot_cost_micros_total", "model" => outcome.model.clone())
                     .increment(cost);
             }
             tracing::info!(
-                request = %request.message.id, room = %request.message.room, outcome = outcome.word(), model = %outcome.model,
+                request = %request.message.id, room = %request.message.room, outcome = outcome.word, model = %outcome.model,
                 calls = outcome.calls, total_ms = total.as_millis(), "answered"
             );
         }
@@ -391,11 +400,7 @@ impl Answering {
         mut writer: Writer<'_>,
         interrupts: &Interrupts,
     ) -> Option<Verdict> {
-        let mut pauses = ExponentialBuilder::default()
-            .with_min_delay(POST_AGAIN_FIRST)
-            .with_max_delay(POST_AGAIN_LONGEST)
-            .without_max_times()
-            .build();
+        let mut back_off = POST_AGAIN.back_off();
         let trying = async {
             let mut failures = 0_u32;
             loop {
@@ -405,19 +410,19 @@ impl Answering {
                             .post(new.clone(), Route::Persist, Some(log.clone()))
                             .await
                     }
-                    Writer::Attempt { line, fence } => {
+                    Writer::Attempt { queued, fence } => {
                         let standing = match *fence {
-                            Some(fence) => Ok(Standing::Granted(fence)),
-                            None => line.posts_now().await,
+                            Some(fence) => Ok(TurnStatus::Granted(fence)),
+                            None => queued.take_now().await,
                         };
                         match standing {
-                            Ok(Standing::Granted(granted)) => {
+                            Ok(TurnStatus::Granted(granted)) => {
                                 *fence = Some(granted);
                                 let (new, log) = (new.clone(), log.clone());
                                 self.poster.post_reply(new, log, granted).await
                             }
-                            Ok(Standing::Answered) => return None,
-                            Ok(Standing::Waiting) => Err(PostError::Fenced),
+                            Ok(TurnStatus::Answered) => return None,
+                            Ok(TurnStatus::Waiting) => Err(PostError::Fenced),
                             Err(error) => Err(error.into()),
                         }
                     }
@@ -435,15 +440,14 @@ impl Answering {
                         if let Writer::Attempt { fence, .. } = &mut writer {
                             *fence = None;
                         }
-                        sleep(POST_AGAIN_FIRST).await;
+                        sleep(POST_AGAIN_AFTER_ANOTHER).await;
                     }
                     Err(PostError::Unavailable { why, .. }) => {
                         failures += 1;
                         if failures.is_power_of_two() {
                             tracing::warn!(reply = %new.id, room = %new.room, failures, why, "the reply waits to be posted; check Redis and RabbitMQ");
                         }
-                        let longest = pauses.next().unwrap_or(POST_AGAIN_LONGEST);
-                        sleep(longest.mul_f64(rand::random_range(0.5..1.0))).await;
+                        back_off.wait().await;
                     }
                 }
             }
@@ -458,13 +462,27 @@ impl Answering {
     }
 }
 
+/// Why a request gets no reply by this worker.
+enum NoReply {
+    /// The worker drains: another is to do it.
+    HandBack,
+    /// It can never be answered, for this reason.
+    Unanswerable(String),
+}
+
+impl From<HandBack> for NoReply {
+    fn from(_: HandBack) -> NoReply {
+        NoReply::HandBack
+    }
+}
+
 /// With what right a reply is posted.
 enum Writer<'a> {
     /// It is in the room already.
     Known,
     /// By the fence that this attempt has, or gets.
     Attempt {
-        line: &'a InLine,
+        queued: &'a QueuedTurn,
         fence: Option<Fence>,
     },
 }

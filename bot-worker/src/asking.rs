@@ -7,44 +7,50 @@ use std::{
 };
 
 use common::{
-    quota::Wish,
+    quota::CallRequest,
     wire::{Kind, Message},
 };
 use metrics::{counter, histogram};
-use tokio::{sync::Semaphore, time::sleep};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::sleep,
+};
 use uuid::Uuid;
 
 use crate::{
-    allowance::{Allowance, Leave, Waits},
-    attempts::{Attempts, Step},
+    allowance::{Admission, Allowance, QuotaPermit, Waits},
+    attempts::{Attempts, Next},
+    commands::Command,
     drafts::Drafts,
     fallback::{self, Reason},
     interrupts::{Interrupt, Interrupts},
-    line_up::LineUp,
     model::{Advice, Finished, Model, ModelError, Prompt, Usage},
+    model_pool::ModelPool,
     reply_text,
 };
 
 /// How soon to look again for a model, after another request was given the only probe.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+const PROBE_AGAIN: Duration = Duration::from_millis(50);
 
 /// The models of one worker, and what all its requests share in asking them.
-pub struct Asking {
+pub(crate) struct Asking {
     model: Arc<dyn Model>,
-    line_up: LineUp,
+    models: ModelPool,
     slots: Semaphore,
     allowance: Arc<Allowance>,
 }
 
 /// What is to be posted, and how it came about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outcome {
+pub(crate) struct AskOutcome {
     /// A model's words, or ours.
     pub kind: Kind,
-    /// The model's text, ready to post; none for the fallback.
+    /// The model's text, or the reply to a command, ready to post; none for the fallback.
     pub text: Option<String>,
-    /// Why the model did not come to an end; none if it did.
+    /// Why the model did not come to an end; none if it did, or if a command needed none.
     pub reason: Option<Reason>,
+    /// How it ended, in one snake_case word: `answered`, the reason's word, or the command's name.
+    pub word: &'static str,
     /// The model that answered, or was tried last.
     pub model: String,
     /// Calls made.
@@ -55,18 +61,28 @@ pub struct Outcome {
     pub first_word: Option<Instant>,
 }
 
-impl Outcome {
-    /// Our own words, without having asked anyone.
-    pub fn unasked(reason: Reason) -> Outcome {
-        let kind = if reason.is_command() {
-            Kind::Bot
-        } else {
-            Kind::Fallback
-        };
-        Outcome {
-            kind,
+impl AskOutcome {
+    /// The fallback, without having asked anyone.
+    pub(crate) fn unasked(reason: Reason) -> AskOutcome {
+        AskOutcome {
+            kind: Kind::Fallback,
             text: None,
             reason: Some(reason),
+            word: reason.as_str(),
+            model: String::new(),
+            calls: 0,
+            usage: Usage::default(),
+            first_word: None,
+        }
+    }
+
+    /// The reply to a command, which is no failure.
+    pub(crate) fn of_command(command: &Command) -> AskOutcome {
+        AskOutcome {
+            kind: Kind::Bot,
+            text: Some(command.reply()),
+            reason: None,
+            word: command.name,
             model: String::new(),
             calls: 0,
             usage: Usage::default(),
@@ -75,16 +91,11 @@ impl Outcome {
     }
 
     /// Our own words to somebody who asks too often, and may again after `wait`.
-    pub fn too_soon(wait: Duration) -> Outcome {
-        Outcome {
+    pub(crate) fn too_soon(wait: Duration) -> AskOutcome {
+        AskOutcome {
             text: Some(fallback::too_soon(wait)),
-            ..Outcome::unasked(Reason::TooSoon)
+            ..AskOutcome::unasked(Reason::TooSoon)
         }
-    }
-
-    /// How it ended, in one snake_case word.
-    pub fn word(&self) -> &'static str {
-        self.reason.map_or("answered", Reason::as_str)
     }
 }
 
@@ -97,7 +108,7 @@ enum Called {
 
 impl Asking {
     /// Asks these models, at most `concurrency` calls at a time.
-    pub fn new(
+    pub(crate) fn new(
         model: Arc<dyn Model>,
         names: &[String],
         concurrency: usize,
@@ -105,21 +116,21 @@ impl Asking {
     ) -> Asking {
         Asking {
             model,
-            line_up: LineUp::new(names),
+            models: ModelPool::new(names),
             slots: Semaphore::new(concurrency),
             allowance,
         }
     }
 
     /// What this worker may do.
-    pub fn allowance(&self) -> &Allowance {
+    pub(crate) fn allowance(&self) -> &Allowance {
         &self.allowance
     }
 
     /// Looks whether the models are there, and says so if not. Everything goes on either way.
-    pub async fn check(&self) {
-        for place in 0..self.line_up.len() {
-            let model = self.line_up.name(place);
+    pub(crate) async fn check(&self) {
+        for index in 0..self.models.len() {
+            let model = self.models.name(index);
             match self.model.check(model).await {
                 Ok(()) => tracing::info!(model, "the model is there"),
                 Err(error) => {
@@ -134,7 +145,7 @@ impl Asking {
     ///
     /// # Errors
     /// [`HandBack`] if the worker drains first.
-    pub async fn ask(
+    pub(crate) async fn ask(
         &self,
         request: &Message,
         reply: Uuid,
@@ -142,172 +153,256 @@ impl Asking {
         interrupts: &Interrupts,
         drafts: &Drafts,
         number: impl Fn(u32) -> u32,
-    ) -> Result<Outcome, HandBack> {
-        let mut attempts = Attempts::new(self.line_up.len());
-        let mut best = String::new();
-        let mut model = String::new();
-        let mut first_word = None;
-        let mut waits = Waits::new(&self.allowance);
-        let mut asked = None;
-        let reason = loop {
-            let begun = attempts.calls() > 0;
-            let now = Instant::now();
-            let left = interrupts
-                .respond_by
-                .into_std()
-                .saturating_duration_since(now);
-            let mut bars = self.line_up.bars(now);
-            waits.lay_over(&mut bars, now);
-            let place = match attempts.next(&bars, left) {
-                Step::GiveUp(reason) => break reason,
-                Step::Wait(delay) => {
-                    let delay = waits.until_again(now, delay);
-                    match interrupts.race(begun, sleep(delay)).await {
-                        Ok(()) => continue,
-                        Err(Interrupt::TimeUp) if waits.any() => {
-                            break attempts.last().unwrap_or(Reason::Quota);
-                        }
-                        Err(interrupt) => break reason_of(interrupt, &attempts)?,
-                    }
-                }
-                Step::Call(place) => place,
-            };
-            // Nobody holds a slot while waiting for quota: another model's calls need it.
-            let name = self.line_up.name(place);
-            let allowed = async {
-                let slot = self
-                    .slots
-                    .acquire()
-                    .await
-                    .expect("the slots are never closed");
-                let wish = Wish {
-                    model: name,
-                    id: waits.id,
-                    user: &request.sender,
-                    room: &request.room,
-                    tokens: u32::try_from(prompt.tokens).unwrap_or(u32::MAX),
-                };
-                (slot, self.allowance.ask(&wish).await)
-            };
-            let since = *asked.get_or_insert_with(Instant::now);
-            let (_slot, permit) = match interrupts.race(begun, allowed).await {
-                Ok((slot, Leave::Go(permit))) => (slot, permit),
-                Ok((_, Leave::Wait { expected, again })) => {
-                    waits.told(place, name, Instant::now(), expected, again);
-                    continue;
-                }
-                Err(Interrupt::TimeUp) => break attempts.last().unwrap_or(Reason::Busy),
-                Err(interrupt) => break reason_of(interrupt, &attempts)?,
-            };
-            waits.granted(place);
-            waits = Waits::new(&self.allowance);
-            asked = None;
-            histogram!("chinwag_bot_quota_wait_seconds", "model" => name.to_owned())
-                .record(since.elapsed());
-            let Some(call) = self.line_up.begin(place, Instant::now()) else {
-                permit.give_back();
-                drop(_slot);
-                match interrupts.race(begun, sleep(LOOK_AGAIN)).await {
-                    Ok(()) => continue,
-                    Err(interrupt) => break reason_of(interrupt, &attempts)?,
-                }
-            };
-            if !begun {
-                let waited = interrupts.received.elapsed();
-                histogram!("chinwag_bot_queue_wait_seconds").record(waited);
-            }
-            attempts.begin(place);
-            drafts.attempt(number(attempts.calls()));
-            call.model().clone_into(&mut model);
-            let mut text = String::new();
-            let called = self
-                .call(
-                    &model,
-                    prompt,
-                    interrupts,
-                    drafts,
-                    &mut text,
-                    &mut first_word,
-                )
-                .await;
-            match called {
-                Called::Finished(finished) => {
-                    permit.cost(finished.usage.tokens_in);
-                    call.succeeded();
-                    let Some(text) = reply_text::message(&text, finished.complete) else {
-                        // It named itself, and said nothing.
-                        let nothing = ModelError::empty(
-                            "an answer without words",
-                            Advice::Again { after: None },
-                        );
-                        attempts.failed(&nothing, rand::random());
-                        continue;
-                    };
-                    let calls = attempts.calls();
-                    return Ok(Outcome {
-                        kind: Kind::Bot,
-                        text: Some(text),
-                        reason: None,
-                        model,
-                        calls,
-                        usage: finished.usage,
-                        first_word,
-                    });
-                }
-                Called::Failed(error) => {
-                    tracing::warn!(%reply, model, attempt = attempts.calls(), status = error.status, %error, "the model failed");
-                    if let Advice::Again { after: Some(pause) } = error.advice {
-                        self.allowance.pause(&model, pause);
-                    }
-                    // What was refused for want of quota did not count. Other failures did, says Google.
-                    if error.reason == Reason::Quota || error.status == "unreachable" {
-                        permit.give_back();
-                    }
-                    call.failed(&error, Instant::now());
-                    attempts.failed(&error, rand::random());
-                    if text.len() > best.len() {
-                        best = text;
-                    }
-                }
-                Called::Interrupted(interrupt) => {
-                    drop(call);
-                    let reason = reason_of(interrupt, &attempts)?;
-                    // What was being written when it was stopped is what people saw.
-                    let is_seen = reason == Reason::Stopped && !text.trim().is_empty();
-                    if is_seen || text.len() > best.len() {
-                        best = text;
-                    }
-                    break reason;
-                }
-            }
+    ) -> Result<AskOutcome, HandBack> {
+        let mut inquiry = Inquiry {
+            asking: self,
+            request,
+            reply,
+            prompt,
+            interrupts,
+            drafts,
+            attempts: Attempts::new(self.models.len()),
+            waits: Waits::new(&self.allowance),
+            waiting_since: None,
+            model: String::new(),
+            best: String::new(),
+            first_word: None,
         };
-        let text = reply_text::partial(&best, reason);
+        loop {
+            match inquiry.attempt(&number).await? {
+                Attempt::Answered(outcome) => return Ok(outcome),
+                Attempt::LookAgain => {}
+                Attempt::NoAnswer(reason) => return Ok(inquiry.unanswered(reason)),
+            }
+        }
+    }
+}
+
+/// One request on its way through the models.
+struct Inquiry<'a> {
+    asking: &'a Asking,
+    request: &'a Message,
+    reply: Uuid,
+    prompt: &'a Prompt,
+    interrupts: &'a Interrupts,
+    drafts: &'a Drafts,
+    attempts: Attempts,
+    waits: Waits<'a>,
+    /// When the quota was first asked for the call that is to come.
+    waiting_since: Option<Instant>,
+    /// The model that was called last.
+    model: String,
+    /// The most that a failed call has written.
+    best: String,
+    first_word: Option<Instant>,
+}
+
+/// What came of one attempt at an answer.
+enum Attempt {
+    Answered(AskOutcome),
+    /// Nothing yet: whether there is to be another is decided anew.
+    LookAgain,
+    NoAnswer(Reason),
+}
+
+/// What came of a step before the call.
+enum Step<T> {
+    Go(T),
+    Else(Attempt),
+}
+
+impl<'a> Inquiry<'a> {
+    async fn attempt(&mut self, number: impl Fn(u32) -> u32) -> Result<Attempt, HandBack> {
+        let index = match self.choose().await? {
+            Step::Go(index) => index,
+            Step::Else(attempt) => return Ok(attempt),
+        };
+        let (slot, permit) = match self.admit(index).await? {
+            Step::Go(admitted) => admitted,
+            Step::Else(attempt) => return Ok(attempt),
+        };
+        let begun = self.attempts.calls() > 0;
+        let Some(call) = self.asking.models.begin(index, Instant::now()) else {
+            permit.give_back();
+            drop(slot);
+            return self.pause(sleep(PROBE_AGAIN)).await;
+        };
+        if !begun {
+            let waited = self.interrupts.received.elapsed();
+            histogram!("chinwag_bot_queue_wait_seconds").record(waited);
+        }
+        self.attempts.begin(index);
+        self.drafts.attempt(number(self.attempts.calls()));
+        call.model().clone_into(&mut self.model);
+        let mut text = String::new();
+        match self.call(&mut text).await {
+            Called::Finished(finished) => {
+                permit.cost(finished.usage.tokens_in);
+                call.succeeded();
+                Ok(self.finished(&text, finished))
+            }
+            Called::Failed(error) => {
+                self.failed(&error, text, permit);
+                call.failed(&error, Instant::now());
+                Ok(Attempt::LookAgain)
+            }
+            Called::Interrupted(interrupt) => {
+                drop(call);
+                let reason = reason_of(interrupt, &self.attempts)?;
+                // What was being written when it was stopped is what people saw.
+                let is_seen = reason == Reason::Stopped && !text.trim().is_empty();
+                if is_seen || text.len() > self.best.len() {
+                    self.best = text;
+                }
+                Ok(Attempt::NoAnswer(reason))
+            }
+        }
+    }
+
+    /// The index of the model to call; waits for one.
+    async fn choose(&mut self) -> Result<Step<usize>, HandBack> {
+        let now = Instant::now();
+        let respond_by = self.interrupts.respond_by.into_std();
+        let left = respond_by.saturating_duration_since(now);
+        let mut bars = self.asking.models.bars(now);
+        self.waits.lay_over(&mut bars, now);
+        match self.attempts.next(&bars, left) {
+            Next::Call(index) => Ok(Step::Go(index)),
+            Next::GiveUp(reason) => Ok(Step::Else(Attempt::NoAnswer(reason))),
+            Next::Wait(delay) => {
+                let delay = self.waits.until_again(now, delay);
+                let begun = self.attempts.calls() > 0;
+                let attempt = match self.interrupts.race(begun, sleep(delay)).await {
+                    Err(Interrupt::TimeUp) if self.waits.any() => {
+                        Attempt::NoAnswer(self.attempts.last().unwrap_or(Reason::Quota))
+                    }
+                    Err(interrupt) => Attempt::NoAnswer(reason_of(interrupt, &self.attempts)?),
+                    Ok(()) => Attempt::LookAgain,
+                };
+                Ok(Step::Else(attempt))
+            }
+        }
+    }
+
+    /// A slot of this worker, and leave by the quota to call this model. Nobody holds a slot while waiting for quota:
+    /// another model's calls need it.
+    async fn admit(
+        &mut self,
+        index: usize,
+    ) -> Result<Step<(SemaphorePermit<'a>, QuotaPermit)>, HandBack> {
+        let Asking {
+            models,
+            slots,
+            allowance,
+            ..
+        } = self.asking;
+        let name = models.name(index);
+        let call = CallRequest {
+            model: name,
+            id: self.waits.id,
+            user: &self.request.sender,
+            room: &self.request.room,
+            tokens: u32::try_from(self.prompt.tokens).unwrap_or(u32::MAX),
+        };
+        let admission = async {
+            let slot = slots.acquire().await.expect("the slots are never closed");
+            (slot, allowance.ask(&call).await)
+        };
+        let since = *self.waiting_since.get_or_insert_with(Instant::now);
+        let begun = self.attempts.calls() > 0;
+        match self.interrupts.race(begun, admission).await {
+            Ok((slot, Admission::Granted(permit))) => {
+                self.waits.granted(index);
+                self.waits = Waits::new(allowance);
+                self.waiting_since = None;
+                histogram!("chinwag_bot_quota_wait_seconds", "model" => name.to_owned())
+                    .record(since.elapsed());
+                Ok(Step::Go((slot, permit)))
+            }
+            Ok((_, Admission::Wait { expected, again })) => {
+                self.waits
+                    .told(index, name, Instant::now(), expected, again);
+                Ok(Step::Else(Attempt::LookAgain))
+            }
+            Err(Interrupt::TimeUp) => {
+                let reason = self.attempts.last().unwrap_or(Reason::Busy);
+                Ok(Step::Else(Attempt::NoAnswer(reason)))
+            }
+            Err(interrupt) => {
+                let reason = reason_of(interrupt, &self.attempts)?;
+                Ok(Step::Else(Attempt::NoAnswer(reason)))
+            }
+        }
+    }
+
+    async fn pause(&self, pause: impl Future<Output = ()>) -> Result<Attempt, HandBack> {
+        let begun = self.attempts.calls() > 0;
+        match self.interrupts.race(begun, pause).await {
+            Ok(()) => Ok(Attempt::LookAgain),
+            Err(interrupt) => Ok(Attempt::NoAnswer(reason_of(interrupt, &self.attempts)?)),
+        }
+    }
+
+    /// The model has come to its end.
+    fn finished(&mut self, text: &str, finished: Finished) -> Attempt {
+        let Some(text) = reply_text::message(text, finished.complete) else {
+            // It named itself, and said nothing.
+            let again = Advice::Again { after: None };
+            let nothing = ModelError::empty("an answer without words", again);
+            self.attempts.failed(&nothing, rand::random());
+            return Attempt::LookAgain;
+        };
+        Attempt::Answered(AskOutcome {
+            kind: Kind::Bot,
+            text: Some(text),
+            reason: None,
+            word: "answered",
+            model: std::mem::take(&mut self.model),
+            calls: self.attempts.calls(),
+            usage: finished.usage,
+            first_word: self.first_word,
+        })
+    }
+
+    fn failed(&mut self, error: &ModelError, text: String, permit: QuotaPermit) {
+        let model = &self.model;
+        tracing::warn!(reply = %self.reply, model, attempt = self.attempts.calls(), status = error.status, %error, "the model failed");
+        if let Advice::Again { after: Some(pause) } = error.advice {
+            self.asking.allowance.pause(model, pause);
+        }
+        // What was refused for want of quota did not count. Other failures did, says Google.
+        if error.reason == Reason::Quota || error.status == "unreachable" {
+            permit.give_back();
+        }
+        self.attempts.failed(error, rand::random());
+        if text.len() > self.best.len() {
+            self.best = text;
+        }
+    }
+
+    /// What there is of an answer, or the fallback.
+    fn unanswered(self, reason: Reason) -> AskOutcome {
+        let text = reply_text::partial(&self.best, reason);
         let kind = if text.is_some() {
             Kind::Bot
         } else {
             Kind::Fallback
         };
-        let calls = attempts.calls();
-        Ok(Outcome {
+        AskOutcome {
             kind,
             text,
             reason: Some(reason),
-            model,
-            calls,
+            word: reason.as_str(),
+            model: self.model,
+            calls: self.attempts.calls(),
             usage: Usage::default(),
-            first_word,
-        })
+            first_word: self.first_word,
+        }
     }
 
-    async fn call(
-        &self,
-        model: &str,
-        prompt: &Prompt,
-        interrupts: &Interrupts,
-        drafts: &Drafts,
-        text: &mut String,
-        first_word: &mut Option<Instant>,
-    ) -> Called {
+    /// Calls the model, showing what it writes and leaving it in `text`.
+    async fn call(&mut self, text: &mut String) -> Called {
+        let (model, first_word) = (self.model.as_str(), &mut self.first_word);
         let began = Instant::now();
         let mut pieces = |piece: &str| {
             if text.is_empty() {
@@ -316,12 +411,10 @@ impl Asking {
                 first_word.get_or_insert_with(Instant::now);
             }
             text.push_str(piece);
-            drafts.grow(piece);
+            self.drafts.grow(piece);
         };
-        let called = match interrupts
-            .race(true, self.model.ask(model, prompt, &mut pieces))
-            .await
-        {
+        let answer = self.asking.model.ask(model, self.prompt, &mut pieces);
+        let called = match self.interrupts.race(true, answer).await {
             Ok(Ok(finished)) => Called::Finished(finished),
             Ok(Err(error)) => Called::Failed(error),
             Err(interrupt) => Called::Interrupted(interrupt),
@@ -351,7 +444,7 @@ impl Asking {
 
 /// The worker drains: the request is to be handed back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HandBack;
+pub(crate) struct HandBack;
 
 fn reason_of(interrupt: Interrupt, attempts: &Attempts) -> Result<Reason, HandBack> {
     match interrupt {

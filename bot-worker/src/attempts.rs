@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use common::retry::{BackOff, RetryPolicy};
 
 use crate::{
     fallback::Reason,
@@ -13,19 +13,19 @@ use crate::{
 /// Attempts at one model before another has its turn.
 const TRIES_PER_MODEL: u32 = 3;
 /// Model calls for one request, all models together.
-pub const CALLS_MAX: u32 = 9;
+pub(crate) const CALLS_MAX: u32 = 9;
 /// With less time than this left, no call is begun: no model answers so fast.
-pub const CALL_MIN: Duration = Duration::from_millis(250);
+pub(crate) const CALL_MIN: Duration = Duration::from_millis(250);
 /// A delay that a quota asks for is waited for up to this long while another model could be asked at once; beyond
 /// that, people are better served by the other model. With no other, it is waited for as long as the deadline allows.
 const QUOTA_PATIENCE: Duration = Duration::from_secs(5);
-/// Between two attempts: the first and the longest, before the dice.
-const BACKOFF_FIRST: Duration = Duration::from_millis(500);
-const BACKOFF_LONGEST: Duration = Duration::from_secs(8);
+/// Between two attempts, before the dice.
+const CALL_AGAIN: RetryPolicy =
+    RetryPolicy::new(Duration::from_millis(500), Duration::from_secs(8));
 
 /// Why a model must not be called just now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bar {
+pub(crate) struct Bar {
     /// For how long.
     pub left: Duration,
     /// What people are told if nothing else is left to do.
@@ -36,7 +36,7 @@ pub struct Bar {
 
 /// Why a model must not, or should not, be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BarKind {
+pub(crate) enum BarKind {
     /// The model itself named a delay.
     Delay,
     /// Its circuit is open: it kept failing.
@@ -48,8 +48,8 @@ pub enum BarKind {
 
 /// What to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Call the model at this place in the list.
+pub(crate) enum Next {
+    /// Call the model at this index.
     Call(usize),
     /// Do nothing for this long, then ask again.
     Wait(Duration),
@@ -59,28 +59,23 @@ pub enum Step {
 
 /// The attempts at one request.
 #[derive(Debug)]
-pub struct Attempts {
-    /// Models that will not do it, by place in the list.
+pub(crate) struct Attempts {
+    /// Models that will not do it, by index.
     dead: Vec<bool>,
-    /// Models that were called, by place.
+    /// Models that were called, by index.
     called: Vec<bool>,
     current: usize,
     tries_here: u32,
     calls: u32,
     pause: Option<Duration>,
-    backoff: ExponentialBackoff,
+    back_off: BackOff,
     last: Option<Reason>,
     over: Option<Reason>,
 }
 
 impl Attempts {
     /// None made yet, with so many models.
-    pub fn new(models: usize) -> Attempts {
-        let backoff = ExponentialBuilder::default()
-            .with_min_delay(BACKOFF_FIRST)
-            .with_max_delay(BACKOFF_LONGEST)
-            .without_max_times()
-            .build();
+    pub(crate) fn new(models: usize) -> Attempts {
         Attempts {
             dead: vec![false; models],
             called: vec![false; models],
@@ -88,29 +83,29 @@ impl Attempts {
             tries_here: 0,
             calls: 0,
             pause: None,
-            backoff,
+            back_off: CALL_AGAIN.back_off(),
             last: None,
             over: None,
         }
     }
 
     /// How many calls were begun.
-    pub fn calls(&self) -> u32 {
+    pub(crate) fn calls(&self) -> u32 {
         self.calls
     }
 
     /// Why the last attempt failed, if there was one.
-    pub fn last(&self) -> Option<Reason> {
+    pub(crate) fn last(&self) -> Option<Reason> {
         self.last
     }
 
-    /// What to do now, with the bar on each model and the time left until a reply must be there. A [`Step::Wait`] that
+    /// What to do now, with the bar on each model and the time left until a reply must be there. A [`Next::Wait`] that
     /// was done is over; asked again, this goes on.
-    pub fn next(&mut self, bars: &[Option<Bar>], left: Duration) -> Step {
+    pub(crate) fn next(&mut self, bars: &[Option<Bar>], left: Duration) -> Next {
         if let Some(reason) = self.over {
-            return Step::GiveUp(reason);
+            return Next::GiveUp(reason);
         }
-        let give_up = |reason| Step::GiveUp(self.last.unwrap_or(reason));
+        let give_up = |reason| Next::GiveUp(self.last.unwrap_or(reason));
         if self.calls >= CALLS_MAX {
             return give_up(Reason::Broken);
         }
@@ -121,21 +116,21 @@ impl Attempts {
         if let Some(pause) = self.pause.take() {
             // Beyond the deadline it is not waited for.
             if in_time(pause) {
-                return Step::Wait(pause);
+                return Next::Wait(pause);
             }
             return give_up(Reason::TooSlow);
         }
         let (mut soonest, mut resting) = (None::<Bar>, None);
-        for place in self.alive_from_current() {
-            match bars.get(place).copied().flatten() {
-                None => return Step::Call(place),
-                Some(bar) if bar.kind == BarKind::Rest => resting = resting.or(Some(place)),
+        for index in self.alive_from_current() {
+            match bars.get(index).copied().flatten() {
+                None => return Next::Call(index),
+                Some(bar) if bar.kind == BarKind::Rest => resting = resting.or(Some(index)),
                 Some(bar)
                     if bar.kind == BarKind::Delay
                         && bar.left <= QUOTA_PATIENCE
                         && in_time(bar.left) =>
                 {
-                    return Step::Wait(bar.left);
+                    return Next::Wait(bar.left);
                 }
                 Some(bar) if soonest.is_none_or(|soonest| bar.left < soonest.left) => {
                     soonest = Some(bar);
@@ -144,25 +139,25 @@ impl Attempts {
             }
         }
         match (soonest, resting) {
-            (Some(bar), _) if in_time(bar.left) => Step::Wait(bar.left),
-            (_, Some(place)) => Step::Call(place),
+            (Some(bar), _) if in_time(bar.left) => Next::Wait(bar.left),
+            (_, Some(index)) => Next::Call(index),
             (Some(bar), None) => give_up(bar.reason),
             (None, None) => give_up(Reason::NoModel),
         }
     }
 
-    /// A call to the model at this place begins.
-    pub fn begin(&mut self, place: usize) {
-        if place != self.current {
-            (self.current, self.tries_here) = (place, 0);
+    /// A call to the model at this index begins.
+    pub(crate) fn begin(&mut self, index: usize) {
+        if index != self.current {
+            (self.current, self.tries_here) = (index, 0);
         }
-        self.called[place] = true;
+        self.called[index] = true;
         self.tries_here += 1;
         self.calls += 1;
     }
 
     /// The call failed. `dice` is anything from 0 to 1, for full jitter: retries of many requests must not come together.
-    pub fn failed(&mut self, error: &ModelError, dice: f64) {
+    pub(crate) fn failed(&mut self, error: &ModelError, dice: f64) {
         self.last = Some(error.reason);
         match error.advice {
             Advice::GiveUp => self.over = Some(error.reason),
@@ -181,8 +176,8 @@ impl Attempts {
     fn alive_from_current(&self) -> impl Iterator<Item = usize> + use<> {
         let models = self.dead.len();
         let alive: Vec<usize> = (self.current..self.current + models)
-            .map(|place| place % models)
-            .filter(|place| !self.dead[*place])
+            .map(|index| index % models)
+            .filter(|index| !self.dead[*index])
             .collect();
         alive.into_iter()
     }
@@ -192,7 +187,7 @@ impl Attempts {
         let current = self.current;
         let next = self
             .alive_from_current()
-            .find(|place| *place != current)
+            .find(|index| *index != current)
             .or_else(|| self.alive_from_current().next());
         // With none left, `next` gives up.
         let Some(next) = next else { return };
@@ -203,7 +198,7 @@ impl Attempts {
     }
 
     fn back_off(&mut self, dice: f64) {
-        let longest = self.backoff.next().unwrap_or(BACKOFF_LONGEST);
+        let longest = self.back_off.next_longest();
         self.pause = Some(longest.mul_f64(dice.clamp(0.0, 1.0)));
     }
 }
@@ -241,12 +236,12 @@ mod tests {
     fn call(attempts: &mut Attempts, bars: &[Option<Bar>], left: Duration) -> usize {
         loop {
             match attempts.next(bars, left) {
-                Step::Call(place) => {
-                    attempts.begin(place);
-                    return place;
+                Next::Call(index) => {
+                    attempts.begin(index);
+                    return index;
                 }
-                Step::Wait(_) => {}
-                Step::GiveUp(reason) => panic!("gave up: {reason:?}"),
+                Next::Wait(_) => {}
+                Next::GiveUp(reason) => panic!("gave up: {reason:?}"),
             }
         }
     }
@@ -259,12 +254,12 @@ mod tests {
             attempts.failed(&again(), 1.0);
             assert_eq!(
                 attempts.next(&FREE, MINUTE),
-                Step::Wait(Duration::from_millis(wanted))
+                Next::Wait(Duration::from_millis(wanted))
             );
         }
         assert_eq!(call(&mut attempts, &FREE, MINUTE), 0);
         attempts.failed(&again(), 1.0);
-        assert_eq!(attempts.next(&FREE, MINUTE), Step::Call(1));
+        assert_eq!(attempts.next(&FREE, MINUTE), Next::Call(1));
     }
 
     #[test]
@@ -274,7 +269,7 @@ mod tests {
             call(&mut attempts, &FREE, MINUTE);
             attempts.failed(&again(), 0.0);
         }
-        assert_eq!(attempts.next(&FREE, MINUTE), Step::GiveUp(Reason::Broken));
+        assert_eq!(attempts.next(&FREE, MINUTE), Next::GiveUp(Reason::Broken));
     }
 
     #[test]
@@ -292,11 +287,11 @@ mod tests {
         );
         assert_eq!(
             attempts.next(&[delay(120), None, None], MINUTE),
-            Step::Call(1)
+            Next::Call(1)
         );
         assert_eq!(
             attempts.next(&[delay(120), delay(90), delay(70)], MINUTE),
-            Step::GiveUp(Reason::Quota)
+            Next::GiveUp(Reason::Quota)
         );
     }
 
@@ -305,15 +300,15 @@ mod tests {
         let mut attempts = Attempts::new(3);
         assert_eq!(
             attempts.next(&[delay(2), None, None], MINUTE),
-            Step::Wait(Duration::from_secs(2))
+            Next::Wait(Duration::from_secs(2))
         );
         assert_eq!(
             attempts.next(&[delay(20), None, None], MINUTE),
-            Step::Call(1)
+            Next::Call(1)
         );
         assert_eq!(
             attempts.next(&[delay(20), delay(30), delay(40)], MINUTE),
-            Step::Wait(Duration::from_secs(20))
+            Next::Wait(Duration::from_secs(20))
         );
     }
 
@@ -325,13 +320,13 @@ mod tests {
             kind: BarKind::Rest,
         });
         let mut attempts = Attempts::new(2);
-        assert_eq!(attempts.next(&[rest, None], MINUTE), Step::Call(1));
+        assert_eq!(attempts.next(&[rest, None], MINUTE), Next::Call(1));
         assert_eq!(
             attempts.next(&[rest, delay(20)], MINUTE),
-            Step::Wait(Duration::from_secs(20))
+            Next::Wait(Duration::from_secs(20))
         );
-        assert_eq!(attempts.next(&[rest, delay(80)], MINUTE), Step::Call(0));
-        assert_eq!(attempts.next(&[rest, rest], MINUTE), Step::Call(0));
+        assert_eq!(attempts.next(&[rest, delay(80)], MINUTE), Next::Call(0));
+        assert_eq!(attempts.next(&[rest, rest], MINUTE), Next::Call(0));
     }
 
     #[test]
@@ -341,11 +336,11 @@ mod tests {
         attempts.failed(&again(), 1.0);
         assert_eq!(
             attempts.next(&FREE, Duration::from_millis(600)),
-            Step::GiveUp(Reason::Broken)
+            Next::GiveUp(Reason::Broken)
         );
         assert_eq!(
             Attempts::new(1).next(&FREE, Duration::ZERO),
-            Step::GiveUp(Reason::TooSlow)
+            Next::GiveUp(Reason::TooSlow)
         );
     }
 
@@ -357,7 +352,7 @@ mod tests {
         attempts.failed(&gone, 1.0);
         assert_eq!(call(&mut attempts, &FREE, MINUTE), 1);
         attempts.failed(&gone, 1.0);
-        assert_eq!(attempts.next(&FREE, MINUTE), Step::GiveUp(Reason::NoModel));
+        assert_eq!(attempts.next(&FREE, MINUTE), Next::GiveUp(Reason::NoModel));
     }
 
     #[test]
@@ -365,7 +360,7 @@ mod tests {
         let mut attempts = Attempts::new(3);
         call(&mut attempts, &FREE, MINUTE);
         attempts.failed(&error(Advice::GiveUp, Reason::Safety), 1.0);
-        assert_eq!(attempts.next(&FREE, MINUTE), Step::GiveUp(Reason::Safety));
+        assert_eq!(attempts.next(&FREE, MINUTE), Next::GiveUp(Reason::Safety));
     }
 
     #[test]
@@ -390,14 +385,14 @@ mod tests {
             for (kind, dice, bar_ms, taken_ms) in outcomes {
                 let bar = (kind == 4).then(|| Bar { left: Duration::from_millis(bar_ms), reason: Reason::Quota, kind: if dice < 0.5 { BarKind::Delay } else { BarKind::Circuit } });
                 match attempts.next(&vec![bar; models], left) {
-                    Step::GiveUp(_) => { ended = true; break; }
-                    Step::Wait(delay) => {
+                    Next::GiveUp(_) => { ended = true; break; }
+                    Next::Wait(delay) => {
                         prop_assert!(delay + CALL_MIN <= left);
                         left -= delay;
                     }
-                    Step::Call(place) => {
-                        prop_assert!(place < models && left >= CALL_MIN);
-                        attempts.begin(place);
+                    Next::Call(index) => {
+                        prop_assert!(index < models && left >= CALL_MIN);
+                        attempts.begin(index);
                         left = left.saturating_sub(Duration::from_millis(taken_ms / 10));
                         let advice = match kind {
                             0 => Advice::GiveUp,

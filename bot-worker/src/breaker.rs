@@ -4,21 +4,21 @@
 use std::time::{Duration, Instant};
 
 /// So many failures in a row, each at most [`WINDOW`] after the one before, open the circuit.
-pub const FAILURES_TO_OPEN: u32 = 5;
+pub(crate) const FAILURES_TO_OPEN: u32 = 5;
 /// Failures further apart than this are no row.
-pub const WINDOW: Duration = Duration::from_secs(30);
+pub(crate) const WINDOW: Duration = Duration::from_secs(30);
 /// How long the circuit stays open the first time; twice as long after each probe that fails.
-pub const OPEN_FIRST: Duration = Duration::from_secs(2);
+pub(crate) const OPEN_FIRST: Duration = Duration::from_secs(2);
 /// The longest it stays open at a time.
-pub const OPEN_LONGEST: Duration = Duration::from_secs(15);
+pub(crate) const OPEN_LONGEST: Duration = Duration::from_secs(15);
 /// A probe that has brought no verdict after this long was lost; another may go.
-pub const PROBE_LOST_AFTER: Duration = Duration::from_secs(30);
+pub(crate) const PROBE_LOST_AFTER: Duration = Duration::from_secs(30);
 /// While a probe is under way, how soon to look again.
 const PROBE_LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// The state of one model's circuit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Breaker {
+pub(crate) enum Breaker {
     /// Calls pass.
     #[default]
     Closed,
@@ -47,7 +47,7 @@ pub enum Breaker {
 
 impl Breaker {
     /// How long no call may pass from `now` on, as far as is known; none if one may.
-    pub fn barred_for(&self, now: Instant) -> Option<Duration> {
+    pub(crate) fn barred_for(&self, now: Instant) -> Option<Duration> {
         let left = match *self {
             Breaker::Closed | Breaker::Failing { .. } => return None,
             Breaker::Open { until, .. } => until.saturating_duration_since(now),
@@ -60,7 +60,7 @@ impl Breaker {
     }
 
     /// Lets a call pass, if one may. It has to be followed by one of the three verdicts.
-    pub fn let_pass(&mut self, now: Instant) -> bool {
+    pub(crate) fn let_pass(&mut self, now: Instant) -> bool {
         if self.barred_for(now).is_some() {
             return false;
         }
@@ -71,12 +71,12 @@ impl Breaker {
     }
 
     /// A call went well.
-    pub fn succeeded(&mut self) {
+    pub(crate) fn succeeded(&mut self) {
         *self = Breaker::Closed;
     }
 
     /// A call failed in a way that the next one may as well.
-    pub fn failed(&mut self, now: Instant) {
+    pub(crate) fn failed(&mut self, now: Instant) {
         *self = match *self {
             Breaker::Closed => Breaker::Failing {
                 failures: 1,
@@ -111,7 +111,7 @@ impl Breaker {
     }
 
     /// A call ended without saying anything about the model: it was stopped, or its time was up.
-    pub fn abandoned(&mut self, now: Instant) {
+    pub(crate) fn abandoned(&mut self, now: Instant) {
         if let Breaker::HalfOpen { pause, .. } = *self {
             *self = Breaker::Open { until: now, pause };
         }

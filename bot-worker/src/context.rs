@@ -9,16 +9,16 @@ use common::{
 use uuid::Uuid;
 
 use crate::{
-    fallback::Reason,
+    commands::{self, Command, ContextEffect},
     model::{Prompt, Role, Turn},
     reply_text::own_words,
 };
 
 /// The most messages of a room's past that are read for one question.
-pub const PAST_MAX_MESSAGES: usize = 200;
+pub(crate) const PAST_MAX_MESSAGES: usize = 200;
 
 /// The most messages after a question that are looked through for answers to earlier ones.
-pub const SINCE_MAX_MESSAGES: usize = 1_000;
+pub(crate) const SINCE_MAX_MESSAGES: usize = 1_000;
 
 /// A token is about four bytes: of English four letters, of Russian two, of Chinese one and a third.
 const BYTES_PER_TOKEN: usize = 4;
@@ -26,39 +26,27 @@ const BYTES_PER_TOKEN: usize = 4;
 /// What a message costs beside its text.
 const TOKENS_PER_MESSAGE: usize = 4;
 
-/// The commands, which no model is asked about. `/reset` makes the bot forget what was said before it.
-const COMMANDS: [(&str, Reason); 2] = [("/reset", Reason::Reset), ("/help", Reason::Help)];
-
-/// The command that a message is, with or without the bot's name; none if it is anything else.
-pub fn command(message: &str) -> Option<Reason> {
-    let mut words = message
-        .split_whitespace()
-        .filter(|word| !word.eq_ignore_ascii_case("@bot"));
-    let (word, more) = (words.next()?, words.next());
-    let known = COMMANDS
-        .iter()
-        .find(|(name, _)| word.eq_ignore_ascii_case(name));
-    known
-        .filter(|_| more.is_none())
-        .map(|(_, command)| *command)
-}
-
 /// The prompt for a request. `past` is what the room has, in order, with or without the request. What came after it is
 /// left out, but for the answers to what came before: each goes along right after its question. Of all that, the newest
 /// that fit `budget_tokens` go along, whole; the request always does.
-pub fn prompt(room: &Room, request: &Message, past: &[Message], budget_tokens: usize) -> Prompt {
+pub(crate) fn prompt(
+    room: &Room,
+    request: &Message,
+    past: &[Message],
+    budget_tokens: usize,
+) -> Prompt {
     let system = system(room);
     let past = as_a_conversation(request, past);
-    let commands: HashSet<Uuid> = past
+    let command_ids: HashSet<Uuid> = past
         .iter()
-        .filter(|message| message.kind == Kind::User && command(&message.message).is_some())
+        .filter(|message| command_in(message).is_some())
         .map(|message| message.id)
         .collect();
     let is_about_a_command = |message: &Message| {
-        commands.contains(&message.id)
+        command_ids.contains(&message.id)
             || message
                 .reply_to
-                .is_some_and(|request| commands.contains(&request))
+                .is_some_and(|request| command_ids.contains(&request))
     };
     let request_text = said(request);
     let mut tokens = cost(&request_text);
@@ -102,7 +90,7 @@ pub fn prompt(room: &Room, request: &Message, past: &[Message], budget_tokens: u
 fn as_a_conversation<'a>(request: &Message, past: &'a [Message]) -> Vec<&'a Message> {
     let end = past.partition_point(|message| message.seq <= request.seq);
     let mut all = Vec::new();
-    for message in since_reset(request, past) {
+    for message in since_begun_anew(request, past) {
         all.push(message);
         let answers = past[end..].iter().filter(|later| later.kind == Kind::Bot);
         all.extend(answers.filter(|answer| answer.reply_to == Some(message.id)));
@@ -110,14 +98,19 @@ fn as_a_conversation<'a>(request: &Message, past: &'a [Message]) -> Vec<&'a Mess
     all
 }
 
-/// What came before the request, and after the last `/reset` before it.
-fn since_reset<'a>(request: &Message, past: &'a [Message]) -> &'a [Message] {
+/// What came before the request, and after the last command before it that made the bot begin anew.
+fn since_begun_anew<'a>(request: &Message, past: &'a [Message]) -> &'a [Message] {
     let end = past.partition_point(|message| message.seq < request.seq);
     let before = &past[..end];
-    let reset = before.iter().rposition(|message| {
-        message.kind == Kind::User && command(&message.message) == Some(Reason::Reset)
+    let begun_anew = before.iter().rposition(|message| {
+        command_in(message).is_some_and(|command| command.context == ContextEffect::BeginsAnew)
     });
-    &before[reset.map_or(0, |at| at + 1)..]
+    &before[begun_anew.map_or(0, |at| at + 1)..]
+}
+
+/// The command that somebody gave with a message.
+fn command_in(message: &Message) -> Option<&'static Command> {
+    commands::read(&message.message).filter(|_| message.kind == Kind::User)
 }
 
 /// Models know two sides only, so who of the people speaks has to be in the text.
@@ -154,7 +147,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::reply_text::partial;
+    use crate::{fallback::Reason, reply_text::partial};
 
     fn room(persona: &str) -> Room {
         Room {
@@ -256,17 +249,6 @@ mod tests {
             turns(&past, &past[3], 1_000),
             [(Role::People, vec!["ada: hi".into()])]
         );
-    }
-
-    #[test]
-    fn a_command_is_the_whole_message_but_for_the_bots_name() {
-        for yes in ["/reset", " /Reset ", "@bot /reset", "/reset @bot"] {
-            assert_eq!(command(yes), Some(Reason::Reset), "{yes}");
-        }
-        assert_eq!(command("@bot /help"), Some(Reason::Help));
-        for no in ["/reset now", "reset", "what does /reset do?", "@bot", ""] {
-            assert_eq!(command(no), None, "{no}");
-        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ const RESERVE_MAX: Duration = Duration::from_secs(2);
 
 /// The times that a request's deadline follows from, in microseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug)]
-pub struct Times {
+pub(crate) struct Times {
     /// When the request was posted, its `seq`, or when it was asked for again.
     pub posted: Seq,
     /// Since when there has been a worker, this one or, as far as it can know, others before it.
@@ -33,7 +33,7 @@ pub struct Times {
 /// Never more than a whole deadline, should the engine's clock be ahead of this machine's. Nothing, if it is over: however
 /// little a request that comes too late were given, in a flood each batch of them would wait that long for the one
 /// before it, and the last for ever.
-pub fn time_left(times: Times, deadline: Duration) -> Duration {
+pub(crate) fn time_left(times: Times, deadline: Duration) -> Duration {
     let Times {
         posted,
         began,
@@ -52,7 +52,7 @@ pub fn time_left(times: Times, deadline: Duration) -> Duration {
 }
 
 /// What of a deadline is kept back for posting: the model is stopped that much earlier.
-pub fn reserve(deadline: Duration) -> Duration {
+pub(crate) fn reserve(deadline: Duration) -> Duration {
     (deadline / 10).min(RESERVE_MAX)
 }
 

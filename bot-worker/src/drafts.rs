@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use common::{
     live::{
         Live,
-        turns::{Draft, Drafted, Fence},
+        turns::{Draft, DraftOutcome, Fence},
     },
     wire::MESSAGE_MAX_CHARS,
 };
@@ -28,14 +28,14 @@ const LAST_DRAFT_TIME: Duration = Duration::from_millis(250);
 const ATTEMPTS_PER_TURN: u32 = 100;
 
 /// The number of an attempt: higher than all of those who had the turn before, whichever workers they were.
-pub fn attempt_number(fence: u32, call: u32) -> u32 {
+pub(crate) fn attempt_number(fence: u32, call: u32) -> u32 {
     fence
         .saturating_mul(ATTEMPTS_PER_TURN)
         .saturating_add(call.min(ATTEMPTS_PER_TURN - 1))
 }
 
 /// The drafts of one reply.
-pub struct Drafts {
+pub(crate) struct Drafts {
     text: watch::Sender<Growing>,
     ended: CancellationToken,
     showing: JoinHandle<()>,
@@ -50,7 +50,7 @@ struct Growing {
 
 impl Drafts {
     /// Begins to show what will be written for the reply `id` to the request `reply_to`, as long as the fence holds.
-    pub fn begin(
+    pub(crate) fn begin(
         live: Arc<dyn Live>,
         room: String,
         id: Uuid,
@@ -76,7 +76,7 @@ impl Drafts {
     }
 
     /// A new attempt begins, with nothing written.
-    pub fn attempt(&self, number: u32) {
+    pub(crate) fn attempt(&self, number: u32) {
         self.text.send_modify(|growing| {
             *growing = Growing {
                 attempt: number,
@@ -86,12 +86,12 @@ impl Drafts {
     }
 
     /// The model has written more. Never waits.
-    pub fn grow(&self, piece: &str) {
+    pub(crate) fn grow(&self, piece: &str) {
         self.text.send_modify(|growing| growing.raw.push_str(piece));
     }
 
     /// No more drafts; when this returns, none is on its way.
-    pub async fn end(mut self) {
+    pub(crate) async fn end(mut self) {
         self.ended.cancel();
         if timeout(LAST_DRAFT_TIME, &mut self.showing).await.is_err() {
             self.showing.abort();
@@ -168,9 +168,9 @@ impl Painter {
             };
             // A draft that was not shown is shown with the next one.
             match self.live.draft(&draft).await {
-                Ok(Drafted::Shown) => self.seen = seen,
-                Ok(Drafted::FromStart) => self.seen = Seen::default(),
-                Ok(Drafted::Fenced) => return,
+                Ok(DraftOutcome::Shown) => self.seen = seen,
+                Ok(DraftOutcome::FromStart) => self.seen = Seen::default(),
+                Ok(DraftOutcome::Fenced) => return,
                 Err(error) => tracing::debug!(reply = %self.id, %error, "a draft was not shown"),
             }
             ended.run_until_cancelled(sleep(BETWEEN_DRAFTS)).await;

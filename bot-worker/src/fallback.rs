@@ -26,23 +26,9 @@ pub enum Reason {
     GaveUp,
     /// Somebody stopped the reply before a word of it was there.
     Stopped,
-    /// The request was `/reset`: nothing to ask a model about.
-    Reset,
-    /// The request was `/help`.
-    Help,
     /// Who asked has asked more than one person may in a minute.
     TooSoon,
 }
-
-/// What people read who ask for help.
-const HELP: &str = "\
-I am the bot of this room. Ask me something: I know what was said here lately.\n\n\
-- In a room of your own I answer everything. In others it is as the owner set it: everything, messages with `@bot` in them, \
-or nothing.\n\
-- While I write, you can stop me: what is there by then is my answer.\n\
-- `/reset` makes me start afresh, without what was said before.\n\
-- `/help` shows this.\n\n\
-A room's owner can also say who I am to be there. In rooms where I answer only when I am named, write `@bot` beside a command.";
 
 const TOO_SOON: &str = "Sorry, that is more than I may answer one person in a minute.";
 
@@ -56,11 +42,6 @@ pub fn too_soon(wait: Duration) -> String {
 }
 
 impl Reason {
-    /// Whether it is no failure at all: somebody gave a command, and has their answer.
-    pub fn is_command(self) -> bool {
-        matches!(self, Reason::Reset | Reason::Help)
-    }
-
     /// One snake_case word, for the log of replies and the metrics.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -74,8 +55,6 @@ impl Reason {
             Reason::Broken => "broken",
             Reason::GaveUp => "gave_up",
             Reason::Stopped => "stopped",
-            Reason::Reset => "reset",
-            Reason::Help => "help",
             Reason::TooSoon => "too_soon",
         }
     }
@@ -85,10 +64,6 @@ impl Reason {
     pub fn text(self, general: Option<&str>) -> &str {
         let own = match self {
             Reason::Stopped => return "Stopped, before I had said anything.",
-            Reason::Reset => {
-                return "Done: from here on I start afresh, without what was said before.";
-            }
-            Reason::Help => return HELP,
             Reason::TooSoon => return TOO_SOON,
             Reason::TooSlow => {
                 "Sorry, the model took too long to answer. Please ask again in a moment."
@@ -143,12 +118,7 @@ mod tests {
             assert_eq!(Some(failure.text(set)), set, "{failure:?}");
             assert!(failure.text(None).len() > 20 && failure.text(Some("")).len() > 20);
         }
-        for theirs in [
-            Reason::Stopped,
-            Reason::Reset,
-            Reason::Help,
-            Reason::TooSoon,
-        ] {
+        for theirs in [Reason::Stopped, Reason::TooSoon] {
             assert_eq!(theirs.text(set), theirs.text(None), "{theirs:?}");
         }
     }

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Draining, in its two steps.
 #[derive(Clone, Debug, Default)]
-pub struct Drain {
+pub(crate) struct Drain {
     /// Nothing new is begun.
     pub begun: CancellationToken,
     /// What is still under way is handed back.
@@ -16,7 +16,7 @@ pub struct Drain {
 
 /// Why a wait was cut short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Interrupt {
+pub(crate) enum Interrupt {
     /// The reply has to be posted now.
     TimeUp,
     /// Somebody stopped it.
@@ -27,7 +27,7 @@ pub enum Interrupt {
 
 /// What may interrupt one request.
 #[derive(Clone, Debug)]
-pub struct Interrupts {
+pub(crate) struct Interrupts {
     /// When the request came.
     pub received: Instant,
     /// When the reply has to be posted.
@@ -42,7 +42,7 @@ pub struct Interrupts {
 
 impl Interrupts {
     /// Whether the reply has to be posted by now.
-    pub fn time_is_up(&self) -> bool {
+    pub(crate) fn time_is_up(&self) -> bool {
         Instant::now() >= self.respond_by
     }
 
@@ -50,7 +50,7 @@ impl Interrupts {
     ///
     /// # Errors
     /// What interrupted it; the work was dropped.
-    pub async fn race<T>(
+    pub(crate) async fn race<T>(
         &self,
         begun: bool,
         work: impl Future<Output = T>,

@@ -2,40 +2,43 @@
 //!
 //! | module | does |
 //! |---|---|
-//! | [`worker`] | takes and settles requests, drains |
-//! | [`answering`] | one request, from its receipt to its one reply |
-//! | [`asking`] | asks the models, one attempt after the other |
-//! | [`model`] | the seam to the models: Gemini, and whoever speaks the OpenAI-compatible chat API |
-//! | [`deadline`], [`context`], [`attempts`], [`breaker`], [`reply_text`], [`fallback`], [`prices`] | decisions, without I/O |
-//! | [`drafts`] | shows a reply as it grows |
-//! | [`line_up`], [`allowance`], [`pace`], [`turns`], [`under_way`], [`interrupts`] | what the requests of one worker share |
+//! | `worker` | takes and settles requests, drains |
+//! | `answering` | one request, from its receipt to its one reply |
+//! | `asking` | asks the models, one attempt after the other |
+//! | `model` | the seam to the models: Gemini, and whoever speaks the OpenAI-compatible chat API |
+//! | `commands` | the bot's commands: what each replies, and does to what is told to a model later |
+//! | `deadline`, `context`, `attempts`, `breaker`, `reply_text`, `fallback`, `prices` | decisions, without I/O |
+//! | `drafts` | shows a reply as it grows |
+//! | `model_pool`, `allowance`, `pace`, `turns`, `in_flight`, `interrupts` | what the requests of one worker share |
 #![warn(missing_docs)]
 
-pub mod allowance;
-pub mod answering;
-pub mod asking;
-pub mod attempts;
-pub mod breaker;
-pub mod context;
-pub mod deadline;
-pub mod drafts;
+mod allowance;
+mod answering;
+mod asking;
+mod attempts;
+mod breaker;
+mod commands;
+mod context;
+mod deadline;
+mod drafts;
 pub mod fallback;
-pub mod interrupts;
-pub mod line_up;
+mod in_flight;
+mod interrupts;
 pub mod model;
-pub mod pace;
-pub mod prices;
-pub mod reply_text;
+mod model_pool;
+mod pace;
+mod prices;
+mod reply_text;
 pub mod settings;
-pub mod turns;
-pub mod under_way;
-pub mod worker;
+mod turns;
+mod worker;
 
 use std::sync::Arc;
 
 use common::{live::Live, queue::Queue, quota::Quota, store::Store};
 use tokio_util::sync::CancellationToken;
 
+pub use answering::ATTEMPTS_MAX;
 pub use settings::WorkerSettings;
 
 use crate::{
@@ -86,6 +89,26 @@ pub async fn run(
     settings: WorkerSettings,
     stop: CancellationToken,
 ) -> Result<(), WorkerError> {
+    let model = model(&settings)?;
+    let engines = Engines {
+        live,
+        queue,
+        store,
+        quota,
+    };
+    Worker::new(engines, &settings, model).run(stop).await;
+    Ok(())
+}
+
+/// Whether a worker could begin with these settings.
+///
+/// # Errors
+/// [`WorkerError`], as from [`run`], before anything is connected to.
+pub fn check_model(settings: &WorkerSettings) -> Result<(), WorkerError> {
+    model(settings).map(drop)
+}
+
+fn model(settings: &WorkerSettings) -> Result<Arc<dyn Model>, WorkerError> {
     settings.check().map_err(WorkerError::Settings)?;
     let limits = SilenceLimits {
         first_token: settings.bot_first_token_seconds,
@@ -102,12 +125,5 @@ pub async fn run(
             limits,
         )?),
     };
-    let engines = Engines {
-        live,
-        queue,
-        store,
-        quota,
-    };
-    Worker::new(engines, &settings, model).run(stop).await;
-    Ok(())
+    Ok(model)
 }

@@ -14,7 +14,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const BURST_SHARE: f64 = 5.0;
 
 /// Lets calls pass at their pace.
-pub struct Pace {
+pub(crate) struct Pace {
     calls: Option<DefaultDirectRateLimiter>,
     tokens: Option<(DefaultDirectRateLimiter, NonZeroU32)>,
     clock: DefaultClock,
@@ -24,7 +24,11 @@ pub struct Pace {
 
 impl Pace {
     /// The pace of one of so many workers that share these calls and tokens a minute; none is no limit.
-    pub fn new(calls: Option<NonZeroU32>, tokens: Option<NonZeroU32>, workers: usize) -> Pace {
+    pub(crate) fn new(
+        calls: Option<NonZeroU32>,
+        tokens: Option<NonZeroU32>,
+        workers: usize,
+    ) -> Pace {
         let tokens = tokens.map(|tokens| {
             let quota = quota(tokens, workers);
             (RateLimiter::direct(quota), quota.burst_size())
@@ -39,7 +43,7 @@ impl Pace {
 
     /// Waits until a call with about so many input tokens is within the pace. First come, first served. Safe to
     /// cancel: what was not waited for to its end costs nothing, but for a call whose tokens were still waited for.
-    pub async fn wait(&self, tokens: u32) {
+    pub(crate) async fn wait(&self, tokens: u32) {
         if self.calls.is_none() && self.tokens.is_none() {
             return;
         }
@@ -58,7 +62,7 @@ impl Pace {
     }
 
     /// Counts a call that went out without waiting here.
-    pub fn count(&self, tokens: u32) {
+    pub(crate) fn count(&self, tokens: u32) {
         // Where it is more than the pace has room for, there is none left, and that is all that can be counted.
         if let Some(calls) = &self.calls {
             drop(calls.check());

@@ -16,7 +16,7 @@ const BROKEN_OFF: &str = "\n\n*(The answer breaks off here.)*";
 /// A model's text as it is shown: without the blanks and the `bot:` that some put before it. Of a text that grows, the
 /// result grows too and never changes at its beginning, but for a text that may still turn out to be that name, of
 /// which nothing is shown yet (`finished` false).
-pub fn shown(text: &str, finished: bool) -> &str {
+pub(crate) fn shown(text: &str, finished: bool) -> &str {
     let text = text.trim_start();
     let prefix_end = BOT.len() + 1;
     let name = text.get(..BOT.len().min(text.len())).unwrap_or_default();
@@ -37,7 +37,7 @@ pub fn shown(text: &str, finished: bool) -> &str {
 
 /// A model's whole text as a message: trimmed, without `bot:`, at most 4,000 characters. None if nothing is left.
 /// `complete` is false if the model stopped before it had said all, which then shows.
-pub fn message(text: &str, complete: bool) -> Option<String> {
+pub(crate) fn message(text: &str, complete: bool) -> Option<String> {
     let text = shown(text, true).trim_end();
     if text.is_empty() {
         return None;
@@ -49,7 +49,7 @@ pub fn message(text: &str, complete: bool) -> Option<String> {
 /// What is posted when the model did not come to an end, though it had written something. A stopped reply is what is
 /// there, as it is. After a failure a piece that says something is better than an excuse, if it says that it is a piece.
 /// Nothing of what a safety filter stopped is kept.
-pub fn partial(text: &str, reason: Reason) -> Option<String> {
+pub(crate) fn partial(text: &str, reason: Reason) -> Option<String> {
     let text = shown(text, true).trim_end();
     match reason {
         Reason::Stopped if !text.is_empty() => Some(with_end(text, "", ELLIPSIS)),
@@ -64,7 +64,7 @@ pub fn partial(text: &str, reason: Reason) -> Option<String> {
 
 /// What of a message of the bot is the model's own: without our note that it breaks off, which a model that reads it as
 /// its own words would learn to write.
-pub fn own_words(message: &str) -> &str {
+pub(crate) fn own_words(message: &str) -> &str {
     message.strip_suffix(BROKEN_OFF).unwrap_or(message)
 }
 

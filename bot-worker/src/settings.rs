@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::Args;
-use common::{quota::Limits, settings::seconds};
+use common::{quota::QuotaLimits, settings::seconds};
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -20,7 +20,7 @@ const CONCURRENCY_MAX: usize = 1_024;
 /// How long draining may take where the process says nothing.
 const DRAIN_TIME: Duration = Duration::from_secs(10);
 
-/// The worker's own settings; engines and process settings are `common`'s.
+/// The worker's own settings; those of every process are `common`'s, those of the engines are theirs.
 #[derive(Args, Clone, Debug)]
 pub struct WorkerSettings {
     /// Whose API the models speak.
@@ -187,8 +187,8 @@ impl WorkerSettings {
     }
 
     /// What all workers together may ask of each model.
-    pub fn limits(&self) -> Limits {
-        Limits {
+    pub fn limits(&self) -> QuotaLimits {
+        QuotaLimits {
             calls: self.bot_rpm,
             tokens: self.bot_tpm,
             daily_calls: self.bot_rpd,

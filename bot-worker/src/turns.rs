@@ -1,22 +1,24 @@
 //! In one room one request at a time, in the order in which they were posted: a bot that answered two at once would
 //! write them into each other, and the second without knowing what it said to the first.
 //!
-//! Over all workers the live seam keeps the line ([`common::live::turns`]). Within this one there is a line in front of
+//! Over all workers the live seam keeps the queue ([`common::live::turns`]). Within this one there is a queue in front of
 //! it, so that of all requests of a room only the first asks for the turn.
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::Arc,
     time::Duration,
 };
 
 use common::{
     live::{
         Live, LiveError,
-        turns::{Fence, Place, Standing, TURN_LEASE, Wish},
+        turns::{Fence, TURN_LEASE, TurnMode, TurnRequest, TurnStatus},
     },
+    retry::RetryPolicy,
     wire::Seq,
 };
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{
     sync::Notify,
     time::{sleep, timeout},
@@ -26,9 +28,9 @@ use uuid::Uuid;
 
 /// How often a turn is renewed: a renewal or two may come late.
 const RENEW_EVERY: Duration = Duration::from_millis(TURN_LEASE.as_millis() as u64 / 4);
-/// Between two looks whether the turn has come: the first and the longest.
-const LOOK_AGAIN_FIRST: Duration = Duration::from_millis(20);
-const LOOK_AGAIN_LONGEST: Duration = Duration::from_millis(250);
+/// When it is asked again whether the turn has come.
+const ASK_AGAIN: RetryPolicy =
+    RetryPolicy::new(Duration::from_millis(20), Duration::from_millis(250));
 /// How long requests before this one are waited for that nobody is at: the queue delivers those of a worker that was
 /// killed within a moment, and those of one that froze after twenty seconds, which is too long for the rest of a room.
 const KEEP_MAX: Duration = Duration::from_secs(10);
@@ -37,7 +39,7 @@ const KEEP_SHARE: u32 = 4;
 
 /// The rooms in which somebody waits or is being answered by this worker.
 #[derive(Clone)]
-pub struct Turns {
+pub(crate) struct Turns {
     live: Arc<dyn Live>,
     keep: Duration,
     rooms: Arc<Mutex<HashMap<String, Room>>>,
@@ -45,20 +47,20 @@ pub struct Turns {
 
 #[derive(Default)]
 struct Room {
-    in_line: BTreeSet<(Seq, Uuid)>,
-    at_it: Option<Uuid>,
+    waiting: BTreeSet<(Seq, Uuid)>,
+    holder: Option<Uuid>,
     changed: Arc<Notify>,
 }
 
-/// A request's place in its room's line. Dropped, it is given up here, and nobody behind it loses theirs; what the live
-/// engine knows of it stays, until [`InLine::leave`] or until it lapses.
-pub struct InLine {
+/// A request's place in its room's queued. Dropped, it is given up here, and nobody behind it loses theirs; what the live
+/// engine knows of it stays, until [`QueuedTurn::release`] or until it lapses.
+pub(crate) struct QueuedTurn {
     turns: Turns,
-    place: Place,
+    request: TurnRequest,
 }
 
 /// The turn, renewed until this is dropped.
-pub struct Turn {
+pub(crate) struct Turn {
     /// The right to show and post the reply.
     pub fence: Fence,
     /// Cancelled when it was given to another.
@@ -68,7 +70,7 @@ pub struct Turn {
 
 impl Turns {
     /// Nobody is there. A request's `deadline` bounds how long it waits for others that do not come.
-    pub fn new(live: Arc<dyn Live>, deadline: Duration) -> Turns {
+    pub(crate) fn new(live: Arc<dyn Live>, deadline: Duration) -> Turns {
         Turns {
             live,
             keep: KEEP_MAX.min(deadline / KEEP_SHARE),
@@ -76,16 +78,16 @@ impl Turns {
         }
     }
 
-    /// Takes a request's place in its room's line, which is the request's own place: one that comes late stands before
+    /// Takes a request's place in its room's queued, which is the request's own place: one that comes late stands before
     /// all that were posted after it.
-    pub fn line_up(&self, room: &str, reply: Uuid, seq: Seq, delivery: u32) -> InLine {
+    pub(crate) fn enqueue(&self, room: &str, reply: Uuid, seq: Seq, delivery: u32) -> QueuedTurn {
         let mut rooms = self.rooms();
-        let line = rooms.entry(room.to_owned()).or_default();
-        line.in_line.insert((seq, reply));
-        line.changed.notify_waiters();
-        InLine {
+        let queue = rooms.entry(room.to_owned()).or_default();
+        queue.waiting.insert((seq, reply));
+        queue.changed.notify_waiters();
+        QueuedTurn {
             turns: self.clone(),
-            place: Place {
+            request: TurnRequest {
                 room: room.to_owned(),
                 reply,
                 seq,
@@ -96,16 +98,16 @@ impl Turns {
     }
 
     fn rooms(&self) -> MutexGuard<'_, HashMap<String, Room>> {
-        self.rooms.lock().expect("nothing panics while holding it")
+        self.rooms.lock()
     }
 }
 
-impl InLine {
+impl QueuedTurn {
     /// Waits until it is this one's turn; none if the reply is in the room already. Safe to cancel, and to call again
     /// after the turn was lost.
-    pub async fn comes(&mut self) -> Option<Turn> {
-        self.is_at_it(false);
-        let mut pause = LOOK_AGAIN_FIRST;
+    pub(crate) async fn wait(&mut self) -> Option<Turn> {
+        self.set_holding(false);
+        let mut back_off = ASK_AGAIN.back_off();
         loop {
             let changed = self.changed();
             let changed = changed.notified();
@@ -115,21 +117,20 @@ impl InLine {
                 changed.await;
                 continue;
             }
-            match self.asks(Wish::Turn).await {
-                Ok(Standing::Granted(fence)) => {
-                    self.is_at_it(true);
-                    self.place.at_least = fence.number;
+            match self.asks(TurnMode::InOrder).await {
+                Ok(TurnStatus::Granted(fence)) => {
+                    self.set_holding(true);
+                    self.request.at_least = fence.number;
                     return Some(self.renewed(fence));
                 }
-                Ok(Standing::Answered) => return None,
-                Ok(Standing::Waiting) => {}
+                Ok(TurnStatus::Answered) => return None,
+                Ok(TurnStatus::Waiting) => {}
                 Err(error) => {
-                    tracing::debug!(room = %self.place.room, %error, "whose turn it is cannot be asked");
+                    tracing::debug!(room = %self.request.room, %error, "whose turn it is cannot be asked");
                 }
             }
             // Somebody who stands before this one may come meanwhile.
-            drop(timeout(pause.mul_f64(rand::random_range(0.5..1.0)), changed).await);
-            pause = (pause * 2).min(LOOK_AGAIN_LONGEST);
+            drop(timeout(back_off.next_pause(), changed).await);
         }
     }
 
@@ -137,37 +138,37 @@ impl InLine {
     ///
     /// # Errors
     /// [`LiveError`] if the engine does not answer.
-    pub async fn posts_now(&self) -> Result<Standing, LiveError> {
-        self.asks(Wish::Now).await
+    pub(crate) async fn take_now(&self) -> Result<TurnStatus, LiveError> {
+        self.asks(TurnMode::Now).await
     }
 
     /// Gives the turn back without a reply; `for_good`, if the request does not come again. Takes the turn itself: renewed
     /// once more, it would be held until it lapses.
-    pub async fn leave(&self, turn: Option<Turn>, for_good: bool) {
+    pub(crate) async fn release(&self, turn: Option<Turn>, for_good: bool) {
         drop(turn);
-        if let Err(error) = self.turns.live.leave(&self.place, for_good).await {
-            tracing::debug!(room = %self.place.room, %error, "a turn was not given back; it will lapse");
+        if let Err(error) = self.turns.live.release_turn(&self.request, for_good).await {
+            tracing::debug!(room = %self.request.room, %error, "a turn was not given back; it will lapse");
         }
     }
 
-    async fn asks(&self, wish: Wish) -> Result<Standing, LiveError> {
+    async fn asks(&self, mode: TurnMode) -> Result<TurnStatus, LiveError> {
         let Turns { live, keep, .. } = &self.turns;
-        live.line_up(&self.place, wish, *keep).await
+        live.request_turn(&self.request, mode, *keep).await
     }
 
     fn renewed(&self, fence: Fence) -> Turn {
         let lost = CancellationToken::new();
         let Turns { live, keep, .. } = self.turns.clone();
-        let (place, told) = (self.place.clone(), lost.clone());
+        let (request, told) = (self.request.clone(), lost.clone());
         let renewing = tokio::spawn(async move {
             loop {
                 sleep(RENEW_EVERY).await;
-                match live.line_up(&place, Wish::Turn, keep).await {
-                    Ok(Standing::Granted(still)) if still == fence => {}
+                match live.request_turn(&request, TurnMode::InOrder, keep).await {
+                    Ok(TurnStatus::Granted(still)) if still == fence => {}
                     Ok(_) => return told.cancel(),
                     // Whether it was lost shows when the engine is back.
                     Err(error) => {
-                        tracing::debug!(room = %place.room, %error, "a turn was not renewed");
+                        tracing::debug!(room = %request.room, %error, "a turn was not renewed");
                     }
                 }
             }
@@ -181,51 +182,53 @@ impl InLine {
 
     fn changed(&self) -> Arc<Notify> {
         let rooms = self.turns.rooms();
-        Arc::clone(&rooms[&self.place.room].changed)
+        Arc::clone(&rooms[&self.request.room].changed)
     }
 
     fn is_first(&self) -> bool {
         let rooms = self.turns.rooms();
-        let line = &rooms[&self.place.room];
-        let first = line.in_line.first().map(|(_, reply)| *reply);
-        line.at_it.or(first) == Some(self.place.reply)
+        let queue = &rooms[&self.request.room];
+        let first = queue.waiting.first().map(|(_, reply)| *reply);
+        queue.holder.or(first) == Some(self.request.reply)
     }
 
-    fn is_at_it(&self, yes: bool) {
+    fn set_holding(&self, yes: bool) {
         let mut rooms = self.turns.rooms();
-        let Some(line) = rooms.get_mut(&self.place.room) else {
+        let Some(queue) = rooms.get_mut(&self.request.room) else {
             return;
         };
         if yes {
-            line.at_it = Some(self.place.reply);
-        } else if line
-            .at_it
-            .take_if(|reply| *reply == self.place.reply)
+            queue.holder = Some(self.request.reply);
+        } else if queue
+            .holder
+            .take_if(|reply| *reply == self.request.reply)
             .is_some()
         {
-            line.changed.notify_waiters();
+            queue.changed.notify_waiters();
         }
     }
 }
 
-impl Drop for InLine {
+impl Drop for QueuedTurn {
     fn drop(&mut self) {
-        self.is_at_it(false);
+        self.set_holding(false);
         let mut rooms = self.turns.rooms();
-        let Some(line) = rooms.get_mut(&self.place.room) else {
+        let Some(queue) = rooms.get_mut(&self.request.room) else {
             return;
         };
-        line.in_line.remove(&(self.place.seq, self.place.reply));
-        line.changed.notify_waiters();
-        if line.in_line.is_empty() {
-            rooms.remove(&self.place.room);
+        queue
+            .waiting
+            .remove(&(self.request.seq, self.request.reply));
+        queue.changed.notify_waiters();
+        if queue.waiting.is_empty() {
+            rooms.remove(&self.request.room);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use common::live::embedded::EmbeddedLive;
+    use engines::embedded::EmbeddedLive;
     use futures_util::FutureExt;
 
     use super::*;
@@ -234,41 +237,41 @@ mod tests {
         Turns::new(EmbeddedLive::new(), Duration::from_secs(60))
     }
 
-    fn line_up(turns: &Turns, room: &str, seq: Seq) -> InLine {
-        turns.line_up(room, Uuid::from_u128(seq.into()), seq, 1)
+    fn enqueue(turns: &Turns, room: &str, seq: Seq) -> QueuedTurn {
+        turns.enqueue(room, Uuid::from_u128(seq.into()), seq, 1)
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_room_takes_turns_in_order_and_rooms_do_not_wait_for_each_other() {
         let turns = turns();
-        let [mut third, mut second, mut first] = [3, 2, 1].map(|seq| line_up(&turns, "lobby", seq));
-        let mut elsewhere = line_up(&turns, "elsewhere", 4);
-        assert!(second.comes().now_or_never().is_none());
-        let at_first = first.comes().await.unwrap();
-        assert!(elsewhere.comes().now_or_never().is_some());
-        assert!(third.comes().now_or_never().is_none());
-        assert!(second.comes().now_or_never().is_none());
-        first.leave(Some(at_first), true).await;
+        let [mut third, mut second, mut first] = [3, 2, 1].map(|seq| enqueue(&turns, "lobby", seq));
+        let mut elsewhere = enqueue(&turns, "elsewhere", 4);
+        assert!(second.wait().now_or_never().is_none());
+        let at_first = first.wait().await.unwrap();
+        assert!(elsewhere.wait().now_or_never().is_some());
+        assert!(third.wait().now_or_never().is_none());
+        assert!(second.wait().now_or_never().is_none());
+        first.release(Some(at_first), true).await;
         drop(first);
-        assert!(third.comes().now_or_never().is_none());
-        let at_second = second.comes().await.unwrap();
-        second.leave(Some(at_second), true).await;
+        assert!(third.wait().now_or_never().is_none());
+        let at_second = second.wait().await.unwrap();
+        second.release(Some(at_second), true).await;
         drop(second);
-        third.comes().await.unwrap();
+        third.wait().await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_turn_is_renewed_as_long_as_it_is_held_and_passed_on_when_it_lapses() {
         let (live, deadline) = (EmbeddedLive::new(), Duration::from_secs(60));
         let [one, two] = [(); 2].map(|()| Turns::new(live.clone(), deadline));
-        let mut first = line_up(&one, "lobby", 1);
-        let mut second = line_up(&two, "lobby", 2);
-        let turn = first.comes().await.unwrap();
-        assert!(timeout(10 * TURN_LEASE, second.comes()).await.is_err());
+        let mut first = enqueue(&one, "lobby", 1);
+        let mut second = enqueue(&two, "lobby", 2);
+        let turn = first.wait().await.unwrap();
+        assert!(timeout(10 * TURN_LEASE, second.wait()).await.is_err());
         // Its worker dies.
         drop((turn, first));
         let until = TURN_LEASE + KEEP_MAX + Duration::from_secs(1);
-        let turn = timeout(until, second.comes()).await.unwrap().unwrap();
+        let turn = timeout(until, second.wait()).await.unwrap().unwrap();
         assert!(!turn.lost.is_cancelled());
     }
 
@@ -276,7 +279,7 @@ mod tests {
     async fn rooms_without_anyone_are_forgotten() {
         let turns = turns();
         for n in 0..100 {
-            drop(line_up(&turns, &format!("room-{n}"), 1));
+            drop(enqueue(&turns, &format!("room-{n}"), 1));
         }
         assert!(turns.rooms().is_empty());
     }

@@ -8,6 +8,7 @@ use common::{
     live::{Control, LiveEvent},
     posting::Poster,
     queue::{Consumer, Delivery, QueueName, Receipt, Verdict},
+    supervise,
     wire::{Kind, Seq},
 };
 use futures_util::FutureExt;
@@ -24,11 +25,11 @@ use crate::{
     answering::{Answering, Request},
     asking::Asking,
     deadline::{Times, reserve, time_left},
+    in_flight::{InFlight, Ticket},
     interrupts::{Drain, Interrupts},
     model::Model,
     settings::WorkerSettings,
-    turns::{InLine, Turns},
-    under_way::{Ticket, UnderWay},
+    turns::{QueuedTurn, Turns},
 };
 
 /// The fewest requests that are taken at a time, asked or waiting: each has its deadline watched here.
@@ -41,12 +42,12 @@ const CONTROLS_WAITING_MAX: usize = 256;
 const DRAIN_RESERVE_MAX: Duration = Duration::from_secs(2);
 
 /// One bot worker.
-pub struct Worker {
+pub(crate) struct Worker {
     answering: Answering,
     asking: Arc<Asking>,
     poster: Poster,
     engines: Engines,
-    under_way: UnderWay,
+    in_flight: InFlight,
     turns: Turns,
     drain: Drain,
     deadline: Duration,
@@ -56,7 +57,11 @@ pub struct Worker {
 
 impl Worker {
     /// One that asks `model`.
-    pub fn new(engines: Engines, settings: &WorkerSettings, model: Arc<dyn Model>) -> Worker {
+    pub(crate) fn new(
+        engines: Engines,
+        settings: &WorkerSettings,
+        model: Arc<dyn Model>,
+    ) -> Worker {
         let concurrency = settings.bot_concurrency.get();
         let prefetch = PREFETCH_MIN.max(PREFETCH_PER_SLOT * concurrency);
         let poster = Poster::new(
@@ -89,7 +94,7 @@ impl Worker {
             asking,
             poster,
             engines,
-            under_way: UnderWay::default(),
+            in_flight: InFlight::default(),
             turns,
             drain: Drain::default(),
             deadline: settings.bot_deadline,
@@ -99,16 +104,19 @@ impl Worker {
     }
 
     /// Works until `stop`, and then for at most the settings' `drain_time` on what is under way.
-    pub async fn run(self, stop: CancellationToken) {
+    pub(crate) async fn run(self, stop: CancellationToken) {
         let this = Arc::new(self);
         let asking = Arc::clone(&this.asking);
-        let checking = tokio::spawn(async move { asking.check().await });
-        let stopping = tokio::spawn(Arc::clone(&this).listen_for_stops());
+        let checking = async move { asking.check().await };
+        let checking = supervise::spawn_part("model check", checking);
+        let listening = Arc::clone(&this).listen_for_stops();
+        let listening = supervise::spawn("stop requests", &stop, listening);
         // Before the first request comes: its deadline may have begun while others ran.
         let pause = this.asking.allowance().show().await;
         let began = this.asking.allowance().now();
         let asking = Arc::clone(&this.asking);
-        let keeping_up = tokio::spawn(async move { asking.allowance().keep_up(pause).await });
+        let keeping_up = async move { asking.allowance().keep_up(pause).await };
+        let keeping_up = supervise::spawn("quota showing", &stop, keeping_up);
         let consumer = this
             .engines
             .queue
@@ -132,7 +140,7 @@ impl Worker {
         jobs.close();
         checking.abort();
         this.finish(&jobs, consumer).await;
-        stopping.abort();
+        listening.abort();
         keeping_up.abort();
     }
 
@@ -141,7 +149,7 @@ impl Worker {
         let (_line, mut events) = self.engines.live.subscriber(CONTROLS_WAITING_MAX);
         while let Some(event) = events.recv().await {
             if let LiveEvent::Control(Control::StopReply { room, reply }) = event
-                && self.under_way.stop(reply)
+                && self.in_flight.stop(reply)
             {
                 tracing::info!(%reply, room, "somebody stopped the reply");
             }
@@ -183,7 +191,7 @@ impl Worker {
                 let Envelope { message, again, .. } = envelope;
                 let asked = again.map_or(message.seq, |again| again.at);
                 // Without a ticket it is under way already, and settled along with that.
-                self.under_way.take(reply, delivery.receipt).map(|ticket| {
+                self.in_flight.take(reply, delivery.receipt).map(|ticket| {
                     let request = Request {
                         message,
                         asked,
@@ -192,10 +200,10 @@ impl Worker {
                         received: Instant::now(),
                     };
                     let interrupts = self.interrupts(&request, began, &ticket);
-                    // Its place in the line is the time at which it was asked for.
+                    // What orders the queue is the time at which it was asked for.
                     let room = &request.message.room;
-                    let line = self.turns.line_up(room, reply, asked, request.attempt);
-                    Job::Answer(Box::new((request, line, interrupts, ticket)))
+                    let queued = self.turns.enqueue(room, reply, asked, request.attempt);
+                    Job::Answer(Box::new((request, queued, interrupts, ticket)))
                 })
             }
             // The bot never answers a bot: two of them would never stop.
@@ -212,9 +220,9 @@ impl Worker {
                 None => {}
                 Some(Job::Settle(verdict)) => settle(&*consumer, vec![receipt], verdict).await,
                 Some(Job::Answer(job)) => {
-                    let (request, line, interrupts, ticket) = *job;
+                    let (request, queued, interrupts, ticket) = *job;
                     gauge!("chinwag_bot_under_way").increment(1);
-                    let verdict = self.answer(&request, line, &interrupts).await;
+                    let verdict = self.answer(&request, queued, &interrupts).await;
                     gauge!("chinwag_bot_under_way").decrement(1);
                     settle(&*consumer, ticket.done(), verdict).await;
                 }
@@ -242,8 +250,13 @@ impl Worker {
         }
     }
 
-    async fn answer(&self, request: &Request, line: InLine, interrupts: &Interrupts) -> Verdict {
-        let answering = AssertUnwindSafe(self.answering.answer(request, line, interrupts));
+    async fn answer(
+        &self,
+        request: &Request,
+        queued: QueuedTurn,
+        interrupts: &Interrupts,
+    ) -> Verdict {
+        let answering = AssertUnwindSafe(self.answering.answer(request, queued, interrupts));
         answering.catch_unwind().await.unwrap_or_else(|_| {
             // Its attempts are counted by the queue, so that this ends with the fallback.
             tracing::error!(request = %request.message.id, room = %request.message.room, "answering panicked: handing back");
@@ -254,7 +267,7 @@ impl Worker {
 
 enum Job {
     Settle(Verdict),
-    Answer(Box<(Request, InLine, Interrupts, Ticket)>),
+    Answer(Box<(Request, QueuedTurn, Interrupts, Ticket)>),
 }
 
 async fn settle(consumer: &dyn Consumer, receipts: Vec<Receipt>, verdict: Verdict) {

@@ -1,26 +1,22 @@
 //! What an operator asks every process: is it alive, is it ready, what does it count. On `ADMIN_LISTEN`.
 
-use std::{
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{net::TcpListener, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use crate::{live::Live, queue::Queue, store::Store};
+use crate::{live::Live, queue::Queue, store::Store, supervise};
 
 /// How long one engine may take to answer before it counts as gone.
 const CHECK_TIME: Duration = Duration::from_secs(2);
 
 /// How long an answer to `/readyz` holds. Anybody may ask on `LISTEN`, and every look is a question to each engine.
 const READY_HOLDS: Duration = Duration::from_secs(1);
+
+/// Between two times that the metrics are tidied.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// Whether a process is ready: what is behind it, as far as it is connected yet, and whether it drains.
 #[derive(Clone, Default)]
@@ -30,8 +26,8 @@ pub struct Readiness {
 
 #[derive(Default)]
 struct ReadinessInner {
-    draining: AtomicBool,
-    engines: std::sync::Mutex<Option<Engines>>,
+    draining: CancellationToken,
+    engines: parking_lot::Mutex<Option<Engines>>,
     /// What the last look at the engines found, and when; whoever looks holds it, and the others wait for that.
     looked: tokio::sync::Mutex<Option<(Instant, Vec<String>)>>,
 }
@@ -48,31 +44,34 @@ pub struct Engines {
 }
 
 impl Readiness {
+    /// That of a process which drains once this is cancelled.
+    pub fn until(stop: &CancellationToken) -> Readiness {
+        let draining = stop.child_token();
+        let inner = ReadinessInner {
+            draining,
+            ..ReadinessInner::default()
+        };
+        Readiness {
+            inner: Arc::new(inner),
+        }
+    }
+
     /// From now on the process is ready while these answer.
     pub fn started(&self, engines: Engines) {
-        *self
-            .inner
-            .engines
-            .lock()
-            .expect("nothing panics while holding it") = Some(engines);
+        *self.inner.engines.lock() = Some(engines);
     }
 
     /// From now on the process is not ready: it drains.
     pub fn drain(&self) {
-        self.inner.draining.store(true, Ordering::Relaxed);
+        self.inner.draining.cancel();
     }
 
     /// What keeps the process from being ready; empty if it is.
     pub async fn obstacles(&self) -> Vec<String> {
-        if self.inner.draining.load(Ordering::Relaxed) {
+        if self.inner.draining.is_cancelled() {
             return vec!["draining".into()];
         }
-        let engines = self
-            .inner
-            .engines
-            .lock()
-            .expect("nothing panics while holding it")
-            .clone();
+        let engines = self.inner.engines.lock().clone();
         let Some(engines) = engines else {
             return vec!["starting".into()];
         };
@@ -162,20 +161,18 @@ pub async fn serve(
     let routes =
         health_routes(readiness).route("/metrics", get(move || async move { render.render() }));
     let upkeep = stop.clone();
-    tokio::spawn(async move {
+    supervise::spawn("metrics upkeep", &stop, async move {
         // Without it the histograms' raw samples pile up.
         while upkeep
-            .run_until_cancelled(tokio::time::sleep(Duration::from_secs(5)))
+            .run_until_cancelled(tokio::time::sleep(UPKEEP_EVERY))
             .await
             .is_some()
         {
             metrics.run_upkeep();
         }
     });
-    tokio::spawn(async move {
-        axum::serve(listener, routes)
-            .with_graceful_shutdown(stop.cancelled_owned())
-            .await
-    });
+    let serving =
+        axum::serve(listener, routes).with_graceful_shutdown(stop.clone().cancelled_owned());
+    supervise::spawn("admin server", &stop, serving.into_future());
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What lies in the queues: a message in its place, and, with a reply, how it came about.
+//! What lies in the queues: a message with its `seq`, and, with a reply, how it came about.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;

@@ -1,5 +1,6 @@
 //! What two or more of Chinwag's processes must agree on: the wire, the names, and the seams behind which the
-//! engines stand. Code enters this crate only once two services use it.
+//! engines stand. The engines themselves are in the crate `engines`: nothing here knows one. Code enters this crate
+//! only once two services use it.
 #![warn(missing_docs)]
 
 pub mod admin;
@@ -9,9 +10,11 @@ pub mod names;
 pub mod posting;
 pub mod queue;
 pub mod quota;
+pub mod retry;
 pub mod settings;
 pub mod startup;
 pub mod store;
+pub mod supervise;
 pub mod telemetry;
 pub mod timeline;
 pub mod wire;

@@ -3,7 +3,8 @@
 use std::io::IsTerminal;
 
 use clap::{Args, ValueEnum};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+pub use metrics_exporter_prometheus::PrometheusHandle;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use tracing_subscriber::EnvFilter;
 
 /// How a process logs.
@@ -37,6 +38,11 @@ const SECONDS_BUCKETS: [f64; 14] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0,
 ];
 
+/// Bounds of the histograms that count: what goes together in one batch, group or write.
+const COUNT_BUCKETS: [f64; 14] = [
+    1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1_024.0, 2_048.0, 4_096.0, 8_192.0,
+];
+
 /// Starts logging, counting and TLS for this process. The handle renders the metrics.
 ///
 /// # Panics
@@ -55,9 +61,46 @@ pub fn init(settings: &TelemetrySettings) -> PrometheusHandle {
     rustls::crypto::ring::default_provider()
         .install_default()
         .expect("telemetry is set up once, first of all");
-    PrometheusBuilder::new()
-        .set_buckets(&SECONDS_BUCKETS)
-        .expect("the buckets are not empty")
+    with_buckets(PrometheusBuilder::new())
         .install_recorder()
         .expect("telemetry is set up once")
+}
+
+/// Histograms are of seconds, but for those that count.
+fn with_buckets(builder: PrometheusBuilder) -> PrometheusBuilder {
+    let mut builder = builder
+        .set_buckets(&SECONDS_BUCKETS)
+        .expect("the buckets are not empty");
+    for suffix in ["_messages", "_per_write"] {
+        let counts = Matcher::Suffix(suffix.to_owned());
+        builder = builder
+            .set_buckets_for_metric(counts, &COUNT_BUCKETS)
+            .expect("the buckets are not empty");
+    }
+    builder
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_counts_is_not_put_into_buckets_of_seconds() {
+        let recorder = with_buckets(PrometheusBuilder::new()).build_recorder();
+        let handle = recorder.handle();
+        metrics::with_local_recorder(&recorder, || {
+            metrics::histogram!("chinwag_persist_batch_messages").record(1_000.0);
+            metrics::histogram!("chinwag_frames_per_write").record(40.0);
+            metrics::histogram!("chinwag_persist_batch_seconds").record(0.2);
+        });
+        let text = handle.render();
+        for line in [
+            r#"chinwag_persist_batch_messages_bucket{le="512"} 0"#,
+            r#"chinwag_persist_batch_messages_bucket{le="1024"} 1"#,
+            r#"chinwag_frames_per_write_bucket{le="64"} 1"#,
+            r#"chinwag_persist_batch_seconds_bucket{le="0.25"} 1"#,
+        ] {
+            assert!(text.contains(line), "{line} is not in {text}");
+        }
+    }
 }

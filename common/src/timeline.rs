@@ -1,18 +1,20 @@
-//! A room's past as one line: the database, and the stream's tail for what is not there yet. History, resume and the
+//! A room's past as one timeline: the database, and the stream's tail for what is not there yet. History, resume and the
 //! bot's context read it; read repair falls out of it.
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::Arc,
     time::Duration,
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{sync::Semaphore, time::timeout};
 use uuid::Uuid;
 
 use crate::{
     live::{Live, LiveError, Tail},
     posting::Poster,
+    retry::{Retry, Retryable},
     store::{Store, StoreError},
     wire::{Message, Seq, now_seq},
 };
@@ -51,18 +53,18 @@ pub struct Timeline {
     store: Arc<dyn Store>,
     poster: Poster,
     long_reads: Arc<Semaphore>,
-    /// By room, the place up to which the database was seen to have all that the stream had.
+    /// By room, the `seq` up to which the database was seen to have all that the stream had.
     compared: Arc<Mutex<HashMap<String, Seq>>>,
 }
 
-/// A piece of a room's past that reaches from a place up to now, or as far as the limit allows.
+/// A piece of a room's past that reaches from a `seq` up to now, or as far as the limit allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resume {
     /// In order, without a gap if `complete`.
     pub messages: Vec<Message>,
-    /// False if there is more than the limit between the place and now; `messages` is empty then.
+    /// False if there is more than the limit between the `seq` and now; `messages` is empty then.
     pub complete: bool,
-    /// The latest place in the room.
+    /// The latest `seq` in the room.
     pub latest: Seq,
 }
 
@@ -80,6 +82,16 @@ pub enum TimelineError {
     Behind,
 }
 
+impl Retryable for TimelineError {
+    fn retry(&self) -> Retry {
+        match self {
+            TimelineError::Store(error) => error.retry(),
+            TimelineError::Live(error) => error.retry(),
+            TimelineError::Behind => Retry::Again,
+        }
+    }
+}
+
 impl Timeline {
     /// One for this process.
     pub fn new(live: Arc<dyn Live>, store: Arc<dyn Store>, poster: Poster) -> Timeline {
@@ -93,13 +105,11 @@ impl Timeline {
     }
 
     fn compared(&self) -> MutexGuard<'_, HashMap<String, Seq>> {
-        self.compared
-            .lock()
-            .expect("nothing panics while holding it")
+        self.compared.lock()
     }
 
-    /// Everything after a place, up to now: what a client that comes back has missed. While the stream reaches back to
-    /// the place, the database is not asked; from 0 on it is, and may be away.
+    /// Everything after a `seq`, up to now: what a client that comes back has missed. While the stream reaches back to
+    /// it, the database is not asked; from 0 on it is, and may be away.
     ///
     /// # Errors
     /// [`TimelineError`] if an engine that is needed for it is away.
@@ -135,7 +145,7 @@ impl Timeline {
         Ok(resume)
     }
 
-    /// The latest place in a room that the live engine knows nothing of, whose messages after a place are `kept`, as
+    /// The latest `seq` in a room that the live engine knows nothing of, whose messages after a `seq` are `kept`, as
     /// far as one more than the limit.
     async fn latest_of_cold(
         &self,
@@ -164,7 +174,7 @@ impl Timeline {
         }
     }
 
-    /// The latest place in a room.
+    /// The latest `seq` in a room.
     ///
     /// # Errors
     /// [`TimelineError`] if an engine that is needed for it is away.
@@ -177,7 +187,7 @@ impl Timeline {
         }
     }
 
-    /// A page of history: the last `limit` messages before a place.
+    /// A page of history: the last `limit` messages before a `seq`.
     ///
     /// # Errors
     /// [`TimelineError`] if an engine that is needed for it is away, or if something of the page is in neither.
@@ -212,7 +222,7 @@ impl Timeline {
         Ok(page)
     }
 
-    /// The last `limit` messages of a room's stream between two places, and the place after which, up to the second
+    /// The last `limit` messages of a room's stream between two `seq`s, and the one after which, up to the second
     /// one, the stream lacks none.
     async fn stream_before(
         &self,
@@ -254,7 +264,7 @@ impl Timeline {
         }
     }
 
-    /// A page of history: the first `limit` messages after a place.
+    /// A page of history: the first `limit` messages after a `seq`.
     ///
     /// # Errors
     /// As [`Timeline::before`].
@@ -291,7 +301,7 @@ impl Timeline {
             let tail = self.live.tail(room, last, REPAIR_READ_MESSAGES).await?;
             // What the stream dropped since the last read was not seen.
             misses_nothing &= latest.is_none() || tail.reaches_back;
-            // What comes after the first look leaves a mark of its own.
+            // What comes after the first look makes a version of its own.
             let latest = *latest.get_or_insert(tail.latest);
             last = newest(&tail.messages, last);
             let ids: Vec<Uuid> = tail.messages.iter().map(|message| message.id).collect();
@@ -360,7 +370,7 @@ impl Timeline {
     }
 }
 
-/// The last one's place; where there is none, the one after which they were looked for.
+/// The last one's `seq`; where there is none, the one after which they were looked for.
 fn newest(messages: &[Message], after: Seq) -> Seq {
     messages.last().map_or(after, |message| message.seq)
 }
@@ -389,7 +399,7 @@ fn within_limit(messages: Vec<Message>, latest: Seq) -> Resume {
     }
 }
 
-/// Two ascending pieces of one room as one: each id once (under the database's place, if the two differ), each `prev`
+/// Two ascending pieces of one room as one: each id once (under the database's `seq`, if the two differ), each `prev`
 /// the place before it.
 fn merge(kept: Vec<Message>, stream: Vec<Message>) -> Vec<Message> {
     let ids: HashSet<Uuid> = kept.iter().map(|message| message.id).collect();

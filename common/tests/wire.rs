@@ -1,25 +1,34 @@
 //! The wire, byte for byte. `golden/` holds an example of every frame in both directions and of the queue's payload; a
-//! change of the wire is a change of these files, for everyone to see.
+//! change of the wire is a change of these files, for everyone to see. The page's tests read them too.
 //!
 //! `UPDATE_GOLDEN=1 cargo test -p common --test wire` writes them anew.
 
-use std::{env, fs, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env, fs,
+    path::PathBuf,
+};
 
 use common::{
     envelope::{Again, Envelope, ReplyLog},
     wire::{ClientFrame, ErrorCode, Kind, Message, NewMessage, ServerFrame},
 };
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 const ID: Uuid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001);
 const OTHER: Uuid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0002);
 
+fn in_golden(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(name)
+}
+
 /// Holds lines against a golden file; each is a name, a tab, and the exact bytes.
 fn golden(name: &str, lines: &[(&str, String)]) {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden")
-        .join(name);
+    let path = in_golden(name);
     // A list with one example a line, so that a diff shows the example that changed.
     let lines: Vec<String> = lines
         .iter()
@@ -67,6 +76,10 @@ fn every_frame_of_a_client_is_read_as_it_always_was() {
             "send",
             json!({"type": "send", "message": "hi", "room": "lobby", "id": ID, "reply_to": OTHER}),
         ),
+        (
+            "send, no answer",
+            json!({"type": "send", "message": "hi", "room": "lobby", "id": ID}),
+        ),
         ("send, least", json!({"message": "hi"})),
         (
             "send, trimmed",
@@ -98,6 +111,10 @@ fn every_frame_of_a_client_is_read_as_it_always_was() {
         (
             "join",
             json!({"type": "join", "room": "lobby", "after": 1_700_000_000_000_001_u64}),
+        ),
+        (
+            "join, from the beginning",
+            json!({"type": "join", "room": "lobby", "after": 0}),
         ),
         ("join, least", json!({"type": "join", "room": "lobby"})),
         ("join, no room", json!({"type": "join"})),
@@ -256,6 +273,64 @@ fn every_frame_of_the_server_is_written_as_it_always_was() {
             message
         );
     }
+}
+
+/// The examples of a golden file.
+fn examples(name: &str) -> BTreeMap<String, Value> {
+    let golden = fs::read(in_golden(name)).expect("the golden file is there");
+    serde_json::from_slice(&golden).expect("the golden file is JSON")
+}
+
+/// What begins the lines of the first table under a heading of `docs/wire.md`.
+fn documented(heading: &str) -> BTreeSet<String> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/wire.md");
+    let page = fs::read_to_string(path).expect("the wire is documented");
+    let section = page
+        .split("\n## ")
+        .find(|section| section.starts_with(heading))
+        .expect("the heading is there");
+    section
+        .lines()
+        .skip_while(|line| !line.starts_with("|---"))
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The words that a type knows, which it names when it is given one that it does not.
+fn known<T: DeserializeOwned>(unknown: &Value) -> BTreeSet<String> {
+    let why = T::deserialize(unknown).err().expect("it is unknown");
+    let why = why.to_string();
+    let words = why.split('`').skip(1).step_by(2).skip(1);
+    words.map(str::to_owned).collect()
+}
+
+#[test]
+fn every_frame_and_every_code_has_its_example_and_its_line_in_the_documents() {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let server = examples("server_frames.json");
+    let client = examples("client_frames.json");
+    let types: BTreeSet<String> = server
+        .values()
+        .filter_map(|frame| text(&frame["type"]))
+        .collect();
+    let codes: BTreeSet<String> = server
+        .values()
+        .filter_map(|frame| text(&frame["code"]))
+        .collect();
+    let read: BTreeSet<String> = client
+        .values()
+        .filter(|example| example["is"]["read"].is_string())
+        .map(|example| text(&example["frame"]["type"]).unwrap_or("send".into()))
+        .collect();
+    assert_eq!(types, documented("From the server"));
+    assert_eq!(codes, documented("Codes"));
+    assert_eq!(read, documented("From the client"));
+    let mut written = known::<ServerFrame>(&json!({"type": "?"}));
+    written.insert("message".into());
+    assert_eq!(types, written);
+    assert_eq!(codes, known::<ErrorCode>(&json!("?")));
 }
 
 #[test]

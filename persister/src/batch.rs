@@ -1,10 +1,10 @@
-//! When a batch is full: pure counting, no clock and no queue.
+//! When a batch is full: pure counting, no clock and no queue. (How long one may wait for more is the collector's.)
 
 use common::queue::Delivery;
 
 /// How much a batch may hold.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub(crate) struct BatchLimits {
     /// Messages.
     pub messages: usize,
     /// Bytes of payload. The message that reaches it still belongs to the batch.
@@ -12,14 +12,14 @@ pub struct Limits {
 }
 
 /// Deliveries that are to be written together.
-pub struct Batch {
-    limits: Limits,
+pub(crate) struct Batch {
+    limits: BatchLimits,
     bytes: usize,
     deliveries: Vec<Delivery>,
 }
 
 impl Batch {
-    pub fn new(limits: Limits) -> Batch {
+    pub(crate) fn new(limits: BatchLimits) -> Batch {
         Batch {
             limits,
             bytes: 0,
@@ -27,16 +27,16 @@ impl Batch {
         }
     }
 
-    pub fn push(&mut self, delivery: Delivery) {
+    pub(crate) fn push(&mut self, delivery: Delivery) {
         self.bytes += delivery.payload.len();
         self.deliveries.push(delivery);
     }
 
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.deliveries.len() >= self.limits.messages || self.bytes >= self.limits.bytes
     }
 
-    pub fn into_deliveries(self) -> Vec<Delivery> {
+    pub(crate) fn into_deliveries(self) -> Vec<Delivery> {
         self.deliveries
     }
 }

@@ -8,21 +8,21 @@ pub mod usage;
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use clap::Args;
 use common::{
     envelope::Envelope,
     queue::{Consumer, Queue, QueueName, Receipt, Verdict},
+    retry::{GaveUp, RetryPolicy, retry_until},
     store::{Store, WriteError, Written},
+    supervise::{self, Fault},
 };
 use tokio::{
     sync::mpsc,
-    task::JoinSet,
     time::{Instant, sleep},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use batch::{Batch, Limits};
+use batch::{Batch, BatchLimits};
 
 /// What can be set about a persister. A batch is written when any of the three is reached.
 #[derive(Args, Clone, Debug)]
@@ -38,22 +38,25 @@ pub struct PersisterSettings {
     pub persist_batch_ms: u64,
 }
 
-/// Between two attempts at a database that is away: the first and the longest.
-const RETRY_FIRST: Duration = Duration::from_millis(100);
-const RETRY_LONGEST: Duration = Duration::from_secs(5);
+/// When a batch is written again after the database was away.
+const WRITE_AGAIN: RetryPolicy =
+    RetryPolicy::new(Duration::from_millis(100), Duration::from_secs(5));
 
 /// How many batches are in hand, if each message came alone: one is written, one collected. What came together counts
 /// as one: at worst 32 KiB each, with the default batch 64 MiB.
 const BATCHES_IN_HAND: u16 = 2;
 
 /// Persists until `stop`. What is in hand then is written, or, if the database is away, handed back.
+///
+/// # Errors
+/// [`Fault`] if messages are not collected any more, after those that were are settled.
 pub async fn run(
     queue: Arc<dyn Queue>,
     store: Arc<dyn Store>,
     settings: &PersisterSettings,
     stop: CancellationToken,
-) {
-    let limits = Limits {
+) -> Result<(), Fault> {
+    let limits = BatchLimits {
         messages: usize::from(settings.persist_batch_messages),
         bytes: settings.persist_batch_bytes,
     };
@@ -64,13 +67,13 @@ pub async fn run(
     let persister = Persister {
         consumer: queue.consume(QueueName::Persist, prefetch).await,
         store,
-        stop,
+        stop: stop.clone(),
     };
     tracing::info!(prefetch, "persisting");
     // The next batch is collected and read while one is written; one at a time is written, in their order.
     let (batches, mut collected) = mpsc::channel(1);
-    let mut collecting = JoinSet::new();
-    collecting.spawn(collect_all(persister.clone(), limits, most_age, batches));
+    let collecting = collect_all(persister.clone(), limits, most_age, batches);
+    let collecting = AbortOnDropHandle::new(supervise::spawn("collector", &stop, collecting));
     let mut in_vain = false;
     while let Some(batch) = collected.recv().await {
         if in_vain {
@@ -81,22 +84,25 @@ pub async fn run(
         }
     }
     persister.consumer.close().await;
+    // A collector that died hands on as little as one that was told to stop.
+    collecting.await.unwrap_or(Ok(()))?;
     tracing::info!("stopped: nothing is in hand");
+    Ok(())
 }
 
 /// Passes on one batch after the other, until it is time to stop.
 async fn collect_all(
     persister: Persister,
-    limits: Limits,
+    limits: BatchLimits,
     most_age: Duration,
     batches: mpsc::Sender<Collected>,
 ) {
-    // The place first: what is in hand is what is written and one batch more.
-    while let Ok(place) = batches.reserve().await {
+    // The permit first: what is in hand is what is written and one batch more.
+    while let Ok(permit) = batches.reserve().await {
         let Some(batch) = persister.collect(limits, most_age).await else {
             return;
         };
-        place.send(Collected::read(batch));
+        permit.send(Collected::read(batch));
     }
 }
 
@@ -138,7 +144,7 @@ impl Collected {
 
 /// What came of one batch, delivery by delivery.
 #[derive(Default)]
-struct Outcome {
+struct BatchOutcome {
     done: Vec<Receipt>,
     dead: Vec<(Receipt, String)>,
     back: Vec<Receipt>,
@@ -146,7 +152,7 @@ struct Outcome {
 
 impl Persister {
     /// The next batch; none once it is time to stop.
-    async fn collect(&self, limits: Limits, most_age: Duration) -> Option<Batch> {
+    async fn collect(&self, limits: BatchLimits, most_age: Duration) -> Option<Batch> {
         let first = self
             .stop
             .run_until_cancelled(self.consumer.next())
@@ -185,21 +191,23 @@ impl Persister {
     }
 
     /// Writes rows in one go; where one of them can never be written, in halves, until that one is alone.
-    async fn write(&self, batch: &Collected) -> Outcome {
-        let mut outcome = Outcome::default();
+    async fn write(&self, batch: &Collected) -> BatchOutcome {
+        let mut outcome = BatchOutcome::default();
         let mut pieces = vec![(0, batch.envelopes.len())];
         while let Some((start, end)) = pieces.pop() {
             let receipts = &batch.receipts[start..end];
             let envelopes = &batch.envelopes[start..end];
             match self.write_when_possible(envelopes).await {
-                Some(Ok(written)) => note_written(receipts, envelopes, &written, &mut outcome),
-                Some(Err(reason)) if end - start == 1 => outcome.dead.push((receipts[0], reason)),
-                Some(Err(_)) => {
+                Ok(written) => note_written(receipts, envelopes, &written, &mut outcome),
+                Err(GaveUp::Failed(error)) if end - start == 1 => {
+                    outcome.dead.push((receipts[0], error.to_string()));
+                }
+                Err(GaveUp::Failed(_)) => {
                     let middle = usize::midpoint(start, end);
                     pieces.extend([(middle, end), (start, middle)]);
                 }
                 // Time to stop while the database is away: all that is left goes back to the queue.
-                None => {
+                Err(GaveUp::Stopped(_)) => {
                     outcome.back.extend(receipts);
                     for (start, end) in pieces.drain(..) {
                         outcome.back.extend(&batch.receipts[start..end]);
@@ -210,30 +218,23 @@ impl Persister {
         outcome
     }
 
-    /// Writes, waiting for a database that is away. `Err` with a reason if a row is refused for good; `None` if it was
-    /// time to stop before the database came back.
-    async fn write_when_possible(&self, envelopes: &[Envelope]) -> Option<Result<Written, String>> {
+    /// Writes, waiting for a database that is away until it is time to stop.
+    async fn write_when_possible(
+        &self,
+        envelopes: &[Envelope],
+    ) -> Result<Written, GaveUp<WriteError>> {
         if envelopes.is_empty() {
-            return Some(Ok(Written::default()));
+            return Ok(Written::default());
         }
-        let back_off = ExponentialBuilder::new()
-            .with_min_delay(RETRY_FIRST)
-            .with_max_delay(RETRY_LONGEST);
-        let mut pauses = back_off.with_jitter().without_max_times().build();
-        loop {
-            let why = match self.store.write(envelopes).await {
-                Ok(written) => return Some(Ok(written)),
-                Err(WriteError::Rejected(reason)) => return Some(Err(reason)),
-                Err(WriteError::Unavailable(why)) => why,
-            };
-            let pause = pauses.next().unwrap_or(RETRY_LONGEST);
+        let write = || self.store.write(envelopes);
+        let told = |error: &WriteError, again_in| {
             metrics::counter!("chinwag_persist_waits_total").increment(1);
-            tracing::warn!(%why, messages = envelopes.len(), again_in = ?pause, "the database is away; nothing is lost, the batch waits");
-            self.stop.run_until_cancelled(sleep(pause)).await?;
-        }
+            tracing::warn!(%error, messages = envelopes.len(), ?again_in, "the database is away; nothing is lost, the batch waits");
+        };
+        retry_until(&self.stop, WRITE_AGAIN, write, told).await
     }
 
-    async fn settle(&self, outcome: Outcome) {
+    async fn settle(&self, outcome: BatchOutcome) {
         for (receipt, reason) in outcome.dead {
             metrics::counter!("chinwag_persist_dead_letters_total").increment(1);
             tracing::error!(%reason, "a message cannot be written: it goes to the dead letters, see `persister dead-letters`");
@@ -265,7 +266,7 @@ fn note_written(
     receipts: &[Receipt],
     envelopes: &[Envelope],
     written: &Written,
-    outcome: &mut Outcome,
+    outcome: &mut BatchOutcome,
 ) {
     metrics::counter!("chinwag_persisted_messages_total").increment(written.new as u64);
     metrics::counter!("chinwag_persist_duplicates_total")
@@ -274,7 +275,7 @@ fn note_written(
         if written.conflicts.contains(&position) {
             let message = &envelope.message;
             let reason = format!(
-                "place {} of room {} belongs to another message than {}",
+                "seq {} of room {} belongs to another message than {}",
                 message.seq, message.room, message.id
             );
             outcome.dead.push((*receipt, reason));

@@ -1,16 +1,16 @@
 //! Starts a persister, or does one of an operator's jobs: `migrate`, `dead-letters`, `usage`.
 
-use std::{error::Error, sync::Arc};
+use std::error::Error;
 
 use clap::Parser;
 use common::{
     admin::{self, Engines, Readiness},
-    queue::{Queue, rabbitmq::RabbitQueue},
-    settings::{ProcessSettings, QueueSettings, StoreSettings, refuse_bad},
-    startup::{finish_within, stop_on_signal, wait_for},
-    store::mysql::MySqlStore,
-    telemetry::{self, TelemetrySettings},
+    settings::{ProcessSettings, refuse_bad},
+    startup::{finish_within, stop_on_signal},
+    supervise::{self, Exit},
+    telemetry::{self, PrometheusHandle, TelemetrySettings},
 };
+use engines::chosen::{self, QueueSettings, StoreSettings, connect_to_persist};
 use persister::{PersisterSettings, dead_letters, usage::UsageArguments};
 use tokio_util::sync::CancellationToken;
 
@@ -64,49 +64,37 @@ enum Job {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
-    match std::env::args().nth(1).as_deref() {
-        Some("migrate" | "dead-letters" | "usage") => work(Job::parse()).await,
-        _ => serve(Service::parse()).await,
+async fn main() -> Exit {
+    if let Some("migrate" | "dead-letters" | "usage") = std::env::args().nth(1).as_deref() {
+        return work(Job::parse()).await.into();
     }
-}
-
-async fn serve(service: Service) -> Result<(), Box<dyn Error>> {
+    let service = Service::parse();
     refuse_bad::<Service>([service.queue.check(), service.store.check()]);
     let metrics = telemetry::init(&service.telemetry);
-    let stop = stop_on_signal()?;
-    let readiness = Readiness::default();
-    let admin_stop = CancellationToken::new();
-    admin::serve(
-        service.process.admin_listen,
-        readiness.clone(),
-        metrics,
-        admin_stop.clone(),
-    )
-    .await?;
+    supervise::process(async |stop| serve(service, metrics, stop).await).await
+}
 
-    let store = wait_for("the database", &stop, async || {
-        MySqlStore::connect(&service.store).await
-    })
-    .await;
-    let queue = wait_for("RabbitMQ", &stop, async || {
-        RabbitQueue::connect(&service.queue).await
-    })
-    .await;
-    if let (Some(store), Some(queue)) = (store, queue) {
+async fn serve(
+    service: Service,
+    metrics: PrometheusHandle,
+    stop: CancellationToken,
+) -> Result<(), Box<dyn Error>> {
+    let (readiness, admin_stop) = (Readiness::until(&stop), CancellationToken::new());
+    let admin = service.process.admin_listen;
+    admin::serve(admin, readiness.clone(), metrics, admin_stop.clone()).await?;
+
+    let connected = connect_to_persist(&service.queue, &service.store, &stop);
+    if let Some((queue, store)) = connected.await {
         readiness.started(Engines {
             live: None,
             queue: Some(queue.clone()),
             store: Some(store.clone()),
         });
-        let draining = stop.clone();
-        tokio::spawn(async move {
-            draining.cancelled().await;
-            readiness.drain();
-        });
         let persisting = persister::run(queue.clone(), store, &service.persister, stop.clone());
+        let persisting = supervise::watch("persister", &stop, persisting);
         let drain = service.process.drain_seconds;
-        finish_within(&stop, drain, persisting, queue.close()).await;
+        let done = finish_within(&stop, drain, persisting, queue.close()).await;
+        done.transpose()?;
     }
     admin_stop.cancel();
     Ok(())
@@ -120,11 +108,9 @@ async fn work(job: Job) -> Result<(), Box<dyn Error>> {
     match job {
         Job::Migrate { store, telemetry } => {
             telemetry::init(&telemetry);
-            let stop = stop_on_signal()?;
-            let migrated = wait_for("the database", &stop, async || {
-                MySqlStore::migrate(&store).await
-            })
-            .await;
+            let stop = CancellationToken::new();
+            stop_on_signal(&stop)?;
+            let migrated = chosen::migrate(&store, &stop).await;
             migrated.ok_or("stopped before the database was there")?;
             println!("the schema is as this program needs it");
         }
@@ -134,8 +120,8 @@ async fn work(job: Job) -> Result<(), Box<dyn Error>> {
             command,
         } => {
             telemetry::init(&telemetry);
-            let queue = RabbitQueue::connect(&queue).await?;
-            let letters: Arc<_> = queue.dead_letters();
+            let queue = chosen::queue(&queue).await?;
+            let letters = queue.dead_letters();
             dead_letters::run(&*letters, command, &mut std::io::stdout().lock()).await?;
             queue.close().await;
         }
@@ -145,8 +131,7 @@ async fn work(job: Job) -> Result<(), Box<dyn Error>> {
             usage,
         } => {
             telemetry::init(&telemetry);
-            let store = MySqlStore::connect(&store).await?;
-            let sums = store.usage(&usage.asked()).await?;
+            let sums = chosen::usage(&store, &usage.asked()).await?;
             usage.write(&sums, &mut std::io::stdout().lock())?;
         }
     }

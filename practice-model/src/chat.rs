@@ -8,7 +8,7 @@ use crate::fault::ErrorReply;
 
 /// Whose API a call speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Speech {
+pub(crate) enum Speech {
     /// Gemini's.
     Gemini,
     /// The OpenAI-compatible chat API.
@@ -17,9 +17,8 @@ pub enum Speech {
 
 /// What a chat call asks for.
 #[derive(Debug)]
-pub struct ChatCall {
+pub(crate) struct ChatCall {
     pub model: String,
-    pub streaming: bool,
     /// The same in Gemini's form.
     pub body: Vec<u8>,
 }
@@ -32,8 +31,8 @@ struct ChatRequest {
     messages: Vec<ChatMessage>,
     #[serde(default)]
     stream: bool,
-    #[serde(default)]
-    stream_options: Value,
+    #[serde(default, rename = "stream_options")]
+    _stream_options: Value,
     #[serde(default)]
     max_tokens: Option<i64>,
 }
@@ -50,11 +49,11 @@ impl ChatCall {
     ///
     /// # Errors
     /// What is wrong with it, for a 400.
-    pub fn read(body: &[u8]) -> Result<ChatCall, String> {
+    pub(crate) fn read(body: &[u8]) -> Result<ChatCall, String> {
         let request: ChatRequest =
             serde_json::from_slice(body).map_err(|error| format!("Invalid JSON: {error}"))?;
-        if !request.stream && !request.stream_options.is_null() {
-            return Err("stream_options is allowed only where stream is true".to_owned());
+        if !request.stream {
+            return Err("The practice model streams only.".to_owned());
         }
         let mut turns = Vec::new();
         let mut system = Vec::new();
@@ -76,7 +75,6 @@ impl ChatCall {
         }
         Ok(ChatCall {
             model: request.model,
-            streaming: request.stream,
             body: body.to_string().into_bytes(),
         })
     }
@@ -84,16 +82,16 @@ impl ChatCall {
 
 impl Speech {
     /// The events of a whole stream, given Gemini's. `ends` is false where the order was to leave the end out.
-    pub fn events(self, events: &[Value], ends: bool) -> Vec<String> {
+    pub(crate) fn events(self, events: &[Value], ends: bool) -> Vec<String> {
         match self {
             Speech::Gemini => events.iter().map(Value::to_string).collect(),
             Speech::Chat => {
                 let mut all: Vec<String> = events
                     .iter()
-                    .map(|event| chunk(event, "delta").to_string())
+                    .map(|event| chunk(event).to_string())
                     .collect();
                 if ends {
-                    let mut last = chunk(&Value::Null, "delta");
+                    let mut last = chunk(&Value::Null);
                     last["choices"] = json!([]);
                     last["usage"] = events.last().map_or(Value::Null, usage);
                     all.extend([last.to_string(), "[DONE]".to_owned()]);
@@ -103,21 +101,8 @@ impl Speech {
         }
     }
 
-    /// The one object of a call that does not stream, given Gemini's.
-    pub fn whole(self, event: Value) -> Value {
-        match self {
-            Speech::Gemini => event,
-            Speech::Chat => {
-                let mut whole = chunk(&event, "message");
-                whole["object"] = "chat.completion".into();
-                whole["usage"] = usage(&event);
-                whole
-            }
-        }
-    }
-
     /// An error's HTTP status and body.
-    pub fn error(self, error: &ErrorReply) -> (u16, Value) {
+    pub(crate) fn error(self, error: &ErrorReply) -> (u16, Value) {
         match self {
             Speech::Gemini => (error.code, error.body()),
             Speech::Chat => chat_error(error),
@@ -125,8 +110,8 @@ impl Speech {
     }
 }
 
-/// Gemini's event as a piece of chat; `said` is what the words stand in.
-fn chunk(event: &Value, said: &str) -> Value {
+/// Gemini's event as a piece of chat.
+fn chunk(event: &Value) -> Value {
     let candidate = &event["candidates"][0];
     let mut words = json!({"role": "assistant"});
     let parts = candidate["content"]["parts"].as_array();
@@ -153,7 +138,7 @@ fn chunk(event: &Value, said: &str) -> Value {
         "id": event["responseId"],
         "object": "chat.completion.chunk",
         "model": event["modelVersion"],
-        "choices": [{"index": 0, said: words, "finish_reason": finish}],
+        "choices": [{"index": 0, "delta": words, "finish_reason": finish}],
     })
 }
 
@@ -227,7 +212,7 @@ mod tests {
             "stream_options": {"include_usage": true},
         });
         let call = ChatCall::read(body.to_string().as_bytes()).unwrap();
-        assert!(call.streaming && call.model == "m");
+        assert_eq!(call.model, "m");
         let gemini: Value = serde_json::from_slice(&call.body).unwrap();
         assert_eq!(gemini["systemInstruction"]["parts"][0]["text"], "Be kind.");
         assert_eq!(gemini["contents"][1]["role"], "model");
@@ -237,11 +222,11 @@ mod tests {
     #[test]
     fn what_no_server_would_take_is_refused() {
         for wrong in [
-            json!({"messages": []}),
-            json!({"model": "m", "messages": [{"role": "model", "content": "hi"}]}),
-            json!({"model": "m", "messages": [{"role": "user", "content": "a"}, {"role": "system", "content": "b"}]}),
-            json!({"model": "m", "messages": [], "stream_options": {}}),
-            json!({"model": "m", "messages": [], "contents": []}),
+            json!({"stream": true, "messages": []}),
+            json!({"stream": true, "model": "m", "messages": [{"role": "model", "content": "hi"}]}),
+            json!({"stream": true, "model": "m", "messages": [{"role": "user", "content": "a"}, {"role": "system", "content": "b"}]}),
+            json!({"stream": true, "model": "m", "messages": [], "contents": []}),
+            json!({"model": "m", "messages": []}),
         ] {
             assert!(
                 ChatCall::read(wrong.to_string().as_bytes()).is_err(),

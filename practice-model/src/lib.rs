@@ -15,31 +15,26 @@
 //! # Calls
 //! | call | does |
 //! |---|---|
-//! | `POST /v1beta/models/{model}:generateContent` | one JSON object |
-//! | `POST /v1beta/models/{model}:streamGenerateContent?alt=sse` | SSE |
-//! | `GET /v1beta/models/{model}` · `GET /v1beta/models` | what there is |
-//! | `POST /v1/chat/completions` · `GET /v1/models` | the same over the OpenAI-compatible chat API, streamed or not |
-//! | `POST /practice/behaviour` | sets orders: JSON of [`Orders`], `{"default": "...", "next": ["..."], "models": {"NAME": "..."}, "known_models": ["..."]}`; `GET` shows them |
-//! | `GET /practice/requests?after=ID` | `{"requests": [...], "received", "model_checks"}`, each request a [`ReceivedCall`] |
+//! | `POST /v1beta/models/{model}:streamGenerateContent?alt=sse` | an answer, over SSE |
+//! | `GET /v1beta/models/{model}` | what there is of a model |
+//! | `POST /v1/chat/completions` · `GET /v1/models` | the same over the OpenAI-compatible chat API, streamed only |
+//! | `POST /practice/behaviour` | sets orders: JSON of [`Orders`], `{"default": "...", "next": ["..."], "models": {"NAME": "..."}}` |
+//! | `GET /practice/requests?after=ID` | `{"requests": [...], "received", "model_checks", "quota"}`, each request a [`ReceivedCall`] |
 //! | `POST /practice/reset` | forgets orders, quotas and requests |
-//! | `GET /practice/quota` | what was used and how often it was exceeded: [`QuotaReport`] |
 //!
 //! Any key will do, in the header `x-goog-api-key`; none is a 403, one in the URL a 400. Requests that Gemini would refuse are
 //! refused.
 //!
 //! # Orders
-//! How a call goes is said in one small language, in a marker in the last message (`[[practice: 429 retry=2s]]`), in the
-//! header `x-practice`, or by a control call ([`PracticeModel::behave`] and its like). Words are set apart by blanks; a value
-//! with blanks stands in double quotes (`say="two words\n"`). A special order is laid over a more general one: default, then
-//! the model's, the queue's, the marker's, the header's. One with an outcome says all about how the call ends (so `ok` is a proper
-//! reply where the default is `503`), and only `delay`, `pace`, `split`, `crlf`, `say` and `words` still come from below.
+//! How a call goes is said in one small language, in a marker in the last message (`[[practice: 429 retry=2s]]`) or by a
+//! control call ([`PracticeModel::behave`] and its like). Words are set apart by blanks; a value with blanks stands in double
+//! quotes (`say="two words\n"`). A special order is laid over a more general one: default, then the model's, the queue's, the
+//! marker's. One with an outcome says all about how the call ends (so `ok` is a proper reply where the default is `503`), and
+//! only `delay`, `pace`, `split`, `crlf`, `say`, `words` and the quota still come from below.
 //!
 //! | word | what happens |
 //! |---|---|
-//! | **when** | |
-//! | `model=NAME` | holds for that model only |
-//! | `times=N` | holds for the first N calls with the same last user text (over all models), then no longer |
-//! | `p=0.1` | holds for that share of calls, by dice with the seed that is printed at start |
+//! | `p=0.1` | the order holds for that share of calls |
 //! | **outcomes**, one at most | |
 //! | `ok` | a proper reply |
 //! | `400` `400-precondition` `400-key` | INVALID_ARGUMENT, FAILED_PRECONDITION, INVALID_ARGUMENT with API_KEY_INVALID |
@@ -54,7 +49,7 @@
 //! | `stall` | headers and `after=N` chunks (2), then nothing, and the connection stays open |
 //! | `cut` `cut-line` `cut-char` | closes the connection after `after=N` chunks (half): between events, inside a line, inside a UTF-8 character |
 //! | `garbage` | a 200 that is not JSON, from chunk `after=N` on (0) |
-//! | `html` `html=CODE` | an HTML error page, 502 or that status |
+//! | `html=CODE` | an HTML error page with that status |
 //! | `empty` | a 200 with no body |
 //! | `event-error=WORD` | a 200 with an error object (any error's word) as the event after `after=N` chunks (0) |
 //! | `block` `block=REASON` | `promptFeedback.blockReason` (SAFETY) and no candidates |
@@ -76,24 +71,19 @@
 //! | `split=1` | the body in pieces of so many bytes |
 //! | `crlf` | SSE lines end in CRLF |
 //! | **quotas** | |
-//! | `quota rpm=3 tpm=1000 rpd=50` | from now on keeps these for the model (as default order: for every model, each by itself) and answers 429 beyond |
-//! | `window=2s` `fixed` | how long its "minute" is (60s); by the clock and not sliding |
-//! | `quota-off` | keeps none |
+//! | `quota rpm=3 tpm=1000 window=2s` | answers 429 to calls beyond so many requests and input tokens a "minute" (60s), each model counted by itself |
 //!
-//! Times are `200ms`, `1.5s`, `1m`. An order that cannot be read is refused: by a control call with a 400, in the header with
-//! a 400, in a marker by a reply that says so. Only a marker in the last message holds, so that the conversation that goes
-//! along does not repeat what was ordered before.
+//! Times are `200ms`, `1.5s`, `1m`. An order that cannot be read is refused: by a control call with a 400, in a marker by a
+//! reply that says so. Only a marker in the last message holds, so that the conversation that goes along does not repeat
+//! what was ordered before.
 
 #![warn(missing_docs)]
 
-mod arithmetic;
-pub mod behaviour;
 mod chat;
 mod conversation;
 mod fault;
 mod gemini;
-mod grammar;
-mod orders;
+mod order;
 mod practice;
 mod quota;
 mod record;
@@ -110,14 +100,11 @@ use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-pub use behaviour::Behaviour;
-pub use grammar::GrammarError;
-pub use orders::Orders;
-pub use practice::QuotaReport;
-pub use quota::{Limits, Quota, Usage, WindowKind};
+pub use order::OrderError;
+pub use practice::{Orders, QuotaReport};
 pub use record::ReceivedCall;
 
-use practice::{Practice, micros_since_epoch};
+use practice::Practice;
 
 /// How long [`PracticeModel::stop`] waits for open connections; they are all closed by then, unless the machine is stuck.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
@@ -131,26 +118,14 @@ pub struct PracticeModel {
 }
 
 impl PracticeModel {
-    /// Starts one in the background of the current tokio runtime. Port 0 takes any free one. The dice of `p=` get their seed
-    /// from the clock.
+    /// Starts one in the background of the current tokio runtime. Port 0 takes any free one.
     ///
     /// # Errors
     /// Those of binding the address.
     pub async fn start(listener_addr: SocketAddr) -> io::Result<PracticeModel> {
-        PracticeModel::start_with_seed(listener_addr, micros_since_epoch()).await
-    }
-
-    /// The same with a seed, to throw the dice of an earlier run again.
-    ///
-    /// # Errors
-    /// Those of binding the address.
-    pub async fn start_with_seed(
-        listener_addr: SocketAddr,
-        seed: u64,
-    ) -> io::Result<PracticeModel> {
         let listener = TcpListener::bind(listener_addr).await?;
         let address = listener.local_addr()?;
-        let practice = Arc::new(Practice::new(seed));
+        let practice = Arc::new(Practice::new());
         let stopping = practice.stopping.clone();
         // Small events are to leave at once, as the pace says.
         let listener = listener.tap_io(|connection| {
@@ -164,7 +139,7 @@ impl PracticeModel {
                 .with_graceful_shutdown(stopping.cancelled_owned())
                 .await
         });
-        tracing::info!(%address, seed, "the practice model listens: it speaks as Gemini does, and is no model");
+        tracing::info!(%address, "the practice model listens: it speaks as Gemini does, and is no model");
         Ok(PracticeModel {
             practice,
             address,
@@ -182,16 +157,11 @@ impl PracticeModel {
         self.address
     }
 
-    /// The seed of the dice of `p=`.
-    pub fn seed(&self) -> u64 {
-        self.practice.seed
-    }
-
     /// Sets the order for every call.
     ///
     /// # Errors
     /// An order that cannot be read; then nothing changes.
-    pub fn behave(&self, order: &str) -> Result<(), GrammarError> {
+    pub fn behave(&self, order: &str) -> Result<(), OrderError> {
         self.order(&Orders {
             default: Some(order.to_owned()),
             ..Orders::default()
@@ -205,7 +175,7 @@ impl PracticeModel {
     pub fn behave_next<'a>(
         &self,
         orders: impl IntoIterator<Item = &'a str>,
-    ) -> Result<(), GrammarError> {
+    ) -> Result<(), OrderError> {
         let next = orders.into_iter().map(str::to_owned).collect();
         self.order(&Orders {
             next: Some(next),
@@ -217,7 +187,7 @@ impl PracticeModel {
     ///
     /// # Errors
     /// An order that cannot be read; then nothing changes.
-    pub fn behave_for_model(&self, model: &str, order: &str) -> Result<(), GrammarError> {
+    pub fn behave_for_model(&self, model: &str, order: &str) -> Result<(), OrderError> {
         self.order(&Orders {
             models: [(model.to_owned(), order.to_owned())].into(),
             ..Orders::default()
@@ -228,7 +198,7 @@ impl PracticeModel {
     ///
     /// # Errors
     /// An order that cannot be read; then nothing changes.
-    pub fn order(&self, orders: &Orders) -> Result<(), GrammarError> {
+    pub fn order(&self, orders: &Orders) -> Result<(), OrderError> {
         self.practice.set(orders)
     }
 
@@ -270,6 +240,19 @@ impl PracticeModel {
     /// Forgets orders, quotas and requests.
     pub fn reset(&self) {
         self.practice.reset();
+    }
+
+    /// Waits for its end, which it comes to by itself only if it can serve no more.
+    ///
+    /// # Errors
+    /// Those of the server.
+    pub async fn ended(&mut self) -> io::Result<()> {
+        let Some(serving) = &mut self.serving else {
+            return Ok(());
+        };
+        let served = serving.await;
+        self.serving = None;
+        served.map_err(io::Error::other)?
     }
 
     /// Stops it: streams under way are cut, calls that hang get a 503, and the address is free again.

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 
 use clap::Parser;
-use practice_model::{Behaviour, PracticeModel};
+use practice_model::PracticeModel;
 use tracing_subscriber::EnvFilter;
 
 /// A small local server that speaks Gemini's REST and SSE, and is no model. Give its address as GEMINI_BASE_URL.
@@ -16,10 +16,7 @@ struct Settings {
     listen: SocketAddr,
     /// The order for every call, such as "p=0.1 503" (the words are in the crate's documentation).
     #[arg(long, env = "PRACTICE_BEHAVIOUR", default_value = "")]
-    behaviour: Behaviour,
-    /// The seed of the dice of p=, to repeat an earlier run; from the clock if not given.
-    #[arg(long, env = "PRACTICE_SEED")]
-    seed: Option<u64>,
+    behaviour: String,
 }
 
 #[tokio::main]
@@ -32,14 +29,17 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .with_ansi(io::stderr().is_terminal())
         .init();
 
-    let model = match settings.seed {
-        Some(seed) => PracticeModel::start_with_seed(settings.listen, seed).await?,
-        None => PracticeModel::start(settings.listen).await?,
-    };
-    model.behave(&settings.behaviour.text)?;
+    let mut model = PracticeModel::start(settings.listen).await?;
+    model.behave(&settings.behaviour)?;
     // The one line on standard output, for whoever started it and wants to know the port.
     println!("{}", model.base_url());
-    told_to_stop().await?;
+    tokio::select! {
+        told = told_to_stop() => told?,
+        ended = model.ended() => {
+            ended?;
+            return Err("it ended by itself".into());
+        }
+    }
     model.stop().await?;
     Ok(())
 }

@@ -1,63 +1,78 @@
-//! What all calls share: the orders in force, the quotas, the record. No sockets: the server asks it what to do.
+//! What all calls share: the orders in force, the quota, the record. No sockets: the server asks it what to do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::behaviour::{Behaviour, Fault, Outcome, RetryDelay};
 use crate::chat::Speech;
 use crate::conversation::{self, Conversation};
-use crate::fault::{ErrorReply, error_reply, not_found};
+use crate::fault::{ErrorReply, OVER_REQUESTS, OVER_TOKENS};
 use crate::gemini::{GenerateRequest, tokens_of};
-use crate::grammar::GrammarError;
-use crate::orders::{Orders, QuotaChange, Standing};
-use crate::quota::{Exceeded, Limits, Meter, Quota, Usage};
+use crate::order::{Behaviour, OrderError, Outcome};
+use crate::quota::Meter;
 use crate::record::Record;
 use crate::reply;
 use crate::script::{Asked, Script, error_script, script};
 
-/// The models that are listed as long as none are set: the ones that the settings' defaults speak of.
-const LISTED_MODELS: [&str; 3] = [
-    "gemini-3.8-flash",
-    "gemini-3.5-flash",
-    "gemini-3.5-flash-lite",
-];
+/// Most orders that may wait for the next calls.
+const QUEUE_LIMIT: usize = 10_000;
 
-/// How often what was refused, by model.
-#[derive(Debug, Clone, Serialize)]
+/// What a control call changes; what it leaves out stays. Orders are in the language of the crate's table.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Orders {
+    /// For every call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<String>,
+    /// For the next calls, one each; replaces what still waits. At most 10,000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Vec<String>>,
+    /// For the calls of one model; an empty text takes it back.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub models: BTreeMap<String, String>,
+}
+
+/// What was used of the quotas of all models.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct QuotaReport {
-    /// The models whose quota is kept and that were called.
-    pub models: BTreeMap<String, Usage>,
-    /// How often a quota was exceeded, over all models.
+    /// Calls that were within their quota.
+    pub accepted: u64,
+    /// How often a quota was exceeded.
     pub exceeded: u64,
 }
 
 /// What all calls share.
 #[derive(Debug)]
-pub struct Practice {
+pub(crate) struct Practice {
     pub stopping: CancellationToken,
-    pub seed: u64,
-    standing: Mutex<Standing>,
+    orders: Mutex<Standing>,
     quotas: Mutex<Quotas>,
     record: Mutex<Record>,
     /// Counts changes of the record, for those who wait for one.
     changes: watch::Sender<u64>,
 }
 
+/// The orders in force, all of which were found readable.
+#[derive(Debug, Default)]
+struct Standing {
+    default: String,
+    models: BTreeMap<String, String>,
+    next: VecDeque<String>,
+}
+
 #[derive(Debug, Default)]
 struct Quotas {
-    all: Option<Limits>,
-    models: BTreeMap<String, Quota>,
     meters: BTreeMap<String, Meter>,
+    report: QuotaReport,
 }
 
 /// A call that was taken: how it goes on.
 #[derive(Debug)]
-pub struct Decision {
+pub(crate) struct Decision {
     pub delay: Duration,
     pub outcome: String,
     pub script: Script,
@@ -65,282 +80,225 @@ pub struct Decision {
 
 /// The parts of a call that the decision needs.
 #[derive(Debug)]
-pub struct Call<'a> {
+pub(crate) struct Call<'a> {
     pub speech: Speech,
     pub model: &'a str,
-    pub streaming: bool,
     /// In Gemini's form.
     pub body: &'a [u8],
-    /// The header `x-practice`.
-    pub header: Option<&'a str>,
     pub id: u64,
 }
 
 impl Practice {
-    pub fn new(seed: u64) -> Practice {
+    pub(crate) fn new() -> Practice {
         Practice {
             stopping: CancellationToken::new(),
-            seed,
-            standing: Mutex::new(Standing::new(seed)),
+            orders: Mutex::default(),
             quotas: Mutex::default(),
             record: Mutex::default(),
             changes: watch::Sender::new(0),
         }
     }
 
-    pub fn set(&self, orders: &Orders) -> Result<(), GrammarError> {
-        let quotas = lock(&self.standing).set(orders)?;
-        let mut kept = lock(&self.quotas);
-        for change in &quotas {
-            kept.change(change);
+    /// Takes new orders, all or none of them.
+    pub(crate) fn set(&self, orders: &Orders) -> Result<(), OrderError> {
+        let next = orders.next.iter().flatten();
+        for order in orders
+            .default
+            .iter()
+            .chain(next)
+            .chain(orders.models.values())
+        {
+            Behaviour::default().under(order)?;
         }
+        if orders
+            .next
+            .as_ref()
+            .is_some_and(|next| next.len() > QUEUE_LIMIT)
+        {
+            return Err(OrderError(format!(
+                "at most {QUEUE_LIMIT} orders may wait for the next calls"
+            )));
+        }
+        let mut standing = lock(&self.orders);
+        if let Some(default) = &orders.default {
+            standing.default.clone_from(default);
+        }
+        if let Some(next) = &orders.next {
+            standing.next = next.iter().cloned().collect();
+        }
+        standing.models.extend(orders.models.clone());
         Ok(())
     }
 
-    pub fn orders(&self) -> Orders {
-        lock(&self.standing).orders()
-    }
-
-    /// Forgets orders, quotas and the record, and begins with the dice anew.
-    pub fn reset(&self) {
-        *lock(&self.standing) = Standing::new(self.seed);
+    /// Forgets orders, quotas and the record.
+    pub(crate) fn reset(&self) {
+        *lock(&self.orders) = Standing::default();
         *lock(&self.quotas) = Quotas::default();
-        lock(&self.record).clear();
-        self.changed();
+        self.write(Record::clear);
     }
 
-    pub fn quota_report(&self) -> QuotaReport {
-        let kept = lock(&self.quotas);
-        let models: BTreeMap<_, _> = kept
-            .meters
-            .iter()
-            .map(|(model, meter)| (model.clone(), meter.usage()))
-            .collect();
-        let exceeded = models.values().map(|usage| usage.refused).sum();
-        QuotaReport { models, exceeded }
+    pub(crate) fn quota_report(&self) -> QuotaReport {
+        lock(&self.quotas).report
     }
 
     /// Reads the record.
-    pub fn read<T>(&self, look: impl FnOnce(&Record) -> T) -> T {
+    pub(crate) fn read<T>(&self, look: impl FnOnce(&Record) -> T) -> T {
         look(&lock(&self.record))
     }
 
     /// Writes into the record, and wakes those who wait for it.
-    pub fn write<T>(&self, change: impl FnOnce(&mut Record) -> T) -> T {
+    pub(crate) fn write<T>(&self, change: impl FnOnce(&mut Record) -> T) -> T {
         let result = change(&mut lock(&self.record));
-        self.changed();
+        self.changes.send_modify(|count| *count += 1);
         result
     }
 
-    pub fn changes(&self) -> watch::Receiver<u64> {
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
-    fn changed(&self) {
-        self.changes.send_modify(|count| *count += 1);
+    /// What a question about a model gets: by the standing orders, and nothing is used up.
+    pub(crate) fn decide_model(&self, model: &str) -> Result<Behaviour, OrderError> {
+        let standing = lock(&self.orders);
+        let own = standing.models.get(model).map(String::as_str);
+        Behaviour::default()
+            .under(&standing.default)?
+            .under(own.unwrap_or_default())
     }
 
-    /// The models that are listed.
-    pub fn listed_models(&self) -> Vec<String> {
-        let standing = lock(&self.standing);
-        match standing.known_models() {
-            [] => LISTED_MODELS.map(str::to_owned).to_vec(),
-            known => known.to_vec(),
-        }
-    }
-
-    fn is_known(&self, model: &str) -> bool {
-        let standing = lock(&self.standing);
-        standing.known_models().is_empty()
-            || standing.known_models().iter().any(|known| known == model)
-    }
-
-    /// What a question about a model gets; `Answer` if the model is there.
-    pub fn decide_model(&self, model: &str, header: Option<&str>) -> Result<Behaviour, ErrorReply> {
-        let header = header
-            .map(str::parse)
-            .transpose()
-            .map_err(|error: GrammarError| bad_order(&error))?;
-        if !self.is_known(model) {
-            return Err(not_found(model));
-        }
-        Ok(lock(&self.standing).for_model(model, header))
+    /// What a call of this model gets, from the general to the special: default, model, queue, marker. The queue moves on
+    /// by one.
+    fn behaviour(&self, model: &str, marker: &str) -> Result<Behaviour, OrderError> {
+        let standing = self.decide_model(model)?;
+        let next = lock(&self.orders).next.pop_front().unwrap_or_default();
+        standing.under(&next)?.under(marker)
     }
 
     /// What a call gets.
-    pub fn decide(&self, call: &Call<'_>) -> Decision {
-        self.try_decide(call).unwrap_or_else(|error| Decision {
-            delay: Duration::ZERO,
-            outcome: error.name(),
-            script: error_script(&error, &Behaviour::default(), call.speech),
-        })
-    }
-
-    fn try_decide(&self, call: &Call<'_>) -> Result<Decision, ErrorReply> {
-        let request = GenerateRequest::read(call.body).map_err(ErrorReply::invalid_argument)?;
+    pub(crate) fn decide(&self, call: &Call<'_>) -> Decision {
+        let request = match GenerateRequest::read(call.body) {
+            Ok(request) => request,
+            Err(problem) => {
+                let error = ErrorReply::invalid_argument(problem);
+                return refused(&error, &Behaviour::default(), call.speech);
+            }
+        };
         let conversation = conversation::read(&request);
         self.write(|record| {
             record.note(call.id, |noted| {
                 noted.text.clone_from(&conversation.last_turn);
             });
         });
-        if !self.is_known(call.model) {
-            return Err(not_found(call.model));
-        }
-        let header = call
-            .header
-            .map(str::parse)
-            .transpose()
-            .map_err(|error: GrammarError| bad_order(&error))?;
-        let marker = conversation.marker.as_deref().map(str::parse::<Behaviour>);
-        let not_understood = marker
-            .as_ref()
-            .and_then(|marker| marker.as_ref().err())
-            .map(|error| reply::not_understood(&error.to_string()));
-        let (behaviour, quota) = lock(&self.standing).for_call(
-            call.model,
-            &conversation.last_turn,
-            marker.and_then(Result::ok),
-            header,
-        );
-
-        let delay = behaviour.delay.unwrap_or_default();
+        let marker = conversation.marker.as_deref().unwrap_or_default();
+        let (marker, problem) = match Behaviour::default().under(marker) {
+            Ok(_) => (marker, None),
+            Err(error) => ("", Some(error.to_string())),
+        };
+        let behaviour = match self.behaviour(call.model, marker) {
+            Ok(behaviour) => behaviour,
+            // Each was found readable when it was set.
+            Err(error) => {
+                let error = ErrorReply::invalid_argument(error.to_string());
+                return refused(&error, &Behaviour::default(), call.speech);
+            }
+        };
         let input_tokens = request.input_tokens();
-        if let Err(error) = self.take_quota(call.model, quota, input_tokens) {
-            return Ok(Decision {
-                delay,
-                outcome: error.name(),
-                script: error_script(&error, &behaviour, call.speech),
-            });
+        if let Err(error) = self.take_quota(call.model, &behaviour, input_tokens) {
+            return refused(&error, &behaviour, call.speech);
         }
 
-        let text = not_understood.unwrap_or_else(|| wanted_text(&behaviour, &conversation));
+        let text = match problem {
+            Some(problem) => reply::not_understood(&problem),
+            None => wanted_text(&behaviour, &conversation),
+        };
         let (text, finish) = within_limits(&text, &request);
-        let response_id = format!("practice-{:08}", call.id);
         let asked = Asked {
             speech: call.speech,
             model: call.model,
-            streaming: call.streaming,
             text,
             finish,
             input_tokens,
-            response_id: &response_id,
+            response_id: &format!("practice-{:08}", call.id),
         };
         let outcome = match &behaviour.outcome {
-            Some(Outcome::Error(fault)) => error_reply(*fault, call.model, None, None).name(),
+            Some(Outcome::Error(fault)) => fault.reply(call.model, None, None).name(),
             Some(other) => other.word().to_owned(),
             None => Outcome::Answer.word().to_owned(),
         };
-        Ok(Decision {
-            delay,
+        Decision {
+            delay: behaviour.delay,
             outcome,
             script: script(&behaviour, &asked),
-        })
+        }
     }
 
     fn take_quota(
         &self,
         model: &str,
-        change: Option<QuotaChange>,
+        behaviour: &Behaviour,
         tokens: u64,
     ) -> Result<(), ErrorReply> {
-        let mut kept = lock(&self.quotas);
-        if let Some(change) = change {
-            kept.change(&change);
-        }
-        let Some(meter) = kept.meter(model) else {
+        let Some(limits) = behaviour.quota else {
             return Ok(());
         };
-        meter.take(since_epoch(), tokens).map_err(|refusal| {
-            let retry = RetryDelay::from(refusal.retry);
-            let (fault, retry) = match refusal.exceeded {
-                Exceeded::RequestsPerMinute => (Fault::RequestsPerMinute, Some(&retry)),
-                Exceeded::TokensPerMinute => (Fault::TokensPerMinute, Some(&retry)),
-                Exceeded::RequestsPerDay => (Fault::RequestsPerDay, None),
+        let mut quotas = lock(&self.quotas);
+        let meter = quotas.meters.entry(model.to_owned()).or_default();
+        let taken = meter.take(limits, since_epoch(), tokens);
+        match taken {
+            Ok(()) => quotas.report.accepted += 1,
+            Err(_) => quotas.report.exceeded += 1,
+        }
+        taken.map_err(|refusal| {
+            // Google writes nine digits.
+            let retry = format!("{:.9}s", refusal.retry.as_secs_f64());
+            let fault = if refusal.is_of_tokens {
+                &OVER_TOKENS
+            } else {
+                &OVER_REQUESTS
             };
-            error_reply(fault, model, retry, Some(refusal.limit))
+            fault.reply(model, Some(&retry), Some(refusal.limit))
         })
     }
 }
 
-impl Quotas {
-    fn change(&mut self, change: &QuotaChange) {
-        match (&change.model, change.quota) {
-            (Some(model), quota) => {
-                self.models.insert(model.clone(), quota);
-            }
-            (None, Quota::Limited(limits)) => self.all = Some(limits),
-            // What was counted can still be asked for.
-            (None, Quota::Unlimited) => (self.all, self.models) = (None, BTreeMap::new()),
-        }
+fn refused(error: &ErrorReply, behaviour: &Behaviour, speech: Speech) -> Decision {
+    Decision {
+        delay: behaviour.delay,
+        outcome: error.name(),
+        script: error_script(error, behaviour, speech),
     }
-
-    fn meter(&mut self, model: &str) -> Option<&mut Meter> {
-        let limits = match self.models.get(model) {
-            Some(Quota::Unlimited) => None,
-            Some(Quota::Limited(limits)) => Some(*limits),
-            None => self.all,
-        }?;
-        let meter = self
-            .meters
-            .entry(model.to_owned())
-            .or_insert_with(|| Meter::new(limits));
-        meter.set_limits(limits);
-        Some(meter)
-    }
-}
-
-fn bad_order(error: &GrammarError) -> ErrorReply {
-    ErrorReply::invalid_argument(format!("x-practice is {error}"))
 }
 
 fn wanted_text(behaviour: &Behaviour, conversation: &Conversation) -> String {
-    let text = behaviour
-        .say
-        .clone()
-        .unwrap_or_else(|| reply::reply(conversation));
+    let said = behaviour.say.clone();
+    let text = said.unwrap_or_else(|| reply::reply(conversation));
     match behaviour.words {
         Some(words) => reply::with_words(&text, words),
         None => text,
     }
 }
 
-/// The text as far as the caller's own limits let it go, and why it ends there.
+/// The text as far as the caller's own limit lets it go, and why it ends there.
 fn within_limits<'a>(text: &'a str, request: &GenerateRequest) -> (&'a str, &'static str) {
-    let Some(config) = &request.generation_config else {
-        return (text, "STOP");
-    };
-    let stop = config
-        .stop_sequences
-        .iter()
-        .filter_map(|stop| text.find(stop.as_str()))
-        .min();
-    let text = &text[..stop.unwrap_or(text.len())];
-    match config
-        .max_output_tokens
-        .and_then(|most| usize::try_from(most).ok())
-    {
+    match request.output_limit() {
         Some(most) if tokens_of(text) > most as u64 => {
             // Four characters a token, as everywhere here.
-            let end = text
-                .char_indices()
-                .nth(most.saturating_mul(4))
-                .map_or(text.len(), |(at, _)| at);
-            (&text[..end], "MAX_TOKENS")
+            let end = text.char_indices().nth(most.saturating_mul(4));
+            (&text[..end.map_or(text.len(), |(at, _)| at)], "MAX_TOKENS")
         }
         _ => (text, "STOP"),
     }
 }
 
 /// Since the Unix epoch.
-pub fn since_epoch() -> Duration {
+fn since_epoch() -> Duration {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
 }
 
 /// The same in µs.
-pub fn micros_since_epoch() -> u64 {
+pub(crate) fn micros_since_epoch() -> u64 {
     // Enough for half a million years.
     u64::try_from(since_epoch().as_micros()).unwrap_or(u64::MAX)
 }

@@ -10,20 +10,18 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// Most calls that are kept; the oldest go first.
-pub const KEPT_CALLS: usize = 10_000;
+pub(crate) const KEPT_CALLS: usize = 10_000;
 
 /// Most bytes of bodies that are kept; the oldest calls go first.
-pub const KEPT_BYTES: usize = 64 * 1024 * 1024;
+pub(crate) const KEPT_BYTES: usize = 64 * 1024 * 1024;
 
-/// One call to `generateContent` or `streamGenerateContent`, whatever became of it.
+/// One call to a model, whatever became of it.
 #[derive(Debug, Clone, Serialize)]
 pub struct ReceivedCall {
     /// Counts up from 1, over a reset too.
     pub id: u64,
     /// The model's name, without `models/`.
     pub model: String,
-    /// `streamGenerateContent` or not.
-    pub streaming: bool,
     /// When it came, in µs since the Unix epoch.
     pub at: u64,
     /// The text of the last user turn; empty if the body could not be read.
@@ -59,7 +57,7 @@ fn raw<S: Serializer>(body: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error>
 
 /// The calls that are remembered.
 #[derive(Debug, Default)]
-pub struct Record {
+pub(crate) struct Record {
     calls: VecDeque<ReceivedCall>,
     bytes: usize,
     last_id: u64,
@@ -70,7 +68,7 @@ pub struct Record {
 
 impl Record {
     /// A call came.
-    pub fn begin(&mut self, model: &str, streaming: bool, at: u64, body: &[u8]) -> u64 {
+    pub(crate) fn begin(&mut self, model: &str, at: u64, body: &[u8]) -> u64 {
         self.last_id += 1;
         self.received += 1;
         self.under_way += 1;
@@ -78,7 +76,6 @@ impl Record {
         self.calls.push_back(ReceivedCall {
             id: self.last_id,
             model: model.to_owned(),
-            streaming,
             at,
             text: String::new(),
             body: String::from_utf8_lossy(body).into(),
@@ -97,7 +94,7 @@ impl Record {
     }
 
     /// Changes what is known of a call, if it is still remembered.
-    pub fn note(&mut self, id: u64, change: impl FnOnce(&mut ReceivedCall)) {
+    pub(crate) fn note(&mut self, id: u64, change: impl FnOnce(&mut ReceivedCall)) {
         // Ids count up without a gap, so the place is known; `get` covers those forgotten.
         let first = self.calls.front().map_or(u64::MAX, |call| call.id);
         let place = id
@@ -109,7 +106,7 @@ impl Record {
     }
 
     /// A call ended, at that time in µs since the Unix epoch.
-    pub fn end(&mut self, id: u64, at: u64, hung_up: bool) {
+    pub(crate) fn end(&mut self, id: u64, at: u64, hung_up: bool) {
         self.under_way = self.under_way.saturating_sub(1);
         self.note(id, |call| {
             call.ended = true;
@@ -119,22 +116,22 @@ impl Record {
     }
 
     /// Somebody asked whether a model is there.
-    pub fn model_check(&mut self) {
+    pub(crate) fn model_check(&mut self) {
         self.model_checks += 1;
     }
 
     /// How often somebody did.
-    pub fn model_checks(&self) -> u64 {
+    pub(crate) fn model_checks(&self) -> u64 {
         self.model_checks
     }
 
     /// All calls since the last reset, those forgotten too.
-    pub fn received(&self) -> u64 {
+    pub(crate) fn received(&self) -> u64 {
         self.received
     }
 
     /// The calls after that id, the oldest first.
-    pub fn after(&self, id: u64) -> Vec<ReceivedCall> {
+    pub(crate) fn after(&self, id: u64) -> Vec<ReceivedCall> {
         self.calls
             .iter()
             .filter(|call| call.id > id)
@@ -143,7 +140,7 @@ impl Record {
     }
 
     /// Forgets all; what is under way stays under way.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         *self = Record {
             last_id: self.last_id,
             under_way: self.under_way,
@@ -160,7 +157,7 @@ mod tests {
     fn calls_are_kept_up_to_the_limit_and_ended_by_id() {
         let mut record = Record::default();
         for _ in 0..KEPT_CALLS + 5 {
-            record.begin("m", true, 10, b"{\"a\":1}");
+            record.begin("m", 10, b"{\"a\":1}");
         }
         record.end(3, 20, true);
         record.end(7, 25, true);
@@ -175,10 +172,7 @@ mod tests {
         );
         assert_eq!(calls[0].body(), serde_json::json!({"a": 1}));
         record.clear();
-        assert_eq!(
-            record.begin("m", false, 1, b"not json"),
-            KEPT_CALLS as u64 + 6
-        );
+        assert_eq!(record.begin("m", 1, b"not json"), KEPT_CALLS as u64 + 6);
         assert_eq!(
             serde_json::to_value(&record.after(0)[0]).unwrap()["body"],
             "not json"
@@ -193,7 +187,7 @@ mod tests {
         let mut record = Record::default();
         let large = vec![b' '; KEPT_BYTES / 2];
         for _ in 0..3 {
-            record.begin("m", true, 1, &large);
+            record.begin("m", 1, &large);
         }
         assert_eq!(record.after(0).len(), 2);
     }

@@ -6,16 +6,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::behaviour::{Behaviour, CutAt, Outcome, Stops};
 use crate::chat::Speech;
-use crate::fault::{ErrorReply, error_reply};
+use crate::fault::ErrorReply;
 use crate::gemini::tokens_of;
+use crate::order::{Behaviour, CutAt, Outcome, Stops};
 use crate::reply::chunks;
 
-/// Between two chunks, unless `pace=` says otherwise: about as fast as the real one writes.
-pub const DEFAULT_PACE: Duration = Duration::from_millis(30);
-
-const JSON: &str = "application/json; charset=UTF-8";
+/// The content type of an error.
+pub(crate) const JSON: &str = "application/json; charset=UTF-8";
 const EVENTS: &str = "text/event-stream";
 const HTML: &str = "text/html; charset=UTF-8";
 
@@ -29,13 +27,11 @@ const SEVERAL_BYTES: &str = "Grüß dich 👋 ";
 
 /// What a call asked for, as far as the response needs it.
 #[derive(Debug)]
-pub struct Asked<'a> {
+pub(crate) struct Asked<'a> {
     /// Whose API the call speaks.
     pub speech: Speech,
     /// The model's name, without `models/`.
     pub model: &'a str,
-    /// `streamGenerateContent` or not.
-    pub streaming: bool,
     /// The whole text of the reply.
     pub text: &'a str,
     /// The finish that the text has by itself: STOP, or MAX_TOKENS where the caller's limit cut it.
@@ -48,7 +44,7 @@ pub struct Asked<'a> {
 
 /// How a call goes on after the delay.
 #[derive(Debug, PartialEq)]
-pub enum Script {
+pub(crate) enum Script {
     /// Never a header.
     Hang,
     /// The connection is closed before any header.
@@ -66,7 +62,7 @@ pub enum Script {
 
 /// One step of a body.
 #[derive(Debug, PartialEq)]
-pub enum Step {
+pub(crate) enum Step {
     /// Sends these bytes.
     Send(Bytes),
     /// Waits.
@@ -77,8 +73,18 @@ pub enum Step {
     Cut,
 }
 
+impl Step {
+    /// What it sends, if it does.
+    pub(crate) fn sent(self) -> Option<Bytes> {
+        match self {
+            Step::Send(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+}
+
 /// Writes the script of a call.
-pub fn script(behaviour: &Behaviour, asked: &Asked<'_>) -> Script {
+pub(crate) fn script(behaviour: &Behaviour, asked: &Asked<'_>) -> Script {
     let respond = |status, content_type, steps| Script::Respond {
         status,
         content_type,
@@ -87,7 +93,7 @@ pub fn script(behaviour: &Behaviour, asked: &Asked<'_>) -> Script {
     match behaviour.outcome.as_ref().unwrap_or(&Outcome::Answer) {
         Outcome::Hang => Script::Hang,
         Outcome::Drop => Script::Drop,
-        Outcome::Empty => respond(200, if asked.streaming { EVENTS } else { JSON }, Vec::new()),
+        Outcome::Empty => respond(200, EVENTS, Vec::new()),
         Outcome::Html(status) => {
             let page = format!(
                 "<!DOCTYPE html>\n<html><head><title>Error {status}</title></head><body><h1>Error {status}</h1></body></html>\n"
@@ -95,91 +101,83 @@ pub fn script(behaviour: &Behaviour, asked: &Asked<'_>) -> Script {
             respond(*status, HTML, vec![Step::Send(page.into())])
         }
         Outcome::Error(fault) => error_script(
-            &error_reply(*fault, asked.model, behaviour.retry.as_ref(), None),
+            &fault.reply(asked.model, behaviour.retry.as_deref(), None),
             behaviour,
             asked.speech,
         ),
-        outcome if asked.streaming => respond(200, EVENTS, stream_steps(outcome, behaviour, asked)),
-        outcome => respond(200, JSON, whole_steps(outcome, behaviour, asked)),
+        outcome => respond(200, EVENTS, stream_steps(outcome, behaviour, asked)),
     }
 }
 
 /// The script of an error.
-pub fn error_script(error: &ErrorReply, behaviour: &Behaviour, speech: Speech) -> Script {
+pub(crate) fn error_script(error: &ErrorReply, behaviour: &Behaviour, speech: Speech) -> Script {
     let (status, body) = error_body(error, behaviour, speech);
-    let steps = split(vec![Step::Send(pretty(&body))], behaviour);
     Script::Respond {
         status,
         content_type: JSON,
-        steps,
+        steps: split(vec![Step::Send(body)], behaviour),
     }
 }
 
-/// With its HTTP status.
-fn error_body(error: &ErrorReply, behaviour: &Behaviour, speech: Speech) -> (u16, Value) {
-    let (status, body) = speech.error(error);
+/// An error's HTTP status and body.
+pub(crate) fn error_body(
+    error: &ErrorReply,
+    behaviour: &Behaviour,
+    speech: Speech,
+) -> (u16, Bytes) {
+    let (status, mut body) = speech.error(error);
     if behaviour.in_array {
-        (status, json!([body]))
-    } else {
-        (status, body)
+        body = json!([body]);
     }
-}
-
-fn pretty(body: &Value) -> Bytes {
-    format!("{body:#}\n").into()
+    (status, body.to_string().into())
 }
 
 fn stream_steps(outcome: &Outcome, behaviour: &Behaviour, asked: &Asked<'_>) -> Vec<Step> {
-    let line_end = if behaviour.crlf { "\r\n" } else { "\n" };
-    let frame = |event: &String| Bytes::from(format!("data: {event}{line_end}{line_end}"));
-    let ends = behaviour.stops != Some(Stops::Never);
-    let frames = |events: Vec<Value>| {
-        let events = asked.speech.events(&events, ends);
-        events.iter().map(frame).collect::<Vec<_>>()
-    };
-
-    let needs_several_bytes = *outcome == Outcome::Cut(CutAt::Character) && asked.text.is_ascii();
-    let text = if needs_several_bytes {
-        format!("{SEVERAL_BYTES}{}", asked.text)
+    let line_end = if behaviour.crlf {
+        b"\r\n".as_slice()
     } else {
-        asked.text.to_owned()
+        b"\n"
     };
-    let whole = |outcome| {
-        frames(
-            Events {
-                behaviour,
-                asked,
-                outcome,
-            }
-            .all(&text),
-        )
-    };
+    let frame = |event: &[u8]| Bytes::from([b"data: ", event, line_end, line_end].concat());
 
-    let (sent, end) = match outcome {
-        Outcome::Stall => (
-            first(whole(outcome), behaviour.after.unwrap_or(2)),
-            Some(Step::Stall),
-        ),
-        Outcome::Cut(at) => (cut(whole(outcome), behaviour.after, *at), Some(Step::Cut)),
+    let mut text = asked.text.to_owned();
+    if *outcome == Outcome::Cut(CutAt::Character) && text.is_ascii() {
+        text.insert_str(0, SEVERAL_BYTES);
+    }
+    let events = Events {
+        behaviour,
+        asked,
+        outcome,
+    };
+    let ends = behaviour.stops != Stops::Never;
+    let events = asked.speech.events(&events.all(&text), ends);
+    let mut frames: Vec<Bytes> = events.iter().map(|event| frame(event.as_bytes())).collect();
+
+    let mut end = None;
+    match outcome {
+        Outcome::Stall => {
+            frames.truncate(behaviour.after.unwrap_or(2));
+            end = Some(Step::Stall);
+        }
+        Outcome::Cut(at) => {
+            cut(&mut frames, behaviour.after, *at);
+            end = Some(Step::Cut);
+        }
         Outcome::Garbage => {
-            let mut sent = first(whole(outcome), behaviour.after.unwrap_or(0));
-            sent.push(format!("data: {{\"candidates\": [{{\"conte%%%{line_end}{line_end}").into());
-            (sent, None)
+            frames.truncate(behaviour.after.unwrap_or(0));
+            frames.push(frame(b"{\"candidates\": [{\"conte%%%"));
         }
         Outcome::EventError(fault) => {
-            let mut sent = first(whole(outcome), behaviour.after.unwrap_or(0));
-            let error = error_reply(*fault, asked.model, behaviour.retry.as_ref(), None);
-            let (_, body) = error_body(&error, behaviour, asked.speech);
-            sent.push(frame(&body.to_string()));
-            (sent, None)
+            frames.truncate(behaviour.after.unwrap_or(0));
+            let error = fault.reply(asked.model, behaviour.retry.as_deref(), None);
+            frames.push(frame(&error_body(&error, behaviour, asked.speech).1));
         }
-        _ => (whole(outcome), None),
-    };
-    let pace = behaviour.pace.unwrap_or(DEFAULT_PACE);
+        _ => {}
+    }
     let mut steps = Vec::new();
-    for (index, bytes) in sent.into_iter().enumerate() {
-        if index > 0 && !pace.is_zero() {
-            steps.push(Step::Wait(pace));
+    for bytes in frames {
+        if !steps.is_empty() && !behaviour.pace.is_zero() {
+            steps.push(Step::Wait(behaviour.pace));
         }
         steps.push(Step::Send(bytes));
     }
@@ -187,37 +185,20 @@ fn stream_steps(outcome: &Outcome, behaviour: &Behaviour, asked: &Asked<'_>) -> 
     split(steps, behaviour)
 }
 
-fn first(mut frames: Vec<Bytes>, count: usize) -> Vec<Bytes> {
-    frames.truncate(count);
-    frames
-}
-
-/// The frames up to where the connection is closed: after so many, or half way.
-fn cut(frames: Vec<Bytes>, after: Option<usize>, at: CutAt) -> Vec<Bytes> {
+/// Leaves the frames up to where the connection is closed: after so many, or half way.
+fn cut(frames: &mut Vec<Bytes>, after: Option<usize>, at: CutAt) {
     let whole = after.unwrap_or(frames.len() / 2).min(frames.len());
-    if at == CutAt::Event {
-        return first(frames, whole);
-    }
     let part_of = |frame: &Bytes| match at {
         CutAt::Event => None,
         CutAt::Line => Some(frame.slice(..frame.len() / 2)),
         CutAt::Character => inside_character(frame).map(|end| frame.slice(..end)),
     };
     // The frame that is broken off: the next one where that can be done, else the last before.
-    let next = (whole..frames.len()).find_map(|index| Some((index, part_of(&frames[index])?)));
-    let before = || {
-        (0..whole)
-            .rev()
-            .find_map(|index| Some((index, part_of(&frames[index])?)))
-    };
-    match next.or_else(before) {
-        Some((index, part)) => {
-            let mut sent = first(frames, index);
-            sent.push(part);
-            sent
-        }
-        None => first(frames, whole),
-    }
+    let broken = (whole..frames.len())
+        .chain((0..whole).rev())
+        .find_map(|index| Some((index, part_of(&frames[index])?)));
+    frames.truncate(broken.as_ref().map_or(whole, |(index, _)| *index));
+    frames.extend(broken.map(|(_, part)| part));
 }
 
 /// A place between the bytes of one character, the first that takes several.
@@ -226,38 +207,6 @@ fn inside_character(bytes: &[u8]) -> Option<usize> {
         .iter()
         .position(|byte| !byte.is_ascii())
         .map(|at| at + 1)
-}
-
-fn whole_steps(outcome: &Outcome, behaviour: &Behaviour, asked: &Asked<'_>) -> Vec<Step> {
-    let events = Events {
-        behaviour,
-        asked,
-        outcome,
-    };
-    let whole = |text: &str| pretty(&asked.speech.whole(events.whole(text)));
-    let body = match outcome {
-        Outcome::Garbage => Bytes::from_static(b"{\"candidates\": [{\"conte%%%\n"),
-        Outcome::EventError(fault) => {
-            let error = error_reply(*fault, asked.model, behaviour.retry.as_ref(), None);
-            pretty(&error_body(&error, behaviour, asked.speech).1)
-        }
-        Outcome::Cut(CutAt::Character) if asked.text.is_ascii() => {
-            let text = format!("{SEVERAL_BYTES}{}", asked.text);
-            whole(&text)
-        }
-        _ => whole(asked.text),
-    };
-    let half = body.slice(..body.len() / 2);
-    let steps = match outcome {
-        Outcome::Stall => vec![Step::Send(half), Step::Stall],
-        Outcome::Cut(CutAt::Character) => vec![
-            Step::Send(body.slice(..inside_character(&body).unwrap_or(half.len()))),
-            Step::Cut,
-        ],
-        Outcome::Cut(_) => vec![Step::Send(half), Step::Cut],
-        _ => vec![Step::Send(body)],
-    };
-    split(steps, behaviour)
 }
 
 /// Breaks what is sent into pieces of `split=` bytes.
@@ -288,20 +237,16 @@ impl Events<'_> {
         if let Outcome::Blocked(reason) = self.outcome {
             return vec![self.blocked(reason)];
         }
-        let finish = self.finish();
+        let (finish, stops) = (self.finish(), self.behaviour.stops);
         let mut events = Vec::new();
         if self.thinks() {
-            events.extend(
-                THOUGHTS.iter().map(|thought| {
-                    self.event(json!([{"text": thought, "thought": true}]), 0, None)
-                }),
-            );
+            let part = |thought| json!([{"text": thought, "thought": true}]);
+            events.extend(THOUGHTS.map(|thought| self.event(part(thought), 0, None)));
         }
-        let chunks = self.chunks(text);
-        let stops = self.behaviour.stops.unwrap_or_default();
         if stops == Stops::EarlyEmpty {
             events.push(self.event(Value::Null, 0, Some(finish)));
         }
+        let chunks = self.chunks(text);
         let mut said = 0;
         for (index, chunk) in chunks.iter().enumerate() {
             said += tokens_of(chunk);
@@ -309,38 +254,11 @@ impl Events<'_> {
             let here = stops == Stops::Every || (stops == Stops::Last && is_last);
             events.push(self.event(json!([{ "text": chunk }]), said, here.then_some(finish)));
         }
-        if stops == Stops::Apart
-            || (chunks.is_empty() && matches!(stops, Stops::Last | Stops::Every))
-        {
+        let nowhere_yet = chunks.is_empty() && matches!(stops, Stops::Last | Stops::Every);
+        if stops == Stops::Apart || nowhere_yet {
             events.push(self.event(Value::Null, said, Some(finish)));
         }
         events
-    }
-
-    /// The one object of a call that does not stream.
-    fn whole(&self, text: &str) -> Value {
-        if let Outcome::Blocked(reason) = self.outcome {
-            return self.blocked(reason);
-        }
-        let text = self.chunks(text).concat();
-        let mut parts = Vec::new();
-        if self.thinks() {
-            parts.extend(
-                THOUGHTS
-                    .iter()
-                    .map(|thought| json!({"text": thought, "thought": true})),
-            );
-        }
-        if !text.is_empty() {
-            parts.push(json!({ "text": text }));
-        }
-        let parts = if parts.is_empty() {
-            Value::Null
-        } else {
-            Value::Array(parts)
-        };
-        let has_finish = self.behaviour.stops != Some(Stops::Never);
-        self.event(parts, tokens_of(&text), has_finish.then(|| self.finish()))
     }
 
     fn thinks(&self) -> bool {
@@ -357,19 +275,14 @@ impl Events<'_> {
 
     /// The chunks that are said, where the order lets the text end early.
     fn chunks<'t>(&self, text: &'t str) -> Vec<&'t str> {
-        let mut said = match self.outcome {
-            Outcome::NoText | Outcome::ThoughtsOnly => Vec::new(),
-            _ => chunks(text),
-        };
-        let ends_early = *self.outcome == Outcome::Answer || self.behaviour.outcome.is_none();
-        let may_end = self.behaviour.finish.is_some() || self.behaviour.stops == Some(Stops::Never);
-        if ends_early && may_end {
-            let half = if self.behaviour.half_way {
-                said.len().div_ceil(2)
-            } else {
-                said.len()
-            };
-            said.truncate(self.behaviour.after.unwrap_or(half));
+        if matches!(self.outcome, Outcome::NoText | Outcome::ThoughtsOnly) {
+            return Vec::new();
+        }
+        let mut said = chunks(text);
+        let may_end = self.behaviour.finish.is_some() || self.behaviour.stops == Stops::Never;
+        if *self.outcome == Outcome::Answer && may_end {
+            let half = self.behaviour.half_way.then(|| said.len().div_ceil(2));
+            said.truncate(self.behaviour.after.or(half).unwrap_or(said.len()));
         }
         said
     }
@@ -391,10 +304,9 @@ impl Events<'_> {
 
     fn around(&self, mut event: Value, said_tokens: u64) -> Value {
         let input = self.asked.input_tokens;
-        let thoughts = if self.thinks() {
-            THOUGHTS.iter().map(|thought| tokens_of(thought)).sum()
-        } else {
-            0
+        let thoughts = match self.thinks() {
+            true => THOUGHTS.map(tokens_of).iter().sum(),
+            false => 0,
         };
         let mut usage =
             json!({"promptTokenCount": input, "totalTokenCount": input + said_tokens + thoughts});

@@ -1,8 +1,7 @@
-//! The routes: Gemini's calls, those of the OpenAI-compatible chat API, and the control calls under `/practice`. It walks the scripts and notices who hangs up;
-//! what happens is decided in `practice` and `script`.
+//! The routes: Gemini's calls, those of the OpenAI-compatible chat API, and the control calls under `/practice`. It walks
+//! the scripts and notices who hangs up; what happens is decided in `practice` and `script`.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 
@@ -16,42 +15,40 @@ use bytes::Bytes;
 use futures_util::stream;
 use serde_json::{Value, json};
 
-use crate::behaviour::{Behaviour, Outcome};
 use crate::chat::{ChatCall, Speech};
-use crate::fault::{ErrorReply, error_reply, key_missing};
+use crate::fault::ErrorReply;
 use crate::gemini::{INPUT_TOKEN_LIMIT, OUTPUT_TOKEN_LIMIT};
-use crate::orders::Orders;
-use crate::practice::{Call, Practice, micros_since_epoch};
+use crate::order::{Behaviour, Outcome};
+use crate::practice::{Call, Orders, Practice, micros_since_epoch};
 use crate::record::Record;
-use crate::script::{Script, Step, error_script};
+use crate::script::{JSON, Script, Step, error_body};
 
 /// Largest body, as Gemini's own.
 const BODY_LIMIT_BYTES: usize = 20 * 1024 * 1024;
 
 const ABOUT: &str = "This is Chinwag's practice model: it speaks Gemini's REST and SSE, is no model, and needs no key.\n";
 
+/// The models that are listed: the ones that the settings' defaults speak of.
+const LISTED_MODELS: [&str; 3] = [
+    "gemini-3.8-flash",
+    "gemini-3.5-flash",
+    "gemini-3.5-flash-lite",
+];
+
 type Shared = State<Arc<Practice>>;
 
 /// All routes.
-pub fn router(practice: Arc<Practice>) -> Router {
+pub(crate) fn router(practice: Arc<Practice>) -> Router {
     Router::new()
         .route("/", get(|| async { ABOUT }))
         .route("/healthz", get(|| async { "ok\n" }))
-        .route("/v1beta/models", get(list_models))
         .route("/v1beta/models/{call}", get(show_model).post(generate))
         .route("/v1/models", get(list_chat_models))
         .route("/v1/chat/completions", post(chat))
-        .route("/practice/behaviour", get(show_orders).post(set_orders))
+        .route("/practice/behaviour", post(set_orders))
         .route("/practice/requests", get(requests))
         .route("/practice/reset", post(reset))
-        .route("/practice/quota", get(quota))
-        .fallback(|| async {
-            error_response(
-                &ErrorReply::no_such_call(),
-                &Behaviour::default(),
-                Speech::Gemini,
-            )
-        })
+        .fallback(async || refusal(&ErrorReply::no_such_call(), Speech::Gemini))
         .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
         .with_state(practice)
 }
@@ -63,66 +60,50 @@ async fn generate(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let (model, method) = call.split_once(':').unwrap_or((&call, ""));
-    let streaming = match method {
-        "generateContent" => false,
-        "streamGenerateContent" => true,
-        _ => {
-            return error_response(
-                &ErrorReply::no_such_call(),
-                &Behaviour::default(),
-                Speech::Gemini,
-            );
-        }
+    let Some(model) = call.strip_suffix(":streamGenerateContent") else {
+        return refusal(&ErrorReply::no_such_call(), Speech::Gemini);
     };
-    let id = practice.write(|record| record.begin(model, streaming, micros_since_epoch(), &body));
+    let id = practice.write(|record| record.begin(model, micros_since_epoch(), &body));
     let mut under_way = UnderWay::new(&practice, id);
 
     let refused = refuse_key(&headers, &query).or_else(|| {
         // Without it Gemini streams one JSON array, bit by bit. Nobody here wants that; it would be a forgotten parameter.
         let is_sse = query.get("alt").is_some_and(|alt| alt == "sse");
-        (streaming && !is_sse)
+        (!is_sse)
             .then(|| ErrorReply::invalid_argument("The practice model streams with alt=sse only."))
     });
     if let Some(error) = refused {
         under_way.decided(&error.name());
         under_way.end();
-        return error_response(&error, &Behaviour::default(), Speech::Gemini);
+        return refusal(&error, Speech::Gemini);
     }
     let call = Call {
         speech: Speech::Gemini,
         model,
-        streaming,
         body: &body,
-        header: order_in(&headers),
         id,
     };
     answer(&practice, &call, under_way).await
 }
 
 /// Takes any key, and none: servers at home want none.
-async fn chat(State(practice): Shared, headers: HeaderMap, body: Bytes) -> Response {
+async fn chat(State(practice): Shared, body: Bytes) -> Response {
     let read = ChatCall::read(&body);
-    let (model, streaming) = match &read {
-        Ok(call) => (call.model.as_str(), call.streaming),
-        Err(_) => ("", false),
-    };
-    let id = practice.write(|record| record.begin(model, streaming, micros_since_epoch(), &body));
+    let model = read.as_ref().map_or("", |call| call.model.as_str());
+    let id = practice.write(|record| record.begin(model, micros_since_epoch(), &body));
     let mut under_way = UnderWay::new(&practice, id);
     match &read {
         Err(problem) => {
             let error = ErrorReply::invalid_argument(problem);
             under_way.decided(&error.name());
             under_way.end();
-            error_response(&error, &Behaviour::default(), Speech::Chat)
+            refusal(&error, Speech::Chat)
         }
         Ok(read) => {
             let call = Call {
                 speech: Speech::Chat,
                 model,
-                streaming,
                 body: &read.body,
-                header: order_in(&headers),
                 id,
             };
             answer(&practice, &call, under_way).await
@@ -152,14 +133,7 @@ fn refuse_key(headers: &HeaderMap, query: &HashMap<String, String>) -> Option<Er
     let has_key = headers
         .get("x-goog-api-key")
         .is_some_and(|key| !key.is_empty());
-    (!has_key).then(key_missing)
-}
-
-fn order_in(headers: &HeaderMap) -> Option<&str> {
-    // One that is no text is as good as one that cannot be read: both are refused by the grammar.
-    headers
-        .get("x-practice")
-        .map(|order| order.to_str().unwrap_or("(not ASCII)"))
+    (!has_key).then(ErrorReply::key_missing)
 }
 
 async fn perform(script: Script, mut under_way: UnderWay) -> Response {
@@ -180,20 +154,16 @@ async fn perform(script: Script, mut under_way: UnderWay) -> Response {
             content_type,
             steps,
         } => {
-            let headers = [(header::CONTENT_TYPE, content_type)];
-            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            if let [] | [Step::Send(_)] = steps.as_slice() {
-                let body = steps.into_iter().find_map(|step| {
-                    if let Step::Send(bytes) = step {
-                        Some(bytes)
-                    } else {
-                        None
-                    }
-                });
-                under_way.end();
-                return (status, headers, body.unwrap_or_default()).into_response();
-            }
-            (status, headers, body_of(steps, under_way)).into_response()
+            let body = match steps.as_slice() {
+                // What is all there is over before it is sent.
+                [] | [Step::Send(_)] => {
+                    under_way.end();
+                    let bytes = steps.into_iter().find_map(Step::sent);
+                    Body::from(bytes.unwrap_or_default())
+                }
+                _ => body_of(steps, under_way),
+            };
+            response(status, content_type, body)
         }
     }
 }
@@ -282,29 +252,14 @@ impl Drop for UnderWay {
     }
 }
 
-async fn list_models(
-    State(practice): Shared,
-    Query(query): Query<HashMap<String, String>>,
-    headers: HeaderMap,
-) -> Response {
-    if let Some(error) = refuse_key(&headers, &query) {
-        return error_response(&error, &Behaviour::default(), Speech::Gemini);
-    }
-    let models: Vec<Value> = practice
-        .listed_models()
-        .iter()
-        .map(|name| model_json(name))
-        .collect();
-    Json(json!({ "models": models })).into_response()
-}
-
-async fn list_chat_models(State(practice): Shared) -> Response {
+async fn list_chat_models(State(practice): Shared) -> Json<Value> {
     practice.write(Record::model_check);
-    let model = |name: &String| json!({"id": name, "object": "model", "owned_by": "practice"});
-    let models: Vec<Value> = practice.listed_models().iter().map(model).collect();
-    Json(json!({"object": "list", "data": models})).into_response()
+    let models =
+        LISTED_MODELS.map(|name| json!({"id": name, "object": "model", "owned_by": "practice"}));
+    Json(json!({"object": "list", "data": models}))
 }
 
+/// Any model is there, unless an order says otherwise.
 async fn show_model(
     State(practice): Shared,
     Path(model): Path<String>,
@@ -312,41 +267,31 @@ async fn show_model(
     headers: HeaderMap,
 ) -> Response {
     practice.write(Record::model_check);
-    let behaviour = match refuse_key(&headers, &query) {
-        Some(error) => Err(error),
-        None => practice.decide_model(&model, order_in(&headers)),
-    };
-    match behaviour {
-        Err(error) => error_response(&error, &Behaviour::default(), Speech::Gemini),
-        Ok(behaviour) => match &behaviour.outcome {
-            Some(Outcome::Error(fault)) => error_response(
-                &error_reply(*fault, &model, behaviour.retry.as_ref(), None),
-                &behaviour,
-                Speech::Gemini,
-            ),
-            Some(Outcome::Hang) => {
-                practice.stopping.cancelled().await;
-                StatusCode::SERVICE_UNAVAILABLE.into_response()
-            }
-            _ => Json(model_json(&model)).into_response(),
-        },
+    if let Some(error) = refuse_key(&headers, &query) {
+        return refusal(&error, Speech::Gemini);
     }
-}
-
-fn model_json(name: &str) -> Value {
-    json!({
-        "name": format!("models/{name}"),
-        "version": "practice",
-        "displayName": format!("Practice model in the place of {name}"),
-        "description": "A stand-in on this machine, not a model.",
-        "inputTokenLimit": INPUT_TOKEN_LIMIT,
-        "outputTokenLimit": OUTPUT_TOKEN_LIMIT,
-        "supportedGenerationMethods": ["generateContent", "streamGenerateContent"],
-    })
-}
-
-async fn show_orders(State(practice): Shared) -> Json<Orders> {
-    Json(practice.orders())
+    let behaviour = practice.decide_model(&model).unwrap_or_default();
+    match &behaviour.outcome {
+        Some(Outcome::Error(fault)) => {
+            let error = fault.reply(&model, behaviour.retry.as_deref(), None);
+            error_response(&error, &behaviour, Speech::Gemini)
+        }
+        Some(Outcome::Hang) => {
+            practice.stopping.cancelled().await;
+            StatusCode::SERVICE_UNAVAILABLE.into_response()
+        }
+        _ => {
+            let model = json!({
+                "name": format!("models/{model}"),
+                "version": "practice",
+                "displayName": format!("Practice model in the place of {model}"),
+                "inputTokenLimit": INPUT_TOKEN_LIMIT,
+                "outputTokenLimit": OUTPUT_TOKEN_LIMIT,
+                "supportedGenerationMethods": ["streamGenerateContent"],
+            });
+            Json(model).into_response()
+        }
+    }
 }
 
 async fn set_orders(State(practice): Shared, body: Bytes) -> Response {
@@ -355,7 +300,7 @@ async fn set_orders(State(practice): Shared, body: Bytes) -> Response {
         .map_err(|error| error.to_string())
         .and_then(|orders| practice.set(&orders).map_err(|error| error.to_string()));
     match set {
-        Ok(()) => Json(practice.orders()).into_response(),
+        Ok(()) => Json(json!({})).into_response(),
         Err(problem) => {
             (StatusCode::BAD_REQUEST, Json(json!({ "error": problem }))).into_response()
         }
@@ -375,6 +320,7 @@ async fn requests(
             "requests": record.after(after),
             "received": record.received(),
             "model_checks": record.model_checks(),
+            "quota": practice.quota_report(),
         })
     }))
 }
@@ -384,32 +330,17 @@ async fn reset(State(practice): Shared) -> Json<Value> {
     Json(json!({}))
 }
 
-async fn quota(State(practice): Shared) -> impl IntoResponse {
-    Json(practice.quota_report())
+/// An error that is no order's.
+fn refusal(error: &ErrorReply, speech: Speech) -> Response {
+    error_response(error, &Behaviour::default(), speech)
 }
 
 fn error_response(error: &ErrorReply, behaviour: &Behaviour, speech: Speech) -> Response {
-    let Script::Respond {
-        status,
-        content_type,
-        steps,
-    } = error_script(error, behaviour, speech)
-    else {
-        // An error's script is always a response.
-        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-    };
-    let pieces = steps.into_iter().filter_map(|step| {
-        if let Step::Send(bytes) = step {
-            Some(Ok::<_, Infallible>(bytes))
-        } else {
-            None
-        }
-    });
+    let (status, body) = error_body(error, behaviour, speech);
+    response(status, JSON, body.into())
+}
+
+fn response(status: u16, content_type: &'static str, body: Body) -> Response {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    (
-        status,
-        [(header::CONTENT_TYPE, content_type)],
-        Body::from_stream(stream::iter(pieces)),
-    )
-        .into_response()
+    (status, [(header::CONTENT_TYPE, content_type)], body).into_response()
 }

@@ -1,49 +1,15 @@
-//! All of Chinwag in one process, with nothing else installed: edge, worker and persister on the embedded sides of the
-//! seams. The services cannot tell the difference.
+//! The binary `chinwag`: all of it in one process, or an operator's job beside that.
 
-use std::{error::Error, io, path::PathBuf, time::Duration};
+use std::{error::Error, io, path::PathBuf};
 
-use bot_worker::WorkerSettings;
 use clap::Parser;
 use common::{
-    admin::{self, Readiness},
-    live::embedded::EmbeddedLive,
-    queue::embedded::EmbeddedQueue,
-    quota::embedded::EmbeddedQuota,
-    settings::{ProcessSettings, refuse_bad},
-    startup::stop_on_signal,
-    store::sqlite::SqliteStore,
-    telemetry::{self, TelemetrySettings},
+    supervise::{self, Exit},
+    telemetry,
 };
-use persister::{PersisterSettings, usage::UsageArguments};
-use practice_model::PracticeModel;
-use tokio::{net::TcpListener, time::timeout};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use ws_edge::{Edge, EdgeSettings};
-
-/// Chinwag in one process. It needs no engines and never reads their URLs; everything is kept in the data folder.
-#[derive(Parser)]
-#[command(name = "chinwag", version, after_help = JOBS)]
-struct Settings {
-    /// The folder that keeps everything. One process at a time may use it.
-    #[arg(long, env = "DATA_DIR", default_value = "chinwag-data")]
-    data_dir: PathBuf,
-    #[command(flatten)]
-    edge: EdgeSettings,
-    #[command(flatten)]
-    worker: WorkerSettings,
-    #[command(flatten)]
-    persister: PersisterSettings,
-    #[command(flatten)]
-    process: ProcessSettings,
-    #[command(flatten)]
-    telemetry: TelemetrySettings,
-}
-
-/// How often it is said that the start waits for the database.
-const WAIT_TOLD_EVERY: Duration = Duration::from_secs(5);
-
-const JOBS: &str = "Job: `chinwag usage`, which has a --help of its own.";
+use engines::embedded::SqliteStore;
+use persister::usage::UsageArguments;
+use standalone::{Settings, serve};
 
 /// An operator's job, beside a `chinwag` that runs.
 #[derive(Parser)]
@@ -60,11 +26,13 @@ enum Job {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
-    match std::env::args().nth(1).as_deref() {
-        Some("usage") => work(Job::parse()).await,
-        _ => serve(Settings::parse()).await,
+async fn main() -> Exit {
+    if let Some("usage") = std::env::args().nth(1).as_deref() {
+        return work(Job::parse()).await.into();
     }
+    let settings = Settings::parse();
+    let metrics = telemetry::init(&settings.telemetry);
+    supervise::process(async |stop| serve(settings, metrics, stop).await).await
 }
 
 async fn work(job: Job) -> Result<(), Box<dyn Error>> {
@@ -73,110 +41,4 @@ async fn work(job: Job) -> Result<(), Box<dyn Error>> {
     let sums = store.usage(&usage.asked()).await?;
     usage.write(&sums, &mut io::stdout().lock())?;
     Ok(())
-}
-
-async fn serve(mut settings: Settings) -> Result<(), Box<dyn Error>> {
-    let metrics = telemetry::init(&settings.telemetry);
-    let stop = stop_on_signal()?;
-    let readiness = Readiness::default();
-    let (persister_stop, worker_stop, admin_stop) = (
-        CancellationToken::new(),
-        CancellationToken::new(),
-        CancellationToken::new(),
-    );
-    admin::serve(
-        settings.process.admin_listen,
-        readiness.clone(),
-        metrics,
-        admin_stop.clone(),
-    )
-    .await?;
-
-    ws_edge::raise_open_files(settings.edge.sockets_max);
-    // Half of the time is the edge's, the other half the worker's and the persister's.
-    let drain_half = settings.process.drain_seconds / 2;
-    settings.worker.drain_time = drain_half.mul_f32(0.9);
-
-    let _practice = practice_model_without_key(&mut settings.worker).await?;
-    refuse_bad::<Settings>([settings.worker.check()]);
-    std::fs::create_dir_all(&settings.data_dir)?;
-    let queue = EmbeddedQueue::open(&settings.data_dir).await?;
-    let store = SqliteStore::open(&settings.data_dir).await?;
-    let live = EmbeddedLive::new();
-
-    let behind = TaskTracker::new();
-    behind.spawn({
-        let (queue, store, stop) = (queue.clone(), store.clone(), persister_stop.clone());
-        async move { persister::run(queue, store, &settings.persister, stop).await }
-    });
-    let is_stored = stop.run_until_cancelled(all_is_stored(&queue)).await;
-    if is_stored.is_some() {
-        let listener = TcpListener::bind(settings.edge.listen).await?;
-        println!("Chinwag is at http://{}", listener.local_addr()?);
-        let edge = Edge::new(
-            live.clone(),
-            queue.clone(),
-            store.clone(),
-            settings.edge,
-            readiness,
-        );
-        behind.spawn(bot_worker::run(
-            live,
-            queue.clone(),
-            store,
-            EmbeddedQuota::new(settings.worker.limits()),
-            settings.worker,
-            worker_stop.clone(),
-        ));
-        ws_edge::run(edge, listener, drain_half, stop).await?;
-    }
-
-    // What people were told is on disk by now; the rest is delivered again at the next start.
-    worker_stop.cancel();
-    persister_stop.cancel();
-    behind.close();
-    if timeout(drain_half, behind.wait()).await.is_err() {
-        tracing::warn!(
-            "out of time to drain; what is in hand is delivered again at the next start"
-        );
-    }
-    queue.close().await;
-    admin_stop.cancel();
-    Ok(())
-}
-
-/// Waits until what an earlier process acked is in the database. This process's memory has nothing of it, so until then
-/// nobody could be told all that was said in a room, nor whether a question is answered already.
-async fn all_is_stored(queue: &EmbeddedQueue) {
-    let mut left = queue.left_over();
-    if *left.borrow() == 0 {
-        return;
-    }
-    loop {
-        let messages = *left.borrow();
-        tracing::info!(
-            messages,
-            "an earlier process left messages in the queue: they are written to the database before anybody is let in"
-        );
-        let settled = left.wait_for(|messages| *messages == 0);
-        // An error of the inner kind says that the queue is closed, and nothing more will be settled.
-        if timeout(WAIT_TOLD_EVERY, settled).await.is_ok() {
-            return;
-        }
-    }
-}
-
-/// Without a key for Google and another server named, the bot asks a practice model in this process. The worker knows
-/// nothing of it: it only gets another base URL.
-async fn practice_model_without_key(
-    worker: &mut WorkerSettings,
-) -> io::Result<Option<PracticeModel>> {
-    if !worker.lacks_key() {
-        return Ok(None);
-    }
-    let model = PracticeModel::start(([127, 0, 0, 1], 0).into()).await?;
-    worker.gemini_api_key = Some("practice".into());
-    worker.gemini_base_url = model.base_url().parse().map_err(io::Error::other)?;
-    tracing::info!("no GEMINI_API_KEY: a practice model answers");
-    Ok(Some(model))
 }

@@ -1,10 +1,9 @@
 //! A whole Chinwag for one story: engines, the practice model, and any number of each service.
 
-use common::{settings::StoreSettings, store::mysql::MySqlStore};
+use engines::sql::{MySqlSettings, MySqlStore};
 use practice_model::PracticeModel;
 use private_engines::Engines;
-use reqwest::{Method, StatusCode};
-use serde_json::json;
+use reqwest::StatusCode;
 use tempfile::TempDir;
 
 use crate::{Person, Process, Proxy, process};
@@ -199,12 +198,10 @@ impl Chat {
         let mut people = Vec::with_capacity(N);
         for name in names {
             let mut person = Person::register(&self.url(edge), name).await;
-            let (status, answer) = person
-                .calls(Method::POST, "/api/rooms", Some(json!({ "name": room })))
-                .await;
+            let made = person.makes_room(room).await;
             assert!(
-                matches!(status, StatusCode::CREATED | StatusCode::CONFLICT),
-                "{status} {answer}"
+                matches!(made.status, StatusCode::CREATED | StatusCode::CONFLICT),
+                "{made:?}"
             );
             person.connects().await;
             person.joins(room, None).await;
@@ -218,7 +215,7 @@ impl Chat {
     /// The database itself, to see what is in it without asking a service.
     pub async fn database(&self) -> std::sync::Arc<MySqlStore> {
         let database_url = self.setting("DATABASE_URL").to_owned().into();
-        let settings = StoreSettings {
+        let settings = MySqlSettings {
             database_url,
             database_connections: 2,
         };

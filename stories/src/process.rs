@@ -99,7 +99,7 @@ impl Process {
     /// What `/readyz` answers; none if nobody answers.
     pub async fn readiness(&self) -> Option<u16> {
         let url = format!("http://{}/readyz", self.admin);
-        let answer = crate::person::http()
+        let answer = chat_client::http()
             .get(url)
             .timeout(Duration::from_secs(5))
             .send()
@@ -110,7 +110,7 @@ impl Process {
     /// The value of a counter or gauge, summed over its labels; 0 if it has not been counted yet.
     pub async fn metric(&self, name: &str) -> f64 {
         let url = format!("http://{}/metrics", self.admin);
-        let answer = crate::person::http()
+        let answer = chat_client::http()
             .get(url)
             .send()
             .await

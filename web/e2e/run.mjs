@@ -2,7 +2,7 @@
 //
 //   npm run e2e                    against the all-in-one
 //   npm run e2e -- --services      against edge, worker and persister; needs REDIS_URL, AMQP_URL and DATABASE_URL, so
-//                                  run it as `../private-engines/engines.sh up -- npm run e2e -- --services`
+//                                  run it as `../engines/private/engines.sh up -- npm run e2e -- --services`
 //   npm run e2e -- two-tabs xss    those whose file name has one of these in it
 //   npm run screenshots            writes web/out/screenshots/ and web/screenshots/
 //

@@ -86,7 +86,7 @@ export class Servers {
     const practicePort = await freePort();
     this.#practice = `127.0.0.1:${practicePort}`;
     this.#others.push(this.#spawn("practice-model", {}, ["--listen", `127.0.0.1:${practicePort}`]));
-    await until("the practice model answers", READY_MS, () => fetch(`http://127.0.0.1:${practicePort}/v1beta/models`).then(() => true, () => false));
+    await until("the practice model answers", READY_MS, () => fetch(`http://127.0.0.1:${practicePort}/healthz`).then(() => true, () => false));
     const gemini = { GEMINI_BASE_URL: `http://127.0.0.1:${practicePort}`, GEMINI_API_KEY: "practice" };
     const migrate = this.#spawn("persister", {}, ["migrate"]);
     await until("the schema is there", READY_MS, async () => migrate.exitCode !== null);

@@ -1,5 +1,7 @@
 // What `@` and `/` complete to, and what a line that begins with `/` orders. Pure.
 
+import { BOT_COMMANDS } from "./protocol.ts";
+
 export interface Choice {
   /** What is put in. */
   insert: string;
@@ -27,12 +29,6 @@ export const COMMANDS: Command[] = [
   { name: "new", argument: null, hint: "Make a room" },
   { name: "room", argument: null, hint: "This room: people, bot, persona" },
   { name: "leave", argument: null, hint: "Leave this room" },
-];
-
-/** What the bot takes as a command; a message like any other. */
-const BOT_COMMANDS = [
-  { name: "help", hint: "What the bot can do" },
-  { name: "reset", hint: "The bot starts afresh, without what was said before" },
 ];
 
 const MOST = 8;

@@ -1,19 +1,17 @@
-// What goes over the wire (docs/wire.md), as types, and the one place where a frame is read.
+// What goes over the wire (docs/wire.md), as types, and the one place where a frame is read. `common/tests/golden/` has an
+// example of every frame; test/wire.test.ts holds against it what is read and what is written here.
+
+import botCommands from "../../common/tests/golden/commands.json";
+
+/** Reads one field of a frame; undefined if it cannot be used. */
+type Reader<T> = (value: unknown) => T | undefined;
+
+const text: Reader<string> = (value) => (typeof value === "string" ? value : undefined);
+const number: Reader<number> = (value) => (typeof value === "number" ? value : undefined);
+const flag: Reader<boolean> = (value) => (typeof value === "boolean" ? value : undefined);
+const names: Reader<string[]> = (value) => (Array.isArray(value) ? value.filter((name) => typeof name === "string") : undefined);
 
 export type Kind = "user" | "bot" | "fallback";
-
-/** A message in its place. `seq` is the place and the time, in microseconds since 1970. */
-export interface Message {
-  room: string;
-  seq: number;
-  prev: number;
-  at: string;
-  id: string;
-  sender: string;
-  kind: Kind;
-  message: string;
-  reply_to?: string;
-}
 
 export type ErrorCode =
   | "bad_request"
@@ -24,34 +22,36 @@ export type ErrorCode =
   | "rate_limited"
   | "unavailable";
 
-export interface DraftFrame {
-  type: "draft";
-  room: string;
-  id: string;
-  reply_to: string;
-  attempt: number;
-  offset: number;
-  text: string;
-}
+/** The fields of each frame that the server sends: those that this page cannot do without, and those that it can. */
+const FRAMES = {
+  welcome: { needs: { user: text }, may: { protocol: number, ping_ms: number } },
+  joined: { needs: { room: text, seq: number, complete: flag }, may: {} },
+  message: {
+    // A kind that only a newer server knows is shown like the bot's: to pass the message over would leave a hole.
+    needs: { room: text, seq: number, prev: number, id: text, sender: text, kind: text as Reader<Kind>, message: text },
+    may: { at: text, reply_to: text },
+  },
+  ack: { needs: { id: text, seq: number }, may: {} },
+  error: { needs: { code: text as Reader<ErrorCode>, message: text }, may: { id: text, retry_after_ms: number } },
+  draft: { needs: { room: text, id: text, reply_to: text, attempt: number, offset: number, text }, may: {} },
+  typing: { needs: { room: text, user: text }, may: {} },
+  presence: { needs: { room: text, users: names }, may: {} },
+  ping: { needs: {}, may: {} },
+};
 
-export interface ErrorFrame {
-  type: "error";
-  code: ErrorCode;
-  message: string;
-  id?: string;
-  retry_after_ms?: number;
-}
+/** The same as types, so that what is read and what is known of it cannot differ. */
+type Value<R> = R extends Reader<infer T> ? T : never;
+type Frames = {
+  [T in keyof typeof FRAMES]: { type: T } & { [F in keyof (typeof FRAMES)[T]["needs"]]: Value<(typeof FRAMES)[T]["needs"][F]> } & {
+    [F in keyof (typeof FRAMES)[T]["may"]]?: Value<(typeof FRAMES)[T]["may"][F]>;
+  };
+};
 
-export type ServerFrame =
-  | { type: "welcome"; user: string; protocol: number; ping_ms: number }
-  | { type: "joined"; room: string; seq: number; complete: boolean }
-  | ({ type: "message" } & Message)
-  | { type: "ack"; id: string; seq: number }
-  | ErrorFrame
-  | DraftFrame
-  | { type: "typing"; room: string; user: string }
-  | { type: "presence"; room: string; users: string[] }
-  | { type: "ping" };
+export type ServerFrame = Frames[keyof Frames];
+export type DraftFrame = Frames["draft"];
+export type ErrorFrame = Frames["error"];
+/** A message in its place. `seq` is the place and the time, in microseconds since 1970. */
+export type Message = Omit<Frames["message"], "type">;
 
 export type ClientFrame =
   | { type: "send"; room: string; id: string; message: string; reply_to?: string }
@@ -89,20 +89,32 @@ export const CLOSE_SESSION_GONE = 4401;
 export const CLOSE_NO_HEARTBEAT = 4408;
 export const CLOSE_DRAINING = 1012;
 
-/** One frame; null if it is none, or of a kind that this page does not know (a newer server's). */
+/**
+ * One frame, with the fields that this page knows. Null if it is none, if it is of a kind that this page does not know (a
+ * newer server's), or if it lacks what it needs.
+ */
 export function readFrame(text: string): ServerFrame | null {
-  let frame: unknown;
+  let raw: unknown;
   try {
-    frame = JSON.parse(text);
+    raw = JSON.parse(text);
   } catch {
     return null;
   }
-  if (typeof frame !== "object" || frame === null) return null;
-  const { type } = frame as { type?: unknown };
-  return typeof type === "string" && KNOWN.has(type) ? (frame as ServerFrame) : null;
+  if (typeof raw !== "object" || raw === null) return null;
+  const fields = raw as Record<string, unknown>;
+  if (typeof fields.type !== "string" || !Object.hasOwn(FRAMES, fields.type)) return null;
+  const { needs, may }: { needs: Record<string, Reader<unknown>>; may: Record<string, Reader<unknown>> } = FRAMES[fields.type as keyof typeof FRAMES];
+  const frame: Record<string, unknown> = { type: fields.type };
+  for (const [name, read] of Object.entries(needs)) {
+    frame[name] = read(fields[name]);
+    if (frame[name] === undefined) return null;
+  }
+  for (const [name, read] of Object.entries(may)) {
+    const value = read(fields[name]);
+    if (value !== undefined) frame[name] = value;
+  }
+  return frame as ServerFrame;
 }
-
-const KNOWN = new Set(["welcome", "joined", "message", "ack", "error", "draft", "typing", "presence", "ping"]);
 
 /** How many characters the server will count: code points, after trimming. */
 export function countChars(text: string): number {
@@ -117,9 +129,14 @@ export function asksBot(policy: BotPolicy, text: string): boolean {
   return policy === "mention" && mentions(text, "bot");
 }
 
-/** Whether a message is a command to the bot, which has its answer once and for all. */
+/** What the bot takes as a command; a message like any other. From the bot's own list, by name. */
+export const BOT_COMMANDS = [...botCommands].sort((one, other) => (one.name < other.name ? -1 : 1));
+
+const BOT_COMMAND = new RegExp(`^\\s*(@bot\\s+)*/(${BOT_COMMANDS.map(({ name }) => name).join("|")})(\\s+@bot)*\\s*$`, "i");
+
+/** Whether a message is a command to the bot, which has its answer once and for all, by the bot's own rule. */
 export function isBotCommand(text: string): boolean {
-  return /^\s*(@bot\s+)?\/(help|reset)(\s+@bot)?\s*$/i.test(text);
+  return BOT_COMMAND.test(text);
 }
 
 /** Whether `@name` stands in a text as a word of its own, in any case. */

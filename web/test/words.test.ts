@@ -2,9 +2,10 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { complete, readCommand } from "../src/completion.ts";
+import commandTexts from "../../common/tests/golden/command_texts.json";
+import { COMMANDS, complete, readCommand } from "../src/completion.ts";
 import { newId } from "../src/ids.ts";
-import { asksBot, countChars, isBotCommand, mentions, readFrame } from "../src/protocol.ts";
+import { asksBot, BOT_COMMANDS, countChars, isBotCommand, mentions, readFrame } from "../src/protocol.ts";
 import { pieces, unmarked } from "../src/words.ts";
 
 const links = (text: string) => pieces(text).flatMap((piece) => (piece.type === "link" ? [piece.text] : []));
@@ -46,9 +47,12 @@ test("`@` and `/` complete", () => {
   assert.deepEqual(complete("/re", 3, [])?.choices.map(({ insert }) => insert), ["/remove ", "@bot /reset"]);
 });
 
-test("the bot's commands are its own, with its name or without", () => {
-  for (const text of ["/help", "@bot /reset", " /HELP @bot "]) assert.ok(isBotCommand(text), text);
-  for (const text of ["/helpless", "what does /help do?", "@bob /help"]) assert.ok(!isBotCommand(text), text);
+test("the bot's commands are those that the bot takes as such", () => {
+  for (const { text, command } of commandTexts) assert.equal(isBotCommand(text), command !== null, text);
+});
+
+test("no command of the bot is one of the page as well", () => {
+  for (const { name } of BOT_COMMANDS) assert.ok(!COMMANDS.some((known) => known.name === name), name);
 });
 
 test("a line about an answer has its words without the signs around them", () => {

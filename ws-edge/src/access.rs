@@ -3,11 +3,12 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::Arc,
     time::Duration,
 };
 
 use common::store::{Room, Store, StoreError};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::{Instant, timeout};
 
 /// How long an answer is believed. A change of the room clears it at once on every edge; this is the second wall, for
@@ -79,11 +80,11 @@ struct KnownRoom {
     members: Option<Arc<HashSet<String>>>,
 }
 
-type Answer = Result<Arc<Room>, AccessError>;
+type AccessResult = Result<Arc<Room>, AccessError>;
 
 impl KnownRoom {
     /// The answer for a user; none if the members would have to be known for it.
-    fn answer(&self, user: &str) -> Option<Answer> {
+    fn answer(&self, user: &str) -> Option<AccessResult> {
         let seen = !self.room.private || self.room.owner == user;
         let seen = match &self.members {
             _ if seen => true,
@@ -111,7 +112,7 @@ impl Known {
 
 impl Entry {
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().expect("nothing panics while holding it")
+        self.known.lock()
     }
 
     /// Begins the pause. One that is under way is not drawn out, or callers who come all the time would never let the
@@ -123,7 +124,7 @@ impl Entry {
         }
     }
 
-    fn answer(&self, user: &str, believed_for: Duration) -> Option<Answer> {
+    fn answer(&self, user: &str, believed_for: Duration) -> Option<AccessResult> {
         let known = self.known();
         let room = known
             .room
@@ -178,7 +179,12 @@ impl Access {
     }
 
     /// Asks the database, or waits for who does.
-    async fn ask(&self, entry: &Arc<Entry>, user: &str, name: &str) -> Result<Answer, StoreError> {
+    async fn ask(
+        &self,
+        entry: &Arc<Entry>,
+        user: &str,
+        name: &str,
+    ) -> Result<AccessResult, StoreError> {
         let _asking = entry.asking.lock().await;
         if let Some(answer) = entry.answer(user, FRESH) {
             return Ok(answer);
@@ -217,7 +223,7 @@ impl Access {
         if let Some(entry) = remembered.rooms.get(room) {
             return Arc::clone(entry);
         }
-        remembered.make_place();
+        remembered.make_room();
         let entry = Arc::<Entry>::default();
         remembered.rooms.insert(room.to_owned(), Arc::clone(&entry));
         entry
@@ -267,9 +273,7 @@ impl Access {
     }
 
     fn remembered(&self) -> MutexGuard<'_, Remembered> {
-        self.remembered
-            .lock()
-            .expect("nothing panics while holding it")
+        self.remembered.lock()
     }
 }
 
@@ -287,7 +291,7 @@ impl Remembered {
         }
     }
 
-    fn make_place(&mut self) {
+    fn make_room(&mut self) {
         let is_full = |this: &Self| this.weight.max(this.rooms.len()) >= REMEMBERED_MAX;
         if is_full(self) {
             self.drop_older_than(FRESH);
@@ -319,22 +323,23 @@ impl Remembered {
 
 #[cfg(test)]
 mod tests {
-    use common::store::{Accounts, BotPolicy, Rooms, sqlite::SqliteStore};
+    use common::store::{Accounts, BotPolicy, Rooms};
+    use engines::embedded::SqliteStore;
+    use seam_fakes::FaultyStore;
 
     use super::*;
-    use crate::store_faults::{breaks, mends};
 
     struct Case {
         access: Arc<Access>,
-        store: Arc<SqliteStore>,
-        folder: tempfile::TempDir,
+        store: Arc<FaultyStore>,
+        _folder: tempfile::TempDir,
     }
 
     impl Case {
         /// Ada's private room `den`, of which Bob is a member, and her public `lobby`.
         async fn new() -> Case {
             let folder = tempfile::tempdir().unwrap();
-            let store = SqliteStore::open(folder.path()).await.unwrap();
+            let store = FaultyStore::over(SqliteStore::open(folder.path()).await.unwrap());
             for user in ["ada", "bob", "eve"] {
                 store.create_user(user, "hash").await.unwrap();
             }
@@ -350,11 +355,11 @@ mod tests {
                 store.create_room(&room).await.unwrap();
             }
             store.add_member("den", "bob").await.unwrap();
-            let access = Arc::new(Access::new(Arc::<SqliteStore>::clone(&store)));
+            let access = Arc::new(Access::new(Arc::<FaultyStore>::clone(&store)));
             Case {
                 access,
                 store,
-                folder,
+                _folder: folder,
             }
         }
 
@@ -418,7 +423,7 @@ mod tests {
     async fn who_was_let_in_stays_in_while_the_database_is_away() {
         let case = Case::new().await;
         assert_eq!(case.sees("bob", "den").await, Ok(()));
-        breaks(case.folder.path(), "rooms").await;
+        case.store.faults.away(true);
         case.ages(FRESH);
         assert_eq!(case.sees("bob", "den").await, Ok(()));
         assert_eq!(case.sees("eve", "den").await, Err(AccessError::NotFound));
@@ -428,7 +433,7 @@ mod tests {
         );
         case.ages(STALE);
         assert_eq!(case.sees("bob", "den").await, Err(AccessError::Unavailable));
-        mends(case.folder.path(), "rooms").await;
+        case.store.faults.away(false);
         case.ages(Duration::ZERO);
         assert_eq!(case.sees("bob", "den").await, Ok(()));
     }

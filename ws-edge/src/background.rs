@@ -3,9 +3,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use common::supervise;
 use tokio_util::sync::CancellationToken;
 
-use crate::Edge;
+use crate::services::Services;
 
 /// Between two looks for messages that were shown and did not reach the database.
 const REPAIR_EVERY: Duration = Duration::from_secs(15);
@@ -23,48 +24,71 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(30);
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
 /// Starts all of it; it ends with `stop`.
-pub(crate) fn start(edge: &Arc<Edge>, stop: &CancellationToken) {
-    every(REPAIR_EVERY, edge, stop, |edge| async move {
-        repair(&edge).await;
-    });
-    every(UPKEEP_EVERY, edge, stop, |edge| async move {
-        edge.limits.upkeep();
-        edge.access.upkeep();
-        edge.sessions.upkeep().await;
-    });
-    every(SWEEP_EVERY, edge, stop, |edge| async move {
-        edge.sessions.sweep().await;
-    });
+pub(crate) fn start(services: &Arc<Services>, stop: &CancellationToken) {
+    every(
+        "read repair",
+        REPAIR_EVERY,
+        services,
+        stop,
+        |services| async move {
+            repair(&services).await;
+        },
+    );
+    every(
+        "upkeep",
+        UPKEEP_EVERY,
+        services,
+        stop,
+        |services| async move {
+            services.limits.upkeep();
+            services.access.upkeep();
+            services.sessions.upkeep().await;
+        },
+    );
+    every(
+        "session sweep",
+        SWEEP_EVERY,
+        services,
+        stop,
+        |services| async move {
+            services.sessions.sweep().await;
+        },
+    );
 }
 
 /// Does something again and again, with pauses of half to one and a half times `pause`, so that edges that were
 /// started together do not all do it at once.
-fn every<F, W>(pause: Duration, edge: &Arc<Edge>, stop: &CancellationToken, mut work: F)
-where
-    F: FnMut(Arc<Edge>) -> W + Send + 'static,
-    W: Future<Output = ()> + Send,
+fn every<F, W>(
+    name: &'static str,
+    pause: Duration,
+    services: &Arc<Services>,
+    stop: &CancellationToken,
+    mut work: F,
+) where
+    F: FnMut(Arc<Services>) -> W + Send + 'static,
+    W: Future<Output = ()> + Send + 'static,
 {
-    let (edge, stop) = (Arc::clone(edge), stop.clone());
-    tokio::spawn(stop.run_until_cancelled_owned(async move {
+    let services = Arc::clone(services);
+    supervise::spawn_until(name, stop, async move {
         loop {
             tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.5))).await;
-            work(Arc::clone(&edge)).await;
+            work(Arc::clone(&services)).await;
         }
-    }));
+    });
 }
 
 /// Looks through the rooms that had messages lately: what was shown and is not in the database after half a minute is
 /// handed to the queue again. A room is let go only when all of it was seen in the database, so it does not matter
 /// whether anybody reads it again, nor which edge looks, nor whether this one dies meanwhile.
-async fn repair(edge: &Edge) {
-    let rooms = match edge.live.unsettled(REPAIR_ROOMS).await {
+async fn repair(services: &Services) {
+    let rooms = match services.live.unsettled(REPAIR_ROOMS).await {
         Ok(rooms) => rooms,
         Err(error) => return tracing::warn!(%error, "repairs must wait"),
     };
     for room in rooms {
         let look = async {
-            match edge.timeline.repair(&room.room).await {
-                Ok(true) => edge
+            match services.timeline.repair(&room.room).await {
+                Ok(true) => services
                     .live
                     .settled(&room)
                     .await

@@ -7,13 +7,12 @@ mod http;
 mod limits;
 mod open_files;
 mod problem;
+mod services;
 mod serving;
 mod sessions;
 mod settings;
 mod socket;
 mod state;
-#[cfg(test)]
-mod store_faults;
 
 pub use open_files::raise_open_files;
 pub use settings::EdgeSettings;

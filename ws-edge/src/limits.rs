@@ -3,9 +3,10 @@
 //! Each edge counts for itself. With several, what is allowed in all is the sum: the limits are there against floods
 //! and guessing, and a factor of a few does not help either.
 
-use std::{collections::HashMap, hash::Hash, net::IpAddr, sync::Mutex, time::Duration};
+use std::{collections::HashMap, hash::Hash, net::IpAddr, time::Duration};
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::EdgeSettings;
@@ -15,7 +16,7 @@ use crate::EdgeSettings;
 const KEYS_MAX: usize = 100_000;
 
 /// What is allowed here.
-pub(crate) struct Limits {
+pub(crate) struct RateLimits {
     messages: DefaultKeyedRateLimiter<String>,
     /// Guessing one user's password from one address.
     by_name_and_address: Failures<(String, Network)>,
@@ -38,11 +39,11 @@ fn network(address: IpAddr) -> Network {
     }
 }
 
-impl Limits {
-    pub(crate) fn new(settings: &EdgeSettings) -> Limits {
+impl RateLimits {
+    pub(crate) fn new(settings: &EdgeSettings) -> RateLimits {
         let messages = Quota::per_second(settings.user_messages_per_second)
             .allow_burst(settings.user_messages_burst);
-        Limits {
+        RateLimits {
             messages: RateLimiter::keyed(messages),
             by_name_and_address: Failures::new(10, Duration::from_secs(30)),
             by_name: Failures::new(300, Duration::from_secs(10)),
@@ -150,10 +151,8 @@ impl<K: Hash + Eq> Failures<K> {
         table.shrink_to_fit();
     }
 
-    fn table(&self) -> std::sync::MutexGuard<'_, HashMap<K, Instant>> {
-        self.empty_at
-            .lock()
-            .expect("nothing panics while holding it")
+    fn table(&self) -> MutexGuard<'_, HashMap<K, Instant>> {
+        self.empty_at.lock()
     }
 }
 

@@ -5,12 +5,14 @@ use std::error::Error;
 use clap::Parser;
 use common::{
     admin::{self, Readiness},
-    settings::{LiveSettings, ProcessSettings, QueueSettings, StoreSettings, refuse_bad},
-    startup::{connect, stop_on_signal},
-    telemetry::{self, TelemetrySettings},
+    settings::{ProcessSettings, refuse_bad},
+    supervise::{self, Exit},
+    telemetry::{self, PrometheusHandle, TelemetrySettings},
 };
+use engines::chosen::{LiveSettings, QueueSettings, StoreSettings, connect};
 use mimalloc::MiMalloc;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use ws_edge::{Edge, EdgeSettings};
 
 /// Chinwag's edge: HTTP, sessions, the page, and WebSockets.
@@ -36,7 +38,7 @@ struct Settings {
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> Exit {
     let settings = Settings::parse();
     refuse_bad::<Settings>([
         settings.live.check(),
@@ -44,16 +46,19 @@ async fn main() -> Result<(), Box<dyn Error>> {
         settings.store.check(),
     ]);
     let metrics = telemetry::init(&settings.telemetry);
-    let (stop, readiness) = (stop_on_signal()?, Readiness::default());
+    supervise::process(async |stop| serve(settings, metrics, stop).await).await
+}
+
+async fn serve(
+    settings: Settings,
+    metrics: PrometheusHandle,
+    stop: CancellationToken,
+) -> Result<(), Box<dyn Error>> {
+    let readiness = Readiness::until(&stop);
     // Not by `stop`: health is asked for, and told, until the very end.
-    let ended = tokio_util::sync::CancellationToken::new();
-    admin::serve(
-        settings.process.admin_listen,
-        readiness.clone(),
-        metrics,
-        ended,
-    )
-    .await?;
+    let ended = CancellationToken::new();
+    let admin = settings.process.admin_listen;
+    admin::serve(admin, readiness.clone(), metrics, ended).await?;
     ws_edge::raise_open_files(settings.edge.sockets_max);
 
     // Told to stop before everything was there: that is an orderly end too.

@@ -28,20 +28,16 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until `stop`, and then until every call under way is answered. Connections that became WebSockets are not
 /// waited for.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    routes: Router,
-    stop: CancellationToken,
-) -> io::Result<()> {
+pub(crate) async fn serve(listener: TcpListener, routes: Router, stop: CancellationToken) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
         .max_buf_size(HEAD_MAX_BYTES);
     let routes = TowerToHyperService::new(routes);
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let open = TaskTracker::new();
-    while let Some(accepted) = stop.run_until_cancelled(accept(&listener, &places)).await {
-        let (place, stream, address) = accepted?;
+    while let Some(accepted) = stop.run_until_cancelled(accept(&listener, &permits)).await {
+        let (permit, stream, address) = accepted;
         // Frames are small and somebody waits for each.
         drop(stream.set_nodelay(true));
         let routes = routes.clone();
@@ -54,7 +50,7 @@ pub(crate) async fn serve(
             .with_upgrades();
         let stop = stop.clone();
         open.spawn(async move {
-            let _place = place;
+            let _permit = permit;
             let mut connection = pin!(connection);
             let ended = tokio::select! {
                 ended = connection.as_mut() => ended,
@@ -71,7 +67,6 @@ pub(crate) async fn serve(
     drop(listener);
     open.close();
     open.wait().await;
-    Ok(())
 }
 
 type Accepted = (
@@ -80,12 +75,12 @@ type Accepted = (
     std::net::SocketAddr,
 );
 
-async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> io::Result<Accepted> {
-    let place = Arc::clone(places).acquire_owned().await;
-    let place = place.expect("the semaphore is never closed");
+async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> Accepted {
+    let permit = Arc::clone(permits).acquire_owned().await;
+    let permit = permit.expect("the semaphore is never closed");
     loop {
         match listener.accept().await {
-            Ok((stream, address)) => return Ok((place, stream, address)),
+            Ok((stream, address)) => return (permit, stream, address),
             // The caller went away before it was accepted.
             Err(error)
                 if matches!(

@@ -3,12 +3,13 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use axum::http::{HeaderMap, header};
 use common::store::{Session, Store};
+use parking_lot::{Mutex, MutexGuard};
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
@@ -298,8 +299,8 @@ impl Sessions {
         self.lifetime
     }
 
-    fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
-        self.memory.lock().expect("nothing panics while holding it")
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock()
     }
 }
 
@@ -329,27 +330,28 @@ fn gone() -> Problem {
 #[cfg(test)]
 mod tests {
     use axum::http::HeaderValue;
-    use common::store::{Accounts, sqlite::SqliteStore};
+    use common::store::Accounts;
+    use engines::embedded::SqliteStore;
+    use seam_fakes::FaultyStore;
 
     use super::*;
-    use crate::store_faults::{breaks, mends};
 
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
     struct Case {
         sessions: Sessions,
-        store: Arc<SqliteStore>,
+        store: Arc<FaultyStore>,
         session: Session,
         hash: TokenHash,
         headers: HeaderMap,
-        folder: tempfile::TempDir,
+        _folder: tempfile::TempDir,
     }
 
     impl Case {
         async fn new() -> Case {
             let folder = tempfile::tempdir().unwrap();
-            let store = SqliteStore::open(folder.path()).await.unwrap();
-            let sessions = Sessions::new(Arc::<SqliteStore>::clone(&store), DAY);
+            let store = FaultyStore::over(SqliteStore::open(folder.path()).await.unwrap());
+            let sessions = Sessions::new(Arc::<FaultyStore>::clone(&store), DAY);
             store.create_user("ada", "hash").await.unwrap();
             let NewToken { token, hash } = new_token();
             let session = Session {
@@ -370,7 +372,7 @@ mod tests {
                 session,
                 hash,
                 headers,
-                folder,
+                _folder: folder,
             }
         }
 
@@ -392,11 +394,11 @@ mod tests {
     #[tokio::test]
     async fn who_was_let_in_stays_in_while_the_database_is_away() {
         let case = Case::new().await;
-        breaks(case.folder.path(), "sessions").await;
+        case.store.faults.away(true);
         assert_eq!(case.status().await, 503, "nobody knows yet who it is");
-        mends(case.folder.path(), "sessions").await;
+        case.store.faults.away(false);
         assert_eq!(case.status().await, 200);
-        breaks(case.folder.path(), "sessions").await;
+        case.store.faults.away(true);
         assert_eq!(case.status().await, 200);
         case.ages(FRESH);
         assert_eq!(case.status().await, 200);

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, num::NonZeroU32};
 use axum::http::HeaderName;
 use clap::Args;
 
-/// The edge's own settings; engines and process settings are `common`'s.
+/// The edge's own settings; those of every process are `common`'s, those of the engines are theirs.
 #[derive(Args, Clone, Debug)]
 pub struct EdgeSettings {
     /// Address for browsers.

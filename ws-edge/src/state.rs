@@ -1,52 +1,31 @@
-//! What every call and every socket of one edge shares, and the edge's life from first to last.
+//! What an edge is made of, and its life from first to last.
 
 use std::{io, sync::Arc, time::Duration};
 
-use axum::http::HeaderMap;
 use common::{
     admin::{Engines, Readiness},
-    live::{Control, Live, Signal},
-    posting::Poster,
+    live::Live,
     queue::Queue,
     store::Store,
-    timeline::Timeline,
+    supervise,
 };
 use tokio::{net::TcpListener, time::Instant};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
-    EdgeSettings,
-    access::Access,
-    background, http,
-    http::{origin::Origins, passwords::Passwords},
-    limits::Limits,
+    EdgeSettings, background,
+    http::{self, Http},
+    services::Services,
     serving,
-    sessions::Sessions,
     socket::Sockets,
 };
 
-/// How long a call waits for other processes to be told of a change; the telling goes on behind it.
-const TELL_PATIENCE: Duration = Duration::from_secs(1);
-
-/// How long other processes are tried to be told. Later they find out by asking again what they remember.
-const TELL_TRIES: Duration = Duration::from_secs(60);
-
-/// One edge.
+/// One edge: what its calls and its sockets share, and each of the two.
 pub struct Edge {
-    pub(crate) settings: EdgeSettings,
-    pub(crate) live: Arc<dyn Live>,
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) poster: Poster,
-    pub(crate) timeline: Timeline,
-    pub(crate) sessions: Sessions,
-    pub(crate) access: Access,
-    pub(crate) limits: Limits,
-    pub(crate) passwords: Passwords,
-    pub(crate) origins: Origins,
-    pub(crate) sockets: Sockets,
-    pub(crate) readiness: Readiness,
-    /// What goes on behind calls that were answered.
-    pub(crate) behind: TaskTracker,
+    services: Arc<Services>,
+    sockets: Arc<Sockets>,
+    http: Arc<Http>,
+    readiness: Readiness,
 }
 
 impl Edge {
@@ -57,69 +36,26 @@ impl Edge {
         store: Arc<dyn Store>,
         settings: EdgeSettings,
         readiness: Readiness,
-    ) -> Arc<Edge> {
+    ) -> Edge {
         readiness.started(Engines {
             live: Some(Arc::clone(&live)),
             queue: Some(Arc::clone(&queue)),
             store: Some(Arc::clone(&store)),
         });
-        let poster = Poster::new(Arc::clone(&live), queue, Arc::clone(&store));
-        let days = u64::from(settings.session_days.get());
-        let session_lifetime = Duration::from_secs(days * 24 * 60 * 60);
-        let timeline = Timeline::new(Arc::clone(&live), Arc::clone(&store), poster.clone());
-        Arc::new(Edge {
-            sessions: Sessions::new(Arc::clone(&store), session_lifetime),
-            access: Access::new(Arc::clone(&store)),
-            limits: Limits::new(&settings),
-            passwords: Passwords::new(),
-            origins: Origins::new(&settings),
-            sockets: Sockets::new(&live, timeline.clone(), &settings),
-            timeline,
-            behind: TaskTracker::new(),
+        let services = Arc::new(Services::new(live, queue, store, &settings));
+        let sockets = Arc::new(Sockets::new(Arc::clone(&services), &settings));
+        let http = Http::new(
+            Arc::clone(&services),
+            Arc::clone(&sockets),
             settings,
-            live,
-            store,
-            poster,
+            readiness.clone(),
+        );
+        Edge {
+            services,
+            sockets,
+            http: Arc::new(http),
             readiness,
-        })
-    }
-
-    /// Whether a page of this origin may call: programs that are no browsers (no `Origin`), and the pages that
-    /// `ALLOWED_ORIGINS` names, or the edge's own page if it names none.
-    pub(crate) fn origin_allowed(&self, headers: &HeaderMap) -> bool {
-        self.origins.allowed(headers)
-    }
-
-    /// Acts on what every process is told: here first, then everywhere. Waits only a moment for the live engine; if it
-    /// is away, the telling goes on for a while behind the call.
-    pub(crate) async fn tell(self: &Arc<Self>, control: Control) {
-        self.apply(&control);
-        let edge = Arc::clone(self);
-        let told = self.behind.spawn(async move {
-            let signal = Signal::Control(control);
-            let give_up_at = Instant::now() + TELL_TRIES;
-            let mut pause = Duration::from_millis(100);
-            while let Err(error) = edge.live.signal(&signal).await {
-                if Instant::now() + pause > give_up_at {
-                    tracing::warn!(%error, ?signal, "other processes were not told");
-                    return;
-                }
-                tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
-                pause = (pause * 2).min(Duration::from_secs(5));
-            }
-        });
-        // Late is no error: it goes on.
-        drop(tokio::time::timeout(TELL_PATIENCE, told).await);
-    }
-
-    /// Acts on what this process was told, or tells itself. Idempotent: its own words come back to it.
-    pub(crate) fn apply(&self, control: &Control) {
-        match control {
-            Control::SessionRevoked { session } => self.sessions.forget(*session),
-            Control::RoomChanged { room } => self.access.forget(room),
-            Control::StopReply { .. } => {}
         }
-        self.sockets.handle_control(control);
     }
 }
 
@@ -127,43 +63,49 @@ impl Edge {
 /// elsewhere, posts under way are confirmed. Returns within `drain_within` after `stop`.
 ///
 /// # Errors
-/// If the listener breaks.
+/// If connections are not accepted any more; it has drained all the same.
 pub async fn run(
-    edge: Arc<Edge>,
+    edge: Edge,
     listener: TcpListener,
     drain_within: Duration,
     stop: CancellationToken,
 ) -> io::Result<()> {
+    let Edge {
+        services,
+        sockets,
+        http,
+        readiness,
+    } = edge;
     // The background outlives the calls: a socket that is being drained is still served.
     let drained = CancellationToken::new();
     let _stop_background = drained.clone().drop_guard();
-    tokio::spawn(Sockets::run(Arc::clone(&edge), drained.clone()));
-    background::start(&edge, &drained);
+    sockets.start(&drained);
+    background::start(&services, &drained);
 
-    let routes = http::routes(&edge);
-    let mut serving = tokio::spawn(serving::serve(listener, routes, stop.clone()));
-    tokio::select! {
-        // Told to stop, serving ends too, and perhaps before this is looked at: that is no reason not to drain.
+    let serving = serving::serve(listener, http::routes(&http), stop.clone());
+    let mut serving = supervise::spawn("HTTP server", &stop, serving);
+    let broken = tokio::select! {
+        // Told to stop, serving ends too, and perhaps before this is looked at: that is no fault.
         biased;
-        () = stop.cancelled() => {}
-        ended = &mut serving => return ended.map_err(io::Error::other)?,
-    }
+        () = stop.cancelled() => None,
+        ended = &mut serving => Some(io::Error::other(match ended {
+            Ok(Err(fault)) => fault.to_string(),
+            Ok(Ok(())) | Err(_) => "connections are not accepted any more".to_owned(),
+        })),
+    };
 
     let until = Instant::now() + drain_within;
-    edge.readiness.drain();
-    edge.sockets.drain(until).await;
+    readiness.drain();
+    sockets.drain(until).await;
     // What is left of the time goes to calls that are still answered, and to posts.
-    let calls = tokio::time::timeout_at(until, &mut serving).await;
-    if calls.is_err() {
+    let calls_done = broken.is_some() || tokio::time::timeout_at(until, &mut serving).await.is_ok();
+    if !calls_done {
         tracing::warn!("calls were still under way when the time to drain was up");
         serving.abort();
     }
-    edge.behind.close();
-    let told = tokio::time::timeout_at(until, edge.behind.wait())
-        .await
-        .is_ok();
-    let posted = edge.poster.drained(until).await;
-    edge.sessions.upkeep_until(until).await;
+    let told = http.all_told(until).await;
+    let posted = services.poster.drained(until).await;
+    services.sessions.upkeep_until(until).await;
     tracing::info!(posted, told, "drained");
-    Ok(())
+    broken.map_or(Ok(()), Err)
 }

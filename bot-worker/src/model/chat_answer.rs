@@ -50,7 +50,7 @@ struct Counts {
 }
 
 /// An answer as it comes in.
-pub struct ChatAnswer {
+pub(super) struct ChatAnswer {
     enough_chars: usize,
     chars: usize,
     began: bool,
@@ -72,7 +72,7 @@ enum Thoughts {
 }
 
 impl ChatAnswer {
-    pub fn new(enough_chars: usize) -> ChatAnswer {
+    pub(super) fn new(enough_chars: usize) -> ChatAnswer {
         ChatAnswer {
             enough_chars,
             chars: 0,

@@ -19,7 +19,7 @@ const DETAIL_MAX_CHARS: usize = 300;
 /// `{"error": ...}`'s inside: an object, or only words.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
-pub enum ChatError {
+pub(super) enum ChatError {
     /// As OpenAI writes it. The code is a word or a number.
     Object {
         #[serde(default)]
@@ -34,7 +34,7 @@ pub enum ChatError {
 }
 
 /// What a failed response says.
-pub fn meaning(status: u16, headers: &HeaderMap, body: &[u8]) -> ModelError {
+pub(super) fn meaning(status: u16, headers: &HeaderMap, body: &[u8]) -> ModelError {
     #[derive(Deserialize)]
     struct Wrapped {
         error: ChatError,
@@ -65,7 +65,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 
 impl ChatError {
     /// What this error, which came with that HTTP status (200 inside a stream), says to do.
-    pub fn meaning(&self, http_status: u16, retry_after: Option<Duration>) -> ModelError {
+    pub(super) fn meaning(&self, http_status: u16, retry_after: Option<Duration>) -> ModelError {
         let code = match http_status {
             200..=299 => self.effective_code(),
             other => other,

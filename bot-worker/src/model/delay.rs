@@ -6,7 +6,7 @@ use std::time::Duration;
 const DELAY_MAX: Duration = Duration::from_secs(24 * 3_600);
 
 /// The delay that a message names after these words.
-pub fn after_words(words: &str, message: &str) -> Option<Duration> {
+pub(super) fn after_words(words: &str, message: &str) -> Option<Duration> {
     let (_, after) = message.split_once(words)?;
     let end = after
         .find(|c: char| !(c.is_ascii_alphanumeric() || c == '.'))
@@ -15,7 +15,7 @@ pub fn after_words(words: &str, message: &str) -> Option<Duration> {
 }
 
 /// `34.074824224s`, `500ms`, `1m30s`. A delay of nothing names none: whoever asks again at once only adds to the load.
-pub fn parse_delay(text: &str) -> Option<Duration> {
+pub(super) fn parse_delay(text: &str) -> Option<Duration> {
     let mut rest = text.trim();
     let mut seconds = 0.0;
     if rest.is_empty() {
@@ -42,7 +42,7 @@ pub fn parse_delay(text: &str) -> Option<Duration> {
 }
 
 /// The delay of so many seconds, if it is one.
-pub fn believed(seconds: f64) -> Option<Duration> {
+pub(super) fn believed(seconds: f64) -> Option<Duration> {
     let delay = Duration::try_from_secs_f64(seconds).ok()?;
     (!delay.is_zero()).then(|| delay.min(DELAY_MAX))
 }

@@ -42,7 +42,7 @@ impl Gemini {
         key.set_sensitive(true);
         let headers =
             HeaderMap::from_iter([("x-goog-api-key".parse().expect("a header's name"), key)]);
-        let endpoint = Endpoint::new(base_url, headers, limits, meaning, KEY)?;
+        let endpoint = Endpoint::new("GEMINI_BASE_URL", base_url, headers, limits, meaning, KEY)?;
         Ok(Gemini { endpoint })
     }
 }

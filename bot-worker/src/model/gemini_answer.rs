@@ -53,7 +53,7 @@ struct UsageMetadata {
 }
 
 /// An answer as it comes in.
-pub struct GeminiAnswer {
+pub(super) struct GeminiAnswer {
     enough_chars: usize,
     chars: usize,
     began: bool,
@@ -63,7 +63,7 @@ pub struct GeminiAnswer {
 }
 
 impl GeminiAnswer {
-    pub fn new(enough_chars: usize) -> GeminiAnswer {
+    pub(super) fn new(enough_chars: usize) -> GeminiAnswer {
         GeminiAnswer {
             enough_chars,
             chars: 0,

@@ -16,7 +16,7 @@ const DETAIL_MAX_CHARS: usize = 300;
 /// `{"error": {...}}`'s inside. Every field may be missing: relays write their own.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct GoogleError {
+pub(super) struct GoogleError {
     code: u16,
     message: String,
     status: String,
@@ -24,7 +24,7 @@ pub struct GoogleError {
 }
 
 /// Whether JSON is an array. To be asked first: an array is also taken for a struct, field by field.
-pub fn is_array(json: &[u8]) -> bool {
+pub(super) fn is_array(json: &[u8]) -> bool {
     json.trim_ascii_start().starts_with(b"[")
 }
 
@@ -35,7 +35,7 @@ struct Wrapped {
 
 impl GoogleError {
     /// The error in a body, which may stand in an array. None if there is none to be read.
-    pub fn read(body: &[u8]) -> Option<GoogleError> {
+    pub(super) fn read(body: &[u8]) -> Option<GoogleError> {
         if is_array(body) {
             let all = serde_json::from_slice::<Vec<Wrapped>>(body).ok()?;
             return all.into_iter().next().map(|wrapped| wrapped.error);
@@ -45,7 +45,7 @@ impl GoogleError {
     }
 
     /// What this error, which came with that HTTP status (200 inside a stream), says to do.
-    pub fn meaning(&self, http_status: u16) -> ModelError {
+    pub(super) fn meaning(&self, http_status: u16) -> ModelError {
         let code = match http_status {
             200..=299 => self.effective_code(),
             other => other,

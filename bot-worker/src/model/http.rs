@@ -44,9 +44,12 @@ pub enum SetupError {
     /// The key, by the setting's name.
     #[error("{0} cannot stand in an HTTP header")]
     Key(&'static str),
-    /// No HTTP client.
-    #[error("no HTTP client for the model")]
-    Client(#[source] reqwest::Error),
+    /// No HTTP client, for the address in the setting of this name.
+    #[error(
+        "{0}: no HTTP client can be made for this address. Has this machine the CA certificates that https needs (the \
+         package ca-certificates, or SSL_CERT_FILE)?"
+    )]
+    Client(&'static str, #[source] reqwest::Error),
 }
 
 /// An answer as it comes in, event after event. Without I/O.
@@ -79,28 +82,39 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    /// `headers` go along with every call, the key among them; `key_setting` is whence that came.
+    /// `headers` go along with every call, the key among them; `url_setting` and `key_setting` are whence the address and
+    /// the key came.
     pub(super) fn new(
+        url_setting: &'static str,
         base_url: &Url,
         headers: HeaderMap,
         limits: SilenceLimits,
         meaning: Meaning,
         key_setting: &'static str,
     ) -> Result<Endpoint, SetupError> {
-        let mut builder = Client::builder()
-            .default_headers(headers)
-            .connect_timeout(CONNECT_TIME)
-            .pool_idle_timeout(POOL_IDLE)
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(PING_EVERY)
-            .http2_keep_alive_timeout(PING_EVERY)
-            // The key would be sent along to wherever a redirect leads.
-            .redirect(Policy::none());
-        if is_this_machine(base_url) {
-            builder = builder.no_proxy();
-        }
+        let builder = || {
+            let builder = Client::builder()
+                .default_headers(headers.clone())
+                .connect_timeout(CONNECT_TIME)
+                .pool_idle_timeout(POOL_IDLE)
+                .tcp_nodelay(true)
+                .http2_keep_alive_interval(PING_EVERY)
+                .http2_keep_alive_timeout(PING_EVERY)
+                // The key would be sent along to wherever a redirect leads.
+                .redirect(Policy::none());
+            if is_this_machine(base_url) {
+                builder.no_proxy()
+            } else {
+                builder
+            }
+        };
+        let http = match builder().build() {
+            // Most likely this machine has no CA certificates. Plain HTTP needs none, and trusts nobody then.
+            Err(_) if base_url.scheme() == "http" => builder().tls_certs_only([]).build(),
+            built => built,
+        };
         Ok(Endpoint {
-            http: builder.build().map_err(SetupError::Client)?,
+            http: http.map_err(|error| SetupError::Client(url_setting, error))?,
             base_url: base_url.as_str().trim_end_matches('/').to_owned(),
             limits,
             meaning,

@@ -43,7 +43,14 @@ impl OpenAi {
             bearer.set_sensitive(true);
             headers.insert(AUTHORIZATION, bearer);
         }
-        let endpoint = Endpoint::new(base_url, headers, limits, chat_error::meaning, KEY)?;
+        let endpoint = Endpoint::new(
+            "OPENAI_BASE_URL",
+            base_url,
+            headers,
+            limits,
+            chat_error::meaning,
+            KEY,
+        )?;
         Ok(OpenAi { endpoint })
     }
 }

@@ -1,29 +1,27 @@
 //! One request, one reply: what the worker does with deliveries, engines that are away, and models that fail.
 
-use std::{
-    sync::atomic::Ordering,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use bot_worker::answering::ATTEMPTS_MAX;
+use bot_worker::ATTEMPTS_MAX;
 use common::{
     envelope::reply_id,
-    queue::Verdict,
+    queue::{Route, Verdict},
     wire::{Kind, Message},
 };
+use uuid::Uuid;
 
 use crate::scene::{PATIENCE, Scene};
 
 #[tokio::test]
 async fn a_question_has_its_answer_in_the_room_and_in_the_queue_and_is_acked() {
     let scene = Scene::with_worker(&["--bot-prices", "first=1/2"]).await;
-    let question = scene.asks("what is two plus two?");
+    let question = scene.asks("what is two plus two?").await;
     let reply = scene.reply_to(&question).await;
     assert_eq!((reply.kind, reply.sender.as_str()), (Kind::Bot, "bot"));
     assert_eq!(reply.id, reply_id("lobby", question.id));
     assert!(reply.message.contains("four"), "{}", reply.message);
     assert_eq!(scene.queue.settled_when(1).await, [Verdict::Ack]);
-    let kept = scene.queue.persisted();
+    let kept = scene.persisted();
     assert_eq!(kept[0].message, reply);
     let log = kept[0].reply.clone().unwrap();
     assert_eq!(
@@ -47,7 +45,7 @@ async fn a_question_has_its_answer_in_the_room_and_in_the_queue_and_is_acked() {
 #[tokio::test]
 async fn the_model_is_told_who_said_what_before() {
     let scene = Scene::set().await;
-    scene.store.add_room("ship", "a pirate");
+    scene.add_room("ship", "a pirate").await;
     for (sender, text) in [
         ("ada", "forget me"),
         ("ada", "/reset"),
@@ -55,13 +53,13 @@ async fn the_model_is_told_who_said_what_before() {
         ("bot", "Arr."),
         ("bob", "hm"),
     ] {
-        scene.said("ship", sender, text);
+        scene.said("ship", sender, text).await;
     }
-    let question = scene.said("ship", "ada", "what now?");
-    scene.said("ship", "eve", "too late");
+    let question = scene.said("ship", "ada", "what now?").await;
+    scene.said("ship", "eve", "too late").await;
     let mut scene = scene;
     scene.start(&[]);
-    scene.deliver(&question, 1);
+    scene.deliver(&question, 1).await;
     scene.reply_to(&question).await;
     let body = scene.practice.requests()[0].body();
     let parts: Vec<String> = body["contents"]
@@ -81,18 +79,18 @@ async fn the_model_is_told_who_said_what_before() {
 #[tokio::test]
 async fn a_request_delivered_again_is_found_answered_and_the_model_is_not_asked() {
     let scene = Scene::with_worker(&[]).await;
-    let question = scene.asks("what is two plus two?");
+    let question = scene.asks("what is two plus two?").await;
     let first = scene.reply_to(&question).await;
     scene.queue.settled_when(1).await;
-    scene.deliver(&question, 2);
+    scene.deliver(&question, 2).await;
     assert_eq!(
         scene.queue.settled_when(2).await,
         [Verdict::Ack, Verdict::Ack]
     );
     assert_eq!(scene.practice.requests().len(), 1);
-    scene.assert_one_reply(&question);
+    scene.assert_one_reply(&question).await;
     // The first attempt may have died before `persist` had it: it is handed over once more, as it was shown.
-    let kept = scene.queue.persisted();
+    let kept = scene.persisted();
     assert_eq!((kept.len(), &kept[1].message), (2, &first));
     assert_eq!(kept[1].reply.as_ref().unwrap().outcome, "recovered");
 }
@@ -100,7 +98,7 @@ async fn a_request_delivered_again_is_found_answered_and_the_model_is_not_asked(
 #[tokio::test]
 async fn a_reply_that_only_the_database_knows_is_enough() {
     let scene = Scene::with_worker(&[]).await;
-    let question = scene.said("lobby", "ada", "hello?");
+    let question = scene.said("lobby", "ada", "hello?").await;
     let mut reply = question.clone();
     (reply.id, reply.seq, reply.kind, reply.sender) = (
         reply_id("lobby", question.id),
@@ -108,45 +106,45 @@ async fn a_reply_that_only_the_database_knows_is_enough() {
         Kind::Bot,
         "bot".into(),
     );
-    scene.store.messages.lock().unwrap().push(reply);
-    scene.deliver(&question, 2);
+    scene.keeps(&reply).await;
+    scene.deliver(&question, 2).await;
     assert_eq!(scene.queue.settled_when(1).await, [Verdict::Ack]);
     assert_eq!(scene.practice.requests().len(), 0);
-    assert!(scene.queue.persisted().is_empty());
+    assert!(scene.persisted().is_empty());
 }
 
 #[tokio::test]
 async fn a_second_delivery_while_the_first_is_answered_is_the_same_work() {
     let scene = Scene::with_worker(&[]).await;
     scene.practice.behave("delay=300ms").unwrap();
-    let question = scene.asks("hello?");
+    let question = scene.asks("hello?").await;
     scene
         .practice
         .requests_when(PATIENCE, |calls| !calls.is_empty())
         .await
         .unwrap();
-    scene.deliver(&question, 2);
+    scene.deliver(&question, 2).await;
     assert_eq!(
         scene.queue.settled_when(2).await,
         [Verdict::Ack, Verdict::Ack]
     );
     assert_eq!(scene.practice.requests().len(), 1);
-    scene.assert_one_reply(&question);
+    scene.assert_one_reply(&question).await;
 }
 
 #[tokio::test]
 async fn a_request_that_a_dozen_restarts_handed_back_is_answered_all_the_same() {
     let scene = Scene::with_worker(&[]).await;
-    let question = scene.said("lobby", "ada", "what is two plus two?");
-    scene.deliver(&question, 13);
+    let question = scene.said("lobby", "ada", "what is two plus two?").await;
+    scene.deliver(&question, 13).await;
     assert_eq!(scene.reply_to(&question).await.kind, Kind::Bot);
 }
 
 #[tokio::test]
 async fn a_request_delivered_too_often_gets_the_fallback_unasked() {
     let scene = Scene::with_worker(&[]).await;
-    let question = scene.said("lobby", "ada", "hello?");
-    scene.deliver(&question, ATTEMPTS_MAX);
+    let question = scene.said("lobby", "ada", "hello?").await;
+    scene.deliver(&question, ATTEMPTS_MAX).await;
     let reply = scene.reply_to(&question).await;
     assert_eq!(reply.kind, Kind::Fallback);
     assert_eq!(scene.practice.requests().len(), 0);
@@ -156,21 +154,25 @@ async fn a_request_delivered_too_often_gets_the_fallback_unasked() {
 #[tokio::test]
 async fn what_cannot_be_answered_is_a_dead_letter_and_a_bot_is_left_alone() {
     let scene = Scene::with_worker(&[]).await;
-    scene.queue.deliver("no envelope".into(), 1);
+    let route = Route::PersistAndAsk;
+    let broken = scene
+        .queue
+        .delivers(route, Uuid::now_v7(), "no envelope".into(), 1);
+    broken.await.unwrap();
     let settled = scene.queue.settled_when(1).await;
     assert!(
         matches!(&settled[0], Verdict::DeadLetter(reason) if reason.contains("no envelope")),
         "{settled:?}"
     );
-    let nowhere = scene.said("nowhere", "ada", "hello?");
-    scene.deliver(&nowhere, 1);
+    let nowhere = scene.said("nowhere", "ada", "hello?").await;
+    scene.deliver(&nowhere, 1).await;
     let settled = scene.queue.settled_when(2).await;
     assert!(
         matches!(&settled[1], Verdict::DeadLetter(reason) if reason.contains("nowhere")),
         "{settled:?}"
     );
-    let bots = scene.said("lobby", "bot", "hello, me?");
-    scene.deliver(&bots, 1);
+    let bots = scene.said("lobby", "bot", "hello, me?").await;
+    scene.deliver(&bots, 1).await;
     assert_eq!(scene.queue.settled_when(3).await[2], Verdict::Ack);
     assert_eq!(scene.practice.requests().len(), 0);
 }
@@ -179,7 +181,7 @@ async fn what_cannot_be_answered_is_a_dead_letter_and_a_bot_is_left_alone() {
 async fn a_command_is_answered_without_the_model() {
     let scene = Scene::with_worker(&["--bot-fallback", "away"]).await;
     for (command, answer) in [("@bot /reset", "afresh"), ("/help", "`/reset` makes me")] {
-        let reply = scene.reply_to(&scene.asks(command)).await;
+        let reply = scene.reply_to(&scene.asks(command).await).await;
         assert_eq!(reply.kind, Kind::Bot, "{command} is no failure");
         assert!(reply.message.contains(answer), "{}", reply.message);
     }
@@ -190,14 +192,14 @@ async fn a_command_is_answered_without_the_model() {
 async fn a_reply_waits_until_it_can_be_posted_and_only_then_is_the_request_acked() {
     let scene = Scene::with_worker(&[]).await;
     scene.practice.behave("delay=200ms").unwrap();
-    let question = scene.asks("what is two plus two?");
+    let question = scene.asks("what is two plus two?").await;
     scene
         .practice
         .requests_when(PATIENCE, |calls| !calls.is_empty())
         .await
         .unwrap();
-    scene.queue.set_away(true);
-    scene.live.away.store(true, Ordering::SeqCst);
+    scene.queue.faults.away(true);
+    scene.live.faults.away(true);
     scene
         .practice
         .requests_when(PATIENCE, |calls| calls[0].ended)
@@ -205,8 +207,8 @@ async fn a_reply_waits_until_it_can_be_posted_and_only_then_is_the_request_acked
         .unwrap();
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert!(scene.queue.settled().is_empty());
-    scene.queue.set_away(false);
-    scene.live.away.store(false, Ordering::SeqCst);
+    scene.queue.faults.away(false);
+    scene.live.faults.away(false);
     let reply = scene.reply_to(&question).await;
     assert!(reply.message.contains("four"));
     assert_eq!(scene.queue.settled_when(1).await, [Verdict::Ack]);
@@ -216,9 +218,9 @@ async fn a_reply_waits_until_it_can_be_posted_and_only_then_is_the_request_acked
 #[tokio::test]
 async fn without_the_database_the_bot_answers_from_the_question_alone() {
     let scene = Scene::with_worker(&[]).await;
-    scene.store.away.store(true, Ordering::SeqCst);
-    scene.said("lobby", "bob", "before");
-    let question = scene.asks("what is two plus two?");
+    scene.store.faults.away(true);
+    scene.said("lobby", "bob", "before").await;
+    let question = scene.asks("what is two plus two?").await;
     assert_eq!(scene.reply_to(&question).await.kind, Kind::Bot);
     assert_eq!(
         scene.practice.requests()[0].text,
@@ -230,7 +232,7 @@ async fn without_the_database_the_bot_answers_from_the_question_alone() {
 async fn a_failing_model_is_tried_again_and_then_the_next() {
     let scene = Scene::with_worker(&[]).await;
     scene.practice.behave_next(["503", "drop", "ok"]).unwrap();
-    let question = scene.asks("what is two plus two?");
+    let question = scene.asks("what is two plus two?").await;
     assert_eq!(scene.reply_to(&question).await.kind, Kind::Bot);
     let models = |scene: &Scene| -> Vec<String> {
         scene
@@ -242,11 +244,11 @@ async fn a_failing_model_is_tried_again_and_then_the_next() {
     };
     assert_eq!(models(&scene), ["first"; 3]);
     scene.practice.behave_for_model("first", "429-day").unwrap();
-    let question = scene.asks("and three?");
+    let question = scene.asks("and three?").await;
     assert_eq!(scene.reply_to(&question).await.kind, Kind::Bot);
     assert_eq!(models(&scene)[3..], ["first", "second"]);
     // It is known by now that the first has nothing left for today.
-    let question = scene.asks("and four?");
+    let question = scene.asks("and four?").await;
     scene.reply_to(&question).await;
     assert_eq!(models(&scene)[5..], ["second"]);
 }
@@ -255,7 +257,7 @@ async fn a_failing_model_is_tried_again_and_then_the_next() {
 async fn a_named_delay_is_kept_to_and_one_beyond_the_deadline_not_waited_for() {
     let scene = Scene::with_worker(&["--gemini-models", "only", "--bot-deadline", "5"]).await;
     scene.practice.behave_next(["429 retry=600ms"]).unwrap();
-    let question = scene.asks("what is two plus two?");
+    let question = scene.asks("what is two plus two?").await;
     assert_eq!(scene.reply_to(&question).await.kind, Kind::Bot);
     let calls = scene.practice.requests();
     assert!(
@@ -265,7 +267,7 @@ async fn a_named_delay_is_kept_to_and_one_beyond_the_deadline_not_waited_for() {
     );
     scene.practice.behave("429 retry=30s").unwrap();
     let asked = Instant::now();
-    let question = scene.asks("and three?");
+    let question = scene.asks("and three?").await;
     let reply = scene.reply_to(&question).await;
     assert_eq!(reply.kind, Kind::Fallback);
     assert!(reply.message.contains("quota"), "{}", reply.message);
@@ -286,7 +288,7 @@ async fn whatever_the_model_does_there_is_a_reply_in_time() {
         let scene = Scene::with_worker(&["--bot-deadline", "2"]).await;
         scene.practice.behave(order).unwrap();
         let asked = Instant::now();
-        let question = scene.asks("hello?");
+        let question = scene.asks("hello?").await;
         let reply = scene.reply_to(&question).await;
         assert!(
             asked.elapsed() < Duration::from_secs(2),
@@ -303,7 +305,7 @@ async fn whatever_the_model_does_there_is_a_reply_in_time() {
 async fn the_fallback_has_the_text_that_was_set() {
     let scene = Scene::with_worker(&["--bot-fallback", "The bot is out to lunch."]).await;
     scene.practice.behave("400").unwrap();
-    let question = scene.asks("hello?");
+    let question = scene.asks("hello?").await;
     let reply = scene.reply_to(&question).await;
     assert_eq!(
         (reply.kind, reply.message.as_str()),
@@ -318,7 +320,7 @@ async fn what_was_written_before_it_broke_off_is_better_than_an_excuse() {
         .practice
         .behave("say=\"one two three four five six seven eight nine ten\" cut after=2")
         .unwrap();
-    let question = scene.asks("count");
+    let question = scene.asks("count").await;
     let reply = scene.reply_to(&question).await;
     assert_eq!(reply.kind, Kind::Bot);
     assert!(
@@ -340,15 +342,14 @@ async fn a_quota_is_kept_and_whoever_would_wait_too_long_is_told_so() {
     ];
     let scene = Scene::with_worker(&flags).await;
     let mut kinds = Vec::new();
-    let questions: Vec<Message> = (0..3)
-        .map(|n| {
-            let room = format!("room-{n}");
-            scene.store.add_room(&room, "");
-            let question = scene.said(&room, "ada", "hello?");
-            scene.deliver(&question, 1);
-            question
-        })
-        .collect();
+    let mut questions: Vec<Message> = Vec::new();
+    for n in 0..3 {
+        let room = format!("room-{n}");
+        scene.add_room(&room, "").await;
+        let question = scene.said(&room, "ada", "hello?").await;
+        scene.deliver(&question, 1).await;
+        questions.push(question);
+    }
     for question in &questions {
         kinds.push(scene.reply_to(question).await.kind);
     }
@@ -363,16 +364,16 @@ async fn a_quota_is_kept_and_whoever_would_wait_too_long_is_told_so() {
 #[tokio::test]
 async fn draining_finishes_what_is_begun_and_hands_back_the_rest() {
     let scene = Scene::with_worker(&["--bot-concurrency", "1"]).await;
-    scene.store.add_room("elsewhere", "");
+    scene.add_room("elsewhere", "").await;
     scene.practice.behave("delay=500ms").unwrap();
-    let begun = scene.asks("what is two plus two?");
+    let begun = scene.asks("what is two plus two?").await;
     scene
         .practice
         .requests_when(PATIENCE, |calls| !calls.is_empty())
         .await
         .unwrap();
-    let waiting = scene.said("elsewhere", "ada", "and three?");
-    scene.deliver(&waiting, 1);
+    let waiting = scene.said("elsewhere", "ada", "and three?").await;
+    scene.deliver(&waiting, 1).await;
     // It has to be taken to be handed back; what was not taken stays where it is.
     tokio::time::sleep(Duration::from_millis(100)).await;
     let scene = scene.stops().await;
@@ -385,7 +386,7 @@ async fn draining_finishes_what_is_begun_and_hands_back_the_rest() {
 async fn what_does_not_end_while_draining_is_handed_back() {
     let scene = Scene::with_worker(&[]).await;
     scene.practice.behave("hang").unwrap();
-    let question = scene.asks("hello?");
+    let question = scene.asks("hello?").await;
     scene
         .practice
         .requests_when(PATIENCE, |calls| !calls.is_empty())
@@ -393,10 +394,9 @@ async fn what_does_not_end_while_draining_is_handed_back() {
         .unwrap();
     let scene = scene.stops().await;
     assert_eq!(scene.queue.settled(), [Verdict::HandBack]);
+    let messages = scene.messages("lobby").await;
     assert!(
-        scene
-            .live
-            .messages("lobby")
+        messages
             .iter()
             .all(|message| message.reply_to != Some(question.id))
     );

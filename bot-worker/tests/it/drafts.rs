@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use common::{
-    live::{Control, Signal},
+    live::Control,
     queue::Verdict,
     wire::{Kind, Message, ServerFrame},
 };
+use seam_fakes::Fault;
 
-use crate::{engines::FakeLive, scene::Scene};
+use crate::scene::Scene;
 
 /// One draft, as everyone in the room sees it.
 #[derive(Debug)]
@@ -18,33 +19,31 @@ struct Shown {
     text: String,
 }
 
-fn drafts(live: &FakeLive, question: &Message) -> Vec<Shown> {
-    let of = |signal: &Signal| {
-        let Signal::Room { room, frame } = signal else {
-            return None;
-        };
-        let Ok(ServerFrame::Draft {
+fn drafts(seen: &[ServerFrame], question: &Message) -> Vec<Shown> {
+    let of = |frame: &ServerFrame| {
+        let ServerFrame::Draft {
+            room,
             id,
             reply_to,
             attempt,
             offset,
             text,
-            ..
-        }) = serde_json::from_slice(frame)
+        } = frame.clone()
         else {
             return None;
         };
-        assert_eq!(
-            (room, id),
-            (&question.room, common::envelope::reply_id(room, reply_to))
-        );
-        (reply_to == question.id).then_some(Shown {
+        if reply_to != question.id {
+            return None;
+        }
+        let reply = common::envelope::reply_id(&room, reply_to);
+        assert_eq!((&room, id), (&question.room, reply));
+        Some(Shown {
             attempt,
             offset,
             text,
         })
     };
-    live.signals.lock().unwrap().iter().filter_map(of).collect()
+    seen.iter().filter_map(of).collect()
 }
 
 /// What a client has on its screen after these drafts.
@@ -77,9 +76,9 @@ async fn a_reply_is_shown_as_it_grows() {
         .practice
         .behave(&format!("pace=20ms say=\"{}\"", words(90)))
         .unwrap();
-    let question = scene.asks("count");
+    let question = scene.asks("count").await;
     let reply = scene.reply_to(&question).await;
-    let shown = drafts(&scene.live, &question);
+    let shown = drafts(&scene.drafts(), &question);
     assert!(shown.len() >= 5, "{}", shown.len());
     // 30 pieces in 600 ms are at most 25 drafts a second, and the first at once.
     assert!(shown.len() <= 20, "{}", shown.len());
@@ -101,14 +100,14 @@ async fn a_later_attempt_begins_anew_under_a_higher_number() {
         .practice
         .behave_next([cut.as_str(), well.as_str()])
         .unwrap();
-    let question = scene.said("lobby", "ada", "count");
-    scene.deliver(&question, 3);
+    let question = scene.said("lobby", "ada", "count").await;
+    scene.deliver(&question, 3).await;
     let reply = scene.reply_to(&question).await;
     assert_eq!(
         (reply.kind, reply.message.as_str()),
         (Kind::Bot, text.as_str())
     );
-    let mut attempts: Vec<u32> = drafts(&scene.live, &question)
+    let mut attempts: Vec<u32> = drafts(&scene.drafts(), &question)
         .iter()
         .map(|draft| draft.attempt)
         .collect();
@@ -123,16 +122,12 @@ async fn a_reply_that_is_stopped_is_what_is_there() {
         .practice
         .behave(&format!("pace=30ms say=\"{}\"", words(900)))
         .unwrap();
-    let question = scene.asks("count");
+    let question = scene.asks("count").await;
     let seen = scene
-        .live
-        .until("a draft", |live| {
-            Some(screen(&drafts(live, &question))).filter(|text| text.len() > 40)
-        })
-        .await;
+        .drafts_when(|seen| Some(screen(&drafts(seen, &question))).filter(|text| text.len() > 40));
+    let seen = seen.await;
     let reply = common::envelope::reply_id("lobby", question.id);
     scene
-        .live
         .control(Control::StopReply {
             room: "lobby".into(),
             reply,
@@ -147,7 +142,7 @@ async fn a_reply_that_is_stopped_is_what_is_there() {
     );
     assert_eq!(scene.queue.settled_when(1).await, [Verdict::Ack]);
     assert_eq!(
-        scene.queue.persisted()[0].reply.as_ref().unwrap().outcome,
+        scene.persisted()[0].reply.as_ref().unwrap().outcome,
         "stopped"
     );
     assert!(
@@ -163,8 +158,8 @@ async fn a_reply_that_is_stopped_is_what_is_there() {
 async fn a_reply_stopped_before_its_first_word_says_so() {
     let scene = Scene::with_worker(&[]).await;
     scene.practice.behave("hang").unwrap();
-    let question = scene.asks("count");
-    let waiting = scene.asks("and then?");
+    let question = scene.asks("count").await;
+    let waiting = scene.asks("and then?").await;
     scene
         .practice
         .requests_when(Duration::from_secs(5), |calls| !calls.is_empty())
@@ -174,7 +169,6 @@ async fn a_reply_stopped_before_its_first_word_says_so() {
     for request in [&waiting, &question] {
         let reply = common::envelope::reply_id("lobby", request.id);
         scene
-            .live
             .control(Control::StopReply {
                 room: "lobby".into(),
                 reply,
@@ -192,13 +186,14 @@ async fn a_reply_stopped_before_its_first_word_says_so() {
 #[tokio::test]
 async fn a_slow_engine_costs_drafts_and_not_the_answer() {
     let scene = Scene::with_worker(&[]).await;
-    scene.live.signals_take(Duration::from_secs(30));
+    let slow = Fault::Takes(Duration::from_secs(30));
+    scene.live.faults.on("draft", slow);
     scene
         .practice
         .behave(&format!("pace=1ms say=\"{}\"", words(90)))
         .unwrap();
     let asked = std::time::Instant::now();
-    let question = scene.asks("count");
+    let question = scene.asks("count").await;
     assert_eq!(scene.reply_to(&question).await.message, words(90));
     assert!(
         asked.elapsed() < Duration::from_secs(3),
@@ -206,7 +201,7 @@ async fn a_slow_engine_costs_drafts_and_not_the_answer() {
         asked.elapsed()
     );
     assert!(
-        drafts(&scene.live, &question).is_empty(),
+        drafts(&scene.drafts(), &question).is_empty(),
         "none comes after the reply"
     );
 }
@@ -214,19 +209,20 @@ async fn a_slow_engine_costs_drafts_and_not_the_answer() {
 #[tokio::test]
 async fn in_one_room_one_request_at_a_time_and_in_order() {
     let scene = Scene::with_worker(&[]).await;
-    scene.store.add_room("elsewhere", "");
+    scene.add_room("elsewhere", "").await;
     scene.practice.behave("delay=100ms").unwrap();
-    let questions: Vec<Message> = (0..5)
-        .map(|n| scene.asks(&format!("what is {n} plus {n}?")))
-        .collect();
+    let mut questions: Vec<Message> = Vec::new();
+    for n in 0..5 {
+        questions.push(scene.asks(&format!("what is {n} plus {n}?")).await);
+    }
     for question in &questions {
         scene.reply_to(question).await;
     }
     let calls = scene.practice.requests();
     assert_eq!(calls.iter().map(|call| call.under_way).max(), Some(1));
     let replies: Vec<_> = scene
-        .live
         .messages("lobby")
+        .await
         .iter()
         .filter_map(|message| message.reply_to)
         .collect();
@@ -242,15 +238,15 @@ async fn in_one_room_one_request_at_a_time_and_in_order() {
 #[tokio::test]
 async fn rooms_do_not_wait_for_each_other() {
     let scene = Scene::with_worker(&[]).await;
-    scene.store.add_room("elsewhere", "");
+    scene.add_room("elsewhere", "").await;
     scene.practice.behave_next(["hang"]).unwrap();
-    scene.asks("hello?");
+    scene.asks("hello?").await;
     scene
         .practice
         .requests_when(Duration::from_secs(5), |calls| !calls.is_empty())
         .await
         .unwrap();
-    let other = scene.said("elsewhere", "ada", "hello?");
-    scene.deliver(&other, 1);
+    let other = scene.said("elsewhere", "ada", "hello?").await;
+    scene.deliver(&other, 1).await;
     assert_eq!(scene.reply_to(&other).await.kind, Kind::Bot);
 }

@@ -4,13 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use common::{
     envelope::{Envelope, reply_id},
-    live::{Live, embedded::EmbeddedLive},
+    live::Live,
     posting::Poster,
-    queue::{Consumer, Queue, QueueName, Route, Verdict, embedded::EmbeddedQueue},
-    quota::{Limits, embedded::EmbeddedQuota},
-    store::{Accounts, Store, sqlite::SqliteStore},
+    queue::{Consumer, Queue, QueueName, Route, Verdict},
+    quota::QuotaLimits,
+    store::{Accounts, Store},
     wire::{Kind, NewMessage},
 };
+use engines::embedded::{EmbeddedLive, EmbeddedQueue, EmbeddedQuota, SqliteStore};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -71,7 +72,7 @@ async fn a_question_in_ones_own_room_is_answered_even_if_it_waited_for_a_worker(
         live.clone(),
         queue.clone(),
         store.clone(),
-        EmbeddedQuota::new(Limits::default()),
+        EmbeddedQuota::new(QuotaLimits::default()),
         settings_for(&practice, &[]),
         stop.clone(),
     );

@@ -7,50 +7,46 @@ use std::{
 
 use bot_worker::WorkerSettings;
 use common::{
-    envelope::Envelope,
-    live::redis::RedisLive,
-    quota::{Answer, News, Quota, Timings, Wish, redis::RedisQuota},
-    settings::LiveSettings,
-    wire::{Kind, Message, now_seq},
+    quota::{CallReport, CallRequest, Quota, QuotaTimings, Reservation},
+    wire::{Kind, Message},
 };
+use engines::redis::{RedisLive, RedisQuota, RedisSettings};
 use practice_model::{PracticeModel, ReceivedCall};
 use private_engines::{Engine, Engines};
 use tokio::{task::JoinHandle, time::sleep};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{
-    engines::{FakeLive, FakeQueue, FakeStore},
-    models::practice,
-    scene::settings_for,
-};
+use crate::{engines::Surroundings, models::practice, scene::settings_for};
 
-const PATIENCE: Duration = Duration::from_secs(45);
+/// How long anything may take on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(45);
 
 /// Workers that take from one queue, and what is around them.
 struct Fleet {
     practice: PracticeModel,
-    live: Arc<FakeLive>,
-    queue: FakeQueue,
-    store: Arc<FakeStore>,
-    redis: LiveSettings,
+    around: Surroundings,
+    redis: RedisSettings,
     settings: WorkerSettings,
-    timings: Timings,
+    timings: QuotaTimings,
     stop: CancellationToken,
     workers: Vec<JoinHandle<()>>,
 }
 
 impl Fleet {
     /// So many workers, which have these limits in `flags`.
-    async fn start(engines: &Engines, workers: usize, timings: Timings, flags: &[&str]) -> Fleet {
+    async fn start(
+        engines: &Engines,
+        workers: usize,
+        timings: QuotaTimings,
+        flags: &[&str],
+    ) -> Fleet {
         let practice = practice().await;
         let settings = settings_for(&practice, flags);
         let mut fleet = Fleet {
             practice,
-            live: Arc::default(),
-            queue: FakeQueue::default(),
-            store: Arc::default(),
-            redis: LiveSettings {
+            around: Surroundings::new().await,
+            redis: RedisSettings {
                 redis_url: engines.redis_url().to_owned().into(),
                 redis_prefix: engines.fresh_prefix(),
                 stream_idle_seconds: Duration::from_secs(3_600),
@@ -68,9 +64,9 @@ impl Fleet {
 
     async fn one_more(&mut self) {
         let running = bot_worker::run(
-            self.live.clone(),
-            Arc::new(self.queue.clone()),
-            self.store.clone(),
+            self.around.live.clone(),
+            self.around.queue.clone(),
+            self.around.store.clone(),
             self.quota().await,
             self.settings.clone(),
             self.stop.clone(),
@@ -82,25 +78,13 @@ impl Fleet {
     /// The quota, as one more process has it.
     async fn quota(&self) -> Arc<RedisQuota> {
         let live = RedisLive::connect(&self.redis).await.unwrap();
-        RedisQuota::with(live, self.settings.limits(), self.timings)
+        RedisQuota::with(&live, self.settings.limits(), self.timings)
     }
 
-    fn asks(&self, user: &str, room: &str, text: &str) -> Message {
-        let message = Message {
-            room: room.into(),
-            seq: now_seq(),
-            prev: 0,
-            id: Uuid::now_v7(),
-            sender: user.into(),
-            kind: Kind::User,
-            message: text.into(),
-            reply_to: None,
-        };
-        self.store.add_room(room, "");
-        let mut rooms = self.live.rooms.lock().unwrap();
-        rooms.entry(room.into()).or_default().push(message.clone());
-        let payload = Envelope::new(message.clone(), None).to_bytes();
-        self.queue.deliver(payload, 1);
+    async fn asks(&self, user: &str, room: &str, text: &str) -> Message {
+        self.around.add_room(room, "").await;
+        let message = self.around.said(room, user, text).await;
+        self.around.deliver(&message, 1).await;
         message
     }
 
@@ -122,10 +106,10 @@ impl Fleet {
 async fn used_by(workers: usize) -> (f64, u64) {
     const CALLS: usize = 40;
     const WINDOW: Duration = Duration::from_secs(40);
-    let timings = Timings {
+    let timings = QuotaTimings {
         window: WINDOW,
         margin: Duration::from_millis(400),
-        ..Timings::default()
+        ..QuotaTimings::default()
     };
     let flags = [
         "--gemini-models",
@@ -141,20 +125,17 @@ async fn used_by(workers: usize) -> (f64, u64) {
         .behave("quota rpm=40 window=40s pace=1ms")
         .unwrap();
     let mut asked = 0;
-    let mut ask_up_to = |wanted| {
-        while asked < wanted {
-            let (user, room) = (format!("user-{}", asked % 7), format!("room-{asked}"));
-            fleet.asks(&user, &room, "what is two plus two?");
-            asked += 1;
-        }
-    };
     let is_accepted = |call: &&ReceivedCall| call.outcome == "ok";
     let accepted = |calls: &[ReceivedCall]| calls.iter().filter(is_accepted).count();
     let mut used = 0.0_f64;
     // The best of three windows: a machine that is late for a moment says nothing about the quota. There is always more
     // to do than may be done.
     for window in 1..=3 {
-        ask_up_to((window + 2) * CALLS);
+        while asked < (window + 2) * CALLS {
+            let (user, room) = (format!("user-{}", asked % 7), format!("room-{asked}"));
+            fleet.asks(&user, &room, "what is two plus two?").await;
+            asked += 1;
+        }
         let calls = fleet
             .calls_when(|calls| accepted(calls) >= (window + 1) * CALLS)
             .await;
@@ -193,12 +174,12 @@ async fn one_two_and_eight_workers_use_the_quota_up_and_keep_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_delay_that_one_worker_is_told_is_kept_by_all() {
     let flags = ["--gemini-models", "only", "--bot-deadline", "600"];
-    let fleet = Fleet::start(Engines::shared().await, 3, Timings::default(), &flags).await;
+    let fleet = Fleet::start(Engines::shared().await, 3, QuotaTimings::default(), &flags).await;
     let delay = Duration::from_secs(8);
     fleet.practice.behave_next(["429 retry=8s"]).unwrap();
-    fleet.asks("ada", "ada", "what is two plus two?");
+    fleet.asks("ada", "ada", "what is two plus two?").await;
     let quota = fleet.quota().await;
-    let wish = Wish {
+    let wish = CallRequest {
         model: "only",
         id: Uuid::now_v7(),
         user: "probe",
@@ -206,13 +187,13 @@ async fn the_delay_that_one_worker_is_told_is_kept_by_all() {
         tokens: 1,
     };
     let until = Instant::now() + PATIENCE;
-    while let Answer::Granted { .. } = quota.reserve(&wish).await.unwrap() {
+    while let Reservation::Granted { .. } = quota.reserve(&wish).await.unwrap() {
         assert!(Instant::now() < until, "nobody else hears of the delay");
         sleep(Duration::from_millis(20)).await;
     }
     for n in 0..9 {
         let name = format!("user-{n}");
-        fleet.asks(&name, &name, "what is two plus two?");
+        fleet.asks(&name, &name, "what is two plus two?").await;
     }
     let calls = fleet.calls_when(|calls| calls.len() >= 11).await;
     let (first, rest) = calls.split_first().unwrap();
@@ -233,14 +214,14 @@ async fn one_user_who_floods_does_not_hold_up_another() {
         "--bot-deadline",
         "600",
     ];
-    let fleet = Fleet::start(Engines::shared().await, 2, Timings::default(), &flags).await;
+    let fleet = Fleet::start(Engines::shared().await, 2, QuotaTimings::default(), &flags).await;
     for n in 0..40 {
-        fleet.asks("flood", &format!("room-{n}"), "flood");
+        fleet.asks("flood", &format!("room-{n}"), "flood").await;
     }
     fleet.calls_when(|calls| calls.len() >= 5).await;
     let before = fleet.practice.requests().len();
-    let question = fleet.asks("quiet", "quiet", "what is two plus two?");
-    let reply = fleet.live.reply_to("quiet", question.id).await;
+    let question = fleet.asks("quiet", "quiet", "what is two plus two?").await;
+    let reply = fleet.around.reply_to(&question).await;
     assert_eq!(reply.kind, Kind::Bot);
     let calls = fleet.practice.requests();
     let quiet = calls.iter().position(|call| call.text.contains("two plus"));
@@ -250,10 +231,10 @@ async fn one_user_who_floods_does_not_hold_up_another() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_dead_worker_had_comes_back() {
-    let timings = Timings {
+    let timings = QuotaTimings {
         window: Duration::from_secs(6),
         lease: Duration::from_secs(1),
-        ..Timings::default()
+        ..QuotaTimings::default()
     };
     let flags = [
         "--gemini-models",
@@ -267,7 +248,7 @@ async fn what_a_dead_worker_had_comes_back() {
     let dead = fleet.quota().await;
     for n in 0..10 {
         let name = format!("dead-{n}");
-        let wish = Wish {
+        let wish = CallRequest {
             model: "only",
             id: Uuid::now_v7(),
             user: &name,
@@ -275,15 +256,17 @@ async fn what_a_dead_worker_had_comes_back() {
             tokens: 1,
         };
         let answer = dead.reserve(&wish).await.unwrap();
-        assert!(matches!(answer, Answer::Granted { .. }), "{answer:?}");
+        assert!(matches!(answer, Reservation::Granted { .. }), "{answer:?}");
         if n % 2 == 0 {
-            dead.tell("only", wish.id, News::Begins).await.unwrap();
+            dead.report("only", wish.id, CallReport::Began)
+                .await
+                .unwrap();
         }
     }
     drop(dead);
     for n in 0..20 {
         let name = format!("user-{n}");
-        fleet.asks(&name, &name, "what is two plus two?");
+        fleet.asks(&name, &name, "what is two plus two?").await;
     }
     fleet.calls_when(|calls| calls.len() >= 20).await;
     fleet.end().await;
@@ -300,7 +283,7 @@ async fn without_redis_each_worker_keeps_to_its_share() {
         "--bot-deadline",
         "600",
     ];
-    let mut fleet = Fleet::start(&engines, 0, Timings::default(), &flags).await;
+    let mut fleet = Fleet::start(&engines, 0, QuotaTimings::default(), &flags).await;
     let quota = fleet.quota().await;
     // Two that nothing is asked of are there already, so that each sees three at least.
     let until = Instant::now() + PATIENCE;
@@ -317,7 +300,7 @@ async fn without_redis_each_worker_keeps_to_its_share() {
     let began = Instant::now();
     for n in 0..30 {
         let name = format!("user-{n}");
-        fleet.asks(&name, &name, "what is two plus two?");
+        fleet.asks(&name, &name, "what is two plus two?").await;
     }
     let calls = fleet.calls_when(|calls| calls.len() >= 12).await;
     let seconds = began.elapsed().as_secs_f64();
@@ -327,7 +310,7 @@ async fn without_redis_each_worker_keeps_to_its_share() {
 
     engines.start_engine(Engine::Redis).await;
     let quota = fleet.quota().await;
-    let wish = Wish {
+    let wish = CallRequest {
         model: "only",
         id: Uuid::now_v7(),
         user: "probe",
@@ -336,8 +319,8 @@ async fn without_redis_each_worker_keeps_to_its_share() {
     };
     let until = Instant::now() + PATIENCE;
     let used = async || match quota.reserve(&wish).await.unwrap() {
-        Answer::Granted { calls, .. } => calls,
-        Answer::Wait { .. } => 0,
+        Reservation::Granted { calls, .. } => calls,
+        Reservation::Wait { .. } => 0,
     };
     while used().await < 2 {
         assert!(Instant::now() < until, "nobody asks Redis again");
@@ -349,22 +332,19 @@ async fn without_redis_each_worker_keeps_to_its_share() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_asks_too_often_is_told_when_to_ask_again() {
     let flags = ["--bot-user-rpm", "2"];
-    let fleet = Fleet::start(Engines::shared().await, 2, Timings::default(), &flags).await;
+    let fleet = Fleet::start(Engines::shared().await, 2, QuotaTimings::default(), &flags).await;
     let mut kinds = Vec::new();
     let mut last = String::new();
     for _ in 0..3 {
-        let question = fleet.asks("ada", "ada", "what is two plus two?");
-        let reply = fleet.live.reply_to("ada", question.id).await;
+        let question = fleet.asks("ada", "ada", "what is two plus two?").await;
+        let reply = fleet.around.reply_to(&question).await;
         kinds.push(reply.kind);
         last = reply.message;
     }
     assert_eq!(kinds, [Kind::Bot, Kind::Bot, Kind::Fallback]);
     assert!(last.contains("Please ask again in "), "{last}");
     assert_eq!(fleet.practice.requests().len(), 2);
-    let question = fleet.asks("bob", "bob", "what is two plus two?");
-    assert_eq!(
-        fleet.live.reply_to("bob", question.id).await.kind,
-        Kind::Bot
-    );
+    let question = fleet.asks("bob", "bob", "what is two plus two?").await;
+    assert_eq!(fleet.around.reply_to(&question).await.kind, Kind::Bot);
     fleet.end().await;
 }

@@ -1,5 +1,5 @@
-//! The worker as it behaves: against the practice model over real sockets, on engines in memory
-//! that can be told to be away, and on the embedded ones.
+//! The worker as it behaves: against the practice model over real sockets, on the embedded engines, which can be told to
+//! be away.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 

@@ -1,12 +1,9 @@
-//! The live seam: what happens in a room now. It gives every message its place, shows it to every edge, and keeps the
+//! The live seam: what happens in a room now. It gives every message its `seq`, shows it to every edge, and keeps the
 //! room's recent past for those who were away for a moment.
 //!
-//! Two sides: [`redis`], shared by any number of processes, and [`embedded`], inside one. Both pass the suite in
-//! `common/tests/live/`.
+//! Two sides in the crate `engines`: Redis, shared by any number of processes, and one inside a single process. Both pass
+//! the suite in `common/suites/src/live/`.
 
-pub mod embedded;
-mod outlet;
-pub mod redis;
 pub mod turns;
 
 use std::{sync::Arc, time::Duration};
@@ -18,7 +15,10 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use self::turns::{Fence, TURN_LEASE, Turns};
-use crate::wire::{Message, NewMessage, Seq};
+use crate::{
+    retry::{Retry, Retryable},
+    wire::{Message, NewMessage, Seq},
+};
 
 /// The most names in one `presence` frame, and the most that one process announces for a room.
 pub const PRESENCE_MAX_USERS: usize = 200;
@@ -42,7 +42,7 @@ pub const REMEMBERED_IDS_PER_ROOM: usize = 10_000;
 /// The order of a room, exactly once per id; showing it, at most once per subscriber, with every gap told.
 #[async_trait]
 pub trait Live: Turns {
-    /// Gives a message its place, appends it to the room's stream and shows it to every subscriber, as one atomic
+    /// Gives a message its `seq`, appends it to the room's stream and shows it to every subscriber, as one atomic
     /// step; a message whose id the room knows is left as it is. Idempotent on (room, id).
     ///
     /// With `floor` unset, a room that nothing is known of here (its stream expired, or the engine came back empty)
@@ -56,10 +56,10 @@ pub trait Live: Turns {
         message: &NewMessage,
         floor: Option<Seq>,
     ) -> Result<Appended, LiveError> {
-        self.append_as(message, floor, Part::Talk).await
+        self.append_as(message, floor, BotRole::None).await
     }
 
-    /// As [`Live::append`], and in the same step what follows from it for the bot's line in the room.
+    /// As [`Live::append`], and in the same step what follows from it for the bot's turn queue in the room.
     ///
     /// # Errors
     /// As [`Live::append`].
@@ -67,10 +67,10 @@ pub trait Live: Turns {
         &self,
         message: &NewMessage,
         floor: Option<Seq>,
-        part: Part,
+        part: BotRole,
     ) -> Result<Appended, LiveError> {
-        let offer = Offer::new(message.clone(), part);
-        let answers = self.append_all(&message.room, &[offer], floor).await?;
+        let request = AppendRequest::new(message.clone(), part);
+        let answers = self.append_all(&message.room, &[request], floor).await?;
         Ok(answers.into_iter().next().unwrap_or(Appended::Cold))
     }
 
@@ -82,11 +82,11 @@ pub trait Live: Turns {
     async fn append_all(
         &self,
         room: &str,
-        offers: &[Offer],
+        requests: &[AppendRequest],
         floor: Option<Seq>,
     ) -> Result<Vec<Appended>, LiveError>;
 
-    /// The room's stream after a place, oldest first.
+    /// The room's stream after a `seq`, oldest first.
     ///
     /// # Errors
     /// [`LiveError`] if the engine does not answer in time.
@@ -119,7 +119,7 @@ pub trait Live: Turns {
     ) -> Result<Vec<String>, LiveError>;
 
     /// Rooms that had messages lately and have not been [`Live::settled`] since: where a process may have died
-    /// between showing a message and handing it to the queue. Each comes with a mark to settle it by.
+    /// between showing a message and handing it to the queue. Each comes with a version to settle it by.
     ///
     /// # Errors
     /// [`LiveError`] if the engine does not answer in time.
@@ -133,10 +133,10 @@ pub trait Live: Turns {
     /// [`LiveError`] if the engine does not answer in time.
     async fn settled(&self, room: &Unsettled) -> Result<(), LiveError>;
 
-    /// Opens this process's one line for what is shown. Events come until the receiver is dropped, which closes it.
+    /// Opens this process's one subscription to what is shown. Events come until the receiver is dropped, which closes it.
     /// The control topic is subscribed from the start; a [`LiveEvent::ControlGap`] says when, if that takes a moment.
     /// The channel is bounded: what comes while it is full is dropped, and told as one [`LiveEvent::Gap`] for each room
-    /// as soon as there is place again. Must be called on a Tokio runtime.
+    /// as soon as there is room again. Must be called on a Tokio runtime.
     fn subscriber(&self, capacity: usize) -> (Arc<dyn Subscriber>, mpsc::Receiver<LiveEvent>);
 
     /// Whether the engine answers within its time limit.
@@ -146,7 +146,7 @@ pub trait Live: Turns {
     async fn ping(&self) -> Result<(), LiveError>;
 }
 
-/// What is subscribed to, on one process's line.
+/// The rooms of one process's subscription.
 #[async_trait]
 pub trait Subscriber: Send + Sync + 'static {
     /// Subscribes to a room. When it returns, whatever is appended from now on will be shown, or told as a gap.
@@ -162,31 +162,31 @@ pub trait Subscriber: Send + Sync + 'static {
 
 /// What a message is to the bot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum BotRole {
     /// Nothing.
-    Talk,
-    /// A request, whose reply will have this id: it takes its place in the line.
-    Asks(Uuid),
+    None,
+    /// A request, whose reply will have this id: it enters the room's turn queue.
+    Request(Uuid),
     /// A reply: refused without the fence, and the end of the turn and of its drafts.
-    Answers(Fence),
+    Reply(Fence),
 }
 
-/// A message that wants its place.
+/// A message that is to be appended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Offer {
+pub struct AppendRequest {
     /// The message.
     pub message: NewMessage,
     /// What it is to the bot.
-    pub part: Part,
+    pub part: BotRole,
     /// The end of its frame: encoded once, for everyone who sees it and for the queue.
-    pub(crate) tail: String,
+    pub tail: String,
 }
 
-impl Offer {
+impl AppendRequest {
     /// Encodes the message.
-    pub fn new(message: NewMessage, part: Part) -> Offer {
+    pub fn new(message: NewMessage, part: BotRole) -> AppendRequest {
         let tail = message.frame_tail();
-        Offer {
+        AppendRequest {
             message,
             part,
             tail,
@@ -197,9 +197,9 @@ impl Offer {
 /// What [`Live::append`] did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Appended {
-    /// The message took its place now.
+    /// The message was appended now.
     New(Message),
-    /// The room knew the id. This is the stream's copy, whose text may differ from what was offered.
+    /// The room knew the id. This is the stream's copy, whose text may differ from what was to be appended.
     Known(Message),
     /// The room knows the id, but its stream has dropped the message meanwhile.
     KnownOnly(Seq),
@@ -207,7 +207,7 @@ pub enum Appended {
     Taken,
     /// Nothing is known of the room; nothing was done.
     Cold,
-    /// A reply, and whoever offered it has lost the right to post it; nothing was done.
+    /// A reply, and whoever wrote it has lost the right to post it; nothing was done.
     Fenced,
 }
 
@@ -217,10 +217,10 @@ pub struct Tail {
     /// In order.
     pub messages: Vec<Message>,
     /// Whether nothing is missing between `after` and the first of `messages` (or, if there are none, up to now): the
-    /// first one's `prev` is `after` (or `after` is the latest). If false, the store may know more. A place that the
+    /// first one's `prev` is `after` (or `after` is the latest). If false, the store may know more. A `seq` that the
     /// stream has never had gives false too: it may be one that the engine has lost, and others with it.
     pub reaches_back: bool,
-    /// The latest place in the room as far as the stream knows; 0 if it knows nothing.
+    /// The latest `seq` in the room as far as the stream knows; 0 if it knows nothing.
     pub latest: Seq,
 }
 
@@ -230,13 +230,13 @@ pub struct Unsettled {
     /// The room.
     pub room: String,
     /// Changes when a message comes that was not there when this was read. 0 if messages may still come without
-    /// changing it, because it is too young (see [`Timings::settle_after`]): the room cannot be settled by it yet.
-    pub mark: Seq,
+    /// changing it, because it is too young (see [`LiveTimings::settle_after`]): the room cannot be settled by it yet.
+    pub version: Seq,
 }
 
 impl Tail {
-    /// What was found after a place, and whether it links up with that.
-    fn new(after: Seq, messages: Vec<Message>, latest: Seq) -> Tail {
+    /// What was found after a `seq`, and whether it links up with that.
+    pub fn new(after: Seq, messages: Vec<Message>, latest: Seq) -> Tail {
         let before = messages.first().map_or(latest, |first| first.prev);
         let known = messages.last().map_or(latest, |last| last.seq.max(latest));
         Tail {
@@ -249,7 +249,7 @@ impl Tail {
 
 /// Times that the promises above depend on. The default is what they say; tests of them have less patience.
 #[derive(Clone, Copy, Debug)]
-pub struct Timings {
+pub struct LiveTimings {
     /// How long an announcement of presence holds.
     pub presence_ttl: Duration,
     /// On the side that is shared: an append that the engine sees later than this after its process marked the room as
@@ -262,9 +262,9 @@ pub struct Timings {
     pub turn_lease: Duration,
 }
 
-impl Default for Timings {
+impl Default for LiveTimings {
     fn default() -> Self {
-        Timings {
+        LiveTimings {
             presence_ttl: PRESENCE_TTL,
             mark_holds: Duration::from_secs(10),
             settle_after: Duration::from_secs(30),
@@ -310,16 +310,16 @@ pub enum Control {
     },
 }
 
-/// What comes out of a process's line.
+/// What comes out of a process's subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LiveEvent {
     /// A message was appended to a room that is subscribed.
     Message {
         /// The room.
         room: Arc<str>,
-        /// Its place.
+        /// Its `seq`.
         seq: Seq,
-        /// The place before it.
+        /// The `seq` before it.
         prev: Seq,
         /// The finished `message` frame, forwarded as it is.
         frame: Bytes,
@@ -351,4 +351,10 @@ pub struct LiveError {
     /// Why it failed.
     #[source]
     pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl Retryable for LiveError {
+    fn retry(&self) -> Retry {
+        Retry::Again
+    }
 }

@@ -1,15 +1,9 @@
 //! Whose turn it is to answer in a room, and what the answer looks like so far. One request at a time, in the order in
 //! which they were posted, over any number of workers; and a [`Fence`], without which nobody can write a reply.
-//!
-//! [`Line`] is a room's line without I/O: what the scripts do on Redis, for the side inside one process.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    time::Duration,
-};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::LiveError;
@@ -21,56 +15,56 @@ pub const TURN_LEASE: Duration = Duration::from_secs(4);
 /// How long a reply's draft so far is kept without growing: longer than a model may be silent.
 pub const DRAFT_KEPT: Duration = Duration::from_secs(120);
 
-/// Strictly one answer at a time in a room, by its requests' places, over all processes; at most one attempt at a
+/// Strictly one answer at a time in a room, by its requests' `seq`, over all processes; at most one attempt at a
 /// reply that may show or post it.
 #[async_trait]
 pub trait Turns: Send + Sync + 'static {
-    /// Takes, or keeps, a request's place in its room's line, and asks for the turn. Called again and again: while it
+    /// Puts a request into its room's queue, or keeps it there, and asks for the turn. Called again and again: while it
     /// waits, to ask again; once it has the turn, to renew it within [`TURN_LEASE`]. Idempotent.
     ///
     /// Whoever's turn lapsed, and whoever is before this request and not there (its worker died, or has not come to
     /// it yet), is waited for as long as `keep`, counted from when somebody first waited for it; then it is passed
-    /// over, and lines up again in its old place when it comes.
+    /// over, and is where it was in the queue when it comes.
     ///
     /// # Errors
     /// [`LiveError`] if the engine does not answer in time. The turn may have been given all the same.
-    async fn line_up(
+    async fn request_turn(
         &self,
-        place: &Place,
-        wish: Wish,
+        request: &TurnRequest,
+        mode: TurnMode,
         keep: Duration,
-    ) -> Result<Standing, LiveError>;
+    ) -> Result<TurnStatus, LiveError>;
 
-    /// Gives back a turn without a reply. With `for_good` the place goes as well; otherwise the request comes again.
+    /// Gives back a turn without a reply. With `for_good` the request leaves the queue as well; otherwise the request comes again.
     /// Does nothing for one that has lost the turn. Idempotent.
     ///
     /// # Errors
     /// [`LiveError`] if the engine does not answer in time; the turn then lapses.
-    async fn leave(&self, place: &Place, for_good: bool) -> Result<(), LiveError>;
+    async fn release_turn(&self, request: &TurnRequest, for_good: bool) -> Result<(), LiveError>;
 
     /// Keeps a piece of a reply that is being written, and shows it to everyone in the room; refused without the
     /// fence. Idempotent but for the showing.
     ///
     /// # Errors
     /// [`LiveError`] if the engine does not answer in time.
-    async fn draft(&self, draft: &Draft) -> Result<Drafted, LiveError>;
+    async fn draft(&self, draft: &Draft) -> Result<DraftOutcome, LiveError>;
 
     /// The reply that is being written in a room, as far as it has come. Whatever is shown after this call goes on
     /// from there.
     ///
     /// # Errors
     /// [`LiveError`] if the engine does not answer in time.
-    async fn draft_so_far(&self, room: &str) -> Result<Option<DraftSoFar>, LiveError>;
+    async fn draft_snapshot(&self, room: &str) -> Result<Option<DraftSnapshot>, LiveError>;
 }
 
-/// A request in its room's line.
+/// A request in its room's turn queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct TurnRequest {
     /// The room.
     pub room: String,
     /// The id that the reply will have.
     pub reply: Uuid,
-    /// The request's place, which is its place in the line as well.
+    /// The request's `seq`, which orders the queue.
     pub seq: Seq,
     /// Whoever asks: one attempt of one worker, by a name of its own.
     pub holder: Uuid,
@@ -78,19 +72,19 @@ pub struct Place {
     pub at_least: u32,
 }
 
-/// What somebody in the line wants.
+/// What somebody in the queue asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
+pub enum TurnMode {
     /// The turn, when it comes.
-    Turn,
+    InOrder,
     /// To post without waiting for the turn: its time is up, or it was stopped. Refused while an attempt of a later
     /// delivery, or of the same, is at this very reply.
     Now,
 }
 
-/// How somebody stands in the line.
+/// Where a request stands in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum TurnStatus {
     /// It has what it wished for; every earlier attempt at the reply is fenced off.
     Granted(Fence),
     /// Others are before it.
@@ -110,8 +104,8 @@ pub struct Fence {
 }
 
 impl Fence {
-    /// As it lies in Redis.
-    pub(super) fn word(&self) -> String {
+    /// As one word, for an engine that keeps text.
+    pub fn word(&self) -> String {
         format!("{} {}", self.number, self.holder.simple())
     }
 }
@@ -163,7 +157,7 @@ impl Draft {
 
 /// What became of a [`Draft`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Drafted {
+pub enum DraftOutcome {
     /// It is shown.
     Shown,
     /// Somebody else is at the reply, or it is posted: nothing was shown.
@@ -174,7 +168,7 @@ pub enum Drafted {
 
 /// A reply that is being written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DraftSoFar {
+pub struct DraftSnapshot {
     /// The reply's id.
     pub reply: Uuid,
     /// The request's id.
@@ -183,172 +177,4 @@ pub struct DraftSoFar {
     pub attempt: u32,
     /// All of it.
     pub text: String,
-}
-
-/// One room's line, without I/O: time is passed in.
-#[derive(Debug, Default)]
-pub struct Line {
-    places: BTreeSet<(Seq, Uuid)>,
-    turn: Option<(Uuid, Instant)>,
-    /// Who is waited for without being there, and since when.
-    awaited: Option<(Uuid, Instant)>,
-    fences: HashMap<Uuid, (u32, Option<Uuid>)>,
-    draft: Option<(DraftSoFar, Instant)>,
-}
-
-impl Line {
-    /// Nobody waits, nothing is being written.
-    pub fn is_empty(&self) -> bool {
-        self.places.is_empty() && self.draft.is_none()
-    }
-
-    /// A request was posted: its place is its own before any worker has it.
-    pub fn reserve(&mut self, reply: Uuid, seq: Seq) {
-        self.places.insert((seq, reply));
-    }
-
-    /// See [`Turns::line_up`].
-    pub fn line_up(
-        &mut self,
-        place: &Place,
-        wish: Wish,
-        lease: Duration,
-        keep: Duration,
-        now: Instant,
-    ) -> Standing {
-        let reply = place.reply;
-        let (number, holder) = self.fences.get(&reply).copied().unwrap_or_default();
-        let is_mine = holder == Some(place.holder);
-        let next = Fence {
-            holder: place.holder,
-            number: if is_mine {
-                number
-            } else {
-                place.at_least.max(number + 1)
-            },
-        };
-        let at_it = self.turn.filter(|(_, until)| *until > now);
-        let granted = |line: &mut Line| {
-            line.fences.insert(reply, (next.number, Some(place.holder)));
-            Standing::Granted(next)
-        };
-        if wish == Wish::Now {
-            let is_held = at_it.is_some_and(|(at_it, _)| at_it == reply) && !is_mine;
-            if is_held && place.at_least <= number {
-                return Standing::Waiting;
-            }
-            return granted(self);
-        }
-        self.reserve(reply, place.seq);
-        let has_turn = is_mine && self.turn.is_some_and(|(turn, _)| turn == reply);
-        if !has_turn {
-            if at_it.is_some() || !self.is_next(reply, keep, now) {
-                return Standing::Waiting;
-            }
-            if let Some((lapsed, _)) = self.turn
-                && let Some((_, holder)) = self.fences.get_mut(&lapsed)
-            {
-                *holder = None;
-            }
-            self.awaited = None;
-        }
-        self.turn = Some((reply, now + lease));
-        granted(self)
-    }
-
-    /// Whether nobody is before this one, those that were waited for long enough left out.
-    fn is_next(&mut self, reply: Uuid, keep: Duration, now: Instant) -> bool {
-        while let Some((seq, first)) = self.places.first().copied()
-            && first != reply
-        {
-            match self.awaited {
-                Some((awaited, since)) if awaited == first => {
-                    if now.duration_since(since) < keep {
-                        return false;
-                    }
-                    self.places.remove(&(seq, first));
-                }
-                _ => {
-                    self.awaited = Some((first, now));
-                    if !keep.is_zero() {
-                        return false;
-                    }
-                }
-            }
-        }
-        true
-    }
-
-    /// See [`Turns::leave`].
-    pub fn leave(&mut self, place: &Place, for_good: bool) {
-        let Some((_, holder)) = self.fences.get_mut(&place.reply) else {
-            return;
-        };
-        if *holder != Some(place.holder) {
-            return;
-        }
-        *holder = None;
-        self.end_turn(place.reply);
-        if for_good {
-            self.forget(place.reply);
-        }
-    }
-
-    /// Whether this is the fence that the reply must be written with.
-    pub fn admits(&self, reply: Uuid, fence: Fence) -> bool {
-        self.fences.get(&reply) == Some(&(fence.number, Some(fence.holder)))
-    }
-
-    /// The reply is in the room.
-    pub fn posted(&mut self, reply: Uuid) {
-        self.end_turn(reply);
-        self.forget(reply);
-        self.draft.take_if(|(draft, _)| draft.reply == reply);
-    }
-
-    fn end_turn(&mut self, reply: Uuid) {
-        self.turn.take_if(|(turn, _)| *turn == reply);
-    }
-
-    fn forget(&mut self, reply: Uuid) {
-        self.places.retain(|(_, place)| *place != reply);
-        self.fences.remove(&reply);
-    }
-
-    /// See [`Turns::draft`]; showing it is left to the caller.
-    pub fn draft(&mut self, draft: &Draft, now: Instant) -> Drafted {
-        if !self.admits(draft.reply, draft.fence) {
-            return Drafted::Fenced;
-        }
-        let goes_on = |known: &DraftSoFar| {
-            known.reply == draft.reply
-                && known.attempt == draft.attempt
-                && known.text.is_char_boundary(draft.offset_bytes)
-        };
-        match &mut self.draft {
-            Some((known, at)) if goes_on(known) => {
-                known.text.truncate(draft.offset_bytes);
-                known.text.push_str(&draft.text);
-                *at = now;
-            }
-            _ if draft.offset_bytes > 0 => return Drafted::FromStart,
-            other => {
-                let begun = DraftSoFar {
-                    reply: draft.reply,
-                    reply_to: draft.reply_to,
-                    attempt: draft.attempt,
-                    text: draft.text.clone(),
-                };
-                *other = Some((begun, now));
-            }
-        }
-        Drafted::Shown
-    }
-
-    /// See [`Turns::draft_so_far`].
-    pub fn draft_so_far(&mut self, now: Instant) -> Option<DraftSoFar> {
-        self.draft
-            .take_if(|(_, at)| now.duration_since(*at) >= DRAFT_KEPT);
-        self.draft.as_ref().map(|(draft, _)| draft.clone())
-    }
 }

@@ -1,15 +1,16 @@
-//! The way of a message that the edge and the worker share: its place in the room, then the queue's confirm.
+//! The way of a message that the edge and the worker share: its `seq` in the room, then the queue's confirm.
 
-mod lines;
+mod room_queues;
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::Duration,
 };
 
 use bytes::Bytes;
 use futures_util::future::join_all;
+use parking_lot::Mutex;
 use tokio::{
     sync::{Semaphore, oneshot},
     time::{Instant, timeout_at},
@@ -17,28 +18,32 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 use uuid::{Uuid, Version};
 
-use self::lines::{Lines, Rest, Waiting};
+use self::room_queues::{PendingPost, QueuedPost, RoomQueues};
 use crate::{
     envelope::{Again, Envelope, ReplyLog, reply_id},
-    live::{Appended, Live, LiveError, Offer, Part, turns::Fence},
+    live::{AppendRequest, Appended, BotRole, Live, LiveError, turns::Fence},
     queue::{Queue, QueueError, Route},
+    retry::{RetryPolicy, retry},
     store::Store,
     wire::{Kind, Message, NewMessage, Seq, now_seq},
 };
 
-/// The most messages of one process that have their place and wait for the queue's confirm. At 4,000 characters of
+/// The most messages of one process that are appended and wait for the queue's confirm. At 4,000 characters of
 /// four bytes each that is below 80 MiB.
 pub const POSTS_IN_FLIGHT_MAX: usize = 4_096;
 
-/// How long a sender waits for the confirm of a message that has its place; the process goes on trying after that.
+/// How long a sender waits for the confirm of a message that is appended; the process goes on trying after that.
 const CONFIRM_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long a cold room waits for the store to tell its latest place before it goes on without.
+/// How long a cold room waits for the store to tell its latest `seq` before it goes on without.
 const COLD_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Between two attempts at the queue: the first and the longest.
-const RETRY_FIRST: Duration = Duration::from_millis(100);
-const RETRY_LONGEST: Duration = Duration::from_secs(2);
+/// When a message that is appended and not confirmed is published again.
+const PUBLISH_AGAIN: RetryPolicy =
+    RetryPolicy::new(Duration::from_millis(100), Duration::from_secs(2));
+
+/// When whoever was told `unavailable`, and by nothing that knows better, is to try again.
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
 /// How long a repaired message is given to arrive in the database before it is repaired once more.
 pub const REPAIR_AGAIN_AFTER: Duration = Duration::from_secs(600);
@@ -57,43 +62,43 @@ pub struct Poster {
     queue: Arc<dyn Queue>,
     store: Arc<dyn Store>,
     slots: Arc<Semaphore>,
-    lines: Arc<Lines>,
+    queues: Arc<RoomQueues>,
     under_way: TaskTracker,
     repaired: Arc<Mutex<HashMap<Uuid, Instant>>>,
 }
 
-/// A message that has its place and is on disk in every queue of its route, or in the database.
+/// A message that has its `seq` and is on disk in every queue of its route, or in the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Posted {
     /// As everyone sees it; for a message that was sent again, as it was the first time.
     pub message: Message,
-    /// Whether it took its place now, and not at an earlier attempt.
+    /// Whether it was appended now, and not at an earlier attempt.
     pub first: bool,
 }
 
 /// Whom to tell what became of a message. They are told once, whatever happens: if this is dropped first, that the process
 /// stops.
-pub struct Answer(Option<Box<dyn FnOnce(Outcome) + Send>>);
+pub struct Completion(Option<Box<dyn FnOnce(PostResult) + Send>>);
 
 /// What became of a message: it is on disk in every queue of its route, or the sender's patience is over. With
 /// [`PostError::Unavailable`] it may have been shown; then the process goes on trying to have it kept. What stood behind it
-/// in the room's line when it did not get its place is refused as well.
-pub type Outcome = Result<Posted, PostError>;
+/// in the room's queue when it could not be appended is refused as well.
+pub type PostResult = Result<Posted, PostError>;
 
-impl Answer {
+impl Completion {
     /// Calls `tell`, which must not block.
-    pub fn new(tell: impl FnOnce(Outcome) + Send + 'static) -> Answer {
-        Answer(Some(Box::new(tell)))
+    pub fn new(tell: impl FnOnce(PostResult) + Send + 'static) -> Completion {
+        Completion(Some(Box::new(tell)))
     }
 
-    fn give(mut self, outcome: Outcome) {
+    fn complete(mut self, outcome: PostResult) {
         if let Some(tell) = self.0.take() {
             tell(outcome);
         }
     }
 }
 
-impl Drop for Answer {
+impl Drop for Completion {
     fn drop(&mut self) {
         if let Some(tell) = self.0.take() {
             tell(Err(process_stops()));
@@ -104,7 +109,7 @@ impl Drop for Answer {
 fn process_stops() -> PostError {
     PostError::Unavailable {
         why: "the process stops".into(),
-        retry_after: RETRY_LONGEST,
+        retry_after: TRY_AGAIN_AFTER,
     }
 }
 
@@ -145,7 +150,13 @@ impl From<LiveError> for PostError {
 
 impl From<QueueError> for PostError {
     fn from(error: QueueError) -> Self {
-        let retry_after = match &error {
+        (&error).into()
+    }
+}
+
+impl From<&QueueError> for PostError {
+    fn from(error: &QueueError) -> Self {
+        let retry_after = match error {
             QueueError::Unavailable { retry_after, .. } => *retry_after,
             QueueError::Unroutable(_) => Duration::from_secs(5),
         };
@@ -165,39 +176,39 @@ impl Poster {
             queue,
             store,
             slots,
-            lines: Arc::default(),
+            queues: Arc::default(),
             under_way: TaskTracker::new(),
             repaired: Arc::default(),
         }
     }
 
-    /// Gives the message its place and hands it to the queue. Idempotent on (room, id): called again after any error,
-    /// from any process, it comes to the same message in the same place.
+    /// Appends the message to its room and hands it to the queue. Idempotent on (room, id): called again after any error,
+    /// from any process, it comes to the same message with the same `seq`.
     ///
-    /// Dropping the future does not take the message back: what has its place goes on to the queue.
+    /// Dropping the future does not take the message back: what is appended goes on to the queue.
     ///
     /// # Errors
     /// [`PostError`]. Nothing is shown that there was no room to keep: a full or absent queue is refused first.
-    pub async fn post(&self, new: NewMessage, route: Route, reply: Option<ReplyLog>) -> Outcome {
-        let part = part_of(&new, route);
-        self.post_as(new, route, reply, part).await
+    pub async fn post(&self, new: NewMessage, route: Route, reply: Option<ReplyLog>) -> PostResult {
+        let role = role_of(&new, route);
+        self.post_as(new, route, reply, role).await
     }
 
     /// As [`Poster::post`], for a reply that is written under a fence.
     ///
     /// # Errors
     /// As [`Poster::post`], and [`PostError::Fenced`].
-    pub async fn post_reply(&self, new: NewMessage, reply: ReplyLog, fence: Fence) -> Outcome {
-        self.post_as(new, Route::Persist, Some(reply), Part::Answers(fence))
+    pub async fn post_reply(&self, new: NewMessage, reply: ReplyLog, fence: Fence) -> PostResult {
+        self.post_as(new, Route::Persist, Some(reply), BotRole::Reply(fence))
             .await
     }
 
-    /// As [`Poster::post`] of a message that is no reply, but returns when the message stands in its room's line, while
-    /// its place and the queue's confirm are still to come; `answer` is told what became of it. Whoever begins one message
-    /// after the other gets their places in that order.
-    pub async fn begin(&self, new: NewMessage, route: Route, answer: Answer) {
-        let part = part_of(&new, route);
-        self.begin_as(new, route, None, part, answer).await;
+    /// As [`Poster::post`] of a message that is no reply, but returns when the message stands in its room's queue,
+    /// while its `seq` and the broker's confirm are still to come; `completion` is told what became of it. Whoever begins one
+    /// message after the other has them appended in that order.
+    pub async fn begin(&self, new: NewMessage, route: Route, completion: Completion) {
+        let role = role_of(&new, route);
+        self.begin_as(new, route, None, role, completion).await;
     }
 
     async fn post_as(
@@ -205,11 +216,11 @@ impl Poster {
         new: NewMessage,
         route: Route,
         reply: Option<ReplyLog>,
-        part: Part,
-    ) -> Outcome {
+        role: BotRole,
+    ) -> PostResult {
         let (tell, outcome) = oneshot::channel();
-        let answer = Answer::new(|outcome| drop(tell.send(outcome)));
-        self.begin_as(new, route, reply, part, answer).await;
+        let completion = Completion::new(|outcome| drop(tell.send(outcome)));
+        self.begin_as(new, route, reply, role, completion).await;
         outcome.await.unwrap_or_else(|_| Err(process_stops()))
     }
 
@@ -218,61 +229,61 @@ impl Poster {
         message: NewMessage,
         route: Route,
         reply: Option<ReplyLog>,
-        part: Part,
-        answer: Answer,
+        role: BotRole,
+        completion: Completion,
     ) {
         if let Err(error) = self.queue.ready() {
-            return answer.give(Err(error.into()));
+            return completion.complete(Err(error.into()));
         }
         let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
-            return answer.give(Err(PostError::Unavailable {
+            return completion.complete(Err(PostError::Unavailable {
                 why: format!("{POSTS_IN_FLIGHT_MAX} messages wait for their confirm"),
                 retry_after: Duration::from_secs(1),
             }));
         };
-        let rest = Rest {
+        let pending = PendingPost {
             route,
             reply,
-            answer,
+            completion,
             _slot: slot,
         };
         if may_be_forgotten(&message) {
-            let place = match self.find_kept(&message).await {
+            let placement = match self.find_kept(&message).await {
                 Ok(None) => None,
-                Ok(Some(message)) => Some(Place::Kept(message)),
-                Err(error) => Some(Place::Refused(error)),
+                Ok(Some(message)) => Some(Placement::Kept(message)),
+                Err(error) => Some(Placement::Refused(error)),
             };
-            if let Some(place) = place {
-                self.under_way.spawn(self.clone().keep_placed(place, rest));
+            if let Some(placement) = placement {
+                self.under_way
+                    .spawn(self.clone().keep_appended(placement, pending));
                 return;
             }
         }
         let room = message.room.clone();
-        let offer = Offer::new(message, part);
-        if self.lines.join(&room, Waiting { offer, rest }) {
+        let request = AppendRequest::new(message, role);
+        if self.queues.join(&room, QueuedPost { request, pending }) {
             // A task of its own: whoever waits may go, which changes nothing for the message.
             self.under_way.spawn(self.clone().work_off(room));
         }
     }
 
-    /// Brings those who stand in a room's line to their places, all who came while the last ones were on their way as
-    /// one step, until none is left.
+    /// Appends what stands in a room's queue, all that came while the last ones were on their way as one step, until none is left.
     async fn work_off(self, room: String) {
-        let _watch = self.lines.watch(&room);
-        while let Some((offers, rests)) = self.lines.next(&room) {
-            match self.place(&room, offers).await {
-                Ok(places) => {
-                    let kept = places.into_iter().zip(rests);
+        let _watch = self.queues.watch(&room);
+        while let Some((requests, pending)) = self.queues.next(&room) {
+            match self.append(&room, requests).await {
+                Ok(placements) => {
+                    let kept = placements.into_iter().zip(pending);
                     let kept: Vec<_> = kept
-                        .map(|(place, rest)| self.clone().keep_placed(place, rest))
+                        .map(|(placement, pending)| self.clone().keep_appended(placement, pending))
                         .collect();
                     self.under_way.spawn(join_all(kept));
                 }
                 Err(error) => {
                     // What stands behind them would overtake them when they are sent again.
-                    let behind = self.lines.clear(&room).into_iter().map(|one| one.rest);
-                    for Rest { answer, .. } in rests.into_iter().chain(behind) {
-                        answer.give(Err(error.clone()));
+                    let behind = self.queues.clear(&room).into_iter().map(|one| one.pending);
+                    for PendingPost { completion, .. } in pending.into_iter().chain(behind) {
+                        completion.complete(Err(error.clone()));
                     }
                 }
             }
@@ -305,10 +316,7 @@ impl Poster {
         }
         let published = self.publish_again(message).await;
         if published.is_err() {
-            self.repaired
-                .lock()
-                .expect("nothing panics while holding it")
-                .remove(&message.id);
+            self.repaired.lock().remove(&message.id);
         }
         published.map(|()| true)
     }
@@ -317,7 +325,7 @@ impl Poster {
         let room = self.store.room(&message.room).await;
         let room = room.map_err(|error| PostError::Unavailable {
             why: error.to_string(),
-            retry_after: RETRY_LONGEST,
+            retry_after: TRY_AGAIN_AFTER,
         })?;
         let asks =
             message.kind == Kind::User && room.is_some_and(|room| room.bot.asks(&message.message));
@@ -332,18 +340,15 @@ impl Poster {
 
     fn may_repair(&self, id: Uuid) -> bool {
         let now = Instant::now();
-        let mut repaired = self
-            .repaired
-            .lock()
-            .expect("nothing panics while holding it");
+        let mut repaired = self.repaired.lock();
         repaired.retain(|_, at| now.duration_since(*at) < REPAIR_AGAIN_AFTER);
         if repaired.len() >= REPAIRS_REMEMBERED_MAX {
             return false;
         }
         match repaired.entry(id) {
             Entry::Occupied(_) => false,
-            Entry::Vacant(place) => {
-                place.insert(now);
+            Entry::Vacant(entry) => {
+                entry.insert(now);
                 true
             }
         }
@@ -358,23 +363,32 @@ impl Poster {
     }
 
     /// Where the messages are now, in their order.
-    async fn place(&self, room: &str, offers: Vec<Offer>) -> Result<Vec<Place>, PostError> {
-        let appended = self.live.append_all(room, &offers, None).await?;
+    async fn append(
+        &self,
+        room: &str,
+        requests: Vec<AppendRequest>,
+    ) -> Result<Vec<Placement>, PostError> {
+        let appended = self.live.append_all(room, &requests, None).await?;
         if !appended.contains(&Appended::Cold) {
-            let placed = offers.into_iter().zip(appended);
+            let placed = requests.into_iter().zip(appended);
             return Ok(placed
-                .map(|(offer, appended)| Place::Appended(offer, appended))
+                .map(|(request, appended)| Placement::Appended(request, appended))
                 .collect());
         }
-        let kept = join_all(offers.iter().map(|offer| self.find_kept(&offer.message))).await;
-        let mut places = Vec::with_capacity(offers.len());
+        let kept = join_all(
+            requests
+                .iter()
+                .map(|request| self.find_kept(&request.message)),
+        )
+        .await;
+        let mut placements = Vec::with_capacity(requests.len());
         let mut unknown = Vec::new();
-        for (offer, kept) in offers.into_iter().zip(kept) {
-            places.push(match kept {
-                Ok(Some(message)) => Some(Place::Kept(message)),
-                Err(error) => Some(Place::Refused(error)),
+        for (request, kept) in requests.into_iter().zip(kept) {
+            placements.push(match kept {
+                Ok(Some(message)) => Some(Placement::Kept(message)),
+                Err(error) => Some(Placement::Refused(error)),
                 Ok(None) => {
-                    unknown.push(offer);
+                    unknown.push(request);
                     None
                 }
             });
@@ -386,14 +400,14 @@ impl Poster {
             self.live.append_all(room, &unknown, floor).await?
         };
         let mut appended = unknown.into_iter().zip(appended);
-        let places = places.into_iter().map(|place| {
+        let placements = placements.into_iter().map(|placement| {
             let appended = || {
-                let (offer, appended) = appended.next()?;
-                Some(Place::Appended(offer, appended))
+                let (request, appended) = appended.next()?;
+                Some(Placement::Appended(request, appended))
             };
-            place.or_else(appended)
+            placement.or_else(appended)
         });
-        places.collect::<Option<_>>().ok_or_else(process_stops)
+        placements.collect::<Option<_>>().ok_or_else(process_stops)
     }
 
     /// The message as the database has it. A database that is away does not stop the chat: then it counts as not there.
@@ -416,35 +430,38 @@ impl Poster {
     }
 
     /// The rest of a message's way.
-    async fn keep_placed(self, place: Place, rest: Rest) {
-        let Rest {
+    async fn keep_appended(self, placement: Placement, pending: PendingPost) {
+        let PendingPost {
             route,
             reply,
-            answer,
+            completion,
             _slot,
-        } = rest;
-        match place {
-            Place::Appended(offer, Appended::New(message)) => {
-                let frame = message.frame_around(&offer.tail);
+        } = pending;
+        match placement {
+            Placement::Appended(request, Appended::New(message)) => {
+                let frame = message.frame_around(&request.tail);
                 let payload = Envelope::around(&frame, reply.as_ref());
-                self.keep(message, true, route, payload, answer).await;
+                self.keep(message, true, route, payload, completion).await;
             }
-            Place::Appended(_, Appended::Known(message)) => {
-                self.keep_again(message, route, reply, answer).await;
+            Placement::Appended(_, Appended::Known(message)) => {
+                self.keep_again(message, route, reply, completion).await;
             }
             // The stream has dropped it, so it is old: in the database, or still on its way there.
-            Place::Appended(Offer { message: new, .. }, Appended::KnownOnly(seq)) => {
+            Placement::Appended(AppendRequest { message: new, .. }, Appended::KnownOnly(seq)) => {
                 match self.find_kept(&new).await {
-                    Ok(Some(message)) => self.answer_kept(message, route, reply, answer).await,
-                    Ok(None) => self.keep_again(new.at(seq, 0), route, reply, answer).await,
-                    Err(error) => answer.give(Err(error)),
+                    Ok(Some(message)) => self.answer_kept(message, route, reply, completion).await,
+                    Ok(None) => {
+                        self.keep_again(new.at(seq, 0), route, reply, completion)
+                            .await;
+                    }
+                    Err(error) => completion.complete(Err(error)),
                 }
             }
-            Place::Appended(_, Appended::Taken) => answer.give(Err(PostError::IdTaken)),
-            Place::Appended(_, Appended::Fenced) => answer.give(Err(PostError::Fenced)),
-            Place::Appended(_, Appended::Cold) => answer.give(Err(still_cold())),
-            Place::Kept(message) => self.answer_kept(message, route, reply, answer).await,
-            Place::Refused(error) => answer.give(Err(error)),
+            Placement::Appended(_, Appended::Taken) => completion.complete(Err(PostError::IdTaken)),
+            Placement::Appended(_, Appended::Fenced) => completion.complete(Err(PostError::Fenced)),
+            Placement::Appended(_, Appended::Cold) => completion.complete(Err(still_cold())),
+            Placement::Kept(message) => self.answer_kept(message, route, reply, completion).await,
+            Placement::Refused(error) => completion.complete(Err(error)),
         }
     }
 
@@ -455,25 +472,25 @@ impl Poster {
         message: Message,
         route: Route,
         reply: Option<ReplyLog>,
-        answer: Answer,
+        completion: Completion,
     ) {
         if route == Route::PersistAndAsk {
-            return self.keep_again(message, route, reply, answer).await;
+            return self.keep_again(message, route, reply, completion).await;
         }
         let first = false;
-        answer.give(Ok(Posted { message, first }));
+        completion.complete(Ok(Posted { message, first }));
     }
 
-    /// A message that took its place at an earlier attempt.
+    /// A message that was appended at an earlier attempt.
     async fn keep_again(
         &self,
         message: Message,
         route: Route,
         reply: Option<ReplyLog>,
-        answer: Answer,
+        completion: Completion,
     ) {
         let payload = Envelope::around(&message.frame(), reply.as_ref());
-        self.keep(message, false, route, payload, answer).await;
+        self.keep(message, false, route, payload, completion).await;
     }
 
     /// Hands a message to the queue until that confirms. The sender is told after a while; the trying goes on.
@@ -483,51 +500,45 @@ impl Poster {
         first: bool,
         route: Route,
         payload: Bytes,
-        answer: Answer,
+        completion: Completion,
     ) {
         let id = message.id;
         let impatient = Instant::now() + CONFIRM_PATIENCE;
-        let mut answer = Some(answer);
-        let mut pause = RETRY_FIRST;
-        loop {
-            match self.queue.publish(route, id, payload.clone()).await {
-                Ok(()) => {
-                    if let Some(answer) = answer.take() {
-                        answer.give(Ok(Posted { message, first }));
-                    }
-                    return;
-                }
-                Err(error) => {
-                    metrics::counter!("chinwag_publish_retries_total").increment(1);
-                    let give_up =
-                        matches!(error, QueueError::Unroutable(_)) || Instant::now() >= impatient;
-                    if give_up && let Some(answer) = answer.take() {
-                        tracing::warn!(%id, room = %message.room, %error, "shown, but not confirmed yet; still trying");
-                        answer.give(Err(error.into()));
-                    }
-                }
+        let mut completion = Some(completion);
+        let publish = || self.queue.publish(route, id, payload.clone());
+        let told = |error: &QueueError, _| {
+            metrics::counter!("chinwag_publish_retries_total").increment(1);
+            let give_up = matches!(error, QueueError::Unroutable(_)) || Instant::now() >= impatient;
+            if give_up && let Some(completion) = completion.take() {
+                tracing::warn!(%id, room = %message.room, %error, "appended, but not confirmed yet; still publishing");
+                completion.complete(Err(error.into()));
             }
-            tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
-            pause = (pause * 2).min(RETRY_LONGEST);
+        };
+        let published = retry(PUBLISH_AGAIN, publish, told).await;
+        if let Some(completion) = completion {
+            completion.complete(match published {
+                Ok(()) => Ok(Posted { message, first }),
+                Err(error) => Err((&error).into()),
+            });
         }
     }
 }
 
 /// Where a message is.
-enum Place {
+enum Placement {
     /// In the database already: nothing is left to do.
     Kept(Message),
     /// Nowhere.
     Refused(PostError),
     /// As the live engine says.
-    Appended(Offer, Appended),
+    Appended(AppendRequest, Appended),
 }
 
 /// What a message that is no reply is to the bot.
-fn part_of(new: &NewMessage, route: Route) -> Part {
+fn role_of(new: &NewMessage, route: Route) -> BotRole {
     match route {
-        Route::PersistAndAsk => Part::Asks(reply_id(&new.room, new.id)),
-        Route::Persist => Part::Talk,
+        Route::PersistAndAsk => BotRole::Request(reply_id(&new.room, new.id)),
+        Route::Persist => BotRole::None,
     }
 }
 

@@ -1,20 +1,15 @@
 //! The queue seam: what must not be lost on its way to the database or to the bot.
 //!
-//! Two sides: [`rabbitmq`], shared by any number of processes, and [`embedded`], a table in the data folder. Both pass
-//! the suite in `common/tests/queue/`.
+//! Two sides in the crate `engines`: RabbitMQ, shared by any number of processes, and a table in the data folder. Both
+//! pass the suite in `common/suites/src/queue/`.
 
-pub mod embedded;
-mod inbox;
-pub mod rabbitmq;
-
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use uuid::Uuid;
+
+use crate::retry::{Retry, Retryable};
 
 /// The queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -62,8 +57,7 @@ impl Route {
 /// kills whoever takes it.
 pub const DELIVERY_LIMIT: u32 = 50;
 
-/// At least once: what was published and confirmed is delivered until it is settled. Both sides also have `close`, for
-/// an orderly end: what was settled before it does not come again, unless it travelled with what was not.
+/// At least once: what was published and confirmed is delivered until it is settled.
 #[async_trait]
 pub trait Queue: Send + Sync + 'static {
     /// Puts a payload into every queue of the route and returns when it is on disk in each of them. One attempt, with
@@ -96,6 +90,10 @@ pub trait Queue: Send + Sync + 'static {
     /// # Errors
     /// [`QueueError::Unavailable`] if not.
     async fn ping(&self) -> Result<(), QueueError>;
+
+    /// An orderly end: ends all consumers, and returns when the engine has what was settled. That does not come again,
+    /// unless it travelled with what was not settled. Everything after it is refused.
+    async fn close(&self);
 }
 
 /// One reader of a queue. Its methods may be called from many tasks.
@@ -133,15 +131,15 @@ pub struct Delivery {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Receipt {
     /// Which connection (or opening of the data folder) it came by.
-    pub(crate) epoch: u64,
+    pub epoch: u64,
     /// Which delivery on it.
-    pub(crate) tag: u64,
+    pub tag: u64,
     /// Which part of it, where several payloads travelled together.
-    pub(crate) part: u32,
+    pub part: u32,
 }
 
 impl Receipt {
-    /// The receipt of a delivery `tag` on a connection `epoch`, for sides of the seam outside this crate.
+    /// The receipt of a delivery `tag` on a connection `epoch` that is no part of another.
     pub fn new(epoch: u64, tag: u64) -> Receipt {
         Receipt {
             epoch,
@@ -217,15 +215,11 @@ pub enum QueueError {
     Unroutable(Route),
 }
 
-/// Why a message that was tried too often became a dead letter, in the same words on both sides.
-fn exhausted(attempts: u32) -> String {
-    format!("delivered {attempts} times without being settled")
-}
-
-/// Milliseconds since the Unix epoch.
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-    })
+/// What is missing on the broker is declared again, so both pass.
+impl Retryable for QueueError {
+    fn retry(&self) -> Retry {
+        match self {
+            QueueError::Unavailable { .. } | QueueError::Unroutable(_) => Retry::Again,
+        }
+    }
 }

@@ -1,12 +1,9 @@
 //! The quota seam: what the whole fleet of workers may ask of each model, kept in one place, since a provider counts
-//! per project and not per process. Redis ([`redis`]), or this process ([`embedded`]).
+//! per project and not per process. Two sides in the crate `engines`: Redis, and one process alone. Both pass the suite
+//! in `common/suites/src/quota/`.
 //!
 //! What is kept is a rolling window, so that no minute, wherever it begins, sees more than the quota, whatever the
 //! provider's own minutes are. Why it is so, and what is fair: `docs/decisions/one-quota.md`.
-
-mod day;
-pub mod embedded;
-pub mod redis;
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -15,38 +12,23 @@ use uuid::Uuid;
 
 use crate::wire::Seq;
 
-/// Of what one user, or one room, may take at once without being paced, there is one more share than users, or rooms,
-/// that called lately: so somebody new always finds room.
-const SHARES_KEPT_FREE: f64 = 1.0;
-/// Paced calls may come early by this part of the window: room for those who were late.
-const PACE_SLACK: f64 = 0.1;
-/// Whoever waits asks again after this at the latest, or, where many wait, after [`ASK_AGAIN_EACH`] for each of them.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
-const ASK_AGAIN_EACH: Duration = Duration::from_millis(10);
-/// And after this at the earliest.
-const ASK_AGAIN_MIN: Duration = Duration::from_millis(5);
-/// How far the costs that were settled lately move what a next estimate is taken for, and how far they may move it.
-const LEARNS: f64 = 0.2;
-const RATIO_MIN: f64 = 0.5;
-const RATIO_MAX: f64 = 4.0;
-
 /// Never grants more than the limits allow in any window; a grant that is not used comes back.
 #[async_trait]
 pub trait Quota: Send + Sync + 'static {
-    /// Asks for leave to make a call. Granted, it has to [begin](News::Begins) within [`Timings::lease`]; told to wait,
-    /// the caller asks again with the same id after the time it was told, or loses its place. Of those who wait, it is
+    /// Asks for leave to make a call. Granted, it has to [begin](CallReport::Began) within [`QuotaTimings::lease`]; told to wait,
+    /// the caller asks again with the same id after the time it was told, or leaves the queue. Of those who wait, it is
     /// the turn of whose user and room have had least in the window. Asked again after a grant, it is granted still.
     ///
     /// # Errors
     /// [`QuotaError`]; it may have been granted all the same, and comes back then.
-    async fn reserve(&self, wish: &Wish<'_>) -> Result<Answer, QuotaError>;
+    async fn reserve(&self, request: &CallRequest<'_>) -> Result<Reservation, QuotaError>;
 
     /// Tells how it goes with a granted call. Idempotent. False if the grant is not there any more: it has lapsed, was
     /// given back, or has left the window.
     ///
     /// # Errors
     /// [`QuotaError`]; a call that began then counts by its estimate until it leaves the window.
-    async fn tell(&self, model: &str, id: Uuid, news: News) -> Result<bool, QuotaError>;
+    async fn report(&self, model: &str, id: Uuid, report: CallReport) -> Result<bool, QuotaError>;
 
     /// Nobody calls the model for so long; a longer pause that there is already stays.
     ///
@@ -71,15 +53,15 @@ pub trait Quota: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`QuotaError`].
-    async fn workers(&self, worker: &str) -> Result<Fleet, QuotaError>;
+    async fn workers(&self, worker: &str) -> Result<WorkerFleet, QuotaError>;
 }
 
-/// The workers, as far as they show. Times are by the engine's clock, which on Redis gives messages their places as well.
+/// The workers, as far as they show. Times are by the engine's clock, which on Redis gives messages their `seq` as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fleet {
-    /// How many showed within [`Timings::seen`], the one that asks included.
+pub struct WorkerFleet {
+    /// How many showed within [`QuotaTimings::seen`], the one that asks included.
     pub workers: usize,
-    /// Since when there has always been one: never [`Timings::gap`] without any that showed.
+    /// Since when there has always been one: never [`QuotaTimings::gap`] without any that showed.
     pub since: Seq,
     /// Now.
     pub now: Seq,
@@ -87,7 +69,7 @@ pub struct Fleet {
 
 /// A call that somebody wants to make.
 #[derive(Clone, Copy, Debug)]
-pub struct Wish<'a> {
+pub struct CallRequest<'a> {
     /// Whom they want to call.
     pub model: &'a str,
     /// The call; the same until it is granted.
@@ -100,9 +82,9 @@ pub struct Wish<'a> {
     pub tokens: u32,
 }
 
-/// What became of a [`Wish`].
+/// What became of a [`CallRequest`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum Reservation {
     /// Go; the window then holds so much.
     Granted {
         /// Calls, this one included.
@@ -121,9 +103,9 @@ pub enum Answer {
 
 /// How it goes with a call that was granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum News {
+pub enum CallReport {
     /// It goes out now, and counts from now on.
-    Begins,
+    Began,
     /// It had so many input tokens.
     Cost(u32),
     /// It never counted with the provider: it did not go out, or was refused. Of a call that still waits: it waits no
@@ -133,7 +115,7 @@ pub enum News {
 
 /// What the fleet may ask of each model; none is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
+pub struct QuotaLimits {
     /// Calls a minute.
     pub calls: Option<NonZeroU32>,
     /// Input tokens a minute.
@@ -142,23 +124,23 @@ pub struct Limits {
     pub daily_calls: Option<NonZeroU32>,
 }
 
-impl Limits {
+impl QuotaLimits {
     /// Whether there is nothing to keep.
     pub fn is_none(self) -> bool {
-        self == Limits::default()
+        self == QuotaLimits::default()
     }
 }
 
 /// How long things last.
 #[derive(Clone, Copy, Debug)]
-pub struct Timings {
+pub struct QuotaTimings {
     /// How long the "minute" is that the limits are for.
     pub window: Duration,
     /// A call counts for so much longer: for what the network does to distances in time.
     pub margin: Duration,
     /// A grant that has not begun by then is given back.
     pub lease: Duration,
-    /// Whoever is so much later than told in asking again has lost their place.
+    /// Whoever is so much later than told in asking again has left the queue.
     pub grace: Duration,
     /// A worker that did not show for so long is gone.
     pub seen: Duration,
@@ -166,9 +148,9 @@ pub struct Timings {
     pub gap: Duration,
 }
 
-impl Default for Timings {
-    fn default() -> Timings {
-        Timings {
+impl Default for QuotaTimings {
+    fn default() -> QuotaTimings {
+        QuotaTimings {
             window: Duration::from_secs(60),
             margin: Duration::from_millis(600),
             lease: Duration::from_secs(5),

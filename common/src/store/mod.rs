@@ -1,19 +1,8 @@
 //! The store seam: what must last. Accounts and sessions, rooms and who may see them, and every message.
 //!
-//! Two sides: [`mysql`], shared by any number of processes, and [`sqlite`], a file in the data folder. Both pass the
-//! suite in `common/tests/store/`.
-#![allow(
-    clippy::duplicate_mod,
-    reason = "the statements are written once and compiled with each side's types"
-)]
+//! Two sides in the crate `engines`: MySQL, shared by any number of processes, and SQLite, a file in the data folder.
+//! Both pass the suite in `common/suites/src/store/`.
 
-mod batch;
-mod call;
-mod connections;
-mod failure;
-pub mod mysql;
-mod schema;
-pub mod sqlite;
 pub mod usage;
 
 use std::collections::HashSet;
@@ -24,6 +13,7 @@ use uuid::Uuid;
 
 use crate::{
     envelope::Envelope,
+    retry::{Retry, Retryable},
     wire::{Message, Seq},
 };
 
@@ -273,7 +263,7 @@ fn mentions_bot(message: &str) -> bool {
     })
 }
 
-/// Every message, in its place.
+/// Every message, by its `seq`.
 #[async_trait]
 pub trait Messages: Send + Sync + 'static {
     /// Writes messages (with how a reply came about, where an envelope says it) in one commit and few statements.
@@ -285,14 +275,14 @@ pub trait Messages: Send + Sync + 'static {
     /// commit was lost, all of it.
     async fn write(&self, batch: &[Envelope]) -> Result<Written, WriteError>;
 
-    /// A room's messages after a place, ascending, at most `limit`, with `prev` filled in from the database.
+    /// A room's messages after a `seq`, ascending, at most `limit`, with `prev` filled in from the database.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     async fn after(&self, room: &str, after: Seq, limit: usize)
     -> Result<Vec<Message>, StoreError>;
 
-    /// A room's last messages before a place (`Seq::MAX` for the very last), ascending, at most `limit`, with `prev`
+    /// A room's last messages before a `seq` (`Seq::MAX` for the very last), ascending, at most `limit`, with `prev`
     /// filled in from the database.
     ///
     /// # Errors
@@ -304,7 +294,7 @@ pub trait Messages: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<Message>, StoreError>;
 
-    /// The highest place in a room; 0 if it has no message.
+    /// The highest `seq` in a room; 0 if it has no message.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -344,6 +334,15 @@ pub enum WriteError {
     Rejected(String),
 }
 
+impl Retryable for WriteError {
+    fn retry(&self) -> Retry {
+        match self {
+            WriteError::Unavailable(_) => Retry::Again,
+            WriteError::Rejected(_) => Retry::Never,
+        }
+    }
+}
+
 /// Why the store could not do it.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -356,6 +355,15 @@ pub enum StoreError {
     /// A limit is reached.
     #[error("{0}")]
     Full(&'static str),
+}
+
+impl Retryable for StoreError {
+    fn retry(&self) -> Retry {
+        match self {
+            StoreError::Unavailable(_) => Retry::Again,
+            StoreError::Taken | StoreError::Full(_) => Retry::Never,
+        }
+    }
 }
 
 #[cfg(test)]

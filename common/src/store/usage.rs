@@ -42,7 +42,7 @@ pub struct UsageAsked {
 }
 
 /// One sum. What it is not told apart by is empty.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct UsageSum {
     /// The day, in UTC.
     pub day: String,
@@ -66,41 +66,4 @@ pub struct UsageSum {
     pub cost_micros: i64,
     /// Answers whose cost is not in that: the price table did not have the model.
     pub unpriced: i64,
-}
-
-impl UsageAsked {
-    /// The statement, for both engines; it takes `since` and `until`.
-    pub(super) fn sql(&self) -> String {
-        let columns = UsageBy::ALL.map(|by| match self.by.contains(&by) {
-            true => by.as_str().to_owned(),
-            false => format!("'' AS {}", by.as_str()),
-        });
-        let mut sql = format!(
-            "SELECT {}, COUNT(*) AS requests, {}, {}, {}, {}, {}, {} FROM replies WHERE day >= ? AND day <= ?",
-            columns.join(", "),
-            sum(
-                "CASE WHEN outcome = 'answered' THEN 1 ELSE 0 END",
-                "answered"
-            ),
-            sum("attempts", "calls"),
-            sum("tokens_in", "tokens_in"),
-            sum("tokens_out", "tokens_out"),
-            sum("cost_micros", "cost_micros"),
-            sum(
-                "CASE WHEN outcome = 'answered' AND cost_micros IS NULL THEN 1 ELSE 0 END",
-                "unpriced"
-            ),
-        );
-        let by: Vec<&str> = self.by.iter().map(|by| by.as_str()).collect();
-        if !by.is_empty() {
-            let by = by.join(", ");
-            sql.push_str(&format!(" GROUP BY {by} ORDER BY {by}"));
-        }
-        sql
-    }
-}
-
-/// MySQL sums whole numbers to decimal ones, which are none here.
-fn sum(of: &str, name: &str) -> String {
-    format!("CAST(COALESCE(SUM({of}), 0) AS SIGNED) AS {name}")
 }

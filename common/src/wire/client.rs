@@ -27,7 +27,7 @@ pub enum ClientFrame {
     Join {
         /// The room.
         room: String,
-        /// First everything after this place.
+        /// First everything after this `seq`.
         after: Option<Seq>,
     },
     /// Unsubscribe.

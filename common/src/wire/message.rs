@@ -5,11 +5,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct};
 use uuid::Uuid;
 
-/// A message's place in its room: strictly increasing there, and the time it was sequenced, in microseconds since the
+/// The order of messages in a room: strictly increasing there, and the time it was appended, in microseconds since the
 /// Unix epoch. Below 2^53 until the year 2255, so JavaScript and Lua hold it exactly.
 pub type Seq = u64;
 
-/// The last microsecond that RFC 3339 can write, in the year 9999. A place beyond it, which only a broken payload has, is
+/// The last microsecond that RFC 3339 can write, in the year 9999. A `seq` beyond it, which only a broken payload has, is
 /// shown as this.
 const AT_MAX: Seq = 253_402_300_799_999_999;
 
@@ -51,7 +51,7 @@ impl Kind {
     }
 }
 
-/// A message that has no place in its room yet.
+/// A message that has no `seq` yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewMessage {
     /// Where it goes. A valid room name, so it never needs escaping.
@@ -68,14 +68,14 @@ pub struct NewMessage {
     pub reply_to: Option<Uuid>,
 }
 
-/// A message in its place.
+/// A message with its `seq`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Message {
     /// The room it is in.
     pub room: String,
-    /// Its place there.
+    /// Its `seq` there.
     pub seq: Seq,
-    /// The place of the one before it; 0 if it is the first.
+    /// The `seq` of the one before it; 0 if it is the first.
     pub prev: Seq,
     /// Its identity.
     pub id: Uuid,
@@ -91,7 +91,7 @@ pub struct Message {
 }
 
 impl NewMessage {
-    /// This message in its place.
+    /// This message with its `seq`.
     pub fn at(self, seq: Seq, prev: Seq) -> Message {
         let NewMessage {
             room,
@@ -113,7 +113,7 @@ impl NewMessage {
         }
     }
 
-    /// The end of this message's frame: everything behind `at`, which whoever gives it its place puts the beginning
+    /// The end of this message's frame: everything behind `at`, which whoever gives it its `seq` puts the beginning
     /// to (see [`Message::frame`]). Begins with `"id":` and ends with the frame's closing brace.
     pub fn frame_tail(&self) -> String {
         let tail = FrameTail {
@@ -140,7 +140,7 @@ struct FrameTail<'a> {
 }
 
 impl Message {
-    /// When it was sequenced, as RFC 3339 with microseconds in UTC. Its `seq` says it, so nothing else has to keep it.
+    /// When it was appended, as RFC 3339 with microseconds in UTC. Its `seq` says it, so nothing else has to keep it.
     pub fn at(&self) -> String {
         let time = UNIX_EPOCH + Duration::from_micros(self.seq.min(AT_MAX));
         humantime::format_rfc3339_micros(time).to_string()
@@ -153,7 +153,7 @@ impl Message {
     }
 
     /// As [`Message::frame`], with the end of it that [`NewMessage::frame_tail`] has made already.
-    pub(crate) fn frame_around(&self, tail: &str) -> String {
+    pub fn frame_around(&self, tail: &str) -> String {
         let Message {
             room, seq, prev, ..
         } = self;

@@ -22,7 +22,7 @@ pub enum ServerFrame {
     Joined {
         /// The room.
         room: String,
-        /// The latest place in it; 0 if nothing was said yet.
+        /// The latest `seq` in it; 0 if nothing was said yet.
         seq: Seq,
         /// False if more was missed than is sent: load the history.
         complete: bool,
@@ -31,7 +31,7 @@ pub enum ServerFrame {
     Ack {
         /// Its id.
         id: Uuid,
-        /// Its place.
+        /// Its `seq`.
         seq: Seq,
     },
     /// The frame was refused.

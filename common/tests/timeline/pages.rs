@@ -59,34 +59,34 @@ async fn a_page_is_refused_only_if_something_of_it_is_still_on_its_way() {
 
 #[tokio::test]
 async fn a_small_page_reads_little_of_a_long_stream() {
-    let live = Watched::new();
-    let past = Past::with(live.clone()).await;
+    let (live, watched) = Watched::new();
+    let past = Past::with(live).await;
     let said = past.is_said(3_000, 0).await;
     past.is_written(&said).await;
     let little = 2 * PAGE_MAX_MESSAGES;
 
     let page = past.timeline.after(ROOM, 0, 1).await.unwrap();
     assert_eq!(ids(&page), ids(&said[..1]));
-    assert!(live.read.swap(0, SeqCst) <= little);
+    assert!(watched.read.swap(0, SeqCst) <= little);
 
     let old = past.timeline.before(ROOM, said[60].seq, 50).await.unwrap();
     assert_eq!(ids(&old), ids(&said[10..60]));
-    assert!(live.read.swap(0, SeqCst) <= little);
+    assert!(watched.read.swap(0, SeqCst) <= little);
 
     let latest = past.timeline.before(ROOM, Seq::MAX, 50).await.unwrap();
     assert_eq!(ids(&latest), ids(&said[2_950..]));
-    assert!(live.read.swap(0, SeqCst) <= little);
+    assert!(watched.read.swap(0, SeqCst) <= little);
 }
 
 #[tokio::test]
 async fn long_reads_of_streams_wait_for_each_other() {
-    let live = Watched::new();
-    let past = Past::with(live.clone()).await;
+    let (live, watched) = Watched::new();
+    let past = Past::with(live).await;
     let said = past.is_said(3_000, 0).await;
     let pages = (0..50).map(|_| past.timeline.before(ROOM, Seq::MAX, 50));
     for page in join_all(pages).await {
         assert_eq!(ids(&page.unwrap()), ids(&said[2_950..]));
     }
-    let at_once = live.most_going_on.load(SeqCst);
+    let at_once = watched.most_going_on.load(SeqCst);
     assert!((1..=LONG_READS_AT_ONCE).contains(&at_once), "{at_once}");
 }

@@ -4,71 +4,72 @@ use std::sync::Arc;
 
 use common::{
     envelope::Envelope,
-    live::{Appended, Live, Offer, Part, embedded::EmbeddedLive},
+    live::{AppendRequest, Appended, BotRole, Live},
     posting::Poster,
-    queue::embedded::EmbeddedQueue,
-    store::{Messages, sqlite::SqliteStore},
+    store::Messages,
     timeline::Timeline,
     wire::{Kind, Message, NewMessage, Seq},
 };
-use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
+use engines::embedded::{EmbeddedLive, EmbeddedQueue, SqliteStore};
+use seam_fakes::FaultyStore;
 use tempfile::TempDir;
 use uuid::Uuid;
 
 /// The room of every story.
-pub const ROOM: &str = "lobby";
+pub(crate) const ROOM: &str = "lobby";
 
 /// The most messages that are said, or written, in one step.
 const STEP: usize = 500;
 
 /// The engines, and the line that is made of them.
-pub struct Past {
+pub(crate) struct Past {
     pub live: Arc<dyn Live>,
-    pub store: Arc<SqliteStore>,
+    pub store: Arc<FaultyStore>,
     pub timeline: Timeline,
-    folder: TempDir,
+    _folder: TempDir,
 }
 
 impl Past {
-    pub async fn none() -> Past {
+    pub(crate) async fn none() -> Past {
         Past::with(EmbeddedLive::new()).await
     }
 
-    pub async fn with(live: Arc<dyn Live>) -> Past {
+    pub(crate) async fn with(live: Arc<dyn Live>) -> Past {
         let folder = tempfile::tempdir().expect("a folder");
         let queue = EmbeddedQueue::open(folder.path()).await.expect("a queue");
         let store = SqliteStore::open(folder.path()).await.expect("a store");
+        let store = FaultyStore::over(store);
         let poster = Poster::new(live.clone(), queue, store.clone());
         Past {
             timeline: Timeline::new(live.clone(), store.clone(), poster),
             live,
             store,
-            folder,
+            _folder: folder,
         }
     }
 
     /// Messages that only the database has: said long ago, one at each of these places.
-    pub async fn lies_in_store(&self, places: impl IntoIterator<Item = Seq>) -> Vec<Message> {
+    pub(crate) async fn lies_in_store(
+        &self,
+        places: impl IntoIterator<Item = Seq>,
+    ) -> Vec<Message> {
         let messages: Vec<Message> = places.into_iter().map(|seq| said().at(seq, 0)).collect();
         is_written(&self.store, &messages).await;
         messages
     }
 
     /// Messages come into the database.
-    pub async fn is_written(&self, messages: &[Message]) {
+    pub(crate) async fn is_written(&self, messages: &[Message]) {
         is_written(&self.store, messages).await;
     }
 
     /// From now on no message can be read from the database.
-    pub async fn loses_its_store(&self) {
-        let file = SqliteConnectOptions::new().filename(self.folder.path().join("store.db"));
-        let mut db = SqliteConnection::connect_with(&file).await.expect("a file");
-        let drop = sqlx::query("DROP TABLE messages").execute(&mut db);
-        drop.await.expect("nobody writes");
+    pub(crate) fn loses_its_store(&self) {
+        self.store.faults.away(true);
     }
 
     /// Messages that only the stream has yet, the first of which comes after the place `floor`.
-    pub async fn is_said(&self, count: usize, floor: Seq) -> Vec<Message> {
+    pub(crate) async fn is_said(&self, count: usize, floor: Seq) -> Vec<Message> {
         is_said(&*self.live, count, floor).await
     }
 }
@@ -84,11 +85,13 @@ fn said() -> NewMessage {
     }
 }
 
-pub async fn is_said(live: &dyn Live, count: usize, floor: Seq) -> Vec<Message> {
+pub(crate) async fn is_said(live: &dyn Live, count: usize, floor: Seq) -> Vec<Message> {
     let mut messages = Vec::with_capacity(count);
     while messages.len() < count {
         let step = STEP.min(count - messages.len());
-        let offers: Vec<Offer> = (0..step).map(|_| Offer::new(said(), Part::Talk)).collect();
+        let offers: Vec<AppendRequest> = (0..step)
+            .map(|_| AppendRequest::new(said(), BotRole::None))
+            .collect();
         let placed = live.append_all(ROOM, &offers, Some(floor)).await;
         for placed in placed.expect("the live engine answers") {
             match placed {
@@ -100,7 +103,7 @@ pub async fn is_said(live: &dyn Live, count: usize, floor: Seq) -> Vec<Message> 
     messages
 }
 
-pub async fn is_written(store: &SqliteStore, messages: &[Message]) {
+pub(crate) async fn is_written(store: &FaultyStore, messages: &[Message]) {
     for step in messages.chunks(STEP) {
         let batch: Vec<Envelope> = step
             .iter()
@@ -112,6 +115,6 @@ pub async fn is_written(store: &SqliteStore, messages: &[Message]) {
 }
 
 /// Which messages these are.
-pub fn ids(messages: &[Message]) -> Vec<Uuid> {
+pub(crate) fn ids(messages: &[Message]) -> Vec<Uuid> {
     messages.iter().map(|message| message.id).collect()
 }

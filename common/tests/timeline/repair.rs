@@ -2,7 +2,7 @@
 
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
-use common::{live::redis::RedisLive, settings::LiveSettings};
+use engines::redis::{RedisLive, RedisSettings};
 use private_engines::Engines;
 
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
 #[tokio::test]
 async fn the_newest_of_an_overlong_stream_is_missed_too() {
     let engines = Engines::shared().await;
-    let settings = LiveSettings {
+    let settings = RedisSettings {
         redis_url: engines.redis_url().to_owned().into(),
         redis_prefix: engines.fresh_prefix(),
         stream_idle_seconds: Duration::from_secs(3_600),
@@ -31,8 +31,8 @@ async fn the_newest_of_an_overlong_stream_is_missed_too() {
 
 #[tokio::test]
 async fn what_was_seen_in_the_database_is_not_compared_again() {
-    let live = Watched::new();
-    let past = Past::with(live.clone()).await;
+    let (live, watched) = Watched::new();
+    let past = Past::with(live).await;
     // More than is read at a time: what comes after the missing one is there, and makes nobody sure of it.
     let said = past.is_said(1_100, 0).await;
     let (before, from) = said.split_at(100);
@@ -40,17 +40,21 @@ async fn what_was_seen_in_the_database_is_not_compared_again() {
     past.is_written(before).await;
     past.is_written(after).await;
     assert!(!past.timeline.repair(ROOM).await.unwrap());
-    assert_eq!(live.read.swap(0, SeqCst), 1_100);
+    assert_eq!(watched.read.swap(0, SeqCst), 1_100);
 
     assert!(!past.timeline.repair(ROOM).await.unwrap(), "still missing");
-    assert_eq!(live.read.swap(0, SeqCst), 1_000, "from the missing one on");
+    assert_eq!(
+        watched.read.swap(0, SeqCst),
+        1_000,
+        "from the missing one on"
+    );
 
     past.is_written(std::slice::from_ref(late)).await;
     assert!(past.timeline.repair(ROOM).await.unwrap());
-    live.read.store(0, SeqCst);
+    watched.read.store(0, SeqCst);
     let newer = past.is_said(3, 0).await;
     assert!(!past.timeline.repair(ROOM).await.unwrap());
     past.is_written(&newer).await;
     assert!(past.timeline.repair(ROOM).await.unwrap());
-    assert_eq!(live.read.load(SeqCst), 6, "the new ones, twice");
+    assert_eq!(watched.read.load(SeqCst), 6, "the new ones, twice");
 }

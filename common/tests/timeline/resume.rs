@@ -37,12 +37,12 @@ async fn whoever_missed_nothing_in_a_cold_room_is_told_its_latest_place() {
 
 #[tokio::test]
 async fn what_is_said_in_the_middle_of_a_look_leaves_no_hole() {
-    let live = Watched::new();
-    let past = Past::with(live.clone()).await;
+    let (live, watched) = Watched::new();
+    let past = Past::with(live).await;
     let mut all = past.lies_in_store([1, 2]).await;
     all.extend(past.is_said(1, 2).await);
-    let (meanwhile, store) = (live.inner.clone(), past.store.clone());
-    live.then(async move {
+    let (meanwhile, store) = (watched.inner.clone(), past.store.clone());
+    watched.then(async move {
         // Of two writers, the one that has the second message is quicker.
         let said = is_said(&*meanwhile, 2, 0).await;
         is_written(&store, &said[1..]).await;
@@ -69,7 +69,7 @@ async fn whoever_has_nothing_gets_what_was_said_before_the_database_was_away_too
 async fn whoever_has_nothing_gets_what_the_stream_has_while_the_database_is_away() {
     let past = Past::none().await;
     let said = past.is_said(2, 0).await;
-    past.loses_its_store().await;
+    past.loses_its_store();
     let resumed = past.timeline.resume(ROOM, 0).await.unwrap();
     assert_eq!(resumed.messages, said);
     assert!(resumed.complete);

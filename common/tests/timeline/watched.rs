@@ -6,24 +6,19 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
-    time::Duration,
 };
 
-use async_trait::async_trait;
 use common::{
-    live::{
-        Appended, Live, LiveError, LiveEvent, Offer, Signal, Subscriber, Tail, Unsettled,
-        embedded::EmbeddedLive,
-        turns::{Draft, DraftSoFar, Drafted, Place, Standing, Turns, Wish},
-    },
-    wire::{Message, Seq},
+    live::{LiveError, Tail},
+    wire::Seq,
 };
-use tokio::sync::mpsc;
-use uuid::Uuid;
+use engines::embedded::EmbeddedLive;
+use seam_fakes::{FaultyLive, Read};
 
 type Event = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-pub struct Watched {
+/// What was seen of the reads.
+pub(crate) struct Watched {
     pub inner: Arc<EmbeddedLive>,
     meanwhile: Mutex<Option<Event>>,
     /// Messages that were read out of streams.
@@ -34,40 +29,34 @@ pub struct Watched {
 }
 
 impl Watched {
-    pub fn new() -> Arc<Watched> {
-        Arc::new(Watched {
-            inner: EmbeddedLive::new(),
+    /// An engine, and what is seen of it.
+    pub(crate) fn new() -> (Arc<FaultyLive>, Arc<Watched>) {
+        let inner = EmbeddedLive::new();
+        let live = FaultyLive::over(inner.clone());
+        let watched = Arc::new(Watched {
+            inner,
             meanwhile: Mutex::default(),
             read: AtomicUsize::new(0),
             going_on: AtomicUsize::new(0),
             most_going_on: AtomicUsize::new(0),
-        })
+        });
+        let watching = Arc::clone(&watched);
+        live.around_reads(move |after, read| Box::pin(Arc::clone(&watching).sees(after, read)));
+        (live, watched)
     }
 
     /// What happens as soon as a stream was read the next time, before its reader knows what was in it.
-    pub fn then(&self, event: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn then(&self, event: impl Future<Output = ()> + Send + 'static) {
         *self.meanwhile.lock().expect("not poisoned") = Some(Box::pin(event));
     }
-}
 
-#[async_trait]
-impl Live for Watched {
-    async fn append_all(
-        &self,
-        room: &str,
-        offers: &[Offer],
-        floor: Option<Seq>,
-    ) -> Result<Vec<Appended>, LiveError> {
-        self.inner.append_all(room, offers, floor).await
-    }
-
-    async fn tail(&self, room: &str, after: Seq, limit: usize) -> Result<Tail, LiveError> {
+    async fn sees(self: Arc<Watched>, after: Seq, read: Read) -> Result<Tail, LiveError> {
         let goes_on = usize::from(after > 0);
         let going_on = self.going_on.fetch_add(goes_on, SeqCst) + goes_on;
         self.most_going_on.fetch_max(going_on, SeqCst);
         // As over a network, others have their turn meanwhile.
         tokio::task::yield_now().await;
-        let tail = self.inner.tail(room, after, limit).await?;
+        let tail = read.await?;
         self.going_on.fetch_sub(goes_on, SeqCst);
         self.read.fetch_add(tail.messages.len(), SeqCst);
         let event = self.meanwhile.lock().expect("not poisoned").take();
@@ -75,62 +64,5 @@ impl Live for Watched {
             event.await;
         }
         Ok(tail)
-    }
-
-    async fn find(&self, room: &str, id: Uuid) -> Result<Option<Message>, LiveError> {
-        self.inner.find(room, id).await
-    }
-
-    async fn signal(&self, signal: &Signal) -> Result<(), LiveError> {
-        self.inner.signal(signal).await
-    }
-
-    async fn announce(
-        &self,
-        process: &str,
-        room: &str,
-        users: &[String],
-    ) -> Result<Vec<String>, LiveError> {
-        self.inner.announce(process, room, users).await
-    }
-
-    async fn unsettled(&self, limit: usize) -> Result<Vec<Unsettled>, LiveError> {
-        self.inner.unsettled(limit).await
-    }
-
-    async fn settled(&self, room: &Unsettled) -> Result<(), LiveError> {
-        self.inner.settled(room).await
-    }
-
-    fn subscriber(&self, capacity: usize) -> (Arc<dyn Subscriber>, mpsc::Receiver<LiveEvent>) {
-        self.inner.subscriber(capacity)
-    }
-
-    async fn ping(&self) -> Result<(), LiveError> {
-        self.inner.ping().await
-    }
-}
-
-#[async_trait]
-impl Turns for Watched {
-    async fn line_up(
-        &self,
-        place: &Place,
-        wish: Wish,
-        keep: Duration,
-    ) -> Result<Standing, LiveError> {
-        self.inner.line_up(place, wish, keep).await
-    }
-
-    async fn leave(&self, place: &Place, for_good: bool) -> Result<(), LiveError> {
-        self.inner.leave(place, for_good).await
-    }
-
-    async fn draft(&self, draft: &Draft) -> Result<Drafted, LiveError> {
-        self.inner.draft(draft).await
-    }
-
-    async fn draft_so_far(&self, room: &str) -> Result<Option<DraftSoFar>, LiveError> {
-        self.inner.draft_so_far(room).await
     }
 }

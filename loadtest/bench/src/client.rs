@@ -1,9 +1,9 @@
 //! The cheapest WebSocket client there is, because it shares the machine with what it measures: it looks at the heads
-//! of frames and at the first bytes of their text, and never parses.
+//! of frames and at the first bytes of their text, and never parses. What is not measured is left to `chat_client`.
 
 use std::{io, net::SocketAddr};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -13,7 +13,7 @@ use tokio::{
 const READ_BYTES: usize = 64 * 1024;
 
 /// A socket that was let in.
-pub struct Socket {
+pub(crate) struct Socket {
     stream: TcpStream,
     buffer: Vec<u8>,
     filled: usize,
@@ -24,7 +24,11 @@ impl Socket {
     ///
     /// # Errors
     /// What the network or the server said.
-    pub async fn connect(address: SocketAddr, token: &str, path: &str) -> io::Result<Socket> {
+    pub(crate) async fn connect(
+        address: SocketAddr,
+        token: &str,
+        path: &str,
+    ) -> io::Result<Socket> {
         let mut stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let request = format!(
@@ -62,7 +66,7 @@ impl Socket {
     ///
     /// # Errors
     /// The connection is gone.
-    pub async fn read(&mut self, mut text: impl FnMut(&[u8])) -> io::Result<()> {
+    pub(crate) async fn read(&mut self, mut text: impl FnMut(&[u8])) -> io::Result<()> {
         let mut at = 0;
         while let Some((opcode, payload, end)) = frame(&self.buffer[at..self.filled]) {
             match opcode {
@@ -99,7 +103,7 @@ impl Socket {
     ///
     /// # Errors
     /// The connection is gone.
-    pub async fn wait_for(&mut self, kind: &str) -> io::Result<Vec<u8>> {
+    pub(crate) async fn wait_for(&mut self, kind: &str) -> io::Result<Vec<u8>> {
         let head = format!("{{\"type\":\"{kind}\"");
         let mut found = None;
         while found.is_none() {
@@ -117,7 +121,7 @@ impl Socket {
     ///
     /// # Errors
     /// The connection is gone.
-    pub async fn write(&mut self, frames: &[u8]) -> io::Result<()> {
+    pub(crate) async fn write(&mut self, frames: &[u8]) -> io::Result<()> {
         self.stream.write_all(frames).await
     }
 }
@@ -142,7 +146,7 @@ fn frame(bytes: &[u8]) -> Option<(u8, usize, usize)> {
 }
 
 /// A text frame as clients must write it, under a mask of zeros, which costs nothing.
-pub fn masked(text: &str) -> Vec<u8> {
+pub(crate) fn masked(text: &str) -> Vec<u8> {
     let mut frame = vec![0x81];
     match u16::try_from(text.len()).expect("a short text") {
         short @ 0..126 => frame.push(0x80 | short as u8),
@@ -157,36 +161,6 @@ pub fn masked(text: &str) -> Vec<u8> {
 }
 
 /// A message of so many characters, without an id of its own.
-pub fn message(characters: usize) -> String {
+pub(crate) fn message(characters: usize) -> String {
     json!({ "message": "x".repeat(characters) }).to_string()
-}
-
-/// Registers somebody, and returns the session.
-pub async fn register(address: SocketAddr, name: &str) -> String {
-    let body = json!({ "username": name, "password": "correct horse battery" });
-    let answer = call(address, "", "/api/register", &body).await;
-    answer["token"]
-        .as_str()
-        .unwrap_or_else(|| panic!("{answer}"))
-        .to_owned()
-}
-
-/// Makes a room in which the bot keeps silent, or answers everything.
-pub async fn make_room(address: SocketAddr, token: &str, name: &str, bot: &str) {
-    let answer = call(
-        address,
-        token,
-        "/api/rooms",
-        &json!({ "name": name, "bot": bot }),
-    )
-    .await;
-    assert_eq!(answer["name"], name, "{answer}");
-}
-
-async fn call(address: SocketAddr, token: &str, path: &str, body: &Value) -> Value {
-    let request = reqwest::Client::new()
-        .post(format!("http://{address}{path}"))
-        .bearer_auth(token);
-    let answer = request.json(body).send().await.expect("the server answers");
-    answer.json().await.expect("JSON")
 }

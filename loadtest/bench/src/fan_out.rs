@@ -19,7 +19,7 @@ use crate::client::{Socket, masked};
 
 /// Who is in which room, and who of them talks how much.
 #[derive(Clone, Copy)]
-pub struct Shape {
+pub(crate) struct Shape {
     /// Rooms.
     pub rooms: usize,
     /// Sockets in each.
@@ -45,7 +45,7 @@ struct Counters {
 }
 
 /// What came of it.
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// Messages that came to anyone, a second.
     pub deliveries: f64,
     /// Acks a second.
@@ -58,7 +58,7 @@ pub struct Outcome {
 ///
 /// # Panics
 /// If a message did not come to everyone.
-pub async fn run(
+pub(crate) async fn run(
     address: SocketAddr,
     sessions: &[String],
     rooms: &[String],

@@ -34,7 +34,7 @@ const WRITE_FRAMES: usize = 64;
 type Rooms = Arc<Mutex<HashMap<String, broadcast::Sender<Utf8Bytes>>>>;
 
 /// Fan-out from memory with the WebSocket library of the edge: no engine, no JSON, no session, nothing kept.
-pub async fn fan_out(address: SocketAddr) {
+pub(crate) async fn fan_out(address: SocketAddr) {
     let router = Router::new()
         .route(
             "/ws/chat/{room}",
@@ -109,7 +109,7 @@ async fn serve(mut socket: WebSocket, room: broadcast::Sender<Utf8Bytes>) {
 const FLOOR: &str = "floor";
 
 /// A channel that confirms, and so many empty queues like the one of messages, which nobody consumes.
-pub async fn confirming(amqp_url: &str, queues: usize) -> (Connection, Channel) {
+pub(crate) async fn confirming(amqp_url: &str, queues: usize) -> (Connection, Channel) {
     let connection = Connection::connect(amqp_url, ConnectionProperties::default())
         .await
         .expect("RabbitMQ answers");
@@ -157,7 +157,7 @@ pub async fn confirming(amqp_url: &str, queues: usize) -> (Connection, Channel) 
 }
 
 /// Publishes once to those queues, and waits for the confirm.
-pub async fn confirm(channel: &Channel, payload: &[u8]) {
+pub(crate) async fn confirm(channel: &Channel, payload: &[u8]) {
     let properties = BasicProperties::default().with_delivery_mode(2);
     let options = BasicPublishOptions {
         mandatory: true,
@@ -174,7 +174,7 @@ pub async fn confirm(channel: &Channel, payload: &[u8]) {
 }
 
 /// Bare confirms a second into so many queues, so many in flight.
-pub async fn confirms(
+pub(crate) async fn confirms(
     amqp_url: &str,
     queues: usize,
     in_flight: usize,
@@ -197,7 +197,12 @@ pub async fn confirms(
 }
 
 /// One script call, as a message needs at the least: count, append, publish.
-pub async fn script(redis: &mut MultiplexedConnection, script: &Script, room: &str, payload: &str) {
+pub(crate) async fn script(
+    redis: &mut MultiplexedConnection,
+    script: &Script,
+    room: &str,
+    payload: &str,
+) {
     let called: Result<i64, _> = script
         .key(format!("{{{room}}}:n"))
         .key(format!("{{{room}}}:s"))
@@ -209,7 +214,12 @@ pub async fn script(redis: &mut MultiplexedConnection, script: &Script, room: &s
 }
 
 /// Script calls a second on 50 rooms, so many in flight.
-pub async fn scripts(redis_url: &str, in_flight: usize, payload: &str, time: Duration) -> f64 {
+pub(crate) async fn scripts(
+    redis_url: &str,
+    in_flight: usize,
+    payload: &str,
+    time: Duration,
+) -> f64 {
     let client = redis::Client::open(redis_url).expect("a URL");
     let redis = client
         .get_multiplexed_async_connection()
@@ -234,7 +244,7 @@ pub async fn scripts(redis_url: &str, in_flight: usize, payload: &str, time: Dur
 }
 
 /// The plainest script.
-pub fn plainest_script() -> Script {
+pub(crate) fn plainest_script() -> Script {
     Script::new(
         "local n = redis.call('INCR', KEYS[1])
          redis.call('XADD', KEYS[2], 'MAXLEN', '~', 1000, '*', 'm', ARGV[1])
@@ -244,7 +254,12 @@ pub fn plainest_script() -> Script {
 }
 
 /// Rows a second by plain multi-row inserts of this many rows, into a table like the one of messages.
-pub async fn inserts(database_url: &str, rows: usize, rows_at_once: usize, text: &str) -> f64 {
+pub(crate) async fn inserts(
+    database_url: &str,
+    rows: usize,
+    rows_at_once: usize,
+    text: &str,
+) -> f64 {
     let mut db = MySqlConnection::connect(database_url)
         .await
         .expect("the database answers");

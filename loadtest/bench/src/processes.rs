@@ -20,7 +20,7 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 const TICKS_A_SECOND: f64 = 100.0;
 
 /// A process of ours, killed when it is dropped.
-pub struct Process {
+pub(crate) struct Process {
     child: Child,
     /// Where browsers reach it.
     pub listen: SocketAddr,
@@ -30,14 +30,14 @@ pub struct Process {
 
 impl Process {
     /// Starts one of the programs that were built beside this one, and waits until it is ready.
-    pub async fn service(binary: &str, environment: &[(String, String)]) -> Process {
+    pub(crate) async fn service(binary: &str, environment: &[(String, String)]) -> Process {
         let process = Process::start(binary, &[], environment);
         process.ready().await;
         process
     }
 
     /// Waits until it is ready.
-    pub async fn ready(&self) {
+    pub(crate) async fn ready(&self) {
         let url = format!("http://{}/readyz", self.admin);
         let ready = async || {
             let answer = reqwest::get(&url).await;
@@ -51,12 +51,20 @@ impl Process {
     }
 
     /// Starts one of the programs that were built beside this one and waits for nothing.
-    pub fn start(binary: &str, arguments: &[&str], environment: &[(String, String)]) -> Process {
+    pub(crate) fn start(
+        binary: &str,
+        arguments: &[&str],
+        environment: &[(String, String)],
+    ) -> Process {
         Process::run(&path(binary), arguments, environment)
     }
 
     /// Starts any program and waits for nothing.
-    pub fn run(program: &Path, arguments: &[&str], environment: &[(String, String)]) -> Process {
+    pub(crate) fn run(
+        program: &Path,
+        arguments: &[&str],
+        environment: &[(String, String)],
+    ) -> Process {
         let (listen, admin) = (free_address(), free_address());
         let mut command = Command::new(program);
         command
@@ -81,23 +89,28 @@ impl Process {
         }
     }
 
+    /// The address for calls.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.listen)
+    }
+
     /// Ends it at once.
-    pub async fn kill(mut self) {
+    pub(crate) async fn kill(mut self) {
         self.child.kill().await.expect("our own child");
     }
 
     /// Its number.
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id().expect("it is running")
     }
 
     /// CPU seconds it has used.
-    pub fn cpu(&self) -> f64 {
+    pub(crate) fn cpu(&self) -> f64 {
         cpu(self.id())
     }
 
     /// Resident memory in KiB.
-    pub fn resident_kib(&self) -> f64 {
+    pub(crate) fn resident_kib(&self) -> f64 {
         let status =
             fs::read_to_string(format!("/proc/{}/status", self.id())).expect("it is running");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -106,7 +119,7 @@ impl Process {
     }
 
     /// The value of one of its counters, summed over its labels.
-    pub async fn metric(&self, name: &str) -> f64 {
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
         let answer = reqwest::get(format!("http://{}/metrics", self.admin))
             .await
             .expect("it is running");
@@ -124,13 +137,13 @@ impl Process {
 }
 
 /// Where one of the programs is.
-pub fn path(binary: &str) -> PathBuf {
+pub(crate) fn path(binary: &str) -> PathBuf {
     let this = std::env::current_exe().expect("a program has a path");
     this.with_file_name(binary)
 }
 
 /// CPU seconds that a process has used.
-pub fn cpu(id: u32) -> f64 {
+pub(crate) fn cpu(id: u32) -> f64 {
     let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
     // The name stands in brackets and may contain anything.
     let fields: Vec<&str> = stat
@@ -149,7 +162,7 @@ pub fn cpu(id: u32) -> f64 {
 }
 
 /// The process that listens on a port of loopback, of those that we may look at.
-pub fn listener(port: u16) -> Option<u32> {
+pub(crate) fn listener(port: u16) -> Option<u32> {
     let end = format!(":{port:04X}");
     let inode = ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()
@@ -174,7 +187,7 @@ pub fn listener(port: u16) -> Option<u32> {
 }
 
 /// An address on loopback that nobody listens on, below the range from which clients get theirs.
-pub fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     loop {
         let address = SocketAddr::from(([127, 0, 0, 1], rand::random_range(11_000..19_000)));
         if TcpListener::bind(address).is_ok() {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 /// What was found about one thing.
 #[derive(Default)]
-pub struct Findings {
+pub(crate) struct Findings {
     /// Rows of the table.
     pub rows: Vec<Row>,
     /// Curves, by file name.
@@ -14,7 +14,7 @@ pub struct Findings {
 }
 
 /// One figure.
-pub struct Row {
+pub(crate) struct Row {
     /// What it is.
     pub name: String,
     /// In what it is counted.
@@ -30,7 +30,7 @@ pub struct Row {
 }
 
 /// Lines over one axis.
-pub struct Curves {
+pub(crate) struct Curves {
     /// Above it.
     pub title: String,
     /// Along it.
@@ -43,7 +43,7 @@ pub struct Curves {
 
 impl Findings {
     /// Shows the rows to whoever waits.
-    pub fn print(&self) {
+    pub(crate) fn print(&self) {
         for row in &self.rows {
             eprintln!("{}", line(&json(row)));
         }
@@ -51,14 +51,14 @@ impl Findings {
 }
 
 /// The middle one.
-pub fn median(runs: &[f64]) -> f64 {
+pub(crate) fn median(runs: &[f64]) -> f64 {
     let mut sorted = runs.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// Everything that was ever measured here, on file.
-pub struct Report {
+pub(crate) struct Report {
     figures: Value,
 }
 
@@ -70,13 +70,13 @@ fn docs() -> PathBuf {
 }
 
 /// What is kept in one of the files; empty if it is not there.
-pub fn read(file: &str) -> Value {
+pub(crate) fn read(file: &str) -> Value {
     let file = fs::read_to_string(docs().join("performance").join(file)).unwrap_or_default();
     serde_json::from_str(&file).unwrap_or_else(|_| json!({}))
 }
 
 /// Keeps numbers in a file, and what they say in the page's place that begins so.
-pub fn keep(file: &str, numbers: &Value, begin: &str, table: &str) {
+pub(crate) fn keep(file: &str, numbers: &Value, begin: &str, table: &str) {
     let folder = docs().join("performance");
     fs::create_dir_all(&folder).expect("the docs can be written");
     let numbers = serde_json::to_string_pretty(numbers).expect("JSON") + "\n";
@@ -93,14 +93,14 @@ pub fn keep(file: &str, numbers: &Value, begin: &str, table: &str) {
 
 impl Report {
     /// What earlier runs found.
-    pub fn open() -> Report {
+    pub(crate) fn open() -> Report {
         Report {
             figures: read("figures.json"),
         }
     }
 
     /// Puts in what was found about one thing.
-    pub fn replace(&mut self, name: &str, found: Findings) {
+    pub(crate) fn replace(&mut self, name: &str, found: Findings) {
         let rows: Vec<Value> = found.rows.iter().map(json).collect();
         self.figures[name] = json!({ "machine": machine(), "rows": rows });
         for (file, curves) in found.curves {
@@ -112,7 +112,7 @@ impl Report {
     }
 
     /// Writes everything.
-    pub fn write(&self) {
+    pub(crate) fn write(&self) {
         keep("figures.json", &self.figures, BEGIN, &self.table());
     }
 
@@ -186,7 +186,7 @@ fn spread(runs: &[f64]) -> String {
 }
 
 /// Three digits that matter, thousands apart.
-pub fn number(number: f64) -> String {
+pub(crate) fn number(number: f64) -> String {
     if number.abs() < 10.0 {
         return format!("{number:.2}");
     }

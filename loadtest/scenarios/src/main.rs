@@ -33,7 +33,7 @@ async fn main() -> Result<ExitCode, GooseError> {
     let metrics = attack.execute().await;
     progress.abort();
     metrics?;
-    if RUN.base.get().is_none() {
+    if RUN.server.get().is_none() {
         // Goose only listed something.
         return Ok(ExitCode::SUCCESS);
     }

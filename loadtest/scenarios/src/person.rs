@@ -11,19 +11,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::{SinkExt, StreamExt};
+use chat_client::{ChatSocket, Client};
 use rand::RngExt;
 use serde_json::{Value, json};
 use tokio::{
-    net::TcpStream,
     sync::mpsc,
     time::{sleep, timeout},
 };
-use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{ClientRequestBuilder, Message},
-};
-use url::Url;
 use uuid::Uuid;
 
 use crate::ledger::{Ledger, Reader, Said};
@@ -31,10 +25,11 @@ use crate::ledger::{Ledger, Reader, Said};
 /// How long a server may take to let a socket in and into its room.
 const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 
+/// Why somebody did not come in.
+const LOST: &str = "the connection was lost";
+
 /// Between two attempts to come back: at least and at most, so that not all come at once.
 const PAUSE: std::ops::Range<f64> = 0.1..1.0;
-
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// Something that was measured: a row of the report.
 pub struct Measured {
@@ -50,7 +45,7 @@ pub struct Measured {
 enum Order {
     Say {
         id: Uuid,
-        frame: String,
+        frame: Value,
     },
     /// Drop the connection without a word, and come back after a while.
     Vanish(Duration),
@@ -74,21 +69,14 @@ pub struct Person {
 
 impl Person {
     /// Comes into a room; the rest of the run is spent there.
-    pub fn enter(
-        ledger: &Arc<Ledger>,
-        base: &Url,
-        name: String,
-        token: String,
-        room: String,
-    ) -> Person {
+    pub fn enter(ledger: &Arc<Ledger>, client: Client, room: String) -> Person {
         let (orders, to_do) = mpsc::unbounded_channel();
         let measured = Measurements::default();
         let is_in = Arc::new(AtomicBool::new(false));
+        let name = client.name.clone();
         let keeper = Keeper {
             ledger: Arc::clone(ledger),
-            url: socket_url(base),
-            token,
-            user: name.clone(),
+            client,
             room: room.clone(),
             reader: None,
             unacked: BTreeMap::new(),
@@ -120,10 +108,7 @@ impl Person {
         self.ledger.open().said.insert(id, said);
         let frame =
             json!({ "type": "send", "room": self.room, "id": id.to_string(), "message": text });
-        self.order(Order::Say {
-            id,
-            frame: frame.to_string(),
-        });
+        self.order(Order::Say { id, frame });
         id
     }
 
@@ -183,31 +168,15 @@ impl Person {
     }
 }
 
-fn socket_url(base: &Url) -> String {
-    let scheme = if base.scheme() == "https" {
-        "wss"
-    } else {
-        "ws"
-    };
-    let host = base.host_str().unwrap_or("127.0.0.1");
-    let port = base
-        .port()
-        .map(|port| format!(":{port}"))
-        .unwrap_or_default();
-    format!("{scheme}://{host}{port}/ws")
-}
-
 /// Keeps a person's socket.
 struct Keeper {
     ledger: Arc<Ledger>,
-    url: String,
-    token: String,
-    user: String,
+    client: Client,
     room: String,
     /// Their place among the ledger's readers, once they were in.
     reader: Option<usize>,
     /// What was said and not acked, in the order in which it was said.
-    unacked: BTreeMap<Uuid, String>,
+    unacked: BTreeMap<Uuid, Value>,
     to_do: mpsc::UnboundedReceiver<Order>,
     measured: Measurements,
     is_in: Arc<AtomicBool>,
@@ -261,23 +230,16 @@ impl Keeper {
     }
 
     /// Connects and joins, and sends once more what was not acked.
-    async fn enter(&mut self) -> Result<Socket, String> {
-        let request = ClientRequestBuilder::new(self.url.parse().map_err(|_| "no URL")?)
-            .with_header("authorization", format!("Bearer {}", self.token));
-        let (mut socket, _) = connect_async(request)
-            .await
-            .map_err(|error| error.to_string())?;
+    async fn enter(&mut self) -> Result<ChatSocket, String> {
+        let opened = self.client.opens("/ws").await;
+        let mut socket = opened.map_err(|error| error.to_string())?;
         let mut join = json!({ "type": "join", "room": self.room });
         if let Some(reader) = self.reader {
             join["after"] = self.ledger.open().readers[reader].last().into();
         }
-        let gone = |_| "the connection was lost".to_owned();
-        socket
-            .send(Message::text(join.to_string()))
-            .await
-            .map_err(gone)?;
+        socket.send(&join).await.map_err(|_| LOST)?;
         loop {
-            let frame = read(&mut socket).await.ok_or("the connection was lost")?;
+            let frame = socket.receive().await.map_err(|_| LOST)?;
             match frame["type"].as_str() {
                 Some("joined") => {
                     self.joined(&frame);
@@ -288,10 +250,7 @@ impl Keeper {
             }
         }
         for frame in self.unacked.values() {
-            socket
-                .send(Message::text(frame.clone()))
-                .await
-                .map_err(gone)?;
+            socket.send(frame).await.map_err(|_| LOST)?;
         }
         Ok(socket)
     }
@@ -302,7 +261,7 @@ impl Keeper {
         let Some(reader) = self.reader else {
             self.reader = Some(ledger.readers.len());
             ledger.readers.push(Reader {
-                user: self.user.clone(),
+                user: self.client.name.clone(),
                 room: self.room.clone(),
                 from: seq,
                 ..Reader::default()
@@ -317,7 +276,7 @@ impl Keeper {
     }
 
     /// Reads and writes until the connection is gone. Returns how long to stay away, if that was said.
-    async fn stay(&mut self, mut socket: Socket) -> Option<Duration> {
+    async fn stay(&mut self, mut socket: ChatSocket) -> Option<Duration> {
         let mut again: VecDeque<(Instant, Uuid)> = VecDeque::new();
         // The user may be done with talking, and is still owed what is to come.
         let mut talks = true;
@@ -328,21 +287,21 @@ impl Keeper {
             tokio::select! {
                 order = self.to_do.recv(), if talks => match order {
                     Some(Order::Say { id, frame }) => {
-                        let sent = socket.send(Message::text(frame.clone())).await;
+                        let sent = socket.send(&frame).await;
                         self.unacked.insert(id, frame);
                         sent.ok()?;
                     }
                     Some(Order::Vanish(away)) => return Some(away),
                     None => talks = false,
                 },
-                frame = read(&mut socket) => {
-                    let refused = self.hear(&mut socket, &frame?).await?;
+                frame = socket.receive() => {
+                    let refused = self.hear(&mut socket, &frame.ok()?).await?;
                     again.extend(refused);
                 }
                 () = sleep(wake.unwrap_or_default()), if wake.is_some() => {
                     let due = again.pop_front().and_then(|(_, id)| self.unacked.get(&id));
                     if let Some(frame) = due {
-                        socket.send(Message::text(frame.clone())).await.ok()?;
+                        socket.send(frame).await.ok()?;
                     }
                 }
             }
@@ -352,7 +311,7 @@ impl Keeper {
     /// Does what a frame asks for. Some if a message was refused and may be sent again.
     async fn hear(
         &mut self,
-        socket: &mut Socket,
+        socket: &mut ChatSocket,
         frame: &Value,
     ) -> Option<Option<(Instant, Uuid)>> {
         let id = |field: &str| {
@@ -362,10 +321,7 @@ impl Keeper {
         };
         match frame["type"].as_str() {
             Some("ping") => {
-                socket
-                    .send(Message::text(r#"{"type":"pong"}"#))
-                    .await
-                    .ok()?;
+                socket.send(&json!({ "type": "pong" })).await.ok()?;
             }
             Some("ack") => {
                 let id = id("id")?;
@@ -443,17 +399,6 @@ impl Keeper {
         }
         if let Some(at) = answered {
             self.measure("bot reply", at, None);
-        }
-    }
-}
-
-/// The next frame; none if the connection is gone.
-async fn read(socket: &mut Socket) -> Option<Value> {
-    loop {
-        match socket.next().await? {
-            Ok(Message::Text(text)) => return serde_json::from_str(&text).ok(),
-            Ok(Message::Close(_)) | Err(_) => return None,
-            Ok(_) => {}
         }
     }
 }

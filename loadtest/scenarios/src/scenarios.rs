@@ -10,11 +10,12 @@ use std::{
     time::Duration,
 };
 
+use chat_client::{Client, credentials};
 use goose::prelude::*;
 use rand::RngExt;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::sleep;
-use url::Url;
 
 use crate::{ledger::Ledger, person::Person};
 
@@ -24,18 +25,15 @@ const ACK_LIMIT: Duration = Duration::from_secs(30);
 /// How long a reply is waited for: the bot's own deadline, and some.
 const REPLY_LIMIT: Duration = Duration::from_secs(90);
 
-/// People's passwords.
-const PASSWORD: &str = "correct horse battery";
-
 /// What all people of this process share. Each process has names of its own, so that any number can run against one
 /// server.
 pub struct Run {
     /// What was promised.
     pub ledger: Arc<Ledger>,
     /// The server.
-    pub base: OnceLock<Url>,
-    /// The rooms, each with the session of somebody who is in it.
-    pub rooms: Mutex<HashMap<String, String>>,
+    pub server: OnceLock<String>,
+    /// The rooms, each with somebody who is in it.
+    pub rooms: Mutex<HashMap<String, Client>>,
     name: String,
     people: AtomicUsize,
     room_size: usize,
@@ -49,7 +47,7 @@ pub static RUN: LazyLock<Run> = LazyLock::new(|| {
     let letter = |_| char::from(letters[rand::rng().random_range(0..letters.len())]);
     Run {
         ledger: Arc::default(),
-        base: OnceLock::new(),
+        server: OnceLock::new(),
         rooms: Mutex::default(),
         name: (0..8).map(letter).collect(),
         people: AtomicUsize::new(0),
@@ -132,16 +130,13 @@ async fn flap(user: &mut GooseUser) -> TransactionResult {
 /// Opens the page, logs in, and looks around.
 async fn browse(user: &mut GooseUser) -> TransactionResult {
     if user.get_session_data::<Browser>().is_none() {
-        let (name, room, _) = register(user).await?;
+        let (client, room) = register(user).await?;
+        let name = client.name;
         user.set_session_data(Browser { name, room });
     }
     let Browser { name, room } = user.get_session_data_unchecked::<Browser>().clone();
     user.get_named("/", "the page").await?;
-    user.post_json(
-        "/api/login",
-        &json!({ "username": name, "password": PASSWORD }),
-    )
-    .await?;
+    user.post_json("/api/login", &credentials(&name)).await?;
     user.get("/api/me").await?;
     user.get("/api/rooms").await?;
     let history = format!("/api/rooms/{room}/messages");
@@ -159,9 +154,8 @@ struct Browser {
 /// The person that this user is, in their room by now.
 async fn person(user: &mut GooseUser) -> Result<Person, Box<TransactionError>> {
     if user.get_session_data::<Person>().is_none() {
-        let (name, room, token) = register(user).await?;
-        let base = user.base_url.clone();
-        let person = Person::enter(&RUN.ledger, &base, name, token, room);
+        let (client, room) = register(user).await?;
+        let person = Person::enter(&RUN.ledger, client, room);
         user.set_session_data(person);
     }
     let person = user.get_session_data_unchecked::<Person>().clone();
@@ -172,13 +166,13 @@ async fn person(user: &mut GooseUser) -> Result<Person, Box<TransactionError>> {
 }
 
 /// A new account and the room it talks in.
-async fn register(user: &mut GooseUser) -> Result<(String, String, String), Box<TransactionError>> {
-    let base = user.base_url.clone();
-    RUN.base.get_or_init(|| base);
+async fn register(user: &mut GooseUser) -> Result<(Client, String), Box<TransactionError>> {
+    let origin = user.base_url.origin().ascii_serialization();
+    let server = RUN.server.get_or_init(|| origin);
     let number = RUN.people.fetch_add(1, Ordering::Relaxed);
     let name = format!("load-{}{number}", RUN.name);
-    let body = json!({ "username": name, "password": PASSWORD });
-    let answer = user.post_json("/api/register", &body).await?;
+    // By goose, which measures it.
+    let answer = user.post_json("/api/register", &credentials(&name)).await?;
     let answer: Value = match answer.response {
         Ok(answer) => answer
             .json()
@@ -186,31 +180,27 @@ async fn register(user: &mut GooseUser) -> Result<(String, String, String), Box<
             .map_err(|error| failed(&error.to_string()))?,
         Err(error) => return Err(failed(&error.to_string())),
     };
-    let Some(token) = answer["token"].as_str().map(str::to_owned) else {
+    let Some(token) = answer["token"].as_str() else {
         return Err(failed(&format!("not registered: {answer}")));
     };
+    let client = Client::new(server).with_token(&name, token);
     let room = format!("load-{}-r{}", RUN.name, number / RUN.room_size);
     let is_first = !RUN.rooms().contains_key(&room);
     if is_first {
         // Several may come first at once; all but one are told that it is there.
-        let request = user.get_request_builder(&GooseMethod::Post, "/api/rooms")?;
-        let made = request
-            .bearer_auth(&token)
-            .json(&json!({ "name": room }))
-            .send()
-            .await;
-        match made.map(|made| made.status().as_u16()) {
-            Ok(201 | 409) => {}
+        let body = Some(json!({ "name": room }));
+        match client.try_call(Method::POST, "/api/rooms", body).await {
+            Ok(made) if matches!(made.status, StatusCode::CREATED | StatusCode::CONFLICT) => {}
             made => return Err(failed(&format!("no room: {made:?}"))),
         }
-        RUN.rooms().insert(room.clone(), token.clone());
+        RUN.rooms().insert(room.clone(), client.clone());
     }
-    Ok((name, room, token))
+    Ok((client, room))
 }
 
 impl Run {
     /// The rooms.
-    pub fn rooms(&self) -> std::sync::MutexGuard<'_, HashMap<String, String>> {
+    pub fn rooms(&self) -> std::sync::MutexGuard<'_, HashMap<String, Client>> {
         self.rooms.lock().expect("nothing panics while holding it")
     }
 }

@@ -10,10 +10,7 @@ use serde_json::Value;
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use crate::{
-    ledger::{Seq, Stored},
-    scenarios::Run,
-};
+use crate::{ledger::Stored, scenarios::Run};
 
 /// How long each of the three things that are owed is waited for: acks and replies, the history, what readers are to
 /// see.
@@ -87,51 +84,16 @@ async fn until(is_so: impl Fn() -> bool) {
 
 /// The whole history of every room.
 async fn histories(run: &Run) -> Result<HashMap<String, Vec<Stored>>, String> {
-    let base = run.base.get().ok_or("nobody came as far as the server")?;
-    let rooms = run.rooms().clone();
-    let client = reqwest::Client::new();
     let mut histories = HashMap::new();
-    for (room, token) in rooms {
-        let mut history: Vec<Stored> = Vec::new();
-        loop {
-            let after: Seq = history.last().map_or(0, |stored| stored.seq);
-            let path = format!("/api/rooms/{room}/messages?after={after}&limit=200");
-            let url = base.join(&path).map_err(|error| error.to_string())?;
-            let page = page(&client, url, &token).await?;
-            if page.is_empty() {
-                break;
-            }
-            history.extend(page);
-        }
-        histories.insert(room, history);
+    let rooms = run.rooms().clone();
+    for (room, client) in rooms {
+        // A server that is away for a moment is asked again.
+        let messages = client.history(&room, LIMIT, |_| true).await?;
+        let read = |message: &Value| stored(message).ok_or(format!("unreadable: {message}"));
+        let history: Result<Vec<Stored>, String> = messages.iter().map(read).collect();
+        histories.insert(room, history?);
     }
     Ok(histories)
-}
-
-/// One page. A server that is away for a moment is asked again.
-async fn page(client: &reqwest::Client, url: url::Url, token: &str) -> Result<Vec<Stored>, String> {
-    let limit = Instant::now() + LIMIT;
-    loop {
-        let answer = client.get(url.clone()).bearer_auth(token).send().await;
-        let answer = match answer.and_then(reqwest::Response::error_for_status) {
-            Ok(answer) => answer
-                .json::<Value>()
-                .await
-                .map_err(|error| error.to_string())?,
-            Err(error) if Instant::now() > limit => return Err(error.to_string()),
-            Err(_) => {
-                sleep(Duration::from_millis(500)).await;
-                continue;
-            }
-        };
-        let messages = answer["messages"]
-            .as_array()
-            .ok_or("an answer without messages")?;
-        return messages
-            .iter()
-            .map(|message| stored(message).ok_or(format!("unreadable: {message}")))
-            .collect();
-    }
 }
 
 fn stored(message: &Value) -> Option<Stored> {

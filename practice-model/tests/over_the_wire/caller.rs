@@ -9,19 +9,19 @@ use reqwest::{Client, Response};
 use serde_json::{Value, json};
 
 /// No step of a test takes longer, unless something is wrong.
-pub const LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const LIMIT: Duration = Duration::from_secs(10);
 
-pub const MODEL: &str = "gemini-3.5-flash";
+pub(crate) const MODEL: &str = "gemini-3.5-flash";
 
 /// A running practice model and a client for it.
-pub struct Caller {
+pub(crate) struct Caller {
     pub model: PracticeModel,
     pub client: Client,
 }
 
 /// What a stream brought until it ended.
 #[derive(Debug)]
-pub struct Streamed {
+pub(crate) struct Streamed {
     pub status: u16,
     /// The bytes as they came, chunk by chunk.
     pub chunks: Vec<Vec<u8>>,
@@ -30,16 +30,16 @@ pub struct Streamed {
 }
 
 impl Streamed {
-    pub fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         self.chunks.concat()
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.bytes()).unwrap()
     }
 
     /// The events, parsed; a broken one is an error of the test.
-    pub fn events(&self) -> Vec<Value> {
+    pub(crate) fn events(&self) -> Vec<Value> {
         let text = self.text().replace("\r\n", "\n");
         text.split("\n\n")
             .filter(|frame| !frame.is_empty())
@@ -48,7 +48,7 @@ impl Streamed {
     }
 
     /// The text of all parts that are to be shown.
-    pub fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         let events = self.events();
         let parts = events
             .iter()
@@ -61,7 +61,7 @@ impl Streamed {
     }
 
     /// The `finishReason` of each event, or "".
-    pub fn finishes(&self) -> Vec<String> {
+    pub(crate) fn finishes(&self) -> Vec<String> {
         self.events()
             .iter()
             .map(|event| {
@@ -74,24 +74,24 @@ impl Streamed {
     }
 }
 
-pub fn asking(text: &str) -> Value {
+pub(crate) fn asking(text: &str) -> Value {
     json!({"contents": [{"role": "user", "parts": [{"text": text}]}]})
 }
 
 /// The ports below those that the system gives to outgoing connections, so that an address can be taken again after a stop.
-pub async fn start() -> PracticeModel {
+pub(crate) async fn start() -> PracticeModel {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let spread = u16::try_from(std::process::id() % 8_000).unwrap();
     for _ in 0..8_000 {
         let port = 20_000 + (spread + NEXT.fetch_add(1, Ordering::Relaxed)) % 8_000;
-        if let Ok(model) = PracticeModel::start_with_seed(([127, 0, 0, 1], port).into(), 7).await {
+        if let Ok(model) = PracticeModel::start(([127, 0, 0, 1], port).into()).await {
             return model;
         }
     }
     panic!("no port is free");
 }
 
-pub fn client() -> Client {
+pub(crate) fn client() -> Client {
     static TLS: Once = Once::new();
     // A client wants a TLS provider even where it only speaks plain HTTP.
     TLS.call_once(|| {
@@ -105,7 +105,7 @@ pub fn client() -> Client {
 
 impl Caller {
     /// At full speed, unless an order says otherwise.
-    pub async fn new() -> Caller {
+    pub(crate) async fn new() -> Caller {
         let model = start().await;
         model.behave("pace=0ms").unwrap();
         Caller {
@@ -115,45 +115,40 @@ impl Caller {
     }
 
     /// One with this order for the next call.
-    pub async fn with(order: &str) -> Caller {
+    pub(crate) async fn with(order: &str) -> Caller {
         let caller = Caller::new().await;
         caller.model.behave_next([order]).unwrap();
         caller
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.model.base_url())
     }
 
-    pub fn request(&self, method: &str, body: &Value) -> reqwest::RequestBuilder {
+    /// A call of this method, as a worker makes it.
+    pub(crate) fn request(&self, method: &str, body: &Value) -> reqwest::RequestBuilder {
         self.client
             .post(self.url(&format!("/v1beta/models/{MODEL}:{method}")))
             .header("x-goog-api-key", "any")
             .json(body)
     }
 
-    pub async fn generate(&self, text: &str) -> Response {
-        self.request("generateContent", &asking(text))
-            .send()
-            .await
-            .unwrap()
+    /// The answer to a question, to be read while it comes.
+    pub(crate) async fn asks(&self, text: &str) -> reqwest::Result<Response> {
+        let request = self.request("streamGenerateContent?alt=sse", &asking(text));
+        request.send().await
     }
 
-    pub async fn stream(&self, text: &str) -> Streamed {
-        self.stream_of(&asking(text)).await
+    pub(crate) async fn status(&self, text: &str) -> u16 {
+        self.asks(text).await.unwrap().status().as_u16()
     }
 
-    pub async fn stream_of(&self, body: &Value) -> Streamed {
-        let response = self
-            .request("streamGenerateContent?alt=sse", body)
-            .send()
-            .await
-            .unwrap();
-        read(response).await
+    pub(crate) async fn stream(&self, text: &str) -> Streamed {
+        read(self.asks(text).await.unwrap()).await
     }
 
     /// The body of the error that a streaming call gets, and its HTTP status.
-    pub async fn error(&self, text: &str) -> (u16, Value) {
+    pub(crate) async fn error(&self, text: &str) -> (u16, Value) {
         let streamed = self.stream(text).await;
         (
             streamed.status,
@@ -161,7 +156,7 @@ impl Caller {
         )
     }
 
-    pub async fn control(&self, path: &str, body: &str) -> (u16, Value) {
+    pub(crate) async fn control(&self, path: &str, body: &str) -> (u16, Value) {
         let response = self
             .client
             .post(self.url(path))
@@ -172,7 +167,7 @@ impl Caller {
         (response.status().as_u16(), response.json().await.unwrap())
     }
 
-    pub async fn shown(&self, path: &str) -> Value {
+    pub(crate) async fn shown(&self, path: &str) -> Value {
         self.client
             .get(self.url(path))
             .send()
@@ -184,7 +179,7 @@ impl Caller {
     }
 }
 
-pub async fn read(mut response: Response) -> Streamed {
+pub(crate) async fn read(mut response: Response) -> Streamed {
     let status = response.status().as_u16();
     let mut chunks = Vec::new();
     let complete = loop {

@@ -2,32 +2,28 @@
 
 use serde_json::{Value, json};
 
-use crate::caller::{Caller, MODEL, asking};
+use crate::caller::{Caller, MODEL, asking, read};
 
 #[tokio::test]
-async fn a_whole_reply() {
+async fn a_reply_is_as_gemini_writes_it() {
     let caller = Caller::new().await;
-    let response = caller.generate("ada: @bot what is two plus two?").await;
-    assert_eq!(response.status(), 200);
-    assert_eq!(
-        response.headers()["content-type"],
-        "application/json; charset=UTF-8"
-    );
-    let body: Value = response.json().await.unwrap();
-    let text = body["candidates"][0]["content"]["parts"][0]["text"]
-        .as_str()
+    let response = caller
+        .asks("ada: @bot what is two plus two?")
+        .await
         .unwrap();
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let streamed = read(response).await;
+    let said = streamed.said();
     assert!(
-        text.starts_with("Hello ada! Two plus two is four (4)."),
-        "{text}"
+        said.starts_with("Hello ada! Two plus two is four (4)."),
+        "{said}"
     );
-    assert!(text.contains("practice model"), "{text}");
-    let tokens = text.chars().count().div_ceil(4);
+    assert!(said.contains("practice model"), "{said}");
     assert_eq!(
-        body,
+        streamed.events()[0],
         json!({
-            "candidates": [{"index": 0, "content": {"parts": [{"text": text}], "role": "model"}, "finishReason": "STOP"}],
-            "usageMetadata": {"promptTokenCount": 8, "candidatesTokenCount": tokens, "totalTokenCount": 8 + tokens},
+            "candidates": [{"index": 0, "content": {"parts": [{"text": "Hello ada! Two"}], "role": "model"}}],
+            "usageMetadata": {"promptTokenCount": 8, "candidatesTokenCount": 4, "totalTokenCount": 12},
             "modelVersion": "gemini-3.5-flash-practice",
             "responseId": "practice-00000001",
         })
@@ -68,27 +64,16 @@ async fn a_streamed_reply() {
 }
 
 #[tokio::test]
-async fn the_callers_own_limits_are_kept() {
+async fn the_callers_own_limit_is_kept() {
     let caller = Caller::new().await;
-    let mut body = asking("hi [[practice: say=\"one two three four five six END seven\"]]");
-    body["generationConfig"] = json!({"stopSequences": ["END"]});
-    let streamed = caller.stream_of(&body).await;
-    assert_eq!(
-        (
-            streamed.said().as_str(),
-            streamed.finishes().pop().unwrap().as_str()
-        ),
-        ("one two three four five six ", "STOP")
-    );
+    let mut body = asking("hi [[practice: say=\"one two three four five\"]]");
     body["generationConfig"] = json!({"maxOutputTokens": 2});
-    let streamed = caller.stream_of(&body).await;
-    assert_eq!(
-        (
-            streamed.said().as_str(),
-            streamed.finishes().pop().unwrap().as_str()
-        ),
-        ("one two ", "MAX_TOKENS")
-    );
+    let response = caller
+        .request("streamGenerateContent?alt=sse", &body)
+        .send();
+    let streamed = read(response.await.unwrap()).await;
+    assert_eq!(streamed.said(), "one two ");
+    assert_eq!(streamed.finishes().pop().unwrap(), "MAX_TOKENS");
 }
 
 #[tokio::test]
@@ -96,7 +81,7 @@ async fn a_wrong_request_is_refused_and_noted() {
     let caller = Caller::new().await;
     let wrong = json!({"contents": [{"role": "assistant", "parts": [{"text": "hi"}]}]});
     let response = caller
-        .request("generateContent", &wrong)
+        .request("streamGenerateContent?alt=sse", &wrong)
         .send()
         .await
         .unwrap();
@@ -118,7 +103,7 @@ async fn a_wrong_request_is_refused_and_noted() {
 #[tokio::test]
 async fn the_key_belongs_into_the_header() {
     let caller = Caller::new().await;
-    let url = caller.url(&format!("/v1beta/models/{MODEL}:generateContent"));
+    let url = caller.url(&format!("/v1beta/models/{MODEL}:streamGenerateContent"));
     let none = caller
         .client
         .post(&url)
@@ -147,24 +132,14 @@ async fn the_key_belongs_into_the_header() {
 #[tokio::test]
 async fn a_stream_without_alt_sse_and_unknown_calls_are_refused() {
     let caller = Caller::new().await;
-    assert_eq!(
-        caller
-            .request("streamGenerateContent", &asking("hi"))
-            .send()
-            .await
-            .unwrap()
-            .status(),
-        400
-    );
-    assert_eq!(
-        caller
-            .request("countTokens", &asking("hi"))
-            .send()
-            .await
-            .unwrap()
-            .status(),
-        404
-    );
+    for (method, status) in [
+        ("streamGenerateContent", 400),
+        ("generateContent", 404),
+        ("countTokens", 404),
+    ] {
+        let response = caller.request(method, &asking("hi")).send().await.unwrap();
+        assert_eq!(response.status(), status, "{method}");
+    }
     let elsewhere = caller
         .client
         .get(caller.url("/v2/models"))
@@ -199,20 +174,15 @@ async fn models_are_there_until_they_retire() {
         (status, model["name"].as_str()),
         (200, Some("models/gemini-anything"))
     );
-    let (_, list) = ask("/v1beta/models").await;
-    assert_eq!(list["models"].as_array().unwrap().len(), 3);
+    let (_, list) = ask("/v1/models").await;
+    assert_eq!(list["data"].as_array().unwrap().len(), 3);
 
-    caller
-        .control("/practice/behaviour", r#"{"known_models": ["gemini-new"]}"#)
-        .await;
-    assert_eq!(ask("/v1beta/models/gemini-new").await.0, 200);
+    caller.model.behave_for_model("gemini-old", "404").unwrap();
     let (status, gone) = ask("/v1beta/models/gemini-old").await;
     assert_eq!(
         (status, gone["error"]["status"].as_str()),
         (404, Some("NOT_FOUND"))
     );
-    assert_eq!(caller.generate("hi").await.status(), 404);
-
     caller.model.behave_for_model("gemini-new", "503").unwrap();
     assert_eq!(ask("/v1beta/models/gemini-new").await.0, 503);
     assert_eq!(caller.model.model_checks(), 4);
@@ -221,18 +191,14 @@ async fn models_are_there_until_they_retire() {
 #[tokio::test]
 async fn the_same_is_said_over_the_chat_api() {
     let caller = Caller::new().await;
+    let said = "ada: what is two plus two?";
     let ask = async |stream: bool| {
-        let messages = [json!({"role": "user", "content": "ada: what is two plus two?"})];
+        let messages = [json!({"role": "user", "content": said})];
         let body = json!({"model": MODEL, "messages": messages, "stream": stream});
         let request = caller.client.post(caller.url("/v1/chat/completions"));
         request.json(&body).send().await.unwrap()
     };
-    let whole: Value = ask(false).await.json().await.unwrap();
-    let text = whole["choices"][0]["message"]["content"].as_str().unwrap();
-    assert!(text.starts_with("Hello ada! Two plus two is four (4)."));
-    assert_eq!(whole["choices"][0]["finish_reason"], "stop");
-    assert!(whole["usage"]["completion_tokens"].as_u64() > Some(0));
-
+    assert_eq!(ask(false).await.status(), 400, "it streams only");
     let body = ask(true).await.text().await.unwrap();
     let events: Vec<&str> = body
         .lines()
@@ -248,8 +214,10 @@ async fn the_same_is_said_over_the_chat_api() {
         .iter()
         .filter_map(|event| event["choices"][0]["delta"]["content"].as_str())
         .collect();
-    assert_eq!(streamed, text);
-    let counts = &events.last().unwrap()["usage"];
-    assert_eq!(counts["prompt_tokens"], whole["usage"]["prompt_tokens"]);
-    assert!(counts["completion_tokens"].as_u64() > Some(0));
+    assert_eq!(streamed, caller.stream(said).await.said());
+    let (counts, events) = events.split_last().unwrap();
+    let last = &events.last().unwrap()["choices"][0];
+    assert_eq!(last["finish_reason"], "stop");
+    assert_eq!(counts["usage"]["prompt_tokens"], 7);
+    assert!(counts["usage"]["completion_tokens"].as_u64() > Some(0));
 }

@@ -2,55 +2,47 @@
 
 use serde_json::Value;
 
-use crate::caller::{Caller, MODEL};
+use crate::caller::Caller;
+
+/// The quota that an error names, its limit and its delay in seconds.
+fn exceeded(error: &Value) -> (&str, &str, f64) {
+    let details = &error["error"]["details"];
+    let violation = &details[0]["violations"][0];
+    let delay = details[2]["retryDelay"].as_str().unwrap();
+    (
+        violation["quotaId"].as_str().unwrap(),
+        violation["quotaValue"].as_str().unwrap(),
+        delay.strip_suffix('s').unwrap().parse().unwrap(),
+    )
+}
 
 #[tokio::test]
 async fn requests_beyond_the_quota_are_refused_and_counted() {
     let caller = Caller::new().await;
-    caller
-        .model
-        .behave("pace=0ms quota rpm=3 window=1m")
-        .unwrap();
-    let answers = futures_util::future::join_all((0..8).map(|_| caller.generate("hi"))).await;
+    caller.model.behave("pace=0ms quota rpm=3").unwrap();
+    let answers = futures_util::future::join_all((0..8).map(|_| caller.stream("hi"))).await;
     let refused: Vec<_> = answers
-        .into_iter()
-        .filter(|answer| answer.status() == 429)
+        .iter()
+        .filter(|answer| answer.status == 429)
         .collect();
     assert_eq!(refused.len(), 5);
     for answer in refused {
-        let error: Value = answer.json().await.unwrap();
-        let details = &error["error"]["details"];
+        let error: Value = serde_json::from_slice(&answer.bytes()).unwrap();
+        let (quota, limit, delay) = exceeded(&error);
         assert_eq!(
-            details[0]["violations"][0]["quotaId"],
+            quota,
             "GenerateRequestsPerMinutePerProjectPerModel-PaidTier"
         );
-        assert_eq!(details[0]["violations"][0]["quotaValue"], "3");
-        let delay: f64 = details[2]["retryDelay"]
-            .as_str()
-            .unwrap()
-            .strip_suffix('s')
-            .unwrap()
-            .parse()
-            .unwrap();
-        assert!(delay > 50.0 && delay <= 60.0, "{delay}");
+        assert!(limit == "3" && delay > 50.0 && delay <= 60.0, "{delay}");
     }
-    let shown = caller.shown("/practice/quota").await;
+    let shown = caller.shown("/practice/requests").await;
     assert_eq!(
-        (
-            shown["exceeded"].as_u64(),
-            shown["models"][MODEL]["accepted"].as_u64()
-        ),
-        (Some(5), Some(3))
+        (&shown["quota"]["accepted"], &shown["quota"]["exceeded"]),
+        (&3.into(), &5.into())
     );
-    assert_eq!(
-        caller.model.quota().models[MODEL].refused_by_requests_per_minute,
-        5
-    );
-
-    caller
-        .control("/practice/behaviour", r#"{"default": "quota-off"}"#)
-        .await;
-    assert_eq!(caller.generate("hi").await.status(), 200);
+    assert_eq!(caller.model.quota().exceeded, 5);
+    caller.model.behave("pace=0ms").unwrap();
+    assert_eq!(caller.status("hi").await, 200);
     assert_eq!(
         caller.model.quota().exceeded,
         5,
@@ -59,61 +51,21 @@ async fn requests_beyond_the_quota_are_refused_and_counted() {
 }
 
 #[tokio::test]
-async fn tokens_and_days_are_counted_by_model() {
+async fn tokens_are_counted_and_a_place_is_free_again_after_the_delay() {
     let caller = Caller::new().await;
     caller
         .model
-        .behave_for_model(MODEL, "quota tpm=10")
+        .behave("pace=0ms quota tpm=10 window=200ms")
         .unwrap();
+    assert_eq!(caller.status("exactly six tokens here.").await, 200);
+    let (_, error) = caller.error("exactly six tokens here.").await;
+    let (quota, limit, delay) = exceeded(&error);
     assert_eq!(
-        caller.generate("exactly six tokens here.").await.status(),
-        200
+        (quota, limit),
+        ("GenerateContentPaidTierInputTokensPerModelPerMinute", "10")
     );
-    let error: Value = caller
-        .generate("exactly six tokens here.")
-        .await
-        .json()
-        .await
-        .unwrap();
-    assert_eq!(
-        error["error"]["details"][0]["violations"][0]["quotaId"],
-        "GenerateContentPaidTierInputTokensPerModelPerMinute"
-    );
-    caller.model.behave_for_model(MODEL, "quota rpd=1").unwrap();
-    let error: Value = caller.generate("hi").await.json().await.unwrap();
-    let details = error["error"]["details"].as_array().unwrap();
-    assert_eq!(
-        details[0]["violations"][0]["quotaId"],
-        "GenerateRequestsPerDayPerProjectPerModel-PaidTier"
-    );
-    assert_eq!(details.len(), 2, "no RetryInfo for a day");
-    let other = caller
-        .client
-        .post(caller.url("/v1beta/models/other:generateContent"))
-        .header("x-goog-api-key", "k");
-    let other = other
-        .json(&crate::caller::asking("hi"))
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(other.status(), 200, "another model has its own");
-}
-
-#[tokio::test]
-async fn a_place_is_free_again_after_the_delay() {
-    let caller = Caller::new().await;
-    caller.model.behave("quota rpm=1 window=200ms").unwrap();
-    assert_eq!(caller.generate("hi").await.status(), 200);
-    let error: Value = caller.generate("hi").await.json().await.unwrap();
-    let delay: f64 = error["error"]["details"][2]["retryDelay"]
-        .as_str()
-        .unwrap()
-        .strip_suffix('s')
-        .unwrap()
-        .parse()
-        .unwrap();
     assert!(delay <= 0.2);
     // The very delay that was named, as a caller keeps it.
     tokio::time::sleep(std::time::Duration::from_secs_f64(delay)).await;
-    assert_eq!(caller.generate("hi").await.status(), 200);
+    assert_eq!(caller.status("exactly six tokens here.").await, 200);
 }

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use common::{
     envelope::Envelope,
-    queue::{Queue, Route, embedded::EmbeddedQueue},
+    queue::{Queue, Route},
     wire::{Kind, Message},
 };
+use engines::embedded::EmbeddedQueue;
 use futures_util::future::join_all;
 use stories::{Chat, Person, assert_one_order};
 use uuid::Uuid;

@@ -5,11 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::{
     envelope::Envelope,
-    queue::{Queue, Route, rabbitmq::RabbitQueue},
-    settings::QueueSettings,
+    queue::{Queue, Route},
     store::Messages,
     wire::{Kind, NewMessage, Seq},
 };
+use engines::rabbitmq::{RabbitQueue, RabbitSettings};
 use serde_json::json;
 use stories::{Chat, PATIENCE, Setup, run, until};
 use uuid::Uuid;
@@ -132,7 +132,7 @@ async fn a_dead_letter_is_listed_shown_replayed_and_dropped() {
         ..Setup::default()
     })
     .await;
-    let settings = QueueSettings {
+    let settings = RabbitSettings {
         amqp_url: chat.setting("AMQP_URL").to_owned().into(),
     };
     let queue = RabbitQueue::connect(&settings)
@@ -181,7 +181,7 @@ async fn a_row_that_cannot_be_written_is_found_and_the_rest_of_its_batch_is_writ
         ..Setup::default()
     })
     .await;
-    let settings = QueueSettings {
+    let settings = RabbitSettings {
         amqp_url: chat.setting("AMQP_URL").to_owned().into(),
     };
     let queue = RabbitQueue::connect(&settings)

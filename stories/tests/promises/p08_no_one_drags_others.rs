@@ -1,13 +1,7 @@
 //! P8: a slow reader never delays the rest, memory per connection is bounded, and the slow one is caught up.
 
-use futures_util::{SinkExt, StreamExt};
-use serde_json::{Value, json};
 use stories::{Chat, PATIENCE, Setup, assert_one_order, until};
 use tokio::net::TcpSocket;
-use tokio_tungstenite::{
-    client_async,
-    tungstenite::{ClientRequestBuilder, Message},
-};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_people_stop_reading_while_others_talk() {
@@ -26,25 +20,9 @@ async fn twenty_people_stop_reading_while_others_talk() {
             .connect(chat.edges[0].listen)
             .await
             .expect("the edge is there");
-        let url = format!("ws://{}/ws", chat.edges[0].listen);
-        let request = ClientRequestBuilder::new(url.parse().expect("a URL"))
-            .with_header("authorization", format!("Bearer {}", bob.token));
-        let (mut sleeper, _) = client_async(request, stream)
-            .await
-            .expect("the edge takes the socket");
-        sleeper
-            .send(Message::text(
-                json!({"type": "join", "room": "lobby"}).to_string(),
-            ))
-            .await
-            .expect("open");
-        loop {
-            let frame = sleeper.next().await.expect("open").expect("a frame");
-            let frame: Value = serde_json::from_str(frame.to_text().expect("text")).expect("JSON");
-            if frame["type"] == "joined" {
-                break;
-            }
-        }
+        let opened = bob.client.opens_over(stream, "/ws").await;
+        let mut sleeper = opened.expect("the edge takes the socket");
+        sleeper.joins("lobby", None).await;
         sleepers.push(sleeper);
     }
     let before = chat.edges[0].resident_kib();
@@ -77,16 +55,7 @@ async fn twenty_people_stop_reading_while_others_talk() {
     let mut sleeper = sleepers.swap_remove(0);
     let mut caught_up = Vec::new();
     while caught_up.len() < COUNT {
-        let frame = tokio::time::timeout(PATIENCE, sleeper.next())
-            .await
-            .expect("in time")
-            .expect("open")
-            .expect("a frame");
-        let Message::Text(text) = frame else { continue };
-        let frame: Value = serde_json::from_str(&text).expect("JSON");
-        if frame["type"] == "message" {
-            caught_up.push(frame);
-        }
+        caught_up.push(sleeper.hears("message").await);
     }
     assert_eq!(caught_up, heard);
 }

@@ -1,7 +1,7 @@
 //! P11: private rooms are seen by their members alone, live and in history; a revoked session's sockets close on every
 //! edge at once.
 
-use reqwest::{Method, StatusCode};
+use reqwest::StatusCode;
 use serde_json::json;
 use stories::{Chat, Person, Setup};
 
@@ -16,8 +16,8 @@ async fn a_private_room_is_seen_by_its_members_alone() {
     let mut ada = Person::register(&chat.url(0), "ada").await;
     let mut bob = Person::register(&chat.url(1), "bob").await;
     let room = json!({ "name": "secrets", "private": true });
-    let (status, _) = ada.calls(Method::POST, "/api/rooms", Some(room)).await;
-    assert_eq!(status, StatusCode::CREATED);
+    let made = ada.post("/api/rooms", room).await;
+    made.is(StatusCode::CREATED);
     ada.connects().await;
     bob.connects().await;
     ada.joins("secrets", None).await;
@@ -28,34 +28,24 @@ async fn a_private_room_is_seen_by_its_members_alone() {
     bob.is_refused("not_found").await;
     bob.sends(&json!({ "room": "secrets", "message": "let me in" }))
         .await;
-    let history = bob
-        .calls(Method::GET, "/api/rooms/secrets/messages", None)
-        .await;
-    assert_eq!(history.0, StatusCode::NOT_FOUND);
+    let history = bob.get("/api/rooms/secrets/messages").await;
+    history.is(StatusCode::NOT_FOUND);
 
-    let (status, _) = ada
-        .calls(Method::PUT, "/api/rooms/secrets/members/bob", None)
-        .await;
-    assert!(status.is_success(), "{status}");
+    let let_in = ada.put("/api/rooms/secrets/members/bob").await;
+    assert!(let_in.status.is_success(), "{let_in:?}");
     stories::until("bob may come in", stories::PATIENCE, async || {
-        let (status, _) = bob
-            .calls(Method::GET, "/api/rooms/secrets/messages", None)
-            .await;
-        status.is_success().then_some(())
+        let history = bob.get("/api/rooms/secrets/messages").await;
+        history.status.is_success().then_some(())
     })
     .await;
     bob.joins("secrets", Some(0)).await;
     bob.hears("ada", "only for us").await;
 
-    let (status, _) = ada
-        .calls(Method::DELETE, "/api/rooms/secrets/members/bob", None)
-        .await;
-    assert!(status.is_success(), "{status}");
+    let put_out = ada.delete("/api/rooms/secrets/members/bob").await;
+    assert!(put_out.status.is_success(), "{put_out:?}");
     stories::until("bob is out", stories::PATIENCE, async || {
-        let (status, _) = bob
-            .calls(Method::GET, "/api/rooms/secrets/messages", None)
-            .await;
-        (status == StatusCode::NOT_FOUND).then_some(())
+        let history = bob.get("/api/rooms/secrets/messages").await;
+        (history.status == StatusCode::NOT_FOUND).then_some(())
     })
     .await;
     let heard = bob.messages().len();
@@ -81,22 +71,21 @@ async fn a_revoked_session_is_closed_on_every_edge() {
     let mut laptop = Person::log_in(&chat.url(1), "ada").await;
     laptop.connects().await;
     // The laptop's session is open on a third edge as well.
-    let mut tab = Person::log_in(&chat.url(2), "ada").await;
-    tab.token = laptop.token.clone();
+    let mut tab = Person::from(laptop.at(&chat.url(2)));
     tab.connects().await;
-    let (_, me) = laptop.calls(Method::GET, "/api/sessions", None).await;
-    let sessions = me["sessions"].as_array().expect("sessions");
+    let listed = laptop.get("/api/sessions").await;
+    let sessions = listed.body["sessions"].as_array().expect("sessions");
     let current = sessions
         .iter()
         .find(|session| session["current"] == true)
         .expect("one is current");
     let path = format!("/api/sessions/{}", current["id"].as_str().expect("an id"));
-    let (status, _) = phone.calls(Method::DELETE, &path, None).await;
-    assert!(status.is_success(), "{status}");
+    let revoked = phone.delete(&path).await;
+    assert!(revoked.status.is_success(), "{revoked:?}");
     assert_eq!(laptop.is_closed().await, 4401);
     assert_eq!(tab.is_closed().await, 4401);
-    let (status, _) = tab.calls(Method::GET, "/api/me", None).await;
-    assert_eq!(status, StatusCode::UNAUTHORIZED);
+    let me = tab.get("/api/me").await;
+    me.is(StatusCode::UNAUTHORIZED);
     assert!(
         tab.connects_to("/ws").await.is_err(),
         "the upgrade is refused"

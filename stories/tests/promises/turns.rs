@@ -11,12 +11,15 @@ use std::{
 };
 
 use common::{
-    live::{Live, LiveEvent, redis::RedisLive},
+    live::{Live, LiveEvent},
     posting::Poster,
-    queue::{Route, rabbitmq::RabbitQueue},
-    settings::{LiveSettings, QueueSettings},
+    queue::Route,
     store::{BotPolicy, Messages, Room, Rooms},
     wire::{Kind, Message, NewMessage},
+};
+use engines::{
+    rabbitmq::{RabbitQueue, RabbitSettings},
+    redis::{RedisLive, RedisSettings},
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::Value;
@@ -196,9 +199,8 @@ async fn eight_rooms_are_answered_at_the_same_time() {
     chat.model.behave("hang").expect("an order");
     let rooms: Vec<String> = (0..ROOMS).map(|n| format!("room-{n}")).collect();
     for room in &rooms[1..] {
-        let body = serde_json::json!({ "name": room });
-        let made = ada.calls(reqwest::Method::POST, "/api/rooms", Some(body));
-        assert_eq!(made.await.0, 201);
+        let made = ada.makes_room(room).await;
+        made.is(reqwest::StatusCode::CREATED);
         ada.joins(room, None).await;
     }
     for room in rooms {
@@ -256,14 +258,14 @@ async fn a_thousand_requests_each_have_one_reply_in_time_and_in_order() {
         .collect();
     chat.model.behave_next(orders).expect("orders");
 
-    let live = RedisLive::connect(&LiveSettings {
+    let live = RedisLive::connect(&RedisSettings {
         redis_url: chat.setting("REDIS_URL").to_owned().into(),
         redis_prefix: chat.setting("REDIS_PREFIX").to_owned(),
         stream_idle_seconds: Duration::from_secs(3_600),
     })
     .await
     .expect("Redis");
-    let queue = RabbitQueue::connect(&QueueSettings {
+    let queue = RabbitQueue::connect(&RabbitSettings {
         amqp_url: chat.setting("AMQP_URL").to_owned().into(),
     })
     .await

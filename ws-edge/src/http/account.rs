@@ -21,11 +21,11 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
+    Http,
     body::{Address, Caller, InPath, JsonBody},
     passwords::check_password,
 };
 use crate::{
-    Edge,
     problem::Problem,
     sessions::{COOKIE, new_token, now_ms, token_of_cookie},
 };
@@ -48,7 +48,7 @@ struct LoggedIn<'a> {
 
 /// `POST /api/register`.
 pub(super) async fn register(
-    State(edge): State<Arc<Edge>>,
+    State(http): State<Arc<Http>>,
     Address(address): Address,
     headers: HeaderMap,
     JsonBody(Credentials { username, password }): JsonBody<Credentials>,
@@ -56,55 +56,55 @@ pub(super) async fn register(
     names::check_user(&username)
         .map_err(|why| Problem::bad_request(format!("`username`: {why}")))?;
     check_password(&password).map_err(|why| Problem::bad_request(format!("`password`: {why}")))?;
-    may_register(&edge, address)?;
+    may_register(&http, address)?;
     let taken = || {
-        edge.limits.register_failed(address);
+        http.services.limits.register_failed(address);
         Problem::from(StoreError::Taken)
     };
     // Before the password is hashed, since that is what costs. A name that only looks like another is found at the end.
-    if names::is_reserved(&username) || edge.store.room(&username).await?.is_some() {
+    if names::is_reserved(&username) || http.services.store.room(&username).await?.is_some() {
         return Err(taken());
     }
-    let turn = edge.passwords.turn().await?;
-    may_register(&edge, address)?;
+    let turn = http.passwords.turn().await?;
+    may_register(&http, address)?;
     let hash = turn.hash(password).await?;
-    match edge.store.create_user(&username, &hash).await {
-        Ok(()) => log_in_as(&edge, &username, &headers).await,
+    match http.services.store.create_user(&username, &hash).await {
+        Ok(()) => log_in_as(&http, &username, &headers).await,
         Err(StoreError::Taken) => Err(taken()),
         Err(error) => Err(error.into()),
     }
 }
 
-fn may_register(edge: &Edge, address: IpAddr) -> Result<(), Problem> {
-    let allowed = edge.limits.check_register(address);
+fn may_register(http: &Http, address: IpAddr) -> Result<(), Problem> {
+    let allowed = http.services.limits.check_register(address);
     allowed.map_err(|wait| Problem::rate_limited("too many taken names were tried from here", wait))
 }
 
 /// `POST /api/login`.
 pub(super) async fn log_in(
-    State(edge): State<Arc<Edge>>,
+    State(http): State<Arc<Http>>,
     Address(address): Address,
     headers: HeaderMap,
     JsonBody(Credentials { username, password }): JsonBody<Credentials>,
 ) -> Result<Response, Problem> {
     // What cannot be a name is nobody's, and must not fill the tables of failures with texts of any length.
     names::check_user(&username).map_err(|_| wrong())?;
-    may_log_in(&edge, &username, address)?;
-    let kept = edge.store.password_hash(&username).await?;
-    let turn = edge.passwords.turn().await?;
+    may_log_in(&http, &username, address)?;
+    let kept = http.services.store.password_hash(&username).await?;
+    let turn = http.passwords.turn().await?;
     // Others may have failed while this one waited: without a second look, all who wait get a guess.
-    may_log_in(&edge, &username, address)?;
+    may_log_in(&http, &username, address)?;
     let (matches, turn) = turn.verify(password, kept).await?;
     if !matches {
-        edge.limits.log_in_failed(&username, address);
+        http.services.limits.log_in_failed(&username, address);
         return Err(wrong());
     }
     drop(turn);
-    log_in_as(&edge, &username, &headers).await
+    log_in_as(&http, &username, &headers).await
 }
 
-fn may_log_in(edge: &Edge, name: &str, address: IpAddr) -> Result<(), Problem> {
-    let allowed = edge.limits.check_log_in(name, address);
+fn may_log_in(http: &Http, name: &str, address: IpAddr) -> Result<(), Problem> {
+    let allowed = http.services.limits.check_log_in(name, address);
     allowed.map_err(|wait| Problem::rate_limited("too many wrong passwords", wait))
 }
 
@@ -112,7 +112,7 @@ fn wrong() -> Problem {
     Problem::unauthorized("the name or the password is wrong")
 }
 
-async fn log_in_as(edge: &Edge, user: &str, headers: &HeaderMap) -> Result<Response, Problem> {
+async fn log_in_as(http: &Http, user: &str, headers: &HeaderMap) -> Result<Response, Problem> {
     let (token, now) = (new_token(), now_ms());
     let device = headers
         .get(header::USER_AGENT)
@@ -127,10 +127,13 @@ async fn log_in_as(edge: &Edge, user: &str, headers: &HeaderMap) -> Result<Respo
             .collect(),
         created_at_ms: now,
         last_seen_at_ms: now,
-        expires_at_ms: edge.sessions.expiry(now),
+        expires_at_ms: http.services.sessions.expiry(now),
     };
-    edge.store.create_session(&session, &token.hash).await?;
-    let cookie = cookie(edge, &token.token, edge.sessions.lifetime());
+    http.services
+        .store
+        .create_session(&session, &token.hash)
+        .await?;
+    let cookie = cookie(http, &token.token, http.services.sessions.lifetime());
     let answer = LoggedIn {
         user,
         token: &token.token,
@@ -138,12 +141,8 @@ async fn log_in_as(edge: &Edge, user: &str, headers: &HeaderMap) -> Result<Respo
     Ok(([(header::SET_COOKIE, cookie)], Json(answer)).into_response())
 }
 
-fn cookie(edge: &Edge, token: &str, lifetime: Duration) -> HeaderValue {
-    let secure = if edge.settings.secure_cookies {
-        "; Secure"
-    } else {
-        ""
-    };
+fn cookie(http: &Http, token: &str, lifetime: Duration) -> HeaderValue {
+    let secure = if http.secure_cookies { "; Secure" } else { "" };
     let seconds = lifetime.as_secs();
     let cookie =
         format!("{COOKIE}={token}; HttpOnly; SameSite=Lax; Path=/; Max-Age={seconds}{secure}");
@@ -152,11 +151,11 @@ fn cookie(edge: &Edge, token: &str, lifetime: Duration) -> HeaderValue {
 
 /// `POST /api/logout`. The cookie is cleared even if its session had ended already.
 pub(super) async fn log_out(
-    State(edge): State<Arc<Edge>>,
+    State(http): State<Arc<Http>>,
     caller: Result<Caller, Problem>,
 ) -> Response {
     let ended = match caller {
-        Ok(Caller(session)) => end(&edge, &session.user, session.id)
+        Ok(Caller(session)) => end(&http, &session.user, session.id)
             .await
             .map(|_| StatusCode::NO_CONTENT),
         Err(problem) => Err(problem),
@@ -166,17 +165,17 @@ pub(super) async fn log_out(
         return ended.into_response();
     }
     (
-        [(header::SET_COOKIE, cookie(&edge, "", Duration::ZERO))],
+        [(header::SET_COOKIE, cookie(&http, "", Duration::ZERO))],
         ended,
     )
         .into_response()
 }
 
 /// Ends a session and closes its sockets everywhere. False if there was none.
-async fn end(edge: &Arc<Edge>, user: &str, session: Uuid) -> Result<bool, Problem> {
-    let ended = edge.store.end_session(user, session).await?;
+async fn end(http: &Http, user: &str, session: Uuid) -> Result<bool, Problem> {
+    let ended = http.services.store.end_session(user, session).await?;
     if ended {
-        edge.tell(Control::SessionRevoked { session }).await;
+        http.tell(Control::SessionRevoked { session }).await;
     }
     Ok(ended)
 }
@@ -189,7 +188,7 @@ struct Me<'a> {
 
 /// `GET /api/me`. A cookie is given its full time again, as its session is by being used.
 pub(super) async fn me(
-    State(edge): State<Arc<Edge>>,
+    State(http): State<Arc<Http>>,
     headers: HeaderMap,
     Caller(session): Caller,
 ) -> Response {
@@ -199,7 +198,7 @@ pub(super) async fn me(
     });
     match token_of_cookie(&headers) {
         Some(token) if !headers.contains_key(header::AUTHORIZATION) => {
-            let cookie = cookie(&edge, token, edge.sessions.lifetime());
+            let cookie = cookie(&http, token, http.services.sessions.lifetime());
             ([(header::SET_COOKIE, cookie)], answer).into_response()
         }
         _ => answer.into_response(),
@@ -223,10 +222,10 @@ struct Device {
 
 /// `GET /api/sessions`.
 pub(super) async fn sessions(
-    State(edge): State<Arc<Edge>>,
+    State(http): State<Arc<Http>>,
     Caller(caller): Caller,
 ) -> Result<Response, Problem> {
-    let sessions = edge.store.sessions(&caller.user, now_ms()).await?;
+    let sessions = http.services.store.sessions(&caller.user, now_ms()).await?;
     let devices = sessions.into_iter().map(|session| Device {
         current: session.id == caller.id,
         id: session.id,
@@ -247,11 +246,11 @@ fn rfc3339(ms: u64) -> String {
 
 /// `DELETE /api/sessions/{id}`.
 pub(super) async fn end_session(
-    State(edge): State<Arc<Edge>>,
+    State(http): State<Arc<Http>>,
     Caller(caller): Caller,
     InPath(session): InPath<Uuid>,
 ) -> Result<StatusCode, Problem> {
-    if end(&edge, &caller.user, session).await? {
+    if end(&http, &caller.user, session).await? {
         Ok(StatusCode::NO_CONTENT)
     } else {
         Err(Problem::not_found("you have no such session"))

@@ -13,18 +13,19 @@ use axum::{
 use common::store::Session;
 use serde::de::DeserializeOwned;
 
-use crate::{Edge, problem::Problem};
+use super::Http;
+use crate::problem::Problem;
 
 /// The most bytes of a call's body.
 const BODY_MAX_BYTES: usize = 64 * 1024;
 
 /// A JSON object. The content type must say so: a form of another site cannot set it without asking.
-pub(crate) struct JsonBody<T>(pub(crate) T);
+pub(super) struct JsonBody<T>(pub(super) T);
 
-impl<T: DeserializeOwned> FromRequest<Arc<Edge>> for JsonBody<T> {
+impl<T: DeserializeOwned> FromRequest<Arc<Http>> for JsonBody<T> {
     type Rejection = Problem;
 
-    async fn from_request(call: Request, _: &Arc<Edge>) -> Result<Self, Problem> {
+    async fn from_request(call: Request, _: &Arc<Http>) -> Result<Self, Problem> {
         if !is_json(call.headers()) {
             let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
             return Err(Problem::bad_request_as(
@@ -73,13 +74,13 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 /// The parts of the address that stand for names.
-pub(crate) struct InPath<T>(pub(crate) T);
+pub(super) struct InPath<T>(pub(super) T);
 
-impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Edge>> for InPath<T> {
+impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Http>> for InPath<T> {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, edge: &Arc<Edge>) -> Result<Self, Problem> {
-        let path = Path::from_request_parts(parts, edge).await;
+    async fn from_request_parts(parts: &mut Parts, http: &Arc<Http>) -> Result<Self, Problem> {
+        let path = Path::from_request_parts(parts, http).await;
         // A name that cannot be one is the name of nothing.
         path.map(|Path(path)| InPath(path))
             .map_err(|_| Problem::not_found("there is nothing at this address"))
@@ -87,12 +88,12 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Edge>> for InPath<T> {
 }
 
 /// What stands behind the question mark.
-pub(crate) struct InQuery<T>(pub(crate) T);
+pub(super) struct InQuery<T>(pub(super) T);
 
-impl<T: DeserializeOwned> FromRequestParts<Arc<Edge>> for InQuery<T> {
+impl<T: DeserializeOwned> FromRequestParts<Arc<Http>> for InQuery<T> {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Arc<Edge>) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Http>) -> Result<Self, Problem> {
         let query = Query::try_from_uri(&parts.uri);
         query
             .map(|Query(query)| InQuery(query))
@@ -101,24 +102,28 @@ impl<T: DeserializeOwned> FromRequestParts<Arc<Edge>> for InQuery<T> {
 }
 
 /// Who is calling.
-pub(crate) struct Caller(pub(crate) Arc<Session>);
+pub(super) struct Caller(pub(super) Arc<Session>);
 
-impl FromRequestParts<Arc<Edge>> for Caller {
+impl FromRequestParts<Arc<Http>> for Caller {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, edge: &Arc<Edge>) -> Result<Self, Problem> {
-        edge.sessions.authenticate(&parts.headers).await.map(Caller)
+    async fn from_request_parts(parts: &mut Parts, http: &Arc<Http>) -> Result<Self, Problem> {
+        http.services
+            .sessions
+            .authenticate(&parts.headers)
+            .await
+            .map(Caller)
     }
 }
 
 /// Where the call comes from: the peer, or what the proxy before this edge says.
-pub(crate) struct Address(pub(crate) IpAddr);
+pub(super) struct Address(pub(super) IpAddr);
 
-impl FromRequestParts<Arc<Edge>> for Address {
+impl FromRequestParts<Arc<Http>> for Address {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, edge: &Arc<Edge>) -> Result<Self, Problem> {
-        let told = edge.settings.client_address_header.as_ref();
+    async fn from_request_parts(parts: &mut Parts, http: &Arc<Http>) -> Result<Self, Problem> {
+        let told = http.client_address_header.as_ref();
         if let Some(address) = told.and_then(|name| last_address(&parts.headers, name)) {
             return Ok(Address(address));
         }

@@ -14,13 +14,16 @@ use common::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::body::{Caller, InPath, InQuery};
-use crate::{Edge, access::AccessError, problem::Problem};
+use super::{
+    Http,
+    body::{Caller, InPath, InQuery},
+};
+use crate::{access::AccessError, problem::Problem};
 
 /// Messages in a page, if the call does not say.
 const PAGE_MESSAGES: usize = 50;
 
-/// The highest place that a database can be asked about.
+/// The highest `seq` that a database can be asked about.
 const SEQ_MAX: Seq = i64::MAX as Seq;
 
 #[derive(Deserialize)]
@@ -35,10 +38,10 @@ struct Messages {
     messages: Vec<Message>,
 }
 
-/// `GET /api/rooms/{room}/messages`: the last before a place, the first after one, or the first of those between two;
+/// `GET /api/rooms/{room}/messages`: the last before a `seq`, the first after one, or the first of those between two;
 /// with neither, the latest. Always ascending.
 pub(super) async fn page(
-    State(edge): State<Arc<Edge>>,
+    State(http): State<Arc<Http>>,
     Caller(caller): Caller,
     InPath(room): InPath<String>,
     InQuery(page): InQuery<Page>,
@@ -50,10 +53,11 @@ pub(super) async fn page(
         )));
     }
     names::check_room(&room).map_err(|_| AccessError::NotFound)?;
-    edge.access.room(&caller.user, &room).await?;
+    http.services.access.room(&caller.user, &room).await?;
     let messages = match page.after {
         Some(after) => {
-            let mut messages = edge
+            let mut messages = http
+                .services
                 .timeline
                 .after(&room, after.min(SEQ_MAX), limit)
                 .await?;
@@ -63,7 +67,7 @@ pub(super) async fn page(
         }
         None => {
             let before = page.before.unwrap_or(Seq::MAX);
-            edge.timeline.before(&room, before, limit).await?
+            http.services.timeline.before(&room, before, limit).await?
         }
     };
     Ok(Json(Messages { messages }).into_response())

@@ -1,12 +1,14 @@
 //! The HTTP side: which call goes where, and what holds for all of them.
 
 mod account;
-pub(crate) mod body;
+mod body;
 mod history;
-pub(crate) mod origin;
+mod origin;
 mod page;
-pub(crate) mod passwords;
+mod passwords;
 mod rooms;
+mod tell;
+mod upgrade;
 
 use std::{any::Any, sync::Arc, time::Duration};
 
@@ -18,10 +20,14 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{delete, get, post, put},
 };
-use tokio::time::{Instant, timeout};
+use common::admin::{Readiness, health_routes};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::task::TaskTracker;
 use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer};
 
-use crate::{Edge, problem::Problem, socket};
+use crate::{EdgeSettings, problem::Problem, services::Services, socket::Sockets};
+
+use self::{origin::Origins, passwords::Passwords};
 
 /// How long a call may take. Longer than any engine's own time limit, so that theirs is told where there is one.
 const CALL_TIME: Duration = Duration::from_secs(30);
@@ -46,8 +52,47 @@ const SECURITY_HEADERS: [(HeaderName, &str); 5] = [
     ),
 ];
 
+/// What calls share: what they and the sockets stand on, and what is theirs alone.
+pub(crate) struct Http {
+    services: Arc<Services>,
+    sockets: Arc<Sockets>,
+    passwords: Passwords,
+    origins: Origins,
+    readiness: Readiness,
+    secure_cookies: bool,
+    client_address_header: Option<HeaderName>,
+    /// What goes on behind calls that were answered.
+    behind: TaskTracker,
+}
+
+impl Http {
+    pub(crate) fn new(
+        services: Arc<Services>,
+        sockets: Arc<Sockets>,
+        settings: EdgeSettings,
+        readiness: Readiness,
+    ) -> Http {
+        Http {
+            services,
+            sockets,
+            passwords: Passwords::new(),
+            origins: Origins::new(&settings),
+            readiness,
+            secure_cookies: settings.secure_cookies,
+            client_address_header: settings.client_address_header,
+            behind: TaskTracker::new(),
+        }
+    }
+
+    /// Waits until other processes are told of all that calls have changed. False if they are not at `until`.
+    pub(crate) async fn all_told(&self, until: Instant) -> bool {
+        self.behind.close();
+        timeout_at(until, self.behind.wait()).await.is_ok()
+    }
+}
+
 /// Every address of the edge.
-pub(crate) fn routes(edge: &Arc<Edge>) -> Router {
+pub(crate) fn routes(http: &Arc<Http>) -> Router {
     let sealed = Router::new()
         .route("/register", post(account::register))
         .route("/login", post(account::log_in))
@@ -70,16 +115,16 @@ pub(crate) fn routes(edge: &Arc<Edge>) -> Router {
         .merge(read)
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
-        .layer(from_fn_with_state(Arc::clone(edge), only_allowed_origins))
+        .layer(from_fn_with_state(Arc::clone(http), only_allowed_origins))
         .layer(from_fn(never_stored));
-    let health = common::admin::health_routes(edge.readiness.clone());
+    let health = health_routes(http.readiness.clone());
     Router::new()
         .nest("/api", api)
-        .merge(socket::routes())
+        .merge(upgrade::routes())
         .merge(page::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
-        .with_state(Arc::clone(edge))
+        .with_state(Arc::clone(http))
         .merge(health)
         .layer(from_fn(in_time))
         .layer(CatchPanicLayer::custom(panicked))
@@ -98,11 +143,11 @@ async fn wrong_method(method: Method) -> Problem {
 
 /// Refuses what changes something when a page from elsewhere asks for it.
 async fn only_allowed_origins(
-    State(edge): State<Arc<Edge>>,
+    State(http): State<Arc<Http>>,
     call: Request,
     next: Next,
 ) -> Response {
-    if !call.method().is_safe() && !edge.origin_allowed(call.headers()) {
+    if !call.method().is_safe() && !http.origins.allowed(call.headers()) {
         return Problem::forbidden("pages of this origin may not call; see ALLOWED_ORIGINS")
             .into_response();
     }

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use crate::EdgeSettings;
 
 /// The rule of one edge.
-pub(crate) struct Origins {
+pub(super) struct Origins {
     /// As they were set; empty: the page's own.
     allowed: Vec<String>,
     /// Only this machine's own names are believed for the page's own origin: a page of another site whose name was
@@ -17,15 +17,16 @@ pub(crate) struct Origins {
 }
 
 impl Origins {
-    pub(crate) fn new(settings: &EdgeSettings) -> Origins {
+    pub(super) fn new(settings: &EdgeSettings) -> Origins {
         Origins {
             allowed: settings.allowed_origins.clone(),
             only_this_machine: settings.listen.ip().is_loopback(),
         }
     }
 
-    /// Whether the caller is no browser, or a page that may call.
-    pub(crate) fn allowed(&self, headers: &HeaderMap) -> bool {
+    /// Whether the caller may call: programs that are no browsers (no `Origin`), and the pages that `ALLOWED_ORIGINS` names, or the edge's own page if
+    /// it names none.
+    pub(super) fn allowed(&self, headers: &HeaderMap) -> bool {
         let Some(origin) = headers.get(header::ORIGIN) else {
             // Browsers send it with every call that changes something; where one does not, this still tells.
             let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);

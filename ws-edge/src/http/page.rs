@@ -12,7 +12,8 @@ use axum::{
 use rust_embed::{EmbeddedFile, RustEmbed};
 use tower_http::compression::CompressionLayer;
 
-use crate::{Edge, problem::Problem};
+use super::Http;
+use crate::problem::Problem;
 
 /// What is in `web/`, as it was when this was built (in a debug build, as it is now).
 #[derive(RustEmbed)]
@@ -20,7 +21,7 @@ use crate::{Edge, problem::Problem};
 struct Web;
 
 /// The page is the same for the list of rooms and for each of them; which one it shows is its own affair.
-pub(super) fn routes() -> Router<Arc<Edge>> {
+pub(super) fn routes() -> Router<Arc<Http>> {
     Router::new()
         .route(
             "/",

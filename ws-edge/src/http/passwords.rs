@@ -12,9 +12,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::problem::Problem;
 
 /// The fewest characters of a password.
-pub(crate) const PASSWORD_MIN_CHARS: usize = 8;
+pub(super) const PASSWORD_MIN_CHARS: usize = 8;
 /// The most characters of a password: as many as any passphrase needs.
-pub(crate) const PASSWORD_MAX_CHARS: usize = 200;
+pub(super) const PASSWORD_MAX_CHARS: usize = 200;
 
 /// Argon2id as OWASP's Password Storage Cheat Sheet recommends it: 19 MiB, two passes, one lane.
 const MEMORY_KIB: u32 = 19 * 1024;
@@ -25,26 +25,26 @@ const LANES: u32 = 1;
 const WAITING_PER_CORE: usize = 128;
 
 /// The line to the cores.
-pub(crate) struct Passwords {
+pub(super) struct Passwords {
     /// Held while hashing.
     cores: Arc<Semaphore>,
     /// Held while hashing or waiting for it.
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     /// The hash of a password nobody has, so that a name nobody has takes as long as a wrong password.
     nobody: Arc<str>,
 }
 
-/// A core, and a place in the line to it.
+/// A core, and a permit to wait for it.
 type Held = (OwnedSemaphorePermit, OwnedSemaphorePermit);
 
 /// The right to hash one password now.
-pub(crate) struct Turn {
+pub(super) struct Turn {
     held: Held,
     nobody: Arc<str>,
 }
 
 impl Passwords {
-    pub(crate) fn new() -> Passwords {
+    pub(super) fn new() -> Passwords {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let password: [u8; 32] = rand::random();
         let nobody = argon2()
@@ -52,7 +52,7 @@ impl Passwords {
             .expect("the parameters are good, the salt is made here");
         Passwords {
             cores: Arc::new(Semaphore::new(cores)),
-            places: Arc::new(Semaphore::new(cores * (1 + WAITING_PER_CORE))),
+            permits: Arc::new(Semaphore::new(cores * (1 + WAITING_PER_CORE))),
             nobody: nobody.to_string().into(),
         }
     }
@@ -61,13 +61,13 @@ impl Passwords {
     ///
     /// # Errors
     /// 503 if too many wait already.
-    pub(crate) async fn turn(&self) -> Result<Turn, Problem> {
-        let place = Arc::clone(&self.places).try_acquire_owned();
-        let place = place.map_err(|_| Problem::unavailable("too many log in at this moment"))?;
+    pub(super) async fn turn(&self) -> Result<Turn, Problem> {
+        let permit = Arc::clone(&self.permits).try_acquire_owned();
+        let permit = permit.map_err(|_| Problem::unavailable("too many log in at this moment"))?;
         let core = Arc::clone(&self.cores).acquire_owned().await;
         let core = core.expect("the semaphore is never closed");
         Ok(Turn {
-            held: (core, place),
+            held: (core, permit),
             nobody: Arc::clone(&self.nobody),
         })
     }
@@ -75,7 +75,7 @@ impl Passwords {
 
 impl Turn {
     /// What is kept of a password.
-    pub(crate) async fn hash(self, password: String) -> Result<String, Problem> {
+    pub(super) async fn hash(self, password: String) -> Result<String, Problem> {
         let hashed = self.work(move || {
             argon2()
                 .hash_password(password.as_bytes())
@@ -90,7 +90,7 @@ impl Turn {
 
     /// Whether it is the password that this was kept of. Without anything kept it is not, after as long. The turn is
     /// handed back along with the answer, so that who counts failures has counted before the next one's turn.
-    pub(crate) async fn verify(
+    pub(super) async fn verify(
         self,
         password: String,
         kept: Option<String>,
@@ -132,7 +132,7 @@ fn argon2() -> Argon2<'static> {
 ///
 /// # Errors
 /// What is wrong with it, in words for people.
-pub(crate) fn check_password(password: &str) -> Result<(), String> {
+pub(super) fn check_password(password: &str) -> Result<(), String> {
     let chars = password.chars().count();
     if (PASSWORD_MIN_CHARS..=PASSWORD_MAX_CHARS).contains(&chars) {
         return Ok(());

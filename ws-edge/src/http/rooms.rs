@@ -15,8 +15,11 @@ use common::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::body::{Caller, InPath, JsonBody};
-use crate::{Edge, access::AccessError, problem::Problem};
+use super::{
+    Http,
+    body::{Caller, InPath, JsonBody},
+};
+use crate::{access::AccessError, problem::Problem};
 
 #[derive(Serialize)]
 struct Listing {
@@ -25,10 +28,10 @@ struct Listing {
 
 /// `GET /api/rooms`.
 pub(super) async fn list(
-    State(edge): State<Arc<Edge>>,
+    State(http): State<Arc<Http>>,
     Caller(caller): Caller,
 ) -> Result<Response, Problem> {
-    let rooms = edge.store.rooms_seen_by(&caller.user).await?;
+    let rooms = http.services.store.rooms_seen_by(&caller.user).await?;
     Ok(Json(Listing { rooms }).into_response())
 }
 
@@ -42,7 +45,7 @@ pub(super) struct NewRoom {
 
 /// `POST /api/rooms`.
 pub(super) async fn create(
-    State(edge): State<Arc<Edge>>,
+    State(http): State<Arc<Http>>,
     Caller(caller): Caller,
     JsonBody(new): JsonBody<NewRoom>,
 ) -> Result<Response, Problem> {
@@ -57,9 +60,9 @@ pub(super) async fn create(
         persona: check_persona(new.persona.unwrap_or_default())?,
         owner: caller.user.clone(),
     };
-    edge.store.create_room(&room).await?;
+    http.services.store.create_room(&room).await?;
     // Somebody may have asked for it a moment ago, when it was not there.
-    edge.access.forget(&room.name);
+    http.services.access.forget(&room.name);
     let location = HeaderValue::from_str(&format!("/api/rooms/{}", room.name));
     let location = location.expect("a room's name is made of a-z, 0-9, _ and -");
     Ok((
@@ -72,11 +75,11 @@ pub(super) async fn create(
 
 /// `GET /api/rooms/{room}`.
 pub(super) async fn show(
-    State(edge): State<Arc<Edge>>,
+    State(http): State<Arc<Http>>,
     Caller(caller): Caller,
     InPath(name): InPath<String>,
 ) -> Result<Response, Problem> {
-    Ok(Json(seen_room(&edge, &name, &caller.user).await?).into_response())
+    Ok(Json(seen_room(&http, &name, &caller.user).await?).into_response())
 }
 
 #[derive(Serialize)]
@@ -86,12 +89,12 @@ struct Members {
 
 /// `GET /api/rooms/{room}/members`.
 pub(super) async fn members(
-    State(edge): State<Arc<Edge>>,
+    State(http): State<Arc<Http>>,
     Caller(caller): Caller,
     InPath(name): InPath<String>,
 ) -> Result<Response, Problem> {
-    seen_room(&edge, &name, &caller.user).await?;
-    let members = edge.store.members(&name).await?;
+    seen_room(&http, &name, &caller.user).await?;
+    let members = http.services.store.members(&name).await?;
     Ok(Json(Members { members }).into_response())
 }
 
@@ -104,12 +107,12 @@ pub(super) struct Changes {
 
 /// `PATCH /api/rooms/{room}`.
 pub(super) async fn change(
-    State(edge): State<Arc<Edge>>,
+    State(http): State<Arc<Http>>,
     Caller(caller): Caller,
     InPath(name): InPath<String>,
     JsonBody(changes): JsonBody<Changes>,
 ) -> Result<Response, Problem> {
-    let room = owned_room(&edge, &name, &caller.user).await?;
+    let room = owned_room(&http, &name, &caller.user).await?;
     // Users are found under their own names, so theirs are not for everybody to walk into.
     if room.name == room.owner && changes.private == Some(false) {
         return Err(Problem::forbidden("your own room stays private"));
@@ -119,9 +122,9 @@ pub(super) async fn change(
         bot: changes.bot,
         persona: changes.persona.map(check_persona).transpose()?,
     };
-    let room = edge.store.change_room(&name, &changes).await?;
+    let room = http.services.store.change_room(&name, &changes).await?;
     let room = room.ok_or(AccessError::NotFound)?;
-    edge.tell(Control::RoomChanged { room: name }).await;
+    http.tell(Control::RoomChanged { room: name }).await;
     Ok(Json(room).into_response())
 }
 
@@ -138,29 +141,29 @@ fn check_persona(persona: String) -> Result<String, Problem> {
 
 /// `PUT /api/rooms/{room}/members/{user}`.
 pub(super) async fn add_member(
-    State(edge): State<Arc<Edge>>,
+    State(http): State<Arc<Http>>,
     Caller(caller): Caller,
     InPath((name, user)): InPath<(String, String)>,
 ) -> Result<StatusCode, Problem> {
-    let room = owned_room(&edge, &name, &caller.user).await?;
+    let room = owned_room(&http, &name, &caller.user).await?;
     if user == room.owner {
         return Ok(StatusCode::NO_CONTENT);
     }
-    if names::check_user(&user).is_err() || !edge.store.add_member(&name, &user).await? {
+    if names::check_user(&user).is_err() || !http.services.store.add_member(&name, &user).await? {
         return Err(no_such_user());
     }
-    edge.tell(Control::RoomChanged { room: name }).await;
+    http.tell(Control::RoomChanged { room: name }).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// `DELETE /api/rooms/{room}/members/{user}`. A member may go, an owner may send away. To send away who was no member is
 /// no error.
 pub(super) async fn remove_member(
-    State(edge): State<Arc<Edge>>,
+    State(http): State<Arc<Http>>,
     Caller(caller): Caller,
     InPath((name, user)): InPath<(String, String)>,
 ) -> Result<StatusCode, Problem> {
-    let room = seen_room(&edge, &name, &caller.user).await?;
+    let room = seen_room(&http, &name, &caller.user).await?;
     if caller.user != room.owner && caller.user != user {
         return Err(not_yours());
     }
@@ -170,23 +173,23 @@ pub(super) async fn remove_member(
     if names::check_user(&user).is_err() {
         return Err(no_such_user());
     }
-    if edge.store.remove_member(&name, &user).await? {
-        edge.tell(Control::RoomChanged { room: name }).await;
-    } else if edge.store.password_hash(&user).await?.is_none() {
+    if http.services.store.remove_member(&name, &user).await? {
+        http.tell(Control::RoomChanged { room: name }).await;
+    } else if http.services.store.password_hash(&user).await?.is_none() {
         return Err(no_such_user());
     }
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// As the database has it now: what is remembered for reading is too old to write by.
-async fn seen_room(edge: &Edge, name: &str, user: &str) -> Result<Room, Problem> {
+async fn seen_room(http: &Http, name: &str, user: &str) -> Result<Room, Problem> {
     names::check_room(name).map_err(|_| AccessError::NotFound)?;
-    let room = edge.store.room_seen_by(name, user).await?;
+    let room = http.services.store.room_seen_by(name, user).await?;
     Ok(room.ok_or(AccessError::NotFound)?)
 }
 
-async fn owned_room(edge: &Edge, name: &str, user: &str) -> Result<Room, Problem> {
-    let room = seen_room(edge, name, user).await?;
+async fn owned_room(http: &Http, name: &str, user: &str) -> Result<Room, Problem> {
+    let room = seen_room(http, name, user).await?;
     if room.owner == user {
         Ok(room)
     } else {

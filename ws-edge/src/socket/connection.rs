@@ -22,7 +22,7 @@ pub(super) const POSTS_IN_FLIGHT_MAX: usize = 1_024;
 pub(super) const POSTS_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// The most other things one socket has asked for and not been answered yet: `stop`, `typing`.
-const ERRANDS_MAX: usize = 32;
+const TASKS_MAX: usize = 32;
 
 /// One `typing` per room within this time is passed on; the others are dropped without a word.
 const TYPING_EVERY: Duration = Duration::from_secs(2);
@@ -32,7 +32,7 @@ const RETRY_WHEN_FULL: Duration = Duration::from_millis(500);
 
 /// What is set about a connection.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(super) struct ConnectionLimits {
     /// Between two `ping` frames.
     pub(super) ping_every: Duration,
     /// Frames a second, in the long run.
@@ -64,14 +64,14 @@ pub(super) enum Input<'a> {
         bytes: usize,
         outcome: Result<Seq, Refusal>,
     },
-    /// An errand is done, or not.
-    ErrandDone {
+    /// A task is done, or not.
+    TaskDone {
         id: Option<Uuid>,
         outcome: Result<Done, Refusal>,
     },
 }
 
-/// How an errand is answered.
+/// How a task is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Done {
     /// What it led to is seen by itself.
@@ -108,11 +108,11 @@ pub(super) enum Output {
         message: String,
         reply_to: Option<Uuid>,
     },
-    /// Show that the user types; answered by [`Input::ErrandDone`].
+    /// Show that the user types; answered by [`Input::TaskDone`].
     Typing { room: String },
-    /// Stop a reply; answered by [`Input::ErrandDone`].
+    /// Stop a reply; answered by [`Input::TaskDone`].
     Stop { room: String, reply: Uuid },
-    /// Have a reply's request answered again; answered by [`Input::ErrandDone`].
+    /// Have a reply's request answered again; answered by [`Input::TaskDone`].
     Again { room: String, reply: Uuid },
     /// Send what is waiting, then close. Nothing comes after it.
     Close(Closing),
@@ -120,7 +120,7 @@ pub(super) enum Output {
 
 /// One client's side of a socket.
 pub(super) struct Connection {
-    limits: Limits,
+    limits: ConnectionLimits,
     /// The room that the socket's address named.
     default_room: Option<Arc<str>>,
     /// The rooms that it is in. Most sockets are in one: there is nothing that would have to be looked up.
@@ -128,7 +128,7 @@ pub(super) struct Connection {
     next_sub: u32,
     posts: usize,
     post_bytes: usize,
-    errands: usize,
+    tasks: usize,
     typed: HashMap<String, Instant>,
     frames: Bucket,
     abuse: Abuse,
@@ -149,7 +149,7 @@ impl Connection {
     pub(super) fn open(
         user: &str,
         default_room: Option<(Arc<str>, Option<Seq>)>,
-        limits: Limits,
+        limits: ConnectionLimits,
         now: Instant,
         out: &mut Vec<Output>,
     ) -> Connection {
@@ -160,7 +160,7 @@ impl Connection {
             next_sub: 0,
             posts: 0,
             post_bytes: 0,
-            errands: 0,
+            tasks: 0,
             typed: HashMap::new(),
             frames: Bucket::new(limits.frames_per_second, limits.frames_burst, now),
             abuse: Abuse::new(now),
@@ -235,8 +235,8 @@ impl Connection {
                     Err(refusal) => self.refuse(now, refusal, Some(id), out),
                 }
             }
-            Input::ErrandDone { id, outcome } => {
-                self.errands = self.errands.saturating_sub(1);
+            Input::TaskDone { id, outcome } => {
+                self.tasks = self.tasks.saturating_sub(1);
                 match outcome {
                     Ok(Done::Quietly) => {}
                     Ok(Done::Acked { id, seq }) => {
@@ -283,10 +283,10 @@ impl Connection {
             }
             Ok(ClientFrame::Typing { room }) => self.typing(now, room, out),
             Ok(ClientFrame::Stop { room, id }) => {
-                self.errand(now, id, Output::Stop { room, reply: id }, out);
+                self.task(now, id, Output::Stop { room, reply: id }, out);
             }
             Ok(ClientFrame::Again { room, id }) => {
-                self.errand(now, id, Output::Again { room, reply: id }, out);
+                self.task(now, id, Output::Again { room, reply: id }, out);
             }
             Ok(ClientFrame::Send {
                 message,
@@ -331,8 +331,8 @@ impl Connection {
     }
 
     fn drop_sub(&mut self, sub: u32) -> Option<Sub> {
-        let place = self.subs.iter().position(|known| known.sub == sub)?;
-        Some(self.subs.swap_remove(place))
+        let index = self.subs.iter().position(|known| known.sub == sub)?;
+        Some(self.subs.swap_remove(index))
     }
 
     fn joined(&mut self, sub: u32, seq: Seq, complete: bool, out: &mut Vec<Output>) {
@@ -365,25 +365,25 @@ impl Connection {
     }
 
     /// Something to do for the client that may fail.
-    fn errand(&mut self, now: Instant, id: Uuid, errand: Output, out: &mut Vec<Output>) {
-        if self.errands >= ERRANDS_MAX {
+    fn task(&mut self, now: Instant, id: Uuid, task: Output, out: &mut Vec<Output>) {
+        if self.tasks >= TASKS_MAX {
             let refusal = limited("too many calls are under way", RETRY_WHEN_FULL);
             self.refuse(now, refusal, Some(id), out);
         } else {
-            self.errands += 1;
-            out.push(errand);
+            self.tasks += 1;
+            out.push(task);
         }
     }
 
     fn typing(&mut self, now: Instant, room: String, out: &mut Vec<Output>) {
         self.typed
             .retain(|_, at| now.duration_since(*at) < TYPING_EVERY);
-        let is_full = self.typed.len() >= ERRANDS_MAX || self.errands >= ERRANDS_MAX;
+        let is_full = self.typed.len() >= TASKS_MAX || self.tasks >= TASKS_MAX;
         if is_full || self.typed.contains_key(&room) {
             return;
         }
         self.typed.insert(room.clone(), now);
-        self.errands += 1;
+        self.tasks += 1;
         out.push(Output::Typing { room });
     }
 

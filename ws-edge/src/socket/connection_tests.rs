@@ -18,7 +18,7 @@ struct Story {
 
 impl Story {
     fn begin(default_room: Option<&str>) -> Story {
-        let limits = Limits {
+        let limits = ConnectionLimits {
             ping_every: PING,
             frames_per_second: 1_000,
             frames_burst: 20_000,
@@ -304,7 +304,7 @@ fn a_wish_for_another_answer_is_acked_with_the_place_of_the_last() {
     let outputs = story.says(&json!({"type": "again", "room": "lobby", "id": id}));
     let room = "lobby".to_owned();
     assert_eq!(outputs, [Output::Again { room, reply: id }]);
-    let outputs = story.goes_on(Input::ErrandDone {
+    let outputs = story.goes_on(Input::TaskDone {
         id: Some(id),
         outcome: Ok(Done::Acked { id, seq: 7 }),
     });
@@ -319,7 +319,7 @@ fn an_error_about_a_stop_names_the_reply() {
     let room = "lobby".to_owned();
     assert_eq!(outputs, [Output::Stop { room, reply: id }]);
     let outcome = Err(refused(ErrorCode::NotFound));
-    let outputs = story.goes_on(Input::ErrandDone {
+    let outputs = story.goes_on(Input::TaskDone {
         id: Some(id),
         outcome,
     });
@@ -363,7 +363,7 @@ proptest! {
                 2 => story.goes_on(Input::Joined { sub, seq: wait, complete: true }),
                 3 => story.goes_on(Input::Lost { sub, refusal: refused(ErrorCode::Unavailable) }),
                 4 => story.goes_on(Input::Posted { id: Uuid::nil(), bytes: 3, outcome: Ok(wait) }),
-                5 => story.goes_on(Input::ErrandDone { id: None, outcome: Ok(Done::Quietly) }),
+                5 => story.goes_on(Input::TaskDone { id: None, outcome: Ok(Done::Quietly) }),
                 _ => story.goes_on(Input::Text(&text)),
             };
             answered = answered.max(outputs.len());
@@ -372,7 +372,7 @@ proptest! {
             prop_assert_eq!(rooms.len(), connection.subs.len());
             prop_assert!(connection.subs.len() <= ROOMS_PER_SOCKET);
             prop_assert!(connection.posts <= POSTS_IN_FLIGHT_MAX);
-            prop_assert!(connection.typed.len() <= ERRANDS_MAX && connection.errands <= ERRANDS_MAX);
+            prop_assert!(connection.typed.len() <= TASKS_MAX && connection.tasks <= TASKS_MAX);
         }
         prop_assert!(answered <= 3, "each input has a bounded answer");
     }

@@ -7,14 +7,14 @@ use std::sync::{Arc, atomic::AtomicUsize};
 
 use axum::extract::ws::Utf8Bytes;
 use common::{
-    live::turns::DraftSoFar,
+    live::turns::DraftSnapshot,
     timeline::Resume,
     wire::{Message, Seq},
 };
 use tokio::time::Instant;
 
 use super::{
-    growing::{Growing, Next, Piece},
+    draft_state::{DraftState, Next, Piece},
     ring::Ring,
 };
 
@@ -24,7 +24,7 @@ const PENDING_MAX: usize = 1_024;
 /// How a feed stands with its room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// It is being subscribed, and the latest place asked for.
+    /// It is being subscribed, and the latest `seq` asked for.
     Opening,
     /// Every message is in the ring as soon as it comes.
     Steady,
@@ -49,12 +49,12 @@ pub(super) enum Heard {
 pub(super) struct Feed {
     pub(super) phase: Phase,
     pub(super) ring: Ring,
-    growing: Growing,
+    draft: DraftState,
     /// Messages that came while something before them was missing, in the order in which they came.
     pending: Vec<Pending>,
     /// Something happened since the read began that it may not have seen.
     read_again: bool,
-    /// More than the limit is known to follow after this place and all before it.
+    /// More than the limit is known to follow after this `seq` and all before it.
     too_old: Seq,
 }
 
@@ -67,7 +67,7 @@ struct Pending {
 /// What a read will cover.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Reading {
-    /// Read everything after this place.
+    /// Read everything after this `seq`.
     pub(super) after: Seq,
     /// The latest message heard of when the read began: once it is done, nothing up to here is still to come.
     heard_until: Seq,
@@ -96,7 +96,7 @@ impl Feed {
         Feed {
             phase: Phase::Opening,
             ring: Ring::new(all_bytes),
-            growing: Growing::unknown(),
+            draft: DraftState::unknown(),
             pending: Vec::new(),
             read_again: false,
             too_old: 0,
@@ -113,7 +113,7 @@ impl Feed {
             }
             Phase::Steady if seq <= self.ring.last() => {
                 // What was read included it; its draft may have been read before.
-                self.growing.message(&frame);
+                self.draft.message(&frame);
                 Heard::Nothing
             }
             Phase::Steady if prev > self.ring.last() => {
@@ -129,7 +129,7 @@ impl Feed {
     }
 
     fn push_message(&mut self, seq: Seq, frame: Utf8Bytes, now: Instant) {
-        self.growing.message(&frame);
+        self.draft.message(&frame);
         self.ring.push_message(seq, frame, now);
     }
 
@@ -157,7 +157,7 @@ impl Feed {
         if self.phase == Phase::Closed {
             return Heard::Nothing;
         }
-        match self.growing.hear(room, piece, now) {
+        match self.draft.hear(room, piece, now) {
             Next::Nothing => Heard::Nothing,
             Next::Show(frame) => {
                 self.ring.push_signal(frame, now);
@@ -168,25 +168,25 @@ impl Feed {
     }
 
     /// The draft so far was read, after the messages. Shown to all, since some may have missed a piece of it.
-    pub(super) fn drafted(&mut self, room: &str, read: Option<DraftSoFar>, now: Instant) {
+    pub(super) fn drafted(&mut self, room: &str, read: Option<DraftSnapshot>, now: Instant) {
         // What was read is older than what was missed since.
         if self.read_again {
             return;
         }
-        if let Some(frame) = self.growing.read(room, read, now) {
+        if let Some(frame) = self.draft.read(room, read, now) {
             self.ring.push_signal(frame, now);
         }
     }
 
     /// The reply that is being written, as far as it has come, for one who reads from the end of the ring on.
-    pub(super) fn draft_so_far(&self, now: Instant) -> Option<Utf8Bytes> {
-        self.growing.so_far(now)
+    pub(super) fn draft_snapshot(&self, now: Instant) -> Option<Utf8Bytes> {
+        self.draft.current(now)
     }
 
     /// Messages and signals may have been missed.
     pub(super) fn gap(&mut self) -> Heard {
         if self.phase != Phase::Closed {
-            self.growing = Growing::unknown();
+            self.draft = DraftState::unknown();
         }
         self.look_again()
     }
@@ -206,7 +206,7 @@ impl Feed {
     }
 
     /// It is subscribed, and `read` says how the room stands: everything after `after`, or, if that is not complete or
-    /// nothing was asked for, the latest place. True if something must be read before it is steady.
+    /// nothing was asked for, the latest `seq`. True if something must be read before it is steady.
     pub(super) fn opened(&mut self, after: Option<Seq>, read: Read, now: Instant) -> bool {
         let reading = Reading {
             after: 0,
@@ -270,12 +270,12 @@ impl Feed {
         false
     }
 
-    /// More than the limit follows after this place.
+    /// More than the limit follows after this `seq`.
     pub(super) fn note_too_old(&mut self, after: Option<Seq>) {
         self.too_old = self.too_old.max(after.unwrap_or(0));
     }
 
-    /// Whether more than the limit is known to follow after this place.
+    /// Whether more than the limit is known to follow after this `seq`.
     pub(super) fn is_too_old(&self, after: Seq) -> bool {
         self.too_old > 0 && after <= self.too_old
     }

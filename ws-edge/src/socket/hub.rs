@@ -4,17 +4,19 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, RwLock, atomic::AtomicUsize},
+    sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
 
 use axum::extract::ws::Utf8Bytes;
 use bytes::Bytes;
 use common::{
-    live::{Live, LiveError, LiveEvent, Subscriber, turns::DraftSoFar},
+    live::{Live, LiveError, LiveEvent, Subscriber, turns::DraftSnapshot},
+    retry::{Retry, RetryPolicy, Retryable},
     timeline::{Resume, Timeline, TimelineError},
     wire::Seq,
 };
+use parking_lot::{Mutex, RwLock};
 use tokio::{
     sync::{Notify, Semaphore, mpsc},
     task::AbortHandle,
@@ -24,13 +26,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use super::{
+    draft_state::Piece,
     feed::{Feed, Heard, Phase, Read},
-    growing::Piece,
     inbox::Inbox,
     meters::Meters,
-    news::News,
     replay::Replay,
     room::{Membership, Room},
+    wake_schedule::WakeSchedule,
 };
 
 /// The most reads of rooms' pasts at once: when the live engine comes back with ten thousand rooms, it and the store
@@ -46,9 +48,9 @@ const GRACE: Duration = Duration::from_secs(30);
 /// How often rooms are looked through for what is too old.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
-/// Between two attempts to read what a room misses: the first and the longest.
-const RETRY_FIRST: Duration = Duration::from_millis(100);
-const RETRY_LONGEST: Duration = Duration::from_secs(3);
+/// When it is tried again to read what a room misses.
+const FILL_AGAIN: RetryPolicy =
+    RetryPolicy::new(Duration::from_millis(100), Duration::from_secs(3));
 
 /// The rooms on this edge.
 pub(super) struct Hub {
@@ -83,6 +85,16 @@ pub(super) enum EnterError {
     NotOpened,
 }
 
+impl Retryable for EnterError {
+    fn retry(&self) -> Retry {
+        match self {
+            EnterError::Live(error) => error.retry(),
+            EnterError::Timeline(error) => error.retry(),
+            EnterError::NotOpened => Retry::Again,
+        }
+    }
+}
+
 impl Hub {
     pub(super) fn new(
         live: Arc<dyn Live>,
@@ -108,21 +120,12 @@ impl Hub {
 
     /// Every room on this edge.
     pub(super) fn rooms(&self) -> Vec<Arc<Room>> {
-        self.rooms
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .map(Arc::clone)
-            .collect()
+        self.rooms.read().values().map(Arc::clone).collect()
     }
 
     /// A room, if it is on this edge.
     pub(super) fn room(&self, name: &str) -> Option<Arc<Room>> {
-        self.rooms
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(name)
-            .map(Arc::clone)
+        self.rooms.read().get(name).map(Arc::clone)
     }
 
     /// Lets a socket into a room, which is opened if it is not open yet. From the answer on it misses nothing.
@@ -157,7 +160,7 @@ impl Hub {
     ) -> Result<Arc<Room>, EnterError> {
         let known = self.room(name);
         let room = known.unwrap_or_else(|| {
-            let mut rooms = self.rooms.write().unwrap_or_else(PoisonError::into_inner);
+            let mut rooms = self.rooms.write();
             if let Some(room) = rooms.get(name) {
                 return Arc::clone(room);
             }
@@ -200,17 +203,17 @@ impl Hub {
         }
     }
 
-    /// Subscribes first and asks for the latest place then, so that nothing falls between the two.
+    /// Subscribes first and asks for the latest `seq` then, so that nothing falls between the two.
     async fn subscribe(
         &self,
         room: &Room,
         after: Option<Seq>,
-    ) -> Result<(Read, Option<DraftSoFar>), EnterError> {
+    ) -> Result<(Read, Option<DraftSnapshot>), EnterError> {
         self.subscriber.subscribe(&room.name).await?;
         let _permit = self.reads.acquire().await.expect("never closed");
         // At once, since whoever joins may speak already, and wants to hear it.
         let read = self.read_first(room, after);
-        let (read, draft) = tokio::join!(read, self.live.draft_so_far(&room.name));
+        let (read, draft) = tokio::join!(read, self.live.draft_snapshot(&room.name));
         Ok((read?, draft?))
     }
 
@@ -233,10 +236,7 @@ impl Hub {
     /// Ends a room's subscription. Only when that is done may it be opened again.
     async fn close_room(&self, room: &Room) {
         self.subscriber.unsubscribe(&room.name).await;
-        self.rooms
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&room.name);
+        self.rooms.write().remove(&room.name);
         let mut feed = room.feed_mut();
         feed.phase = Phase::Closed;
         let last = feed.ring.last();
@@ -249,7 +249,7 @@ impl Hub {
     pub(super) fn fill(self: &Arc<Self>, room: Arc<Room>) {
         let this = Arc::clone(self);
         self.spawn(async move {
-            let mut pause = RETRY_FIRST;
+            let mut back_off = FILL_AGAIN.back_off();
             loop {
                 let permit = this.reads.acquire().await.expect("never closed");
                 let reading = room.feed_mut().begin_read();
@@ -267,12 +267,12 @@ impl Hub {
                         if !again {
                             break;
                         }
-                        pause = RETRY_FIRST;
+                        back_off.reset();
                     }
                     Err(error) => {
+                        let pause = back_off.next_pause();
                         tracing::warn!(room = %room.name, %error, again_in = ?pause, "what a room misses cannot be read");
-                        sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
-                        pause = (pause * 2).min(RETRY_LONGEST);
+                        sleep(pause).await;
                     }
                 }
             }
@@ -284,9 +284,9 @@ impl Hub {
         &self,
         room: &Room,
         after: Seq,
-    ) -> Result<(Resume, Option<DraftSoFar>), TimelineError> {
+    ) -> Result<(Resume, Option<DraftSnapshot>), TimelineError> {
         let resume = self.timeline.resume(&room.name, after).await?;
-        let draft = self.live.draft_so_far(&room.name).await?;
+        let draft = self.live.draft_snapshot(&room.name).await?;
         Ok((resume, draft))
     }
 
@@ -307,10 +307,10 @@ impl Hub {
         control: impl Fn(LiveEvent),
     ) {
         let mut taken = Vec::with_capacity(EVENTS_AT_ONCE);
-        let mut news = News::default();
+        let mut schedule = WakeSchedule::default();
         loop {
             let receiving = events.recv_many(&mut taken, EVENTS_AT_ONCE);
-            let is_over = match news.due() {
+            let is_over = match schedule.due() {
                 None => receiving.await == 0,
                 Some(due) => timeout_at(due, receiving).await == Ok(0),
             };
@@ -328,16 +328,16 @@ impl Hub {
                         continue;
                     }
                 };
-                let Some(room) = news.latest(name).or_else(|| self.room(name)) else {
+                let Some(room) = schedule.latest(name).or_else(|| self.room(name)) else {
                     continue;
                 };
                 match put(&room, event, now) {
                     Heard::Nothing => {}
                     Heard::Missing => self.fill(room),
-                    Heard::News => news.add(room),
+                    Heard::News => schedule.add(room),
                 }
             }
-            news.tell(now);
+            schedule.wake(now);
             // A burst must not keep the sockets from writing.
             tokio::task::yield_now().await;
         }

@@ -4,10 +4,9 @@
 //! Bounded by what puts things in: one mark per room it is in, one answer per thing it asked for and is counted for
 //! ([`super::connection`]).
 
-use std::sync::{Mutex, MutexGuard};
-
 use axum::extract::ws::Utf8Bytes;
 use common::wire::Seq;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -32,13 +31,13 @@ pub(super) enum Note {
     CaughtUp { sub: u32, replay: Replay },
     /// A message is kept, or not.
     Posted {
-        lane: u32,
+        queue: u32,
         id: Uuid,
         bytes: usize,
         outcome: Result<Seq, Refusal>,
     },
     /// A call is done.
-    ErrandDone {
+    TaskDone {
         id: Option<Uuid>,
         outcome: Result<Done, Refusal>,
     },
@@ -66,9 +65,7 @@ pub(super) struct Waiting {
 
 impl Inbox {
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting
-            .lock()
-            .expect("nothing panics while holding it")
+        self.waiting.lock()
     }
 
     /// A room has news.

@@ -1,18 +1,15 @@
-//! The WebSockets: who is let in, and what all sockets of this edge share.
+//! The WebSockets: what all sockets of this edge share.
 //!
 //! One task owns one socket ([`socket`]); what a client may do is a state machine without I/O ([`connection`]); rooms
 //! are read from a ring that all sockets of the process share ([`hub`], [`ring`]).
 
 mod closing;
 mod connection;
-mod errands;
+mod draft_state;
 mod feed;
-mod growing;
 mod hub;
 mod inbox;
-mod lane;
 mod meters;
-mod news;
 mod outgoing;
 mod presence;
 mod rates;
@@ -21,38 +18,28 @@ mod registry;
 mod replay;
 mod ring;
 mod room;
+mod send_queue;
 #[expect(
     clippy::module_inception,
     reason = "one socket, among what all of them need"
 )]
 mod socket;
+mod tasks;
+mod wake_schedule;
 
 use std::{
     future::ready,
+    num::NonZeroU32,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
-use axum::{
-    Router,
-    extract::{
-        State,
-        ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
-    },
-    http::HeaderMap,
-    response::Response,
-    routing::get,
-};
-use common::{
-    live::{Live, LiveEvent},
-    names,
-    timeline::Timeline,
-    wire::Seq,
-};
-use serde::Deserialize;
+use axum::{extract::ws::WebSocketUpgrade, response::Response};
+use common::{live::LiveEvent, store::Session, supervise, wire::Seq};
+use parking_lot::Mutex;
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep, timeout_at},
@@ -60,15 +47,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    closing::Closing, hub::Hub, meters::Meters, rechecks::Rechecks, registry::Registry,
-    socket::Socket,
+    closing::Closing, connection::ConnectionLimits, hub::Hub, meters::Meters, rechecks::Rechecks,
+    registry::Registry, socket::Socket,
 };
-use crate::{
-    EdgeSettings,
-    http::body::{InPath, InQuery},
-    problem::Problem,
-    state::Edge,
-};
+use crate::{EdgeSettings, problem::Problem, services::Services};
 
 /// Events between the live engine and the rooms. Putting them there never waits, so this only evens out bursts.
 const EVENTS_MAX: usize = 8_192;
@@ -85,55 +67,105 @@ const DRAIN_SPREAD_MAX: Duration = Duration::from_secs(5);
 
 /// Every socket of this edge, and the rooms that they are in.
 pub(crate) struct Sockets {
+    services: Arc<Services>,
     hub: Arc<Hub>,
     registry: Arc<Registry>,
     rechecks: Rechecks,
     events: Mutex<Option<mpsc::Receiver<LiveEvent>>>,
     meters: Arc<Meters>,
+    /// Of each connection.
+    limits: ConnectionLimits,
     draining: AtomicBool,
 }
 
 impl Sockets {
     /// None yet, and no room.
-    pub(crate) fn new(
-        live: &Arc<dyn Live>,
-        timeline: Timeline,
-        settings: &EdgeSettings,
-    ) -> Sockets {
-        let (subscriber, events) = live.subscriber(EVENTS_MAX);
+    pub(crate) fn new(services: Arc<Services>, settings: &EdgeSettings) -> Sockets {
+        let (subscriber, events) = services.live.subscriber(EVENTS_MAX);
         let meters = Arc::new(Meters::new());
+        let hub = Hub::new(
+            Arc::clone(&services.live),
+            subscriber,
+            services.timeline.clone(),
+            Arc::clone(&meters),
+        );
+        let twice = |limit: NonZeroU32| limit.get().saturating_mul(2);
+        let limits = ConnectionLimits {
+            ping_every: Duration::from_millis(settings.ping_ms),
+            // What a user may post has its own limit; this one is there against floods of anything.
+            frames_per_second: twice(settings.user_messages_per_second).max(1_000),
+            frames_burst: twice(settings.user_messages_burst).max(4_000),
+        };
         Sockets {
-            hub: Arc::new(Hub::new(
-                Arc::clone(live),
-                subscriber,
-                timeline,
-                Arc::clone(&meters),
-            )),
+            services,
+            hub: Arc::new(hub),
             registry: Arc::new(Registry::new(settings.sockets_max)),
             rechecks: Rechecks::default(),
             events: Mutex::new(Some(events)),
             meters,
+            limits,
             draining: AtomicBool::new(false),
         }
     }
 
-    /// Takes what the live engine shows to the rooms, and does everything else that goes on beside the sockets, until
-    /// `stop`.
-    pub(crate) async fn run(edge: Arc<Edge>, stop: CancellationToken) {
-        let sockets = &edge.sockets;
-        let events = sockets
-            .events
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+    /// Starts what goes on beside the sockets, until `stop`: above all, what the live engine shows is put into the rooms.
+    pub(crate) fn start(self: &Arc<Self>, stop: &CancellationToken) {
+        let events = self.events.lock().take();
         let events = events.expect("an edge runs once");
-        let hub = &sockets.hub;
-        hub.spawn(Arc::clone(hub).sweep());
-        hub.spawn(Arc::clone(hub).announce_presence());
-        hub.spawn(rechecks::run(Arc::clone(&edge)));
-        let hear = hub.hear(events, |event| rechecks::hear(&edge, event));
-        stop.run_until_cancelled(hear).await;
-        hub.stop.cancel();
+        let (sockets, hub) = (Arc::clone(self), Arc::clone(&self.hub));
+        let (stopped, ended) = (stop.clone(), hub.stop.clone());
+        supervise::spawn("live events", stop, async move {
+            let hear = hub.hear(events, |event| rechecks::hear(&sockets, event));
+            stopped.run_until_cancelled(hear).await;
+            hub.stop.cancel();
+        });
+        let hub = || Arc::clone(&self.hub);
+        supervise::spawn_until("room sweep", &ended, hub().sweep());
+        supervise::spawn_until("presence", &ended, hub().announce_presence());
+        supervise::spawn_until("rechecks", &ended, rechecks::run(Arc::clone(self)));
+    }
+
+    /// Whether sockets are let in at all.
+    ///
+    /// # Errors
+    /// If this edge drains.
+    pub(crate) fn check_open(&self) -> Result<(), Problem> {
+        if self.draining.load(Ordering::SeqCst) {
+            return Err(Problem::unavailable(
+                "this edge is going away; any other will do",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Lets a socket in whose session and room were checked, and joins the room, from after a `seq` on.
+    ///
+    /// # Errors
+    /// If there are too many, the session ended at this very moment, or this edge drains.
+    pub(crate) fn let_in(
+        self: &Arc<Self>,
+        session: Arc<Session>,
+        upgrade: WebSocketUpgrade,
+        room: Option<(Arc<str>, Option<Seq>)>,
+    ) -> Result<Response, Problem> {
+        let Some(registered) = self.registry.enter(session.id) else {
+            return Err(Problem::unavailable(
+                "this edge has as many sockets as it may have",
+            ));
+        };
+        // Registered first and asked again then: a revocation in between finds it either way.
+        if self.services.sessions.was_revoked(session.id) {
+            return Err(Problem::unauthorized("the session was revoked"));
+        }
+        self.check_open()?;
+        let sockets = Arc::clone(self);
+        Ok(socket::configure(upgrade).on_upgrade(move |ws| {
+            // A task of its own: that of the upgrade keeps room for everything that an upgrade needs, as long as it lives.
+            drop(tokio::spawn(
+                Socket::open(sockets, session, registered, ws, room).run(),
+            ));
+            ready(())
+        }))
     }
 
     /// Lets no socket in any more and closes those that are open, some at a time, each when its messages are answered.
@@ -169,85 +201,4 @@ impl Sockets {
             );
         }
     }
-}
-
-/// The addresses of the sockets.
-pub(crate) fn routes() -> Router<Arc<Edge>> {
-    Router::new()
-        .route("/ws", get(any_room))
-        .route("/ws/chat/{room}", get(one_room))
-        .route("/ws/chat/{room}/", get(one_room))
-}
-
-type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
-
-/// What may stand behind the address of a room.
-#[derive(Deserialize)]
-struct JoinQuery {
-    /// As in `join`.
-    after: Option<Seq>,
-}
-
-async fn any_room(
-    State(edge): State<Arc<Edge>>,
-    headers: HeaderMap,
-    upgrade: Upgrade,
-) -> Result<Response, Problem> {
-    connect(edge, &headers, upgrade, None).await
-}
-
-async fn one_room(
-    State(edge): State<Arc<Edge>>,
-    InPath(room): InPath<String>,
-    InQuery(JoinQuery { after }): InQuery<JoinQuery>,
-    headers: HeaderMap,
-    upgrade: Upgrade,
-) -> Result<Response, Problem> {
-    connect(edge, &headers, upgrade, Some((room, after))).await
-}
-
-/// Lets a socket in, or says why not.
-async fn connect(
-    edge: Arc<Edge>,
-    headers: &HeaderMap,
-    upgrade: Upgrade,
-    room: Option<(String, Option<Seq>)>,
-) -> Result<Response, Problem> {
-    let sockets = &edge.sockets;
-    if sockets.draining.load(Ordering::SeqCst) {
-        return Err(Problem::unavailable(
-            "this edge is going away; any other will do",
-        ));
-    }
-    if !edge.origin_allowed(headers) {
-        return Err(Problem::forbidden("pages of this origin may not connect"));
-    }
-    let session = edge.sessions.authenticate(headers).await?;
-    if let Some((name, _)) = &room {
-        names::check_room(name).map_err(Problem::not_found)?;
-        edge.access.room(&session.user, name).await?;
-    }
-    let upgrade = upgrade.map_err(|error| Problem::bad_request(error.body_text()))?;
-    let Some(registered) = sockets.registry.enter(session.id) else {
-        return Err(Problem::unavailable(
-            "this edge has as many sockets as it may have",
-        ));
-    };
-    // Registered first and asked again then: a revocation in between finds it either way.
-    if edge.sessions.was_revoked(session.id) {
-        return Err(Problem::unauthorized("the session was revoked"));
-    }
-    if sockets.draining.load(Ordering::SeqCst) {
-        return Err(Problem::unavailable(
-            "this edge is going away; any other will do",
-        ));
-    }
-    let room = room.map(|(name, after)| (Arc::from(name), after));
-    Ok(socket::configure(upgrade).on_upgrade(move |ws| {
-        // A task of its own: that of the upgrade keeps room for everything that an upgrade needs, as long as it lives.
-        drop(tokio::spawn(
-            Socket::open(edge, session, registered, ws, room).run(),
-        ));
-        ready(())
-    }))
 }

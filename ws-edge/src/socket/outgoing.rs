@@ -1,4 +1,4 @@
-//! What waits to be written to one socket: its own frames, and the rooms it is in, each with its place in that room's
+//! What waits to be written to one socket: its own frames, and the rooms it is in, each with its cursor into that room's
 //! ring. Without I/O.
 
 use std::{collections::VecDeque, sync::Arc};
@@ -23,9 +23,9 @@ const WRITE: Budget = Budget {
 const TURN_FRAMES: usize = 16;
 
 /// A task that ends with what it is for.
-pub(super) struct Errand(pub(super) AbortHandle);
+pub(super) struct SocketTask(pub(super) AbortHandle);
 
-impl Drop for Errand {
+impl Drop for SocketTask {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -50,18 +50,18 @@ struct Seat {
     /// What comes before the ring goes on.
     backlog: VecDeque<(Seq, Utf8Bytes)>,
     is_ready: bool,
-    catching_up: Option<Errand>,
+    catching_up: Option<SocketTask>,
 }
 
 impl Outgoing {
     /// Where a room's seat is, or would be.
-    fn place(&self, sub: u32) -> Result<usize, usize> {
+    fn index(&self, sub: u32) -> Result<usize, usize> {
         self.seats.binary_search_by_key(&sub, |seat| seat.sub)
     }
 
     fn seat(&mut self, sub: u32) -> Option<&mut Seat> {
-        let place = self.place(sub).ok()?;
-        self.seats.get_mut(place)
+        let index = self.index(sub).ok()?;
+        self.seats.get_mut(index)
     }
 
     /// A frame for this client alone.
@@ -93,17 +93,17 @@ impl Outgoing {
         if self.seats.is_empty() {
             self.seats.reserve_exact(1);
         }
-        match self.place(sub) {
-            Ok(place) => self.seats[place] = seat,
-            Err(place) => self.seats.insert(place, seat),
+        match self.index(sub) {
+            Ok(index) => self.seats[index] = seat,
+            Err(index) => self.seats.insert(index, seat),
         }
         self.make_ready(sub);
     }
 
     /// And no longer.
     pub(super) fn leave(&mut self, sub: u32) {
-        if let Ok(place) = self.place(sub) {
-            self.seats.remove(place);
+        if let Ok(index) = self.index(sub) {
+            self.seats.remove(index);
         }
     }
 
@@ -114,7 +114,7 @@ impl Outgoing {
 
     /// Whether the socket is in that room.
     pub(super) fn is_in(&self, sub: u32) -> bool {
-        self.place(sub).is_ok()
+        self.index(sub).is_ok()
     }
 
     /// The room may have something.
@@ -139,10 +139,10 @@ impl Outgoing {
     }
 
     /// What leaves with the next write: the client's own frames, then the rooms in turn. `catch_up` begins to read what
-    /// comes after a place in a room, in which the socket has fallen behind its ring.
+    /// comes after a `seq` in a room, in which the socket has fallen behind its ring.
     pub(super) fn next_batch(
         &mut self,
-        mut catch_up: impl FnMut(u32, &Arc<Room>, Seq) -> Errand,
+        mut catch_up: impl FnMut(u32, &Arc<Room>, Seq) -> SocketTask,
     ) -> Vec<Utf8Bytes> {
         let mut batch = Vec::new();
         let mut budget = WRITE;
@@ -184,8 +184,8 @@ impl Outgoing {
                 }
                 Taken::Behind => {
                     seat.is_ready = false;
-                    let errand = catch_up(sub, seat.membership.room(), seat.cursor.last);
-                    seat.catching_up = Some(errand);
+                    let task = catch_up(sub, seat.membership.room(), seat.cursor.last);
+                    seat.catching_up = Some(task);
                 }
             }
         }

@@ -1,10 +1,7 @@
 //! Who is in which room on this process, said to the live engine: at most once a second per room, however many come and
 //! go, and again before what was said expires.
 
-use std::{
-    sync::{Arc, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use axum::extract::ws::Utf8Bytes;
 use common::{
@@ -34,10 +31,7 @@ impl Hub {
     /// the last second.
     pub(super) fn want_announced(&self, room: &Arc<Room>) {
         room.members().to_announce = true;
-        self.to_announce
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(Arc::clone(room));
+        self.to_announce.lock().push(Arc::clone(room));
         self.announce.notify_one();
     }
 
@@ -49,7 +43,7 @@ impl Hub {
             let candidates = tokio::select! {
                 _ = tick.tick() => self.rooms(),
                 () = self.announce.notified() => {
-                    std::mem::take(&mut *self.to_announce.lock().unwrap_or_else(PoisonError::into_inner))
+                    std::mem::take(&mut *self.to_announce.lock())
                 }
             };
             let now = Instant::now();

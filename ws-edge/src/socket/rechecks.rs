@@ -4,22 +4,24 @@
 
 use std::{
     collections::{BTreeSet, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
 use common::{
     live::{Control, LiveEvent},
+    retry::RetryPolicy,
     store::{Store, StoreError},
     wire::ErrorCode,
 };
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{
     sync::Notify,
     time::{Instant, sleep, sleep_until},
 };
 
 use super::{Sockets, closing::Closing, connection::Refusal, hub::Hub, inbox::Note, room::Room};
-use crate::{sessions::now_ms, state::Edge};
+use crate::sessions::now_ms;
 
 /// How often every session and every private room is looked at, told or not.
 const REGULARLY_EVERY: Duration = Duration::from_secs(60);
@@ -30,9 +32,9 @@ const PUBLIC_EVERY_ROUNDS: u32 = 5;
 /// The most sessions in one question to the store.
 const SESSIONS_AT_ONCE: usize = 500;
 
-/// Between two attempts while the store does not answer: the first and the longest.
-const RETRY_FIRST: Duration = Duration::from_millis(200);
-const RETRY_LONGEST: Duration = Duration::from_secs(5);
+/// When it is checked again after a check that failed.
+const CHECK_AGAIN: RetryPolicy =
+    RetryPolicy::new(Duration::from_millis(200), Duration::from_secs(5));
 
 /// What is to be checked.
 #[derive(Default)]
@@ -48,8 +50,8 @@ struct Due {
 }
 
 impl Rechecks {
-    fn due(&self) -> std::sync::MutexGuard<'_, Due> {
-        self.due.lock().unwrap_or_else(PoisonError::into_inner)
+    fn due(&self) -> MutexGuard<'_, Due> {
+        self.due.lock()
     }
 
     fn add(&self, rooms: impl IntoIterator<Item = Arc<str>>, sessions: bool) {
@@ -62,13 +64,11 @@ impl Rechecks {
 }
 
 /// Acts on an event that concerns the whole process.
-pub(super) fn hear(edge: &Edge, event: LiveEvent) {
+pub(super) fn hear(sockets: &Sockets, event: LiveEvent) {
     match event {
-        LiveEvent::Control(control) => edge.apply(&control),
+        LiveEvent::Control(control) => sockets.handle_control(&control),
         LiveEvent::ControlGap => {
-            edge.sessions.forget_all();
-            edge.access.forget_all();
-            let sockets = &edge.sockets;
+            sockets.services.forget_all();
             sockets.rechecks.add(names(&sockets.hub, |_| true), true);
         }
         // These go to their rooms.
@@ -77,9 +77,10 @@ pub(super) fn hear(edge: &Edge, event: LiveEvent) {
 }
 
 impl Sockets {
-    /// Does to the sockets of this process what a control says. What is remembered of the session or the room has to be
-    /// forgotten before.
+    /// Acts on what this process was told, or tells itself: forgets what is not so any more, and does to the sockets of
+    /// this process what follows from it. Idempotent: its own words come back to it.
     pub(crate) fn handle_control(&self, control: &Control) {
+        self.services.forget(control);
         match control {
             Control::SessionRevoked { session } => {
                 self.registry.close_session(*session, Closing::SessionGone);
@@ -105,12 +106,11 @@ fn names(hub: &Hub, is_wanted: impl Fn(&Room) -> bool) -> Vec<Arc<str>> {
 }
 
 /// Checks what is due, and everything regularly, for as long as the process lives.
-pub(super) async fn run(edge: Arc<Edge>) {
-    let sockets = &edge.sockets;
+pub(super) async fn run(sockets: Arc<Sockets>) {
     let mut private: HashSet<Arc<str>> = HashSet::new();
     let mut round = 0_u32;
     let mut next_round = Instant::now() + REGULARLY_EVERY;
-    let mut pause = RETRY_FIRST;
+    let mut back_off = CHECK_AGAIN.back_off();
     loop {
         tokio::select! {
             () = sockets.rechecks.wake.notified() => {}
@@ -130,7 +130,7 @@ pub(super) async fn run(edge: Arc<Edge>) {
                 continue;
             };
             let checked = match &failed {
-                None => check_room(&*edge.store, &room).await,
+                None => check_room(&*sockets.services.store, &room).await,
                 Some(_) => Err(StoreError::Unavailable(
                     "it did not answer for another room".into(),
                 )),
@@ -144,16 +144,16 @@ pub(super) async fn run(edge: Arc<Edge>) {
                 }
             }
         }
-        if sessions && let Err(error) = check_sessions(&edge).await {
+        if sessions && let Err(error) = check_sessions(&sockets).await {
             sockets.rechecks.due().sessions = true;
             failed.get_or_insert(error);
         }
         match failed {
-            None => pause = RETRY_FIRST,
+            None => back_off.reset(),
             Some(error) => {
+                let pause = back_off.next_pause();
                 tracing::warn!(%error, again_in = ?pause, "who may still listen cannot be checked");
-                sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
-                pause = (pause * 2).min(RETRY_LONGEST);
+                sleep(pause).await;
                 sockets.rechecks.wake.notify_one();
             }
         }
@@ -195,13 +195,15 @@ async fn check_room(store: &dyn Store, room: &Room) -> Result<bool, StoreError> 
 }
 
 /// Closes the sockets of sessions that have ended.
-async fn check_sessions(edge: &Edge) -> Result<(), StoreError> {
-    let registry = &edge.sockets.registry;
+async fn check_sessions(sockets: &Sockets) -> Result<(), StoreError> {
+    let Sockets {
+        registry, services, ..
+    } = sockets;
     let sessions = registry.sessions();
     for some in sessions.chunks(SESSIONS_AT_ONCE) {
-        let live = edge.store.live_sessions(some, now_ms()).await?;
+        let live = services.store.live_sessions(some, now_ms()).await?;
         for gone in some.iter().filter(|session| !live.contains(session)) {
-            edge.sessions.forget(*gone);
+            services.sessions.forget(*gone);
             registry.close_session(*gone, Closing::SessionGone);
         }
     }

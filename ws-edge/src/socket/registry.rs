@@ -1,10 +1,8 @@
 //! Every socket of this edge, to be found by its session and to be closed when the edge drains.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard},
-};
+use std::{collections::HashMap, sync::Arc};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
@@ -13,7 +11,7 @@ use super::{closing::Closing, inbox::Inbox};
 /// Every socket of this edge.
 pub(super) struct Registry {
     known: Mutex<Known>,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     /// Told when a socket goes.
     one_left: Notify,
 }
@@ -27,22 +25,22 @@ struct Known {
 impl Registry {
     /// For at most so many sockets.
     pub(super) fn new(sockets_max: usize) -> Registry {
-        let places = Arc::new(Semaphore::new(sockets_max.min(Semaphore::MAX_PERMITS)));
+        let permits = Arc::new(Semaphore::new(sockets_max.min(Semaphore::MAX_PERMITS)));
         Registry {
             known: Mutex::default(),
-            places,
+            permits,
             one_left: Notify::new(),
         }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().expect("nothing panics while holding it")
+        self.known.lock()
     }
 
     /// Notes a socket of a session; none if there are as many as there may be. It is forgotten when the answer is
     /// dropped.
     pub(super) fn enter(self: &Arc<Self>, session: Uuid) -> Option<Registered> {
-        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
         let inbox = Arc::<Inbox>::default();
         let mut known = self.known();
         known.next += 1;
@@ -57,7 +55,7 @@ impl Registry {
             session,
             id,
             inbox,
-            _place: place,
+            _permit: permit,
         })
     }
 
@@ -109,7 +107,7 @@ pub(super) struct Registered {
     session: Uuid,
     id: u64,
     pub(super) inbox: Arc<Inbox>,
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Drop for Registered {

@@ -29,7 +29,7 @@ const LOST_PAUSE: Duration = Duration::from_millis(300);
 
 /// Where a socket goes on in a room.
 pub(super) struct Replay {
-    /// The latest place when this was made up.
+    /// The latest `seq` when this was made up.
     pub(super) latest: Seq,
     /// False if more was missed than is sent.
     pub(super) complete: bool,
@@ -84,7 +84,7 @@ impl Hub {
         Ok(Replay {
             latest: feed.ring.last(),
             complete: true,
-            backlog: draft_so_far(&feed),
+            backlog: draft_snapshot(&feed),
             cursor: feed.ring.cursor_after(after),
         })
     }
@@ -139,7 +139,7 @@ fn live_only(room: &Room, complete: bool) -> Replay {
     Replay {
         latest: feed.ring.last(),
         complete,
-        backlog: draft_so_far(&feed),
+        backlog: draft_snapshot(&feed),
         cursor: feed.ring.cursor_at_end(),
     }
 }
@@ -161,15 +161,15 @@ fn from_ring(room: &Room, after: Seq, is_new: bool) -> Option<Replay> {
     Some(Replay {
         latest: ring.last(),
         complete,
-        backlog: draft_so_far(&feed),
+        backlog: draft_snapshot(&feed),
         cursor,
     })
 }
 
 /// Comes before the messages: one of them may be its end. What is in the ring by now is in it, and the cursor passes
 /// over that.
-fn draft_so_far(feed: &Feed) -> VecDeque<(Seq, Utf8Bytes)> {
-    let draft = feed.draft_so_far(Instant::now());
+fn draft_snapshot(feed: &Feed) -> VecDeque<(Seq, Utf8Bytes)> {
+    let draft = feed.draft_snapshot(Instant::now());
     draft.map(|frame| (0, frame)).into_iter().collect()
 }
 
@@ -189,7 +189,7 @@ fn beside_ring(feed: &Feed, read: Read) -> Replay {
         Some((seq, _)) if messages.len() < all => *seq,
         _ => read.latest.max(ring.floor()),
     };
-    let mut backlog = draft_so_far(feed);
+    let mut backlog = draft_snapshot(feed);
     backlog.extend(messages);
     Replay {
         latest,

@@ -1,5 +1,5 @@
 //! A room's recent frames, once per process, however many sockets read them. A socket has no queue of its own but a
-//! [`Cursor`] into this ring, so a slow reader costs nothing but its place; one that falls off is caught up from the
+//! [`Cursor`] into this ring, so a slow reader costs nothing but its cursor; one that falls off is caught up from the
 //! stream.
 //!
 //! No I/O here, and no clock: time is passed in.
@@ -40,7 +40,7 @@ pub(super) struct Ring {
     entries: VecDeque<Entry>,
     /// The position of the first entry. Positions only grow, but for what is put in front by [`Ring::prepend`].
     first: u64,
-    /// Positions below were dropped or put in front: a cursor down there finds its place by `seq`.
+    /// Positions below were dropped or put in front: a cursor down there is found by `seq`.
     firm: u64,
     bytes: usize,
     floor: Seq,
@@ -49,7 +49,7 @@ pub(super) struct Ring {
 }
 
 struct Entry {
-    /// A message's place; a signal has that of the message before it.
+    /// A message's `seq`; a signal has that of the message before it.
     seq: Seq,
     is_signal: bool,
     since: Instant,
@@ -251,7 +251,7 @@ impl Ring {
         }
     }
 
-    /// Whether more than `limit` messages here come after a place.
+    /// Whether more than `limit` messages here come after a `seq`.
     pub(super) fn has_more_than(&self, limit: usize, after: Seq) -> bool {
         let from = self.entries.partition_point(|entry| entry.seq <= after);
         let messages = self.entries.range(from..).filter(|entry| !entry.is_signal);

@@ -3,13 +3,14 @@
 use std::{
     collections::BTreeSet,
     sync::{
-        Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering, fence},
     },
 };
 
 use axum::extract::ws::Utf8Bytes;
 use common::live::PRESENCE_MAX_USERS;
+use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
@@ -48,7 +49,7 @@ pub(super) struct Member {
     pub(super) user: Arc<str>,
     sub: u32,
     inbox: Arc<Inbox>,
-    /// Its place in [`Members::all`].
+    /// Its index in [`Members::all`].
     index: AtomicUsize,
     /// It has been told that there is news, and has not looked yet.
     is_marked: AtomicBool,
@@ -78,17 +79,15 @@ impl Room {
     }
 
     pub(super) fn feed(&self) -> RwLockReadGuard<'_, Feed> {
-        self.feed.read().expect("nothing panics while holding it")
+        self.feed.read()
     }
 
     pub(super) fn feed_mut(&self) -> RwLockWriteGuard<'_, Feed> {
-        self.feed.write().expect("nothing panics while holding it")
+        self.feed.write()
     }
 
     pub(super) fn members(&self) -> MutexGuard<'_, Members> {
-        self.members
-            .lock()
-            .expect("nothing panics while holding it")
+        self.members.lock()
     }
 
     /// Tells every socket that there is news, those that have been told already left out. Returns how many sockets there
@@ -185,7 +184,7 @@ impl Member {
     }
 }
 
-/// A socket's place in a room; it leaves when this is dropped.
+/// A socket's membership of a room; it leaves when this is dropped.
 pub(super) struct Membership {
     room: Arc<Room>,
     member: Arc<Member>,

@@ -19,17 +19,17 @@ use tokio_tungstenite::tungstenite::{Error as WsError, error::ProtocolError};
 use uuid::Uuid;
 
 use super::{
+    Sockets,
     closing::Closing,
-    connection::{Connection, Input, Limits, Output},
-    errands,
+    connection::{Connection, Input, Output},
     inbox::Note,
-    lane::{Job, Lanes},
     meters::Meters,
-    outgoing::{Errand, Outgoing},
+    outgoing::{Outgoing, SocketTask},
     registry::Registered,
     replay::Replay,
+    send_queue::{QueuedSend, SendQueues},
+    tasks,
 };
-use crate::state::Edge;
 
 /// What a socket reads into at once: a few messages. Small, since most sockets are silent most of the time and there are
 /// many, and since all of it is cleared whenever it is looked whether there is something to read.
@@ -68,7 +68,7 @@ pub(super) fn configure(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
 
 /// One socket.
 pub(super) struct Socket {
-    edge: Arc<Edge>,
+    sockets: Arc<Sockets>,
     user: Arc<str>,
     session: Arc<Session>,
     registered: Registered,
@@ -79,7 +79,7 @@ pub(super) struct Socket {
     /// Joins under way.
     joining: Vec<Joining>,
     outgoing: Outgoing,
-    lanes: Lanes,
+    queues: SendQueues,
     closing: Option<Closing>,
     is_draining: bool,
     alarm: Pin<Box<Sleep>>,
@@ -90,40 +90,26 @@ pub(super) struct Socket {
 struct Joining {
     sub: u32,
     room: Arc<str>,
-    /// What was posted into the room meanwhile. It waits, or its place could be before the one from which on the socket
+    /// What was posted into the room meanwhile. It waits, or its `seq` could be before the one from which on the socket
     /// hears what is said, and its sender would never hear it.
-    held: Vec<Job>,
-    _errand: Errand,
+    held: Vec<QueuedSend>,
+    _task: SocketTask,
 }
 
 impl Socket {
     /// A socket that was just let in.
     pub(super) fn open(
-        edge: Arc<Edge>,
+        sockets: Arc<Sockets>,
         session: Arc<Session>,
         registered: Registered,
         ws: WebSocket,
         room: Option<(Arc<str>, Option<Seq>)>,
     ) -> Box<Socket> {
         let now = Instant::now();
-        let settings = &edge.settings;
-        let limits = Limits {
-            ping_every: Duration::from_millis(settings.ping_ms),
-            // What a user may post has its own limit; this one is there against floods of anything.
-            frames_per_second: settings
-                .user_messages_per_second
-                .get()
-                .saturating_mul(2)
-                .max(1_000),
-            frames_burst: settings
-                .user_messages_burst
-                .get()
-                .saturating_mul(2)
-                .max(4_000),
-        };
+        let limits = sockets.limits;
         let mut outputs = Vec::new();
         let connection = Connection::open(&session.user, room, limits, now, &mut outputs);
-        edge.sockets.meters.sockets.increment(1.0);
+        sockets.meters.sockets.increment(1.0);
         let mut socket = Box::new(Socket {
             user: Arc::from(&*session.user),
             session,
@@ -134,11 +120,11 @@ impl Socket {
             connection,
             joining: Vec::new(),
             outgoing: Outgoing::default(),
-            lanes: Lanes::default(),
+            queues: SendQueues::default(),
             closing: None,
             is_draining: false,
             dirty: Vec::new(),
-            edge,
+            sockets,
         });
         socket.act(outputs);
         socket
@@ -278,23 +264,23 @@ impl Socket {
                     reply_to,
                 } => self.post(&room, id, message, reply_to),
                 Output::Typing { room } => {
-                    let errand = errands::typing(
-                        Arc::clone(&self.edge),
+                    let task = tasks::typing(
+                        Arc::clone(&self.sockets),
                         Arc::clone(&self.user),
                         room,
                         Arc::clone(&self.registered.inbox),
                     );
-                    self.edge.sockets.hub.spawn(errand);
+                    self.sockets.hub.spawn(task);
                 }
                 Output::Stop { room, reply } => {
-                    let errand = errands::stop(
-                        Arc::clone(&self.edge),
+                    let task = tasks::stop(
+                        Arc::clone(&self.sockets),
                         Arc::clone(&self.user),
                         room,
                         reply,
                         Arc::clone(&self.registered.inbox),
                     );
-                    self.edge.sockets.hub.spawn(errand);
+                    self.sockets.hub.spawn(task);
                 }
                 Output::Again { room, reply } => self.again(room, reply),
                 Output::Close(closing) => self.closing = Some(closing),
@@ -307,8 +293,8 @@ impl Socket {
     }
 
     fn join(&mut self, sub: u32, room: Arc<str>, after: Option<Seq>) {
-        let errand = errands::join(
-            Arc::clone(&self.edge),
+        let task = tasks::join(
+            Arc::clone(&self.sockets),
             Arc::clone(&self.user),
             sub,
             Arc::clone(&room),
@@ -319,17 +305,17 @@ impl Socket {
             sub,
             room,
             held: Vec::new(),
-            _errand: Errand(self.edge.sockets.hub.spawn(errand)),
+            _task: SocketTask(self.sockets.hub.spawn(task)),
         };
         self.joining.push(joining);
     }
 
     /// The join is done, refused or given up; what waited for it goes on its way.
     fn end_joining(&mut self, sub: u32) {
-        let Some(place) = self.joining.iter().position(|join| join.sub == sub) else {
+        let Some(index) = self.joining.iter().position(|join| join.sub == sub) else {
             return;
         };
-        let Joining { room, held, .. } = self.joining.swap_remove(place);
+        let Joining { room, held, .. } = self.joining.swap_remove(index);
         if self.joining.is_empty() {
             self.joining = Vec::new();
         }
@@ -340,8 +326,8 @@ impl Socket {
 
     fn post(&mut self, room: &Arc<str>, id: Option<Uuid>, message: String, reply_to: Option<Uuid>) {
         let id = id.unwrap_or_else(Uuid::now_v7);
-        if let Err(wait) = self.edge.limits.check_user_message(&self.user) {
-            let refusal = errands::too_many_messages(wait);
+        if let Err(wait) = self.sockets.services.limits.check_user_message(&self.user) {
+            let refusal = tasks::too_many_messages(wait);
             self.step(Input::Posted {
                 id,
                 bytes: message.len(),
@@ -349,7 +335,7 @@ impl Socket {
             });
             return;
         }
-        let job = Job {
+        let job = QueuedSend {
             id,
             message,
             reply_to,
@@ -357,33 +343,33 @@ impl Socket {
         self.send_on_its_way(room, job);
     }
 
-    fn send_on_its_way(&mut self, room: &Arc<str>, job: Job) {
+    fn send_on_its_way(&mut self, room: &Arc<str>, job: QueuedSend) {
         if let Some(joining) = self.joining.iter_mut().find(|join| join.room == *room) {
             joining.held.push(job);
             return;
         }
-        self.lanes
-            .post(&self.edge, &self.user, &self.registered.inbox, room, job);
+        self.queues
+            .post(&self.sockets, &self.user, &self.registered.inbox, room, job);
     }
 
     /// Another answer weighs as much as a message.
     fn again(&mut self, room: String, reply: Uuid) {
-        if let Err(wait) = self.edge.limits.check_user_message(&self.user) {
-            self.step(Input::ErrandDone {
+        if let Err(wait) = self.sockets.services.limits.check_user_message(&self.user) {
+            self.step(Input::TaskDone {
                 id: Some(reply),
-                outcome: Err(errands::too_many_messages(wait)),
+                outcome: Err(tasks::too_many_messages(wait)),
             });
             return;
         }
-        let errand = errands::again(
-            Arc::clone(&self.edge),
+        let task = tasks::again(
+            Arc::clone(&self.sockets),
             Arc::clone(&self.user),
             room,
             reply,
             Arc::clone(&self.registered.inbox),
         );
         // Not tied to the socket: as with a message, what was accepted is done.
-        self.edge.sockets.hub.tasks.spawn(errand);
+        self.sockets.hub.tasks.spawn(task);
     }
 
     fn send(&mut self, frame: ServerFrame) {
@@ -410,7 +396,7 @@ impl Socket {
             self.note(note);
         }
         if Instant::now() >= self.connection.deadline() {
-            self.edge.sessions.note_use(&self.session);
+            self.sockets.services.sessions.note_use(&self.session);
             self.step(Input::Tick);
         }
         None
@@ -439,7 +425,7 @@ impl Socket {
                     complete,
                 });
                 membership.want_greeting();
-                self.edge.sockets.hub.want_announced(membership.room());
+                self.sockets.hub.want_announced(membership.room());
                 self.outgoing.sit(sub, membership, backlog, cursor);
                 self.end_joining(sub);
             }
@@ -458,15 +444,15 @@ impl Socket {
                 }
             }
             Note::Posted {
-                lane,
+                queue,
                 id,
                 bytes,
                 outcome,
             } => {
-                self.lanes.answered(lane);
+                self.queues.answered(queue);
                 self.step(Input::Posted { id, bytes, outcome });
             }
-            Note::ErrandDone { id, outcome } => self.step(Input::ErrandDone { id, outcome }),
+            Note::TaskDone { id, outcome } => self.step(Input::TaskDone { id, outcome }),
             Note::Frame { sub, frame } => {
                 if self.outgoing.is_in(sub) {
                     self.outgoing.push(frame);
@@ -476,18 +462,18 @@ impl Socket {
     }
 
     fn next_batch(&mut self) -> Vec<Utf8Bytes> {
-        let (sockets, inbox) = (&self.edge.sockets, &self.registered.inbox);
+        let (sockets, inbox) = (&*self.sockets, &self.registered.inbox);
         self.outgoing.next_batch(|sub, room, after| {
             sockets.meters.catch_ups.increment(1);
             let (hub, room) = (Arc::clone(&sockets.hub), Arc::clone(room));
-            let catch_up = errands::catch_up(hub, room, sub, after, Arc::clone(inbox));
-            Errand(sockets.hub.spawn(catch_up))
+            let catch_up = tasks::catch_up(hub, room, sub, after, Arc::clone(inbox));
+            SocketTask(sockets.hub.spawn(catch_up))
         })
     }
 
     /// Writes a batch with one system call, or as many as the kernel's buffer makes of it.
     async fn write(&mut self, batch: Vec<Utf8Bytes>) -> Result<(), Closing> {
-        let meters = &self.edge.sockets.meters;
+        let meters = &self.sockets.meters;
         meters
             .frames_per_write
             .record(u32::try_from(batch.len()).unwrap_or(u32::MAX));
@@ -496,7 +482,7 @@ impl Socket {
             .delivered_bytes
             .increment(batch.iter().map(|frame| frame.len() as u64).sum());
         let inbox = &self.registered.inbox;
-        let silence = Duration::from_millis(2 * self.edge.settings.ping_ms);
+        let silence = self.sockets.limits.ping_every * 2;
         let time = silence.clamp(WRITE_TIME_LEAST, WRITE_TIME_MOST);
         let mut writing = pin!(timeout(time, write_all(&mut self.ws, batch)));
         loop {
@@ -548,7 +534,7 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        self.edge.sockets.meters.sockets.decrement(1.0);
+        self.sockets.meters.sockets.decrement(1.0);
     }
 }
 

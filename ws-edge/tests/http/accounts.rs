@@ -1,17 +1,15 @@
 //! Registering and logging in.
 
+use chat_client::PASSWORD;
 use reqwest::StatusCode;
 use serde_json::json;
 
-use crate::chat::{Chat, PASSWORD, credentials};
+use crate::chat::Chat;
 
 #[tokio::test]
 async fn who_registers_is_logged_in_by_token_and_by_cookie() {
     let chat = Chat::start().await;
-    let answer = chat
-        .someone()
-        .post("/api/register", credentials("ada"))
-        .await;
+    let answer = chat.someone().registers("ada").await;
     answer.is(StatusCode::OK);
     assert_eq!(answer.body["user"], "ada");
     assert_eq!(answer.body.as_object().unwrap().len(), 2);
@@ -24,7 +22,7 @@ async fn who_registers_is_logged_in_by_token_and_by_cookie() {
     }
     assert!(!cookie.contains("Secure"));
 
-    let by_token = chat.with_token("ada", token).get("/api/me").await;
+    let by_token = chat.someone().with_token("ada", token).get("/api/me").await;
     assert_eq!(by_token.is(StatusCode::OK).body["user"], "ada");
     let by_cookie = chat
         .someone()
@@ -42,10 +40,7 @@ async fn who_registers_is_logged_in_by_token_and_by_cookie() {
 #[tokio::test]
 async fn cookies_go_over_tls_alone_where_that_is_set() {
     let chat = Chat::start_with(&["--secure-cookies", "true"]).await;
-    let answer = chat
-        .someone()
-        .post("/api/register", credentials("ada"))
-        .await;
+    let answer = chat.someone().registers("ada").await;
     assert!(answer.header("set-cookie").ends_with("; Secure"));
 }
 
@@ -71,11 +66,8 @@ async fn one_logs_in_with_the_right_password_alone() {
     );
     let wrong = json!({ "username": "ada", "password": "incorrect horse" });
     let wrong = chat.someone().post("/api/login", wrong).await;
-    let unknown = chat.someone().post("/api/login", credentials("bob")).await;
-    let impossible = chat
-        .someone()
-        .post("/api/login", credentials("Bob the Great!"))
-        .await;
+    let unknown = chat.someone().logs_in("bob").await;
+    let impossible = chat.someone().logs_in("Bob the Great!").await;
     for refused in [&wrong, &unknown, &impossible] {
         refused.is_problem(401, "unauthorized");
         assert_eq!(refused.header("www-authenticate"), "Bearer");
@@ -90,9 +82,7 @@ async fn one_logs_in_with_the_right_password_alone() {
 async fn names_that_are_taken_or_look_so_are_refused() {
     let chat = Chat::start().await;
     let ada = chat.registers("ada-lovelace").await;
-    ada.post("/api/rooms", json!({ "name": "lobby" }))
-        .await
-        .is(StatusCode::CREATED);
+    ada.makes_room("lobby").await.is(StatusCode::CREATED);
     let taken = [
         "ada-lovelace",
         "adalovelace",
@@ -105,7 +95,7 @@ async fn names_that_are_taken_or_look_so_are_refused() {
     ];
     for name in taken {
         chat.someone()
-            .post("/api/register", credentials(name))
+            .registers(name)
             .await
             .is_problem(409, "bad_request");
     }
@@ -117,7 +107,7 @@ async fn names_and_passwords_have_limits() {
     let long = "a".repeat(33);
     for name in ["ab", "Ada", "ada l", "", "ädä", &long] {
         chat.someone()
-            .post("/api/register", credentials(name))
+            .registers(name)
             .await
             .is_problem(400, "bad_request");
     }
@@ -153,11 +143,8 @@ async fn a_new_user_has_a_room_of_their_own() {
 #[tokio::test]
 async fn two_who_take_one_name_at_once_are_one_user() {
     let chat = Chat::start().await;
-    let (one, other) = (chat.someone(), chat.someone().elsewhere());
-    let (one, other) = tokio::join!(
-        one.post("/api/register", credentials("ada")),
-        other.post("/api/register", credentials("ada")),
-    );
+    let (one, other) = (chat.someone(), chat.elsewhere(&chat.someone()));
+    let (one, other) = tokio::join!(one.registers("ada"), other.registers("ada"),);
     let mut statuses = [one.status.as_u16(), other.status.as_u16()];
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 409]);

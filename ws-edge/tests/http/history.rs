@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use chat_client::HttpAnswer;
 use common::{envelope::Envelope, queue::QueueName, wire::Message};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::chat::{Answer, Chat, new_message};
+use crate::{chat::Chat, edges::new_message};
 
-fn texts(answer: &Answer) -> Vec<&str> {
+fn texts(answer: &HttpAnswer) -> Vec<&str> {
     let messages = answer.is(StatusCode::OK).body["messages"]
         .as_array()
         .unwrap()
@@ -30,9 +31,7 @@ async fn ten(chat: &Chat) -> Vec<Message> {
 async fn pages_join_without_a_gap_over_database_and_stream() {
     let chat = Chat::start().await;
     let ada = chat.registers("ada").await;
-    ada.post("/api/rooms", json!({ "name": "lobby" }))
-        .await
-        .is(StatusCode::CREATED);
+    ada.makes_room("lobby").await.is(StatusCode::CREATED);
     assert_eq!(
         ada.get("/api/rooms/lobby/messages").await.body,
         json!({ "messages": [] })
@@ -88,9 +87,7 @@ async fn pages_join_without_a_gap_over_database_and_stream() {
 async fn each_message_is_as_on_the_wire() {
     let chat = Chat::start().await;
     let ada = chat.registers("ada").await;
-    ada.post("/api/rooms", json!({ "name": "lobby" }))
-        .await
-        .is(StatusCode::CREATED);
+    ada.makes_room("lobby").await.is(StatusCode::CREATED);
     let said = ten(&chat).await;
     chat.persists(&said).await;
     let page = ada.get("/api/rooms/lobby/messages").await;
@@ -104,9 +101,7 @@ async fn each_message_is_as_on_the_wire() {
 async fn a_page_is_never_larger_than_its_limit() {
     let chat = Chat::start().await;
     let ada = chat.registers("ada").await;
-    ada.post("/api/rooms", json!({ "name": "lobby" }))
-        .await
-        .is(StatusCode::CREATED);
+    ada.makes_room("lobby").await.is(StatusCode::CREATED);
     for n in 0..201 {
         chat.says("lobby", "ada", &n.to_string()).await;
     }

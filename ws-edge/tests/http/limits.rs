@@ -3,7 +3,7 @@
 use reqwest::StatusCode;
 use serde_json::json;
 
-use crate::chat::{Chat, credentials};
+use crate::chat::Chat;
 
 fn guess(name: &str) -> serde_json::Value {
     json!({ "username": name, "password": "12345678" })
@@ -26,18 +26,12 @@ async fn guessing_a_password_comes_to_an_end() {
     let seconds: u64 = limited.header("retry-after").parse().unwrap();
     assert!((1..=30).contains(&seconds), "{seconds}");
     // The right one is not heard either, or she would know it by that.
-    eve.post("/api/login", credentials("ada"))
-        .await
-        .is_problem(429, "rate_limited");
+    eve.logs_in("ada").await.is_problem(429, "rate_limited");
     // Ada, elsewhere, is not kept out; nor is Bob, at Eve's address; nor does Eve get further by lying about hers.
     let ada = chat.someone().with("x-forwarded-for", "192.0.2.2");
-    ada.post("/api/login", credentials("ada"))
-        .await
-        .is(StatusCode::OK);
+    ada.logs_in("ada").await.is(StatusCode::OK);
     chat.registers("bob").await;
-    eve.post("/api/login", credentials("bob"))
-        .await
-        .is(StatusCode::OK);
+    eve.logs_in("bob").await.is(StatusCode::OK);
     let liar = chat
         .someone()
         .with("x-forwarded-for", "203.0.113.9, 192.0.2.1");
@@ -65,22 +59,14 @@ async fn a_customers_whole_ipv6_network_is_one_address() {
         .await
         .is_problem(429, "rate_limited");
     let other = chat.someone().with("x-forwarded-for", "2001:db8:0:2::1");
-    other
-        .post("/api/login", credentials("ada"))
-        .await
-        .is(StatusCode::OK);
+    other.logs_in("ada").await.is(StatusCode::OK);
 }
 
 #[tokio::test]
 async fn many_users_behind_one_address_log_in() {
     let chat = Chat::start().await;
     chat.registers("ada").await;
-    let many = (0..30).map(|_| async {
-        chat.someone()
-            .post("/api/login", credentials("ada"))
-            .await
-            .status
-    });
+    let many = (0..30).map(|_| async { chat.someone().logs_in("ada").await.status });
     for status in futures_util::future::join_all(many).await {
         assert_eq!(status, StatusCode::OK);
     }
@@ -110,10 +96,7 @@ async fn asking_which_names_are_taken_comes_to_an_end() {
     chat.registers("ada").await;
     let mut asked = 0;
     let limited = loop {
-        let answer = chat
-            .someone()
-            .post("/api/register", credentials("ada"))
-            .await;
+        let answer = chat.someone().registers("ada").await;
         match answer.status {
             StatusCode::CONFLICT => asked += 1,
             _ => break answer,

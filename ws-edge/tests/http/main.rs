@@ -4,6 +4,8 @@
 
 mod accounts;
 mod chat;
+#[path = "../edges/mod.rs"]
+mod edges;
 mod history;
 mod limits;
 mod manners;

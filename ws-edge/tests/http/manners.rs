@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use chat_client::credentials;
 use reqwest::StatusCode;
 use serde_json::json;
 
-use crate::chat::{Chat, credentials};
+use crate::chat::Chat;
 
 #[tokio::test]
 async fn whatever_is_wrong_is_said_in_a_problem_document() {
@@ -110,9 +111,7 @@ async fn pages_from_elsewhere_change_nothing() {
         page.post("/api/rooms", new("lobby"))
             .await
             .is_problem(403, "forbidden");
-        page.post("/api/login", credentials("ada"))
-            .await
-            .is_problem(403, "forbidden");
+        page.logs_in("ada").await.is_problem(403, "forbidden");
         page.post("/api/logout", json!({}))
             .await
             .is_problem(403, "forbidden");
@@ -121,7 +120,7 @@ async fn pages_from_elsewhere_change_nothing() {
             .is_problem(403, "forbidden");
     }
     let own = ada
-        .with("origin", &ada.own_origin())
+        .with("origin", &ada.server)
         .with("sec-fetch-site", "same-origin");
     own.post("/api/rooms", new("lobby"))
         .await
@@ -148,7 +147,7 @@ async fn pages_that_are_named_may_call_and_no_others() {
         .post("/api/rooms", room("two"))
         .await
         .is(StatusCode::CREATED);
-    ada.with("origin", &ada.own_origin())
+    ada.with("origin", &ada.server)
         .post("/api/rooms", room("three"))
         .await
         .is_problem(403, "forbidden");
@@ -192,7 +191,7 @@ async fn an_edge_that_is_told_to_stop_answers_what_is_under_way_and_ends() {
     let mut chat = Chat::start().await;
     chat.registers("ada").await;
     let (chat, edges) = {
-        let edges = std::mem::take(&mut chat.edges);
+        let edges = std::mem::take(&mut chat.running);
         (&chat, edges)
     };
     // More than there are cores: some still wait for their turn.
@@ -208,7 +207,7 @@ async fn an_edge_that_is_told_to_stop_answers_what_is_under_way_and_ends() {
         let ended = tokio::time::timeout(Duration::from_secs(5), edge).await;
         ended.expect("in time").unwrap().unwrap();
     }
-    let address = &chat.addresses[0];
+    let address = chat.urls[0].trim_start_matches("http://");
     let refused = tokio::net::TcpStream::connect(address).await;
     assert!(refused.is_err(), "nobody listens any more");
 }

@@ -1,11 +1,12 @@
 //! Making rooms, changing them, and who may see them.
 
+use chat_client::Client;
 use reqwest::StatusCode;
 use serde_json::json;
 
-use crate::chat::{Chat, Person, eventually};
+use crate::{chat::Chat, edges::until};
 
-async fn names_seen_by(person: &Person<'_>) -> Vec<String> {
+async fn names_seen_by(person: &Client) -> Vec<String> {
     let rooms = person.get("/api/rooms").await;
     let rooms = rooms.body["rooms"].as_array().unwrap().iter();
     rooms
@@ -40,19 +41,13 @@ async fn rooms_and_users_share_their_names() {
     let chat = Chat::start().await;
     let ada = chat.registers("ada").await;
     chat.registers("bob").await;
-    ada.post("/api/rooms", json!({ "name": "lobby" }))
-        .await
-        .is(StatusCode::CREATED);
+    ada.makes_room("lobby").await.is(StatusCode::CREATED);
     for name in ["lobby", "bob", "bot", "b0t", "everyone"] {
-        ada.post("/api/rooms", json!({ "name": name }))
-            .await
-            .is_problem(409, "bad_request");
+        ada.makes_room(name).await.is_problem(409, "bad_request");
     }
     let long = "a".repeat(65);
     for name in ["ab", "Lobby", "a b", "../etc", &long] {
-        ada.post("/api/rooms", json!({ "name": name }))
-            .await
-            .is_problem(400, "bad_request");
+        ada.makes_room(name).await.is_problem(400, "bad_request");
     }
 }
 
@@ -85,9 +80,7 @@ async fn what_is_no_room_is_refused_in_words() {
 async fn changes_of_different_things_at_the_same_moment_are_all_kept() {
     let chat = Chat::start().await;
     let ada = chat.registers("ada").await;
-    ada.post("/api/rooms", json!({ "name": "lobby" }))
-        .await
-        .is(StatusCode::CREATED);
+    ada.makes_room("lobby").await.is(StatusCode::CREATED);
     for round in 0..20 {
         let bot = ["off", "always"][round % 2];
         let persona = format!("pirate {round}");
@@ -109,9 +102,7 @@ async fn changes_of_different_things_at_the_same_moment_are_all_kept() {
 async fn the_owner_alone_changes_a_room() {
     let chat = Chat::start().await;
     let (ada, bob) = (chat.registers("ada").await, chat.registers("bob").await);
-    ada.post("/api/rooms", json!({ "name": "lobby" }))
-        .await
-        .is(StatusCode::CREATED);
+    ada.makes_room("lobby").await.is(StatusCode::CREATED);
     bob.patch("/api/rooms/lobby", json!({ "bot": "off" }))
         .await
         .is_problem(403, "forbidden");
@@ -160,7 +151,7 @@ async fn a_private_room_is_seen_by_its_members_at_every_edge() {
         .await
         .is(StatusCode::CREATED);
     chat.says("den", "ada", "psst").await;
-    let there = bob.elsewhere();
+    let there = chat.elsewhere(&bob);
     let past = "/api/rooms/den/messages";
     bob.get(past).await.is_problem(404, "not_found");
     there.get(past).await.is_problem(404, "not_found");
@@ -175,7 +166,7 @@ async fn a_private_room_is_seen_by_its_members_at_every_edge() {
         bob.get(past).await.is(StatusCode::OK).body["messages"][0]["message"],
         "psst"
     );
-    eventually("the other edge lets him in", async || {
+    until("the other edge lets him in", async || {
         there.get(past).await.status == StatusCode::OK
     })
     .await;
@@ -195,7 +186,7 @@ async fn a_private_room_is_seen_by_its_members_at_every_edge() {
     bob.get("/api/rooms/den/members")
         .await
         .is_problem(404, "not_found");
-    eventually("the other edge keeps him out", async || {
+    until("the other edge keeps him out", async || {
         there.get(past).await.status == StatusCode::NOT_FOUND
     })
     .await;
@@ -249,16 +240,14 @@ async fn members_are_the_owners_affair_but_anyone_may_go() {
 async fn a_room_that_becomes_private_or_public_is_so_at_every_edge() {
     let chat = Chat::start().await;
     let (ada, bob) = (chat.registers("ada").await, chat.registers("bob").await);
-    ada.post("/api/rooms", json!({ "name": "lobby" }))
-        .await
-        .is(StatusCode::CREATED);
-    let (past, there) = ("/api/rooms/lobby/messages", bob.elsewhere());
+    ada.makes_room("lobby").await.is(StatusCode::CREATED);
+    let (past, there) = ("/api/rooms/lobby/messages", chat.elsewhere(&bob));
     there.get(past).await.is(StatusCode::OK);
     ada.patch("/api/rooms/lobby", json!({ "private": true }))
         .await
         .is(StatusCode::OK);
     bob.get(past).await.is_problem(404, "not_found");
-    eventually("it is closed there", async || {
+    until("it is closed there", async || {
         there.get(past).await.status == StatusCode::NOT_FOUND
     })
     .await;
@@ -266,7 +255,7 @@ async fn a_room_that_becomes_private_or_public_is_so_at_every_edge() {
         .await
         .is(StatusCode::OK);
     bob.get(past).await.is(StatusCode::OK);
-    eventually("it is open there", async || {
+    until("it is open there", async || {
         there.get(past).await.status == StatusCode::OK
     })
     .await;

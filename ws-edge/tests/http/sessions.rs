@@ -3,7 +3,7 @@
 use reqwest::StatusCode;
 use serde_json::Value;
 
-use crate::chat::{Chat, credentials, eventually};
+use crate::{chat::Chat, edges::until};
 
 fn ids(listing: &Value, current: bool) -> Vec<String> {
     let sessions = listing["sessions"].as_array().unwrap().iter();
@@ -17,10 +17,7 @@ fn ids(listing: &Value, current: bool) -> Vec<String> {
 async fn every_device_is_listed() {
     let chat = Chat::start().await;
     let telephone = chat.someone().with("user-agent", &"Telephone ".repeat(50));
-    telephone
-        .post("/api/register", credentials("ada"))
-        .await
-        .is(StatusCode::OK);
+    telephone.registers("ada").await.is(StatusCode::OK);
     let desk = chat.logs_in("ada").await;
     chat.registers("bob").await;
     let me = desk.get("/api/me").await;
@@ -50,14 +47,14 @@ async fn who_logs_out_is_out_at_every_edge() {
     let ada = chat.registers("ada").await;
     // Both edges have seen the session, and remember it.
     ada.get("/api/me").await.is(StatusCode::OK);
-    ada.elsewhere().get("/api/me").await.is(StatusCode::OK);
+    chat.elsewhere(&ada).get("/api/me").await.is(StatusCode::OK);
     let out = ada.post("/api/logout", serde_json::json!({})).await;
     out.is(StatusCode::NO_CONTENT);
     assert_eq!(out.cookie(), "");
     assert!(out.header("set-cookie").contains("Max-Age=0"));
     ada.get("/api/me").await.is_problem(401, "unauthorized");
-    eventually("the other edge heard of it", async || {
-        ada.elsewhere().get("/api/me").await.status == StatusCode::UNAUTHORIZED
+    until("the other edge heard of it", async || {
+        chat.elsewhere(&ada).get("/api/me").await.status == StatusCode::UNAUTHORIZED
     })
     .await;
     assert_eq!(
@@ -73,7 +70,10 @@ async fn who_logs_out_is_out_at_every_edge() {
 async fn a_device_can_be_thrown_out_from_another() {
     let chat = Chat::start().await;
     let lost = chat.registers("ada").await;
-    lost.elsewhere().get("/api/me").await.is(StatusCode::OK);
+    chat.elsewhere(&lost)
+        .get("/api/me")
+        .await
+        .is(StatusCode::OK);
     let desk = chat.logs_in("ada").await;
     let [lost_id] = ids(&desk.get("/api/sessions").await.body, false)
         .try_into()
@@ -89,8 +89,8 @@ async fn a_device_can_be_thrown_out_from_another() {
         .await
         .is(StatusCode::NO_CONTENT);
     lost.get("/api/me").await.is_problem(401, "unauthorized");
-    eventually("the other edge heard of it", async || {
-        lost.elsewhere().get("/api/me").await.status == StatusCode::UNAUTHORIZED
+    until("the other edge heard of it", async || {
+        chat.elsewhere(&lost).get("/api/me").await.status == StatusCode::UNAUTHORIZED
     })
     .await;
     desk.get("/api/me").await.is(StatusCode::OK);
@@ -132,10 +132,7 @@ async fn without_a_session_there_is_nothing_to_see() {
 #[tokio::test]
 async fn a_named_token_is_never_passed_over_for_the_cookie() {
     let chat = Chat::start().await;
-    let answer = chat
-        .someone()
-        .post("/api/register", credentials("ada"))
-        .await;
+    let answer = chat.someone().registers("ada").await;
     let both = chat
         .someone()
         .with("cookie", &format!("session={}", answer.cookie()));

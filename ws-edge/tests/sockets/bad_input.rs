@@ -1,12 +1,13 @@
 //! Bad input: an error with a code, and the socket stays open; abuse closes it.
 
-use futures_util::SinkExt;
+use chat_client::PATIENCE;
+use futures_util::{SinkExt, StreamExt};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::{MaybeTlsStream, tungstenite::Message};
 use uuid::Uuid;
 
-use crate::chat::{Chat, PATIENCE, Person};
+use crate::chat::{Chat, is_still_there};
 
 #[tokio::test]
 async fn whatever_is_no_frame_gets_an_error_and_the_socket_stays_open() {
@@ -41,18 +42,15 @@ async fn whatever_is_no_frame_gets_an_error_and_the_socket_stays_open() {
         "{\"type\":\"stop\",\"room\":\"lobby\"}",
     ];
     for text in texts {
-        ada.sends_text(text).await;
+        ada.sends_raw(text).await;
         assert_eq!(ada.is_refused().await, "bad_request", "{text}");
     }
     let deep = "[".repeat(20_000);
-    ada.sends_text(&format!("{{\"message\":{deep}")).await;
+    ada.sends_raw(format!("{{\"message\":{deep}")).await;
     assert_eq!(ada.is_refused().await, "bad_request");
-    ada.socket
-        .send(Message::binary(vec![0, 1, 2]))
-        .await
-        .unwrap();
+    ada.sends_raw(vec![0, 1, 2]).await;
     assert_eq!(ada.is_refused().await, "bad_request");
-    ada.is_still_there().await;
+    is_still_there(&mut ada).await;
 }
 
 #[tokio::test]
@@ -72,7 +70,7 @@ async fn an_error_names_the_message_it_is_about() {
         format!(r#"{{"id":"{id}","message":"{long}"}}"#),
         format!(r#"{{"message":"{long}","id":"{id}"}}"#),
     ] {
-        ada.sends_text(&text).await;
+        ada.sends_raw(text).await;
         let error = ada.hears("error").await;
         assert_eq!(
             (&error["code"], &error["id"]),
@@ -99,7 +97,7 @@ async fn any_unicode_passes_unharmed() {
     }
     ada.says(&"\u{1F44B}".repeat(4_001)).await;
     assert_eq!(ada.is_refused().await, "too_large");
-    ada.is_still_there().await;
+    is_still_there(&mut ada).await;
 }
 
 #[tokio::test]
@@ -108,24 +106,22 @@ async fn a_megabyte_is_too_large_and_the_socket_stays_open() {
     let mut ada = chat.in_lobby("ada").await;
     ada.says(&"a".repeat(1_000_000)).await;
     assert_eq!(ada.is_refused().await, "too_large");
-    ada.sends_text(&"a".repeat(1024 * 1024)).await;
+    ada.sends_raw("a".repeat(1024 * 1024)).await;
     assert_eq!(ada.is_refused().await, "too_large");
-    ada.is_still_there().await;
+    is_still_there(&mut ada).await;
 }
 
 #[tokio::test]
 async fn what_is_larger_than_is_ever_read_closes_the_socket() {
     let chat = Chat::start().await;
-    let mut ada = chat.in_lobby("ada").await;
+    let ada = chat.in_lobby("ada").await;
     // Fed by hand, so that the last words are read while the rest is still to be sent.
     let frame = Message::text("a".repeat(2 * 1024 * 1024));
-    let Person { socket, .. } = &mut ada;
-    let (mut write, read) = futures_util::StreamExt::split(socket);
+    let (mut write, mut read) = ada.connection.split();
     let write = async move { drop(write.send(frame).await) };
     let read = async move {
-        let mut read = read;
         let (mut code, mut close) = (None, None);
-        while let Some(Ok(message)) = futures_util::StreamExt::next(&mut read).await {
+        while let Some(Ok(message)) = read.next().await {
             match message {
                 Message::Text(text) if text.contains("\"error\"") => {
                     code = Some(text.contains("too_large"));
@@ -157,8 +153,7 @@ async fn what_is_larger_than_is_ever_read_closes_the_socket() {
 async fn ten_thousand_joins_on_one_socket_end_it() {
     let chat = Chat::start().await;
     let ada = chat.connects("ada", "/ws").await;
-    let Person { socket, .. } = ada;
-    let (mut write, mut read) = futures_util::StreamExt::split(socket);
+    let (mut write, mut read) = ada.connection.split();
     tokio::spawn(async move {
         for n in 0..10_000 {
             let frame = json!({"type": "join", "room": format!("room-{n}")}).to_string();
@@ -168,7 +163,7 @@ async fn ten_thousand_joins_on_one_socket_end_it() {
         }
     });
     let closed = async {
-        while let Some(Ok(message)) = futures_util::StreamExt::next(&mut read).await {
+        while let Some(Ok(message)) = read.next().await {
             if let Message::Close(frame) = message {
                 return frame.map(|frame| u16::from(frame.code));
             }
@@ -179,7 +174,7 @@ async fn ten_thousand_joins_on_one_socket_end_it() {
         tokio::time::timeout(PATIENCE, closed).await.unwrap(),
         Some(1008)
     );
-    chat.in_lobby("bob").await.is_still_there().await;
+    is_still_there(&mut chat.in_lobby("bob").await).await;
 }
 
 #[tokio::test]
@@ -187,7 +182,7 @@ async fn a_hundred_bad_frames_end_a_socket() {
     let chat = Chat::start().await;
     let mut ada = chat.in_lobby("ada").await;
     for _ in 0..100 {
-        ada.sends_text("nonsense").await;
+        ada.sends_raw("nonsense").await;
     }
     for _ in 0..100 {
         assert_eq!(ada.is_refused().await, "bad_request");
@@ -199,7 +194,7 @@ async fn a_hundred_bad_frames_end_a_socket() {
 async fn a_frame_that_never_ends_is_found_by_the_heartbeat() {
     let chat = Chat::start_with(&["--ping-ms=100"]).await;
     let mut ada = chat.in_lobby("ada").await;
-    let MaybeTlsStream::Plain(stream) = ada.socket.get_mut() else {
+    let MaybeTlsStream::Plain(stream) = ada.connection.get_mut() else {
         unreachable!("no TLS here")
     };
     // A masked text frame of 60,000 bytes, of which two come.
@@ -223,21 +218,21 @@ async fn a_client_that_answers_no_ping_is_closed_and_one_that_does_is_not() {
     };
     let (code, ()) = tokio::join!(silent.is_closed(), answers);
     assert_eq!(code, 4408);
-    ada.is_still_there().await;
+    is_still_there(&mut ada).await;
 }
 
 #[tokio::test]
 async fn who_breaks_the_protocol_is_told_so() {
     let chat = Chat::start().await;
     let mut ada = chat.in_lobby("ada").await;
-    let MaybeTlsStream::Plain(stream) = ada.socket.get_mut() else {
+    let MaybeTlsStream::Plain(stream) = ada.connection.get_mut() else {
         unreachable!("no TLS here")
     };
     // Not masked.
     stream.write_all(&[0x81, 0x02, b'{', b'}']).await.unwrap();
     assert_eq!(ada.is_closed().await, 1002);
     let mut bob = chat.in_lobby("bob").await;
-    let MaybeTlsStream::Plain(stream) = bob.socket.get_mut() else {
+    let MaybeTlsStream::Plain(stream) = bob.connection.get_mut() else {
         unreachable!("no TLS here")
     };
     // A text that is not UTF-8.

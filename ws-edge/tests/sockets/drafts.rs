@@ -3,23 +3,24 @@
 
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
+use chat_client::ChatSocket;
 use common::{
     live::{
-        Appended, Live, LiveEvent, Part, Signal,
-        turns::{Draft, Drafted, Fence, Place, Standing, Turns, Wish},
+        Appended, BotRole, Live, LiveEvent, Signal,
+        turns::{Draft, DraftOutcome, Fence, TurnMode, TurnRequest, TurnStatus, Turns},
     },
     wire::{Kind, NewMessage, ServerFrame},
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::chat::{Chat, Person, new_message};
+use crate::{chat::Chat, edges::new_message};
 
 /// A worker, at one reply.
 struct Writer<'a> {
     chat: &'a Chat,
     request: Uuid,
-    place: Place,
+    place: TurnRequest,
     fence: Fence,
     written: String,
 }
@@ -28,20 +29,23 @@ impl<'a> Writer<'a> {
     async fn begins(chat: &'a Chat) -> Writer<'a> {
         let question = new_message("lobby", "owner", "@bot?");
         let reply = Uuid::new_v8(*Uuid::new_v4().as_bytes());
-        let part = Part::Asks(reply);
+        let part = BotRole::Request(reply);
         let asked = chat.live.append_as(&question, Some(0), part).await;
         let Ok(Appended::New(asked)) = asked else {
             panic!("{asked:?}");
         };
-        let place = Place {
+        let place = TurnRequest {
             room: "lobby".into(),
             reply,
             seq: asked.seq,
             holder: Uuid::new_v4(),
             at_least: 1,
         };
-        let standing = chat.live.line_up(&place, Wish::Turn, Duration::ZERO).await;
-        let Ok(Standing::Granted(fence)) = standing else {
+        let standing = chat
+            .live
+            .request_turn(&place, TurnMode::InOrder, Duration::ZERO)
+            .await;
+        let Ok(TurnStatus::Granted(fence)) = standing else {
             panic!("{standing:?}");
         };
         Writer {
@@ -65,7 +69,7 @@ impl<'a> Writer<'a> {
             text: text.into(),
         };
         let drafted = self.chat.live.draft(&draft).await.unwrap();
-        assert_eq!(drafted, Drafted::Shown);
+        assert_eq!(drafted, DraftOutcome::Shown);
         self.written.push_str(text);
     }
 
@@ -76,12 +80,12 @@ impl<'a> Writer<'a> {
             reply_to: Some(self.request),
             ..new_message("lobby", "bot", &self.written)
         };
-        let part = Part::Answers(self.fence);
+        let part = BotRole::Reply(self.fence);
         let posted = self.chat.live.append_as(&reply, None, part).await.unwrap();
         assert!(matches!(posted, Appended::New(_)), "{posted:?}");
     }
 
-    async fn is_heard(&self, person: &mut Person, offset: usize, text: &str) {
+    async fn is_heard(&self, person: &mut ChatSocket, offset: usize, text: &str) {
         let draft = person.hears("draft").await;
         let wanted = json!({
             "type": "draft", "room": "lobby", "id": self.place.reply, "reply_to": self.request,
@@ -91,9 +95,9 @@ impl<'a> Writer<'a> {
     }
 }
 
-async fn joins_at(chat: &Chat, edge: usize, name: &str, after: Option<u64>) -> (Person, Value) {
-    let (token, _) = chat.logs_in(name).await;
-    let mut person = chat.comes_with(&token, name, edge, "/ws").await;
+async fn joins_at(chat: &Chat, edge: usize, name: &str, after: Option<u64>) -> (ChatSocket, Value) {
+    let (client, _) = chat.logs_in(name).await;
+    let mut person = client.at(&chat.urls[edge]).connects("/ws").await;
     let joined = person.joins("lobby", after).await;
     (person, joined)
 }
@@ -155,7 +159,11 @@ async fn many_who_come_at_once_cost_one_look() {
         writer.is_heard(&mut person, 0, "So far").await;
         everybody.push(person);
     }
-    assert_eq!(chat.live.draft_reads.load(SeqCst), 2, "one for each edge");
+    assert_eq!(
+        chat.live.faults.calls("draft_snapshot"),
+        2,
+        "one for each edge"
+    );
     writer.writes(" so good").await;
     for person in &mut everybody {
         writer.is_heard(person, 6, " so good").await;

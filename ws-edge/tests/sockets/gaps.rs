@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use common::live::LiveEvent;
 use serde_json::json;
 
-use crate::chat::Chat;
+use crate::chat::{Chat, is_still_there};
 
 #[tokio::test]
 async fn a_missing_link_is_read_from_the_stream_before_anything_is_shown() {
@@ -34,7 +34,7 @@ async fn after_a_break_what_was_missed_is_read_as_soon_as_that_is_possible() {
     ada.sends(json!({"type": "typing", "room": "lobby"})).await;
     ada.hears("typing").await;
     chat.live.loses_messages.store(false, SeqCst);
-    chat.live.is_away.store(true, SeqCst);
+    chat.live.faults.away(true);
     chat.live
         .tells(LiveEvent::Gap {
             room: "lobby".into(),
@@ -43,7 +43,7 @@ async fn after_a_break_what_was_missed_is_read_as_soon_as_that_is_possible() {
     // Meanwhile other rooms go on, and so does this socket.
     ada.sends(json!({"message": "hi"})).await;
     assert_eq!(ada.is_refused().await, "unavailable");
-    chat.live.is_away.store(false, SeqCst);
+    chat.live.faults.away(false);
     chat.says("lobby", "bob", "three").await;
     assert_eq!(ada.hears_texts(3).await, ["one", "two", "three"]);
 }
@@ -52,14 +52,14 @@ async fn after_a_break_what_was_missed_is_read_as_soon_as_that_is_possible() {
 async fn a_room_that_cannot_be_opened_is_refused_and_can_be_joined_later() {
     let chat = Chat::start().await;
     let mut ada = chat.connects("ada", "/ws").await;
-    chat.live.is_away.store(true, SeqCst);
+    chat.live.faults.away(true);
     ada.sends(json!({"type": "join", "room": "lobby"})).await;
     let error = ada.hears("error").await;
     assert_eq!(error["code"], "unavailable");
     assert!(error["retry_after_ms"].as_u64().unwrap() > 0);
-    chat.live.is_away.store(false, SeqCst);
+    chat.live.faults.away(false);
     ada.joins("lobby", None).await;
-    ada.is_still_there().await;
+    is_still_there(&mut ada).await;
 }
 
 #[tokio::test]
@@ -69,7 +69,7 @@ async fn while_the_database_is_away_people_go_on_talking() {
     let mut bob = chat.in_lobby("bob").await;
     ada.says("before").await;
     assert_eq!(bob.hears_texts(1).await, ["before"]);
-    chat.store.is_away.store(true, SeqCst);
+    chat.store.faults.away(true);
     ada.says("meanwhile").await;
     assert_eq!(bob.hears_texts(1).await, ["meanwhile"]);
 }

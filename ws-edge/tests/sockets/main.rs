@@ -8,7 +8,8 @@
 mod bad_input;
 mod chat;
 mod drafts;
-mod faults;
+#[path = "../edges/mod.rs"]
+mod edges;
 mod gaps;
 mod posting;
 mod resume;

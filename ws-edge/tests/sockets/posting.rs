@@ -1,23 +1,22 @@
 //! Posting: the ack, the order, and a clear no.
 
-use std::{
-    pin::pin,
-    sync::{Arc, atomic::Ordering::SeqCst},
-};
+use std::{pin::pin, sync::Arc, time::Duration};
 
+use chat_client::assert_in_order;
 use common::{
     envelope::{Envelope, reply_id},
     queue::{QueueName, Route},
     wire::{Kind, NewMessage},
 };
+use seam_fakes::{Fault, Gate};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    chat::{Chat, DRAIN_TIME, assert_line, new_message, until},
-    faults::Hanging,
+    chat::Chat,
+    edges::{DRAIN_TIME, new_message, until},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -43,7 +42,8 @@ async fn five_hundred_lines_of_one_person_stay_in_order() {
 #[tokio::test]
 async fn what_is_said_before_the_room_is_joined_is_heard_by_who_said_it() {
     let chat = Chat::start().await;
-    chat.live.tails_take.store(300, SeqCst);
+    let later = Duration::from_millis(300);
+    chat.live.faults.on("tail", Fault::Takes(later));
     let mut ada = chat.connects("ada", "/ws/chat/lobby").await;
     // Neither waits for `joined`.
     ada.says("one").await;
@@ -198,7 +198,7 @@ async fn who_posts_too_fast_is_told_when_to_go_on() {
     assert_eq!(error["code"], "rate_limited");
     let wait = error["retry_after_ms"].as_u64().unwrap();
     assert!((1..=1_000).contains(&wait), "{wait}");
-    tokio::time::sleep(std::time::Duration::from_millis(wait)).await;
+    tokio::time::sleep(Duration::from_millis(wait)).await;
     ada.says("now").await;
     while ada.hears("message").await["message"] != "now" {}
 }
@@ -208,7 +208,7 @@ async fn while_the_live_engine_is_away_the_answer_is_when_to_try_again_and_lines
     let chat = Chat::start().await;
     let mut ada = chat.in_lobby("ada").await;
     let mut bob = chat.in_lobby("bob").await;
-    chat.live.is_away.store(true, SeqCst);
+    chat.live.faults.away(true);
     let ids = [Uuid::now_v7(), Uuid::now_v7()];
     for (n, id) in ids.iter().enumerate() {
         ada.sends(json!({"message": format!("line {n}"), "id": id}))
@@ -222,13 +222,13 @@ async fn while_the_live_engine_is_away_the_answer_is_when_to_try_again_and_lines
         );
         assert!(error["retry_after_ms"].as_u64().unwrap() > 0);
     }
-    chat.live.is_away.store(false, SeqCst);
+    chat.live.faults.away(false);
     for (n, id) in ids.iter().enumerate() {
         ada.sends(json!({"message": format!("line {n}"), "id": id}))
             .await;
     }
     let heard = [bob.hears("message").await, bob.hears("message").await];
-    assert_line(&heard);
+    assert_in_order(&heard);
     assert_eq!(
         [&heard[0]["message"], &heard[1]["message"]],
         ["line 0", "line 1"]
@@ -242,17 +242,18 @@ async fn what_stands_behind_a_failed_step_is_refused_with_it_and_does_not_overta
     let mut bob = chat.in_lobby("bob").await;
     ada.says("before").await;
     ada.hears("ack").await;
-    let hanging = Arc::<Hanging>::default();
-    *chat.live.hanging.lock().unwrap() = Some(Arc::clone(&hanging));
+    let gate = Arc::<Gate>::default();
+    let hangs = Fault::Hangs(Arc::clone(&gate));
+    chat.live.faults.on_next("append_all", hangs);
     let ids = [Uuid::now_v7(), Uuid::now_v7()];
     let lines = [0, 1].map(|n| json!({"message": format!("line {n}"), "id": ids[n]}));
     ada.sends(lines[0].clone()).await;
-    hanging.hangs.notified().await;
+    gate.is_reached().await;
     ada.sends(lines[1].clone()).await;
     // What comes after it on the socket is answered: it stands in the line.
-    ada.sends_text("no frame").await;
+    ada.sends_raw("no frame").await;
     assert_eq!(ada.is_refused().await, "bad_request");
-    hanging.goes.notify_one();
+    gate.opens();
     for id in ids {
         let error = ada.hears("error").await;
         assert_eq!(
@@ -294,7 +295,7 @@ async fn when_the_edge_goes_what_was_sent_is_answered_first() {
     while ada.hears("message").await["message"] != "49" {}
     chat.stop.cancel();
     assert_eq!(ada.is_closed().await, 1012);
-    for edge in chat.edges.drain(..) {
+    for edge in chat.edges.running.drain(..) {
         edge.await.unwrap().unwrap();
     }
 }
@@ -302,21 +303,22 @@ async fn when_the_edge_goes_what_was_sent_is_answered_first() {
 #[tokio::test]
 async fn an_edge_that_learns_late_that_it_is_to_go_drains_all_the_same() {
     let mut chat = Chat::start().await;
-    let (token, _) = chat.logs_in("ada").await;
+    let (client, _) = chat.logs_in("ada").await;
     // More than once: what comes first when everything has happened could be chance.
     for _ in 0..16 {
-        let (edge, listener) = chat.new_edge(&[]).await;
+        let (edge, listener) = chat.edges.new_edge(&[]).await;
         let stop = CancellationToken::new();
         let mut running = pin!(ws_edge::run(edge, listener, DRAIN_TIME, stop.clone()));
-        let last = chat.addresses.len() - 1;
+        let client = client.at(chat.urls.last().unwrap());
         let mut ada = tokio::select! {
-            ada = chat.comes_with(&token, "ada", last, "/ws") => ada,
+            ada = client.connects("/ws") => ada,
             ended = &mut running => panic!("the edge ended by itself: {ended:?}"),
         };
         stop.cancel();
         // All that serves calls has ended meanwhile.
+        let address = client.server.trim_start_matches("http://");
         until("nobody listens any more", async || {
-            TcpStream::connect(&chat.addresses[last]).await.is_err()
+            TcpStream::connect(address).await.is_err()
         })
         .await;
         let (code, ended) = tokio::join!(ada.is_closed(), running);

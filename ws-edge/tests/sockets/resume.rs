@@ -1,11 +1,10 @@
 //! Coming back: everything that was missed, in order, none twice.
 
-use std::sync::atomic::Ordering::SeqCst;
-
+use chat_client::{ChatSocket, assert_in_order};
 use common::{timeline::RESUME_MAX_MESSAGES, wire::Message};
 use serde_json::{Value, json};
 
-use crate::chat::{Chat, Person, assert_line};
+use crate::{chat::Chat, edges::new_message};
 
 async fn says_many(chat: &Chat, room: &str, count: usize) -> Vec<Message> {
     let mut messages = Vec::new();
@@ -16,7 +15,7 @@ async fn says_many(chat: &Chat, room: &str, count: usize) -> Vec<Message> {
 }
 
 /// Hears messages until the one with this text.
-async fn until_text(person: &mut Person, last: &str) -> Vec<Value> {
+async fn until_text(person: &mut ChatSocket, last: &str) -> Vec<Value> {
     let mut heard = Vec::new();
     loop {
         heard.push(person.hears("message").await);
@@ -38,7 +37,7 @@ async fn who_comes_back_gets_what_was_missed_after_joined_and_then_goes_on() {
     );
     chat.says("lobby", "bob", "live").await;
     let heard = until_text(&mut ada, "live").await;
-    assert_line(&heard);
+    assert_in_order(&heard);
     assert_eq!(heard.len(), 16);
     assert_eq!(
         heard[0],
@@ -81,9 +80,7 @@ async fn joining_again_sends_again_from_there() {
 async fn what_the_stream_forgot_comes_from_the_database() {
     let chat = Chat::start().await;
     let old: Vec<Message> = (1..=5_u64)
-        .map(|n| {
-            crate::chat::new_message("lobby", "bob", &n.to_string()).at(n * 1_000, (n - 1) * 1_000)
-        })
+        .map(|n| new_message("lobby", "bob", &n.to_string()).at(n * 1_000, (n - 1) * 1_000))
         .collect();
     chat.persists(&old).await;
     let mut ada = chat.connects("ada", "/ws").await;
@@ -115,7 +112,7 @@ async fn who_missed_too_much_is_told_to_load_the_history() {
     let joined = ada.joins("lobby", Some(messages[2].seq)).await;
     assert_eq!(joined["complete"], true);
     let heard = until_text(&mut ada, "live").await;
-    assert_line(&heard);
+    assert_in_order(&heard);
     assert_eq!(heard.len(), RESUME_MAX_MESSAGES);
 }
 
@@ -137,12 +134,12 @@ async fn a_place_that_never_was_does_no_harm() {
 async fn a_storm_of_joins_reads_the_stream_a_few_times_and_the_database_never() {
     let chat = Chat::start().await;
     let messages = says_many(&chat, "lobby", 100).await;
-    let (token, _) = chat.logs_in("ada").await;
+    let (client, _) = chat.logs_in("ada").await;
     let mut all = Vec::new();
     for _ in 0..100 {
-        all.push(chat.comes_with(&token, "ada", 0, "/ws").await);
+        all.push(client.connects("/ws").await);
     }
-    let before = chat.live.tails.load(SeqCst);
+    let before = chat.live.faults.calls("tail");
     for (n, person) in all.iter_mut().enumerate() {
         let after = messages[n % 90].seq;
         person
@@ -152,19 +149,19 @@ async fn a_storm_of_joins_reads_the_stream_a_few_times_and_the_database_never() 
     chat.says("lobby", "bob", "live").await;
     for (n, person) in all.iter_mut().enumerate() {
         let heard = until_text(person, "live").await;
-        assert_line(&heard);
+        assert_in_order(&heard);
         assert_eq!(heard.len(), 100 - n % 90);
     }
-    let reads = chat.live.tails.load(SeqCst) - before;
+    let reads = chat.live.faults.calls("tail") - before;
     assert!(reads <= 30, "{reads} reads for 100 joins");
-    assert_eq!(chat.store.resumes.load(SeqCst), 0);
+    assert_eq!(chat.store.faults.calls("after"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_or_doubled_while_everybody_talks() {
     let chat = Chat::start().await;
     let first = chat.says("lobby", "bob", "first").await;
-    let (token, _) = chat.logs_in("ada").await;
+    let (client, _) = chat.logs_in("ada").await;
     let talk = async {
         for n in 0..400 {
             chat.says("lobby", "bob", &n.to_string()).await;
@@ -175,7 +172,7 @@ async fn nothing_is_lost_or_doubled_while_everybody_talks() {
         let mut heard: Vec<Value> = Vec::new();
         let mut last = first.seq;
         for edge in (0..2).cycle() {
-            let mut ada = chat.comes_with(&token, "ada", edge, "/ws").await;
+            let mut ada = client.at(&chat.urls[edge]).connects("/ws").await;
             ada.joins("lobby", Some(last)).await;
             for _ in 0..7 {
                 let message = ada.hears("message").await;
@@ -190,6 +187,6 @@ async fn nothing_is_lost_or_doubled_while_everybody_talks() {
         unreachable!("the cycle has no end")
     };
     let ((), heard) = tokio::join!(talk, come_and_go);
-    assert_line(&heard);
+    assert_in_order(&heard);
     assert_eq!(heard.len(), 401);
 }

@@ -1,18 +1,16 @@
 //! Being in rooms: hearing what is said there, who is there, and who types.
 
-use std::sync::atomic::Ordering::SeqCst;
-
 use common::live::Signal;
 use serde_json::json;
 
-use crate::chat::{Chat, Person};
+use crate::chat::{Chat, is_still_there};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_one_says_all_hear_on_every_edge() {
     let chat = Chat::start().await;
     let mut ada = chat.in_lobby("ada").await;
-    let (token, _) = chat.logs_in("bob").await;
-    let mut bob = chat.comes_with(&token, "bob", 1, "/ws").await;
+    let (client, _) = chat.logs_in("bob").await;
+    let mut bob = client.at(&chat.urls[1]).connects("/ws").await;
     let joined = bob.joins("lobby", None).await;
     assert_eq!(
         (&joined["room"], &joined["seq"], &joined["complete"]),
@@ -38,13 +36,9 @@ async fn what_one_says_all_hear_on_every_edge() {
 #[tokio::test]
 async fn a_socket_begins_with_welcome_then_joined() {
     let chat = Chat::start().await;
-    let (token, _) = chat.logs_in("ada").await;
+    let (client, _) = chat.logs_in("ada").await;
     for path in ["/ws/chat/lobby", "/ws/chat/lobby/"] {
-        let socket = chat.knocks(Some(&token), 0, path, &[]).await.unwrap();
-        let mut ada = Person {
-            name: "ada".into(),
-            socket,
-        };
+        let mut ada = client.opens(path).await.unwrap();
         let welcome = ada.next().await.unwrap();
         assert_eq!(
             welcome,
@@ -69,7 +63,7 @@ async fn a_room_that_is_left_is_not_heard_any_more() {
     let mut ada = chat.in_lobby("ada").await;
     ada.joins("other", None).await;
     ada.sends(json!({"type": "leave", "room": "lobby"})).await;
-    ada.is_still_there().await;
+    is_still_there(&mut ada).await;
     chat.says("lobby", "bob", "unheard").await;
     chat.says("other", "bob", "heard").await;
     let mut texts = ada.hears_texts(1).await;
@@ -82,9 +76,9 @@ async fn a_room_that_is_left_is_not_heard_any_more() {
 #[tokio::test]
 async fn two_tabs_of_one_user_hear_the_same() {
     let chat = Chat::start().await;
-    let (token, _) = chat.logs_in("ada").await;
-    let mut first = chat.comes_with(&token, "ada", 0, "/ws/chat/lobby").await;
-    let mut second = chat.comes_with(&token, "ada", 0, "/ws/chat/lobby").await;
+    let (client, _) = chat.logs_in("ada").await;
+    let mut first = client.connects("/ws/chat/lobby").await;
+    let mut second = client.connects("/ws/chat/lobby").await;
     first.hears("joined").await;
     second.hears("joined").await;
     first.says("hi").await;
@@ -94,16 +88,17 @@ async fn two_tabs_of_one_user_hear_the_same() {
 #[tokio::test]
 async fn a_hundred_sockets_are_one_subscription_per_edge() {
     let chat = Chat::start().await;
-    let (token, _) = chat.logs_in("ada").await;
+    let (client, _) = chat.logs_in("ada").await;
     let mut all = Vec::new();
     for n in 0..100 {
-        let mut socket = chat
-            .comes_with(&token, "ada", n % 2, "/ws/chat/lobby")
+        let mut socket = client
+            .at(&chat.urls[n % 2])
+            .connects("/ws/chat/lobby")
             .await;
         socket.hears("joined").await;
         all.push(socket);
     }
-    assert_eq!(chat.live.subscriptions.load(SeqCst), 2);
+    assert_eq!(chat.live.faults.calls("subscribe"), 2);
     chat.says("lobby", "bob", "to all").await;
     for socket in &mut all {
         assert_eq!(socket.hears_texts(1).await, ["to all"]);
@@ -115,15 +110,15 @@ async fn who_is_there_is_told_to_who_comes_and_to_who_is_there() {
     let chat = Chat::start().await;
     let mut ada = chat.in_lobby("ada").await;
     assert_eq!(ada.hears("presence").await["users"], json!(["ada"]));
-    let (token, _) = chat.logs_in("bob").await;
-    let mut bob = chat.comes_with(&token, "bob", 1, "/ws/chat/lobby").await;
+    let (client, _) = chat.logs_in("bob").await;
+    let mut bob = client.at(&chat.urls[1]).connects("/ws/chat/lobby").await;
     assert_eq!(bob.hears("presence").await["users"], json!(["ada", "bob"]));
     while ada.hears("presence").await["users"] != json!(["ada", "bob"]) {}
     drop(bob);
     while ada.hears("presence").await["users"] != json!(["ada"]) {}
     // A second tab changes nothing, and is told all the same.
-    let (token, _) = chat.logs_in("ada").await;
-    let mut tab = chat.comes_with(&token, "ada", 0, "/ws/chat/lobby").await;
+    let (client, _) = chat.logs_in("ada").await;
+    let mut tab = client.connects("/ws/chat/lobby").await;
     assert_eq!(tab.hears("presence").await["users"], json!(["ada"]));
 }
 

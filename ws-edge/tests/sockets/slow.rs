@@ -1,11 +1,15 @@
 //! Slow readers: they delay nobody, cost a bounded amount of memory, and are caught up when they read again.
 
+use chat_client::{PATIENCE, assert_in_order};
 use futures_util::{StreamExt, future::join_all};
 use serde_json::Value;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::chat::{Chat, PATIENCE, assert_line, until};
+use crate::{
+    chat::{Chat, is_still_there},
+    edges::until,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_who_never_reads_delays_nobody_and_misses_nothing_that_was_kept_for_it() {
@@ -38,7 +42,7 @@ async fn one_who_never_reads_delays_nobody_and_misses_nothing_that_was_kept_for_
         }
     };
     let ((), heard) = tokio::join!(talk, listen);
-    assert_line(&heard);
+    assert_in_order(&heard);
     assert_eq!(heard.len(), 3_001);
     // Now it reads: an unbroken line, or the word that too much was missed and the latest from there on.
     let mut line: Vec<Value> = Vec::new();
@@ -57,14 +61,14 @@ async fn one_who_never_reads_delays_nobody_and_misses_nothing_that_was_kept_for_
             _ => {}
         }
     }
-    assert_line(&line);
+    assert_in_order(&line);
     assert!(
         was_told || line.len() == heard.len(),
         "{} of {} and not a word",
         line.len(),
         heard.len()
     );
-    slow.is_still_there().await;
+    is_still_there(&mut slow).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -84,7 +88,7 @@ async fn one_who_has_much_to_hear_is_told_that_the_edge_goes_all_the_same() {
     assert_eq!(ada.is_closed().await, 1012);
     let mut line: Vec<Value> = Vec::new();
     let code = loop {
-        let next = timeout(PATIENCE, slow.socket.next()).await;
+        let next = timeout(PATIENCE, slow.connection.next()).await;
         match next.expect("it is closed") {
             Some(Ok(Message::Text(frame))) => {
                 line.push(serde_json::from_str(&frame).expect("a frame"));
@@ -96,20 +100,20 @@ async fn one_who_has_much_to_hear_is_told_that_the_edge_goes_all_the_same() {
     assert_eq!(code, Some(1012));
     assert!(line.len() < 1_800, "the rest is got from another edge");
     line.retain(|frame| frame["type"] == "message");
-    assert_line(&line);
+    assert_in_order(&line);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_who_takes_nothing_for_too_long_is_cut_off() {
     let chat = Chat::start_with(&["--ping-ms=500", "--sockets-max=1"]).await;
     let _stuck = chat.in_lobby("stuck").await;
-    let (token, _) = chat.logs_in("ada").await;
+    let (client, _) = chat.logs_in("ada").await;
     let text = "x".repeat(4_000);
     until("its place is free", async || {
         for _ in 0..50 {
             chat.says("lobby", "bob", &text).await;
         }
-        chat.knocks(Some(&token), 0, "/ws", &[]).await.is_ok()
+        client.opens("/ws").await.is_ok()
     })
     .await;
 }

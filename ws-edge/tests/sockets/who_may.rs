@@ -1,72 +1,59 @@
 //! Who may connect, and who may go on listening.
 
-use std::sync::atomic::Ordering::SeqCst;
-
+use chat_client::{ChatSocket, PATIENCE};
 use common::{
     live::{Control, LiveEvent, Signal},
     store::{Accounts, RoomChanges, Rooms},
 };
+use reqwest::StatusCode;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::chat::{Chat, Person, until};
+use crate::{
+    chat::{Chat, is_still_there},
+    edges::until,
+};
 
 #[tokio::test]
 async fn a_socket_needs_a_session_an_allowed_page_and_a_room_one_may_see() {
     let chat = Chat::start().await;
     chat.opens("secret", true).await;
-    let (token, _) = chat.logs_in("ada").await;
-    let refused = |status, code: &str| (status, code.to_owned());
-    assert_eq!(
-        chat.refuses(None, "/ws", &[]).await,
-        refused(401, "unauthorized")
-    );
-    assert_eq!(
-        chat.refuses(Some("nonsense"), "/ws", &[]).await,
-        refused(401, "unauthorized")
-    );
-    let elsewhere = [("origin", "https://evil.example")];
-    assert_eq!(
-        chat.refuses(Some(&token), "/ws", &elsewhere).await,
-        refused(403, "forbidden")
-    );
+    let (ada, _) = chat.logs_in("ada").await;
+    let nobody = chat.someone();
+    for stranger in [&nobody, &nobody.with_token("ada", "nonsense")] {
+        stranger
+            .is_kept_out("/ws")
+            .await
+            .is_problem(401, "unauthorized");
+    }
+    let elsewhere = ada.with("origin", "https://evil.example");
+    elsewhere
+        .is_kept_out("/ws")
+        .await
+        .is_problem(403, "forbidden");
     for room in ["secret", "no-such-room", "Not%20A%20Name", "%FF"] {
         let path = format!("/ws/chat/{room}");
-        assert_eq!(
-            chat.refuses(Some(&token), &path, &[]).await,
-            refused(404, "not_found")
-        );
+        ada.is_kept_out(&path).await.is_problem(404, "not_found");
     }
-    assert_eq!(
-        chat.refuses(Some(&token), "/ws/chat/lobby?after=now", &[])
-            .await,
-        refused(400, "bad_request")
-    );
-    let cookie = format!("session={token}");
-    let own = format!("http://{}", chat.addresses[0]);
-    chat.knocks(
-        None,
-        0,
-        "/ws/chat/lobby",
-        &[("cookie", &cookie), ("origin", &own)],
-    )
-    .await
-    .unwrap();
+    let no_place = ada.is_kept_out("/ws/chat/lobby?after=now").await;
+    no_place.is_problem(400, "bad_request");
+    let own = nobody
+        .with("cookie", &format!("session={}", ada.token))
+        .with("origin", &nobody.server);
+    own.opens("/ws/chat/lobby").await.unwrap();
 }
 
 #[tokio::test]
 async fn there_are_so_many_sockets_and_no_more() {
     let chat = Chat::start_with(&["--sockets-max=2"]).await;
-    let (token, _) = chat.logs_in("ada").await;
-    let first = chat.comes_with(&token, "ada", 0, "/ws").await;
-    let _second = chat.comes_with(&token, "ada", 0, "/ws").await;
-    assert_eq!(
-        chat.refuses(Some(&token), "/ws", &[]).await,
-        (503, "unavailable".to_owned())
-    );
+    let (client, _) = chat.logs_in("ada").await;
+    let first = client.connects("/ws").await;
+    let _second = client.connects("/ws").await;
+    let third = client.is_kept_out("/ws").await;
+    third.is_problem(503, "unavailable");
     drop(first);
     until("a place is free again", async || {
-        chat.knocks(Some(&token), 0, "/ws", &[]).await.is_ok()
+        client.opens("/ws").await.is_ok()
     })
     .await;
 }
@@ -102,10 +89,10 @@ async fn a_private_room_is_not_there_for_others() {
 #[tokio::test]
 async fn a_revoked_session_loses_its_sockets_on_every_edge_and_no_other() {
     let chat = Chat::start().await;
-    let (token, session) = chat.logs_in("ada").await;
+    let (client, session) = chat.logs_in("ada").await;
     let mut tabs = Vec::new();
     for edge in 0..2 {
-        tabs.push(chat.comes_with(&token, "ada", edge, "/ws/chat/lobby").await);
+        tabs.push(client.at(&chat.urls[edge]).connects("/ws/chat/lobby").await);
     }
     let mut phone = chat.in_lobby("ada").await;
     chat.store.end_session("ada", session).await.unwrap();
@@ -114,26 +101,26 @@ async fn a_revoked_session_loses_its_sockets_on_every_edge_and_no_other() {
     for tab in &mut tabs {
         assert_eq!(tab.is_closed().await, 4401);
     }
-    phone.is_still_there().await;
-    assert_eq!(chat.refuses(Some(&token), "/ws", &[]).await.0, 401);
+    is_still_there(&mut phone).await;
+    client.is_kept_out("/ws").await.is(StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]
 async fn a_revocation_that_was_not_heard_is_found_when_the_line_is_back() {
     let chat = Chat::start().await;
-    let (token, session) = chat.logs_in("ada").await;
-    let mut ada = chat.comes_with(&token, "ada", 0, "/ws/chat/lobby").await;
+    let (client, session) = chat.logs_in("ada").await;
+    let mut ada = client.connects("/ws/chat/lobby").await;
     let mut bob = chat.in_lobby("bob").await;
     chat.store.end_session("ada", session).await.unwrap();
     // The database is away at that very moment, so it has to be asked again.
-    chat.store.is_away.store(true, SeqCst);
+    chat.store.faults.away(true);
     chat.live.tells(LiveEvent::ControlGap).await;
     until("the edge has heard it", async || {
         bob.says("hi").await;
         bob.hears_one_of(&["ack", "error"]).await["code"] == "unavailable"
     })
     .await;
-    chat.store.is_away.store(false, SeqCst);
+    chat.store.faults.away(false);
     assert_eq!(ada.is_closed().await, 4401);
     until("bob may talk again", async || {
         bob.says("hi").await;
@@ -142,7 +129,7 @@ async fn a_revocation_that_was_not_heard_is_found_when_the_line_is_back() {
     .await;
 }
 
-async fn listeners(chat: &Chat) -> (Person, Person) {
+async fn listeners(chat: &Chat) -> (ChatSocket, ChatSocket) {
     chat.opens("secret", true).await;
     for name in ["ada", "bob"] {
         chat.store.create_user(name, "").await.unwrap();
@@ -203,7 +190,7 @@ async fn a_public_room_that_turns_private_keeps_its_members() {
     }))
     .await;
     assert_eq!(ada.is_refused().await, "not_found");
-    bob.is_still_there().await;
+    is_still_there(&mut bob).await;
 }
 
 #[tokio::test]
@@ -214,9 +201,7 @@ async fn a_stop_goes_to_whoever_writes_the_reply() {
     let reply = Uuid::now_v7();
     ada.sends(json!({"type": "stop", "room": "lobby", "id": reply}))
         .await;
-    let heard = tokio::time::timeout(crate::chat::PATIENCE, events.recv())
-        .await
-        .unwrap();
+    let heard = tokio::time::timeout(PATIENCE, events.recv()).await.unwrap();
     let stop = Control::StopReply {
         room: "lobby".into(),
         reply,

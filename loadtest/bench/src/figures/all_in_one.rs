@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chat_client::Client;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
@@ -21,7 +22,7 @@ pub(super) async fn all_in_one(runs: usize) -> Findings {
         folder.path().join("data").display().to_string(),
     )];
     let first = Process::service("chinwag", &environment).await;
-    let token = client::register(first.listen, "ada").await;
+    let token = Client::register(&first.url(), "ada").await.token;
     first.kill().await;
     for _ in 0..runs {
         let began = Instant::now();

@@ -88,12 +88,12 @@ impl Bench {
         findings
     }
 
-    /// What the worker adds to the model's own time: before it, from the question's place in the room to the request on
+    /// What the worker adds to the model's own time: before it, from the question's append in the room to the request on
     /// the model's socket; behind it, from the model's last byte to the reply on the asker's socket.
     async fn bot_overhead(&self, model_url: &str) -> Findings {
         let mut rows = [
-            "from the question's place to the request on the model's socket, p50",
-            "from the question's place to the request on the model's socket, p99",
+            "from the question's append to the request on the model's socket, p50",
+            "from the question's append to the request on the model's socket, p99",
             "from the model's last byte to the reply on the asker's socket, p50",
             "from the model's last byte to the reply on the asker's socket, p99",
         ]

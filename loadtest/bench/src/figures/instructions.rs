@@ -55,7 +55,7 @@ const BEGIN: &str = "<!-- written by `bench instructions --accept` from here -->
 
 /// Counts, compares with the baseline, and fails if something is worse. With `accept`, what was counted is the
 /// baseline from now on.
-pub async fn instructions(accept: bool) -> ExitCode {
+pub(crate) async fn instructions(accept: bool) -> ExitCode {
     if Command::new("valgrind").arg("--version").output().is_err() {
         eprintln!("valgrind is not here; it is in the Debian package `valgrind`");
         return ExitCode::FAILURE;

@@ -12,9 +12,11 @@ mod sockets;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-pub use instructions::instructions;
+use chat_client::Client;
+pub(crate) use instructions::instructions;
 use private_engines::Engines;
-use serde_json::Value;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
@@ -25,7 +27,7 @@ use crate::{
 };
 
 /// All figures, in the order in which they matter.
-pub const ALL: [&str; 8] = [
+pub(crate) const ALL: [&str; 8] = [
     "fan-out",
     "acked",
     "persister",
@@ -54,7 +56,7 @@ const SOCKETS: usize = 10_000;
 const MISSED: usize = 5;
 
 /// The engines, for all figures.
-pub struct Bench {
+pub(crate) struct Bench {
     engines: Engines,
     engine_ids: Vec<(&'static str, u32)>,
     /// How often each figure is measured.
@@ -74,12 +76,14 @@ impl Corner {
         &found.expect("it is set").1
     }
 
-    /// Rooms with fresh names.
+    /// Rooms with fresh names, in which the bot keeps silent, or answers everything.
     async fn rooms(&self, count: usize, bot: &str) -> Vec<String> {
         let word = Uuid::new_v4().simple().to_string();
         let names: Vec<String> = (0..count).map(|n| format!("{word}-{n}")).collect();
+        let owner = Client::new(self.edge.url()).with_token("user-0", &self.sessions[0]);
         for name in &names {
-            client::make_room(self.edge.listen, &self.sessions[0], name, bot).await;
+            let room = json!({ "name": name, "bot": bot });
+            owner.post("/api/rooms", room).await.is(StatusCode::CREATED);
         }
         names
     }
@@ -124,7 +128,7 @@ impl Meter<'_> {
 
 impl Bench {
     /// Starts the engines.
-    pub async fn start(runs: usize) -> Bench {
+    pub(crate) async fn start(runs: usize) -> Bench {
         let engines = Engines::start().await;
         let (amqp, database) = (engines.amqp_url("/"), engines.database_url("mysql"));
         let urls = [
@@ -145,7 +149,7 @@ impl Bench {
     }
 
     /// Measures one.
-    pub async fn figure(&self, name: &str) -> Findings {
+    pub(crate) async fn figure(&self, name: &str) -> Findings {
         match name {
             "fan-out" => self.fan_out().await,
             "acked" => self.acked().await,
@@ -193,7 +197,8 @@ impl Bench {
         let edge = Process::service("ws-edge", &environment).await;
         let mut sessions = Vec::new();
         for n in 0..20 {
-            sessions.push(client::register(edge.listen, &format!("user-{n}")).await);
+            let user = Client::register(&edge.url(), &format!("user-{n}")).await;
+            sessions.push(user.token);
         }
         Corner {
             environment,

@@ -1,0 +1,56 @@
+//! The quota seam: beside what can befall every call, the engine's clock can be behind.
+
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
+
+use common::{
+    quota::{CallReport, CallRequest, Quota, QuotaError, Reservation, WorkerFleet},
+    wire::Seq,
+};
+use uuid::Uuid;
+
+use crate::{Faults, passes_on};
+
+/// A quota behind a network.
+pub struct FaultyQuota {
+    inner: Arc<dyn Quota>,
+    /// What befalls its calls.
+    pub faults: Faults,
+    behind: Duration,
+}
+
+impl FaultyQuota {
+    /// This engine, on a machine whose clock is so far behind.
+    pub fn behind(inner: Arc<dyn Quota>, behind: Duration) -> Arc<FaultyQuota> {
+        Arc::new(FaultyQuota {
+            inner,
+            faults: Faults::of(CALLS),
+            behind,
+        })
+    }
+}
+
+passes_on! { FaultyQuota, beside ["workers"],
+    Quota {
+        async fn reserve(wish: &CallRequest<'_>) -> Result<Reservation, QuotaError>;
+        async fn report(model: &str, id: Uuid, news: CallReport) -> Result<bool, QuotaError>;
+        async fn pause(model: &str, pause: Duration) -> Result<(), QuotaError>;
+        async fn admit(
+            user: &str,
+            request: Uuid,
+            posted: Seq,
+            a_minute: NonZeroU32
+        ) -> Result<Option<Duration>, QuotaError>;
+        by hand {
+            async fn workers(&self, worker: &str) -> Result<WorkerFleet, QuotaError> {
+                self.faults.pass("workers").await?;
+                let fleet = self.inner.workers(worker).await?;
+                let behind = self.behind.as_micros() as Seq;
+                Ok(WorkerFleet {
+                    since: fleet.since - behind,
+                    now: fleet.now - behind,
+                    ..fleet
+                })
+            }
+        }
+    }
+}

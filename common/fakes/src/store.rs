@@ -1,0 +1,65 @@
+//! The store seam.
+
+use std::{collections::HashSet, sync::Arc};
+
+use common::{
+    envelope::Envelope,
+    store::{
+        Accounts, Messages, Room, RoomChanges, Rooms, Session, Store, StoreError, WriteError,
+        Written,
+    },
+    wire::{Message, Seq},
+};
+use uuid::Uuid;
+
+use crate::{Faults, passes_on};
+
+/// A store behind a network.
+pub struct FaultyStore {
+    inner: Arc<dyn Store>,
+    /// What befalls its calls.
+    pub faults: Faults,
+}
+
+impl FaultyStore {
+    /// This engine, behind a network in which all is well.
+    pub fn over(inner: Arc<dyn Store>) -> Arc<FaultyStore> {
+        let faults = Faults::of(CALLS);
+        Arc::new(FaultyStore { inner, faults })
+    }
+}
+
+passes_on! { FaultyStore, beside [],
+    Store {
+        async fn ping() -> Result<(), StoreError>;
+    }
+    Accounts {
+        async fn create_user(name: &str, password_hash: &str) -> Result<(), StoreError>;
+        async fn password_hash(name: &str) -> Result<Option<String>, StoreError>;
+        async fn create_session(session: &Session, token_hash: &[u8; 32]) -> Result<(), StoreError>;
+        async fn session(token_hash: &[u8; 32], now_ms: u64) -> Result<Option<Session>, StoreError>;
+        async fn sessions(user: &str, now_ms: u64) -> Result<Vec<Session>, StoreError>;
+        async fn end_session(user: &str, session: Uuid) -> Result<bool, StoreError>;
+        async fn live_sessions(sessions: &[Uuid], now_ms: u64) -> Result<HashSet<Uuid>, StoreError>;
+        async fn touch_sessions(sessions: &[Uuid], now_ms: u64, expires_at_ms: u64) -> Result<(), StoreError>;
+        async fn sweep_sessions(now_ms: u64) -> Result<u64, StoreError>;
+    }
+    Rooms {
+        async fn create_room(room: &Room) -> Result<(), StoreError>;
+        async fn room(name: &str) -> Result<Option<Room>, StoreError>;
+        async fn room_seen_by(name: &str, user: &str) -> Result<Option<Room>, StoreError>;
+        async fn rooms_seen_by(user: &str) -> Result<Vec<Room>, StoreError>;
+        async fn change_room(name: &str, changes: &RoomChanges) -> Result<Option<Room>, StoreError>;
+        async fn add_member(room: &str, user: &str) -> Result<bool, StoreError>;
+        async fn remove_member(room: &str, user: &str) -> Result<bool, StoreError>;
+        async fn members(room: &str) -> Result<Vec<String>, StoreError>;
+    }
+    Messages {
+        async fn write(batch: &[Envelope]) -> Result<Written, WriteError>;
+        async fn after(room: &str, after: Seq, limit: usize) -> Result<Vec<Message>, StoreError>;
+        async fn before(room: &str, before: Seq, limit: usize) -> Result<Vec<Message>, StoreError>;
+        async fn latest(room: &str) -> Result<Seq, StoreError>;
+        async fn find(room: &str, id: Uuid) -> Result<Option<Message>, StoreError>;
+        async fn existing(room: &str, ids: &[Uuid]) -> Result<HashSet<Uuid>, StoreError>;
+    }
+}

@@ -1,7 +1,0 @@
--- Marks a room as unsettled and returns the mark: the server's time in µs.
--- KEYS  unsettled
--- ARGV  room
-local time = redis.call('TIME')
-local now = string.format('%.0f', time[1] * 1000000 + time[2])
-redis.call('ZADD', KEYS[1], now, ARGV[1])
-return now

@@ -1,0 +1,61 @@
+//! What the quota seam promises: in one process, on one Redis, and on a Redis Cluster.
+
+pub mod fairness;
+pub mod limits;
+pub mod people;
+pub mod side;
+
+pub use side::QuotaUnderTest;
+
+/// `quota_suite!(name, engine)`: a module of this name with each story as a test of the engine, a
+/// [`QuotaUnderTest`](crate::quota::QuotaUnderTest).
+#[macro_export]
+macro_rules! quota_suite {
+    ($side:ident, $engine:expr) => {
+        $crate::quota_suite! { @ $side, $engine,
+            limits {
+                what_is_full_says_when_there_is_room_again,
+                no_window_sees_more_calls_than_its_quota,
+                tokens_count_as_estimated_and_then_as_they_were,
+                estimates_learn_from_costs,
+                a_prompt_larger_than_the_quota_goes_when_it_is_alone,
+                a_grant_that_does_not_begin_comes_back,
+                a_grant_that_began_stays_for_its_window,
+                a_refused_call_gives_its_place_back,
+                a_grant_is_granted_once,
+                a_pause_is_everybodys,
+                a_day_has_an_end,
+                models_have_a_quota_each,
+                no_limit_is_no_wait,
+            }
+            fairness {
+                whoever_had_least_goes_first,
+                users_who_ask_alike_get_alike,
+                a_busy_room_leaves_room_for_another,
+                who_vanishes_holds_up_nobody,
+                who_leaves_makes_way,
+                one_user_alone_does_not_take_all_at_once,
+            }
+            people {
+                one_person_may_ask_so_often_a_minute,
+                a_request_that_comes_again_counts_once,
+                workers_are_counted_while_they_show,
+                it_is_known_since_when_there_has_been_a_worker,
+            }
+        }
+    };
+    (@ $side:ident, $engine:expr, $($chapter:ident { $($story:ident),+ $(,)? })+) => {
+        mod $side {
+            use super::*;
+            $(mod $chapter {
+                use super::*;
+                $(
+                    #[tokio::test(flavor = "multi_thread")]
+                    async fn $story() {
+                        $crate::quota::$chapter::$story(&$engine).await;
+                    }
+                )+
+            })+
+        }
+    };
+}

@@ -1,0 +1,75 @@
+//! What every side of the store promises, told on SQLite in a folder of its own and on a real MySQL server.
+
+pub mod accounts;
+pub mod messages;
+pub mod rooms;
+pub mod side;
+
+pub use side::{Side, StoreUnderTest};
+
+/// `store_suite!(name, engine)`: a module of this name with each story as a test of the engine, a
+/// [`StoreUnderTest`](crate::store::StoreUnderTest).
+#[macro_export]
+macro_rules! store_suite {
+    ($side:ident, $engine:expr) => {
+        $crate::store_suite! { @ $side, $engine,
+            accounts {
+                a_user_comes_with_a_room_of_their_own,
+                a_taken_name_is_refused_and_nothing_is_left_behind,
+                users_must_not_look_the_same,
+                a_name_nobody_can_have_is_not_found,
+                of_many_who_want_a_name_one_gets_it,
+                a_session_holds_until_it_expires,
+                a_user_lists_and_ends_their_own_sessions,
+                using_a_session_puts_off_its_end,
+                what_has_expired_is_swept,
+            }
+            messages {
+                what_is_written_is_read_back_in_order,
+                pages_go_back_and_forth_without_a_gap,
+                an_empty_room_has_no_past,
+                what_is_written_again_is_left_as_it_was,
+                only_what_is_missing_of_a_batch_is_written,
+                a_batch_may_hold_a_message_twice,
+                an_id_with_two_places_is_stored_once,
+                a_place_that_another_has_is_a_conflict_and_is_told,
+                conflicts_are_told_by_their_positions_in_the_batch,
+                an_id_of_another_room_suppresses_nothing,
+                any_text_is_kept_to_the_letter,
+                a_row_that_cannot_be_written_is_rejected_with_its_whole_batch,
+                batches_of_any_size_are_written,
+                how_a_reply_came_about_is_kept_with_it,
+                what_was_asked_of_models_is_summed_by_day_room_user_and_model,
+                what_exists_is_told_by_its_ids,
+                a_write_that_is_cut_off_is_whole_or_not_there,
+            }
+            rooms {
+                a_room_is_as_it_was_made_and_changed,
+                changes_of_different_things_at_the_same_moment_are_all_kept,
+                a_rooms_name_is_its_own_and_no_users,
+                a_private_room_is_seen_by_its_owner_and_members_alone,
+                a_room_that_turns_private_vanishes_for_strangers,
+                a_user_sees_their_own_rooms_first_then_public_ones,
+                a_listing_ends_but_not_before_the_users_own,
+                members_come_and_go,
+                nobody_owns_more_rooms_than_one_may,
+                no_room_has_more_members_than_one_may,
+            }
+        }
+    };
+    (@ $side:ident, $engine:expr, $($chapter:ident { $($story:ident),+ $(,)? })+) => {
+        mod $side {
+            use super::*;
+            $(mod $chapter {
+                use super::*;
+                $(
+                    #[tokio::test]
+                    async fn $story() {
+                        let side = $crate::store::Side::of($engine);
+                        $crate::store::$chapter::$story(side).await;
+                    }
+                )+
+            })+
+        }
+    };
+}

@@ -1,0 +1,179 @@
+//! Publishing: many callers, one confirm channel, one task that feeds it.
+//!
+//! One task, because the client library numbers a message in one step and queues its frames in another: two that publish
+//! on the same channel at the same time can be confirmed for each other. It polls the confirms itself, so that a
+//! returned message is found for exactly the publish it belongs to: see `docs/decisions/our-own-amqp-supervisor.md`.
+//! Under load what may travel together leaves as one message: see `docs/decisions/grouped-publishing.md`.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use common::supervise;
+use lapin::{BasicProperties, Channel, options::ConfirmSelectOptions};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+use uuid::Uuid;
+
+use super::{
+    connection::{ManagedConnection, Session},
+    in_flight::InFlight,
+    limits::{BrokerError, in_time},
+    request::{
+        BYTES_IN_FLIGHT_MAX, Batching, CONFIRM_CHECK_EVERY, CONFIRM_LIMIT, Caller, Gauges,
+        IN_FLIGHT_MAX, PublishError, Request, Target,
+    },
+};
+
+/// The way to the task.
+#[derive(Clone)]
+pub(super) struct Publisher {
+    requests: mpsc::UnboundedSender<Request>,
+    connection: ManagedConnection,
+    gauges: Arc<Gauges>,
+}
+
+impl Publisher {
+    /// Starts the task; it ends with the connection.
+    pub(super) fn start(connection: ManagedConnection) -> Publisher {
+        let (requests, receiver) = mpsc::unbounded_channel();
+        let gauges = Arc::new(Gauges::default());
+        supervise::spawn_part(
+            "RabbitMQ publisher",
+            feed(receiver, connection.clone(), gauges.clone()),
+        );
+        Publisher {
+            requests,
+            connection,
+            gauges,
+        }
+    }
+
+    /// Until the first channel is open, or the time is up.
+    pub(super) async fn opened(&self, at_most: Duration) {
+        let opened = async {
+            while !self.gauges.open.load(Ordering::Acquire) {
+                self.gauges.changed.notified().await;
+            }
+        };
+        let _ = timeout(at_most, opened).await;
+    }
+
+    /// Why nothing should be published now.
+    pub(super) fn obstacle(&self) -> Option<String> {
+        let gauges = &self.gauges;
+        match self.connection.now() {
+            Err(error) => return Some(error.to_string()),
+            Ok(session) if session.is_blocked() => {
+                return Some("RabbitMQ has run out of memory or disk".to_owned());
+            }
+            Ok(_) => {}
+        }
+        if !gauges.open.load(Ordering::Acquire) {
+            Some("the channel is being opened".to_owned())
+        } else if gauges.overdue.load(Ordering::Acquire) {
+            Some(format!(
+                "RabbitMQ has confirmed nothing for {} s",
+                CONFIRM_LIMIT.as_secs()
+            ))
+        } else {
+            let (messages, bytes) = (
+                gauges.messages.load(Ordering::Relaxed),
+                gauges.bytes.load(Ordering::Relaxed),
+            );
+            let full = messages >= IN_FLIGHT_MAX || bytes >= BYTES_IN_FLIGHT_MAX;
+            full.then(|| format!("{messages} messages of {bytes} bytes wait for their confirm"))
+        }
+    }
+
+    /// Publishes, persistent and mandatory, and returns when it is confirmed.
+    pub(super) async fn publish(
+        &self,
+        target: Target,
+        properties: BasicProperties,
+        payload: Bytes,
+    ) -> Result<(), PublishError> {
+        self.ask(Batching::Alone(target, Box::new(properties)), payload)
+            .await
+    }
+
+    /// The same, under load as a part of one message with others that are published in this way. There is one target
+    /// for all of them.
+    pub(super) async fn publish_grouped(
+        &self,
+        target: Target,
+        id: Uuid,
+        payload: Bytes,
+    ) -> Result<(), PublishError> {
+        self.ask(Batching::Grouped(target, id), payload).await
+    }
+
+    async fn ask(&self, batching: Batching, payload: Bytes) -> Result<(), PublishError> {
+        if let Some(why) = self.obstacle() {
+            return Err(PublishError::Unavailable(why));
+        }
+        let (done, answer) = oneshot::channel();
+        let closed = || PublishError::Unavailable("it is closed".to_owned());
+        let request = Request {
+            caller: Caller::new(done, &self.gauges, payload.len()),
+            batching,
+            payload,
+        };
+        self.requests.send(request).map_err(|_| closed())?;
+        answer.await.unwrap_or_else(|_| Err(closed()))
+    }
+}
+
+/// Feeds one confirm channel after the other.
+async fn feed(
+    mut requests: mpsc::UnboundedReceiver<Request>,
+    mut connection: ManagedConnection,
+    gauges: Arc<Gauges>,
+) {
+    let mut reopening = false;
+    loop {
+        let session = tokio::select! {
+            session = connection.session() => session,
+            request = requests.recv() => {
+                // Sent just before the connection was lost.
+                let Some(mut request) = request else { return };
+                request.caller.answer(Err(PublishError::Unavailable("the connection is lost".to_owned())));
+                continue;
+            }
+        };
+        let Some(session) = session else { return };
+        if reopening {
+            // The channel died and the connection did not: the exchange may be gone.
+            tokio::time::sleep(CONFIRM_CHECK_EVERY).await;
+            session.redeclare_later();
+        }
+        match open_channel(&session).await {
+            Ok(channel) => {
+                gauges.open.store(true, Ordering::Relaxed);
+                gauges.changed.notify_one();
+                InFlight::new(channel, gauges.clone())
+                    .run(&session, &mut requests)
+                    .await;
+                gauges.overdue.store(false, Ordering::Relaxed);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "no channel to publish on");
+                session.give_up();
+            }
+        }
+        if requests.is_closed() && requests.is_empty() {
+            return;
+        }
+        reopening = connection.now().is_ok_and(|now| now.epoch == session.epoch);
+    }
+}
+
+async fn open_channel(session: &Session) -> Result<Channel, BrokerError> {
+    let channel = session.channel().await?;
+    in_time(channel.confirm_select(ConfirmSelectOptions::default())).await?;
+    Ok(channel)
+}

@@ -1,0 +1,147 @@
+//! What every service declares on the broker, always the same, whenever it connects. So it does not matter which one
+//! is started first, and what someone deleted is there again.
+
+use common::queue::{DELIVERY_LIMIT, QueueName, Route};
+use lapin::{
+    Channel, Connection, ExchangeKind,
+    options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
+    types::{AMQPValue, FieldTable},
+};
+use tokio::time::timeout;
+
+use super::{
+    headers::{table, text},
+    limits::{BrokerError, STEP_LIMIT, is_misdeclared},
+};
+
+/// Where messages are published to. Direct: a routing key is a route, and nothing has to be matched.
+pub(super) const EXCHANGE: &str = "chat";
+
+/// Where dead letters are published to; the routing key is the name of the queue they were in.
+pub(super) const DEAD_EXCHANGE: &str = "chat.dead";
+
+/// An operator may browse over a dead letter this often before the broker would drop it: for ever. A limit must be
+/// named, because newer brokers have one of 20 of their own.
+const BROWSES_MAX: i64 = 1_000_000_000;
+
+/// The routing key of a route.
+pub(super) fn routing_key(route: Route) -> &'static str {
+    match route {
+        Route::Persist => "message",
+        Route::PersistAndAsk => "message.ask",
+    }
+}
+
+/// The queue that keeps a queue's dead letters.
+pub(super) fn dead_queue(queue: QueueName) -> &'static str {
+    match queue {
+        QueueName::Persist => "persist.dead",
+        QueueName::BotRequests => "bot.requests.dead",
+    }
+}
+
+/// Declares all of it.
+///
+/// # Errors
+/// [`BrokerError::Refused`], with its name, if something of this name is there with other arguments: it has to be
+/// removed by hand, because it may hold messages.
+pub(super) async fn declare(connection: &Connection) -> Result<(), BrokerError> {
+    let channel = in_time("a channel", connection.create_channel()).await?;
+    for exchange in [EXCHANGE, DEAD_EXCHANGE] {
+        let options = ExchangeDeclareOptions {
+            durable: true,
+            ..Default::default()
+        };
+        let declared = channel.exchange_declare(
+            exchange.into(),
+            ExchangeKind::Direct,
+            options,
+            FieldTable::default(),
+        );
+        in_time(&format!("the exchange `{exchange}`"), declared).await?;
+    }
+    for queue in QueueName::ALL {
+        declare_queue(&channel, queue.as_str(), arguments(queue)).await?;
+        declare_queue(&channel, dead_queue(queue), dead_arguments()).await?;
+        bind(&channel, DEAD_EXCHANGE, queue.as_str(), dead_queue(queue)).await?;
+    }
+    for route in [Route::Persist, Route::PersistAndAsk] {
+        for queue in route.queues() {
+            bind(&channel, EXCHANGE, routing_key(route), queue.as_str()).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn declare_queue(
+    channel: &Channel,
+    name: &str,
+    arguments: FieldTable,
+) -> Result<(), BrokerError> {
+    let options = QueueDeclareOptions {
+        durable: true,
+        ..Default::default()
+    };
+    let declared = channel.queue_declare(name.into(), options, arguments);
+    in_time(&format!("the queue `{name}`"), declared)
+        .await
+        .map(drop)
+}
+
+async fn bind(
+    channel: &Channel,
+    exchange: &str,
+    key: &str,
+    queue: &str,
+) -> Result<(), BrokerError> {
+    let options = QueueBindOptions::default();
+    let bound = channel.queue_bind(
+        queue.into(),
+        exchange.into(),
+        key.into(),
+        options,
+        FieldTable::default(),
+    );
+    in_time(&format!("the binding of `{queue}` to `{exchange}`"), bound).await
+}
+
+/// On disk on a majority of nodes before it is confirmed; refused when full, never dropped; dead-lettered without a
+/// gap in which it is in neither queue.
+fn arguments(queue: QueueName) -> FieldTable {
+    table([
+        ("x-queue-type", text("quorum")),
+        (
+            "x-delivery-limit",
+            AMQPValue::LongLongInt(i64::from(DELIVERY_LIMIT)),
+        ),
+        ("x-overflow", text("reject-publish")),
+        ("x-dead-letter-exchange", text(DEAD_EXCHANGE)),
+        ("x-dead-letter-routing-key", text(queue.as_str())),
+        ("x-dead-letter-strategy", text("at-least-once")),
+    ])
+}
+
+fn dead_arguments() -> FieldTable {
+    table([
+        ("x-queue-type", text("quorum")),
+        ("x-delivery-limit", AMQPValue::LongLongInt(BROWSES_MAX)),
+        ("x-overflow", text("reject-publish")),
+    ])
+}
+
+async fn in_time<T>(
+    what: &str,
+    step: impl Future<Output = lapin::Result<T>>,
+) -> Result<T, BrokerError> {
+    let error = match timeout(STEP_LIMIT, step).await {
+        Ok(Ok(done)) => return Ok(done),
+        Ok(Err(error)) => error,
+        Err(_) => return Err(BrokerError::no_answer().in_words(|why| format!("{what}: {why}"))),
+    };
+    let trouble = if is_misdeclared(&error) {
+        "is there with other properties than this version declares"
+    } else {
+        "cannot be declared"
+    };
+    Err(BrokerError::from(error).in_words(|why| format!("{what} {trouble}: {why}")))
+}

@@ -1,0 +1,314 @@
+//! The client of the whole deployment, all its nodes: which one a command goes to, and what to do about answers that say
+//! "not here" or "not now". There is one time limit, on the whole of it.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use common::supervise;
+use redis::{RedisError, ServerError, ServerErrorKind, Value, cmd};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout, timeout_at},
+};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{
+    deployment::{Address, Deployment, SlotTable, Unreachable},
+    node_connection::{Connected, NodeConnection},
+    request::{COMMAND_LIMIT, Request, RequestError},
+    topology_refresh::TopologyRefresh,
+};
+
+/// How often the slots are asked for while all is well: a Cluster also says so when they have moved.
+const REFRESH_EVERY: Duration = Duration::from_secs(10);
+/// And while a node is away, or somebody was sent elsewhere.
+const REFRESH_SOON: Duration = Duration::from_millis(300);
+
+/// Before a command is tried again on a node that could not take it just now.
+const SHORTLY: Duration = Duration::from_millis(50);
+
+/// The nodes, and the task that follows their moves.
+pub(super) struct RedisClient {
+    deployment: Arc<Deployment>,
+    nodes: watch::Receiver<Arc<Nodes>>,
+    refresh: Arc<TopologyRefresh>,
+    _task: AbortOnDropHandle<()>,
+}
+
+/// Who serves what, and the connections for commands.
+pub(super) struct Nodes {
+    pub(super) slots: SlotTable,
+    connections: HashMap<Address, Arc<NodeConnection>>,
+}
+
+impl RedisClient {
+    /// Finds the nodes and starts to connect to them.
+    ///
+    /// # Errors
+    /// If nobody says where they are.
+    pub(super) async fn find(deployment: Deployment) -> Result<RedisClient, Unreachable> {
+        let deployment = Arc::new(deployment);
+        let refresh = Arc::<TopologyRefresh>::default();
+        let slots = deployment.locate(&[]).await?;
+        let first = Nodes::of(slots, None, &deployment, &refresh);
+        let (publish, nodes) = watch::channel(Arc::new(first));
+        let following = follow_topology(Arc::clone(&deployment), publish, Arc::clone(&refresh));
+        Ok(RedisClient {
+            deployment,
+            nodes,
+            refresh,
+            _task: AbortOnDropHandle::new(supervise::spawn_part("Redis topology", following)),
+        })
+    }
+
+    pub(super) fn deployment(&self) -> &Deployment {
+        &self.deployment
+    }
+
+    /// Who serves what, and whenever that changes.
+    pub(super) fn nodes(&self) -> watch::Receiver<Arc<Nodes>> {
+        self.nodes.clone()
+    }
+
+    /// Somebody was sent elsewhere: see whether the slots have moved.
+    pub(super) fn refresh_topology(&self) {
+        self.refresh.request();
+    }
+
+    /// Changes whenever a connection is lost: its server may have lost what it knew.
+    pub(super) fn losses(&self) -> u64 {
+        self.refresh.losses()
+    }
+
+    /// Asks every node for a sign of life.
+    ///
+    /// # Errors
+    /// If one gives none.
+    pub(super) async fn ping(&self) -> Result<(), RequestError> {
+        let until = Instant::now() + COMMAND_LIMIT;
+        let nodes = Arc::clone(&self.nodes.borrow());
+        for connection in nodes.connections.values() {
+            let mut connected = connection
+                .connection(until)
+                .await
+                .map_err(RequestError::Away)?;
+            let ping = cmd("PING");
+            let pong = connected.connection.send_packed_command(&ping);
+            let pong = timeout_at(until, pong)
+                .await
+                .map_err(|_| RequestError::Late)?;
+            if let Err(error) = pong.and_then(Value::extract_error) {
+                connection.broken(&connected);
+                return Err(error.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the node that serves `slot` do what is asked, and returns its answer to each command.
+    ///
+    /// # Errors
+    /// [`RequestError`] after [`COMMAND_LIMIT`] at the latest. It may have been done all the same.
+    pub(super) async fn run(
+        &self,
+        slot: u16,
+        request: Request<'_>,
+    ) -> Result<Vec<Value>, RequestError> {
+        let until = Instant::now() + COMMAND_LIMIT;
+        let mut excuse = None;
+        // One limit around everything: whatever the attempts wait for.
+        match timeout_at(until, self.attempts(slot, request, until, &mut excuse)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(excuse.map_or(RequestError::Late, RequestError::Redis)),
+        }
+    }
+
+    async fn attempts(
+        &self,
+        slot: u16,
+        mut request: Request<'_>,
+        until: Instant,
+        excuse: &mut Option<RedisError>,
+    ) -> Result<Vec<Value>, RequestError> {
+        let mut asking_at = None;
+        loop {
+            let nodes = Arc::clone(&self.nodes.borrow());
+            let connection = match &asking_at {
+                Some(node) => nodes.connections.get(node),
+                None => nodes
+                    .slots
+                    .owner(slot)
+                    .and_then(|owner| nodes.connections.get(owner)),
+            };
+            let Some(connection) = connection else {
+                self.refresh_topology();
+                if asking_at.take().is_none() && !self.deployment.moves() {
+                    return Err(RequestError::Unserved(slot));
+                }
+                sleep(SHORTLY).await;
+                continue;
+            };
+            let connected = connection
+                .connection(until)
+                .await
+                .map_err(RequestError::Away)?;
+            let asking = asking_at.take().is_some();
+            let error = match send(&connected, &request, asking).await {
+                Ok(values) => match first_error(&values) {
+                    None => return Ok(values),
+                    Some(error) => error.clone(),
+                },
+                Err(error) => {
+                    connection.broken(&connected);
+                    if !request.idempotent {
+                        return Err(error.into());
+                    }
+                    *excuse = Some(error);
+                    sleep(SHORTLY).await;
+                    continue;
+                }
+            };
+            match error.kind() {
+                Some(ServerErrorKind::NoScript) if request.script.is_some() => {
+                    let script = request.script.take();
+                    for call in &mut request.commands {
+                        *call =
+                            script.map_or_else(|| call.clone(), |script| script.with_code(call));
+                    }
+                    continue;
+                }
+                Some(ServerErrorKind::Ask) => {
+                    asking_at = redirect(&error, &nodes);
+                    if asking_at.is_none() {
+                        self.refresh_topology();
+                        sleep(SHORTLY).await;
+                    }
+                }
+                Some(ServerErrorKind::Moved) => {
+                    self.refresh_topology();
+                    asking_at = redirect(&error, &nodes);
+                    if asking_at.is_none() {
+                        sleep(SHORTLY).await;
+                    }
+                }
+                // A master that was replaced: whoever watches over it knows the new one.
+                Some(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown) => {
+                    connection.broken(&connected);
+                    self.refresh_topology();
+                    sleep(SHORTLY).await;
+                }
+                Some(
+                    ServerErrorKind::ClusterDown
+                    | ServerErrorKind::TryAgain
+                    | ServerErrorKind::BusyLoading,
+                ) => {
+                    self.refresh_topology();
+                    sleep(SHORTLY).await;
+                }
+                _ => return Err(RedisError::from(error).into()),
+            }
+            *excuse = Some(error.into());
+        }
+    }
+}
+
+impl Nodes {
+    fn of(
+        slots: SlotTable,
+        before: Option<&Nodes>,
+        deployment: &Arc<Deployment>,
+        refresh: &Arc<TopologyRefresh>,
+    ) -> Nodes {
+        let connection =
+            |node: &Address| match before.and_then(|before| before.connections.get(node)) {
+                Some(connection) => Arc::clone(connection),
+                None => {
+                    let deployment = Arc::clone(deployment);
+                    Arc::new(NodeConnection::open(
+                        deployment,
+                        node.clone(),
+                        Arc::clone(refresh),
+                    ))
+                }
+            };
+        let connections = slots
+            .nodes()
+            .into_iter()
+            .map(|node| (node.clone(), connection(&node)))
+            .collect();
+        Nodes { slots, connections }
+    }
+}
+
+async fn send(
+    connected: &Connected,
+    request: &Request<'_>,
+    asking: bool,
+) -> Result<Vec<Value>, RedisError> {
+    if !asking {
+        return connected.writes.send(request.commands.clone()).await;
+    }
+    let asked = request
+        .commands
+        .iter()
+        .flat_map(|command| [cmd("ASKING"), command.clone()]);
+    let values = connected.writes.send(asked.collect()).await?;
+    Ok(values.into_iter().skip(1).step_by(2).collect())
+}
+
+fn first_error(values: &[Value]) -> Option<&ServerError> {
+    values.iter().find_map(|value| match value {
+        Value::ServerError(error) => Some(error),
+        _ => None,
+    })
+}
+
+/// Where `MOVED slot host:port` or `ASK slot host:port` sends to, if that node is known.
+fn redirect(error: &ServerError, nodes: &Nodes) -> Option<Address> {
+    let to = error.details()?.split_ascii_whitespace().nth(1)?;
+    nodes
+        .connections
+        .keys()
+        .find(|node| node.to_string() == to)
+        .cloned()
+}
+
+/// Keeps the table of slots right.
+async fn follow_topology(
+    deployment: Arc<Deployment>,
+    publish: watch::Sender<Arc<Nodes>>,
+    refresh: Arc<TopologyRefresh>,
+) {
+    if !deployment.moves() {
+        // Those who wait for a change wait as long as the client is there.
+        return publish.closed().await;
+    }
+    loop {
+        let before = Arc::clone(&publish.borrow());
+        let all_up = before
+            .connections
+            .values()
+            .all(|connection| connection.is_up());
+        let pause = if all_up { REFRESH_EVERY } else { REFRESH_SOON };
+        // Asked for or not is the same: both mean to refresh.
+        drop(timeout(pause, refresh.requested()).await);
+        let (up, down): (Vec<_>, Vec<_>) = before
+            .connections
+            .iter()
+            .partition(|(_, connection)| connection.is_up());
+        let known: Vec<Address> = up
+            .into_iter()
+            .chain(down)
+            .map(|(at, _)| at.clone())
+            .collect();
+        match deployment.locate(&known).await {
+            Ok(slots) if slots == before.slots => {}
+            Ok(slots) => {
+                tracing::info!(nodes = ?slots.nodes(), "the nodes of Redis have changed");
+                let nodes = Nodes::of(slots, Some(&before), &deployment, &refresh);
+                publish.send_replace(Arc::new(nodes));
+            }
+            Err(error) => tracing::debug!(%error, "nobody says where Redis is"),
+        }
+        sleep(REFRESH_SOON.mul_f64(rand::random_range(0.5..1.0))).await;
+    }
+}

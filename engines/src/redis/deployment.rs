@@ -1,0 +1,429 @@
+//! What `REDIS_URL` names: one server, a Cluster, or a server that Sentinels watch over; and how one connects to a node
+//! of it. To the rest of this side all three are the same: a table of which node serves which slots.
+
+use std::{sync::Arc, time::Duration};
+
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, RedisError, Value,
+    aio::{AsyncPushSender, MultiplexedConnection},
+    cmd, from_redis_value,
+};
+use tokio::time::timeout;
+
+use super::{
+    keys::SLOTS,
+    urls::{Several, connection_info},
+};
+
+/// How long a node may take to accept a connection and to answer the first commands on it.
+const CONNECT_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long one node or Sentinel may take to say where the others are; then the next one is asked.
+const LOCATE_LIMIT: Duration = Duration::from_secs(1);
+
+/// The most commands of one connection that wait to be written.
+const COMMANDS_WAITING_MAX: usize = 4_096;
+
+/// How many bytes of commands are gathered into one write while the socket is busy.
+const WRITE_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Where a node is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Address {
+    host: Arc<str>,
+    port: u16,
+}
+
+impl Address {
+    pub(super) fn new(host: &str, port: u16) -> Address {
+        let host = host.into();
+        Address { host, port }
+    }
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+/// Which node serves which slots: ranges, ascending, both ends included.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct SlotTable(pub(super) Vec<(u16, u16, Address)>);
+
+impl SlotTable {
+    /// The node that serves a slot, if any does.
+    pub(super) fn owner(&self, slot: u16) -> Option<&Address> {
+        let at = self.0.partition_point(|(_, last, _)| *last < slot);
+        let (first, _, node) = self.0.get(at)?;
+        (*first <= slot).then_some(node)
+    }
+
+    /// One node that serves everything.
+    pub(super) fn all(node: Address) -> SlotTable {
+        SlotTable(vec![(0, SLOTS - 1, node)])
+    }
+
+    /// Each node once.
+    pub(super) fn nodes(&self) -> Vec<Address> {
+        let mut nodes: Vec<Address> = self.0.iter().map(|(_, _, node)| node.clone()).collect();
+        nodes.sort();
+        nodes.dedup();
+        nodes
+    }
+}
+
+/// A deployment of Redis.
+pub(super) struct Deployment {
+    kind: Kind,
+    /// What every connection to a data node shares: credentials, database, TLS.
+    node: ConnectionInfo,
+}
+
+enum Kind {
+    Single(Address),
+    Cluster { seeds: Vec<Address> },
+    Sentinel(Box<Sentinels>),
+}
+
+struct Sentinels {
+    addresses: Vec<Address>,
+    service: String,
+    /// What every connection to a Sentinel shares.
+    sentinel: ConnectionInfo,
+}
+
+/// Why a node cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unreachable {
+    #[error("{what}: {source}")]
+    Redis { what: String, source: RedisError },
+    #[error("{0} did not answer in time")]
+    Late(String),
+    #[error("{0}")]
+    Unfit(String),
+}
+
+impl Deployment {
+    /// Reads `REDIS_URL`.
+    ///
+    /// # Errors
+    /// What is wrong with it, without its secrets.
+    pub(super) fn parse(url: &str) -> Result<Deployment, String> {
+        let (scheme, rest) = url
+            .split_once("://")
+            .ok_or("REDIS_URL is not a URL: it has no ://")?;
+        let (plain, kind) = match scheme.split_once('-') {
+            Some((plain, kind)) => (plain, kind),
+            None => (scheme, "single"),
+        };
+        if kind == "single" {
+            let node = connection_info(url)?;
+            let address = address_of(&node);
+            return Ok(Deployment {
+                kind: Kind::Single(address),
+                node,
+            });
+        }
+        if !matches!(plain, "redis" | "rediss") {
+            return Err(format!("REDIS_URL: unknown scheme {scheme}"));
+        }
+        let several = Several::split(rest);
+        let addresses: Vec<ConnectionInfo> = several
+            .hosts
+            .iter()
+            .map(|host| connection_info(&several.one(plain, host)))
+            .collect::<Result<_, _>>()?;
+        let node = addresses.first().ok_or("REDIS_URL names no host")?.clone();
+        let addresses: Vec<Address> = addresses.iter().map(address_of).collect();
+        match kind {
+            "cluster" => Ok(Deployment {
+                kind: Kind::Cluster { seeds: addresses },
+                node,
+            }),
+            "sentinel" => {
+                let service = several
+                    .service()
+                    .ok_or("REDIS_URL names no service: redis-sentinel://host:port/service")?;
+                let sentinel = several.sentinel_info(plain)?;
+                Ok(Deployment {
+                    kind: Kind::Sentinel(Box::new(Sentinels {
+                        addresses,
+                        service,
+                        sentinel,
+                    })),
+                    node,
+                })
+            }
+            _ => Err(format!("REDIS_URL: unknown scheme {scheme}")),
+        }
+    }
+
+    /// Whether nodes may come and go.
+    pub(super) fn moves(&self) -> bool {
+        !matches!(self.kind, Kind::Single(_))
+    }
+
+    /// Asks who serves what at this moment; nodes that were known are asked before those of the URL.
+    ///
+    /// # Errors
+    /// If nobody could say.
+    pub(super) async fn locate(&self, known: &[Address]) -> Result<SlotTable, Unreachable> {
+        let mut last = Unreachable::Unfit("nobody to ask".into());
+        match &self.kind {
+            Kind::Single(address) => return Ok(SlotTable::all(address.clone())),
+            Kind::Cluster { seeds } => {
+                let asked = known
+                    .iter()
+                    .chain(seeds.iter().filter(|seed| !known.contains(seed)));
+                for node in asked {
+                    match limited(node, self.ask_cluster(node)).await {
+                        Ok(table) => return Ok(table),
+                        Err(error) => last = error,
+                    }
+                }
+            }
+            Kind::Sentinel(sentinels) => {
+                for sentinel in &sentinels.addresses {
+                    match limited(sentinel, sentinels.ask(sentinel)).await {
+                        Ok(master) => return Ok(SlotTable::all(master)),
+                        Err(error) => last = error,
+                    }
+                }
+            }
+        }
+        Err(last)
+    }
+
+    async fn ask_cluster(&self, node: &Address) -> Result<SlotTable, Unreachable> {
+        let mut connection = open(&self.node, node, AsyncConnectionConfig::new()).await?;
+        let slots = cmd("CLUSTER").arg("SLOTS").clone();
+        let reply = slots.query_async::<Value>(&mut connection).await;
+        read_slots(reply.map_err(|source| failed(node, source))?, node)
+    }
+
+    /// A connection for commands.
+    ///
+    /// # Errors
+    /// If the node does not answer in time or is no master.
+    pub(super) async fn connect(
+        &self,
+        node: &Address,
+    ) -> Result<MultiplexedConnection, Unreachable> {
+        self.connect_with(node, commands()).await
+    }
+
+    /// A connection for subscriptions, whose pushes go to `pushes`, which must not block.
+    ///
+    /// # Errors
+    /// As [`Deployment::connect`].
+    pub(super) async fn connect_subscriber(
+        &self,
+        node: &Address,
+        pushes: impl AsyncPushSender,
+    ) -> Result<MultiplexedConnection, Unreachable> {
+        self.connect_with(node, commands().set_push_sender(pushes))
+            .await
+    }
+
+    async fn connect_with(
+        &self,
+        node: &Address,
+        config: AsyncConnectionConfig,
+    ) -> Result<MultiplexedConnection, Unreachable> {
+        let connecting = async {
+            let mut connection = open(&self.node, node, config).await?;
+            if matches!(self.kind, Kind::Sentinel(_)) {
+                // A master that was replaced while it was away takes itself for one until a Sentinel corrects it; a
+                // replica that is about to be promoted is none yet.
+                let role = cmd("ROLE").query_async::<Vec<Value>>(&mut connection).await;
+                let role = role.map_err(|source| failed(node, source))?;
+                if role.first() != Some(&Value::BulkString(b"master".to_vec())) {
+                    return Err(Unreachable::Unfit(format!("{node} is not the master")));
+                }
+            }
+            Ok(connection)
+        };
+        timeout(CONNECT_LIMIT, connecting)
+            .await
+            .unwrap_or_else(|_| Err(Unreachable::Late(node.to_string())))
+    }
+}
+
+impl Sentinels {
+    async fn ask(&self, sentinel: &Address) -> Result<Address, Unreachable> {
+        let mut connection = open(&self.sentinel, sentinel, AsyncConnectionConfig::new()).await?;
+        let mut where_is = cmd("SENTINEL");
+        where_is.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.service);
+        let master = where_is
+            .query_async::<Option<(String, u16)>>(&mut connection)
+            .await
+            .map_err(|source| failed(sentinel, source))?;
+        match master {
+            Some((host, port)) => Ok(Address::new(&host, port)),
+            None => Err(Unreachable::Unfit(format!(
+                "the Sentinel at {sentinel} knows no service {}",
+                self.service
+            ))),
+        }
+    }
+}
+
+fn commands() -> AsyncConnectionConfig {
+    // The limits are on whole operations, not on single answers, so the client's own are off.
+    AsyncConnectionConfig::new()
+        .set_connection_timeout(None)
+        .set_response_timeout(None)
+        .set_pipeline_buffer_size(COMMANDS_WAITING_MAX)
+        .set_write_backpressure_boundary(WRITE_BUFFER_BYTES)
+}
+
+async fn open(
+    template: &ConnectionInfo,
+    node: &Address,
+    config: AsyncConnectionConfig,
+) -> Result<MultiplexedConnection, Unreachable> {
+    let address = match template.addr() {
+        ConnectionAddr::Tcp(..) => ConnectionAddr::Tcp(node.host.to_string(), node.port),
+        ConnectionAddr::TcpTls {
+            insecure,
+            tls_params,
+            ..
+        } => ConnectionAddr::TcpTls {
+            host: node.host.to_string(),
+            port: node.port,
+            insecure: *insecure,
+            tls_params: tls_params.clone(),
+        },
+        other => other.clone(),
+    };
+    let info = template.clone().set_addr(address);
+    let client = Client::open(info).map_err(|source| failed(node, source))?;
+    client
+        .get_multiplexed_async_connection_with_config(&config)
+        .await
+        .map_err(|source| failed(node, source))
+}
+
+async fn limited<T>(
+    node: &Address,
+    asking: impl Future<Output = Result<T, Unreachable>>,
+) -> Result<T, Unreachable> {
+    timeout(LOCATE_LIMIT, asking)
+        .await
+        .unwrap_or_else(|_| Err(Unreachable::Late(node.to_string())))
+}
+
+fn failed(node: &Address, source: RedisError) -> Unreachable {
+    Unreachable::Redis {
+        what: node.to_string(),
+        source,
+    }
+}
+
+/// The answer to `CLUSTER SLOTS`: for each range its first and last slot and its nodes, the master first.
+fn read_slots(reply: Value, asked: &Address) -> Result<SlotTable, Unreachable> {
+    let unreadable = |_| Unreachable::Unfit(format!("{asked} answers CLUSTER SLOTS with riddles"));
+    let rows: Vec<Vec<Value>> = from_redis_value(reply).map_err(unreadable)?;
+    let mut table = Vec::with_capacity(rows.len());
+    for row in rows {
+        let mut row = row.into_iter();
+        let mut next = || row.next().unwrap_or_default();
+        let first: u16 = from_redis_value(next()).map_err(unreadable)?;
+        let last: u16 = from_redis_value(next()).map_err(unreadable)?;
+        let mut master = from_redis_value::<Vec<Value>>(next())
+            .map_err(unreadable)?
+            .into_iter();
+        let mut next = || master.next().unwrap_or_default();
+        let host: Option<String> = from_redis_value(next()).map_err(unreadable)?;
+        let port: u16 = from_redis_value(next()).map_err(unreadable)?;
+        // A node that does not know its own name leaves it out: it is where it was asked.
+        let host = match host.as_deref() {
+            None | Some("" | "?") => Arc::clone(&asked.host),
+            Some(host) => host.into(),
+        };
+        table.push((first, last, Address { host, port }));
+    }
+    if table.is_empty() {
+        return Err(Unreachable::Unfit(format!(
+            "{asked} knows of no slot that is served"
+        )));
+    }
+    table.sort_by_key(|(first, ..)| *first);
+    Ok(SlotTable(table))
+}
+
+fn address_of(info: &ConnectionInfo) -> Address {
+    match info.addr() {
+        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
+            Address::new(host, *port)
+        }
+        other => Address::new(&other.to_string(), 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_names_one_server_a_cluster_or_sentinels() {
+        let single = Deployment::parse("redis://:secret@one:7000/2").unwrap();
+        assert!(matches!(single.kind, Kind::Single(at) if at == Address::new("one", 7000)));
+        assert_eq!(single.node.redis_settings().db(), 2);
+
+        let cluster = Deployment::parse("redis-cluster://ada:se%40cret@one:1,[::1]:2").unwrap();
+        assert!(
+            matches!(cluster.kind, Kind::Cluster { seeds } if seeds == [Address::new("one", 1), Address::new("::1", 2)])
+        );
+        assert_eq!(cluster.node.redis_settings().password(), Some("se@cret"));
+
+        let sentinel =
+            Deployment::parse("rediss-sentinel://:pw@one:1,two:2/chat/3?sentinel_password=other")
+                .unwrap();
+        assert_eq!(sentinel.node.redis_settings().db(), 3);
+        assert_eq!(sentinel.node.redis_settings().password(), Some("pw"));
+        assert!(matches!(
+            sentinel.node.addr(),
+            ConnectionAddr::TcpTls { .. }
+        ));
+        let Kind::Sentinel(sentinels) = sentinel.kind else {
+            panic!("no sentinels");
+        };
+        assert_eq!(sentinels.service, "chat");
+        assert_eq!(
+            sentinels.sentinel.redis_settings().password(),
+            Some("other")
+        );
+        assert_eq!(
+            sentinels.addresses,
+            [Address::new("one", 1), Address::new("two", 2)]
+        );
+    }
+
+    #[test]
+    fn a_bad_url_is_refused_without_its_secrets() {
+        for bad in [
+            "one:secret@7000",
+            "redis-ring://:secret@one:1",
+            "redis-sentinel://:secret@one:1",
+            "redis-cluster://:secret@/",
+            "redis://:secret@one:x/",
+        ] {
+            let error = Deployment::parse(bad).err().expect(bad);
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_slot_has_one_owner_or_none() {
+        let table = SlotTable(vec![
+            (0, 99, Address::new("a", 1)),
+            (200, 300, Address::new("b", 1)),
+        ]);
+        assert_eq!(table.owner(99), Some(&Address::new("a", 1)));
+        assert_eq!(table.owner(100), None);
+        assert_eq!(table.owner(200), Some(&Address::new("b", 1)));
+        assert_eq!(table.owner(301), None);
+    }
+}

@@ -1,0 +1,22 @@
+//! Redis: what is live, and the quota. One server, a Cluster, or a server with Sentinels.
+
+mod append;
+mod client;
+mod deployment;
+mod keys;
+mod live;
+mod node_connection;
+mod quota;
+mod request;
+mod scripts;
+mod server;
+mod settings;
+mod subscription;
+mod topics;
+mod topology_refresh;
+mod urls;
+mod write_batcher;
+
+pub use live::RedisLive;
+pub use quota::RedisQuota;
+pub use settings::RedisSettings;

@@ -1,0 +1,87 @@
+//! What the live seam and the quota have in common: the connections to Redis, the names of its keys, and how a script is
+//! called.
+
+use std::{sync::Arc, time::Duration};
+
+use common::live::LiveError;
+use redis::{FromRedisValue, from_redis_value};
+use tokio::time::{Instant, sleep};
+
+use super::{
+    client::RedisClient,
+    keys::{Keys, slot},
+    request::Request,
+    scripts::Script,
+    settings::RedisSettings,
+};
+
+/// How long a process that starts waits for all of Redis to answer.
+const START_LIMIT: Duration = Duration::from_secs(10);
+
+/// Redis, whatever it consists of.
+#[derive(Clone)]
+pub(super) struct RedisServer {
+    pub(super) client: Arc<RedisClient>,
+    pub(super) keys: Arc<Keys>,
+}
+
+impl RedisServer {
+    /// Connects to what `REDIS_URL` names and waits until all of it answers.
+    ///
+    /// # Errors
+    /// If the URL or the prefix cannot be used, or if not every node answers within ten seconds.
+    pub(super) async fn connect(settings: &RedisSettings) -> Result<RedisServer, LiveError> {
+        const WHAT: &str = "connecting";
+        let keys = settings.keys().map_err(|why| failed(WHAT, why))?;
+        let deployment = settings.deployment().map_err(|why| failed(WHAT, why))?;
+        let until = Instant::now() + START_LIMIT;
+        let client = RedisClient::find(deployment)
+            .await
+            .map_err(|error| failed(WHAT, error))?;
+        while let Err(error) = client.ping().await {
+            if Instant::now() >= until {
+                return Err(failed(WHAT, error));
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        Ok(RedisServer {
+            client: Arc::new(client),
+            keys: Arc::new(keys),
+        })
+    }
+
+    /// Calls a script on keys that share a slot.
+    ///
+    /// # Errors
+    /// If it is not answered in time, or with something else than was expected. It may have been done all the same.
+    pub(super) async fn call<T: FromRedisValue>(
+        &self,
+        what: &'static str,
+        script: &Script,
+        keys: &[&str],
+        arguments: &[&[u8]],
+    ) -> Result<T, LiveError> {
+        let keys: Vec<&[u8]> = keys.iter().map(|key| key.as_bytes()).collect();
+        let slot = slot(keys.first().copied().unwrap_or_default());
+        let request = Request::script(script, &keys, arguments);
+        let answers = self.client.run(slot, request).await;
+        let answer = answers.map_err(|error| failed(what, error))?.pop();
+        from_redis_value(answer.unwrap_or_default()).map_err(|error| failed(what, error))
+    }
+}
+
+/// What was being done, and why it failed.
+pub(super) fn failed(
+    what: &'static str,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> LiveError {
+    LiveError {
+        what,
+        source: source.into(),
+    }
+}
+
+/// As scripts take times.
+pub(super) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

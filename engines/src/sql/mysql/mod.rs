@@ -1,0 +1,19 @@
+//! The shared side of the store: MySQL 8 or MariaDB, for any number of processes.
+//!
+//! What the statements need of their side is named here, by the same names for both.
+
+#[path = "../statements/accounts.rs"]
+mod accounts;
+mod dialect;
+#[path = "../statements/messages.rs"]
+mod messages;
+#[path = "../statements/rooms.rs"]
+mod rooms;
+mod store;
+#[path = "../statements/usage.rs"]
+mod usage;
+
+pub use store::MySqlStore;
+
+use sqlx::MySqlConnection as Connection;
+use store::MySqlStore as ThisStore;

@@ -1,0 +1,18 @@
+//! Where this side's SQL is not the other's.
+
+use crate::sql::batch::BySize;
+
+/// Takes the write lock at once: a transaction that reads first and finds the file changed when it wants to write
+/// could only begin anew.
+pub(in crate::sql) const BEGIN: &str = "BEGIN IMMEDIATE";
+/// Leaves a row that is there as it is.
+pub(in crate::sql) const IF_ABSENT: &str = " ON CONFLICT DO NOTHING";
+pub(in crate::sql) const SWEEP_SESSIONS: &str = "DELETE FROM sessions WHERE token_hash IN \
+     (SELECT token_hash FROM sessions WHERE expires_at_ms <= ? ORDER BY expires_at_ms LIMIT 2000)";
+/// One entry of the index `messages_id` for each pair. (With `IN`, SQLite reads the whole index.)
+pub(in crate::sql) static STORED_MESSAGES: BySize = BySize::new(
+    "SELECT room, id FROM messages WHERE ",
+    "(id = ? AND room = ?)",
+    " OR ",
+    "",
+);

@@ -1,0 +1,19 @@
+//! The embedded side of the store: one SQLite file in the data folder, for one process.
+//!
+//! What the statements need of their side is named here, by the same names for both.
+
+#[path = "../statements/accounts.rs"]
+mod accounts;
+mod dialect;
+#[path = "../statements/messages.rs"]
+mod messages;
+#[path = "../statements/rooms.rs"]
+mod rooms;
+mod store;
+#[path = "../statements/usage.rs"]
+mod usage;
+
+pub use store::SqliteStore;
+
+use sqlx::SqliteConnection as Connection;
+use store::SqliteStore as ThisStore;

@@ -1,0 +1,100 @@
+//! Opening the SQLite file, and its schema.
+
+use std::{path::Path, sync::Arc};
+
+use async_trait::async_trait;
+use common::store::{Store, StoreError};
+use sqlx::{
+    Sqlite, SqliteConnection, SqlitePool,
+    migrate::Migrator,
+    pool::PoolConnection,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use super::Connection;
+use crate::sql::{call::reading, failure::Failure, limits::ACQUIRE_LIMIT, schema};
+
+/// The file in the data folder.
+const FILE: &str = "store.db";
+
+/// Connections that read, beside the one that writes. SQLite runs each in a thread of its own.
+const READERS: u32 = 4;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
+
+/// A SQLite file: one connection writes, a few read.
+pub struct SqliteStore {
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+impl SqliteStore {
+    /// Opens `store.db` in this folder, both made if absent, and brings its schema to this program's version. Every
+    /// commit is on the disk when it is answered.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if the file cannot be opened, or was written by a newer program.
+    pub async fn open(folder: &Path) -> Result<Arc<SqliteStore>, StoreError> {
+        let file = folder.join(FILE);
+        std::fs::create_dir_all(folder)
+            .map_err(|error| StoreError::Unavailable(format!("{}: {error}", folder.display())))?;
+        let options = SqliteConnectOptions::new()
+            .filename(&file)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(ACQUIRE_LIMIT);
+        let pool = |connections, options| {
+            SqlitePoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(ACQUIRE_LIMIT)
+                .test_before_acquire(false)
+                .max_lifetime(None)
+                .idle_timeout(None)
+                .connect_with(options)
+        };
+        let opened = async {
+            let writer = pool(1, options.clone()).await?;
+            MIGRATIONS.run(&writer).await?;
+            let readers = pool(READERS, options.pragma("query_only", "on")).await?;
+            Ok(SqliteStore { writer, readers })
+        };
+        let store = opened.await.map_err(|error| {
+            let why = schema::why(error, &MIGRATIONS);
+            StoreError::Unavailable(format!("{}: {why}", file.display()))
+        })?;
+        Ok(Arc::new(store))
+    }
+
+    pub(super) async fn reader(&self) -> Result<Lease, Failure> {
+        Ok(Lease(self.readers.acquire().await?))
+    }
+
+    pub(super) async fn writer(&self) -> Result<Lease, Failure> {
+        Ok(Lease(self.writer.acquire().await?))
+    }
+}
+
+/// A connection on loan. The pool takes it back however its call ends.
+pub(super) struct Lease(PoolConnection<Sqlite>);
+
+impl Lease {
+    pub(super) fn connection(&mut self) -> &mut SqliteConnection {
+        &mut self.0
+    }
+
+    pub(super) fn end<T>(self, outcome: Result<T, Failure>) -> Result<T, Failure> {
+        outcome
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn ping(&self) -> Result<(), StoreError> {
+        let applied = reading!(self, |connection| {
+            let versions = sqlx::query_as("SELECT version, success FROM _sqlx_migrations");
+            Ok(versions.fetch_all(connection).await?)
+        });
+        schema::check(&applied.await?, &MIGRATIONS).map_err(StoreError::Unavailable)
+    }
+}

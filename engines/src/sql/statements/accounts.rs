@@ -1,0 +1,214 @@
+//! Users and their sessions, in statements that both engines understand.
+
+use std::collections::HashSet;
+
+use async_trait::async_trait;
+use common::{
+    names,
+    store::{Accounts, BotPolicy, Room, Session, StoreError},
+};
+use uuid::Uuid;
+
+use super::{Connection, ThisStore, dialect, rooms};
+use crate::sql::{
+    batch::{BySize, lists},
+    call::{reading, transaction, writing},
+    columns::{column, now_ms},
+    failure::Failure,
+};
+
+static LIVE_SESSIONS: BySize = BySize::new(
+    "SELECT id FROM sessions WHERE expires_at_ms > ? AND id IN (",
+    "?",
+    ", ",
+    ")",
+);
+
+static TOUCH_SESSIONS: BySize = BySize::new(
+    "UPDATE sessions SET last_seen_at_ms = ?, expires_at_ms = ? WHERE expires_at_ms > ? AND id IN (",
+    "?",
+    ", ",
+    ")",
+);
+
+/// A row of `sessions`, without the token's hash.
+#[derive(sqlx::FromRow)]
+struct SessionRow {
+    id: Uuid,
+    user: String,
+    device: String,
+    created_at_ms: i64,
+    last_seen_at_ms: i64,
+    expires_at_ms: i64,
+}
+
+impl From<SessionRow> for Session {
+    fn from(row: SessionRow) -> Session {
+        Session {
+            id: row.id,
+            user: row.user,
+            device: row.device,
+            created_at_ms: row.created_at_ms.cast_unsigned(),
+            last_seen_at_ms: row.last_seen_at_ms.cast_unsigned(),
+            expires_at_ms: row.expires_at_ms.cast_unsigned(),
+        }
+    }
+}
+
+#[async_trait]
+impl Accounts for ThisStore {
+    async fn create_user(&self, name: &str, password_hash: &str) -> Result<(), StoreError> {
+        let own_room = Room {
+            name: name.to_owned(),
+            private: true,
+            bot: BotPolicy::Always,
+            persona: String::new(),
+            owner: name.to_owned(),
+        };
+        let made = transaction!(self, |db| {
+            sqlx::query(
+                "INSERT INTO users (name, skeleton, password_hash, created_at_ms) VALUES (?, ?, ?, ?)",
+            )
+            .bind(name)
+            .bind(names::skeleton(name))
+            .bind(password_hash)
+            .bind(now_ms())
+            .execute(&mut *db)
+            .await?;
+            rooms::insert(db, &own_room).await
+        });
+        Ok(made.await?)
+    }
+
+    async fn password_hash(&self, name: &str) -> Result<Option<String>, StoreError> {
+        if !names::may_exist(name) {
+            return Ok(None);
+        }
+        let hash = reading!(self, |db| {
+            let query = sqlx::query_scalar("SELECT password_hash FROM users WHERE name = ?");
+            Ok(query.bind(name).fetch_optional(db).await?)
+        });
+        Ok(hash.await?)
+    }
+
+    async fn create_session(
+        &self,
+        session: &Session,
+        token_hash: &[u8; 32],
+    ) -> Result<(), StoreError> {
+        let made = writing!(self, |db| {
+            sqlx::query(
+                "INSERT INTO sessions (token_hash, id, user, device, created_at_ms, last_seen_at_ms, expires_at_ms) \
+                 VALUES (?, ?, ?, ?, ?, ?, ?)",
+            )
+            .bind(&token_hash[..])
+            .bind(session.id)
+            .bind(&session.user)
+            .bind(&session.device)
+            .bind(column(session.created_at_ms))
+            .bind(column(session.last_seen_at_ms))
+            .bind(column(session.expires_at_ms))
+            .execute(db)
+            .await?;
+            Ok(())
+        });
+        Ok(made.await?)
+    }
+
+    async fn session(
+        &self,
+        token_hash: &[u8; 32],
+        now_ms: u64,
+    ) -> Result<Option<Session>, StoreError> {
+        let session = reading!(self, |db| {
+            let row = sqlx::query_as::<_, SessionRow>(
+                "SELECT id, user, device, created_at_ms, last_seen_at_ms, expires_at_ms FROM sessions \
+                 WHERE token_hash = ? AND expires_at_ms > ?",
+            )
+            .bind(&token_hash[..])
+            .bind(column(now_ms))
+            .fetch_optional(db)
+            .await?;
+            Ok(row.map(Session::from))
+        });
+        Ok(session.await?)
+    }
+
+    async fn sessions(&self, user: &str, now_ms: u64) -> Result<Vec<Session>, StoreError> {
+        let sessions = reading!(self, |db| {
+            let rows = sqlx::query_as::<_, SessionRow>(
+                "SELECT id, user, device, created_at_ms, last_seen_at_ms, expires_at_ms FROM sessions \
+                 WHERE user = ? AND expires_at_ms > ? ORDER BY last_seen_at_ms DESC, id",
+            )
+            .bind(user)
+            .bind(column(now_ms))
+            .fetch_all(db)
+            .await?;
+            Ok(rows.into_iter().map(Session::from).collect())
+        });
+        Ok(sessions.await?)
+    }
+
+    async fn end_session(&self, user: &str, session: Uuid) -> Result<bool, StoreError> {
+        let ended = writing!(self, |db| {
+            let query = sqlx::query("DELETE FROM sessions WHERE id = ? AND user = ?");
+            let done = query.bind(session).bind(user).execute(db).await?;
+            Ok(done.rows_affected() > 0)
+        });
+        Ok(ended.await?)
+    }
+
+    async fn live_sessions(
+        &self,
+        sessions: &[Uuid],
+        now_ms: u64,
+    ) -> Result<HashSet<Uuid>, StoreError> {
+        let live = reading!(self, |db| {
+            let mut live = HashSet::new();
+            for list in lists(sessions) {
+                let mut query = sqlx::query_scalar::<_, Uuid>(LIVE_SESSIONS.sql(list.len()));
+                query = query.bind(column(now_ms));
+                for id in list {
+                    query = query.bind(id);
+                }
+                live.extend(query.fetch_all(&mut *db).await?);
+            }
+            Ok(live)
+        });
+        Ok(live.await?)
+    }
+
+    async fn touch_sessions(
+        &self,
+        sessions: &[Uuid],
+        now_ms: u64,
+        expires_at_ms: u64,
+    ) -> Result<(), StoreError> {
+        // In one order in every process, so that two of them wait for each other rather than deadlock.
+        let mut sessions = sessions.to_vec();
+        sessions.sort_unstable();
+        for list in lists(&sessions) {
+            let touched = writing!(self, |db| {
+                let mut query = sqlx::query(TOUCH_SESSIONS.sql(list.len()))
+                    .bind(column(now_ms))
+                    .bind(column(expires_at_ms))
+                    .bind(column(now_ms));
+                for id in &list {
+                    query = query.bind(*id);
+                }
+                query.execute(db).await?;
+                Ok(())
+            });
+            touched.await?;
+        }
+        Ok(())
+    }
+
+    async fn sweep_sessions(&self, now_ms: u64) -> Result<u64, StoreError> {
+        let swept = writing!(self, |db| {
+            let query = sqlx::query(dialect::SWEEP_SESSIONS).bind(column(now_ms));
+            Ok::<_, Failure>(query.execute(db).await?.rows_affected())
+        });
+        Ok(swept.await?)
+    }
+}

@@ -1,0 +1,353 @@
+//! Every message, in statements that both engines understand.
+
+use std::collections::HashSet;
+
+use async_trait::async_trait;
+use common::{
+    envelope::{Envelope, ReplyLog},
+    store::{Messages, StoreError, WriteError, Written},
+    wire::{Kind, Message, Seq},
+};
+use uuid::Uuid;
+
+use super::{Connection, ThisStore, dialect};
+use crate::sql::{
+    batch::{BySize, lists, runs},
+    call::{reading, transaction, writing},
+    columns::column,
+    failure::Failure,
+};
+
+const INSERT_MESSAGES: &str =
+    "INSERT INTO messages (room, seq, id, sender, kind, message, reply_to) VALUES ";
+const MESSAGE: &str = "(?, ?, ?, ?, ?, ?, ?)";
+
+/// For messages that are thought to be new.
+static INSERT_NEW: BySize = BySize::new(INSERT_MESSAGES, MESSAGE, ", ", "");
+
+/// For messages some of which another writer may write at the same time.
+static INSERT_ABSENT: BySize = BySize::new(INSERT_MESSAGES, MESSAGE, ", ", dialect::IF_ABSENT);
+
+static INSERT_REPLIES: BySize = BySize::new(
+    "INSERT INTO replies (room, id, request, user, day, model, attempts, tokens_in, tokens_out, first_token_ms, total_ms, \
+     cost_micros, outcome) VALUES ",
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    ", ",
+    dialect::IF_ABSENT,
+);
+
+/// A message of a batch, on its way to its row.
+struct Row<'a> {
+    position: usize,
+    envelope: &'a Envelope,
+}
+
+impl<'a> Row<'a> {
+    fn message(&self) -> &'a Message {
+        &self.envelope.message
+    }
+
+    fn key(&self) -> (&'a str, Uuid) {
+        (&self.message().room, self.message().id)
+    }
+
+    fn reply(&self) -> Option<(&'a Message, &'a ReplyLog)> {
+        Some((self.message(), self.envelope.reply.as_ref()?))
+    }
+}
+
+/// The batch in the order of the table's key: every writer locks rows in the same order.
+fn in_key_order(batch: &[Envelope]) -> Result<Vec<Row<'_>>, WriteError> {
+    let mut rows: Vec<Row> = batch
+        .iter()
+        .enumerate()
+        .map(|(position, envelope)| Row { position, envelope })
+        .collect();
+    if let Some(row) = rows
+        .iter()
+        .find(|row| i64::try_from(row.message().seq).is_err())
+    {
+        let seq = row.message().seq;
+        return Err(WriteError::Rejected(format!("{seq} is no seq of a room")));
+    }
+    rows.sort_by(|one, other| {
+        let [one, other] = [one.message(), other.message()];
+        (&one.room, one.seq).cmp(&(&other.room, other.seq))
+    });
+    Ok(rows)
+}
+
+/// Inserts messages with one of the two statements above.
+async fn insert(
+    db: &mut Connection,
+    statement: &'static BySize,
+    rows: &[&Row<'_>],
+) -> Result<(), Failure> {
+    let bytes: Vec<usize> = rows.iter().map(|row| row.message().message.len()).collect();
+    for run in runs(&bytes) {
+        let mut query = sqlx::query(statement.sql(run.len()));
+        for row in &rows[run] {
+            let message = row.message();
+            query = query
+                .bind(&*message.room)
+                .bind(column(message.seq))
+                .bind(message.id)
+                .bind(&*message.sender)
+                .bind(message.kind.as_str())
+                .bind(&*message.message)
+                .bind(message.reply_to);
+        }
+        query.execute(&mut *db).await?;
+    }
+    Ok(())
+}
+
+/// Inserts how replies came about; what is there already is left as it is.
+async fn insert_replies(
+    db: &mut Connection,
+    replies: &[(&Message, &ReplyLog)],
+) -> Result<(), Failure> {
+    for run in runs(&vec![0; replies.len()]) {
+        let mut query = sqlx::query(INSERT_REPLIES.sql(run.len()));
+        for (message, reply) in &replies[run] {
+            query = query
+                .bind(&*message.room)
+                .bind(message.id)
+                .bind(reply.request)
+                .bind(&*reply.user)
+                .bind(day(message))
+                .bind(&*reply.model)
+                .bind(i64::from(reply.attempts))
+                .bind(i64::from(reply.tokens_in))
+                .bind(i64::from(reply.tokens_out))
+                .bind(reply.first_token_ms.map(column))
+                .bind(column(reply.total_ms))
+                .bind(reply.cost_micros.map(column))
+                .bind(&*reply.outcome);
+        }
+        query.execute(&mut *db).await?;
+    }
+    Ok(())
+}
+
+/// The message's day, such as `2026-11-22`, in UTC.
+fn day(message: &Message) -> String {
+    let mut day = message.at();
+    day.truncate("2026-11-22".len());
+    day
+}
+
+/// Which of these (room, id) are stored.
+async fn stored(
+    db: &mut Connection,
+    keys: &[(&str, Uuid)],
+) -> Result<HashSet<(String, Uuid)>, Failure> {
+    let mut stored = HashSet::new();
+    for list in lists(keys) {
+        let mut query = sqlx::query_as(dialect::STORED_MESSAGES.sql(list.len()));
+        for (room, id) in list {
+            query = query.bind(id).bind(room);
+        }
+        stored.extend(query.fetch_all(&mut *db).await?);
+    }
+    Ok(stored)
+}
+
+impl ThisStore {
+    /// The way of nearly every batch: nothing of it is there. Fails with [`Failure::Duplicate`] if something is. (The
+    /// engines could be told to pass over what is there, but MySQL then does not say that it did: the driver asks it to
+    /// count rows that were found as rows that were changed.)
+    async fn write_new(&self, rows: &[Row<'_>]) -> Result<Written, Failure> {
+        let messages: Vec<&Row> = rows.iter().collect();
+        let replies: Vec<_> = rows.iter().filter_map(Row::reply).collect();
+        let one_statement = replies.is_empty() && rows.len().is_power_of_two();
+        if one_statement && runs(&text_bytes(rows)).len() == 1 {
+            // A statement alone is a transaction, without the way to the engine and back for its begin and commit.
+            writing!(self, |db| { insert(db, &INSERT_NEW, &messages).await }).await?;
+        } else {
+            transaction!(self, |db| {
+                insert(db, &INSERT_NEW, &messages).await?;
+                insert_replies(db, &replies).await
+            })
+            .await?;
+        }
+        Ok(Written {
+            new: rows.len(),
+            conflicts: Vec::new(),
+        })
+    }
+
+    /// The way of a batch some of which is there: looks what is missing and inserts that. Another writer may do the
+    /// same at the same time, so who is stored in the end is looked up again.
+    async fn write_missing(&self, rows: &[Row<'_>]) -> Result<Written, Failure> {
+        let keys: Vec<_> = rows.iter().map(Row::key).collect();
+        transaction!(self, |db| {
+            let before = stored(db, &keys).await?;
+            let is_in = |set: &HashSet<(String, Uuid)>, row: &Row| {
+                let (room, id) = row.key();
+                set.contains(&(room.to_owned(), id))
+            };
+            let missing: Vec<&Row> = rows.iter().filter(|row| !is_in(&before, row)).collect();
+            insert(db, &INSERT_ABSENT, &missing).await?;
+
+            let missing_keys: Vec<_> = missing.iter().map(|row| row.key()).collect();
+            let after = stored(db, &missing_keys).await?;
+            let is_stored = |row: &&Row| is_in(&before, row) || is_in(&after, row);
+            // A message may have come without its log, by read repair: the log is written whenever it comes.
+            let replies: Vec<_> = rows
+                .iter()
+                .filter(is_stored)
+                .filter_map(Row::reply)
+                .collect();
+            insert_replies(db, &replies).await?;
+
+            let lost = missing.iter().filter(|row| !is_in(&after, row));
+            let mut conflicts: Vec<usize> = lost.map(|row| row.position).collect();
+            conflicts.sort_unstable();
+            Ok(Written {
+                new: after.len(),
+                conflicts,
+            })
+        })
+        .await
+    }
+}
+
+fn text_bytes(rows: &[Row<'_>]) -> Vec<usize> {
+    rows.iter().map(|row| row.message().message.len()).collect()
+}
+
+/// A row of `messages`.
+#[derive(sqlx::FromRow)]
+struct MessageRow {
+    room: String,
+    seq: i64,
+    id: Uuid,
+    sender: String,
+    kind: String,
+    message: String,
+    reply_to: Option<Uuid>,
+}
+
+impl MessageRow {
+    fn after(self, prev: i64) -> Result<Message, Failure> {
+        let kind = Kind::from_word(&self.kind).ok_or_else(|| {
+            Failure::Away(format!("the message {} is of an unknown kind", self.id))
+        })?;
+        Ok(Message {
+            room: self.room,
+            seq: self.seq.cast_unsigned(),
+            prev: prev.cast_unsigned(),
+            id: self.id,
+            sender: self.sender,
+            kind,
+            message: self.message,
+            reply_to: self.reply_to,
+        })
+    }
+}
+
+/// Rows in order, each linked to the one before it, the first to `prev`.
+fn linked(rows: impl Iterator<Item = MessageRow>, mut prev: i64) -> Result<Vec<Message>, Failure> {
+    rows.map(|row| {
+        let before = std::mem::replace(&mut prev, row.seq);
+        row.after(before)
+    })
+    .collect()
+}
+
+#[async_trait]
+impl Messages for ThisStore {
+    async fn write(&self, batch: &[Envelope]) -> Result<Written, WriteError> {
+        if batch.is_empty() {
+            return Ok(Written::default());
+        }
+        let rows = in_key_order(batch)?;
+        match self.write_new(&rows).await {
+            Err(Failure::Duplicate) => Ok(self.write_missing(&rows).await?),
+            written => Ok(written?),
+        }
+    }
+
+    async fn after(
+        &self,
+        room: &str,
+        after: Seq,
+        limit: usize,
+    ) -> Result<Vec<Message>, StoreError> {
+        let page = reading!(self, |db| {
+            let rows = sqlx::query_as::<_, MessageRow>(
+                "SELECT room, seq, id, sender, kind, message, reply_to FROM messages \
+                 WHERE room = ? AND seq > ? ORDER BY seq LIMIT ?",
+            )
+            .bind(room)
+            .bind(column(after))
+            .bind(column(limit as u64))
+            .fetch_all(&mut *db)
+            .await?;
+            let Some(first) = rows.first() else {
+                return Ok(Vec::new());
+            };
+            let query = "SELECT COALESCE(MAX(seq), 0) FROM messages WHERE room = ? AND seq < ?";
+            let query = sqlx::query_scalar(query).bind(room).bind(first.seq);
+            let prev = query.fetch_one(db).await?;
+            linked(rows.into_iter(), prev)
+        });
+        Ok(page.await?)
+    }
+
+    async fn before(
+        &self,
+        room: &str,
+        before: Seq,
+        limit: usize,
+    ) -> Result<Vec<Message>, StoreError> {
+        let page = reading!(self, |db| {
+            // One more than asked for: the seq before the first.
+            let mut rows = sqlx::query_as::<_, MessageRow>(
+                "SELECT room, seq, id, sender, kind, message, reply_to FROM messages \
+                 WHERE room = ? AND seq < ? ORDER BY seq DESC LIMIT ?",
+            )
+            .bind(room)
+            .bind(column(before))
+            .bind(column(limit as u64).saturating_add(1))
+            .fetch_all(db)
+            .await?;
+            let earlier = if rows.len() > limit { rows.pop() } else { None };
+            linked(rows.into_iter().rev(), earlier.map_or(0, |row| row.seq))
+        });
+        Ok(page.await?)
+    }
+
+    async fn latest(&self, room: &str) -> Result<Seq, StoreError> {
+        let latest = reading!(self, |db| {
+            let query = "SELECT COALESCE(MAX(seq), 0) FROM messages WHERE room = ?";
+            let latest: i64 = sqlx::query_scalar(query).bind(room).fetch_one(db).await?;
+            Ok(latest.cast_unsigned())
+        });
+        Ok(latest.await?)
+    }
+
+    async fn find(&self, room: &str, id: Uuid) -> Result<Option<Message>, StoreError> {
+        let found = reading!(self, |db| {
+            let row = sqlx::query_as::<_, MessageRow>(
+                "SELECT room, seq, id, sender, kind, message, reply_to FROM messages WHERE id = ? AND room = ?",
+            )
+            .bind(id)
+            .bind(room)
+            .fetch_optional(db)
+            .await?;
+            row.map(|row| row.after(0)).transpose()
+        });
+        Ok(found.await?)
+    }
+
+    async fn existing(&self, room: &str, ids: &[Uuid]) -> Result<HashSet<Uuid>, StoreError> {
+        let keys: Vec<_> = ids.iter().map(|id| (room, *id)).collect();
+        let existing = reading!(self, |db| {
+            let stored = stored(db, &keys).await?;
+            Ok(stored.into_iter().map(|(_, id)| id).collect())
+        });
+        Ok(existing.await?)
+    }
+}

@@ -1,0 +1,360 @@
+//! What happens to one Redis, and that everything is well again soon after, without anybody's help.
+
+use std::time::Duration;
+
+use common::live::{Appended, Live, LiveEvent};
+use engines::redis::RedisLive;
+use private_engines::{Engine, Engines};
+use redis::{Client, aio::MultiplexedConnection, cmd};
+use seam_suites::live::ears::Ears;
+use seam_suites::live::side::{PATIENCE, Says, assert_linked, eventually, says};
+use seam_suites::live::turns::{asks, granted, posts};
+use tokio::time::Instant;
+
+use crate::{
+    proxy::Proxy,
+    side::{connect, settings},
+};
+
+#[test]
+fn a_prefix_that_cannot_be_used_is_refused_by_name_without_a_server() {
+    let url = "redis://127.0.0.1:1";
+    assert_eq!(settings(url, "chinwag:").check(), Ok(()));
+    for prefix in ["chat{in}wag:", "}", "{"] {
+        let refused = settings(url, prefix).check().unwrap_err();
+        assert!(refused.contains("REDIS_PREFIX"), "{refused}");
+    }
+}
+
+/// A Redis of the story's own.
+pub(crate) async fn own_redis() -> Engines {
+    Engines::start_only(&[Engine::Redis]).await
+}
+
+/// A connection of the story's own to a server.
+pub(crate) async fn by_hand(url: &str) -> MultiplexedConnection {
+    let client = Client::open(url).unwrap();
+    client.get_multiplexed_async_connection().await.unwrap()
+}
+
+/// Cuts every connection to a server but the one that says so.
+pub(crate) async fn cut_connections(url: &str) {
+    let mut redis = by_hand(url).await;
+    for kind in ["normal", "pubsub"] {
+        let mut kill = cmd("CLIENT");
+        kill.arg("KILL").arg("TYPE").arg(kind);
+        let _: u64 = kill.query_async(&mut redis).await.unwrap();
+    }
+}
+
+/// Posts until it works, and returns after how long it did.
+pub(crate) async fn posts_again(live: &RedisLive, text: &str) -> Duration {
+    let since = Instant::now();
+    let message = says("lobby", "ada", text);
+    eventually("messages are taken again", async || {
+        live.append(&message, Some(0)).await.is_ok()
+    })
+    .await;
+    since.elapsed()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_its_connections_were_cut() {
+    let engines = own_redis().await;
+    let settings = settings(engines.redis_url(), "cut:");
+    let (one, two) = (connect(&settings).await, connect(&settings).await);
+    let mut bob = two.listen(&["lobby"]).await;
+    for round in 0..5 {
+        let before = one.post(&says("lobby", "ada", "before")).await;
+        bob.hears("before").await;
+        cut_connections(engines.redis_url()).await;
+        // What was said while nobody could hear it is found in the stream, once the gap is told.
+        let unheard = format!("unheard {round}");
+        posts_again(&one, &unheard).await;
+        bob.gap("lobby").await;
+        let missed = two.tail("lobby", before.seq, 10).await.unwrap();
+        assert!(missed.reaches_back);
+        assert_eq!(missed.messages[0].message, unheard);
+        let after = one.post(&says("lobby", "ada", "after")).await;
+        bob.hears("after").await;
+        assert!(bob.waiting().is_empty(), "the gap is told once");
+        assert!(after.prev > before.seq);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_in_flight_when_the_connection_was_cut_is_there_once() {
+    let engines = own_redis().await;
+    let settings = settings(engines.redis_url(), "flight:");
+    let live = connect(&settings).await;
+    let since = Instant::now();
+    let posting: Vec<_> = (0..20)
+        .map(|number| {
+            let live = live.clone();
+            tokio::spawn(async move {
+                for line in 0..50 {
+                    let message = says("lobby", "ada", &format!("{number}: {line}"));
+                    while live.append(&message, Some(0)).await.is_err() {
+                        assert!(since.elapsed() < PATIENCE);
+                    }
+                }
+            })
+        })
+        .collect();
+    for _ in 0..10 {
+        cut_connections(engines.redis_url()).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    for posting in posting {
+        posting.await.unwrap();
+    }
+    let tail = live.tail("lobby", 0, 10_000).await.unwrap();
+    assert_eq!(tail.messages.len(), 1_000);
+    assert_linked(&tail.messages);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_it_was_killed_and_came_back_with_its_data() {
+    let engines = own_redis().await;
+    let settings = settings(engines.redis_url(), "killed:");
+    let (one, two) = (connect(&settings).await, connect(&settings).await);
+    let mut bob = two.listen(&["lobby"]).await;
+    let first = says("lobby", "ada", "first");
+    let kept = one.post(&first).await;
+    // Its append-only file is synced every second.
+    let mut redis = by_hand(engines.redis_url()).await;
+    let mut wait = cmd("BGREWRITEAOF");
+    let _: String = wait.query_async(&mut redis).await.unwrap();
+    wait = cmd("INFO");
+    wait.arg("persistence");
+    eventually("it is on disk", async || {
+        let info: String = wait.query_async(&mut redis).await.unwrap();
+        info.contains("aof_rewrite_in_progress:0") && info.contains("aof_last_bgrewrite_status:ok")
+    })
+    .await;
+    engines.kill(Engine::Redis).await;
+
+    let since = Instant::now();
+    let answer = one.append(&says("lobby", "ada", "lost"), None).await;
+    assert!(answer.is_err() && since.elapsed() < Duration::from_secs(3));
+    assert!(one.ping().await.is_err());
+    let since = Instant::now();
+    assert!(two.signal(&stop()).await.is_err() && since.elapsed() < Duration::from_secs(3));
+    // A room that cannot be subscribed is not subscribed later on.
+    assert!(bob.subscriber.subscribe("attic").await.is_err());
+    // One that was is.
+    assert!(bob.subscriber.subscribe("lobby").await.is_ok());
+
+    engines.start_engine(Engine::Redis).await;
+    let took = posts_again(&one, "back").await;
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    let since = Instant::now();
+    bob.gap("lobby").await;
+    assert!(since.elapsed() < Duration::from_secs(5));
+    eventually("the other process is back", async || {
+        two.ping().await.is_ok()
+    })
+    .await;
+    let again = two.append(&first, None).await.unwrap();
+    assert_eq!(again, Appended::Known(kept));
+    one.post(&says("attic", "ada", "unheard")).await;
+    one.post(&says("lobby", "ada", "in the lobby")).await;
+    loop {
+        match bob.next().await {
+            LiveEvent::Message { room, frame, .. } => {
+                assert_eq!(&*room, "lobby");
+                if String::from_utf8_lossy(&frame).contains("in the lobby") {
+                    break;
+                }
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_it_came_back_empty() {
+    let engines = own_redis().await;
+    let settings = settings(engines.redis_url(), "empty:");
+    let (one, two) = (connect(&settings).await, connect(&settings).await);
+    let mut bob = two.listen(&["lobby"]).await;
+    let mut asked = asks(&*one, "lobby", "whose turn?").await;
+    let fence = granted(&*one, &asked).await;
+    let before = one.post(&says("lobby", "ada", "before")).await;
+    one.announce("one", "lobby", &["ada".into()]).await.unwrap();
+    engines.wipe(Engine::Redis).await;
+    engines.start_engine(Engine::Redis).await;
+
+    bob.gap("lobby").await;
+    let tail = two.tail("lobby", before.seq, 10).await.unwrap();
+    assert_eq!((tail.reaches_back, tail.latest), (false, 0));
+    let next = says("lobby", "ada", "after");
+    assert_eq!(one.append(&next, None).await.unwrap(), Appended::Cold);
+    let answer = one.append(&next, Some(before.seq)).await.unwrap();
+    let Appended::New(after) = answer else {
+        panic!("{answer:?}");
+    };
+    assert!(after.seq > before.seq && after.prev == before.seq);
+    assert_eq!(bob.message().await, after);
+    let tail = two.tail("lobby", before.seq, 10).await.unwrap();
+    assert!(tail.reaches_back);
+    let list = one.unsettled(10).await.unwrap();
+    assert_eq!(list.len(), 1, "it was put on the list again: {list:?}");
+    // Nobody has the turn there any more, until whoever had it renews it.
+    assert_eq!(posts(&*one, &asked, fence, "Mine.").await, Appended::Fenced);
+    asked.at_least = fence.number;
+    assert_eq!(granted(&*one, &asked).await, fence);
+    let posted = posts(&*one, &asked, fence, "Mine.").await;
+    assert!(matches!(posted, Appended::New(_)), "{posted:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_its_scripts_were_flushed() {
+    let engines = own_redis().await;
+    let live = connect(&settings(engines.redis_url(), "flushed:")).await;
+    let mut redis = by_hand(engines.redis_url()).await;
+    for number in 0..3 {
+        live.post(&says("lobby", "ada", &number.to_string())).await;
+        let _: () = cmd("SCRIPT")
+            .arg("FLUSH")
+            .query_async(&mut redis)
+            .await
+            .unwrap();
+        assert_eq!(
+            live.announce("one", "lobby", &["ada".into()])
+                .await
+                .unwrap(),
+            ["ada"]
+        );
+        let _: () = cmd("SCRIPT")
+            .arg("FLUSH")
+            .query_async(&mut redis)
+            .await
+            .unwrap();
+    }
+    let tail = live.tail("lobby", 0, 10).await.unwrap();
+    assert_eq!(tail.messages.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_the_network_swallowed_its_connections() {
+    let engines = own_redis().await;
+    let proxy = Proxy::to(engines.redis_url().trim_start_matches("redis://")).await;
+    let settings = settings(&format!("redis://{}", proxy.address), "swallowed:");
+    let (one, two) = (connect(&settings).await, connect(&settings).await);
+    let mut bob = two.listen(&["lobby"]).await;
+    one.post(&says("lobby", "ada", "before")).await;
+    bob.hears("before").await;
+
+    proxy.swallow();
+    let since = Instant::now();
+    let answer = one.append(&says("lobby", "ada", "swallowed"), None).await;
+    assert!(answer.is_err() && since.elapsed() < Duration::from_secs(3));
+    let took = posts_again(&one, "after").await;
+    assert!(took < Duration::from_secs(6), "{took:?}");
+    bob.gap("lobby").await;
+    assert!(
+        since.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        since.elapsed()
+    );
+    one.post(&says("lobby", "ada", "heard")).await;
+    bob.hears("heard").await;
+}
+
+/// Commands are answered, pings too, and the server believes that it delivers: only the canary notices.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_line_has_gone_deaf() {
+    let engines = own_redis().await;
+    let proxy = Proxy::to(engines.redis_url().trim_start_matches("redis://")).await;
+    let settings = settings(&format!("redis://{}", proxy.address), "deaf:");
+    let (one, two) = (connect(&settings).await, connect(&settings).await);
+    let mut bob = two.listen(&["lobby"]).await;
+    let before = one.post(&says("lobby", "ada", "before")).await;
+    bob.hears("before").await;
+
+    proxy.deafen();
+    let unheard = one.post(&says("lobby", "ada", "unheard")).await;
+    let since = Instant::now();
+    bob.gap("lobby").await;
+    assert!(since.elapsed() < Duration::from_secs(8));
+    let missed = two.tail("lobby", before.seq, 10).await.unwrap();
+    assert_eq!(missed.messages, [unheard]);
+    one.post(&says("lobby", "ada", "heard")).await;
+    bob.hears("heard").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_crowd_of_rooms_was_cut_off() {
+    const ROOMS: usize = 10_000;
+    let engines = own_redis().await;
+    let settings = settings(engines.redis_url(), "crowd:");
+    let (one, two) = (connect(&settings).await, connect(&settings).await);
+    let mut bob = Ears::open(&*two, 64, &[]).await;
+    let since = Instant::now();
+    let subscribing: Vec<_> = (0..50)
+        .map(|first| {
+            let subscriber = bob.subscriber.clone();
+            tokio::spawn(async move {
+                for number in (first..ROOMS).step_by(50) {
+                    subscriber
+                        .subscribe(&format!("room-{number}"))
+                        .await
+                        .unwrap();
+                }
+            })
+        })
+        .collect();
+    for subscribing in subscribing {
+        subscribing.await.unwrap();
+    }
+    println!("{ROOMS} rooms subscribed in {:?}", since.elapsed());
+
+    let since = Instant::now();
+    cut_connections(engines.redis_url()).await;
+    let mut told = std::collections::HashSet::new();
+    while told.len() < ROOMS {
+        match bob.next().await {
+            LiveEvent::Gap { room } => assert!(told.insert(room), "told twice"),
+            other => panic!("{other:?}"),
+        }
+    }
+    let took = since.elapsed();
+    println!("{ROOMS} rooms subscribed again in {took:?}");
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    for number in [0, 4_711, ROOMS - 1] {
+        let room = format!("room-{number}");
+        let posted = one.post(&says(&room, "ada", "still there?")).await;
+        assert_eq!(bob.message().await, posted);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_is_not_there_is_said_to_be_so() {
+    let engines = own_redis().await;
+    let url = engines.redis_url().to_owned();
+    engines.kill(Engine::Redis).await;
+    let settings = settings(&url, "absent:");
+    let since = Instant::now();
+    assert!(RedisLive::connect(&settings).await.is_err());
+    assert!(since.elapsed() < Duration::from_secs(15));
+    for url in [
+        "redis://",
+        "http://localhost",
+        "redis-sentinel://127.0.0.1:1",
+    ] {
+        let mut settings = settings.clone();
+        settings.redis_url = url.to_owned().into();
+        assert!(RedisLive::connect(&settings).await.is_err(), "{url}");
+    }
+    let mut settings = settings;
+    settings.redis_prefix = "{tag}".into();
+    assert!(RedisLive::connect(&settings).await.is_err());
+}
+
+fn stop() -> common::live::Signal {
+    common::live::Signal::Room {
+        room: "lobby".into(),
+        frame: "{}".into(),
+    }
+}

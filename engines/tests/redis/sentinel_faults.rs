@@ -1,0 +1,74 @@
+//! A master that goes away, and Sentinels that make its replica the master.
+
+use common::live::{Appended, Live};
+use private_engines::{Engine, Engines};
+use redis::cmd;
+
+use crate::{
+    redis_faults::{by_hand, posts_again},
+    side::{connect, settings},
+};
+use seam_suites::live::side::{Says, eventually, says};
+use seam_suites::live::turns::{asks, granted, posts};
+
+async fn a_master_goes(away: impl AsyncFn(&Engines)) {
+    let engines = Engines::start_only(&[]).await;
+    let sentinels = engines.start_sentinel().await;
+    let addresses: Vec<&str> = sentinels
+        .sentinels
+        .iter()
+        .map(|sentinel| sentinel.trim_start_matches("redis://"))
+        .collect();
+    let url = format!(
+        "redis-sentinel://{}/{}/0",
+        addresses.join(","),
+        sentinels.master_name
+    );
+    let settings = settings(&url, "failover:");
+    let (one, two) = (connect(&settings).await, connect(&settings).await);
+    let mut bob = two.listen(&["lobby", "attic"]).await;
+    let asked = asks(&*one, "cellar", "whose turn?").await;
+    let fence = granted(&*one, &asked).await;
+    let before = one.post(&says("lobby", "ada", "before")).await;
+    bob.hears("before").await;
+    let mut replica = by_hand(&sentinels.first_replica).await;
+    let mut length = cmd("XLEN");
+    length.arg("failover:{lobby}:stream");
+    eventually("the replica has it", async || {
+        length.query_async::<u64>(&mut replica).await == Ok(1)
+    })
+    .await;
+
+    away(&engines).await;
+    let took = posts_again(&one, "after").await;
+    println!("taken again after {took:?}");
+    bob.gap("attic").await;
+    bob.gap("lobby").await;
+    let tail = two.tail("lobby", before.seq, 10).await.unwrap();
+    assert!(tail.reaches_back);
+    assert!(
+        tail.messages
+            .iter()
+            .any(|message| message.message == "after")
+    );
+    one.post(&says("attic", "ada", "heard")).await;
+    bob.hears("heard").await;
+    // A turn outlasts the master that gave it.
+    assert_eq!(granted(&*two, &asked).await, fence);
+    let posted = posts(&*one, &asked, fence, "Still mine.").await;
+    assert!(matches!(posted, Appended::New(_)), "{posted:?}");
+    // Whoever was connected to it as a replica was sent away.
+    let mut master = by_hand(&sentinels.first_replica).await;
+    let role: Vec<redis::Value> = cmd("ROLE").query_async(&mut master).await.unwrap();
+    assert_eq!(role[0], redis::Value::BulkString(b"master".to_vec()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_the_master_was_killed() {
+    a_master_goes(async |engines| engines.kill(Engine::SentinelMaster).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_the_master_froze() {
+    a_master_goes(async |engines| engines.freeze(Engine::SentinelMaster).await).await;
+}

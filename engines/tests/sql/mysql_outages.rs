@@ -1,0 +1,163 @@
+//! The shared side while its server is killed, frozen and started again. Each test has a server of its own.
+
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
+
+use common::{
+    envelope::Envelope,
+    store::{Accounts, Messages, Store, StoreError, WriteError},
+};
+use engines::sql::MySqlStore;
+use private_engines::{Engine, Engines};
+
+use crate::side::{migrated, settings};
+use seam_suites::store::side::{said, seqs};
+
+/// The longest a caller may be left without an answer.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
+
+/// Tries again until it succeeds, as every caller of the store does.
+async fn in_the_end<T, E: std::fmt::Display>(mut call: impl AsyncFnMut() -> Result<T, E>) -> T {
+    let begun = Instant::now();
+    loop {
+        match call().await {
+            Ok(done) => return done,
+            Err(error) if begun.elapsed() > Duration::from_secs(30) => panic!("not yet: {error}"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+async fn in_time<T>(call: impl Future<Output = T>) -> T {
+    tokio::time::timeout(ANSWERED_WITHIN, call)
+        .await
+        .expect("an answer in time, whatever it is")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_killed_in_the_middle_loses_nothing_that_was_answered() {
+    let engines = Engines::start_only(&[Engine::MariaDb]).await;
+    let store = migrated(&engines.fresh_database().await).await;
+    let writing = async {
+        let mut refused = 0;
+        for batch in 0..150 {
+            let batch: Vec<Envelope> = (1..=100)
+                .map(|n| said("lobby", batch * 100 + n, "hi"))
+                .collect();
+            in_the_end(async || {
+                let written = in_time(store.write(&batch)).await;
+                match &written {
+                    Ok(written) => assert_eq!(written.conflicts, [0; 0]),
+                    Err(WriteError::Unavailable(_)) => refused += 1,
+                    Err(WriteError::Rejected(why)) => {
+                        panic!("an outage is not the row's fault: {why}")
+                    }
+                }
+                written
+            })
+            .await;
+        }
+        refused
+    };
+    let killing = async {
+        for part in [1_000, 5_000] {
+            in_the_end(async || match store.latest("lobby").await {
+                Ok(latest) if latest >= part => Ok(()),
+                _ => Err("not that far yet"),
+            })
+            .await;
+            engines.kill(Engine::MariaDb).await;
+            engines.start_engine(Engine::MariaDb).await;
+        }
+    };
+    let (refused, ()) = tokio::join!(writing, killing);
+    assert!(refused > 0, "the outage was noticed");
+    let all = in_the_end(async || store.after("lobby", 0, 100_000).await).await;
+    assert_eq!(seqs(&all), (1..=15_000).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_freezes_is_noticed_in_time_and_forgiven_when_it_thaws() {
+    let engines = Engines::start_only(&[Engine::MariaDb]).await;
+    let url = engines.fresh_database().await;
+    let store = migrated(&url).await;
+    store.create_user("ada", "a hash").await.unwrap();
+    store.write(&[said("lobby", 1, "before")]).await.unwrap();
+
+    engines.freeze(Engine::MariaDb).await;
+    // More at once than there are connections.
+    let callers: Vec<_> = (0..12)
+        .map(|n| {
+            let store = store.clone();
+            tokio::spawn(in_time(async move {
+                match n % 3 {
+                    0 => store.write(&[said("lobby", 2 + n, "hi")]).await.is_err(),
+                    1 => matches!(
+                        store.password_hash("ada").await,
+                        Err(StoreError::Unavailable(_))
+                    ),
+                    _ => store.ping().await.is_err(),
+                }
+            }))
+        })
+        .collect();
+    for caller in callers {
+        assert!(caller.await.unwrap(), "nobody gets an answer that is none");
+    }
+    assert!(
+        in_time(store.ping()).await.is_err(),
+        "and not at a second try either"
+    );
+    assert!(in_time(MySqlStore::connect(&settings(&url))).await.is_err());
+    assert!(in_time(MySqlStore::migrate(&settings(&url))).await.is_err());
+
+    engines.thaw(Engine::MariaDb).await;
+    in_the_end(async || store.ping().await).await;
+    // Every connection is one again: as many calls at once as there are, all answered.
+    for _ in 0..20 {
+        let calls: Vec<_> = (0..8)
+            .map(|_| {
+                let store = store.clone();
+                tokio::spawn(async move { store.password_hash("ada").await })
+            })
+            .collect();
+        for call in calls {
+            assert_eq!(
+                in_time(call).await.unwrap().unwrap().as_deref(),
+                Some("a hash")
+            );
+        }
+    }
+    assert!(
+        store
+            .find("lobby", said("lobby", 1, "").message.id)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert_eq!(
+        store
+            .write(&[said("lobby", 100, "after")])
+            .await
+            .unwrap()
+            .new,
+        1
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_a_clear_word_and_no_wait_without_end() {
+    let engines = Engines::start_only(&[Engine::MariaDb]).await;
+    let url = engines.fresh_database().await;
+    let store = migrated(&url).await;
+    engines.stop(Engine::MariaDb).await;
+    assert!(matches!(
+        in_time(store.ping()).await,
+        Err(StoreError::Unavailable(_))
+    ));
+    assert!(in_time(MySqlStore::connect(&settings(&url))).await.is_err());
+    engines.start_engine(Engine::MariaDb).await;
+    in_the_end(async || store.ping().await).await;
+}

@@ -1,0 +1,151 @@
+//! All of Chinwag in one process, with nothing else installed: edge, worker and persister on the embedded sides of the
+//! seams. The services cannot tell the difference. (Beside `main`, so that a test can start it and end its tasks.)
+
+use std::{error::Error, io, path::PathBuf, time::Duration};
+
+use bot_worker::WorkerSettings;
+use clap::Parser;
+use common::{
+    admin::{self, Readiness},
+    queue::Queue,
+    settings::{ProcessSettings, refuse_bad},
+    supervise,
+    telemetry::{PrometheusHandle, TelemetrySettings},
+};
+use engines::embedded::{EmbeddedLive, EmbeddedQueue, EmbeddedQuota, SqliteStore};
+use persister::PersisterSettings;
+use practice_model::PracticeModel;
+use tokio::{net::TcpListener, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use ws_edge::{Edge, EdgeSettings};
+
+/// Chinwag in one process. It needs no engines and never reads their URLs; everything is kept in the data folder.
+#[derive(Parser)]
+#[command(name = "chinwag", version, after_help = JOBS)]
+pub struct Settings {
+    /// The folder that keeps everything. One process at a time may use it.
+    #[arg(long, env = "DATA_DIR", default_value = "chinwag-data")]
+    data_dir: PathBuf,
+    #[command(flatten)]
+    edge: EdgeSettings,
+    #[command(flatten)]
+    worker: WorkerSettings,
+    #[command(flatten)]
+    persister: PersisterSettings,
+    #[command(flatten)]
+    process: ProcessSettings,
+    /// How it logs.
+    #[command(flatten)]
+    pub telemetry: TelemetrySettings,
+}
+
+/// How often it is said that the start waits for the database.
+const WAIT_TOLD_EVERY: Duration = Duration::from_secs(5);
+
+const JOBS: &str = "Job: `chinwag usage`, which has a --help of its own.";
+
+/// Runs all of it until `stop`, and drains then.
+///
+/// # Errors
+/// If something is not there that it cannot begin without: an address, the data folder, the models' settings.
+pub async fn serve(
+    mut settings: Settings,
+    metrics: PrometheusHandle,
+    stop: CancellationToken,
+) -> Result<(), Box<dyn Error>> {
+    let readiness = Readiness::until(&stop);
+    let (persister_stop, worker_stop, admin_stop) = (
+        CancellationToken::new(),
+        CancellationToken::new(),
+        CancellationToken::new(),
+    );
+    let admin = settings.process.admin_listen;
+    admin::serve(admin, readiness.clone(), metrics, admin_stop.clone()).await?;
+
+    ws_edge::raise_open_files(settings.edge.sockets_max);
+    // Half of the time is the edge's, the other half the worker's and the persister's.
+    let drain_half = settings.process.drain_seconds / 2;
+    settings.worker.drain_time = drain_half.mul_f32(0.9);
+
+    if settings.worker.lacks_key() {
+        let mut practice = practice_model(&mut settings.worker).await?;
+        // As long as anybody may ask it, so until all else has ended.
+        let practising = async move { practice.ended().await };
+        supervise::spawn("practice model", &admin_stop, practising);
+    }
+    refuse_bad::<Settings>([settings.worker.check()]);
+    bot_worker::check_model(&settings.worker)?;
+    std::fs::create_dir_all(&settings.data_dir)?;
+    let queue = EmbeddedQueue::open(&settings.data_dir).await?;
+    let store = SqliteStore::open(&settings.data_dir).await?;
+    let live = EmbeddedLive::new();
+
+    let behind = TaskTracker::new();
+    let persisting = {
+        let (queue, store, stop) = (queue.clone(), store.clone(), persister_stop.clone());
+        async move { persister::run(queue, store, &settings.persister, stop).await }
+    };
+    behind.spawn(supervise::watch("persister", &persister_stop, persisting));
+    let mut served = Ok(());
+    let is_stored = stop.run_until_cancelled(all_is_stored(&queue)).await;
+    if is_stored.is_some() {
+        let listener = TcpListener::bind(settings.edge.listen).await?;
+        println!("Chinwag is at http://{}", listener.local_addr()?);
+        let edge = Edge::new(
+            live.clone(),
+            queue.clone(),
+            store.clone(),
+            settings.edge,
+            readiness,
+        );
+        let quota = EmbeddedQuota::new(settings.worker.limits());
+        let (worker, queue) = (settings.worker, queue.clone());
+        let working = bot_worker::run(live, queue, store, quota, worker, worker_stop.clone());
+        behind.spawn(supervise::watch("bot worker", &worker_stop, working));
+        served = ws_edge::run(edge, listener, drain_half, stop).await;
+    }
+
+    // What people were told is on disk by now; the rest is delivered again at the next start.
+    worker_stop.cancel();
+    persister_stop.cancel();
+    behind.close();
+    if timeout(drain_half, behind.wait()).await.is_err() {
+        tracing::warn!(
+            "out of time to drain; what is in hand is delivered again at the next start"
+        );
+    }
+    queue.close().await;
+    admin_stop.cancel();
+    Ok(served?)
+}
+
+/// Waits until what an earlier process acked is in the database. This process's memory has nothing of it, so until then
+/// nobody could be told all that was said in a room, nor whether a question is answered already.
+async fn all_is_stored(queue: &EmbeddedQueue) {
+    let mut left = queue.left_over();
+    if *left.borrow() == 0 {
+        return;
+    }
+    loop {
+        let messages = *left.borrow();
+        tracing::info!(
+            messages,
+            "an earlier process left messages in the queue: they are written to the database before anybody is let in"
+        );
+        let settled = left.wait_for(|messages| *messages == 0);
+        // An error of the inner kind says that the queue is closed, and nothing more will be settled.
+        if timeout(WAIT_TOLD_EVERY, settled).await.is_ok() {
+            return;
+        }
+    }
+}
+
+/// Without a key for Google and another server named, the bot asks a practice model in this process. The worker knows
+/// nothing of it: it only gets another base URL.
+async fn practice_model(worker: &mut WorkerSettings) -> io::Result<PracticeModel> {
+    let model = PracticeModel::start(([127, 0, 0, 1], 0).into()).await?;
+    worker.gemini_api_key = Some("practice".into());
+    worker.gemini_base_url = model.base_url().parse().map_err(io::Error::other)?;
+    tracing::info!("no GEMINI_API_KEY: a practice model answers");
+    Ok(model)
+}

@@ -1,0 +1,274 @@
+//! The way of one socket's messages into one room: one after the other into the room's queue, so that what a person says
+//! never swaps, and nobody waits for a `seq` or a confirm to say the next thing.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use common::{
+    live::LiveError,
+    posting::{Completion, PostError},
+    queue::Route,
+    wire::{ErrorCode, Kind, NewMessage, Seq},
+};
+use futures_util::FutureExt;
+use parking_lot::{Mutex, MutexGuard};
+use uuid::Uuid;
+
+use super::{
+    Sockets,
+    connection::Refusal,
+    inbox::{Inbox, Note},
+};
+use crate::access::AccessError;
+
+/// When a sender may try again where nothing better is known.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// A message on its way.
+pub(super) struct QueuedSend {
+    pub(super) id: Uuid,
+    pub(super) message: String,
+    pub(super) reply_to: Option<Uuid>,
+}
+
+/// The queues of one socket, by room; each is there while something is in it or waits for its ack.
+#[derive(Default)]
+pub(super) struct SendQueues {
+    by_room: HashMap<Arc<str>, (u32, usize)>,
+    queues: HashMap<u32, (Arc<str>, Arc<SendQueue>)>,
+    next: u32,
+}
+
+/// One queue.
+#[derive(Default)]
+struct SendQueue(Mutex<SendQueueState>);
+
+#[derive(Default)]
+struct SendQueueState {
+    jobs: VecDeque<QueuedSend>,
+    is_busy: bool,
+}
+
+impl SendQueue {
+    fn state(&self) -> MutexGuard<'_, SendQueueState> {
+        self.0.lock()
+    }
+}
+
+impl SendQueues {
+    /// Sends a message on its way; the answer comes into the inbox.
+    pub(super) fn post(
+        &mut self,
+        sockets: &Arc<Sockets>,
+        user: &Arc<str>,
+        inbox: &Arc<Inbox>,
+        room: &Arc<str>,
+        job: QueuedSend,
+    ) {
+        let key = match self.by_room.get_mut(room) {
+            Some((key, under_way)) => {
+                *under_way += 1;
+                *key
+            }
+            None => {
+                self.next = self.next.wrapping_add(1);
+                self.by_room.insert(Arc::clone(room), (self.next, 1));
+                self.queues
+                    .insert(self.next, (Arc::clone(room), Arc::default()));
+                self.next
+            }
+        };
+        let (_, queue) = &self.queues[&key];
+        let mut state = queue.state();
+        if state.is_busy {
+            state.jobs.push_back(job);
+            return;
+        }
+        state.is_busy = true;
+        drop(state);
+        let sending = Sending {
+            sockets: Arc::clone(sockets),
+            user: Arc::clone(user),
+            room: Arc::clone(room),
+            report_to: ReportTo {
+                key,
+                queue: Arc::clone(queue),
+                inbox: Arc::clone(inbox),
+            },
+        };
+        let mut going = Box::pin(sending.run(job));
+        // Mostly there is nothing to wait for. Otherwise it goes on beside the socket, and not tied to it: what was accepted
+        // is posted, also if its sender goes.
+        if going.as_mut().now_or_never().is_none() {
+            sockets.hub.tasks.spawn(going);
+        }
+    }
+
+    /// A message was answered.
+    pub(super) fn answered(&mut self, key: u32) {
+        let Some((room, _)) = self.queues.get(&key) else {
+            return;
+        };
+        if let Some((_, under_way)) = self.by_room.get_mut(room) {
+            *under_way -= 1;
+            if *under_way == 0 {
+                self.by_room.remove(room);
+                self.queues.remove(&key);
+            }
+        }
+    }
+}
+
+/// What works a queue off.
+struct Sending {
+    sockets: Arc<Sockets>,
+    user: Arc<str>,
+    room: Arc<str>,
+    report_to: ReportTo,
+}
+
+/// Where answers go.
+#[derive(Clone)]
+struct ReportTo {
+    key: u32,
+    queue: Arc<SendQueue>,
+    inbox: Arc<Inbox>,
+}
+
+type SendResult = Result<Seq, Refusal>;
+
+impl Sending {
+    /// Puts a message into the room's queue, and what comes behind it meanwhile.
+    async fn run(self, mut job: QueuedSend) {
+        loop {
+            self.begin(job).await;
+            let mut state = self.report_to.queue.state();
+            match state.jobs.pop_front() {
+                Some(next) => job = next,
+                // Under the lock, so that what comes later does not wait here.
+                None => {
+                    state.is_busy = false;
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn begin(&self, job: QueuedSend) {
+        let QueuedSend {
+            id,
+            message,
+            reply_to,
+        } = job;
+        let bytes = message.len();
+        let room = match self
+            .sockets
+            .services
+            .access
+            .room(&self.user, &self.room)
+            .await
+        {
+            Ok(room) => room,
+            Err(error) => return self.report_to.answer(id, bytes, Err(error.into())),
+        };
+        let route = if room.bot.asks(&message) {
+            Route::PersistAndAsk
+        } else {
+            Route::Persist
+        };
+        let new = NewMessage {
+            room: self.room.to_string(),
+            id,
+            sender: self.user.to_string(),
+            kind: Kind::User,
+            message,
+            reply_to,
+        };
+        let report_to = self.report_to.clone();
+        let completion = Completion::new(move |outcome| {
+            let outcome = outcome.map(|posted| posted.message.seq);
+            report_to.answer(id, bytes, outcome.map_err(Refusal::from));
+        });
+        self.sockets
+            .services
+            .poster
+            .begin(new, route, completion)
+            .await;
+    }
+}
+
+impl ReportTo {
+    fn answer(&self, id: Uuid, bytes: usize, outcome: SendResult) {
+        let refusal = outcome.as_ref().err().cloned();
+        self.put(id, bytes, outcome);
+        if let Some(refusal) = refusal
+            && refusal.code == ErrorCode::Unavailable
+        {
+            // What was sent behind it would overtake it when it is sent again.
+            let rest = std::mem::take(&mut self.queue.state().jobs);
+            for job in rest {
+                self.put(job.id, job.message.len(), Err(refusal.clone()));
+            }
+        }
+    }
+
+    fn put(&self, id: Uuid, bytes: usize, outcome: SendResult) {
+        self.inbox.put(Note::Posted {
+            queue: self.key,
+            id,
+            bytes,
+            outcome,
+        });
+    }
+}
+
+impl From<AccessError> for Refusal {
+    fn from(error: AccessError) -> Refusal {
+        match error {
+            AccessError::NotFound => Refusal {
+                code: ErrorCode::NotFound,
+                message: "there is no such room, or you may not see it".into(),
+                retry_after: None,
+            },
+            AccessError::Unavailable => {
+                unavailable("the database does not answer just now", RETRY_AFTER)
+            }
+        }
+    }
+}
+
+impl From<PostError> for Refusal {
+    fn from(error: PostError) -> Refusal {
+        match error {
+            PostError::Unavailable { why, retry_after } => {
+                tracing::warn!(%why, "a message is not kept yet");
+                unavailable("not kept yet; send it again with the same id", retry_after)
+            }
+            // Only replies are fenced, and nobody sends one over a socket.
+            error @ (PostError::IdTaken | PostError::Fenced) => Refusal {
+                code: ErrorCode::BadRequest,
+                message: error.to_string(),
+                retry_after: None,
+            },
+        }
+    }
+}
+
+impl From<LiveError> for Refusal {
+    fn from(error: LiveError) -> Refusal {
+        tracing::warn!(%error, "a signal was not shown");
+        unavailable("it was not passed on; try again", RETRY_AFTER)
+    }
+}
+
+/// Something behind is away.
+pub(super) fn unavailable(message: &str, retry_after: Duration) -> Refusal {
+    Refusal {
+        code: ErrorCode::Unavailable,
+        message: message.to_owned(),
+        retry_after: Some(retry_after),
+    }
+}
