@@ -133,7 +133,7 @@ export class Sidebar {
     place(this.#mine, mine.map((room) => this.#line(room, true, before)));
     place(this.#others, others.map((room) => this.#line(room, false, before)));
     for (const [name, { element }] of before) if (!this.#drawn.has(name)) this.#inView.unobserve(element);
-    // A line that went up in the list is another one to the browser; and at once, since what was chosen takes the focus next.
+    // A line that is moved loses the focus. It has it again at once, since what was chosen may take it next.
     if (focused instanceof HTMLElement && focused !== document.activeElement && this.#nav.contains(focused)) focused.focus({ preventScroll: true });
     this.#title.hidden = mine.length === 0;
     this.#othersTitle.hidden = others.length === 0;
