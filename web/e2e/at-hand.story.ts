@@ -117,7 +117,7 @@ test("Stop and Answer again, pressed with a key, leave the focus in the row they
   const again = ada.page.getByRole("button", { name: "Answer again", exact: true });
   await again.waitFor();
   assert.equal(await focused(ada), "a row");
-  await stage.servers.practise(['pace=100ms say="the second answer, which takes its time to be written, and some more"']);
+  await stage.servers.practise(['pace=20ms say="the second answer, which takes its time to be written, and some more"']);
   await again.press("Enter");
   assert.equal(await focused(ada), "a row");
   await ada.seesAnswer("the second answer");

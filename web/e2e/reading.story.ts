@@ -174,7 +174,7 @@ test("an earlier page that comes in while somebody moves makes no leap", async (
   await ada.floods(room, 1, 350);
   await ada.opens(room);
   await isAtEnd(ada, "message 350 ");
-  // Some pixels with every frame, as a finger or a wheel does. What stands at the top may only ever be a little earlier.
+  // Some pixels with every frame, as a finger does. What stands at the top may only ever be a little earlier.
   const leaps = await ada.page.evaluate(async () => {
     const scroller = document.querySelector(".scroller")!;
     const { top } = scroller.getBoundingClientRect();

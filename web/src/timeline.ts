@@ -38,7 +38,7 @@ export class Timeline {
     return this.#byId.get(id);
   }
 
-  /** Something that was heard of is neither held nor on its way: a page read before the room was joined ends before it. */
+  /** Something that was heard of is neither held nor on its way: a page from before the room was joined lacks it. */
   get hasHole(): boolean {
     return this.loaded && this.attached && this.resumeFrom < this.heardTo;
   }

@@ -166,7 +166,7 @@ export class App {
 
   #menu(open: boolean): void {
     this.#shell.classList.toggle("menu-open", open);
-    if (open) this.#sidebar.element.querySelector<HTMLElement>('.room-link[aria-current="page"], .room-link')?.focus();
+    if (open) this.#sidebar.focus();
   }
 
   #key = (event: KeyboardEvent) => {

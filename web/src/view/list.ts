@@ -15,13 +15,13 @@ import { h } from "./dom.ts";
 
 /** How much is made beyond what is seen, in pixels, so that scrolling does not show a blank. */
 const AROUND_PX = 900;
-/** The end is in view when less than this is below. Browsers round the place to the screen's own pixels, and the height. */
+/** The end is in view when less than this is below: browsers round the place to the screen's pixels, and the height. */
 const END_PX = 1.5;
 /** Less than this is no movement, for the same reason. */
 const MOVED_PX = 0.5;
 /** So long after the last movement the reader is at rest. A wheel and a flung finger report one with every frame. */
 const REST_MS = 120;
-/** Nearer than this to the beginning or the end of what is held: more is asked for. Further off by whoever has left the end. */
+/** Nearer than this to the beginning or the end of what is held: more is asked for. Earlier for whoever has left the end. */
 const EARLY_PX = 1_200;
 const EARLY_MOVING_PX = 4_000;
 
@@ -347,7 +347,7 @@ export class List {
   }
 }
 
-/** The button that had the focus has it again, also in a row that was made anew; if it is gone, or off, the row has it. */
+/** What had the focus has it again, also in a row that was made anew; if it is gone, or off, the row itself has it. */
 function refocus(row: HTMLElement, had: Element): void {
   if (had instanceof HTMLElement && row.contains(had)) return had.focus({ preventScroll: true });
   const nameOf = (element: Element) => element.getAttribute("aria-label") ?? element.textContent;

@@ -31,11 +31,19 @@ export class Sidebar {
   readonly #none = h("p", { class: "side-none", role: "status" });
   readonly #nav: HTMLElement;
   #drawn = new Map<string, Line>();
+  /** The room that is looked at, and the place of its line in the list. */
   #current: Room | null = null;
+  #currentAt = -1;
+  /** Nobody has scrolled away from it. */
+  #currentSeen = false;
   #searching = false;
   /** Only what stands in a line that is in view is worth asking for. */
   readonly #inView = new IntersectionObserver((changes) => {
-    for (const { target, isIntersecting } of changes) this.chat.lineShown((target as HTMLElement).dataset.room!, isIntersecting && target.isConnected);
+    for (const { target, isIntersecting } of changes) {
+      const { room } = (target as HTMLElement).dataset;
+      this.chat.lineShown(room!, isIntersecting);
+      if (room === this.#current?.name) this.#currentSeen = isIntersecting;
+    }
   });
 
   constructor(
@@ -85,6 +93,12 @@ export class Sidebar {
     });
   }
 
+  /** The line of the room that is looked at has the focus, or the first one. */
+  focus(): void {
+    const line = this.#drawn.get(this.chat.current?.name ?? "")?.link ?? this.#nav.querySelector<HTMLElement>(".room-link");
+    line?.focus();
+  }
+
   find(): void {
     this.#searching = true;
     this.#filter.hidden = false;
@@ -119,16 +133,26 @@ export class Sidebar {
     place(this.#mine, mine.map((room) => this.#line(room, true, before)));
     place(this.#others, others.map((room) => this.#line(room, false, before)));
     for (const [name, { element }] of before) if (!this.#drawn.has(name)) this.#inView.unobserve(element);
-    // A line that went up in the list is another one to the browser; and at once, since what was chosen takes the focus next.
+    // A line that is moved loses the focus. It has it again at once, since what was chosen may take it next.
     if (focused instanceof HTMLElement && focused !== document.activeElement && this.#nav.contains(focused)) focused.focus({ preventScroll: true });
     this.#title.hidden = mine.length === 0;
     this.#othersTitle.hidden = others.length === 0;
     setText(this.#none, rooms.length === 0 && wanted !== "" ? `No room has “${wanted}” in its name.` : "");
     this.#filter.hidden = listed.length < FILTER_FROM && !this.#searching;
-    if (this.#current !== chat.current && this.#drawn.has(chat.current?.name ?? "")) {
-      this.#current = chat.current;
-      this.#drawn.get(chat.current!.name)!.element.scrollIntoView({ block: "nearest" });
+    this.#showCurrent([...mine, ...others]);
+  }
+
+  /** The line of the room that is looked at comes into view, and stays there when others go past it. */
+  #showCurrent(order: Room[]): void {
+    const { current } = this.chat;
+    const at = current ? order.indexOf(current) : -1;
+    const isOther = this.#current !== current;
+    if (at >= 0 && (isOther || (at !== this.#currentAt && this.#currentSeen))) {
+      this.#drawn.get(current!.name)!.element.scrollIntoView({ block: "nearest" });
+      this.#currentSeen = true;
     }
+    this.#currentAt = at;
+    if (at >= 0) this.#current = current;
   }
 
   #line(room: Room, isMine: boolean, before: Map<string, Line>): HTMLElement {

@@ -52,7 +52,7 @@ export function watchMeans(): void {
   document.addEventListener("keydown", () => (means = isTelephone() ? means : "keyboard"), passive);
 }
 
-/** Whether a field may be given the focus unasked: with a finger, that would bring a keyboard up over half of the page. */
+/** Whether a field may have the focus unasked: with a finger, that would bring a keyboard up over half of the page. */
 export const mayFocusField = () => means !== "touch";
 
 export const canNotify = () => "Notification" in window && isSecureContext;
