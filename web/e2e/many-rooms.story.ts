@@ -67,7 +67,8 @@ for (const count of [30, 300]) {
       await makesMany(ada, prefix, count);
       await ada.opens(`${prefix}-0`);
       await ada.sees("message 60 ");
-      await until("the list is there", SEEN_MS, async () => (await ada.page.locator(".room-link").count()) === count + 1);
+      // Other stories on the same engines may have left public rooms.
+      await until("the list is there", SEEN_MS, async () => (await ada.page.locator(".room-link", { hasText: `${prefix}-` }).count()) === count);
       await isInWindow(ada, "the field", ".composer-line");
       await isInWindow(ada, "the newest message", ".row");
       if (width < 700) await ada.page.getByRole("button", { name: /^Rooms/ }).click();
@@ -96,8 +97,8 @@ test("a load asks once for the list, and for no more of the rooms than is to be 
     await ada.page.evaluate(({ room, name }) => fetch(`/api/rooms/${room}/members/${name}`, { method: "PUT" }), { room, name: bob.name });
   }
   await ada.page.reload();
-  const links = ada.page.locator(".room-link");
-  await until("the list is there", SEEN_MS, async () => (await links.count()) === 121);
+  const links = ada.page.locator(".room-link", { hasText: `${prefix}-` });
+  await until("the list is there", SEEN_MS, async () => (await links.count()) === 120);
   // Somebody else writes while she is away.
   await ada.page.goto("about:blank");
   await bob.opens(`${prefix}-7`);
