@@ -22,7 +22,7 @@ export interface ComposerEvents {
   left(): void;
 }
 
-/** A key that writes or pastes, pressed where nothing takes it: it is meant for the field, and goes where the focus is. */
+/** A key that writes or pastes, pressed where nothing takes it: it is meant for the field, which has to have the focus. */
 export function isWriting(event: KeyboardEvent): boolean {
   if (event.target instanceof Element && event.target.closest("input, textarea, select")) return false;
   const isShortcut = (event.ctrlKey || event.metaKey || event.altKey) && !event.getModifierState("AltGraph");

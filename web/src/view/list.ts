@@ -21,7 +21,7 @@ const END_PX = 1.5;
 const MOVED_PX = 0.5;
 /** So long after the last movement the reader is at rest. A wheel and a flung finger report one with every frame. */
 const REST_MS = 120;
-/** Nearer than this to the beginning or the end of what is held: more is asked for. Earlier for whoever has left the end. */
+/** Nearer than this to the beginning or end of what is held: more is asked for; earlier for whoever has left the end. */
 const EARLY_PX = 1_200;
 const EARLY_MOVING_PX = 4_000;
 
