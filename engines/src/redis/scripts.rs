@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use common::live::{
     PRESENCE_MAX_USERS, REMEMBERED_IDS_PER_ROOM, STREAM_MAX_MESSAGES, STREAM_MESSAGES,
-    STREAM_MIN_AGE, turns::DRAFT_KEPT,
+    STREAM_MIN_AGE,
+    turns::{DRAFT_KEPT, FRESH_OF_LEASE, TIMED_MAX},
 };
 use redis::{Cmd, cmd};
 
@@ -38,6 +39,7 @@ impl Scripts {
             "local STREAM_MESSAGES, STREAM_MAX_MESSAGES, TRIM_BATCH = {STREAM_MESSAGES}, {STREAM_MAX_MESSAGES}, {TRIM_BATCH}\n\
              local TRIM_EVERY, EXPIRE_EVERY_US = {TRIM_EVERY}, {}\n\
              local STREAM_MIN_AGE_US, STREAM_IDLE_MS, DRAFT_KEPT_MS = {}, {}, {}\n\
+             local FRESH_OF_LEASE, TIMED_MAX = {FRESH_OF_LEASE}, {TIMED_MAX}\n\
              local REMEMBERED_IDS, PRESENCE_MAX_USERS = {REMEMBERED_IDS_PER_ROOM}, {PRESENCE_MAX_USERS}\n",
             (stream_idle / EXPIRE_PARTS).as_micros().max(1),
             STREAM_MIN_AGE.as_micros(),

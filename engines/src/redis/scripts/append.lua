@@ -35,7 +35,7 @@ end
 local function answered(reply)
   local turn = call('HMGET', TURN, 'reply', 'draft')
   call('ZREM', TURN_QUEUE, reply)
-  call('HDEL', TURN, 'f' .. reply)
+  call('HDEL', TURN, 'f' .. reply, 's' .. reply, 'w' .. reply)
   if turn[1] == reply then
     call('HDEL', TURN, 'reply', 'until')
   end
