@@ -52,7 +52,8 @@ pub(crate) enum Found {
 
 impl Replies {
     /// The reply, if an earlier attempt has posted it. The stream is always asked, which costs next to nothing beside a
-    /// model; the database only where the stream may have dropped it, or never heard of it.
+    /// model; the database only where the stream may have dropped it, or never heard of it: a live engine that has lost its
+    /// memory does not know the request either.
     pub(crate) async fn find(
         &self,
         request: &Request,
@@ -61,17 +62,18 @@ impl Replies {
     ) -> Option<Found> {
         let now = Instant::now();
         let until = respond_by.clamp(now + LOOK_UP_TIME_LATE, now + LOOK_UP_TIME);
-        let Message { room, seq, .. } = &request.message;
-        let shown = timeout_at(until, self.live.find(room, request.reply)).await;
+        let Message { room, seq, id, .. } = &request.message;
+        let (shown, asked) = tokio::join!(
+            timeout_at(until, self.live.find(room, request.reply)),
+            timeout_at(until, self.live.find(room, *id)),
+        );
         if let Ok(Ok(Some(reply))) = shown {
             return Some(Found::Shown(reply));
         }
-        let stream_is_sure = matches!(shown, Ok(Ok(None))) && !is_known;
-        if !in_doubt(
-            request.attempt,
-            now_seq().saturating_sub(*seq),
-            stream_is_sure,
-        ) {
+        let knows_request = matches!(&asked, Ok(Ok(Some(asked))) if asked.seq == *seq);
+        let stream_is_sure = matches!(shown, Ok(Ok(None))) && knows_request && !is_known;
+        let age = now_seq().saturating_sub(*seq);
+        if !in_doubt(request.attempt, age, stream_is_sure) {
             return None;
         }
         let kept = timeout_at(until, self.store.find(room, request.reply)).await;
@@ -270,7 +272,7 @@ enum Writer<'a> {
 
 /// Whether a reply may be in the database that the stream does not have: at a redelivery; if the request is so old
 /// that the stream may have dropped its reply (it may also be in the queue twice, from an edge that got no confirm);
-/// if the stream did not answer.
+/// if the stream did not answer, or does not know the request.
 fn in_doubt(attempt: u32, age_micros: u64, stream_is_sure: bool) -> bool {
     attempt > 1 || age_micros >= STREAM_MIN_AGE.as_micros() as u64 / 2 || !stream_is_sure
 }

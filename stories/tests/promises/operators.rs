@@ -242,5 +242,5 @@ async fn a_row_that_cannot_be_written_is_found_and_the_rest_of_its_batch_is_writ
         both.then_some(said)
     })
     .await;
-    assert!(letters.contains("belongs to another message"), "{letters}");
+    assert!(letters.contains("another message has seq"), "{letters}");
 }

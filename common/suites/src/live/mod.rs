@@ -27,6 +27,7 @@ macro_rules! live_suite {
                 a_frame_is_what_a_message_says_of_itself_at_any_time,
                 several_take_their_places_together_and_in_their_order,
                 a_cold_room_takes_none_of_several,
+                what_was_made_before_anything_is_remembered_is_looked_up_first,
             }
             stream {
                 a_tail_is_what_came_after_a_place,
