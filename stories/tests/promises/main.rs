@@ -20,10 +20,13 @@ mod quota;
 mod seed_client;
 mod turns;
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use common::{store::Messages, wire::Seq};
-use stories::{Chat, Person, until};
+use stories::{Chat, PATIENCE, Person, until};
 use uuid::Uuid;
 
 /// Checks that every acked message is in the history and in the database exactly once, at the place its sender was
@@ -88,4 +91,56 @@ async fn talk(person: &mut Person, count: usize, edges: &[String]) -> Vec<(Uuid,
         acked.push(person.says_until_acked(&text, edges).await);
     }
     acked
+}
+
+/// Somebody asks sixty questions in their own room, of which half are answered by now.
+async fn sixty_questions(chat: &Chat) -> (Person, Vec<Uuid>) {
+    chat.model.behave("delay=20ms pace=0ms").expect("an order");
+    let mut ada = Person::register(&chat.url(0), "ada").await;
+    ada.connects().await;
+    ada.joins("ada", None).await;
+    let mut asked = Vec::new();
+    for n in 0..60 {
+        asked.push(ada.says(&sum(n)).await);
+    }
+    ada.gets_reply_to(asked[30]).await;
+    (ada, asked)
+}
+
+fn sum(n: usize) -> String {
+    format!("what is {n} plus {n}?")
+}
+
+/// Sends all of them again, as a program does that is not sure of its acks, some of them twice. Each is in the history
+/// once, and has one reply; and the model is asked again for nothing that it had answered.
+async fn sends_again_and_is_answered_once(chat: &Chat, ada: &mut Person, asked: &[Uuid]) {
+    for again in [asked, &asked[..asked.len() / 2]] {
+        for (n, question) in again.iter().enumerate() {
+            ada.says_as(*question, &sum(n)).await;
+        }
+    }
+    for question in asked {
+        ada.is_acked(*question).await;
+    }
+    let history = until("each has its reply", PATIENCE, async || {
+        let history = ada.history().await;
+        let has_reply = |id: &Uuid| {
+            let replies = history
+                .iter()
+                .filter(|message| message["reply_to"] == id.to_string());
+            let replies = replies.count();
+            assert!(replies <= 1, "{id} has {replies} replies");
+            replies == 1
+        };
+        asked.iter().all(has_reply).then(|| history.clone())
+    })
+    .await;
+    let ids: HashSet<String> = history
+        .iter()
+        .map(|message| message["id"].to_string())
+        .collect();
+    assert_eq!(ids.len(), history.len(), "no id is there twice");
+    // The one that was under way may have been asked twice.
+    let calls = chat.model.requests().len();
+    assert!(calls <= asked.len() + 1, "{calls} calls");
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use common::envelope::reply_id;
+use private_engines::Engine;
 use serde_json::{Value, json};
 use stories::{Chat, Direction, PATIENCE, Person, Setup, until};
 use uuid::Uuid;
@@ -256,4 +257,21 @@ async fn a_question_is_answered_again_once_for_each_reply() {
     for shown in [ada.messages(), bob.history().await] {
         assert_eq!(shown.iter().filter(is_reply).count(), 3, "{shown:#?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_answered_is_not_asked_again_though_redis_has_forgotten_it() {
+    let chat = Chat::with(Setup {
+        own_engines: true,
+        ..Setup::default()
+    })
+    .await;
+    let (mut ada, asked) = crate::sixty_questions(&chat).await;
+    chat.engines().kill(Engine::Redis).await;
+    chat.engines().wipe(Engine::Redis).await;
+    chat.engines().start_engine(Engine::Redis).await;
+    // Of what was on its way nothing is certain; all of it is kept by now, as is what had been answered.
+    let edges = [chat.url(0)];
+    ada.says_until_acked("/help", &edges).await;
+    crate::sends_again_and_is_answered_once(&chat, &mut ada, &asked).await;
 }
