@@ -135,6 +135,23 @@ pub fn health_routes(readiness: Readiness) -> Router {
         .with_state(readiness)
 }
 
+/// The same for anybody who can reach the edge: whether it is ready, and nothing of what is behind it.
+pub fn public_health_routes(readiness: Readiness) -> Router {
+    let ready = async |State(readiness): State<Readiness>| {
+        let (status, _) = readyz(State(readiness)).await;
+        let word = if status.is_success() {
+            "ready\n"
+        } else {
+            "not ready\n"
+        };
+        (status, word)
+    };
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .with_state(readiness)
+}
+
 async fn readyz(State(readiness): State<Readiness>) -> (StatusCode, String) {
     let obstacles = readiness.obstacles().await;
     if obstacles.is_empty() {

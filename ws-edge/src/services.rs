@@ -35,7 +35,11 @@ impl Services {
         let days = u64::from(settings.session_days.get());
         let session_lifetime = Duration::from_secs(days * 24 * 60 * 60);
         Services {
-            sessions: Sessions::new(Arc::clone(&store), session_lifetime),
+            sessions: Sessions::new(
+                Arc::clone(&store),
+                session_lifetime,
+                settings.secure_cookies,
+            ),
             access: Access::new(Arc::clone(&store)),
             limits: RateLimits::new(settings),
             live,

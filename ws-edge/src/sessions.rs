@@ -17,7 +17,9 @@ use uuid::Uuid;
 use crate::problem::Problem;
 
 /// The cookie that carries the token.
-pub(crate) const COOKIE: &str = "session";
+const COOKIE: &str = "session";
+/// The same where it is only sent over TLS: browsers let nobody else set it, no page on a neighbouring name either.
+const SECURE_COOKIE: &str = "__Host-session";
 
 /// How long a session is believed without asking the database. A revocation clears it at once on every edge; this is
 /// the second wall, for an edge that the control message did not reach.
@@ -55,6 +57,8 @@ pub(crate) struct Sessions {
     store: Arc<dyn Store>,
     /// Time without use after which a session ends.
     lifetime: Duration,
+    /// The name of the cookie.
+    cookie: &'static str,
     memory: Mutex<Memory>,
 }
 
@@ -112,33 +116,49 @@ pub(crate) fn now_ms() -> u64 {
 
 /// The token of a call: `Authorization: Bearer`, or else the cookie. A header that is there and is no token is not
 /// passed over for the cookie, so that a caller who names a token is never taken for somebody else.
-fn token_of(headers: &HeaderMap) -> Option<&str> {
+fn token_of<'a>(headers: &'a HeaderMap, cookie: &str) -> Option<&'a str> {
     if let Some(authorization) = headers.get(header::AUTHORIZATION) {
         let (scheme, token) = authorization.to_str().ok()?.split_once(' ')?;
         return scheme.eq_ignore_ascii_case("bearer").then(|| token.trim());
     }
-    token_of_cookie(headers)
+    token_of_cookie(headers, cookie)
 }
 
-/// The token in the cookie.
-pub(crate) fn token_of_cookie(headers: &HeaderMap) -> Option<&str> {
+/// The token in the cookie of this name.
+fn token_of_cookie<'a>(headers: &'a HeaderMap, cookie: &str) -> Option<&'a str> {
     let cookies = headers.get_all(header::COOKIE).iter();
     let mut pairs = cookies
         .filter_map(|line| line.to_str().ok())
         .flat_map(|line| line.split(';'))
         .filter_map(|pair| pair.trim().split_once('='));
     pairs
-        .find(|(name, _)| *name == COOKIE)
+        .find(|(name, _)| *name == cookie)
         .map(|(_, token)| token)
 }
 
 impl Sessions {
-    pub(crate) fn new(store: Arc<dyn Store>, lifetime: Duration) -> Sessions {
+    /// With cookies over TLS only, or over anything.
+    pub(crate) fn new(store: Arc<dyn Store>, lifetime: Duration, secure_cookies: bool) -> Sessions {
         Sessions {
             store,
             lifetime,
+            cookie: if secure_cookies {
+                SECURE_COOKIE
+            } else {
+                COOKIE
+            },
             memory: Mutex::default(),
         }
+    }
+
+    /// The name of the cookie.
+    pub(crate) fn cookie(&self) -> &'static str {
+        self.cookie
+    }
+
+    /// The token in the cookie that a call comes with.
+    pub(crate) fn token_of_cookie<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
+        token_of_cookie(headers, self.cookie)
     }
 
     /// The session that a call comes with. Its use is noted, and so its end put off.
@@ -149,7 +169,8 @@ impl Sessions {
     /// # Errors
     /// 401 without a session that holds; 503 if it is not remembered and the database does not answer.
     pub(crate) async fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Session>, Problem> {
-        let token = token_of(headers).ok_or_else(|| Problem::unauthorized("log in first"))?;
+        let token =
+            token_of(headers, self.cookie).ok_or_else(|| Problem::unauthorized("log in first"))?;
         let hash = hash(token);
         let session = self.look_up(&hash).await?;
         if self.was_revoked(session.id) || session.expires_at_ms <= now_ms() {
@@ -351,7 +372,7 @@ mod tests {
         async fn new() -> Case {
             let folder = tempfile::tempdir().unwrap();
             let store = FaultyStore::over(SqliteStore::open(folder.path()).await.unwrap());
-            let sessions = Sessions::new(Arc::<FaultyStore>::clone(&store), DAY);
+            let sessions = Sessions::new(Arc::<FaultyStore>::clone(&store), DAY, false);
             store.create_user("ada", "hash").await.unwrap();
             let NewToken { token, hash } = new_token();
             let session = Session {

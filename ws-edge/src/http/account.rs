@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     problem::Problem,
-    sessions::{COOKIE, new_token, now_ms, token_of_cookie},
+    sessions::{new_token, now_ms},
 };
 
 /// The most characters kept of what a device says it is.
@@ -91,12 +91,16 @@ pub(super) async fn log_in(
     names::check_user(&username).map_err(|_| wrong())?;
     may_log_in(&http, &username, address)?;
     let kept = http.services.store.password_hash(&username).await?;
+    let is_known = kept.is_some();
     let turn = http.passwords.turn().await?;
     // Others may have failed while this one waited: without a second look, all who wait get a guess.
     may_log_in(&http, &username, address)?;
     let (matches, turn) = turn.verify(password, kept).await?;
     if !matches {
         http.services.limits.log_in_failed(&username, address);
+        // A name that nobody has may be a password that was typed into the wrong field.
+        let user = if is_known { &username } else { "(unknown)" };
+        http.failed_log_ins.tell(user, address);
         return Err(wrong());
     }
     drop(turn);
@@ -143,9 +147,9 @@ async fn log_in_as(http: &Http, user: &str, headers: &HeaderMap) -> Result<Respo
 
 fn cookie(http: &Http, token: &str, lifetime: Duration) -> HeaderValue {
     let secure = if http.secure_cookies { "; Secure" } else { "" };
-    let seconds = lifetime.as_secs();
+    let (name, seconds) = (http.services.sessions.cookie(), lifetime.as_secs());
     let cookie =
-        format!("{COOKIE}={token}; HttpOnly; SameSite=Lax; Path=/; Max-Age={seconds}{secure}");
+        format!("{name}={token}; HttpOnly; SameSite=Lax; Path=/; Max-Age={seconds}{secure}");
     HeaderValue::from_str(&cookie).expect("a token that was looked up or made here is hexadecimal")
 }
 
@@ -196,7 +200,7 @@ pub(super) async fn me(
         user: &session.user,
         session: session.id,
     });
-    match token_of_cookie(&headers) {
+    match http.services.sessions.token_of_cookie(&headers) {
         Some(token) if !headers.contains_key(header::AUTHORIZATION) => {
             let cookie = cookie(&http, token, http.services.sessions.lifetime());
             ([(header::SET_COOKIE, cookie)], answer).into_response()

@@ -2,6 +2,7 @@
 
 mod account;
 mod body;
+mod failed_log_ins;
 mod history;
 mod origin;
 mod page;
@@ -20,14 +21,14 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{delete, get, post, put},
 };
-use common::admin::{Readiness, health_routes};
+use common::admin::{Readiness, public_health_routes};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer};
 
 use crate::{EdgeSettings, problem::Problem, services::Services, socket::Sockets};
 
-use self::{origin::Origins, passwords::Passwords};
+use self::{failed_log_ins::FailedLogIns, origin::Origins, passwords::Passwords};
 
 /// How long a call may take. Longer than any engine's own time limit, so that theirs is told where there is one.
 const CALL_TIME: Duration = Duration::from_secs(30);
@@ -37,11 +38,22 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
      connect-src 'self'; font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; \
      frame-ancestors 'none'";
 
+/// What the page never asks a browser for; whatever is put into it cannot either.
+const PERMISSIONS_POLICY: &str = "camera=(), display-capture=(), geolocation=(), microphone=(), midi=(), payment=(), \
+     serial=(), usb=()";
+
+/// Where cookies go over TLS only, everything is to: browsers remember it for a year.
+const STRICT_TRANSPORT_SECURITY: &str = "max-age=31536000";
+
 /// What goes along with every answer.
-const SECURITY_HEADERS: [(HeaderName, &str); 5] = [
+const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
     (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::REFERRER_POLICY, "no-referrer"),
+    (
+        HeaderName::from_static("permissions-policy"),
+        PERMISSIONS_POLICY,
+    ),
     (
         HeaderName::from_static("cross-origin-opener-policy"),
         "same-origin",
@@ -61,6 +73,7 @@ pub(crate) struct Http {
     readiness: Readiness,
     secure_cookies: bool,
     client_address_header: Option<HeaderName>,
+    failed_log_ins: FailedLogIns,
     /// What goes on behind calls that were answered.
     behind: TaskTracker,
 }
@@ -80,6 +93,7 @@ impl Http {
             readiness,
             secure_cookies: settings.secure_cookies,
             client_address_header: settings.client_address_header,
+            failed_log_ins: FailedLogIns::default(),
             behind: TaskTracker::new(),
         }
     }
@@ -117,7 +131,7 @@ pub(crate) fn routes(http: &Arc<Http>) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(Arc::clone(http), only_allowed_origins))
         .layer(from_fn(never_stored));
-    let health = health_routes(http.readiness.clone());
+    let health = public_health_routes(http.readiness.clone());
     Router::new()
         .nest("/api", api)
         .merge(upgrade::routes())
@@ -129,7 +143,7 @@ pub(crate) fn routes(http: &Arc<Http>) -> Router {
         .layer(from_fn(in_time))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn(counted))
-        .layer(from_fn(with_security_headers))
+        .layer(from_fn_with_state(Arc::clone(http), with_security_headers))
 }
 
 async fn not_found() -> Problem {
@@ -200,9 +214,15 @@ async fn counted(call: Request, next: Next) -> Response {
     response
 }
 
-async fn with_security_headers(call: Request, next: Next) -> Response {
+async fn with_security_headers(
+    State(http): State<Arc<Http>>,
+    call: Request,
+    next: Next,
+) -> Response {
     let mut response = next.run(call).await;
-    for (name, value) in SECURITY_HEADERS {
+    let over_tls = (header::STRICT_TRANSPORT_SECURITY, STRICT_TRANSPORT_SECURITY);
+    let over_tls = http.secure_cookies.then_some(over_tls);
+    for (name, value) in SECURITY_HEADERS.into_iter().chain(over_tls) {
         response
             .headers_mut()
             .insert(name, HeaderValue::from_static(value));

@@ -41,7 +41,23 @@ async fn who_registers_is_logged_in_by_token_and_by_cookie() {
 async fn cookies_go_over_tls_alone_where_that_is_set() {
     let chat = Chat::start_with(&["--secure-cookies", "true"]).await;
     let answer = chat.someone().registers("ada").await;
-    assert!(answer.header("set-cookie").ends_with("; Secure"));
+    let cookie = answer.header("set-cookie");
+    // By this name browsers take it from nobody else, on a neighbouring name either; it needs these attributes.
+    let token = cookie.strip_prefix("__Host-session=").unwrap();
+    let token = token.split(';').next().unwrap();
+    assert!(cookie.contains("; Path=/;") && cookie.ends_with("; Secure"));
+    assert!(!cookie.contains("Domain"));
+    let with = |cookie: String| chat.someone().with("cookie", &cookie);
+    let planted = with(format!("session={token}")).get("/api/me").await;
+    planted.is_problem(401, "unauthorized");
+    let own = with(format!("session=planted; __Host-session={token}"));
+    let me = own.get("/api/me").await;
+    assert_eq!(me.is(StatusCode::OK).body["user"], "ada");
+    assert_eq!(
+        me.header("strict-transport-security"),
+        "max-age=31536000",
+        "and nothing else goes without TLS either"
+    );
 }
 
 #[tokio::test]

@@ -167,6 +167,9 @@ async fn every_answer_carries_the_same_walls() {
         assert!(!policy.contains("unsafe"), "{path}: {policy}");
         assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
         assert_eq!(answer.header("referrer-policy"), "no-referrer", "{path}");
+        let permissions = answer.header("permissions-policy");
+        assert!(permissions.contains("camera=()"), "{path}: {permissions}");
+        assert_eq!(answer.header("strict-transport-security"), "", "{path}");
         if path.starts_with("/api") {
             assert_eq!(answer.header("cache-control"), "no-store", "{path}");
         }

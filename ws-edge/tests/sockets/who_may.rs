@@ -208,3 +208,17 @@ async fn a_stop_goes_to_whoever_writes_the_reply() {
     };
     assert_eq!(heard, Some(LiveEvent::Control(stop)));
 }
+
+#[tokio::test]
+async fn strangers_are_told_that_an_edge_is_not_ready_and_not_why() {
+    let chat = Chat::start().await;
+    chat.live.faults.away(true);
+    until("the edge is not ready", async || {
+        let answer = chat.edges.someone().get("/readyz").await;
+        if answer.status == StatusCode::SERVICE_UNAVAILABLE {
+            assert_eq!(answer.text, "not ready\n");
+        }
+        answer.status == StatusCode::SERVICE_UNAVAILABLE
+    })
+    .await;
+}
