@@ -29,6 +29,8 @@ pub const ATTEMPTS_MAX: u32 = 20;
 const _: () = assert!(ATTEMPTS_MAX < DELIVERY_LIMIT);
 /// How often a request that waits looks whether it can still be served, and where it stands.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Once this worker holds half of what it may, nobody has more of that than this part of all.
+const PREFETCH_USER_PART: usize = 8;
 /// So often a request is offered to whoever has a slot; then this worker answers it itself.
 const OFFERS_MAX: u32 = 3;
 /// When it is looked whether a reply that another worker posted has come to the database, before it is handed there once
@@ -62,8 +64,8 @@ pub(crate) struct Answering {
     pub executing: Arc<Executing>,
     /// The calls that one worker makes at a time; all have as many.
     pub concurrency: usize,
-    /// How many requests one person may have in hand here.
-    pub user_max: usize,
+    /// How many requests this worker holds at most.
+    pub prefetch: usize,
     /// How long one request of a room's queue has lately taken.
     pub each: RecentTimes,
 }
@@ -196,7 +198,9 @@ impl Answering {
         if wait.is_some() {
             return Some(AskOutcome::busy(wait));
         }
-        (claim.of_same_user() > self.user_max).then(|| AskOutcome::busy(each))
+        let (own, all) = claim.held();
+        let is_full = 2 * all > self.prefetch && PREFETCH_USER_PART * own > self.prefetch;
+        is_full.then(|| AskOutcome::busy(each))
     }
 
     /// What is replied without asking a model.

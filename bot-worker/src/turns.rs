@@ -234,10 +234,11 @@ impl Claim {
         }
     }
 
-    /// How many requests of the same asker this worker has in hand, in all rooms.
-    pub(crate) fn of_same_user(&self) -> usize {
+    /// How many requests this worker has in hand, in all rooms: of the same asker, and of all.
+    pub(crate) fn held(&self) -> (usize, usize) {
         let people = self.turns.people.lock();
-        people.get(&self.user).copied().unwrap_or_default()
+        let own = people.get(&self.user).copied().unwrap_or_default();
+        (own, people.values().sum())
     }
 
     fn renewed(&self, fence: Fence) -> Turn {
@@ -424,10 +425,8 @@ mod tests {
         let places = waiting.each_ref().map(|queued| queued.claim().place());
         assert_eq!(places, [place(0, 0), place(1, 0), place(2, 1), place(3, 0)]);
         assert_eq!(
-            waiting
-                .each_ref()
-                .map(|queued| queued.claim().of_same_user()),
-            [2, 1, 2, 1]
+            waiting.each_ref().map(|queued| queued.claim().held()),
+            [(2, 4), (1, 4), (2, 4), (1, 4)]
         );
     }
 

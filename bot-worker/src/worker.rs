@@ -40,8 +40,6 @@ use crate::{
 /// The fewest requests that are held at a time, asked or waiting: each has its deadline watched here. What is held takes
 /// nothing from others, since whoever has a slot answers it; and what is not held cannot be told that it waits in vain.
 const PREFETCH_MIN: usize = 1_024;
-/// The part of them that may be one person's.
-const PREFETCH_USER_PART: usize = 8;
 /// How many more than may be asked at a time.
 const PREFETCH_PER_SLOT: usize = 4;
 /// The most controls that wait to be read.
@@ -124,7 +122,7 @@ impl Worker {
             run_queue: Arc::clone(&run_queue),
             executing: Arc::clone(&executing),
             concurrency,
-            user_max: prefetch / PREFETCH_USER_PART,
+            prefetch,
             each: RecentTimes::default(),
         };
         Worker {
