@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::{
     allowance::{Admission, Allowance, QuotaPermit, Waits},
+    answering::Request,
     attempts::{Attempts, Next},
     commands::Command,
     drafts::Drafts,
@@ -169,8 +170,7 @@ impl Asking {
     /// [`HandBack`] if the worker drains first.
     pub(crate) async fn ask(
         &self,
-        request: &Message,
-        reply: Uuid,
+        request: &Request,
         prompt: &Prompt,
         slot: OwnedSemaphorePermit,
         interrupts: &Interrupts,
@@ -179,8 +179,8 @@ impl Asking {
     ) -> Result<AskOutcome, HandBack> {
         let mut inquiry = Inquiry {
             asking: self,
-            request,
-            reply,
+            request: &request.message,
+            reply: request.reply,
             prompt,
             slot: Some(slot),
             interrupts,

@@ -205,15 +205,7 @@ impl Executing {
         let number = |call| attempt_number(fence.number, call);
         let outcome = self
             .asking
-            .ask(
-                message,
-                request.reply,
-                &prompt,
-                slot,
-                interrupts,
-                &drafts,
-                number,
-            )
+            .ask(request, &prompt, slot, interrupts, &drafts, number)
             .await;
         drafts.end().await;
         Ok(outcome?)

@@ -135,9 +135,9 @@ pub async fn what_is_written_again_is_left_as_it_was(side: Side) {
     assert_eq!(store.write(&batch).await.unwrap(), new(20));
     assert_eq!(store.write(&batch).await.unwrap(), new(0));
 
-    // The same message under another place, as after Redis came back empty, and with other words: stored, so no
-    // conflict, and the first one stays.
-    let again = said_as("lobby", 500, batch[3].message.id, "changed");
+    // The same message under another place, as after Redis came back empty: stored, so no conflict, and the first one
+    // stays.
+    let again = said_as("lobby", 500, batch[3].message.id, "as it was");
     assert_eq!(store.write(&[again]).await.unwrap(), new(0));
     let found = store
         .find("lobby", batch[3].message.id)
