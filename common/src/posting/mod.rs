@@ -1,5 +1,6 @@
 //! The way of a message that the edge and the worker share: its `seq` in the room, then the queue's confirm.
 
+mod progress;
 mod room_queues;
 
 use std::{
@@ -18,13 +19,16 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 use uuid::{Uuid, Version};
 
-use self::room_queues::{PendingPost, QueuedPost, RoomQueues};
+use self::{
+    progress::Progress,
+    room_queues::{PendingPost, QueuedPost, RoomQueues},
+};
 use crate::{
     envelope::{Again, Envelope, ReplyLog, reply_id},
     live::{AppendRequest, Appended, BotRole, Live, LiveError, turns::Fence},
     queue::{Queue, QueueError, Route},
     retry::{RetryPolicy, retry},
-    store::Store,
+    store::{Store, StoreError},
     wire::{Kind, Message, NewMessage, Seq, now_seq},
 };
 
@@ -64,7 +68,8 @@ pub struct Poster {
     slots: Arc<Semaphore>,
     queues: Arc<RoomQueues>,
     under_way: TaskTracker,
-    repaired: Arc<Mutex<HashMap<Uuid, Instant>>>,
+    repaired: Arc<Mutex<HashMap<Uuid, (Instant, u64)>>>,
+    progress: Arc<Progress>,
 }
 
 /// A message that has its `seq` and is on disk in every queue of its route, or in the database.
@@ -148,6 +153,15 @@ impl From<LiveError> for PostError {
     }
 }
 
+impl From<StoreError> for PostError {
+    fn from(error: StoreError) -> Self {
+        PostError::Unavailable {
+            why: error.to_string(),
+            retry_after: TRY_AGAIN_AFTER,
+        }
+    }
+}
+
 impl From<QueueError> for PostError {
     fn from(error: QueueError) -> Self {
         (&error).into()
@@ -179,6 +193,7 @@ impl Poster {
             queues: Arc::default(),
             under_way: TaskTracker::new(),
             repaired: Arc::default(),
+            progress: Arc::new(Progress::new()),
         }
     }
 
@@ -305,13 +320,13 @@ impl Poster {
     }
 
     /// Hands a message that was shown long ago and is not in the database to `persist` again, and a question to the bot
-    /// as well, who knows what it has answered; not more often than every [`REPAIR_AGAIN_AFTER`], since it may be missing
-    /// only because the persisters are behind. True if it did.
+    /// as well, who knows what it has answered; not more often than every [`REPAIR_AGAIN_AFTER`] in one round of comparing,
+    /// since nothing is gained where it can never be written. True if it did.
     ///
     /// # Errors
     /// [`PostError::Unavailable`] of one attempt.
-    pub async fn repair(&self, message: &Message) -> Result<bool, PostError> {
-        if !self.may_repair(message.id) {
+    pub async fn repair(&self, message: &Message, round: u64) -> Result<bool, PostError> {
+        if !self.may_repair(message.id, round) {
             return Ok(false);
         }
         let published = self.publish_again(message).await;
@@ -322,11 +337,7 @@ impl Poster {
     }
 
     async fn publish_again(&self, message: &Message) -> Result<(), PostError> {
-        let room = self.store.room(&message.room).await;
-        let room = room.map_err(|error| PostError::Unavailable {
-            why: error.to_string(),
-            retry_after: TRY_AGAIN_AFTER,
-        })?;
+        let room = self.store.room(&message.room).await?;
         let asks =
             message.kind == Kind::User && room.is_some_and(|room| room.bot.asks(&message.message));
         let route = if asks {
@@ -338,20 +349,44 @@ impl Poster {
         Ok(self.queue.publish(route, message.id, payload).await?)
     }
 
-    fn may_repair(&self, id: Uuid) -> bool {
+    fn may_repair(&self, id: Uuid, round: u64) -> bool {
         let now = Instant::now();
         let mut repaired = self.repaired.lock();
-        repaired.retain(|_, at| now.duration_since(*at) < REPAIR_AGAIN_AFTER);
         if repaired.len() >= REPAIRS_REMEMBERED_MAX {
-            return false;
+            repaired.retain(|_, (at, _)| now.duration_since(*at) < REPAIR_AGAIN_AFTER);
+            if repaired.len() >= REPAIRS_REMEMBERED_MAX {
+                return false;
+            }
         }
         match repaired.entry(id) {
-            Entry::Occupied(_) => false,
-            Entry::Vacant(entry) => {
-                entry.insert(now);
+            Entry::Occupied(known)
+                if known.get().1 >= round
+                    && now.duration_since(known.get().0) < REPAIR_AGAIN_AFTER =>
+            {
+                false
+            }
+            entry => {
+                entry.insert_entry((now, round));
                 true
             }
         }
+    }
+
+    /// Returns if the persisters have written all that was published before this time: what is not in the database when it
+    /// is looked for afterwards does not wait in `persist`.
+    ///
+    /// # Errors
+    /// [`PostError::Unavailable`] if that is not known, after `patience` at the latest where the engines answer.
+    pub async fn all_is_written(&self, before: Seq, patience: Duration) -> Result<(), PostError> {
+        let reached = self
+            .progress
+            .reached(before, patience, &self.queue, &self.store);
+        reached.await
+    }
+
+    /// An engine was away a moment ago, and nobody knows what the persisters have in hand.
+    pub async fn distrust_progress(&self) {
+        self.progress.distrust().await;
     }
 
     /// Waits until nothing is under way, or the time is up. True if everything was confirmed.
