@@ -1,5 +1,6 @@
 //! The way of a message that the edge and the worker share: its `seq` in the room, then the queue's confirm.
 
+mod outage;
 mod progress;
 mod room_queues;
 
@@ -20,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use uuid::{Uuid, Version};
 
 use self::{
+    outage::Outage,
     progress::Progress,
     room_queues::{PendingPost, QueuedPost, RoomQueues},
 };
@@ -70,6 +72,7 @@ pub struct Poster {
     under_way: TaskTracker,
     repaired: Arc<Mutex<HashMap<Uuid, (Instant, u64)>>>,
     progress: Arc<Progress>,
+    outage: Arc<Outage>,
 }
 
 /// A message that has its `seq` and is on disk in every queue of its route, or in the database.
@@ -83,7 +86,10 @@ pub struct Posted {
 
 /// Whom to tell what became of a message. They are told once, whatever happens: if this is dropped first, that the process
 /// stops.
-pub struct Completion(Option<Box<dyn FnOnce(PostResult) + Send>>);
+pub struct Completion {
+    tell: Option<Box<dyn FnOnce(PostResult) + Send>>,
+    outage: Option<Arc<Outage>>,
+}
 
 /// What became of a message: it is on disk in every queue of its route, or the sender's patience is over. With
 /// [`PostError::Unavailable`] it may have been shown; then the process goes on trying to have it kept. What stood behind it
@@ -93,19 +99,25 @@ pub type PostResult = Result<Posted, PostError>;
 impl Completion {
     /// Calls `tell`, which must not block.
     pub fn new(tell: impl FnOnce(PostResult) + Send + 'static) -> Completion {
-        Completion(Some(Box::new(tell)))
+        Completion {
+            tell: Some(Box::new(tell)),
+            outage: None,
+        }
     }
 
     fn complete(mut self, outcome: PostResult) {
-        if let Some(tell) = self.0.take() {
-            tell(outcome);
+        if let Some(tell) = self.tell.take() {
+            tell(match &self.outage {
+                Some(outage) => outage.told(outcome),
+                None => outcome,
+            });
         }
     }
 }
 
 impl Drop for Completion {
     fn drop(&mut self) {
-        if let Some(tell) = self.0.take() {
+        if let Some(tell) = self.tell.take() {
             tell(Err(process_stops()));
         }
     }
@@ -194,6 +206,7 @@ impl Poster {
             under_way: TaskTracker::new(),
             repaired: Arc::default(),
             progress: Arc::new(Progress::new()),
+            outage: Arc::default(),
         }
     }
 
@@ -245,8 +258,9 @@ impl Poster {
         route: Route,
         reply: Option<ReplyLog>,
         role: BotRole,
-        completion: Completion,
+        mut completion: Completion,
     ) {
+        completion.outage = Some(Arc::clone(&self.outage));
         if let Err(error) = self.queue.ready() {
             return completion.complete(Err(error.into()));
         }
@@ -545,7 +559,7 @@ impl Poster {
             metrics::counter!("chinwag_publish_retries_total").increment(1);
             let give_up = matches!(error, QueueError::Unroutable(_)) || Instant::now() >= impatient;
             if give_up && let Some(completion) = completion.take() {
-                tracing::warn!(%id, room = %message.room, %error, "appended, but not confirmed yet; still publishing");
+                tracing::debug!(%id, room = %message.room, %error, "appended, but not confirmed yet; still publishing");
                 completion.complete(Err(error.into()));
             }
         };

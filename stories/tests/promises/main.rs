@@ -15,6 +15,7 @@ mod p11_only_who_may;
 
 mod all_in_one;
 mod operators;
+mod other_database;
 mod quota;
 mod seed_client;
 mod turns;
