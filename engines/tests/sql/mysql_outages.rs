@@ -206,13 +206,14 @@ async fn a_store_that_takes_no_writes_is_not_ready_and_is_again_when_it_does() {
         ("FLUSH TABLES WITH READ LOCK", "UNLOCK TABLES"),
         ("BEGIN; SELECT * FROM messages FOR UPDATE", "ROLLBACK"),
     ];
-    for (begins, ends) in outages {
+    for (place, (begins, ends)) in (2..).zip(outages) {
         execute(&mut root, begins).await;
         assert!(!is_ready(&store).await, "{begins}");
         assert!(!is_ready(&store).await, "{begins}");
         execute(&mut root, ends).await;
         in_the_end(async || is_ready(&store).await.then_some(()).ok_or("not ready")).await;
-        let written = in_the_end(async || store.write(&[said("lobby", 2, "after")]).await).await;
+        let written =
+            in_the_end(async || store.write(&[said("lobby", place, "after")]).await).await;
         assert_eq!(written.conflicts, [0; 0], "{ends}");
     }
 }

@@ -95,7 +95,11 @@ impl Store for MySqlStore {
     }
 
     async fn server(&self) -> Result<Arc<str>, StoreError> {
-        let server = reading!(self, |_connection, server| { Ok(server) });
+        let server = reading!(self, |connection, server| {
+            // A connection that rested may lead nowhere by now.
+            connection.ping().await?;
+            Ok(server)
+        });
         Ok(server.await?)
     }
 }
