@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::talk;
 
 /// What `mariadb` and its like are told: where the server is, and who asks.
-fn client_flags(url: &str) -> String {
+pub(crate) fn client_flags(url: &str) -> String {
     let (host, port) = Proxy::host_of(url).split_once(':').expect("a port");
     format!(
         "--no-defaults --protocol=tcp --host={host} --port={port} --user=chinwag --password=chinwag"
