@@ -447,38 +447,23 @@ impl Timeline {
         let Some(newest) = late.iter().map(|message| message.seq).max() else {
             return Some(0);
         };
-        let mut handed_over = 0;
         let handing = async {
             // Whatever is as old as that was published by now, unless nobody lives who would.
             let published = newest + REPAIR_AFTER.as_micros() as Seq;
             self.poster.all_is_written(published, patience).await?;
             let ids: Vec<Uuid> = late.iter().map(|message| message.id).collect();
             let existing = self.store.existing(room, &ids).await?;
-            for message in late
-                .iter()
-                .filter(|message| !existing.contains(&message.id))
-            {
-                handed_over += usize::from(self.poster.repair(message, round).await?);
-            }
-            Ok::<(), PostError>(())
+            let lost = late
+                .into_iter()
+                .filter(|message| !existing.contains(&message.id));
+            let lost: Vec<&Message> = lost.collect();
+            self.poster.repair(room, &lost, round).await
         };
-        let handed = handing.await;
-        if handed_over > 0 {
-            metrics::counter!("chinwag_repaired_messages_total").increment(handed_over as u64);
-            tracing::warn!(
-                room,
-                messages = handed_over,
-                until = newest,
-                "shown but not in the database: handed to `persist` again"
-            );
+        let handed: Result<usize, PostError> = handing.await;
+        if let Err(error) = &handed {
+            tracing::debug!(room, %error, "a repair must wait");
         }
-        match handed {
-            Ok(()) => Some(handed_over),
-            Err(error) => {
-                tracing::debug!(room, %error, "a repair must wait");
-                None
-            }
-        }
+        handed.ok()
     }
 }
 

@@ -4,11 +4,7 @@ mod outage;
 mod progress;
 mod room_queues;
 
-use std::{
-    collections::{HashMap, hash_map::Entry},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -30,7 +26,7 @@ use crate::{
     live::{AppendRequest, Appended, BotRole, Live, LiveError, turns::Fence},
     queue::{Queue, QueueError, Route},
     retry::{RetryPolicy, retry},
-    store::{Store, StoreError},
+    store::{Room, Store, StoreError},
     wire::{Kind, Message, NewMessage, Seq, now_seq},
 };
 
@@ -53,6 +49,9 @@ const TRY_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
 /// How long a repaired message is given to arrive in the database before it is repaired once more.
 pub const REPAIR_AGAIN_AFTER: Duration = Duration::from_secs(600);
+
+/// How many are repaired at a time.
+const REPAIRS_AT_ONCE: usize = 64;
 
 /// The most repairs of one process within [`REPAIR_AGAIN_AFTER`].
 const REPAIRS_REMEMBERED_MAX: usize = 20_000;
@@ -325,65 +324,89 @@ impl Poster {
     /// # Errors
     /// [`PostError::Unavailable`]: it may be in the queue or not.
     pub async fn ask_again(&self, request: Message, again: Again) -> Result<(), PostError> {
-        self.queue.ready()?;
-        let payload = Envelope::again(request, again).to_bytes();
-        Ok(self
-            .queue
-            .publish(Route::PersistAndAsk, again.after, payload)
-            .await?)
+        let asked = async {
+            self.queue.ready()?;
+            let payload = Envelope::again(request, again).to_bytes();
+            let route = Route::PersistAndAsk;
+            self.queue.publish(route, again.after, payload).await
+        };
+        asked
+            .await
+            .map_err(|error| self.outage.told_why(error.into()))
     }
 
-    /// Hands a message that was shown long ago and is not in the database to `persist` again, and a question to the bot
-    /// as well, who knows what it has answered; not more often than every [`REPAIR_AGAIN_AFTER`] in one round of comparing,
-    /// since nothing is gained where it can never be written. True if it did.
+    /// Hands messages of a room that were shown long ago and are not in the database to `persist` again, and a question to
+    /// the bot as well, who knows what it has answered; each not more often than every [`REPAIR_AGAIN_AFTER`] in one round
+    /// of comparing, since nothing is gained where it can never be written. Returns how many.
     ///
     /// # Errors
-    /// [`PostError::Unavailable`] of one attempt.
-    pub async fn repair(&self, message: &Message, round: u64) -> Result<bool, PostError> {
-        if !self.may_repair(message.id, round) {
-            return Ok(false);
+    /// [`PostError::Unavailable`] of one attempt; some may have been handed over.
+    pub async fn repair(
+        &self,
+        room: &str,
+        lost: &[&Message],
+        round: u64,
+    ) -> Result<usize, PostError> {
+        let lost = self.may_be_repaired(lost, round);
+        if lost.is_empty() {
+            return Ok(0);
         }
-        let published = self.publish_again(message).await;
-        if published.is_err() {
-            self.repaired.lock().remove(&message.id);
-        }
-        published.map(|()| true)
-    }
-
-    async fn publish_again(&self, message: &Message) -> Result<(), PostError> {
-        let room = self.store.room(&message.room).await?;
-        let asks =
-            message.kind == Kind::User && room.is_some_and(|room| room.bot.asks(&message.message));
-        let route = if asks {
-            Route::PersistAndAsk
-        } else {
-            Route::Persist
+        let known = self.store.room(room).await?;
+        let asks = |message: &Message| {
+            let asks = |room: &Room| room.bot.asks(&message.message);
+            message.kind == Kind::User && known.as_ref().is_some_and(asks)
         };
-        let payload = Envelope::around(&message.frame(), None);
-        Ok(self.queue.publish(route, message.id, payload).await?)
+        let (mut repaired, mut failed) = (0, None);
+        for some in lost.chunks(REPAIRS_AT_ONCE) {
+            let published = join_all(some.iter().map(|message| {
+                let route = match asks(message) {
+                    true => Route::PersistAndAsk,
+                    false => Route::Persist,
+                };
+                let payload = Envelope::around(&message.frame(), None);
+                self.queue.publish(route, message.id, payload)
+            }));
+            let now = Instant::now();
+            for (message, published) in some.iter().zip(published.await) {
+                match published {
+                    Ok(()) => {
+                        repaired += 1;
+                        self.repaired.lock().insert(message.id, (now, round));
+                    }
+                    Err(error) => failed = Some(error),
+                }
+            }
+            if failed.is_some() {
+                break;
+            }
+        }
+        if repaired > 0 {
+            metrics::counter!("chinwag_repaired_messages_total").increment(repaired as u64);
+            tracing::warn!(
+                room,
+                messages = repaired,
+                "shown but not in the database: handed to `persist` again"
+            );
+        }
+        failed.map_or(Ok(repaired), |error| Err(error.into()))
     }
 
-    fn may_repair(&self, id: Uuid, round: u64) -> bool {
+    /// Those of these that were not handed over lately.
+    fn may_be_repaired<'a>(&self, lost: &[&'a Message], round: u64) -> Vec<&'a Message> {
         let now = Instant::now();
         let mut repaired = self.repaired.lock();
-        if repaired.len() >= REPAIRS_REMEMBERED_MAX {
-            repaired.retain(|_, (at, _)| now.duration_since(*at) < REPAIR_AGAIN_AFTER);
-            if repaired.len() >= REPAIRS_REMEMBERED_MAX {
-                return false;
-            }
-        }
-        match repaired.entry(id) {
-            Entry::Occupied(known)
-                if known.get().1 >= round
-                    && now.duration_since(known.get().0) < REPAIR_AGAIN_AFTER =>
-            {
-                false
-            }
-            entry => {
-                entry.insert_entry((now, round));
-                true
-            }
-        }
+        repaired.retain(|_, (at, _)| now.duration_since(*at) < REPAIR_AGAIN_AFTER);
+        let was = |message: &&&Message| {
+            repaired
+                .get(&message.id)
+                .is_some_and(|(_, in_round)| *in_round >= round)
+        };
+        let room_left = REPAIRS_REMEMBERED_MAX.saturating_sub(repaired.len());
+        lost.iter()
+            .filter(|message| !was(message))
+            .copied()
+            .take(room_left)
+            .collect()
     }
 
     /// Returns if the persisters have written all that was published before this time: what is not in the database when it

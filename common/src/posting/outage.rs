@@ -53,21 +53,21 @@ struct Refusals {
 impl Outage {
     /// What a sender is told: what became of the message, and if it has to be sent again, when that makes sense.
     pub(super) fn told(&self, outcome: PostResult) -> PostResult {
-        match outcome {
-            Err(PostError::Unavailable { why, retry_after }) => {
-                let wait = self.refused(&why, retry_after, Instant::now());
-                Err(PostError::Unavailable {
-                    why,
-                    retry_after: wait.mul_f64(rand::random_range(1.0..JITTER)),
-                })
-            }
-            Ok(posted) => {
-                if self.is_on.load(Ordering::Relaxed) {
-                    self.kept(Instant::now());
-                }
-                Ok(posted)
-            }
-            refused => refused,
+        if outcome.is_ok() && self.is_on.load(Ordering::Relaxed) {
+            self.kept(Instant::now());
+        }
+        outcome.map_err(|error| self.told_why(error))
+    }
+
+    /// The same for what was refused.
+    pub(super) fn told_why(&self, error: PostError) -> PostError {
+        let PostError::Unavailable { why, retry_after } = error else {
+            return error;
+        };
+        let wait = self.refused(&why, retry_after, Instant::now());
+        PostError::Unavailable {
+            why,
+            retry_after: wait.mul_f64(rand::random_range(1.0..JITTER)),
         }
     }
 
@@ -153,7 +153,7 @@ mod tests {
                 why: "an alarm".into(),
                 retry_after: SECOND,
             };
-            let Err(PostError::Unavailable { retry_after, .. }) = outage.told(Err(refusal)) else {
+            let PostError::Unavailable { retry_after, .. } = outage.told_why(refusal) else {
                 panic!("it is refused");
             };
             assert!((SECOND..SECOND.mul_f64(JITTER)).contains(&retry_after));
