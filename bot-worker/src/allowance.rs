@@ -116,6 +116,11 @@ impl Allowance {
         Some(self.state().fleet?.0.since)
     }
 
+    /// How many workers there are.
+    pub(crate) fn workers(&self) -> usize {
+        self.state().workers
+    }
+
     /// What time it is where messages get their `seq`, so that it does not matter how this machine's clock is set. By
     /// that clock as long as the other could not be asked.
     pub(crate) fn now(&self) -> Seq {

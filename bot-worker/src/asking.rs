@@ -12,7 +12,7 @@ use common::{
 };
 use metrics::{counter, histogram};
 use tokio::{
-    sync::{Semaphore, SemaphorePermit},
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::sleep,
 };
 use uuid::Uuid;
@@ -36,7 +36,7 @@ const PROBE_AGAIN: Duration = Duration::from_millis(50);
 pub(crate) struct Asking {
     model: Arc<dyn Model>,
     models: ModelPool,
-    slots: Semaphore,
+    slots: Arc<Semaphore>,
     allowance: Arc<Allowance>,
 }
 
@@ -59,6 +59,8 @@ pub(crate) struct AskOutcome {
     pub usage: Usage,
     /// When people saw the first word of a model.
     pub first_word: Option<Instant>,
+    /// When to ask again, if that is known.
+    pub again: Option<Duration>,
 }
 
 impl AskOutcome {
@@ -73,6 +75,7 @@ impl AskOutcome {
             calls: 0,
             usage: Usage::default(),
             first_word: None,
+            again: None,
         }
     }
 
@@ -87,6 +90,15 @@ impl AskOutcome {
             calls: 0,
             usage: Usage::default(),
             first_word: None,
+            again: None,
+        }
+    }
+
+    /// Our own words to somebody who cannot be served in time, and may be after `wait`.
+    pub(crate) fn busy(wait: Option<Duration>) -> AskOutcome {
+        AskOutcome {
+            again: wait,
+            ..AskOutcome::unasked(Reason::Busy)
         }
     }
 
@@ -117,7 +129,7 @@ impl Asking {
         Asking {
             model,
             models: ModelPool::new(names),
-            slots: Semaphore::new(concurrency),
+            slots: Arc::new(Semaphore::new(concurrency)),
             allowance,
         }
     }
@@ -125,6 +137,16 @@ impl Asking {
     /// What this worker may do.
     pub(crate) fn allowance(&self) -> &Allowance {
         &self.allowance
+    }
+
+    /// The right to one of this worker's calls at a time.
+    pub(crate) fn slots(&self) -> &Arc<Semaphore> {
+        &self.slots
+    }
+
+    /// How long an answer of the first model has lately taken, mostly.
+    pub(crate) fn call_time(&self) -> Option<Duration> {
+        self.models.took(0)?.median(Instant::now().into())
     }
 
     /// Looks whether the models are there, and says so if not. Everything goes on either way.
@@ -140,8 +162,8 @@ impl Asking {
         }
     }
 
-    /// Asks until there is an outcome. Each attempt is shown as it grows, under the number that `number` gives the
-    /// call.
+    /// Asks until there is an outcome, first in this slot. Each attempt is shown as it grows, under the number that
+    /// `number` gives the call.
     ///
     /// # Errors
     /// [`HandBack`] if the worker drains first.
@@ -150,6 +172,7 @@ impl Asking {
         request: &Message,
         reply: Uuid,
         prompt: &Prompt,
+        slot: OwnedSemaphorePermit,
         interrupts: &Interrupts,
         drafts: &Drafts,
         number: impl Fn(u32) -> u32,
@@ -159,6 +182,7 @@ impl Asking {
             request,
             reply,
             prompt,
+            slot: Some(slot),
             interrupts,
             drafts,
             attempts: Attempts::new(self.models.len()),
@@ -184,6 +208,8 @@ struct Inquiry<'a> {
     request: &'a Message,
     reply: Uuid,
     prompt: &'a Prompt,
+    /// The one that it came with, until the first call.
+    slot: Option<OwnedSemaphorePermit>,
     interrupts: &'a Interrupts,
     drafts: &'a Drafts,
     attempts: Attempts,
@@ -235,8 +261,10 @@ impl<'a> Inquiry<'a> {
         self.drafts.attempt(number(self.attempts.calls()));
         call.model().clone_into(&mut self.model);
         let mut text = String::new();
+        let began = Instant::now();
         match self.call(&mut text).await {
             Called::Finished(finished) => {
+                call.took(began.elapsed(), Instant::now());
                 permit.cost(finished.usage.tokens_in);
                 call.succeeded();
                 Ok(self.finished(&text, finished))
@@ -247,6 +275,9 @@ impl<'a> Inquiry<'a> {
                 Ok(Attempt::LookAgain)
             }
             Called::Interrupted(interrupt) => {
+                if interrupt == Interrupt::TimeUp {
+                    call.took_longer(began.elapsed(), Instant::now());
+                }
                 drop(call);
                 let reason = reason_of(interrupt, &self.attempts)?;
                 // What was being written when it was stopped is what people saw.
@@ -267,6 +298,11 @@ impl<'a> Inquiry<'a> {
         let mut bars = self.asking.models.bars(now);
         self.waits.lay_over(&mut bars, now);
         match self.attempts.next(&bars, left) {
+            // It would be broken off: another has more of the slot.
+            Next::Call(index) if left < self.needs(index, now) => {
+                let reason = self.attempts.last().unwrap_or(Reason::Busy);
+                Ok(Step::Else(Attempt::NoAnswer(reason)))
+            }
             Next::Call(index) => Ok(Step::Go(index)),
             Next::GiveUp(reason) => Ok(Step::Else(Attempt::NoAnswer(reason))),
             Next::Wait(delay) => {
@@ -284,12 +320,20 @@ impl<'a> Inquiry<'a> {
         }
     }
 
+    /// How long an answer of this model will probably take; at most half of a deadline, since somebody has to find out
+    /// whether a model that was slow still is.
+    fn needs(&self, index: usize, now: Instant) -> Duration {
+        let took = self.asking.models.took(index);
+        let needs = took.and_then(|took| took.at_most(now.into()));
+        needs.unwrap_or_default().min(self.interrupts.deadline / 2)
+    }
+
     /// A slot of this worker, and leave by the quota to call this model. Nobody holds a slot while waiting for quota:
     /// another model's calls need it.
     async fn admit(
         &mut self,
         index: usize,
-    ) -> Result<Step<(SemaphorePermit<'a>, QuotaPermit)>, HandBack> {
+    ) -> Result<Step<(OwnedSemaphorePermit, QuotaPermit)>, HandBack> {
         let Asking {
             models,
             slots,
@@ -304,8 +348,15 @@ impl<'a> Inquiry<'a> {
             room: &self.request.room,
             tokens: u32::try_from(self.prompt.tokens).unwrap_or(u32::MAX),
         };
+        let had = self.slot.take();
         let admission = async {
-            let slot = slots.acquire().await.expect("the slots are never closed");
+            let slot = match had {
+                Some(slot) => slot,
+                None => Arc::clone(slots)
+                    .acquire_owned()
+                    .await
+                    .expect("the slots are never closed"),
+            };
             (slot, allowance.ask(&call).await)
         };
         let since = *self.waiting_since.get_or_insert_with(Instant::now);
@@ -361,6 +412,7 @@ impl<'a> Inquiry<'a> {
             calls: self.attempts.calls(),
             usage: finished.usage,
             first_word: self.first_word,
+            again: None,
         })
     }
 
@@ -397,6 +449,7 @@ impl<'a> Inquiry<'a> {
             calls: self.attempts.calls(),
             usage: Usage::default(),
             first_word: self.first_word,
+            again: None,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Why there is no answer of a model, and the words that say so to people: true ones, so that they know whether asking
 //! again helps.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 /// Why a request gets a fallback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,6 +28,17 @@ pub enum Reason {
     Stopped,
     /// Who asked has asked more than one person may in a minute.
     TooSoon,
+}
+
+/// What people read who cannot be answered in time, and should ask again after `wait`.
+fn busy(wait: Duration) -> String {
+    let seconds = wait.as_secs().max(1);
+    let when = match seconds {
+        1 => "a second".to_owned(),
+        2..=90 => format!("{seconds} seconds"),
+        more => format!("{} minutes", more.div_ceil(60)),
+    };
+    format!("Sorry, too many questions are waiting just now. Please ask again in about {when}.")
 }
 
 const TOO_SOON: &str = "Sorry, that is more than I may answer one person in a minute.";
@@ -60,11 +71,21 @@ impl Reason {
     }
 
     /// What people read. `general` (`BOT_FALLBACK`) stands for every failure, whatever failed; what people did themselves
-    /// keeps its own words.
-    pub fn text(self, general: Option<&str>) -> &str {
-        let own = match self {
-            Reason::Stopped => return "Stopped, before I had said anything.",
-            Reason::TooSoon => return TOO_SOON,
+    /// keeps its own words. `again`, if it is known, is when asking again makes sense.
+    pub fn text(self, general: Option<&str>, again: Option<Duration>) -> Cow<'_, str> {
+        let general = general.filter(|text| !text.is_empty());
+        match (self, general, again) {
+            (Reason::Stopped | Reason::TooSoon, ..) => self.own_text().into(),
+            (_, Some(general), _) => general.to_owned().into(),
+            (Reason::Busy, None, Some(wait)) => busy(wait).into(),
+            _ => self.own_text().into(),
+        }
+    }
+
+    fn own_text(self) -> &'static str {
+        match self {
+            Reason::Stopped => "Stopped, before I had said anything.",
+            Reason::TooSoon => TOO_SOON,
             Reason::TooSlow => {
                 "Sorry, the model took too long to answer. Please ask again in a moment."
             }
@@ -92,8 +113,7 @@ impl Reason {
             Reason::GaveUp => {
                 "Sorry, I tried this question several times and never came to an end. Asking in other words may help."
             }
-        };
-        general.filter(|text| !text.is_empty()).unwrap_or(own)
+        }
     }
 }
 
@@ -115,11 +135,23 @@ mod tests {
             Reason::Broken,
             Reason::GaveUp,
         ] {
-            assert_eq!(Some(failure.text(set)), set, "{failure:?}");
-            assert!(failure.text(None).len() > 20 && failure.text(Some("")).len() > 20);
+            assert_eq!(Some(&*failure.text(set, None)), set, "{failure:?}");
+            assert!(failure.text(None, None).len() > 20 && failure.text(Some(""), None).len() > 20);
         }
         for theirs in [Reason::Stopped, Reason::TooSoon] {
-            assert_eq!(theirs.text(set), theirs.text(None), "{theirs:?}");
+            assert_eq!(
+                theirs.text(set, None),
+                theirs.text(None, None),
+                "{theirs:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn whoever_is_told_that_too_many_wait_is_told_when_to_ask_again() {
+        for (seconds, wanted) in [(0, "a second."), (45, "45 seconds."), (200, "4 minutes.")] {
+            let text = Reason::Busy.text(None, Some(Duration::from_secs(seconds)));
+            assert!(text.ends_with(wanted), "{text}");
         }
     }
 }

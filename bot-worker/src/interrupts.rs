@@ -32,6 +32,8 @@ pub(crate) struct Interrupts {
     pub received: Instant,
     /// When the reply has to be posted.
     pub respond_by: Instant,
+    /// How long a request has in all.
+    pub deadline: Duration,
     /// How long after that it may still wait for its turn, so that a room's last words in time are in order too.
     pub grace: Duration,
     /// Cancelled when somebody stops it.

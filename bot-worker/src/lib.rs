@@ -3,11 +3,14 @@
 //! | module | does |
 //! |---|---|
 //! | `worker` | takes and settles requests, drains |
-//! | `answering` | one request, from its receipt to its one reply |
+//! | `answering` | one request, for as long as this worker holds its delivery |
+//! | `run_queue` | offers what has the turn to the fleet, and takes what is next when there is a slot |
+//! | `executing` | answers what has the turn and a slot, whosever delivery it is |
+//! | `replies` | finds and posts the one reply |
 //! | `asking` | asks the models, one attempt after the other |
 //! | `model` | the seam to the models: Gemini, and whoever speaks the OpenAI-compatible chat API |
 //! | `commands` | the bot's commands: what each replies, and does to what is told to a model later |
-//! | `deadline`, `context`, `attempts`, `breaker`, `reply_text`, `fallback`, `prices` | decisions, without I/O |
+//! | `deadline`, `load`, `context`, `attempts`, `breaker`, `reply_text`, `fallback`, `prices` | decisions, without I/O |
 //! | `drafts` | shows a reply as it grows |
 //! | `model_pool`, `allowance`, `pace`, `turns`, `in_flight`, `interrupts` | what the requests of one worker share |
 #![warn(missing_docs)]
@@ -21,14 +24,18 @@ mod commands;
 mod context;
 mod deadline;
 mod drafts;
+mod executing;
 pub mod fallback;
 mod in_flight;
 mod interrupts;
+mod load;
 pub mod model;
 mod model_pool;
 mod pace;
 mod prices;
+mod replies;
 mod reply_text;
+mod run_queue;
 pub mod settings;
 mod turns;
 mod worker;

@@ -4,6 +4,7 @@ use crate::{
     attempts::{Bar, BarKind},
     breaker::Breaker,
     fallback::Reason,
+    load::RecentTimes,
     model::{Advice, ModelError},
 };
 use parking_lot::{Mutex, MutexGuard};
@@ -22,6 +23,7 @@ pub(crate) struct ModelPool {
 struct Entry {
     name: String,
     state: Mutex<State>,
+    took: RecentTimes,
 }
 
 #[derive(Debug, Default)]
@@ -37,6 +39,7 @@ impl ModelPool {
         let entry = |name: &String| Entry {
             name: name.clone(),
             state: Mutex::default(),
+            took: RecentTimes::default(),
         };
         ModelPool {
             models: names.iter().map(entry).collect(),
@@ -51,6 +54,11 @@ impl ModelPool {
     /// The name of the model at this index.
     pub(crate) fn name(&self, index: usize) -> &str {
         self.models.get(index).map_or("", |entry| &entry.name)
+    }
+
+    /// How long answers of the model at this index have lately taken.
+    pub(crate) fn took(&self, index: usize) -> Option<&RecentTimes> {
+        self.models.get(index).map(|entry| &entry.took)
     }
 
     /// What keeps each model from being called now.
@@ -111,6 +119,19 @@ impl Call<'_> {
     /// The model's name.
     pub(crate) fn model(&self) -> &str {
         &self.entry.name
+    }
+
+    /// It has answered after so long.
+    pub(crate) fn took(&self, time: Duration, now: Instant) {
+        self.entry.took.add(time, now.into());
+    }
+
+    /// It had not answered after so long, when its time was up: that says something only where others were faster.
+    pub(crate) fn took_longer(&self, time: Duration, now: Instant) {
+        let known = self.entry.took.at_most(now.into());
+        if known.is_none_or(|known| known < time) {
+            self.took(time, now);
+        }
     }
 
     /// The model did its work.

@@ -5,7 +5,7 @@
 //! it, so that of all requests of a room only the first asks for the turn.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -13,7 +13,7 @@ use std::{
 use common::{
     live::{
         Live, LiveError,
-        turns::{Fence, TURN_LEASE, TurnMode, TurnRequest, TurnStatus},
+        turns::{Fence, IN_HAND_MAX, TURN_LEASE, TurnMode, TurnRequest, TurnStatus},
     },
     retry::RetryPolicy,
     wire::Seq,
@@ -43,20 +43,41 @@ pub(crate) struct Turns {
     live: Arc<dyn Live>,
     keep: Duration,
     rooms: Arc<Mutex<HashMap<String, Room>>>,
+    /// How many requests of each asker there are.
+    people: Arc<Mutex<HashMap<Arc<str>, usize>>>,
 }
 
 #[derive(Default)]
 struct Room {
-    waiting: BTreeSet<(Seq, Uuid)>,
+    /// Who asked, by the request's place.
+    waiting: BTreeMap<(Seq, Uuid), Arc<str>>,
     holder: Option<Uuid>,
     changed: Arc<Notify>,
 }
 
-/// A request's place in its room's queued. Dropped, it is given up here, and nobody behind it loses theirs; what the live
-/// engine knows of it stays, until [`QueuedTurn::release`] or until it lapses.
-pub(crate) struct QueuedTurn {
+/// What one attempt at a reply asks the live engine for, by a name of its own.
+#[derive(Clone)]
+pub(crate) struct Claim {
     turns: Turns,
+    user: Arc<str>,
     request: TurnRequest,
+}
+
+/// A request's place in its room's queue. Dropped, it is given up here, and nobody behind it loses theirs; what the live
+/// engine knows of it stays, until [`Claim::release`] or until it lapses.
+pub(crate) struct QueuedTurn {
+    claim: Claim,
+}
+
+/// Who of a room's queue in this worker stands before a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RoomPlace {
+    /// How many.
+    pub before: usize,
+    /// How many of those have the same asker.
+    pub own_before: usize,
+    /// How many people ask in the room, behind it as well.
+    pub users: usize,
 }
 
 /// The turn, renewed until this is dropped.
@@ -75,30 +96,171 @@ impl Turns {
             live,
             keep: KEEP_MAX.min(deadline / KEEP_SHARE),
             rooms: Arc::default(),
+            people: Arc::default(),
         }
     }
 
-    /// Takes a request's place in its room's queued, which is the request's own place: one that comes late stands before
+    /// Takes a request's place in its room's queue, which is the request's own place: one that comes late stands before
     /// all that were posted after it.
-    pub(crate) fn enqueue(&self, room: &str, reply: Uuid, seq: Seq, delivery: u32) -> QueuedTurn {
+    pub(crate) fn enqueue(
+        &self,
+        room: &str,
+        user: &str,
+        reply: Uuid,
+        seq: Seq,
+        delivery: u32,
+    ) -> QueuedTurn {
+        let holder = Uuid::new_v4();
+        let claim = self.claim(
+            room,
+            user,
+            reply,
+            seq,
+            Fence {
+                holder,
+                number: delivery,
+            },
+        );
+        let user = Arc::clone(&claim.user);
+        *self.people.lock().entry(Arc::clone(&user)).or_default() += 1;
         let mut rooms = self.rooms();
         let queue = rooms.entry(room.to_owned()).or_default();
-        queue.waiting.insert((seq, reply));
+        queue.waiting.insert((seq, reply), user);
         queue.changed.notify_waiters();
-        QueuedTurn {
+        QueuedTurn { claim }
+    }
+
+    /// An attempt at a reply, with the fence that it has, or the least that it is to get; in nobody's queue.
+    pub(crate) fn claim(
+        &self,
+        room: &str,
+        user: &str,
+        reply: Uuid,
+        seq: Seq,
+        Fence {
+            holder,
+            number: at_least,
+        }: Fence,
+    ) -> Claim {
+        Claim {
             turns: self.clone(),
+            user: user.into(),
             request: TurnRequest {
                 room: room.to_owned(),
                 reply,
                 seq,
-                holder: Uuid::new_v4(),
-                at_least: delivery,
+                holder,
+                at_least,
+                in_hand: Vec::new(),
             },
         }
     }
 
     fn rooms(&self) -> MutexGuard<'_, HashMap<String, Room>> {
         self.rooms.lock()
+    }
+}
+
+impl Claim {
+    /// Asks for the right to post at once, whosever turn it is.
+    ///
+    /// # Errors
+    /// [`LiveError`] if the engine does not answer.
+    pub(crate) async fn take_now(&self) -> Result<TurnStatus, LiveError> {
+        self.asks(TurnMode::Now).await
+    }
+
+    /// Goes on with a turn that was granted to this name; none if it is another's by now.
+    ///
+    /// # Errors
+    /// [`LiveError`] if the engine does not answer.
+    pub(crate) async fn resume(&self) -> Result<Option<Turn>, LiveError> {
+        match self.asks(TurnMode::InOrder).await? {
+            TurnStatus::Granted(fence) if fence.number == self.request.at_least => {
+                Ok(Some(self.renewed(fence)))
+            }
+            // Another has had it meanwhile, and it was free again: whoever offered it asks anew.
+            TurnStatus::Granted(_) => {
+                self.release(None, false).await;
+                Ok(None)
+            }
+            TurnStatus::Waiting | TurnStatus::Answered => Ok(None),
+        }
+    }
+
+    /// Gives the turn back without a reply; `for_good`, if the request does not come again. Takes the turn itself: renewed
+    /// once more, it would be held until it lapses.
+    pub(crate) async fn release(&self, turn: Option<Turn>, for_good: bool) {
+        drop(turn);
+        if let Err(error) = self.turns.live.release_turn(&self.request, for_good).await {
+            tracing::debug!(room = %self.request.room, %error, "a turn was not given back; it will lapse");
+        }
+    }
+
+    async fn asks(&self, mode: TurnMode) -> Result<TurnStatus, LiveError> {
+        let Turns { live, keep, .. } = &self.turns;
+        let request = TurnRequest {
+            in_hand: self.in_hand(),
+            ..self.request.clone()
+        };
+        live.request_turn(&request, mode, *keep).await
+    }
+
+    /// What else of the room is in this worker's hands.
+    fn in_hand(&self) -> Vec<Uuid> {
+        let rooms = self.turns.rooms();
+        let waiting = rooms
+            .get(&self.request.room)
+            .map(|room| room.waiting.keys());
+        let replies = waiting.into_iter().flatten().map(|(_, reply)| *reply);
+        let others = replies.filter(|reply| *reply != self.request.reply);
+        others.take(IN_HAND_MAX).collect()
+    }
+
+    /// Where it stands in this worker's part of the room's queue.
+    pub(crate) fn place(&self) -> RoomPlace {
+        let rooms = self.turns.rooms();
+        let TurnRequest {
+            room, reply, seq, ..
+        } = &self.request;
+        let Some(Room { waiting, .. }) = rooms.get(room) else {
+            return RoomPlace::default();
+        };
+        let before = || waiting.range(..(*seq, *reply)).map(|(_, user)| user);
+        RoomPlace {
+            before: before().count(),
+            own_before: before().filter(|user| **user == self.user).count(),
+            users: waiting.values().collect::<HashSet<_>>().len(),
+        }
+    }
+
+    /// How many requests of the same asker this worker has in hand, in all rooms.
+    pub(crate) fn of_same_user(&self) -> usize {
+        let people = self.turns.people.lock();
+        people.get(&self.user).copied().unwrap_or_default()
+    }
+
+    fn renewed(&self, fence: Fence) -> Turn {
+        let lost = CancellationToken::new();
+        let (claim, told) = (self.clone(), lost.clone());
+        let renewing = tokio::spawn(async move {
+            loop {
+                sleep(RENEW_EVERY).await;
+                match claim.asks(TurnMode::InOrder).await {
+                    Ok(TurnStatus::Granted(still)) if still == fence => {}
+                    Ok(_) => return told.cancel(),
+                    // Whether it was lost shows when the engine is back.
+                    Err(error) => {
+                        tracing::debug!(room = %claim.request.room, %error, "a turn was not renewed");
+                    }
+                }
+            }
+        });
+        Turn {
+            fence,
+            lost,
+            _renewing: AbortOnDropHandle::new(renewing),
+        }
     }
 }
 
@@ -117,16 +279,16 @@ impl QueuedTurn {
                 changed.await;
                 continue;
             }
-            match self.asks(TurnMode::InOrder).await {
+            match self.claim.asks(TurnMode::InOrder).await {
                 Ok(TurnStatus::Granted(fence)) => {
                     self.set_holding(true);
-                    self.request.at_least = fence.number;
-                    return Some(self.renewed(fence));
+                    self.claim.request.at_least = fence.number;
+                    return Some(self.claim.renewed(fence));
                 }
                 Ok(TurnStatus::Answered) => return None,
                 Ok(TurnStatus::Waiting) => {}
                 Err(error) => {
-                    tracing::debug!(room = %self.request.room, %error, "whose turn it is cannot be asked");
+                    tracing::debug!(room = %self.claim.request.room, %error, "whose turn it is cannot be asked");
                 }
             }
             // Somebody who stands before this one may come meanwhile.
@@ -134,74 +296,38 @@ impl QueuedTurn {
         }
     }
 
-    /// Asks for the right to post at once, whosever turn it is.
-    ///
-    /// # Errors
-    /// [`LiveError`] if the engine does not answer.
-    pub(crate) async fn take_now(&self) -> Result<TurnStatus, LiveError> {
-        self.asks(TurnMode::Now).await
+    /// What this attempt asks by.
+    pub(crate) fn claim(&self) -> &Claim {
+        &self.claim
     }
 
-    /// Gives the turn back without a reply; `for_good`, if the request does not come again. Takes the turn itself: renewed
-    /// once more, it would be held until it lapses.
-    pub(crate) async fn release(&self, turn: Option<Turn>, for_good: bool) {
-        drop(turn);
-        if let Err(error) = self.turns.live.release_turn(&self.request, for_good).await {
-            tracing::debug!(room = %self.request.room, %error, "a turn was not given back; it will lapse");
-        }
-    }
-
-    async fn asks(&self, mode: TurnMode) -> Result<TurnStatus, LiveError> {
-        let Turns { live, keep, .. } = &self.turns;
-        live.request_turn(&self.request, mode, *keep).await
-    }
-
-    fn renewed(&self, fence: Fence) -> Turn {
-        let lost = CancellationToken::new();
-        let Turns { live, keep, .. } = self.turns.clone();
-        let (request, told) = (self.request.clone(), lost.clone());
-        let renewing = tokio::spawn(async move {
-            loop {
-                sleep(RENEW_EVERY).await;
-                match live.request_turn(&request, TurnMode::InOrder, keep).await {
-                    Ok(TurnStatus::Granted(still)) if still == fence => {}
-                    Ok(_) => return told.cancel(),
-                    // Whether it was lost shows when the engine is back.
-                    Err(error) => {
-                        tracing::debug!(room = %request.room, %error, "a turn was not renewed");
-                    }
-                }
-            }
-        });
-        Turn {
-            fence,
-            lost,
-            _renewing: AbortOnDropHandle::new(renewing),
-        }
+    /// Another attempt, by another name: whoever has the turn by the present one keeps it.
+    pub(crate) fn begin_anew(&mut self) {
+        self.claim.request.holder = Uuid::new_v4();
     }
 
     fn changed(&self) -> Arc<Notify> {
-        let rooms = self.turns.rooms();
-        Arc::clone(&rooms[&self.request.room].changed)
+        let rooms = self.claim.turns.rooms();
+        Arc::clone(&rooms[&self.claim.request.room].changed)
     }
 
     fn is_first(&self) -> bool {
-        let rooms = self.turns.rooms();
-        let queue = &rooms[&self.request.room];
-        let first = queue.waiting.first().map(|(_, reply)| *reply);
-        queue.holder.or(first) == Some(self.request.reply)
+        let rooms = self.claim.turns.rooms();
+        let queue = &rooms[&self.claim.request.room];
+        let first = queue.waiting.keys().next().map(|(_, reply)| *reply);
+        queue.holder.or(first) == Some(self.claim.request.reply)
     }
 
     fn set_holding(&self, yes: bool) {
-        let mut rooms = self.turns.rooms();
-        let Some(queue) = rooms.get_mut(&self.request.room) else {
+        let mut rooms = self.claim.turns.rooms();
+        let Some(queue) = rooms.get_mut(&self.claim.request.room) else {
             return;
         };
         if yes {
-            queue.holder = Some(self.request.reply);
+            queue.holder = Some(self.claim.request.reply);
         } else if queue
             .holder
-            .take_if(|reply| *reply == self.request.reply)
+            .take_if(|reply| *reply == self.claim.request.reply)
             .is_some()
         {
             queue.changed.notify_waiters();
@@ -212,16 +338,24 @@ impl QueuedTurn {
 impl Drop for QueuedTurn {
     fn drop(&mut self) {
         self.set_holding(false);
-        let mut rooms = self.turns.rooms();
-        let Some(queue) = rooms.get_mut(&self.request.room) else {
+        let mut people = self.claim.turns.people.lock();
+        if let Some(count) = people.get_mut(&self.claim.user) {
+            *count -= 1;
+            if *count == 0 {
+                people.remove(&self.claim.user);
+            }
+        }
+        drop(people);
+        let mut rooms = self.claim.turns.rooms();
+        let Some(queue) = rooms.get_mut(&self.claim.request.room) else {
             return;
         };
         queue
             .waiting
-            .remove(&(self.request.seq, self.request.reply));
+            .remove(&(self.claim.request.seq, self.claim.request.reply));
         queue.changed.notify_waiters();
         if queue.waiting.is_empty() {
-            rooms.remove(&self.request.room);
+            rooms.remove(&self.claim.request.room);
         }
     }
 }
@@ -238,7 +372,7 @@ mod tests {
     }
 
     fn enqueue(turns: &Turns, room: &str, seq: Seq) -> QueuedTurn {
-        turns.enqueue(room, Uuid::from_u128(seq.into()), seq, 1)
+        turns.enqueue(room, "ada", Uuid::from_u128(seq.into()), seq, 1)
     }
 
     #[tokio::test(start_paused = true)]
@@ -251,11 +385,11 @@ mod tests {
         assert!(elsewhere.wait().now_or_never().is_some());
         assert!(third.wait().now_or_never().is_none());
         assert!(second.wait().now_or_never().is_none());
-        first.release(Some(at_first), true).await;
+        first.claim().release(Some(at_first), true).await;
         drop(first);
         assert!(third.wait().now_or_never().is_none());
         let at_second = second.wait().await.unwrap();
-        second.release(Some(at_second), true).await;
+        second.claim().release(Some(at_second), true).await;
         drop(second);
         third.wait().await.unwrap();
     }
@@ -275,12 +409,56 @@ mod tests {
         assert!(!turn.lost.is_cancelled());
     }
 
+    #[tokio::test]
+    async fn a_request_knows_who_stands_before_it() {
+        let turns = turns();
+        let enqueue =
+            |user, seq: Seq| turns.enqueue("lobby", user, Uuid::from_u128(seq.into()), seq, 1);
+        let waiting = [("ada", 1), ("bob", 2), ("ada", 3), ("eve", 4)];
+        let waiting = waiting.map(|(user, seq)| enqueue(user, seq));
+        let place = |before, own_before| RoomPlace {
+            before,
+            own_before,
+            users: 3,
+        };
+        let places = waiting.each_ref().map(|queued| queued.claim().place());
+        assert_eq!(places, [place(0, 0), place(1, 0), place(2, 1), place(3, 0)]);
+        assert_eq!(
+            waiting
+                .each_ref()
+                .map(|queued| queued.claim().of_same_user()),
+            [2, 1, 2, 1]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_goes_on_under_its_name_in_other_hands() {
+        let (live, deadline) = (EmbeddedLive::new(), Duration::from_secs(60));
+        let [one, two] = [(); 2].map(|()| Turns::new(live.clone(), deadline));
+        let mut queued = enqueue(&one, "lobby", 1);
+        let turn = queued.wait().await.unwrap();
+        let number = turn.fence.number;
+        let taken = two.claim("lobby", "ada", Uuid::from_u128(1), 1, turn.fence);
+        let resumed = taken.resume().await.unwrap().unwrap();
+        assert_eq!(resumed.fence, turn.fence);
+        drop(turn);
+        queued.begin_anew();
+        assert!(timeout(10 * TURN_LEASE, queued.wait()).await.is_err());
+        taken.release(Some(resumed), false).await;
+        let again = queued.wait().await.unwrap();
+        assert!(again.fence.number > number);
+        assert!(
+            taken.resume().await.unwrap().is_none(),
+            "it is another's now"
+        );
+    }
+
     #[tokio::test(start_paused = true)]
     async fn rooms_without_anyone_are_forgotten() {
         let turns = turns();
         for n in 0..100 {
             drop(enqueue(&turns, &format!("room-{n}"), 1));
         }
-        assert!(turns.rooms().is_empty());
+        assert!(turns.rooms().is_empty() && turns.people.lock().is_empty());
     }
 }

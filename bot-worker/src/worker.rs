@@ -9,7 +9,8 @@ use common::{
     posting::Poster,
     queue::{Consumer, Delivery, QueueName, Receipt, Verdict},
     supervise,
-    wire::{Kind, Seq},
+    timeline::Timeline,
+    wire::{Kind, Message, Seq},
 };
 use futures_util::FutureExt;
 use metrics::{counter, gauge};
@@ -25,15 +26,22 @@ use crate::{
     answering::{Answering, Request},
     asking::Asking,
     deadline::{Times, reserve, time_left},
+    executing::Executing,
     in_flight::{InFlight, Ticket},
     interrupts::{Drain, Interrupts},
+    load::RecentTimes,
     model::Model,
+    replies::Replies,
+    run_queue::RunQueueEnd,
     settings::WorkerSettings,
     turns::{QueuedTurn, Turns},
 };
 
-/// The fewest requests that are taken at a time, asked or waiting: each has its deadline watched here.
-const PREFETCH_MIN: usize = 256;
+/// The fewest requests that are held at a time, asked or waiting: each has its deadline watched here. What is held takes
+/// nothing from others, since whoever has a slot answers it; and what is not held cannot be told that it waits in vain.
+const PREFETCH_MIN: usize = 1_024;
+/// The part of them that may be one person's.
+const PREFETCH_USER_PART: usize = 8;
 /// How many more than may be asked at a time.
 const PREFETCH_PER_SLOT: usize = 4;
 /// The most controls that wait to be read.
@@ -45,6 +53,8 @@ const DRAIN_RESERVE_MAX: Duration = Duration::from_secs(2);
 pub(crate) struct Worker {
     answering: Answering,
     asking: Arc<Asking>,
+    run_queue: Arc<RunQueueEnd>,
+    executing: Arc<Executing>,
     poster: Poster,
     engines: Engines,
     in_flight: InFlight,
@@ -80,23 +90,53 @@ impl Worker {
             concurrency,
             allowance,
         ));
-        let answering = Answering::new(
-            engines.clone(),
-            poster.clone(),
-            Arc::clone(&asking),
-            settings.bot_context_tokens.get(),
-            settings.bot_fallback.clone(),
-            settings.bot_prices.clone(),
-        );
         let turns = Turns::new(Arc::clone(&engines.live), settings.bot_deadline);
+        let (drain, run_queue) = (
+            Drain::default(),
+            RunQueueEnd::new(Arc::clone(&engines.quota), Arc::clone(asking.slots())),
+        );
+        let run_queue = Arc::new(run_queue);
+        let replies = Arc::new(Replies {
+            live: Arc::clone(&engines.live),
+            store: Arc::clone(&engines.store),
+            poster: poster.clone(),
+            fallback: settings.bot_fallback.clone(),
+            prices: settings.bot_prices.clone(),
+        });
+        let timeline = Timeline::new(
+            Arc::clone(&engines.live),
+            Arc::clone(&engines.store),
+            poster.clone(),
+        );
+        let executing = Arc::new(Executing {
+            engines: engines.clone(),
+            replies: Arc::clone(&replies),
+            timeline,
+            asking: Arc::clone(&asking),
+            turns: turns.clone(),
+            drain: drain.clone(),
+            deadline: settings.bot_deadline,
+            context_tokens: settings.bot_context_tokens.get(),
+        });
+        let answering = Answering {
+            replies,
+            asking: Arc::clone(&asking),
+            run_queue: Arc::clone(&run_queue),
+            executing: Arc::clone(&executing),
+            concurrency,
+            user_max: prefetch / PREFETCH_USER_PART,
+            each: RecentTimes::default(),
+        };
         Worker {
             answering,
             asking,
+            run_queue,
+            executing,
             poster,
             engines,
             in_flight: InFlight::default(),
             turns,
-            drain: Drain::default(),
+            drain,
             deadline: settings.bot_deadline,
             drain_time: settings.drain_time,
             prefetch: u16::try_from(prefetch).unwrap_or(u16::MAX),
@@ -129,6 +169,8 @@ impl Worker {
             let held = Arc::clone(&held).acquire_owned().await.ok()?;
             Some((consumer.next().await?, held))
         };
+        let executing = Arc::clone(&this).execute_offers(jobs.clone());
+        let executing = supervise::spawn("run queue", &stop, executing);
         tracing::info!(prefetch = this.prefetch, "taking requests");
         while let Some(Some((delivery, held))) = stop.run_until_cancelled(next()).await {
             let job = Arc::clone(&this).take(delivery, began, Arc::clone(&consumer));
@@ -139,9 +181,20 @@ impl Worker {
         }
         jobs.close();
         checking.abort();
+        executing.abort();
         this.finish(&jobs, consumer).await;
         listening.abort();
         keeping_up.abort();
+    }
+
+    /// Answers what the fleet has to be answered, as long as there is a slot.
+    async fn execute_offers(self: Arc<Self>, jobs: TaskTracker) {
+        loop {
+            let workers = || self.asking.allowance().workers();
+            let run = self.run_queue.next(workers).await;
+            let executing = Arc::clone(&self.executing);
+            jobs.spawn(async move { executing.execute(run).await });
+        }
     }
 
     /// Stops replies that people want stopped. A wish that is lost is as if it had come too late.
@@ -149,7 +202,7 @@ impl Worker {
         let (_line, mut events) = self.engines.live.subscriber(CONTROLS_WAITING_MAX);
         while let Some(event) = events.recv().await {
             if let LiveEvent::Control(Control::StopReply { room, reply }) = event
-                && self.in_flight.stop(reply)
+                && (self.in_flight.stop(reply) | self.run_queue.stop(reply))
             {
                 tracing::info!(%reply, room, "somebody stopped the reply");
             }
@@ -201,8 +254,10 @@ impl Worker {
                     };
                     let interrupts = self.interrupts(&request, began, &ticket);
                     // What orders the queue is the time at which it was asked for.
-                    let room = &request.message.room;
-                    let queued = self.turns.enqueue(room, reply, asked, request.attempt);
+                    let Message { room, sender, .. } = &request.message;
+                    let queued = self
+                        .turns
+                        .enqueue(room, sender, reply, asked, request.attempt);
                     Job::Answer(Box::new((request, queued, interrupts, ticket)))
                 })
             }
@@ -245,6 +300,7 @@ impl Worker {
             grace: reserve / 2,
             received: request.received,
             respond_by: request.received + (left - reserve),
+            deadline: self.deadline,
             stopped: ticket.stopped.clone(),
             drain: self.drain.clone(),
         }

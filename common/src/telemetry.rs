@@ -5,7 +5,13 @@ use std::io::IsTerminal;
 use clap::{Args, ValueEnum};
 pub use metrics_exporter_prometheus::PrometheusHandle;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
-use tracing_subscriber::EnvFilter;
+use tracing::{Level, Metadata};
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    filter::{FilterExt, filter_fn},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 /// How a process logs.
 #[derive(Args, Clone, Debug)]
@@ -49,14 +55,17 @@ const COUNT_BUCKETS: [f64; 14] = [
 /// If called twice in one process.
 pub fn init(settings: &TelemetrySettings) -> PrometheusHandle {
     let filter = EnvFilter::try_new(&settings.log).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let filter = filter.and(filter_fn(tells_no_secret));
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
-    match settings.log_format {
-        LogFormat::Text => builder.with_target(false).init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
-    }
+    let lines = match settings.log_format {
+        LogFormat::Text => lines.with_target(false).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(lines.with_filter(filter))
+        .init();
     // Two crates could each bring a provider of their own; with none named, the first TLS connection would panic.
     rustls::crypto::ring::default_provider()
         .install_default()
@@ -64,6 +73,25 @@ pub fn init(settings: &TelemetrySettings) -> PrometheusHandle {
     with_buckets(PrometheusBuilder::new())
         .install_recorder()
         .expect("telemetry is set up once")
+}
+
+/// The crates whose lines are written with secrets in mind.
+const OURS: [&str; 8] = [
+    "bot_worker",
+    "chinwag",
+    "common",
+    "engines",
+    "persister",
+    "practice_model",
+    "standalone",
+    "ws_edge",
+];
+
+/// Whether a line may be logged, whatever is asked for. At `trace` some libraries write down what they send and receive,
+/// byte by byte, and passwords are among it; at `debug` none does.
+fn tells_no_secret(line: &Metadata<'_>) -> bool {
+    let krate = line.target().split("::").next().unwrap_or_default();
+    *line.level() != Level::TRACE || OURS.contains(&krate)
 }
 
 /// Histograms are of seconds, but for those that count.

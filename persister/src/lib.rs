@@ -276,7 +276,7 @@ fn note_written(
         if written.conflicts.contains(&position) {
             let message = &envelope.message;
             let reason = format!(
-                "seq {} of room {} belongs to another message than {}",
+                "another message has seq {} of room {}, or the id {}",
                 message.seq, message.room, message.id
             );
             outcome.dead.push((*receipt, reason));

@@ -74,8 +74,14 @@ impl Model for Gemini {
 }
 
 fn body_of(prompt: &Prompt) -> Value {
+    // One stands behind the other as if they were one text: each begins a line.
     let parts = |texts: &[String]| -> Vec<Value> {
-        texts.iter().map(|text| json!({"text": text})).collect()
+        let last = texts.len().saturating_sub(1);
+        let part = |(at, text): (usize, &String)| match at {
+            at if at == last => json!({"text": text}),
+            _ => json!({"text": format!("{text}\n")}),
+        };
+        texts.iter().enumerate().map(part).collect()
     };
     let contents: Vec<Value> = prompt
         .turns

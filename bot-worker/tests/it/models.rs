@@ -302,6 +302,7 @@ async fn the_request_is_as_gemini_wants_it() {
         .map(|turn| turn["role"].as_str().unwrap())
         .collect();
     assert_eq!(roles, ["user", "model", "user"]);
+    assert_eq!(body["contents"][0]["parts"][0]["text"], "ada: hi\n");
     assert_eq!(body["contents"][0]["parts"][1]["text"], "bob: ho");
     assert_eq!(calls[0].text, "ada: and now?");
 }

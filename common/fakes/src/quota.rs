@@ -3,7 +3,10 @@
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use common::{
-    quota::{CallReport, CallRequest, Quota, QuotaError, Reservation, WorkerFleet},
+    quota::{
+        CallReport, CallRequest, Quota, QuotaError, Reservation, WorkerFleet,
+        run_queue::{Offer, Place, RunQueue},
+    },
     wire::Seq,
 };
 use uuid::Uuid;
@@ -30,6 +33,12 @@ impl FaultyQuota {
 }
 
 passes_on! { FaultyQuota, beside ["workers"],
+    RunQueue {
+        async fn offer(offer: &Offer) -> Result<(), QuotaError>;
+        async fn before(place: Place) -> Result<Option<usize>, QuotaError>;
+        async fn take(passed_over: &[String]) -> Result<Option<Offer>, QuotaError>;
+        async fn withdraw(place: Place) -> Result<bool, QuotaError>;
+    }
     Quota {
         async fn reserve(wish: &CallRequest<'_>) -> Result<Reservation, QuotaError>;
         async fn report(model: &str, id: Uuid, news: CallReport) -> Result<bool, QuotaError>;

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use self::turns::{Fence, TURN_LEASE, Turns};
 use crate::{
     retry::{Retry, Retryable},
-    wire::{Message, NewMessage, Seq},
+    wire::{Kind, Message, NewMessage, Seq, made_at, now_seq},
 };
 
 /// The most names in one `presence` frame, and the most that one process announces for a room.
@@ -36,8 +36,18 @@ pub const STREAM_MIN_AGE: Duration = Duration::from_secs(120);
 /// The most messages in a room's stream, whatever their age.
 pub const STREAM_MAX_MESSAGES: usize = 10_000;
 
-/// How many ids of a room are remembered, to know a message that is sent again.
+/// How many ids of a room are remembered at least, to know a message that is sent again.
 pub const REMEMBERED_IDS_PER_ROOM: usize = 10_000;
+
+/// So long they are remembered, up to [`REMEMBERED_IDS_MAX`]: longer than an id is [fresh](ID_FRESH).
+pub const REMEMBERED_IDS_MIN_AGE: Duration = Duration::from_secs(75);
+
+/// The most ids of a room that are remembered, whatever their age.
+pub const REMEMBERED_IDS_MAX: usize = 100_000;
+
+/// An id that says of itself that it was made within so long of now, before or after, can be looked for among those that
+/// are remembered. Any other may have been used long ago, and is looked for in the store.
+pub const ID_FRESH: Duration = Duration::from_secs(60);
 
 /// The order of a room, exactly once per id; showing it, at most once per subscriber, with every gap told.
 #[async_trait]
@@ -45,8 +55,9 @@ pub trait Live: Turns {
     /// Gives a message its `seq`, appends it to the room's stream and shows it to every subscriber, as one atomic
     /// step; a message whose id the room knows is left as it is. Idempotent on (room, id).
     ///
-    /// With `floor` unset, a room that nothing is known of here (its stream expired, or the engine came back empty)
-    /// is not touched: the answer is [`Appended::Cold`]. The caller then looks the room up in the store and calls
+    /// With `floor` unset, a room that nothing is known of here (its stream expired, or the engine came back empty), or
+    /// nothing from before the message [was made](AppendRequest::made), is not touched: the answer is
+    /// [`Appended::Cold`]. The caller then looks the room up in the store and calls
     /// again with `floor` set to the highest `seq` found there (0 if none), which becomes the `prev` of the message.
     ///
     /// # Errors
@@ -192,18 +203,30 @@ pub struct AppendRequest {
     pub part: BotRole,
     /// The end of its frame: encoded once, for everyone who sees it and for the queue.
     pub tail: String,
+    /// When a person's message got its id, if that is fresh: it may have been used since then, so whoever does not
+    /// remember as far back does not know that it was not.
+    pub made: Option<Seq>,
 }
 
 impl AppendRequest {
     /// Encodes the message.
     pub fn new(message: NewMessage, part: BotRole) -> AppendRequest {
         let tail = message.frame_tail();
+        let made = (message.kind == Kind::User)
+            .then(|| fresh_id(message.id))
+            .flatten();
         AppendRequest {
             message,
             part,
             tail,
+            made,
         }
     }
+}
+
+/// When an id was made, if it says so and that is [`ID_FRESH`].
+pub fn fresh_id(id: Uuid) -> Option<Seq> {
+    made_at(id).filter(|made| u128::from(now_seq().abs_diff(*made)) <= ID_FRESH.as_micros())
 }
 
 /// What [`Live::append`] did.
@@ -217,7 +240,7 @@ pub enum Appended {
     KnownOnly(Seq),
     /// Another sender has used this id in this room.
     Taken,
-    /// Nothing is known of the room; nothing was done.
+    /// Nothing is known of the room, or nothing from so far back; nothing was done.
     Cold,
     /// A reply, and whoever wrote it has lost the right to post it; nothing was done.
     Fenced,

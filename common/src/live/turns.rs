@@ -12,6 +12,16 @@ use crate::wire::{Seq, ServerFrame};
 /// How long a turn holds without being renewed.
 pub const TURN_LEASE: Duration = Duration::from_secs(4);
 
+/// Whoever asked for a turn, or renewed it, within this part of [`TURN_LEASE`] is at it: asking and renewing are more
+/// frequent than that.
+pub const FRESH_OF_LEASE: f64 = 0.375;
+
+/// How many of the first in a room's turn queue are looked at for one that nobody has in hand.
+pub const TIMED_MAX: usize = 16;
+
+/// The most requests that whoever asks for a turn names as being in their hands as well.
+pub const IN_HAND_MAX: usize = 8;
+
 /// How long a reply's draft so far is kept without growing: longer than a model may be silent.
 pub const DRAFT_KEPT: Duration = Duration::from_secs(120);
 
@@ -23,8 +33,10 @@ pub trait Turns: Send + Sync + 'static {
     /// waits, to ask again; once it has the turn, to renew it within [`TURN_LEASE`]. Idempotent.
     ///
     /// Whoever's turn lapsed, and whoever is before this request and not there (its worker died, or has not come to
-    /// it yet), is waited for as long as `keep`, counted from when somebody first waited for it; then it is passed
-    /// over, and is where it was in the queue when it comes.
+    /// it yet), is waited for as long as `keep`, counted from when somebody first asked while it was not there; then it is
+    /// passed over, and is where it was in the queue when it comes. All of those, up to [`TIMED_MAX`], are waited for
+    /// together and not one after the other. There are those that are asked for, and those that whoever asks for another
+    /// has [in hand](TurnRequest::in_hand).
     ///
     /// # Errors
     /// [`LiveError`] if the engine does not answer in time. The turn may have been given all the same.
@@ -70,6 +82,9 @@ pub struct TurnRequest {
     pub holder: Uuid,
     /// The fence's number is not below this: the delivery's attempt, or the number that it had already.
     pub at_least: u32,
+    /// Replies to other requests of the room that whoever asks has as well, at most [`IN_HAND_MAX`]: they need not ask to
+    /// be known to be there.
+    pub in_hand: Vec<Uuid>,
 }
 
 /// What somebody in the queue asks for.
@@ -77,8 +92,8 @@ pub struct TurnRequest {
 pub enum TurnMode {
     /// The turn, when it comes.
     InOrder,
-    /// To post without waiting for the turn: its time is up, or it was stopped. Refused while an attempt of a later
-    /// delivery, or of the same, is at this very reply.
+    /// To post without waiting for the turn: its time is up, or it was stopped. Refused while somebody else is at this
+    /// very reply: they have renewed its turn within [`FRESH_OF_LEASE`].
     Now,
 }
 

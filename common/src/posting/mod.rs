@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 use tokio_util::task::TaskTracker;
-use uuid::{Uuid, Version};
+use uuid::Uuid;
 
 use self::{
     outage::Outage,
@@ -23,11 +23,11 @@ use self::{
 };
 use crate::{
     envelope::{Again, Envelope, ReplyLog, reply_id},
-    live::{AppendRequest, Appended, BotRole, Live, LiveError, turns::Fence},
+    live::{AppendRequest, Appended, BotRole, Live, LiveError, fresh_id, turns::Fence},
     queue::{Queue, QueueError, Route},
     retry::{RetryPolicy, retry},
     store::{Room, Store, StoreError},
-    wire::{Kind, Message, NewMessage, Seq, now_seq},
+    wire::{Kind, Message, NewMessage, Seq},
 };
 
 /// The most messages of one process that are appended and wait for the queue's confirm. At 4,000 characters of
@@ -55,10 +55,6 @@ const REPAIRS_AT_ONCE: usize = 64;
 
 /// The most repairs of one process within [`REPAIR_AGAIN_AFTER`].
 const REPAIRS_REMEMBERED_MAX: usize = 20_000;
-
-/// A UUIDv7 older than this may be a message that was sent long ago and is sent again: the store is asked first,
-/// because the room may have forgotten the id.
-const OLD_ID: Duration = Duration::from_secs(60);
 
 /// Posts messages, each exactly once. One for a whole process.
 #[derive(Clone)]
@@ -614,14 +610,7 @@ fn role_of(new: &NewMessage, route: Route) -> BotRole {
     }
 }
 
+/// Whether the store has to be asked for the message, since its room may have forgotten the id.
 fn may_be_forgotten(new: &NewMessage) -> bool {
-    if new.id.get_version() != Some(Version::SortRand) {
-        return false;
-    }
-    let Some(timestamp) = new.id.get_timestamp() else {
-        return false;
-    };
-    let (seconds, _) = timestamp.to_unix();
-    let now_seconds = now_seq() / 1_000_000;
-    now_seconds.saturating_sub(seconds) > OLD_ID.as_secs()
+    new.kind == Kind::User && fresh_id(new.id).is_none()
 }

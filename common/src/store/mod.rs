@@ -347,8 +347,9 @@ pub const NOTES_ROOM: &str = ":";
 pub struct Written {
     /// Rows that are new. With another writer at the same rows, both may count them.
     pub new: usize,
-    /// Positions in the batch of messages whose (room, seq) another id already has. They are not stored; that is not
-    /// to be passed over in silence. (A message whose id is there under another seq is no such thing: it is stored.)
+    /// Positions in the batch of messages whose (room, seq) another id already has, or whose id has another sender or
+    /// text. They are not stored; that is not to be passed over in silence. (The same message under another seq is no such
+    /// thing: it is stored.)
     pub conflicts: Vec<usize>,
 }
 

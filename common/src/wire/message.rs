@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct};
-use uuid::Uuid;
+use uuid::{Uuid, Version};
 
 /// The order of messages in a room: strictly increasing there, and the time it was appended, in microseconds since the
 /// Unix epoch. Below 2^53 until the year 2255, so JavaScript and Lua hold it exactly.
@@ -19,6 +19,16 @@ pub fn now_seq() -> Seq {
     now.map_or(0, |since| {
         u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
     })
+}
+
+/// When an id was made at the latest, by the clock of whoever made it: a UUIDv7 says in which millisecond, any other says
+/// nothing.
+pub fn made_at(id: Uuid) -> Option<Seq> {
+    if id.get_version() != Some(Version::SortRand) {
+        return None;
+    }
+    let (seconds, nanos) = id.get_timestamp()?.to_unix();
+    Some(seconds * 1_000_000 + Seq::from(nanos) / 1_000 + 999)
 }
 
 /// Who wrote a message, in what role.

@@ -9,7 +9,7 @@ mod server;
 
 pub use client::{BadFrame, ClientFrame};
 pub(crate) use message::to_json;
-pub use message::{Kind, Message, NewMessage, Seq, now_seq};
+pub use message::{Kind, Message, NewMessage, Seq, made_at, now_seq};
 pub use server::{ErrorCode, ServerFrame};
 
 /// The version of the wire that `welcome` announces.

@@ -16,8 +16,8 @@ use async_trait::async_trait;
 use common::{
     live::{
         AppendRequest, Appended, BotRole, Control, Live, LiveError, LiveEvent, LiveTimings,
-        PRESENCE_MAX_USERS, REMEMBERED_IDS_PER_ROOM, STREAM_MAX_MESSAGES, STREAM_MESSAGES,
-        STREAM_MIN_AGE, Signal, Subscriber, Tail, Unsettled,
+        PRESENCE_MAX_USERS, REMEMBERED_IDS_MAX, REMEMBERED_IDS_MIN_AGE, REMEMBERED_IDS_PER_ROOM,
+        STREAM_MAX_MESSAGES, STREAM_MESSAGES, STREAM_MIN_AGE, Signal, Subscriber, Tail, Unsettled,
         turns::{Draft, DraftOutcome, DraftSnapshot, TurnMode, TurnRequest, TurnStatus, Turns},
     },
     wire::{Message, Seq, ServerFrame, now_seq},
@@ -135,6 +135,7 @@ impl State {
             message,
             part,
             tail,
+            ..
         } = request;
         let known = self.rooms.get(room);
         if let Some(known) = known.and_then(|room| room.known(message.id, &message.sender)) {
@@ -233,11 +234,23 @@ impl Room {
         {
             self.stream.pop_front();
         }
-        while self.seqs.len() > REMEMBERED_IDS_PER_ROOM
-            && let Some((_, id)) = self.seqs.pop_front()
+        let old = seq.saturating_sub(REMEMBERED_IDS_MIN_AGE.as_micros() as Seq);
+        while let Some((at, id)) = self.seqs.front().copied()
+            && (self.seqs.len() > REMEMBERED_IDS_MAX
+                || self.seqs.len() > REMEMBERED_IDS_PER_ROOM && at < old)
         {
+            self.seqs.pop_front();
             self.ids.remove(&id);
         }
+    }
+
+    fn may_have_forgotten(&self, request: &AppendRequest) -> bool {
+        let oldest = self.seqs.front().map(|(seq, _)| *seq);
+        let is_older = request
+            .made
+            .zip(oldest)
+            .is_some_and(|(made, oldest)| made < oldest);
+        is_older && !self.ids.contains_key(&request.message.id)
     }
 
     fn broadcast(&mut self, event: &LiveEvent) {
@@ -258,6 +271,15 @@ impl Live for EmbeddedLive {
         floor: Option<Seq>,
     ) -> Result<Vec<Appended>, LiveError> {
         let mut state = self.shared.state();
+        // An id that was made before the oldest that is remembered may have been used before that as well.
+        if floor.is_none()
+            && let Some(known) = state.rooms.get(room)
+            && requests
+                .iter()
+                .any(|request| known.may_have_forgotten(request))
+        {
+            return Ok(vec![Appended::Cold; requests.len()]);
+        }
         let mut answers = Vec::with_capacity(requests.len());
         for request in requests {
             let answer = state.append(room, request, floor);

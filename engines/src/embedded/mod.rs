@@ -4,6 +4,7 @@
 mod live;
 mod queue;
 mod quota;
+mod run_queue;
 pub mod turns;
 
 pub use live::EmbeddedLive;

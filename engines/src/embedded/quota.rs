@@ -12,6 +12,7 @@ use common::{
     quota::{
         CallReport, CallRequest, Quota, QuotaError, QuotaLimits, QuotaTimings, Reservation,
         WorkerFleet,
+        run_queue::{Offer, Place, RunQueue},
     },
     wire::{Seq, now_seq},
 };
@@ -19,6 +20,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::run_queue::FairQueue;
 use crate::{
     day::{DAY, behind_utc},
     quota_rules::{
@@ -32,6 +34,7 @@ pub struct EmbeddedQuota {
     terms: Terms,
     began: (Seq, Instant),
     books: Mutex<Books>,
+    run_queue: Mutex<FairQueue>,
 }
 
 /// What the quota is.
@@ -119,6 +122,7 @@ impl EmbeddedQuota {
             terms: Terms { limits, timings },
             began: (now_seq(), Instant::now()),
             books: Mutex::default(),
+            run_queue: Mutex::default(),
         })
     }
 
@@ -506,6 +510,26 @@ impl Quota for EmbeddedQuota {
             since: books.since,
             now: time,
         })
+    }
+}
+
+#[async_trait]
+impl RunQueue for EmbeddedQuota {
+    async fn offer(&self, offer: &Offer) -> Result<(), QuotaError> {
+        self.run_queue.lock().offer(offer.clone());
+        Ok(())
+    }
+
+    async fn before(&self, place: Place) -> Result<Option<usize>, QuotaError> {
+        Ok(self.run_queue.lock().before(place))
+    }
+
+    async fn take(&self, passed_over: &[String]) -> Result<Option<Offer>, QuotaError> {
+        Ok(self.run_queue.lock().take(passed_over))
+    }
+
+    async fn withdraw(&self, place: Place) -> Result<bool, QuotaError> {
+        Ok(self.run_queue.lock().withdraw(place))
     }
 }
 

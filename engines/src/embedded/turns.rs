@@ -8,7 +8,8 @@ use std::{
 
 use common::{
     live::turns::{
-        DRAFT_KEPT, Draft, DraftOutcome, DraftSnapshot, Fence, TurnMode, TurnRequest, TurnStatus,
+        DRAFT_KEPT, Draft, DraftOutcome, DraftSnapshot, FRESH_OF_LEASE, Fence, TIMED_MAX, TurnMode,
+        TurnRequest, TurnStatus,
     },
     wire::Seq,
 };
@@ -20,8 +21,9 @@ use uuid::Uuid;
 pub struct TurnQueue {
     waiting: BTreeSet<(Seq, Uuid)>,
     turn: Option<(Uuid, Instant)>,
-    /// Who is waited for without being there, and since when.
-    awaited: Option<(Uuid, Instant)>,
+    /// When somebody was last seen who has a request in hand; and since when one is waited for that nobody has.
+    seen: HashMap<Uuid, Instant>,
+    missed: HashMap<Uuid, Instant>,
     fences: HashMap<Uuid, (u32, Option<Uuid>)>,
     draft: Option<(DraftSnapshot, Instant)>,
 }
@@ -64,14 +66,18 @@ impl TurnQueue {
                 .insert(reply, (next.number, Some(request.holder)));
             TurnStatus::Granted(next)
         };
+        let fresh = lease.mul_f64(FRESH_OF_LEASE);
         if mode == TurnMode::Now {
-            let is_held = at_it.is_some_and(|(at_it, _)| at_it == reply) && !is_mine;
-            if is_held && request.at_least <= number {
+            // Whoever renewed it a moment ago is at it.
+            let is_at_it =
+                at_it.is_some_and(|(at_it, until)| at_it == reply && until - now > lease - fresh);
+            if is_at_it && !is_mine {
                 return TurnStatus::Waiting;
             }
             return granted(self);
         }
         self.reserve(reply, request.seq);
+        self.look_round(request, fresh, now);
         let has_turn = is_mine && self.turn.is_some_and(|(turn, _)| turn == reply);
         if !has_turn {
             if at_it.is_some() || !self.is_next(reply, keep, now) {
@@ -82,31 +88,35 @@ impl TurnQueue {
             {
                 *holder = None;
             }
-            self.awaited = None;
         }
         self.turn = Some((reply, now + lease));
         granted(self)
     }
 
+    /// Sees who is there, and begins to wait for those who are not: for all of them at once, not one after the other.
+    fn look_round(&mut self, request: &TurnRequest, fresh: Duration, now: Instant) {
+        for (_, reply) in self.waiting.iter().take(TIMED_MAX) {
+            if *reply == request.reply || request.in_hand.contains(reply) {
+                self.seen.insert(*reply, now);
+                self.missed.remove(reply);
+            } else if self.seen.get(reply).is_none_or(|at| *at + fresh < now) {
+                self.missed.entry(*reply).or_insert(now);
+            }
+        }
+    }
+
     /// Whether nobody is before this one, those that were waited for long enough left out.
     fn is_next(&mut self, reply: Uuid, keep: Duration, now: Instant) -> bool {
-        while let Some((seq, first)) = self.waiting.first().copied()
+        while let Some((_, first)) = self.waiting.first().copied()
             && first != reply
         {
-            match self.awaited {
-                Some((awaited, since)) if awaited == first => {
-                    if now.duration_since(since) < keep {
-                        return false;
-                    }
-                    self.waiting.remove(&(seq, first));
-                }
-                _ => {
-                    self.awaited = Some((first, now));
-                    if !keep.is_zero() {
-                        return false;
-                    }
-                }
+            let since = self.missed.get(&first).copied();
+            if since.is_none_or(|since| now.duration_since(since) < keep) {
+                return false;
             }
+            self.waiting.pop_first();
+            self.seen.remove(&first);
+            self.missed.remove(&first);
         }
         true
     }
@@ -145,6 +155,8 @@ impl TurnQueue {
     fn forget(&mut self, reply: Uuid) {
         self.waiting.retain(|(_, waiting)| *waiting != reply);
         self.fences.remove(&reply);
+        self.seen.remove(&reply);
+        self.missed.remove(&reply);
     }
 
     /// See [`Turns::draft`](common::live::turns::Turns::draft); publishing it is left to the caller.

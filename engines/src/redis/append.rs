@@ -76,7 +76,9 @@ impl Appends {
         }
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         let channel = self.server.keys.channel(room);
-        let floor = floor.map_or_else(String::new, |floor| floor.to_string());
+        let text = |seq: Option<Seq>| seq.map_or_else(String::new, |seq| seq.to_string());
+        let made = text(requests.iter().filter_map(|request| request.made).min());
+        let floor = text(floor);
         let roles: Vec<Vec<u8>> = requests
             .iter()
             .map(|request| role_word(request.part))
@@ -86,8 +88,8 @@ impl Appends {
             let losses = self.server.client.losses();
             let holds_until = self.unsettle(room, again).await?.to_string();
             let (second, date) = present();
-            let mut arguments = Vec::with_capacity(6 + 4 * requests.len());
-            let first = [room, &channel, &floor, &holds_until, &second, &date];
+            let mut arguments = Vec::with_capacity(7 + 4 * requests.len());
+            let first = [room, &channel, &floor, &holds_until, &second, &date, &made];
             arguments.extend(first.map(str::as_bytes));
             for (request, role) in requests.iter().zip(&roles) {
                 let AppendRequest { message, tail, .. } = request;

@@ -12,7 +12,8 @@ use common::{
         AppendRequest, Appended, Live, LiveError, LiveEvent, LiveTimings, PRESENCE_MAX_USERS,
         Signal, Subscriber, Tail, Unsettled,
         turns::{
-            Draft, DraftOutcome, DraftSnapshot, Fence, TurnMode, TurnRequest, TurnStatus, Turns,
+            Draft, DraftOutcome, DraftSnapshot, Fence, IN_HAND_MAX, TurnMode, TurnRequest,
+            TurnStatus, Turns,
         },
     },
     wire::{Message, Seq},
@@ -301,7 +302,7 @@ impl Turns for RedisLive {
         let at_least = request.at_least.to_string();
         let lease = micros(self.timings.turn_lease).to_string();
         let keep = micros(keep).to_string();
-        let arguments = [
+        let mut arguments = vec![
             request.reply.as_bytes().as_slice(),
             seq.as_bytes(),
             holder.as_bytes(),
@@ -313,6 +314,8 @@ impl Turns for RedisLive {
                 TurnMode::Now => b"now",
             },
         ];
+        let in_hand = request.in_hand.iter().take(IN_HAND_MAX);
+        arguments.extend(in_hand.map(|reply| reply.as_bytes().as_slice()));
         let answer: Vec<String> = self
             .server
             .call(WHAT, &self.scripts.request_turn, &keys, &arguments)

@@ -8,6 +8,7 @@ use common::{
     quota::{
         CallReport, CallRequest, Quota, QuotaError, QuotaLimits, QuotaTimings, Reservation,
         WorkerFleet,
+        run_queue::{LOOKED_THROUGH, Offer, Place, RunQueue},
     },
     wire::{Seq, now_seq},
 };
@@ -27,6 +28,9 @@ use crate::{
     },
 };
 
+/// How long the run queue is kept without anything being put into it: longer than any request may wait.
+const RUN_QUEUE_KEPT: Duration = Duration::from_secs(600);
+
 /// The quota of all workers together.
 pub struct RedisQuota {
     server: RedisServer,
@@ -35,6 +39,7 @@ pub struct RedisQuota {
     quota: Script,
     admit: Script,
     workers: Script,
+    run_queue: Script,
 }
 
 impl RedisQuota {
@@ -69,6 +74,11 @@ impl RedisQuota {
             quota: Script::new(format!("{numbers}{}", include_str!("scripts/quota.lua"))),
             admit: Script::new(include_str!("scripts/admit.lua").to_owned()),
             workers: Script::new(include_str!("scripts/workers.lua").to_owned()),
+            run_queue: Script::new(format!(
+                "local LOOKED_THROUGH, KEPT_MS = {LOOKED_THROUGH}, {}\n{}",
+                RUN_QUEUE_KEPT.as_millis(),
+                include_str!("scripts/run_queue.lua")
+            )),
         })
     }
 
@@ -82,6 +92,17 @@ impl RedisQuota {
         let keys = ["calls", "leases", "waiting", "about", "sums"].map(key);
         let keys = keys.each_ref().map(String::as_str);
         self.call(what, &self.quota, &keys, arguments).await
+    }
+
+    async fn of_run_queue<T: FromRedisValue>(
+        &self,
+        what: &'static str,
+        arguments: &[&str],
+    ) -> Result<T, QuotaError> {
+        let keys = ["queue", "offers", "tags", "clock"]
+            .map(|part| self.server.keys.other(":run-queue", part));
+        let keys = keys.each_ref().map(String::as_str);
+        self.call(what, &self.run_queue, &keys, arguments).await
     }
 
     async fn call<T: FromRedisValue>(
@@ -187,4 +208,57 @@ impl Quota for RedisQuota {
             now,
         })
     }
+}
+
+#[async_trait]
+impl RunQueue for RedisQuota {
+    async fn offer(&self, offer: &Offer) -> Result<(), QuotaError> {
+        let Offer { place, user, work } = offer;
+        let arguments = ["offer", &word(*place), user, work];
+        self.of_run_queue("offering a request", &arguments).await
+    }
+
+    async fn before(&self, place: Place) -> Result<Option<usize>, QuotaError> {
+        let arguments = ["before", &word(place)];
+        let before: i64 = self
+            .of_run_queue("looking where a request stands", &arguments)
+            .await?;
+        Ok(usize::try_from(before).ok())
+    }
+
+    async fn take(&self, passed_over: &[String]) -> Result<Option<Offer>, QuotaError> {
+        const WHAT: &str = "taking a request";
+        let passed_over = passed_over.iter().map(String::as_str);
+        let arguments: Vec<&str> = ["take"].into_iter().chain(passed_over).collect();
+        let taken: Vec<String> = self.of_run_queue(WHAT, &arguments).await?;
+        let Ok([place, user, work]) = <[String; 3]>::try_from(taken) else {
+            return Ok(None);
+        };
+        let place = read_word(&place).ok_or_else(|| QuotaError {
+            what: WHAT,
+            source: "an answer that the script does not give".into(),
+        })?;
+        Ok(Some(Offer { place, user, work }))
+    }
+
+    async fn withdraw(&self, place: Place) -> Result<bool, QuotaError> {
+        let arguments = ["withdraw", &word(place)];
+        let was_there: i64 = self
+            .of_run_queue("withdrawing a request", &arguments)
+            .await?;
+        Ok(was_there > 0)
+    }
+}
+
+/// A place as the run queue keeps it: sorted as text, the older one is first.
+fn word(place: Place) -> String {
+    format!("{:020} {}", place.asked, place.id.simple())
+}
+
+fn read_word(word: &str) -> Option<Place> {
+    let (asked, id) = word.split_once(' ')?;
+    Some(Place {
+        asked: asked.parse().ok()?,
+        id: id.parse().ok()?,
+    })
 }

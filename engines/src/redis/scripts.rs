@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use common::live::{
-    PRESENCE_MAX_USERS, REMEMBERED_IDS_PER_ROOM, STREAM_MAX_MESSAGES, STREAM_MESSAGES,
-    STREAM_MIN_AGE, turns::DRAFT_KEPT,
+    PRESENCE_MAX_USERS, REMEMBERED_IDS_MAX, REMEMBERED_IDS_MIN_AGE, REMEMBERED_IDS_PER_ROOM,
+    STREAM_MAX_MESSAGES, STREAM_MESSAGES, STREAM_MIN_AGE,
+    turns::{DRAFT_KEPT, FRESH_OF_LEASE, TIMED_MAX},
 };
 use redis::{Cmd, cmd};
 
@@ -38,11 +39,14 @@ impl Scripts {
             "local STREAM_MESSAGES, STREAM_MAX_MESSAGES, TRIM_BATCH = {STREAM_MESSAGES}, {STREAM_MAX_MESSAGES}, {TRIM_BATCH}\n\
              local TRIM_EVERY, EXPIRE_EVERY_US = {TRIM_EVERY}, {}\n\
              local STREAM_MIN_AGE_US, STREAM_IDLE_MS, DRAFT_KEPT_MS = {}, {}, {}\n\
-             local REMEMBERED_IDS, PRESENCE_MAX_USERS = {REMEMBERED_IDS_PER_ROOM}, {PRESENCE_MAX_USERS}\n",
+             local FRESH_OF_LEASE, TIMED_MAX = {FRESH_OF_LEASE}, {TIMED_MAX}\n\
+             local REMEMBERED_IDS, PRESENCE_MAX_USERS = {REMEMBERED_IDS_PER_ROOM}, {PRESENCE_MAX_USERS}\n\
+             local REMEMBERED_IDS_MAX, REMEMBERED_IDS_MIN_AGE_US = {REMEMBERED_IDS_MAX}, {}\n",
             (stream_idle / EXPIRE_PARTS).as_micros().max(1),
             STREAM_MIN_AGE.as_micros(),
             stream_idle.as_millis().max(1),
             DRAFT_KEPT.as_millis(),
+            REMEMBERED_IDS_MIN_AGE.as_micros(),
         );
         let script = |parts: &[&str]| Script::new(format!("{numbers}{}", parts.concat()));
         let date = include_str!("scripts/rfc3339.lua");

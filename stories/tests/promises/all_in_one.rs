@@ -59,6 +59,66 @@ async fn it_is_killed_and_started_again_and_everything_is_still_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_answered_is_not_asked_again_though_all_of_it_is_sent_again_after_a_kill() {
+    const QUESTIONS: usize = 60;
+    let chat = Chat::all_in_one().await;
+    chat.model.behave("delay=20ms pace=0ms").expect("an order");
+    let mut ada = Person::register(&chat.url(0), "ada").await;
+    ada.connects().await;
+    ada.joins("ada", None).await;
+    let text = |n: usize| format!("what is {n} plus {n}?");
+    let mut asked = Vec::new();
+    for n in 0..QUESTIONS {
+        asked.push(ada.says(&text(n)).await);
+    }
+    ada.gets_reply_to(asked[QUESTIONS / 2]).await;
+    chat.edges[0].kill();
+    chat.edges[0].start_again();
+    chat.edges[0].ready().await;
+    ada.connects().await;
+    ada.joins("ada", None).await;
+    // As a program does that is not sure of its acks; some of it twice.
+    for again in [0..QUESTIONS, 0..QUESTIONS / 2] {
+        for n in again {
+            ada.says_as(asked[n], &text(n)).await;
+        }
+    }
+    for (n, question) in asked.iter().enumerate() {
+        ada.is_acked(*question).await;
+        let answered = async || {
+            let history = ada.history().await;
+            let replies = history
+                .iter()
+                .filter(|message| message["reply_to"] == question.to_string());
+            let there = history
+                .iter()
+                .filter(|message| message["id"] == question.to_string());
+            assert!(there.count() <= 1, "question {n} is there twice");
+            let replies = replies.count();
+            assert!(replies <= 1, "question {n} has {replies} replies");
+            (replies == 1).then_some(())
+        };
+        stories::until("it has its reply", stories::PATIENCE, answered).await;
+    }
+    let mut ids: Vec<String> = ada
+        .history()
+        .await
+        .iter()
+        .map(|message| message["id"].to_string())
+        .collect();
+    let count = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!((ids.len(), count), (2 * QUESTIONS, 2 * QUESTIONS));
+    // The one that was under way may have been asked twice.
+    let calls = chat.model.requests().len();
+    assert!(
+        calls <= QUESTIONS + 1,
+        "{calls} calls for {QUESTIONS} questions"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn acked_messages_survive_a_kill_in_the_middle_of_a_flood() {
     let chat = Chat::all_in_one().await;
     let [mut ada] = chat.join("lobby", ["ada"]).await;

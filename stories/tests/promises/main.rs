@@ -1,4 +1,4 @@
-//! The promises P1 to P11, each with the stories that would end badly if it broke. One program, so that they share one
+//! The promises, each with the stories that would end badly if it broke. One program, so that they share one
 //! set of engines; a story that breaks engines brings its own.
 
 mod p01_acked_is_kept;
@@ -12,6 +12,7 @@ mod p08_no_one_drags_others;
 mod p09_a_clear_no;
 mod p10_any_process_may_go;
 mod p11_only_who_may;
+mod p15_fair_to_others;
 
 mod all_in_one;
 mod operators;

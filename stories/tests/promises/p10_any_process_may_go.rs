@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use stories::{Chat, PATIENCE, Setup, until};
+use stories::{Chat, PATIENCE, Person, Process, Setup, until};
+use uuid::Uuid;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edge_drains_and_everyone_goes_elsewhere() {
@@ -210,5 +211,93 @@ async fn a_second_worker_takes_load_off_the_first() {
     assert!(
         most > Some(2),
         "one worker alone would never have more than 2 calls under way: {most:?}"
+    );
+}
+
+/// Six people ask in six rooms, of which one worker holds all and answers one at a time; then another comes.
+async fn a_backlog_and_another_worker() -> (Chat, Vec<(Person, Uuid)>, Process) {
+    let chat = Chat::with(Setup {
+        workers: 1,
+        settings: vec![("BOT_CONCURRENCY", "1".to_owned())],
+        ..Setup::default()
+    })
+    .await;
+    chat.model.behave("delay=3s").expect("an order");
+    let mut people = Vec::new();
+    for name in ["ada", "bob", "cleo", "dan", "eve", "finn"] {
+        let mut person = Person::register(&chat.url(0), name).await;
+        person.connects().await;
+        person.joins(name, None).await;
+        let (question, _) = person.says_and_is_acked("what is two plus two?").await;
+        people.push((person, question));
+    }
+    until("the worker holds all of it", PATIENCE, async || {
+        let held = chat.workers[0].metric("chinwag_bot_under_way").await;
+        (held >= 4.0).then_some(())
+    })
+    .await;
+    let other = chat.service("bot-worker", "other", &[]);
+    (chat, people, other)
+}
+
+async fn each_is_answered_once(people: &[(Person, Uuid)]) {
+    for (person, question) in people {
+        let reply = person.gets_reply_to(*question).await;
+        assert_eq!(reply["kind"], "bot", "{reply}");
+        let history = person.history().await;
+        let replies = history
+            .iter()
+            .filter(|message| message["reply_to"] == question.to_string());
+        assert_eq!(replies.count(), 1, "{}", person.name);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_added_worker_answers_what_another_holds() {
+    let (chat, people, other) = a_backlog_and_another_worker().await;
+    until("it has answered something", PATIENCE, async || {
+        other.log().contains("answered").then_some(())
+    })
+    .await;
+    each_is_answered_once(&people).await;
+    assert_eq!(
+        chat.model.requests().len(),
+        people.len(),
+        "none was asked twice"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_holds_the_requests_is_killed_while_another_answers_one() {
+    let (chat, people, other) = a_backlog_and_another_worker().await;
+    let asked = |calls: &[practice_model::ReceivedCall]| calls.len() >= 2;
+    chat.model
+        .requests_when(PATIENCE, asked)
+        .await
+        .expect("both ask");
+    chat.workers[0].kill();
+    each_is_answered_once(&people).await;
+    other.assert_running();
+    let calls = chat.model.requests().len();
+    assert!(
+        calls <= people.len() + 1,
+        "only what the killed one asked is asked again: {calls}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_answers_what_another_holds_is_killed() {
+    let (chat, people, other) = a_backlog_and_another_worker().await;
+    let asked = |calls: &[practice_model::ReceivedCall]| calls.len() >= 2;
+    chat.model
+        .requests_when(PATIENCE, asked)
+        .await
+        .expect("both ask");
+    other.kill();
+    each_is_answered_once(&people).await;
+    let calls = chat.model.requests().len();
+    assert!(
+        calls <= people.len() + 1,
+        "only what the killed one asked is asked again: {calls}"
     );
 }

@@ -40,6 +40,7 @@ impl<'a> Writer<'a> {
             seq: asked.seq,
             holder: Uuid::new_v4(),
             at_least: 1,
+            in_hand: Vec::new(),
         };
         let standing = chat
             .live

@@ -12,7 +12,7 @@ use seam_fakes::{Fault, Gate};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
+use uuid::{NoContext, Timestamp, Uuid};
 
 use crate::{
     chat::Chat,
@@ -282,6 +282,56 @@ async fn a_question_that_is_only_in_the_database_is_put_to_the_bot_when_it_is_se
     let taken = chat.queue.consume(QueueName::BotRequests, 10).await;
     let request = Envelope::read(&taken.next().await.unwrap().payload).unwrap();
     assert_eq!(request.message.id, id);
+}
+
+#[tokio::test]
+async fn an_id_that_the_room_may_have_forgotten_is_looked_for_before_it_is_taken() {
+    let chat = Chat::start().await;
+    let mut ada = chat.in_lobby("ada").await;
+    let mut eve = chat.in_lobby("eve").await;
+    let in_an_hour = Timestamp::now(NoContext).to_unix().0 + 3_600;
+    let ids = [
+        // It does not say when it was made.
+        Uuid::new_v4(),
+        // Nor does this, truly.
+        Uuid::new_v7(Timestamp::from_unix(NoContext, in_an_hour, 0)),
+        // Fresh, but the live engine began to remember the room only after it was made.
+        Uuid::now_v7(),
+    ];
+    let kept = ids.map(|id| NewMessage {
+        id,
+        ..new_message("lobby", "ada", "said long ago")
+    });
+    let mut seq = 1_795_381_179_442_000_u64;
+    let kept = kept.map(|message| {
+        seq += 1;
+        message.at(seq, seq - 1)
+    });
+    chat.persists(&kept).await;
+    ada.says("the room is known again").await;
+    let heard = eve.hears_texts(4).await;
+    assert_eq!(
+        heard[3], "the room is known again",
+        "behind what is in the database"
+    );
+    ada.hears("ack").await;
+    for message in kept {
+        let again = json!({"message": "something else", "id": message.id});
+        ada.sends(again.clone()).await;
+        let ack = ada.hears("ack").await;
+        assert_eq!(
+            ack["seq"], message.seq,
+            "the place that it has in the database"
+        );
+        eve.sends(again).await;
+        assert_eq!(eve.is_refused().await, "bad_request", "it is another's");
+    }
+    ada.says("the end").await;
+    assert_eq!(
+        eve.hears_texts(1).await,
+        ["the end"],
+        "nothing else was shown"
+    );
 }
 
 #[tokio::test]

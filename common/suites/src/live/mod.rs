@@ -27,6 +27,7 @@ macro_rules! live_suite {
                 a_frame_is_what_a_message_says_of_itself_at_any_time,
                 several_take_their_places_together_and_in_their_order,
                 a_cold_room_takes_none_of_several,
+                what_was_made_before_anything_is_remembered_is_looked_up_first,
             }
             stream {
                 a_tail_is_what_came_after_a_place,
@@ -63,6 +64,7 @@ macro_rules! live_suite {
                 whoever_lost_the_turn_can_neither_post_nor_draft,
                 a_turn_that_nobody_else_took_is_renewed_after_it_lapsed,
                 a_place_that_nobody_comes_to_is_kept_for_a_while,
+                all_that_nobody_has_in_hand_are_waited_for_at_once,
                 a_turn_is_given_back_with_or_without_the_place,
                 whoever_cannot_wait_posts_out_of_turn,
                 a_draft_is_kept_as_it_grows_and_goes_with_its_reply,

@@ -1,5 +1,7 @@
 //! Every message has its place, and there is one order.
 
+use std::time::Duration;
+
 use common::{
     live::{AppendRequest, Appended, BotRole},
     wire::{Kind, NewMessage, Seq, now_seq},
@@ -185,6 +187,42 @@ pub async fn a_frame_is_what_a_message_says_of_itself_at_any_time(side: Side) {
     let tail = side.one.tail("lobby", 0, 1_000).await.unwrap();
     assert!(tail.messages.is_sorted_by(|a, b| a.seq < b.seq));
     assert_eq!(places(&tail.messages).last(), Some(&tail.latest));
+}
+
+pub async fn what_was_made_before_anything_is_remembered_is_looked_up_first(side: Side) {
+    let early = says("lobby", "ada", "was it said before?");
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    side.one.post(&says("lobby", "ada", "first")).await;
+    let new = says("lobby", "ada", "new");
+    for batch in [vec![&early], vec![&new, &early]] {
+        let requests: Vec<AppendRequest> = batch.into_iter().map(talk).collect();
+        let answers = side.two.append_all("lobby", &requests, None).await.unwrap();
+        assert!(
+            answers.iter().all(|answer| *answer == Appended::Cold),
+            "{answers:?}"
+        );
+    }
+    // Of a reply it is known whether it is there, and of what does not say when it was made it was asked before.
+    let reply = NewMessage {
+        kind: Kind::Bot,
+        ..early.clone()
+    };
+    let unknown = NewMessage {
+        id: Uuid::new_v4(),
+        ..early.clone()
+    };
+    for message in [&reply, &unknown] {
+        assert_eq!(talk(message).made, None);
+    }
+    let answer = side.two.append(&unknown, None).await.unwrap();
+    assert!(matches!(answer, Appended::New(_)), "{answer:?}");
+    // Looked up, it takes its place.
+    let answer = side.two.append(&early, Some(0)).await.unwrap();
+    assert!(matches!(answer, Appended::New(_)), "{answer:?}");
+    assert_eq!(
+        side.one.tail("lobby", 0, 10).await.unwrap().messages.len(),
+        3
+    );
 }
 
 fn talk(message: &NewMessage) -> AppendRequest {

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use common::{
     live::{
-        Appended, Live, REMEMBERED_IDS_PER_ROOM, STREAM_MAX_MESSAGES, STREAM_MESSAGES,
-        STREAM_MIN_AGE,
+        Appended, Live, REMEMBERED_IDS_MIN_AGE, REMEMBERED_IDS_PER_ROOM, STREAM_MAX_MESSAGES,
+        STREAM_MESSAGES, STREAM_MIN_AGE,
     },
     wire::{Message, Seq},
 };
@@ -120,12 +120,18 @@ pub async fn a_stream_and_its_ids_have_a_limit(side: Side) {
         again.id = message.id;
         side.two.append(&again, None).await.unwrap()
     };
-    let remembered = &posted[posted.len() - REMEMBERED_IDS_PER_ROOM];
-    assert!(matches!(
-        again(remembered).await,
-        Appended::Known(_) | Appended::KnownOnly(_)
-    ));
-    assert!(matches!(again(&posted[0]).await, Appended::New(_)));
+    let is_known = async |message: &Message| {
+        let answer = again(message).await;
+        matches!(answer, Appended::Known(_) | Appended::KnownOnly(_))
+    };
+    assert!(is_known(&posted[0]).await, "what is young is remembered");
+    // As if the room had been silent: what comes then makes the rest old.
+    let later = tail.latest + 2 * REMEMBERED_IDS_MIN_AGE.as_micros() as Seq;
+    let late = says("lobby", "ada", "later");
+    side.one.append(&late, Some(later)).await.unwrap();
+    post_many(&side.one, 100).await;
+    assert!(is_known(&posted[posted.len() - REMEMBERED_IDS_PER_ROOM + 101]).await);
+    assert_eq!(again(&posted[0]).await, Appended::Cold);
 }
 
 pub async fn a_silent_room_is_forgotten(side: Side) {

@@ -6,7 +6,10 @@ use std::time::Duration;
 use common::{
     live::{
         AppendRequest, Appended, BotRole, Live, LiveEvent,
-        turns::{Draft, DraftOutcome, DraftSnapshot, Fence, TurnMode, TurnRequest, TurnStatus},
+        turns::{
+            Draft, DraftOutcome, DraftSnapshot, FRESH_OF_LEASE, Fence, TurnMode, TurnRequest,
+            TurnStatus,
+        },
     },
     wire::{Kind, Message, NewMessage, ServerFrame},
 };
@@ -33,6 +36,7 @@ pub async fn asks(live: &dyn Live, room: &str, text: &str) -> TurnRequest {
         seq,
         holder: Uuid::new_v4(),
         at_least: 1,
+        in_hand: Vec::new(),
     }
 }
 
@@ -212,6 +216,52 @@ pub async fn a_place_that_nobody_comes_to_is_kept_for_a_while(side: Side) {
     assert!(granted(&*side.one, &back).await.number > lost.number);
 }
 
+pub async fn all_that_nobody_has_in_hand_are_waited_for_at_once(side: Side) {
+    const KEPT: Duration = Duration::from_secs(1);
+    let waits = async |place: &TurnRequest| {
+        side.two
+            .request_turn(place, TurnMode::InOrder, KEPT)
+            .await
+            .unwrap()
+    };
+    let _absent = asks(&*side.one, "lobby", "one?").await;
+    let mut second = asks(&*side.one, "lobby", "two?").await;
+    let _absent_too = asks(&*side.one, "lobby", "three?").await;
+    let fourth = asks(&*side.one, "lobby", "four?").await;
+    let _behind = asks(&*side.one, "lobby", "five?").await;
+    let last = asks(&*side.one, "lobby", "six?").await;
+    // Whoever asks for the second has the fourth in hand, for which nobody asks.
+    second.in_hand = vec![fourth.reply];
+    let mut fence = None;
+    eventually("the first is passed over", async || {
+        assert_eq!(waits(&last).await, TurnStatus::Waiting);
+        if let TurnStatus::Granted(granted) = waits(&second).await {
+            fence = Some(granted);
+        }
+        fence.is_some()
+    })
+    .await;
+    posts(&*side.two, &second, fence.unwrap(), "Two.").await;
+    assert_eq!(
+        waits(&last).await,
+        TurnStatus::Waiting,
+        "the fourth is there, and before it"
+    );
+    let fence = granted_now(
+        &waits(&fourth).await,
+        "the third was waited for with the first",
+    );
+    posts(&*side.two, &fourth, fence, "Four.").await;
+    granted_now(&waits(&last).await, "and so was the fifth");
+}
+
+fn granted_now(status: &TurnStatus, why: &str) -> Fence {
+    match status {
+        TurnStatus::Granted(fence) => *fence,
+        other => panic!("{why}: {other:?}"),
+    }
+}
+
 pub async fn a_turn_is_given_back_with_or_without_the_place(side: Side) {
     let first = asks(&*side.one, "lobby", "one?").await;
     let second = asks(&*side.one, "lobby", "two?").await;
@@ -248,10 +298,11 @@ pub async fn whoever_cannot_wait_posts_out_of_turn(side: Side) {
             .unwrap()
     };
     let fence = granted(&*side.one, &first).await;
-    // Not of the same delivery as one that is at it, but of a later one.
-    let mut same = delivered_again(&first);
-    same.at_least = 1;
-    assert_eq!(now(&same).await, TurnStatus::Waiting);
+    assert_eq!(
+        now(&delivered_again(&first)).await,
+        TurnStatus::Waiting,
+        "somebody is at it"
+    );
     let TurnStatus::Granted(out_of_turn) = now(&second).await else {
         panic!("not granted");
     };
@@ -259,6 +310,8 @@ pub async fn whoever_cannot_wait_posts_out_of_turn(side: Side) {
     assert!(matches!(posted, Appended::New(_)), "{posted:?}");
     assert_eq!(now(&second).await, TurnStatus::Answered);
     assert_eq!(granted(&*side.one, &first).await, fence, "undisturbed");
+    // Whoever has not renewed it for a moment does not stand in the way, long before it lapses.
+    tokio::time::sleep(TIMINGS.turn_lease.mul_f64(FRESH_OF_LEASE)).await;
     let TurnStatus::Granted(later) = now(&delivered_again(&first)).await else {
         panic!("not granted");
     };

@@ -3,6 +3,7 @@
 pub mod fairness;
 pub mod limits;
 pub mod people;
+pub mod run_queue;
 pub mod side;
 
 pub use side::QuotaUnderTest;
@@ -41,6 +42,13 @@ macro_rules! quota_suite {
                 a_request_that_comes_again_counts_once,
                 workers_are_counted_while_they_show,
                 it_is_known_since_when_there_has_been_a_worker,
+            }
+            run_queue {
+                what_one_worker_offers_another_takes_and_only_once,
+                of_those_who_have_as_much_the_older_goes_first,
+                nobodys_many_stand_before_anothers_one,
+                whoever_is_passed_over_keeps_their_place,
+                what_is_withdrawn_is_given_to_nobody,
             }
         }
     };

@@ -225,6 +225,29 @@ pub async fn a_place_that_another_has_is_a_conflict_and_is_told(side: Side) {
     assert_eq!(store.write(&batch).await.unwrap(), new(0));
 }
 
+pub async fn an_id_that_another_message_has_is_a_conflict_and_is_told(side: Side) {
+    let store = side.store;
+    let first = said("lobby", 7, "first");
+    let id = first.message.id;
+    let (other, same) = (
+        said_as("lobby", 8, id, "something else"),
+        said_as("lobby", 9, id, "first"),
+    );
+    let written = store.write(&[first, other.clone(), same]).await.unwrap();
+    let conflict = |new, at| Written {
+        new,
+        conflicts: vec![at],
+    };
+    assert_eq!(written, conflict(1, 1));
+    let written = store.write(&[said("lobby", 10, "new"), other]).await;
+    assert_eq!(written.unwrap(), conflict(1, 1));
+    let page = store.after("lobby", 0, 10).await.unwrap();
+    assert_eq!(
+        (texts(&page), seqs(&page)),
+        (vec!["first", "new"], vec![7, 10])
+    );
+}
+
 pub async fn conflicts_are_told_by_their_positions_in_the_batch(side: Side) {
     let store = side.store;
     let there: Vec<Envelope> = (1..=50).map(|n| said("lobby", n, "there")).collect();

@@ -33,6 +33,7 @@ macro_rules! store_suite {
                 a_batch_may_hold_a_message_twice,
                 an_id_with_two_places_is_stored_once,
                 a_place_that_another_has_is_a_conflict_and_is_told,
+                an_id_that_another_message_has_is_a_conflict_and_is_told,
                 conflicts_are_told_by_their_positions_in_the_batch,
                 an_id_of_another_room_suppresses_nothing,
                 any_text_is_kept_to_the_letter,

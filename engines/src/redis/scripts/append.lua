@@ -4,7 +4,8 @@
 --       (see request_turn.lua)
 -- ARGV  room, channel, floor (empty if unset), µs after which the version that this process wrote to the list of
 --       unsettled rooms counts no longer, the present second by the caller's clock and how RFC 3339 writes that (what
---       comes behind the seconds left out); then four for each message: id (16 bytes), sender, the end of the frame, and its role:
+--       comes behind the seconds left out), since when the ids must be remembered (empty if that does not matter); then
+--       four for each message: id (16 bytes), sender, the end of the frame, and its role:
 --       nothing, or `?` and the id that its reply will have (16 bytes) for a question, `=` and the fence for a reply
 -- Answers with one text for each message, or with one word if nothing was done.
 -- The channel has the keys' hash tag but is none of them: while its slot moves, a Cluster refuses whatever names one
@@ -35,7 +36,7 @@ end
 local function answered(reply)
   local turn = call('HMGET', TURN, 'reply', 'draft')
   call('ZREM', TURN_QUEUE, reply)
-  call('HDEL', TURN, 'f' .. reply)
+  call('HDEL', TURN, 'f' .. reply, 's' .. reply, 'w' .. reply)
   if turn[1] == reply then
     call('HDEL', TURN, 'reply', 'until')
   end
@@ -58,6 +59,17 @@ end
 if floor and floor > first then
   first = floor
 end
+if not floor and ARGV[7] ~= '' then
+  -- An id that was made before the oldest that is remembered may have been used before that as well.
+  local oldest = call('ZRANGE', IDS, 0, 0, 'WITHSCORES')[2]
+  if oldest and tonumber(oldest) > tonumber(ARGV[7]) then
+    for at = 8, #ARGV, 4 do
+      if sub(ARGV[at + 3], 1, 1) ~= '=' and not call('ZSCORE', IDS, ARGV[at]) then
+        return 'cold'
+      end
+    end
+  end
+end
 local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
 if now > tonumber(ARGV[4]) then
@@ -68,7 +80,7 @@ local head = '{"type":"message","room":"' .. room .. '","seq":'
 local date_second, date = ARGV[5], ARGV[6]
 local last, before = first, format('%.0f', first)
 local answers = {}
-for at = 7, #ARGV, 4 do
+for at = 8, #ARGV, 4 do
   local id, sender, tail, role = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   local kind = sub(role, 1, 1)
   local answer
@@ -115,8 +127,13 @@ if last ~= first then
       call('XTRIM', STREAM, 'MINID', '~', format('%.0f-0', last - STREAM_MIN_AGE_US), 'LIMIT', too_many)
       call('XTRIM', STREAM, 'MAXLEN', '~', STREAM_MAX_MESSAGES)
     end
-    if call('ZCARD', IDS) >= REMEMBERED_IDS + TRIM_BATCH then
-      call('ZREMRANGEBYRANK', IDS, 0, -REMEMBERED_IDS - 1)
+    local ids = call('ZCARD', IDS)
+    if ids >= REMEMBERED_IDS + TRIM_BATCH then
+      local newest_to_go = call('ZRANGE', IDS, -REMEMBERED_IDS - 1, -REMEMBERED_IDS - 1, 'WITHSCORES')[2]
+      call('ZREMRANGEBYSCORE', IDS, '-inf', format('%.0f', math.min(newest_to_go, last - REMEMBERED_IDS_MIN_AGE_US)))
+      if ids >= REMEMBERED_IDS_MAX + TRIM_BATCH then
+        call('ZREMRANGEBYRANK', IDS, 0, -REMEMBERED_IDS_MAX - 1)
+      end
     end
   end
   -- A room that is silent for so long is forgotten, give or take a part of that. Where seqs are not times any more,

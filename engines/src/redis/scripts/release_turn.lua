@@ -10,7 +10,7 @@ if redis.call('HGET', KEYS[2], 'reply') == reply then
   redis.call('HDEL', KEYS[2], 'reply', 'until')
 end
 if ARGV[3] == 'for good' then
-  redis.call('HDEL', KEYS[2], 'f' .. reply)
+  redis.call('HDEL', KEYS[2], 'f' .. reply, 's' .. reply, 'w' .. reply)
   redis.call('ZREM', KEYS[1], reply)
 else
   redis.call('HSET', KEYS[2], 'f' .. reply, number)

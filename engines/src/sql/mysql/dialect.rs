@@ -14,3 +14,10 @@ pub(in crate::sql) static STORED_MESSAGES: BySize = BySize::new(
     ", ",
     ")",
 );
+/// The same, and what the messages say.
+pub(in crate::sql) static STORED_CONTENTS: BySize = BySize::new(
+    "SELECT room, id, sender, message FROM messages WHERE (id, room) IN (",
+    "(?, ?)",
+    ", ",
+    ")",
+);

@@ -16,3 +16,10 @@ pub(in crate::sql) static STORED_MESSAGES: BySize = BySize::new(
     " OR ",
     "",
 );
+/// The same, and what the messages say.
+pub(in crate::sql) static STORED_CONTENTS: BySize = BySize::new(
+    "SELECT room, id, sender, message FROM messages WHERE ",
+    "(id = ? AND room = ?)",
+    " OR ",
+    "",
+);

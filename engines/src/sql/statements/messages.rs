@@ -1,6 +1,6 @@
 //! Every message, in statements that both engines understand.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
 use common::{
@@ -153,6 +153,34 @@ async fn stored(
     Ok(stored)
 }
 
+/// What is stored under these (room, id).
+struct Stored(HashMap<(String, Uuid), (String, String)>);
+
+impl Stored {
+    async fn under(db: &mut Connection, keys: &[(&str, Uuid)]) -> Result<Stored, Failure> {
+        let mut stored = HashMap::new();
+        for list in lists(keys) {
+            let mut query = sqlx::query_as(dialect::STORED_CONTENTS.sql(list.len()));
+            for (room, id) in list {
+                query = query.bind(id).bind(room);
+            }
+            let rows: Vec<(String, Uuid, String, String)> = query.fetch_all(&mut *db).await?;
+            stored.extend(
+                rows.into_iter()
+                    .map(|(room, id, sender, message)| ((room, id), (sender, message))),
+            );
+        }
+        Ok(Stored(stored))
+    }
+
+    /// Whether a message is stored, if perhaps in another place; none if nothing is under its id.
+    fn has(&self, row: &Row) -> Option<bool> {
+        let (room, id) = row.key();
+        let (sender, message) = self.0.get(&(room.to_owned(), id))?;
+        Some(*sender == row.message().sender && *message == row.message().message)
+    }
+}
+
 impl ThisStore {
     /// The way of nearly every batch: nothing of it is there. Fails with [`Failure::Duplicate`] if something is. (The
     /// engines could be told to pass over what is there, but MySQL then does not say that it did: the driver asks it to
@@ -182,17 +210,16 @@ impl ThisStore {
     async fn write_missing(&self, rows: &[Row<'_>]) -> Result<Written, Failure> {
         let keys: Vec<_> = rows.iter().map(Row::key).collect();
         transaction!(self, |db| {
-            let before = stored(db, &keys).await?;
-            let is_in = |set: &HashSet<(String, Uuid)>, row: &Row| {
-                let (room, id) = row.key();
-                set.contains(&(room.to_owned(), id))
-            };
-            let missing: Vec<&Row> = rows.iter().filter(|row| !is_in(&before, row)).collect();
+            let before = Stored::under(db, &keys).await?;
+            let missing: Vec<&Row> = rows
+                .iter()
+                .filter(|row| before.has(row).is_none())
+                .collect();
             insert(db, &INSERT_ABSENT, &missing).await?;
 
             let missing_keys: Vec<_> = missing.iter().map(|row| row.key()).collect();
-            let after = stored(db, &missing_keys).await?;
-            let is_stored = |row: &&Row| is_in(&before, row) || is_in(&after, row);
+            let after = Stored::under(db, &missing_keys).await?;
+            let is_stored = |row: &&Row| before.has(row).or(after.has(row)) == Some(true);
             // A message may have come without its log, by read repair: the log is written whenever it comes.
             let replies: Vec<_> = rows
                 .iter()
@@ -201,11 +228,12 @@ impl ThisStore {
                 .collect();
             insert_replies(db, &replies).await?;
 
-            let lost = missing.iter().filter(|row| !is_in(&after, row));
+            // Its place is another's, or its id.
+            let lost = rows.iter().filter(|row| !is_stored(row));
             let mut conflicts: Vec<usize> = lost.map(|row| row.position).collect();
             conflicts.sort_unstable();
             Ok(Written {
-                new: after.len(),
+                new: after.0.len(),
                 conflicts,
             })
         })

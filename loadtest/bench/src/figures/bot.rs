@@ -128,7 +128,7 @@ impl Bench {
 }
 
 /// The settings of a worker that asks this model.
-fn with_model(corner: &Corner, model_url: &str) -> Vec<(String, String)> {
+pub(super) fn with_model(corner: &Corner, model_url: &str) -> Vec<(String, String)> {
     let mut environment = corner.environment.clone();
     environment.extend([
         ("GEMINI_BASE_URL".to_owned(), model_url.to_owned()),

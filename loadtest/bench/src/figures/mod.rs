@@ -9,6 +9,7 @@ mod instructions;
 mod latency;
 mod persister;
 mod sockets;
+mod workers;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -27,13 +28,14 @@ use crate::{
 };
 
 /// All figures, in the order in which they matter.
-pub(crate) const ALL: [&str; 8] = [
+pub(crate) const ALL: [&str; 9] = [
     "fan-out",
     "acked",
     "persister",
     "latency",
     "sockets",
     "bot",
+    "workers",
     "all-in-one",
     "flatness",
 ];
@@ -157,6 +159,7 @@ impl Bench {
             "latency" => self.latency().await,
             "sockets" => self.sockets().await,
             "bot" => self.bot().await,
+            "workers" => self.workers().await,
             "all-in-one" => all_in_one::all_in_one(self.runs).await,
             "flatness" => self.flatness().await,
             _ => unreachable!("checked before"),

@@ -1,0 +1,245 @@
+//! Answers a request that has the turn and a slot: tells the model what was said, shows what it writes, posts the reply.
+//! Whoever holds the request's delivery may be another worker; it sees the reply in the room.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use common::{
+    live::turns::Fence,
+    queue::Verdict,
+    store::{BotPolicy, Room},
+    timeline::Timeline,
+    wire::Seq,
+};
+use futures_util::FutureExt;
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Engines,
+    answering::Request,
+    asking::{AskOutcome, Asking, HandBack},
+    context::{self, PAST_MAX_MESSAGES, SINCE_MAX_MESSAGES},
+    drafts::{Drafts, attempt_number},
+    fallback::Reason,
+    interrupts::{Drain, Interrupt, Interrupts},
+    replies::{LOOK_UP_TIME, Replies, count},
+    run_queue::{Run, Work},
+    turns::Turns,
+};
+
+/// What all that one worker answers has in common.
+pub(crate) struct Executing {
+    pub engines: Engines,
+    pub replies: Arc<Replies>,
+    pub timeline: Timeline,
+    pub asking: Arc<Asking>,
+    pub turns: Turns,
+    pub drain: Drain,
+    pub deadline: Duration,
+    pub context_tokens: usize,
+}
+
+impl Executing {
+    /// Answers it, and says what is to be done with its deliveries, also to whoever offered it here; none if the turn is
+    /// another's, or the reply is there.
+    pub(crate) async fn execute(&self, run: Run) -> Option<Verdict> {
+        let Run {
+            work,
+            fence,
+            slot,
+            stopped,
+            ended,
+            entry,
+        } = run;
+        let (request, room) = (work.message.id, work.message.room.clone());
+        let answering = AssertUnwindSafe(self.answer(work, fence, slot, stopped)).catch_unwind();
+        let verdict = answering.await.unwrap_or_else(|_| {
+            // Its attempts are counted by the queue, so that this ends with the fallback.
+            tracing::error!(%request, room, "answering panicked: handing back");
+            Some(Verdict::HandBack)
+        });
+        drop(entry);
+        if let Some(ended) = ended {
+            // Whoever offered it may have gone; its deliveries come again.
+            drop(ended.send(verdict.clone()));
+        }
+        verdict
+    }
+
+    async fn answer(
+        &self,
+        work: Work,
+        fence: Fence,
+        slot: OwnedSemaphorePermit,
+        stopped: CancellationToken,
+    ) -> Option<Verdict> {
+        let (request, interrupts) = self.read(work, stopped);
+        let message = &request.message;
+        let claim = self.turns.claim(
+            &message.room,
+            &message.sender,
+            request.reply,
+            request.asked,
+            fence,
+        );
+        let turn = claim.resume().await.ok()??;
+        let outcome = tokio::select! {
+            biased;
+            outcome = self.outcome(&request, fence, slot, &interrupts) => outcome,
+            () = turn.lost.cancelled() => {
+                tracing::warn!(request = %message.id, room = %message.room, "lost the turn: this worker stood still, or Redis did");
+                return None;
+            }
+        };
+        match outcome {
+            Ok(outcome) => {
+                let posted = self
+                    .replies
+                    .post(&request, outcome, &claim, Some(fence), &interrupts);
+                let verdict = posted.await;
+                drop(turn);
+                verdict
+            }
+            Err(NoReply::Unanswerable(reason)) => {
+                claim.release(Some(turn), true).await;
+                Some(Verdict::DeadLetter(reason))
+            }
+            Err(NoReply::HandBack) => {
+                claim.release(Some(turn), false).await;
+                count("handed_back");
+                Some(Verdict::HandBack)
+            }
+        }
+    }
+
+    /// The request, with its times by this process's clock.
+    fn read(&self, work: Work, stopped: CancellationToken) -> (Request, Interrupts) {
+        let (now, here) = (self.asking.allowance().now(), Instant::now());
+        let since = |time: Seq| Duration::from_micros(now.saturating_sub(time));
+        let until = |time: Seq| Duration::from_micros(time.saturating_sub(now));
+        let received = here.checked_sub(since(work.received)).unwrap_or(here);
+        let interrupts = Interrupts {
+            received,
+            respond_by: here + until(work.respond_by).min(self.deadline),
+            deadline: self.deadline,
+            grace: Duration::ZERO,
+            stopped,
+            drain: self.drain.clone(),
+        };
+        let request = Request {
+            message: work.message,
+            asked: work.asked,
+            reply: work.reply,
+            attempt: work.attempt,
+            received,
+        };
+        (request, interrupts)
+    }
+
+    /// What to reply.
+    async fn outcome(
+        &self,
+        request: &Request,
+        fence: Fence,
+        slot: OwnedSemaphorePermit,
+        interrupts: &Interrupts,
+    ) -> Result<AskOutcome, NoReply> {
+        let message = &request.message;
+        let looked_up = async {
+            let room = timeout(LOOK_UP_TIME, self.engines.store.room(&message.room));
+            let past = timeout(
+                LOOK_UP_TIME,
+                self.timeline
+                    .before(&message.room, message.seq + 1, PAST_MAX_MESSAGES),
+            );
+            // The answer to the request before this one stands behind this one.
+            let answered = timeout(
+                LOOK_UP_TIME,
+                self.engines
+                    .live
+                    .tail(&message.room, message.seq, SINCE_MAX_MESSAGES),
+            );
+            tokio::join!(room, past, answered)
+        };
+        let (room, past, answered) = match interrupts.race(false, looked_up).await {
+            Ok(looked_up) => looked_up,
+            Err(Interrupt::HandBack) => return Err(NoReply::HandBack),
+            Err(Interrupt::Stopped) => return Ok(AskOutcome::unasked(Reason::Stopped)),
+            Err(Interrupt::TimeUp) => return Ok(AskOutcome::unasked(Reason::TooSlow)),
+        };
+        let room = match room {
+            Ok(Ok(Some(room))) => room,
+            // Nobody could read a reply there, and posting one would bring the room's stream back to life.
+            Ok(Ok(None)) => {
+                let why = format!("there is no room {:?}", message.room);
+                return Err(NoReply::Unanswerable(why));
+            }
+            // People go on talking without the database, and so does the bot, if without its persona.
+            Ok(Err(_)) | Err(_) => unknown_room(&message.room),
+        };
+        let mut past = match past {
+            Ok(Ok(past)) => past,
+            Ok(Err(error)) => {
+                tracing::warn!(request = %message.id, room = %message.room, %error, "answering without the room's past");
+                Vec::new()
+            }
+            Err(_) => {
+                tracing::warn!(request = %message.id, room = %message.room, "answering without the room's past: it did not come in time");
+                Vec::new()
+            }
+        };
+        if let Ok(Ok(answered)) = answered {
+            past.extend(answered.messages);
+        }
+        let prompt = context::prompt(&room, message, &past, self.context_tokens);
+        let drafts = Drafts::begin(
+            Arc::clone(&self.engines.live),
+            message.room.clone(),
+            request.reply,
+            message.id,
+            fence,
+        );
+        let number = |call| attempt_number(fence.number, call);
+        let outcome = self
+            .asking
+            .ask(
+                message,
+                request.reply,
+                &prompt,
+                slot,
+                interrupts,
+                &drafts,
+                number,
+            )
+            .await;
+        drafts.end().await;
+        Ok(outcome?)
+    }
+}
+
+/// Why a request gets no reply by this worker.
+enum NoReply {
+    /// The worker drains: another is to do it.
+    HandBack,
+    /// It can never be answered, for this reason.
+    Unanswerable(String),
+}
+
+impl From<HandBack> for NoReply {
+    fn from(_: HandBack) -> NoReply {
+        NoReply::HandBack
+    }
+}
+
+fn unknown_room(name: &str) -> Room {
+    Room {
+        name: name.to_owned(),
+        private: false,
+        bot: BotPolicy::Always,
+        persona: String::new(),
+        owner: String::new(),
+    }
+}

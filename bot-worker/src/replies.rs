@@ -1,0 +1,301 @@
+//! The one reply to a request: looks whether it is there, and posts it until it is kept.
+
+use std::{sync::Arc, time::Duration};
+
+use common::{
+    envelope::ReplyLog,
+    live::{
+        Live, STREAM_MIN_AGE,
+        turns::{Fence, TurnStatus},
+    },
+    names::BOT,
+    posting::{PostError, Poster},
+    queue::{Route, Verdict},
+    retry::RetryPolicy,
+    store::Store,
+    wire::{Message, NewMessage, now_seq},
+};
+use metrics::{counter, histogram};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::{
+    answering::Request, asking::AskOutcome, fallback::Reason, interrupts::Interrupts,
+    prices::Prices, turns::Claim,
+};
+
+/// How long the engines may take to tell whether there is a reply already, before it goes on without.
+pub(crate) const LOOK_UP_TIME: Duration = Duration::from_secs(3);
+/// And how long of that a request has whose time is up: it is not answered twice for being late.
+const LOOK_UP_TIME_LATE: Duration = Duration::from_millis(500);
+/// When a reply that was not kept is posted again.
+const POST_AGAIN: RetryPolicy =
+    RetryPolicy::new(Duration::from_millis(100), Duration::from_secs(2));
+/// When it is, while another attempt at it has the right to: either that posts it, or it is gone in a moment.
+const POST_AGAIN_AFTER_ANOTHER: Duration = Duration::from_millis(100);
+
+/// What is needed to find and post replies.
+pub(crate) struct Replies {
+    pub live: Arc<dyn Live>,
+    pub store: Arc<dyn Store>,
+    pub poster: Poster,
+    pub fallback: Option<String>,
+    pub prices: Prices,
+}
+
+/// Where a reply was found.
+pub(crate) enum Found {
+    /// In the room's stream.
+    Shown(Message),
+    /// In the database.
+    Kept,
+}
+
+impl Replies {
+    /// The reply, if an earlier attempt has posted it. The stream is always asked, which costs next to nothing beside a
+    /// model; the database only where the stream may have dropped it, or never heard of it: a live engine that has lost its
+    /// memory does not know the request either.
+    pub(crate) async fn find(
+        &self,
+        request: &Request,
+        respond_by: Instant,
+        is_known: bool,
+    ) -> Option<Found> {
+        let now = Instant::now();
+        let until = respond_by.clamp(now + LOOK_UP_TIME_LATE, now + LOOK_UP_TIME);
+        let Message { room, seq, id, .. } = &request.message;
+        let (shown, asked) = tokio::join!(
+            timeout_at(until, self.live.find(room, request.reply)),
+            timeout_at(until, self.live.find(room, *id)),
+        );
+        if let Ok(Ok(Some(reply))) = shown {
+            return Some(Found::Shown(reply));
+        }
+        let knows_request = matches!(&asked, Ok(Ok(Some(asked))) if asked.seq == *seq);
+        let stream_is_sure = matches!(shown, Ok(Ok(None))) && knows_request && !is_known;
+        let age = now_seq().saturating_sub(*seq);
+        if !in_doubt(request.attempt, age, stream_is_sure) {
+            return None;
+        }
+        let kept = timeout_at(until, self.store.find(room, request.reply)).await;
+        matches!(kept, Ok(Ok(Some(_)))).then_some(Found::Kept)
+    }
+
+    /// Whether the reply has come to the database.
+    pub(crate) async fn is_kept(&self, request: &Request) -> bool {
+        let kept = self.store.find(&request.message.room, request.reply);
+        matches!(
+            tokio::time::timeout(LOOK_UP_TIME, kept).await,
+            Ok(Ok(Some(_)))
+        )
+    }
+
+    /// Posts what came of asking. None if another attempt has posted the reply meanwhile.
+    pub(crate) async fn post(
+        &self,
+        request: &Request,
+        outcome: AskOutcome,
+        claim: &Claim,
+        fence: Option<Fence>,
+        interrupts: &Interrupts,
+    ) -> Option<Verdict> {
+        let text = match (&outcome.text, outcome.reason) {
+            (Some(text), _) => text.into(),
+            (None, reason) => reason
+                .unwrap_or(Reason::Broken)
+                .text(self.fallback.as_deref(), outcome.again),
+        };
+        let new = NewMessage {
+            room: request.message.room.clone(),
+            id: request.reply,
+            sender: BOT.to_owned(),
+            kind: outcome.kind,
+            message: text.into_owned(),
+            reply_to: Some(request.message.id),
+        };
+        let total = request.received.elapsed();
+        let first_token = outcome
+            .first_word
+            .map(|at| at.saturating_duration_since(request.received.into_std()));
+        let cost_micros = self.prices.cost_micros(&outcome.model, outcome.usage);
+        let log = ReplyLog {
+            request: request.message.id,
+            user: request.message.sender.clone(),
+            model: outcome.model.clone(),
+            attempts: outcome.calls,
+            tokens_in: outcome.usage.tokens_in,
+            tokens_out: outcome.usage.tokens_out,
+            first_token_ms: first_token.map(millis),
+            total_ms: millis(total),
+            cost_micros,
+            outcome: outcome.word.to_owned(),
+        };
+        let writer = Writer::Attempt { claim, fence };
+        let verdict = self.post_until_kept(new, log, writer, interrupts).await?;
+        if verdict == Verdict::Ack {
+            count(outcome.word);
+            histogram!("chinwag_bot_total_seconds").record(total);
+            if let Some(cost) = cost_micros {
+                counter!("chinwag_bot_cost_micros_total", "model" => outcome.model.clone())
+                    .increment(cost);
+            }
+            tracing::info!(
+                request = %request.message.id, room = %request.message.room, outcome = outcome.word, model = %outcome.model,
+                calls = outcome.calls, total_ms = total.as_millis(), "answered"
+            );
+        }
+        Some(verdict)
+    }
+
+    /// A reply that an earlier attempt has shown: its text stands, and it is handed to `persist` once more, since that
+    /// attempt may have died before it was.
+    pub(crate) async fn post_again(
+        &self,
+        request: &Request,
+        reply: Message,
+        interrupts: &Interrupts,
+    ) -> Verdict {
+        let Message {
+            room,
+            id,
+            sender,
+            kind,
+            message,
+            reply_to,
+            ..
+        } = reply;
+        let log = ReplyLog {
+            request: request.message.id,
+            user: request.message.sender.clone(),
+            model: String::new(),
+            attempts: 0,
+            tokens_in: 0,
+            tokens_out: 0,
+            first_token_ms: None,
+            total_ms: 0,
+            cost_micros: None,
+            outcome: "recovered".into(),
+        };
+        let new = NewMessage {
+            room,
+            id,
+            sender,
+            kind,
+            message,
+            reply_to,
+        };
+        self.post_until_kept(new, log, Writer::Known, interrupts)
+            .await
+            .unwrap_or(Verdict::Ack)
+    }
+
+    /// Tries as long as this process lives: a reply that was written is not thrown away. How many are kept so is
+    /// bounded by the prefetch. None if another attempt has posted the reply meanwhile.
+    async fn post_until_kept(
+        &self,
+        new: NewMessage,
+        log: ReplyLog,
+        mut writer: Writer<'_>,
+        interrupts: &Interrupts,
+    ) -> Option<Verdict> {
+        let mut back_off = POST_AGAIN.back_off();
+        let trying = async {
+            let mut failures = 0_u32;
+            loop {
+                let posted = match &mut writer {
+                    Writer::Known => {
+                        self.poster
+                            .post(new.clone(), Route::Persist, Some(log.clone()))
+                            .await
+                    }
+                    Writer::Attempt { claim, fence } => {
+                        let standing = match *fence {
+                            Some(fence) => Ok(TurnStatus::Granted(fence)),
+                            None => claim.take_now().await,
+                        };
+                        match standing {
+                            Ok(TurnStatus::Granted(granted)) => {
+                                *fence = Some(granted);
+                                let (new, log) = (new.clone(), log.clone());
+                                self.poster.post_reply(new, log, granted).await
+                            }
+                            Ok(TurnStatus::Answered) => return None,
+                            Ok(TurnStatus::Waiting) => Err(PostError::Fenced),
+                            Err(error) => Err(error.into()),
+                        }
+                    }
+                };
+                match posted {
+                    Ok(_) => return Some(Verdict::Ack),
+                    Err(PostError::IdTaken) => {
+                        let why =
+                            format!("somebody else has posted under the reply's id {}", new.id);
+                        tracing::error!(room = %new.room, "{why}");
+                        return Some(Verdict::DeadLetter(why));
+                    }
+                    // Somebody else is at it: either they post it, or they are gone in a moment.
+                    Err(PostError::Fenced) => {
+                        if let Writer::Attempt { fence, .. } = &mut writer {
+                            *fence = None;
+                        }
+                        sleep(POST_AGAIN_AFTER_ANOTHER).await;
+                    }
+                    Err(PostError::Unavailable { why, .. }) => {
+                        failures += 1;
+                        if failures.is_power_of_two() {
+                            tracing::warn!(reply = %new.id, room = %new.room, failures, why, "the reply waits to be posted; check Redis and RabbitMQ");
+                        }
+                        back_off.wait().await;
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            verdict = trying => verdict,
+            () = interrupts.drain.over.cancelled() => {
+                count("handed_back");
+                Some(Verdict::HandBack)
+            }
+        }
+    }
+}
+
+/// With what right a reply is posted.
+enum Writer<'a> {
+    /// It is in the room already.
+    Known,
+    /// By the fence that this attempt has, or gets.
+    Attempt {
+        claim: &'a Claim,
+        fence: Option<Fence>,
+    },
+}
+
+/// Whether a reply may be in the database that the stream does not have: at a redelivery; if the request is so old
+/// that the stream may have dropped its reply (it may also be in the queue twice, from an edge that got no confirm);
+/// if the stream did not answer, or does not know the request.
+fn in_doubt(attempt: u32, age_micros: u64, stream_is_sure: bool) -> bool {
+    attempt > 1 || age_micros >= STREAM_MIN_AGE.as_micros() as u64 / 2 || !stream_is_sure
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Counts how a request ended.
+pub(crate) fn count(outcome: &'static str) {
+    counter!("chinwag_bot_requests_total", "outcome" => outcome).increment(1);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_doubt;
+
+    #[test]
+    fn a_fresh_first_delivery_is_no_reason_for_doubt() {
+        let minute = 60_000_000;
+        assert!(!in_doubt(1, 10_000, true));
+        for (attempt, age, sure) in [(2, 0, true), (1, minute, true), (1, 0, false)] {
+            assert!(in_doubt(attempt, age, sure));
+        }
+    }
+}
