@@ -12,8 +12,8 @@ use tokio::{sync::Semaphore, time::timeout};
 use uuid::Uuid;
 
 use crate::{
-    live::{Live, LiveError, Tail},
-    posting::Poster,
+    live::{Live, LiveError, Tail, Unsettled},
+    posting::{PostError, Poster},
     retry::{Retry, Retryable},
     store::{Store, StoreError},
     wire::{Message, Seq, now_seq},
@@ -27,6 +27,9 @@ pub const PAGE_MAX_MESSAGES: usize = 200;
 
 /// What the stream has had for this long and the database has not is handed to `persist` again.
 pub const REPAIR_AFTER: Duration = Duration::from_secs(30);
+
+/// How long a look at a room waits for a word of the persisters: see `posting/progress.rs`.
+const NOTE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How much of a stream is compared with the database at a time.
 const REPAIR_READ_MESSAGES: usize = 1_000;
@@ -53,8 +56,21 @@ pub struct Timeline {
     store: Arc<dyn Store>,
     poster: Poster,
     long_reads: Arc<Semaphore>,
-    /// By room, the `seq` up to which the database was seen to have all that the stream had.
-    compared: Arc<Mutex<HashMap<String, Seq>>>,
+    /// By room, the round of comparing and the `seq` up to which the database was seen to have all that the stream had.
+    compared: Arc<Mutex<HashMap<String, (u64, Seq)>>>,
+}
+
+/// What came of comparing a room's stream with the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Comparison {
+    /// Whether nothing in the stream is missing, so that the room needs no second look.
+    pub is_whole: bool,
+    /// Messages that were missing, with those that are merely on their way.
+    pub missing: usize,
+    /// Those of them that were handed to `persist` again.
+    pub handed_over: usize,
+    /// Whether others would have been, if the persisters were not behind.
+    pub waits: bool,
 }
 
 /// A piece of a room's past that reaches from a `seq` up to now, or as far as the limit allows.
@@ -80,6 +96,9 @@ pub enum TimelineError {
     /// Messages between the newest in the store and the oldest in the stream are still in the queue: the store lags.
     #[error("the store lags behind: some messages of this room are still on their way to it")]
     Behind,
+    /// What was compared was compared with two servers.
+    #[error("another database server answers than a moment ago")]
+    OtherServer,
 }
 
 impl Retryable for TimelineError {
@@ -87,7 +106,7 @@ impl Retryable for TimelineError {
         match self {
             TimelineError::Store(error) => error.retry(),
             TimelineError::Live(error) => error.retry(),
-            TimelineError::Behind => Retry::Again,
+            TimelineError::Behind | TimelineError::OtherServer => Retry::Again,
         }
     }
 }
@@ -104,7 +123,7 @@ impl Timeline {
         }
     }
 
-    fn compared(&self) -> MutexGuard<'_, HashMap<String, Seq>> {
+    fn compared(&self) -> MutexGuard<'_, HashMap<String, (u64, Seq)>> {
         self.compared.lock()
     }
 
@@ -289,47 +308,105 @@ impl Timeline {
         Ok(page)
     }
 
-    /// Compares a room's stream with the database, from where this process was sure of it the last time, and hands what is
-    /// missing to `persist` again. Returns whether nothing in the stream is missing, so that the room needs no second look.
+    /// Rooms to be compared by [`Timeline::repair`], and the server that they are to be compared with.
     ///
     /// # Errors
     /// [`TimelineError`] if an engine is away.
-    pub async fn repair(&self, room: &str) -> Result<bool, TimelineError> {
-        let mut last = self.compared().get(room).copied().unwrap_or(0);
-        let (mut latest, mut misses_nothing) = (None, true);
+    pub async fn unsettled(
+        &self,
+        limit: usize,
+    ) -> Result<(Arc<str>, Vec<Unsettled>), TimelineError> {
+        let listed = async {
+            let server = self.store.server().await?;
+            let rooms = self.live.unsettled(limit, &server).await?;
+            Ok((server, rooms))
+        };
+        self.noting_outages(listed).await
+    }
+
+    /// Compares a room's stream with the database, from where this process was sure of it the last time in this round, and
+    /// hands what is missing to `persist` again; settles the room if nothing is.
+    ///
+    /// # Errors
+    /// [`TimelineError`] if an engine is away, or the database is on another server by now.
+    pub async fn repair(
+        &self,
+        room: &Unsettled,
+        server: &str,
+    ) -> Result<Comparison, TimelineError> {
+        let compared = self.noting_outages(self.compare(room, server)).await?;
+        if compared.is_whole {
+            self.live.settled(room).await?;
+        }
+        Ok(compared)
+    }
+
+    /// What a persister has in hand when the database comes back is written a while later than what others have.
+    async fn noting_outages<T>(
+        &self,
+        call: impl Future<Output = Result<T, TimelineError>>,
+    ) -> Result<T, TimelineError> {
+        let outcome = call.await;
+        if let Err(TimelineError::Store(_)) = outcome {
+            self.poster.distrust_progress().await;
+        }
+        outcome
+    }
+
+    async fn compare(&self, room: &Unsettled, server: &str) -> Result<Comparison, TimelineError> {
+        let Unsettled { room, round, .. } = room;
+        let mut last = match self.compared().get(room) {
+            Some((in_round, until)) if in_round == round => *until,
+            _ => 0,
+        };
+        let mut compared = Comparison {
+            is_whole: true,
+            missing: 0,
+            handed_over: 0,
+            waits: false,
+        };
+        let mut latest = None;
         loop {
             let tail = self.live.tail(room, last, REPAIR_READ_MESSAGES).await?;
             // What the stream dropped since the last read was not seen.
-            misses_nothing &= latest.is_none() || tail.reaches_back;
+            compared.is_whole &= latest.is_none() || tail.reaches_back;
             // What comes after the first look makes a version of its own.
             let latest = *latest.get_or_insert(tail.latest);
             last = newest(&tail.messages, last);
             let ids: Vec<Uuid> = tail.messages.iter().map(|message| message.id).collect();
-            let existing = self.store.existing(room, &ids).await?;
-            let is_there = |message: &&Message| existing.contains(&message.id);
-            if misses_nothing && let Some(sure) = tail.messages.iter().take_while(is_there).last() {
-                self.remember_compared(room, sure.seq);
+            let looked_up = self.store.look_up(room, &ids).await?;
+            if *looked_up.server != *server {
+                return Err(TimelineError::OtherServer);
+            }
+            let is_there = |message: &&Message| looked_up.existing.contains(&message.id);
+            if compared.is_whole
+                && let Some(sure) = tail.messages.iter().take_while(is_there).last()
+            {
+                self.remember_compared(room, *round, sure.seq);
             }
             let missing: Vec<&Message> = tail
                 .messages
                 .iter()
                 .filter(|message| !is_there(message))
                 .collect();
-            self.hand_over(&missing).await;
-            misses_nothing &= missing.is_empty();
+            compared.missing += missing.len();
+            let handed = self.hand_over(room, &missing, *round, NOTE_PATIENCE).await;
+            compared.handed_over += handed.unwrap_or(0);
+            compared.waits |= handed.is_none();
+            compared.is_whole &= missing.is_empty();
             if tail.messages.len() < REPAIR_READ_MESSAGES || last >= latest {
-                return Ok(misses_nothing);
+                return Ok(compared);
             }
         }
     }
 
     /// Forgetting only costs a longer look, so one room too many makes all of them forgotten.
-    fn remember_compared(&self, room: &str, until: Seq) {
+    fn remember_compared(&self, room: &str, round: u64, until: Seq) {
         let mut compared = self.compared();
         if compared.len() >= COMPARED_MAX_ROOMS && !compared.contains_key(room) {
             compared.clear();
         }
-        compared.insert(room.to_owned(), until);
+        compared.insert(room.to_owned(), (round, until));
     }
 
     async fn repair_missing(&self, room: &str, kept: &[Message], tail: &[Message]) {
@@ -348,25 +425,45 @@ impl Timeline {
         let is_missing =
             |message: &&Message| !kept.contains(&message.id) && !existing.contains(&message.id);
         let missing: Vec<&Message> = tail.iter().filter(is_missing).collect();
-        self.hand_over(&missing).await;
+        // Whoever reads does not wait for it.
+        self.hand_over(room, &missing, 0, Duration::ZERO).await;
     }
 
-    /// Hands over those of the missing that are old enough to be late and not merely on their way.
-    async fn hand_over(&self, missing: &[&Message]) {
+    /// Hands over those of the missing that are lost: old enough to be late, and missing still when the persisters have come
+    /// further than that. Returns how many; none if it must wait.
+    async fn hand_over(
+        &self,
+        room: &str,
+        missing: &[&Message],
+        round: u64,
+        patience: Duration,
+    ) -> Option<usize> {
         let late = now_seq().saturating_sub(REPAIR_AFTER.as_micros() as Seq);
-        for message in missing.iter().filter(|message| message.seq <= late) {
-            match self.poster.repair(message).await {
-                Ok(false) => {}
-                Ok(true) => {
-                    metrics::counter!("chinwag_repaired_messages_total").increment(1);
-                    tracing::warn!(room = %message.room, seq = message.seq, id = %message.id, "shown but not in the database: handed to `persist` again");
-                }
-                Err(error) => {
-                    tracing::warn!(room = %message.room, %error, "a repair must wait");
-                    return;
-                }
-            }
+        let late = missing
+            .iter()
+            .copied()
+            .filter(|message| message.seq <= late);
+        let late: Vec<&Message> = late.collect();
+        let Some(newest) = late.iter().map(|message| message.seq).max() else {
+            return Some(0);
+        };
+        let handing = async {
+            // Whatever is as old as that was published by now, unless nobody lives who would.
+            let published = newest + REPAIR_AFTER.as_micros() as Seq;
+            self.poster.all_is_written(published, patience).await?;
+            let ids: Vec<Uuid> = late.iter().map(|message| message.id).collect();
+            let existing = self.store.existing(room, &ids).await?;
+            let lost = late
+                .into_iter()
+                .filter(|message| !existing.contains(&message.id));
+            let lost: Vec<&Message> = lost.collect();
+            self.poster.repair(room, &lost, round).await
+        };
+        let handed: Result<usize, PostError> = handing.await;
+        if let Err(error) = &handed {
+            tracing::debug!(room, %error, "a repair must wait");
         }
+        handed.ok()
     }
 }
 

@@ -48,6 +48,7 @@ engines.sh [serve] [--only redis,rabbitmq,mariadb]
         start cluster     three Redis nodes; answers with their addresses
         start sentinel    a master, a replica and three sentinels; answers with their addresses and the master's name
         vhost NAME        makes a RabbitMQ virtual host in which guest may do everything
+        alarm on|off      RabbitMQ's alarm, as if it were low on memory: it takes nothing
         database NAME     makes a MariaDB database
         status            the state of each engine
 

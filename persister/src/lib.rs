@@ -4,6 +4,7 @@
 
 mod batch;
 pub mod dead_letters;
+pub mod repair;
 pub mod usage;
 
 use std::{pin::pin, sync::Arc, time::Duration};

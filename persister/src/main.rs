@@ -1,4 +1,4 @@
-//! Starts a persister, or does one of an operator's jobs: `migrate`, `dead-letters`, `usage`.
+//! Starts a persister, or does one of an operator's jobs: `migrate`, `dead-letters`, `repair`, `usage`.
 
 use std::error::Error;
 
@@ -10,8 +10,8 @@ use common::{
     supervise::{self, Exit},
     telemetry::{self, PrometheusHandle, TelemetrySettings},
 };
-use engines::chosen::{self, QueueSettings, StoreSettings, connect_to_persist};
-use persister::{PersisterSettings, dead_letters, usage::UsageArguments};
+use engines::chosen::{self, LiveSettings, QueueSettings, StoreSettings, connect_to_persist};
+use persister::{PersisterSettings, dead_letters, repair, usage::UsageArguments};
 use tokio_util::sync::CancellationToken;
 
 /// Writes what the queue holds to the database, each message exactly once.
@@ -30,7 +30,7 @@ struct Service {
     telemetry: TelemetrySettings,
 }
 
-const JOBS: &str = "Jobs: `persister migrate`, `persister dead-letters` and `persister usage`; each has a --help of its own.";
+const JOBS: &str = "Jobs: `persister migrate`, `persister dead-letters`, `persister repair` and `persister usage`; each has a --help of its own.";
 
 /// An operator's jobs. Without one, `persister` persists.
 #[derive(Parser)]
@@ -52,6 +52,17 @@ enum Job {
         #[command(subcommand)]
         command: dead_letters::Command,
     },
+    /// Compares all that was said lately with the database, and hands what is missing there to the queue again.
+    Repair {
+        #[command(flatten)]
+        live: LiveSettings,
+        #[command(flatten)]
+        queue: QueueSettings,
+        #[command(flatten)]
+        store: StoreSettings,
+        #[command(flatten)]
+        telemetry: TelemetrySettings,
+    },
     /// Sums what was asked of the models, by whom, where and when, and about what it cost.
     Usage {
         #[command(flatten)]
@@ -65,7 +76,9 @@ enum Job {
 
 #[tokio::main]
 async fn main() -> Exit {
-    if let Some("migrate" | "dead-letters" | "usage") = std::env::args().nth(1).as_deref() {
+    if let Some("migrate" | "dead-letters" | "repair" | "usage") =
+        std::env::args().nth(1).as_deref()
+    {
         return work(Job::parse()).await.into();
     }
     let service = Service::parse();
@@ -101,10 +114,13 @@ async fn serve(
 }
 
 async fn work(job: Job) -> Result<(), Box<dyn Error>> {
-    refuse_bad::<Job>([match &job {
-        Job::Migrate { store, .. } | Job::Usage { store, .. } => store.check(),
-        Job::DeadLetters { queue, .. } => queue.check(),
-    }]);
+    refuse_bad::<Job>(match &job {
+        Job::Migrate { store, .. } | Job::Usage { store, .. } => vec![store.check()],
+        Job::DeadLetters { queue, .. } => vec![queue.check()],
+        Job::Repair {
+            live, queue, store, ..
+        } => vec![live.check(), queue.check(), store.check()],
+    });
     match job {
         Job::Migrate { store, telemetry } => {
             telemetry::init(&telemetry);
@@ -124,6 +140,23 @@ async fn work(job: Job) -> Result<(), Box<dyn Error>> {
             let letters = queue.dead_letters();
             dead_letters::run(&*letters, command, &mut std::io::stdout().lock()).await?;
             queue.close().await;
+        }
+        Job::Repair {
+            live,
+            queue,
+            store,
+            telemetry,
+        } => {
+            telemetry::init(&telemetry);
+            let stop = CancellationToken::new();
+            stop_on_signal(&stop)?;
+            let connected = chosen::connect(&live, &queue, &store, &stop).await;
+            let (live, queue, store) = connected.ok_or("stopped before all engines were there")?;
+            let mut out = std::io::stdout();
+            let repairing = repair::run(live, queue.clone(), store, &mut out);
+            let done = stop.run_until_cancelled(repairing).await;
+            queue.close().await;
+            done.ok_or("stopped before all rooms were compared")??;
         }
         Job::Usage {
             store,

@@ -161,6 +161,18 @@ impl Chat {
         (process, wire)
     }
 
+    /// From now on everybody who starts has the database on this wire.
+    pub async fn database_on_a_wire(&mut self) -> Proxy {
+        let (_, url) = self
+            .environment
+            .iter_mut()
+            .find(|(name, _)| name == "DATABASE_URL")
+            .expect("it was set");
+        let wire = Proxy::to(Proxy::host_of(url)).await;
+        *url = wire.instead_of(url);
+        wire
+    }
+
     /// The engines, to be killed and frozen.
     ///
     /// # Panics

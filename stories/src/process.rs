@@ -98,13 +98,20 @@ impl Process {
 
     /// What `/readyz` answers; none if nobody answers.
     pub async fn readiness(&self) -> Option<u16> {
+        let (status, _) = self.obstacles().await?;
+        Some(status)
+    }
+
+    /// The same, and what `/readyz` says is in the way.
+    pub async fn obstacles(&self) -> Option<(u16, String)> {
         let url = format!("http://{}/readyz", self.admin);
         let answer = chat_client::http()
             .get(url)
             .timeout(Duration::from_secs(5))
             .send()
-            .await;
-        answer.ok().map(|answer| answer.status().as_u16())
+            .await
+            .ok()?;
+        Some((answer.status().as_u16(), answer.text().await.ok()?))
     }
 
     /// The value of a counter or gauge, summed over its labels; 0 if it has not been counted yet.

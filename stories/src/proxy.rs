@@ -33,6 +33,7 @@ enum Flow {
 /// Stands between a service and one engine.
 pub struct Proxy {
     address: SocketAddr,
+    engine: watch::Sender<String>,
     flows: Arc<[watch::Sender<Flow>; 2]>,
     acceptor: JoinHandle<()>,
 }
@@ -48,7 +49,8 @@ impl Proxy {
             watch::Sender::new(Flow::Pass),
             watch::Sender::new(Flow::Pass),
         ]);
-        let engine = engine.to_owned();
+        let engine = watch::Sender::new(engine.to_owned());
+        let mut leads_to = engine.subscribe();
         let shared = Arc::clone(&flows);
         let acceptor = tokio::spawn(async move {
             loop {
@@ -58,18 +60,22 @@ impl Proxy {
                 if *shared[0].borrow() == Flow::Cut {
                     continue;
                 }
-                let Ok(engine) = TcpStream::connect(&engine).await else {
+                let engine = leads_to.borrow_and_update().clone();
+                let Ok(engine) = TcpStream::connect(engine).await else {
                     continue;
                 };
                 let _sent_at_once = (service.set_nodelay(true), engine.set_nodelay(true));
                 let (from_service, to_service) = service.into_split();
                 let (from_engine, to_engine) = engine.into_split();
-                tokio::spawn(carry(from_service, to_engine, shared[0].subscribe()));
-                tokio::spawn(carry(from_engine, to_service, shared[1].subscribe()));
+                let flows = [shared[0].subscribe(), shared[1].subscribe()];
+                let [to_the_engine, to_the_service] = flows.map(|flow| (flow, leads_to.clone()));
+                tokio::spawn(carry(from_service, to_engine, to_the_engine));
+                tokio::spawn(carry(from_engine, to_service, to_the_service));
             }
         });
         Proxy {
             address,
+            engine,
             flows,
             acceptor,
         }
@@ -105,6 +111,11 @@ impl Proxy {
         self.set(Direction::ToService, Flow::Cut);
     }
 
+    /// Closes every connection, and leads to another engine from now on.
+    pub fn leads_to(&self, engine: &str) {
+        self.engine.send_replace(engine.to_owned());
+    }
+
     /// Lets everything through again.
     pub fn pass(&self) {
         self.set(Direction::ToEngine, Flow::Pass);
@@ -123,7 +134,11 @@ impl Drop for Proxy {
     }
 }
 
-async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut flow: watch::Receiver<Flow>) {
+async fn carry(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    (mut flow, mut leads_to): (watch::Receiver<Flow>, watch::Receiver<String>),
+) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let length = tokio::select! {
@@ -132,6 +147,8 @@ async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut flow: watch:
                 Ok(length) => length,
             },
             _ = flow.wait_for(|flow| *flow == Flow::Cut) => break,
+            // To another engine, or the proxy is gone.
+            _ = leads_to.changed() => break,
         };
         // A proxy that is gone counts as cut.
         let open = flow

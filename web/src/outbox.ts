@@ -129,11 +129,14 @@ export class Outbox {
     return true;
   }
 
-  /** The line broke: nobody knows what arrived, so everything goes out again on the next one. */
+  /**
+   * The line broke: nobody knows what arrived, so everything goes out again on the next one; what was refused not before the
+   * time that the server named, which is as long off there.
+   */
   lineLost(): void {
     for (const flight of this.#flights.values()) {
+      if (flight.sentAt !== null || flight.refusals === 0) flight.notBefore = 0;
       flight.sentAt = null;
-      flight.notBefore = 0;
     }
   }
 

@@ -72,6 +72,18 @@ test("a broken line and a missing ack bring the same one again", () => {
   assert.deepEqual(ids(box.due(1 + ACK_WAIT_MS)), ["1"]);
 });
 
+test("a broken line does not hasten what the server put off", () => {
+  const box = outbox(new Shelf());
+  box.add(entry("1"));
+  box.add(entry("2", "other"));
+  box.due(0);
+  box.refused(refusal("1", "unavailable", 9_000), 0);
+  box.lineLost();
+  assert.deepEqual(ids(box.due(1)), ["2"]);
+  assert.deepEqual(ids(box.due(8_999)), []);
+  assert.deepEqual(ids(box.due(9_000)), ["1"]);
+});
+
 test("a reason that passes delays, and what is behind it waits too", () => {
   const box = outbox(new Shelf());
   box.add(entry("1"));

@@ -79,29 +79,32 @@ fn every<F, W>(
 
 /// Looks through the rooms that had messages lately: what was shown and is not in the database after half a minute is
 /// handed to the queue again. A room is let go only when all of it was seen in the database, so it does not matter
-/// whether anybody reads it again, nor which edge looks, nor whether this one dies meanwhile.
+/// whether anybody reads it again, nor which edge looks, nor whether this one dies meanwhile. When the database is on
+/// another server, a replica that was promoted and may lack rows, all rooms come back to be looked through, at this pace.
 async fn repair(services: &Services) {
-    let rooms = match services.live.unsettled(REPAIR_ROOMS).await {
-        Ok(rooms) => rooms,
+    let (server, rooms) = match services.timeline.unsettled(REPAIR_ROOMS).await {
+        Ok(listed) => listed,
         Err(error) => return tracing::warn!(%error, "repairs must wait"),
     };
+    let mut waiting = 0;
     for room in rooms {
-        let look = async {
-            match services.timeline.repair(&room.room).await {
-                Ok(true) => services
-                    .live
-                    .settled(&room)
-                    .await
-                    .map_err(|error| error.to_string()),
-                // Something is still on its way, or was handed to the queue just now: looked at again next time.
-                Ok(false) => Ok(()),
-                Err(error) => Err(error.to_string()),
+        // Where something is still on its way, or was handed to the queue just now, it is looked at again next time.
+        let look = services.timeline.repair(&room, &server);
+        let why = match tokio::time::timeout(REPAIR_TIME, look).await {
+            Ok(Ok(compared)) => {
+                waiting += usize::from(compared.waits);
+                continue;
             }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer in time".to_owned(),
         };
-        let looked = tokio::time::timeout(REPAIR_TIME, look).await;
-        if let Err(error) = looked.unwrap_or_else(|_| Err("no answer in time".to_owned())) {
-            // An engine is away, so the other rooms will not do any better.
-            return tracing::warn!(%error, room = %room.room, "repairs must wait");
-        }
+        // An engine is away, so the other rooms will not do any better.
+        return tracing::warn!(why, room = %room.room, "repairs must wait");
+    }
+    if waiting > 0 {
+        tracing::info!(
+            rooms = waiting,
+            "the persisters are behind: what is missing waits for them, and is not taken for lost"
+        );
     }
 }

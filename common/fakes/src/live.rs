@@ -81,8 +81,9 @@ passes_on! { FaultyLive, beside ["tail", "subscribe"],
         async fn find(room: &str, id: Uuid) -> Result<Option<Message>, LiveError>;
         async fn signal(signal: &Signal) -> Result<(), LiveError>;
         async fn announce(process: &str, room: &str, users: &[String]) -> Result<Vec<String>, LiveError>;
-        async fn unsettled(limit: usize) -> Result<Vec<Unsettled>, LiveError>;
+        async fn unsettled(limit: usize, server: &str) -> Result<Vec<Unsettled>, LiveError>;
         async fn settled(room: &Unsettled) -> Result<(), LiveError>;
+        async fn compare_anew() -> Result<(), LiveError>;
         async fn ping() -> Result<(), LiveError>;
         by hand {
             async fn tail(&self, room: &str, after: Seq, limit: usize) -> Result<Tail, LiveError> {

@@ -5,8 +5,8 @@ use std::{collections::HashSet, sync::Arc};
 use common::{
     envelope::Envelope,
     store::{
-        Accounts, Messages, Room, RoomChanges, Rooms, Session, Store, StoreError, WriteError,
-        Written,
+        Accounts, LookedUp, Messages, Room, RoomChanges, Rooms, Session, Store, StoreError,
+        WriteError, Written,
     },
     wire::{Message, Seq},
 };
@@ -32,6 +32,7 @@ impl FaultyStore {
 passes_on! { FaultyStore, beside [],
     Store {
         async fn ping() -> Result<(), StoreError>;
+        async fn server() -> Result<Arc<str>, StoreError>;
     }
     Accounts {
         async fn create_user(name: &str, password_hash: &str) -> Result<(), StoreError>;
@@ -60,6 +61,6 @@ passes_on! { FaultyStore, beside [],
         async fn before(room: &str, before: Seq, limit: usize) -> Result<Vec<Message>, StoreError>;
         async fn latest(room: &str) -> Result<Seq, StoreError>;
         async fn find(room: &str, id: Uuid) -> Result<Option<Message>, StoreError>;
-        async fn existing(room: &str, ids: &[Uuid]) -> Result<HashSet<Uuid>, StoreError>;
+        async fn look_up(room: &str, ids: &[Uuid]) -> Result<LookedUp, StoreError>;
     }
 }

@@ -132,17 +132,29 @@ pub trait Live: Turns {
     /// Rooms that had messages lately and have not been [`Live::settled`] since: where a process may have died
     /// between showing a message and handing it to the queue. Each comes with a version to settle it by.
     ///
+    /// `server` names what they are going to be compared with ([`Store::server`](crate::store::Store::server)). Where that
+    /// is another than the last one that was named, by whichever process, a new round of comparing begins: what was settled
+    /// before it is unsettled again, for as long as there may be a stream of it. Where many processes share the engine, that
+    /// is at most half of a list, so that nothing else has to wait for it.
+    ///
     /// # Errors
     /// [`LiveError`] if the engine does not answer in time.
-    async fn unsettled(&self, limit: usize) -> Result<Vec<Unsettled>, LiveError>;
+    async fn unsettled(&self, limit: usize, server: &str) -> Result<Vec<Unsettled>, LiveError>;
 
     /// Everything in the room's stream was seen in the store, and no message came since `unsettled` was read: it need
-    /// not be looked at again until one does. Does nothing if one came meanwhile, or may have. The stream must have been
-    /// read after `unsettled` was.
+    /// not be looked at again until one does. Does nothing if one came meanwhile, or may have, or if another round of
+    /// comparing has begun. The stream must have been read after `unsettled` was.
     ///
     /// # Errors
     /// [`LiveError`] if the engine does not answer in time.
     async fn settled(&self, room: &Unsettled) -> Result<(), LiveError>;
+
+    /// Has the next [`Live::unsettled`] begin a new round, whichever server it names: an operator knows that rows are
+    /// missing.
+    ///
+    /// # Errors
+    /// [`LiveError`] if the engine does not answer in time.
+    async fn compare_anew(&self) -> Result<(), LiveError>;
 
     /// Opens this process's one subscription to what is shown. Events come until the receiver is dropped, which closes it.
     /// The control topic is subscribed from the start; a [`LiveEvent::ControlGap`] says when, if that takes a moment.
@@ -255,6 +267,9 @@ pub struct Unsettled {
     /// Changes when a message comes that was not there when this was read. 0 if messages may still come without
     /// changing it, because it is too young (see [`LiveTimings::settle_after`]): the room cannot be settled by it yet.
     pub version: Seq,
+    /// The round of comparing, which grows from one to the next: what was seen in the store in an earlier one may not be
+    /// there any more.
+    pub round: u64,
 }
 
 impl Tail {

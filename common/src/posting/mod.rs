@@ -1,12 +1,10 @@
 //! The way of a message that the edge and the worker share: its `seq` in the room, then the queue's confirm.
 
+mod outage;
+mod progress;
 mod room_queues;
 
-use std::{
-    collections::{HashMap, hash_map::Entry},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -18,13 +16,17 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use self::room_queues::{PendingPost, QueuedPost, RoomQueues};
+use self::{
+    outage::Outage,
+    progress::Progress,
+    room_queues::{PendingPost, QueuedPost, RoomQueues},
+};
 use crate::{
     envelope::{Again, Envelope, ReplyLog, reply_id},
     live::{AppendRequest, Appended, BotRole, Live, LiveError, fresh_id, turns::Fence},
     queue::{Queue, QueueError, Route},
     retry::{RetryPolicy, retry},
-    store::Store,
+    store::{Room, Store, StoreError},
     wire::{Kind, Message, NewMessage, Seq},
 };
 
@@ -48,6 +50,9 @@ const TRY_AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// How long a repaired message is given to arrive in the database before it is repaired once more.
 pub const REPAIR_AGAIN_AFTER: Duration = Duration::from_secs(600);
 
+/// How many are repaired at a time.
+const REPAIRS_AT_ONCE: usize = 64;
+
 /// The most repairs of one process within [`REPAIR_AGAIN_AFTER`].
 const REPAIRS_REMEMBERED_MAX: usize = 20_000;
 
@@ -60,7 +65,9 @@ pub struct Poster {
     slots: Arc<Semaphore>,
     queues: Arc<RoomQueues>,
     under_way: TaskTracker,
-    repaired: Arc<Mutex<HashMap<Uuid, Instant>>>,
+    repaired: Arc<Mutex<HashMap<Uuid, (Instant, u64)>>>,
+    progress: Arc<Progress>,
+    outage: Arc<Outage>,
 }
 
 /// A message that has its `seq` and is on disk in every queue of its route, or in the database.
@@ -74,7 +81,10 @@ pub struct Posted {
 
 /// Whom to tell what became of a message. They are told once, whatever happens: if this is dropped first, that the process
 /// stops.
-pub struct Completion(Option<Box<dyn FnOnce(PostResult) + Send>>);
+pub struct Completion {
+    tell: Option<Box<dyn FnOnce(PostResult) + Send>>,
+    outage: Option<Arc<Outage>>,
+}
 
 /// What became of a message: it is on disk in every queue of its route, or the sender's patience is over. With
 /// [`PostError::Unavailable`] it may have been shown; then the process goes on trying to have it kept. What stood behind it
@@ -84,19 +94,25 @@ pub type PostResult = Result<Posted, PostError>;
 impl Completion {
     /// Calls `tell`, which must not block.
     pub fn new(tell: impl FnOnce(PostResult) + Send + 'static) -> Completion {
-        Completion(Some(Box::new(tell)))
+        Completion {
+            tell: Some(Box::new(tell)),
+            outage: None,
+        }
     }
 
     fn complete(mut self, outcome: PostResult) {
-        if let Some(tell) = self.0.take() {
-            tell(outcome);
+        if let Some(tell) = self.tell.take() {
+            tell(match &self.outage {
+                Some(outage) => outage.told(outcome),
+                None => outcome,
+            });
         }
     }
 }
 
 impl Drop for Completion {
     fn drop(&mut self) {
-        if let Some(tell) = self.0.take() {
+        if let Some(tell) = self.tell.take() {
             tell(Err(process_stops()));
         }
     }
@@ -144,6 +160,15 @@ impl From<LiveError> for PostError {
     }
 }
 
+impl From<StoreError> for PostError {
+    fn from(error: StoreError) -> Self {
+        PostError::Unavailable {
+            why: error.to_string(),
+            retry_after: TRY_AGAIN_AFTER,
+        }
+    }
+}
+
 impl From<QueueError> for PostError {
     fn from(error: QueueError) -> Self {
         (&error).into()
@@ -175,6 +200,8 @@ impl Poster {
             queues: Arc::default(),
             under_way: TaskTracker::new(),
             repaired: Arc::default(),
+            progress: Arc::new(Progress::new()),
+            outage: Arc::default(),
         }
     }
 
@@ -226,8 +253,9 @@ impl Poster {
         route: Route,
         reply: Option<ReplyLog>,
         role: BotRole,
-        completion: Completion,
+        mut completion: Completion,
     ) {
+        completion.outage = Some(Arc::clone(&self.outage));
         if let Err(error) = self.queue.ready() {
             return completion.complete(Err(error.into()));
         }
@@ -292,62 +320,106 @@ impl Poster {
     /// # Errors
     /// [`PostError::Unavailable`]: it may be in the queue or not.
     pub async fn ask_again(&self, request: Message, again: Again) -> Result<(), PostError> {
-        self.queue.ready()?;
-        let payload = Envelope::again(request, again).to_bytes();
-        Ok(self
-            .queue
-            .publish(Route::PersistAndAsk, again.after, payload)
-            .await?)
+        let asked = async {
+            self.queue.ready()?;
+            let payload = Envelope::again(request, again).to_bytes();
+            let route = Route::PersistAndAsk;
+            self.queue.publish(route, again.after, payload).await
+        };
+        asked
+            .await
+            .map_err(|error| self.outage.told_why(error.into()))
     }
 
-    /// Hands a message that was shown long ago and is not in the database to `persist` again, and a question to the bot
-    /// as well, who knows what it has answered; not more often than every [`REPAIR_AGAIN_AFTER`], since it may be missing
-    /// only because the persisters are behind. True if it did.
+    /// Hands messages of a room that were shown long ago and are not in the database to `persist` again, and a question to
+    /// the bot as well, who knows what it has answered; each not more often than every [`REPAIR_AGAIN_AFTER`] in one round
+    /// of comparing, since nothing is gained where it can never be written. Returns how many.
     ///
     /// # Errors
-    /// [`PostError::Unavailable`] of one attempt.
-    pub async fn repair(&self, message: &Message) -> Result<bool, PostError> {
-        if !self.may_repair(message.id) {
-            return Ok(false);
+    /// [`PostError::Unavailable`] of one attempt; some may have been handed over.
+    pub async fn repair(
+        &self,
+        room: &str,
+        lost: &[&Message],
+        round: u64,
+    ) -> Result<usize, PostError> {
+        let lost = self.may_be_repaired(lost, round);
+        if lost.is_empty() {
+            return Ok(0);
         }
-        let published = self.publish_again(message).await;
-        if published.is_err() {
-            self.repaired.lock().remove(&message.id);
-        }
-        published.map(|()| true)
-    }
-
-    async fn publish_again(&self, message: &Message) -> Result<(), PostError> {
-        let room = self.store.room(&message.room).await;
-        let room = room.map_err(|error| PostError::Unavailable {
-            why: error.to_string(),
-            retry_after: TRY_AGAIN_AFTER,
-        })?;
-        let asks =
-            message.kind == Kind::User && room.is_some_and(|room| room.bot.asks(&message.message));
-        let route = if asks {
-            Route::PersistAndAsk
-        } else {
-            Route::Persist
+        let known = self.store.room(room).await?;
+        let asks = |message: &Message| {
+            let asks = |room: &Room| room.bot.asks(&message.message);
+            message.kind == Kind::User && known.as_ref().is_some_and(asks)
         };
-        let payload = Envelope::around(&message.frame(), None);
-        Ok(self.queue.publish(route, message.id, payload).await?)
-    }
-
-    fn may_repair(&self, id: Uuid) -> bool {
-        let now = Instant::now();
-        let mut repaired = self.repaired.lock();
-        repaired.retain(|_, at| now.duration_since(*at) < REPAIR_AGAIN_AFTER);
-        if repaired.len() >= REPAIRS_REMEMBERED_MAX {
-            return false;
-        }
-        match repaired.entry(id) {
-            Entry::Occupied(_) => false,
-            Entry::Vacant(entry) => {
-                entry.insert(now);
-                true
+        let (mut repaired, mut failed) = (0, None);
+        for some in lost.chunks(REPAIRS_AT_ONCE) {
+            let published = join_all(some.iter().map(|message| {
+                let route = match asks(message) {
+                    true => Route::PersistAndAsk,
+                    false => Route::Persist,
+                };
+                let payload = Envelope::around(&message.frame(), None);
+                self.queue.publish(route, message.id, payload)
+            }));
+            let now = Instant::now();
+            for (message, published) in some.iter().zip(published.await) {
+                match published {
+                    Ok(()) => {
+                        repaired += 1;
+                        self.repaired.lock().insert(message.id, (now, round));
+                    }
+                    Err(error) => failed = Some(error),
+                }
+            }
+            if failed.is_some() {
+                break;
             }
         }
+        if repaired > 0 {
+            metrics::counter!("chinwag_repaired_messages_total").increment(repaired as u64);
+            tracing::warn!(
+                room,
+                messages = repaired,
+                "shown but not in the database: handed to `persist` again"
+            );
+        }
+        failed.map_or(Ok(repaired), |error| Err(error.into()))
+    }
+
+    /// Those of these that were not handed over lately.
+    fn may_be_repaired<'a>(&self, lost: &[&'a Message], round: u64) -> Vec<&'a Message> {
+        let now = Instant::now();
+        let mut repaired = self.repaired.lock();
+        repaired.retain(|_, (at, _)| now.duration_since(*at) < REPAIR_AGAIN_AFTER);
+        let was = |message: &&&Message| {
+            repaired
+                .get(&message.id)
+                .is_some_and(|(_, in_round)| *in_round >= round)
+        };
+        let room_left = REPAIRS_REMEMBERED_MAX.saturating_sub(repaired.len());
+        lost.iter()
+            .filter(|message| !was(message))
+            .copied()
+            .take(room_left)
+            .collect()
+    }
+
+    /// Returns if the persisters have written all that was published before this time: what is not in the database when it
+    /// is looked for afterwards does not wait in `persist`.
+    ///
+    /// # Errors
+    /// [`PostError::Unavailable`] if that is not known, after `patience` at the latest where the engines answer.
+    pub async fn all_is_written(&self, before: Seq, patience: Duration) -> Result<(), PostError> {
+        let reached = self
+            .progress
+            .reached(before, patience, &self.queue, &self.store);
+        reached.await
+    }
+
+    /// An engine was away a moment ago, and nobody knows what the persisters have in hand.
+    pub async fn distrust_progress(&self) {
+        self.progress.distrust().await;
     }
 
     /// Waits until nothing is under way, or the time is up. True if everything was confirmed.
@@ -506,7 +578,7 @@ impl Poster {
             metrics::counter!("chinwag_publish_retries_total").increment(1);
             let give_up = matches!(error, QueueError::Unroutable(_)) || Instant::now() >= impatient;
             if give_up && let Some(completion) = completion.take() {
-                tracing::warn!(%id, room = %message.room, %error, "appended, but not confirmed yet; still publishing");
+                tracing::debug!(%id, room = %message.room, %error, "appended, but not confirmed yet; still publishing");
                 completion.complete(Err(error.into()));
             }
         };

@@ -5,7 +5,7 @@
 
 pub mod usage;
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -20,11 +20,19 @@ use crate::{
 /// All that lasts.
 #[async_trait]
 pub trait Store: Accounts + Rooms + Messages {
-    /// Whether the engine answers within its time limit, and has the schema that this program was built with.
+    /// Whether the engine answers within its time limit, has the schema that this program was built with, and can be
+    /// written to.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if not, with what is wrong.
     async fn ping(&self) -> Result<(), StoreError>;
+
+    /// A name of the server that answers just now. Where it is another one than before, rows that were there may be
+    /// missing: a replica was promoted that lagged behind.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn server(&self) -> Result<Arc<str>, StoreError>;
 }
 
 /// Users and their sessions.
@@ -306,12 +314,33 @@ pub trait Messages: Send + Sync + 'static {
     /// [`StoreError::Unavailable`].
     async fn find(&self, room: &str, id: Uuid) -> Result<Option<Message>, StoreError>;
 
+    /// Which of these ids the room has, and which server says so.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn look_up(&self, room: &str, ids: &[Uuid]) -> Result<LookedUp, StoreError>;
+
     /// Which of these ids the room has.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
-    async fn existing(&self, room: &str, ids: &[Uuid]) -> Result<HashSet<Uuid>, StoreError>;
+    async fn existing(&self, room: &str, ids: &[Uuid]) -> Result<HashSet<Uuid>, StoreError> {
+        Ok(self.look_up(room, ids).await?.existing)
+    }
 }
+
+/// What is in the database of what was looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LookedUp {
+    /// These are.
+    pub existing: HashSet<Uuid>,
+    /// The server that answered, as [`Store::server`] names it.
+    pub server: Arc<str>,
+}
+
+/// Rooms that nobody can have, since no name begins like this: their rows are Chinwag's own notes to itself. Each process
+/// may append to this a name of its own.
+pub const NOTES_ROOM: &str = ":";
 
 /// What a write did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

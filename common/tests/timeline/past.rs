@@ -1,13 +1,14 @@
 //! A room's past in two places, and the words to lay it out there.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use common::{
     envelope::Envelope,
-    live::{AppendRequest, Appended, BotRole, Live},
+    live::{AppendRequest, Appended, BotRole, Live, Unsettled},
     posting::Poster,
-    store::Messages,
-    timeline::Timeline,
+    queue::{Queue, QueueName, Verdict},
+    store::{Messages, Store},
+    timeline::{Comparison, Timeline},
     wire::{Kind, Message, NewMessage, Seq},
 };
 use engines::embedded::{EmbeddedLive, EmbeddedQueue, SqliteStore};
@@ -25,6 +26,7 @@ const STEP: usize = 500;
 pub(crate) struct Past {
     pub live: Arc<dyn Live>,
     pub store: Arc<FaultyStore>,
+    pub queue: Arc<EmbeddedQueue>,
     pub timeline: Timeline,
     _folder: TempDir,
 }
@@ -39,11 +41,12 @@ impl Past {
         let queue = EmbeddedQueue::open(folder.path()).await.expect("a queue");
         let store = SqliteStore::open(folder.path()).await.expect("a store");
         let store = FaultyStore::over(store);
-        let poster = Poster::new(live.clone(), queue, store.clone());
+        let poster = Poster::new(live.clone(), queue.clone(), store.clone());
         Past {
             timeline: Timeline::new(live.clone(), store.clone(), poster),
             live,
             store,
+            queue,
             _folder: folder,
         }
     }
@@ -61,6 +64,46 @@ impl Past {
     /// Messages come into the database.
     pub(crate) async fn is_written(&self, messages: &[Message]) {
         is_written(&self.store, messages).await;
+    }
+
+    /// What comes of comparing the room in a round.
+    pub(crate) async fn compared_in(&self, round: u64) -> Comparison {
+        let server = self.store.server().await.expect("the store answers");
+        let room = Unsettled {
+            room: ROOM.to_owned(),
+            version: 0,
+            round,
+        };
+        let compared = self.timeline.repair(&room, &server).await;
+        compared.expect("both answer")
+    }
+
+    /// Whether the stream has nothing that the database lacks.
+    pub(crate) async fn is_whole(&self) -> bool {
+        self.compared_in(1).await.is_whole
+    }
+
+    /// From now on somebody writes what is in the queue, all but what this says no to. Returns what was taken.
+    pub(crate) async fn is_persisted(
+        &self,
+        wanted: impl Fn(&Message) -> bool + Send + 'static,
+    ) -> Arc<Mutex<Vec<Message>>> {
+        let taken = Arc::new(Mutex::new(Vec::new()));
+        let persist = self.queue.consume(QueueName::Persist, 100).await;
+        let (store, seen) = (self.store.clone(), Arc::clone(&taken));
+        tokio::spawn(async move {
+            while let Some(delivery) = persist.next().await {
+                let envelope = Envelope::read(&delivery.payload).expect("an envelope");
+                let message = envelope.message.clone();
+                if wanted(&message) {
+                    store.write(&[envelope]).await.expect("the store answers");
+                }
+                seen.lock().expect("not poisoned").push(message);
+                let settled = persist.settle(vec![delivery.receipt], Verdict::Ack).await;
+                settled.expect("the queue answers");
+            }
+        });
+        taken
     }
 
     /// From now on no message can be read from the database.

@@ -2,11 +2,20 @@
 
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
-use engines::redis::{RedisLive, RedisSettings};
+use common::{
+    timeline::TimelineError,
+    wire::{Message, Seq},
+};
+use engines::{
+    embedded::EmbeddedLive,
+    redis::{RedisLive, RedisSettings},
+};
 use private_engines::Engines;
+use seam_fakes::FaultyLive;
+use tokio::time::Instant;
 
 use crate::{
-    past::{Past, ROOM},
+    past::{Past, ROOM, ids},
     watched::Watched,
 };
 
@@ -23,10 +32,10 @@ async fn the_newest_of_an_overlong_stream_is_missed_too() {
     let said = past.is_said(10_050, 0).await;
     let (last, others) = said.split_last().unwrap();
     past.is_written(others).await;
-    let is_settled = past.timeline.repair(ROOM).await.unwrap();
+    let is_settled = past.is_whole().await;
     assert!(!is_settled, "the last one is not in the database");
     past.is_written(std::slice::from_ref(last)).await;
-    assert!(past.timeline.repair(ROOM).await.unwrap());
+    assert!(past.is_whole().await);
 }
 
 #[tokio::test]
@@ -39,10 +48,10 @@ async fn what_was_seen_in_the_database_is_not_compared_again() {
     let (late, after) = from.split_first().unwrap();
     past.is_written(before).await;
     past.is_written(after).await;
-    assert!(!past.timeline.repair(ROOM).await.unwrap());
+    assert!(!past.is_whole().await);
     assert_eq!(watched.read.swap(0, SeqCst), 1_100);
 
-    assert!(!past.timeline.repair(ROOM).await.unwrap(), "still missing");
+    assert!(!past.is_whole().await, "still missing");
     assert_eq!(
         watched.read.swap(0, SeqCst),
         1_000,
@@ -50,11 +59,124 @@ async fn what_was_seen_in_the_database_is_not_compared_again() {
     );
 
     past.is_written(std::slice::from_ref(late)).await;
-    assert!(past.timeline.repair(ROOM).await.unwrap());
+    assert!(past.is_whole().await);
     watched.read.store(0, SeqCst);
     let newer = past.is_said(3, 0).await;
-    assert!(!past.timeline.repair(ROOM).await.unwrap());
+    assert!(!past.is_whole().await);
     past.is_written(&newer).await;
-    assert!(past.timeline.repair(ROOM).await.unwrap());
+    assert!(past.is_whole().await);
     assert_eq!(watched.read.load(SeqCst), 6, "the new ones, twice");
+}
+
+/// As if it had been said this long ago: everything in the stream, each time it is read.
+fn aged(live: &FaultyLive, age: Duration) {
+    let micros = age.as_micros() as Seq;
+    live.around_reads(move |_, read| {
+        Box::pin(async move {
+            let mut tail = read.await?;
+            for message in &mut tail.messages {
+                message.seq -= micros;
+            }
+            Ok(tail)
+        })
+    });
+}
+
+/// Two messages in the stream, and neither in the database nor in the queue.
+async fn two_are_lost() -> (Past, Vec<Message>) {
+    let live = FaultyLive::over(EmbeddedLive::new());
+    let past = Past::with(live.clone()).await;
+    let said = past.is_said(2, 0).await;
+    aged(&live, Duration::from_secs(60));
+    (past, said)
+}
+
+#[tokio::test]
+async fn what_is_lost_is_handed_over_and_in_a_later_round_again() {
+    let (past, said) = two_are_lost().await;
+    // Whoever takes them loses them once more.
+    let taken = past.is_persisted(|message| message.room != ROOM).await;
+    let of_room = || {
+        let taken = taken.lock().unwrap();
+        let taken: Vec<Message> = taken
+            .iter()
+            .filter(|one| one.room == ROOM)
+            .cloned()
+            .collect();
+        ids(&taken)
+    };
+    let compared = past.compared_in(1).await;
+    assert_eq!(
+        (compared.missing, compared.handed_over, compared.waits),
+        (2, 2, false)
+    );
+    let compared = past.compared_in(1).await;
+    assert_eq!(
+        (compared.missing, compared.handed_over, compared.waits),
+        (2, 0, false)
+    );
+    // Another server answers: that it was handed over counts no longer.
+    let compared = past.compared_in(2).await;
+    assert_eq!((compared.missing, compared.handed_over), (2, 2));
+    let twice = [ids(&said), ids(&said)].concat();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while of_room() != twice {
+        assert!(Instant::now() < deadline, "{:?}", of_room());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_seen_counts_in_its_round_only() {
+    let (live, watched) = Watched::new();
+    let past = Past::with(live).await;
+    let said = past.is_said(10, 0).await;
+    past.is_written(&said).await;
+    for (round, read) in [(1, 10), (1, 0), (2, 10), (2, 0)] {
+        assert!(past.compared_in(round).await.is_whole);
+        assert_eq!(watched.read.swap(0, SeqCst), read, "in round {round}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_compared_with_two_servers_is_not_compared() {
+    let past = Past::none().await;
+    past.is_said(1, 0).await;
+    let (_, rooms) = past.timeline.unsettled(10).await.unwrap();
+    let compared = past.timeline.repair(&rooms[0], "the one before").await;
+    assert!(
+        matches!(compared, Err(TimelineError::OtherServer)),
+        "{compared:?}"
+    );
+}
+
+/// While nobody writes, what is missing waits in the queue; and when somebody does again, another one may still hold some
+/// of it for a while.
+#[tokio::test]
+async fn what_waits_in_the_queue_is_not_taken_for_lost() {
+    let (past, said) = two_are_lost().await;
+    for _ in 0..3 {
+        let compared = past.compared_in(1).await;
+        assert_eq!((compared.handed_over, compared.waits), (0, true));
+    }
+    let taken = past.is_persisted(|_| true).await;
+    let begun = Instant::now();
+    past.is_written(&said[..1]).await;
+    let handed_over = loop {
+        let compared = past.compared_in(1).await;
+        if !compared.waits {
+            break compared.handed_over;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60));
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    };
+    assert!(
+        begun.elapsed() > Duration::from_secs(11),
+        "an attempt and a pause"
+    );
+    // What was written meanwhile was not lost, and the rest was.
+    assert_eq!(handed_over, 1);
+    let taken = taken.lock().unwrap();
+    let of_room = taken.iter().filter(|message| message.room == ROOM).count();
+    assert!(of_room <= 1, "{taken:?}");
 }

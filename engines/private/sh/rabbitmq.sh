@@ -6,7 +6,8 @@
 rabbitmq_server=/usr/lib/rabbitmq/bin/rabbitmq-server
 rabbitmq_asked=0
 
-# Runs inside the broker: obeys lines `ID vhost NAME` from standard input and answers `ID ok` on a FIFO. A virtual
+# Runs inside the broker: obeys lines `ID vhost NAME` and `ID alarm on|off` (as if it were low on memory) from standard
+# input and answers `ID ok` on a FIFO. A virtual
 # host made this way takes some 20 ms; the command-line tool needs over a second to start, and the management plugin
 # makes every boot slower.
 rabbitmq_listener='
@@ -18,11 +19,17 @@ spawn(fun() ->
         ok = rabbit_auth_backend_internal:set_permissions(
             <<"guest">>, Host, <<".*">>, <<".*">>, <<".*">>, <<"engines">>)
     end,
+    Alarm = {resource_limit, memory, node()},
+    Obey = fun
+        (["vhost", Name]) -> Make(Name);
+        (["alarm", "on"]) -> rabbit_alarm:set_alarm({Alarm, []});
+        (["alarm", "off"]) -> rabbit_alarm:clear_alarm(Alarm)
+    end,
     Loop = fun Loop() ->
         case io:get_line("") of
             Line when is_list(Line) ->
-                [Id, "vhost", Name] = string:lexemes(Line, " \n"),
-                Answer = try Make(Name), "ok" catch _:Why -> io_lib:format("err ~0p", [Why]) end,
+                [Id | Wish] = string:lexemes(Line, " \n"),
+                Answer = try Obey(Wish), "ok" catch _:Why -> io_lib:format("err ~0p", [Why]) end,
                 {ok, Pipe} = file:open(Out, [write, raw, device]),
                 ok = file:write(Pipe, [Id, " ", Answer, "\n"]),
                 file:close(Pipe),
@@ -133,11 +140,20 @@ rabbitmq_is_ready() {
 } 2>/dev/null
 
 rabbitmq_vhost() {
-    local id word
     [[ $1 =~ ^[A-Za-z0-9_.-]+$ ]] || { problem="a virtual host is named with letters, digits, _ . -"; return 1; }
+    rabbitmq_obeys "vhost $1"
+}
+
+rabbitmq_alarm() {
+    [[ $1 == on || $1 == off ]] || { problem="an alarm is on or off"; return 1; }
+    rabbitmq_obeys "alarm $1"
+}
+
+rabbitmq_obeys() {
+    local id word
     is_running rabbitmq || { problem="rabbitmq is not running"; return 1; }
     id=$((++rabbitmq_asked))
-    printf '%s vhost %s\n' "$id" "$1" >&"$rabbitmq_asked_fd"
+    printf '%s %s\n' "$id" "$1" >&"$rabbitmq_asked_fd"
     # Answers to earlier questions may still come, if they came too late for their askers.
     while IFS=' ' read -r -t 20 -u "$rabbitmq_answered_fd" word problem; do
         [[ $word == "$id" ]] || continue

@@ -180,6 +180,12 @@ impl Engines {
         self.command(format!("thaw {engine}")).await;
     }
 
+    /// RabbitMQ takes nothing from now on, as if it were low on memory; or again.
+    pub async fn alarm(&self, on: bool) {
+        let state = if on { "on" } else { "off" };
+        self.command(format!("alarm {state}")).await;
+    }
+
     /// Starts a Redis Cluster of three masters, beside the single Redis, and returns the nodes' URLs in order. Some
     /// 2 s; when it runs already, only the nodes that are down are started.
     pub async fn start_cluster(&self) -> Vec<String> {

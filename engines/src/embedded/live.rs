@@ -53,6 +53,9 @@ struct Shared {
 
 struct State {
     rooms: HashMap<Arc<str>, Room>,
+    /// The round of comparing, and what it compares with.
+    round: u64,
+    compared_with: String,
     outlets: HashMap<SubscriptionNumber, Arc<Outlet>>,
     swept: Instant,
 }
@@ -67,8 +70,8 @@ struct Room {
     stream: VecDeque<Arc<Message>>,
     /// The latest seq; `None` while the room is cold.
     last: Option<Seq>,
-    /// The latest seq when the room was last settled.
-    settled: Option<Seq>,
+    /// The latest seq when the room was last settled, and in which round that was.
+    settled: Option<(Seq, u64)>,
     bot: TurnQueue,
     present: HashMap<String, Present>,
     shown: Vec<String>,
@@ -92,6 +95,8 @@ impl EmbeddedLive {
     pub fn with(timings: LiveTimings, room_idle: Duration) -> Arc<EmbeddedLive> {
         let state = State {
             rooms: HashMap::new(),
+            round: 0,
+            compared_with: String::new(),
             outlets: HashMap::new(),
             swept: Instant::now(),
         };
@@ -166,7 +171,7 @@ impl State {
     }
 
     fn sweep(&mut self, idle: Duration) {
-        let now = Instant::now();
+        let (now, round) = (Instant::now(), self.round);
         self.swept = now;
         self.outlets.retain(|_, outlet| !outlet.is_closed());
         self.rooms.retain(|_, room| {
@@ -175,7 +180,7 @@ impl State {
             let silent = now.duration_since(room.touched);
             !(room.outlets.is_empty()
                 && room.present.is_empty()
-                && (silent >= ROOM_IDLE_MAX || silent >= idle && room.is_settled()))
+                && (silent >= ROOM_IDLE_MAX || silent >= idle && room.is_settled(round)))
         });
     }
 }
@@ -197,8 +202,8 @@ impl Room {
         }
     }
 
-    fn is_settled(&self) -> bool {
-        self.last == self.settled
+    fn is_settled(&self, round: u64) -> bool {
+        self.last.map(|last| (last, round)) == self.settled
     }
 
     fn at(&self, seq: Seq) -> Option<&Arc<Message>> {
@@ -379,14 +384,21 @@ impl Live for EmbeddedLive {
         Ok(all)
     }
 
-    async fn unsettled(&self, limit: usize) -> Result<Vec<Unsettled>, LiveError> {
-        let state = self.shared.state();
-        let unsettled = state.rooms.values().filter(|room| !room.is_settled());
+    async fn unsettled(&self, limit: usize, server: &str) -> Result<Vec<Unsettled>, LiveError> {
+        let mut state = self.shared.state();
+        if state.compared_with != server {
+            state.round += 1;
+            server.clone_into(&mut state.compared_with);
+        }
+        let round = state.round;
+        let rooms = state.rooms.values();
+        let unsettled = rooms.filter(|room| !room.is_settled(round));
         let mut unsettled: Vec<Unsettled> = unsettled
             .filter_map(|room| {
                 Some(Unsettled {
                     room: room.name.to_string(),
                     version: room.last?,
+                    round,
                 })
             })
             .collect();
@@ -398,11 +410,17 @@ impl Live for EmbeddedLive {
 
     async fn settled(&self, room: &Unsettled) -> Result<(), LiveError> {
         let mut state = self.shared.state();
-        if let Some(known) = state.rooms.get_mut(room.room.as_str())
+        if state.round == room.round
+            && let Some(known) = state.rooms.get_mut(room.room.as_str())
             && known.last == Some(room.version)
         {
-            known.settled = known.last;
+            known.settled = Some((room.version, room.round));
         }
+        Ok(())
+    }
+
+    async fn compare_anew(&self) -> Result<(), LiveError> {
+        self.shared.state().compared_with.clear();
         Ok(())
     }
 

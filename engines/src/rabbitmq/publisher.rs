@@ -69,7 +69,7 @@ impl Publisher {
         match self.connection.now() {
             Err(error) => return Some(error.to_string()),
             Ok(session) if session.is_blocked() => {
-                return Some("RabbitMQ has run out of memory or disk".to_owned());
+                return Some("RabbitMQ's alarm: it is low on memory or disk, and takes nothing until that is over".to_owned());
             }
             Ok(_) => {}
         }

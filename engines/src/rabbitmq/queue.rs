@@ -93,6 +93,8 @@ impl Queue for RabbitQueue {
     }
 
     async fn ping(&self) -> Result<(), QueueError> {
+        // A connection that the broker holds back is not answered on, and what is known says why.
+        self.ready()?;
         // Whichever connection is missing, this process does not do all of its work.
         self.hub.consuming.now().map_err(unavailable)?;
         let session = self.hub.publishing.now().map_err(unavailable)?;

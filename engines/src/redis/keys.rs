@@ -56,6 +56,11 @@ impl Keys {
         format!("{}{{:unsettled}}", self.prefix)
     }
 
+    /// What belongs to the list of unsettled rooms, in its slot.
+    pub(super) fn comparing(&self, part: &str) -> String {
+        self.other(":unsettled", part)
+    }
+
     /// A key of something that is not a room: its tag has a colon.
     pub(super) fn other(&self, tag: &str, part: &str) -> String {
         format!("{}{{{tag}}}:{part}", self.prefix)

@@ -76,6 +76,16 @@ impl RedisLive {
         }))
     }
 
+    /// The list of unsettled rooms, that of settled ones, and the round of comparing.
+    fn comparing_keys(&self) -> [String; 3] {
+        let keys = &self.server.keys;
+        [
+            keys.unsettled(),
+            keys.comparing("settled"),
+            keys.comparing("round"),
+        ]
+    }
+
     /// What the quota uses as well.
     pub(super) fn server(&self) -> &RedisServer {
         &self.server
@@ -204,21 +214,28 @@ impl Live for RedisLive {
             .await
     }
 
-    async fn unsettled(&self, limit: usize) -> Result<Vec<Unsettled>, LiveError> {
+    async fn unsettled(&self, limit: usize, server: &str) -> Result<Vec<Unsettled>, LiveError> {
         const WHAT: &str = "listing unsettled rooms";
-        let key = self.server.keys.unsettled();
+        let keys = self.comparing_keys();
+        let keys = keys.each_ref().map(String::as_str);
         let limit = limit.to_string();
         let settle_after = micros(self.timings.settle_after).to_string();
         // A room that is silent for so long has no stream any more.
         let forget_after = micros(self.stream_idle).to_string();
-        let arguments = [&limit, &settle_after, &forget_after].map(String::as_bytes);
-        let rooms: Vec<(String, Vec<u8>)> = self
+        let arguments = [&limit, &settle_after, &forget_after, server].map(str::as_bytes);
+        let (round, rooms): (Vec<u8>, Vec<(String, Vec<u8>)>) = self
             .server
-            .call(WHAT, &self.scripts.unsettled, &[&key], &arguments)
+            .call(WHAT, &self.scripts.unsettled, &keys, &arguments)
             .await?;
+        let number = |text| number(Some(text)).map_err(|error| failed(WHAT, error));
+        let round = number(round)?;
         let rooms = rooms.into_iter().map(|(room, version)| {
-            let version = number(Some(version)).map_err(|error| failed(WHAT, error))?;
-            Ok(Unsettled { room, version })
+            let version = number(version)?;
+            Ok(Unsettled {
+                room,
+                version,
+                round,
+            })
         });
         rooms.collect()
     }
@@ -227,16 +244,26 @@ impl Live for RedisLive {
         if room.version == 0 {
             return Ok(());
         }
-        let key = self.server.keys.unsettled();
-        let version = room.version.to_string();
+        let keys = self.comparing_keys();
+        let keys = keys.each_ref().map(String::as_str);
+        let (version, round) = (room.version.to_string(), room.round.to_string());
+        let arguments = [room.room.as_str(), &version, &round].map(str::as_bytes);
         self.server
-            .call::<()>(
-                "settling a room",
-                &self.scripts.settled,
-                &[&key],
-                &[room.room.as_bytes(), version.as_bytes()],
-            )
+            .call::<()>("settling a room", &self.scripts.settled, &keys, &arguments)
             .await
+    }
+
+    async fn compare_anew(&self) -> Result<(), LiveError> {
+        const WHAT: &str = "having all rooms compared anew";
+        let [_, _, round] = self.comparing_keys();
+        let mut forget = cmd("HDEL");
+        forget.arg(&round).arg("server");
+        let request = Request::idempotent(vec![forget]);
+        let forgotten = self.server.client.run(slot(round.as_bytes()), request);
+        forgotten
+            .await
+            .map(drop)
+            .map_err(|error| failed(WHAT, error))
     }
 
     fn subscriber(&self, capacity: usize) -> (Arc<dyn Subscriber>, mpsc::Receiver<LiveEvent>) {

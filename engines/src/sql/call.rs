@@ -15,11 +15,12 @@ const ATTEMPTS: usize = 18;
 const BEGIN_AGAIN: RetryPolicy =
     RetryPolicy::new(Duration::from_millis(2), Duration::from_millis(250)).attempts(ATTEMPTS);
 
-/// Statements on a connection that is leased by `$lease`.
+/// Statements on a connection that is leased by `$lease`, and what the server is called that it leads to.
 macro_rules! call {
-    ($lease:expr, |$db:ident| $statements:block) => {
+    ($lease:expr, |$db:ident $(, $server:ident)?| $statements:block) => {
         $crate::sql::call::within_limit(|| async {
             let mut lease = $lease.await?;
+            $(let $server = lease.server();)?
             let $db: &mut Connection = lease.connection();
             let outcome: Result<_, $crate::sql::failure::Failure> = async { $statements }.await;
             lease.end(outcome)
@@ -27,24 +28,26 @@ macro_rules! call {
     };
 }
 
-/// `reading!(store, |db| { ... })`: statements that only read.
+/// `reading!(store, |db| { ... })`: statements that only read; `|db, server|` where it matters who answered.
 macro_rules! reading {
-    ($store:expr, |$db:ident| $statements:block) => {
-        $crate::sql::call::call!($store.reader(), |$db| $statements)
+    ($store:expr, |$db:ident $(, $server:ident)?| $statements:block) => {
+        $crate::sql::call::call!($store.reader(), |$db $(, $server)?| $statements)
     };
 }
 
 /// `writing!(store, |db| { ... })`: one statement that writes.
 macro_rules! writing {
     ($store:expr, |$db:ident| $statements:block) => {
-        $crate::sql::call::call!($store.writer(), |$db| $statements)
+        $store
+            .writes
+            .noted($crate::sql::call::call!($store.writer(), |$db| $statements))
     };
 }
 
 /// `transaction!(store, |db| { ... })`: several statements, all or none; none if the block gives an error.
 macro_rules! transaction {
     ($store:expr, |$db:ident| $statements:block) => {
-        $crate::sql::call::call!($store.writer(), |connection| {
+        $store.writes.noted($crate::sql::call::call!($store.writer(), |connection| {
             use sqlx::Connection as _;
             let mut transaction = connection.begin_with(super::dialect::BEGIN).await?;
             let $db: &mut Connection = &mut transaction;
@@ -53,11 +56,11 @@ macro_rules! transaction {
                 Ok(_) => transaction.commit().await?,
                 // At once, so that its locks are not held until the connection is used again. A server that is away
                 // does it by itself.
-                Err($crate::sql::failure::Failure::Away(_)) => (),
+                Err($crate::sql::failure::Failure::Away(_) | $crate::sql::failure::Failure::ReadOnly(_)) => (),
                 Err(_) => transaction.rollback().await?,
             }
             outcome
-        })
+        }))
     };
 }
 
@@ -79,9 +82,11 @@ impl Retryable for Failure {
         match self {
             Failure::Again(_) => Retry::Again,
             // An engine that is away is not waited for while the caller waits.
-            Failure::Away(_) | Failure::Duplicate | Failure::Rejected(_) | Failure::Refused(_) => {
-                Retry::Never
-            }
+            Failure::Away(_)
+            | Failure::ReadOnly(_)
+            | Failure::Duplicate
+            | Failure::Rejected(_)
+            | Failure::Refused(_) => Retry::Never,
         }
     }
 }

@@ -10,16 +10,23 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use sqlx::{Connection as _, MySqlConnection, mysql::MySqlConnectOptions};
+use sqlx::{Connection as _, MySqlConnection, Row as _, mysql::MySqlConnectOptions};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{failure::Failure, limits::ACQUIRE_LIMIT};
 
 /// Set on every connection, whatever the server's defaults. Strict: what does not fit is an error, never cut. With
-/// read committed, far fewer gaps are locked, so writers rarely meet. A lock wait ends before our own limit does.
+/// read committed, far fewer gaps are locked, so writers rarely meet. A lock wait, for a row or a table, ends before our own
+/// limit does: the server does not notice that nobody waits any more, and keeps the connection for as long.
 const SESSION: &str = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', \
-     innodb_lock_wait_timeout = 2, autocommit = 1; \
+     innodb_lock_wait_timeout = 2, lock_wait_timeout = 2, autocommit = 1; \
      SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
+
+/// What a server calls itself. MySQL makes a `server_uuid` of its own at its first start. MariaDB has none: there it is all
+/// that tells one server from another, of which `server_id` alone must differ between a primary and its replicas.
+/// (`server_uid`, in newer versions, is made of a network card's address and the port, which two containers may share.)
+const NAMES: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
+     ('server_uuid', 'server_id', 'server_uid', 'hostname', 'port')";
 
 /// A connection that has rested for longer is asked whether it still lives before it is used.
 const UNASKED: Duration = Duration::from_secs(1);
@@ -28,18 +35,32 @@ const UNASKED: Duration = Duration::from_secs(1);
 pub(super) struct Connections {
     options: MySqlConnectOptions,
     permits: Arc<Semaphore>,
-    resting: Arc<Mutex<Vec<Resting>>>,
+    resting: Arc<Mutex<Rested>>,
+}
+
+#[derive(Default)]
+struct Rested {
+    connections: Vec<Resting>,
+    /// Grows when no connection that was made before is to be used again.
+    generation: u64,
 }
 
 struct Resting {
-    connection: MySqlConnection,
+    connection: NamedConnection,
     since: Instant,
+}
+
+/// A connection, and the server that it leads to.
+struct NamedConnection {
+    connection: MySqlConnection,
+    server: Arc<str>,
+    generation: u64,
 }
 
 /// A connection on loan. Unless it comes to its [`end`](Lease::end), it is closed.
 pub(super) struct Lease {
-    connection: MySqlConnection,
-    resting: Arc<Mutex<Vec<Resting>>>,
+    connection: NamedConnection,
+    resting: Arc<Mutex<Rested>>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -60,7 +81,7 @@ impl Connections {
             let _permit = permit.expect("nothing closes the semaphore");
             let connection = match self.rested().await {
                 Some(connection) => connection,
-                None => connect(&self.options).await?,
+                None => self.connect().await?,
             };
             Ok(Lease {
                 connection,
@@ -76,14 +97,37 @@ impl Connections {
         }
     }
 
-    async fn rested(&self) -> Option<MySqlConnection> {
+    async fn connect(&self) -> Result<NamedConnection, Failure> {
+        let generation = self.resting.lock().generation;
+        let mut connection = connect(&self.options).await?;
+        let names = sqlx::raw_sql(NAMES).fetch_all(&mut connection).await?;
+        let mut own = None;
+        let mut all = Vec::new();
+        for row in names {
+            let (variable, value): (String, String) =
+                (row.try_get_unchecked(0)?, row.try_get_unchecked(1)?);
+            if variable == "server_uuid" {
+                own = Some(value);
+            } else {
+                all.push(format!("{variable}={value}"));
+            }
+        }
+        all.sort_unstable();
+        Ok(NamedConnection {
+            connection,
+            server: own.unwrap_or_else(|| all.join(" ")).into(),
+            generation,
+        })
+    }
+
+    async fn rested(&self) -> Option<NamedConnection> {
         loop {
-            let last = self.resting.lock().pop();
+            let last = self.resting.lock().connections.pop();
             let Resting {
                 mut connection,
                 since,
             } = last?;
-            if since.elapsed() < UNASKED || connection.ping().await.is_ok() {
+            if since.elapsed() < UNASKED || connection.connection.ping().await.is_ok() {
                 return Some(connection);
             }
         }
@@ -92,18 +136,31 @@ impl Connections {
 
 impl Lease {
     pub(super) fn connection(&mut self) -> &mut MySqlConnection {
-        &mut self.connection
+        &mut self.connection.connection
+    }
+
+    /// The server that it leads to.
+    pub(super) fn server(&self) -> Arc<str> {
+        Arc::clone(&self.connection.server)
     }
 
     /// Puts the connection to rest, unless the outcome says that something is wrong with it or its server.
     pub(super) fn end<T>(self, outcome: Result<T, Failure>) -> Result<T, Failure> {
-        if !matches!(outcome, Err(Failure::Away(_))) {
-            let resting = Resting {
+        let mut resting = self.resting.lock();
+        match &outcome {
+            Err(Failure::Away(_)) => (),
+            // The others lead to the same server, and what is asked there may be of yesterday.
+            Err(Failure::ReadOnly(_)) => {
+                resting.generation += 1;
+                resting.connections.clear();
+            }
+            _ if self.connection.generation < resting.generation => (),
+            _ => resting.connections.push(Resting {
                 connection: self.connection,
                 since: Instant::now(),
-            };
-            self.resting.lock().push(resting);
+            }),
         }
+        drop(resting);
         outcome
     }
 }

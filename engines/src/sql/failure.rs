@@ -11,6 +11,8 @@ use super::limits::ACQUIRE_LIMIT;
 pub(super) enum Failure {
     /// The engine is away, too busy, or says something that is not about the data: the same will do later.
     Away(String),
+    /// The server takes no writes at all: it may be the primary no more, so what is connected to it should not stay there.
+    ReadOnly(String),
     /// Another transaction was in the way (deadlock, lock wait): the same will do at once.
     Again(String),
     /// A row with this key is there.
@@ -24,9 +26,10 @@ pub(super) enum Failure {
 impl From<Failure> for StoreError {
     fn from(failure: Failure) -> StoreError {
         match failure {
-            Failure::Away(why) | Failure::Again(why) | Failure::Rejected(why) => {
-                StoreError::Unavailable(why)
-            }
+            Failure::Away(why)
+            | Failure::ReadOnly(why)
+            | Failure::Again(why)
+            | Failure::Rejected(why) => StoreError::Unavailable(why),
             Failure::Duplicate => StoreError::Taken,
             Failure::Refused(refusal) => refusal,
         }
@@ -36,7 +39,9 @@ impl From<Failure> for StoreError {
 impl From<Failure> for WriteError {
     fn from(failure: Failure) -> WriteError {
         match failure {
-            Failure::Away(why) | Failure::Again(why) => WriteError::Unavailable(why),
+            Failure::Away(why) | Failure::ReadOnly(why) | Failure::Again(why) => {
+                WriteError::Unavailable(why)
+            }
             Failure::Rejected(why) => WriteError::Rejected(why),
             Failure::Duplicate => WriteError::Unavailable("a key is taken".to_owned()),
             Failure::Refused(refusal) => WriteError::Unavailable(refusal.to_string()),
@@ -74,6 +79,8 @@ fn mysql(number: u16, state: &str, why: String) -> Failure {
         // Lock wait timeout, deadlock, MariaDB's "record has changed since last read", MySQL's lock NOWAIT.
         1205 | 1213 | 1020 | 3572 => Failure::Again(why),
         1062 | 1586 => Failure::Duplicate,
+        // The server is read-only, the session is, the storage is; said the same by MySQL and MariaDB.
+        1290 | 1792 | 1836 => Failure::ReadOnly(why),
         // No such database.
         1049 => Failure::Away(format!("{why}: run `persister migrate`")),
         // Incorrect string value; invalid characters; a character that the column's set does not have; a packet larger
@@ -117,13 +124,14 @@ mod tests {
                 "{number}"
             );
         }
-        // Too many connections, shutting down, read-only, disk full, no such table, out of memory, something new.
-        for number in [1040, 1053, 1290, 1021, 1114, 1146, 1037, 9999] {
+        // Too many connections, shutting down, disk full, no such table, out of memory, something new.
+        for number in [1040, 1053, 1021, 1114, 1146, 1037, 9999] {
             assert!(
                 matches!(sorted(number, "HY000"), Failure::Away(_)),
                 "{number}"
             );
         }
+        assert!(matches!(sorted(1290, "HY000"), Failure::ReadOnly(_)));
         assert!(matches!(sorted(1213, "40001"), Failure::Again(_)));
         assert!(matches!(sorted(1062, "23000"), Failure::Duplicate));
     }

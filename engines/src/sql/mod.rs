@@ -16,6 +16,7 @@ mod schema;
 mod settings;
 mod sqlite;
 mod usage;
+mod writes;
 
 pub use mysql::MySqlStore;
 pub use settings::MySqlSettings;

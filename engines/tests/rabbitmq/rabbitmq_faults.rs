@@ -293,6 +293,13 @@ async fn a_broker_that_runs_out_of_memory_is_left_alone_until_it_has_some() {
     wire.say_blocked();
     let why = eventually("it is blocked", async || queue.ready().err()).await;
     assert!(why.to_string().contains("memory or disk"), "{why}");
+    // Asked, too, it says why, and not that nothing answers.
+    let why = queue
+        .ping()
+        .await
+        .expect_err("it takes nothing")
+        .to_string();
+    assert!(why.contains("RabbitMQ's alarm"), "{why}");
     let refused = queue
         .publish(Route::Persist, Uuid::now_v7(), Bytes::from("refused"))
         .await;

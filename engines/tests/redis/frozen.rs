@@ -42,6 +42,7 @@ async fn every_call_to_a_frozen_redis_has_a_limit_and_all_is_well_when_it_thaws(
     let unsettled = Unsettled {
         room: "lobby".into(),
         version: 1,
+        round: 1,
     };
     tokio::join!(
         fails_in_time("append", one.append(&message, None)),
@@ -49,7 +50,7 @@ async fn every_call_to_a_frozen_redis_has_a_limit_and_all_is_well_when_it_thaws(
         fails_in_time("find", one.find("lobby", Uuid::now_v7())),
         fails_in_time("signal", one.signal(&typing)),
         fails_in_time("announce", one.announce("one", "lobby", &ada)),
-        fails_in_time("unsettled", one.unsettled(1)),
+        fails_in_time("unsettled", one.unsettled(1, "the server")),
         fails_in_time("settled", one.settled(&unsettled)),
         fails_in_time("ping", one.ping()),
     );

@@ -198,7 +198,7 @@ async fn after_it_came_back_empty() {
     assert_eq!(bob.message().await, after);
     let tail = two.tail("lobby", before.seq, 10).await.unwrap();
     assert!(tail.reaches_back);
-    let list = one.unsettled(10).await.unwrap();
+    let list = one.unsettled(10, "the server").await.unwrap();
     assert_eq!(list.len(), 1, "it was put on the list again: {list:?}");
     // Nobody has the turn there any more, until whoever had it renews it.
     assert_eq!(posts(&*one, &asked, fence, "Mine.").await, Appended::Fenced);

@@ -11,6 +11,7 @@ use common::{
 };
 use engines::sql::MySqlStore;
 use private_engines::{Engine, Engines};
+use sqlx::{AssertSqlSafe, Connection as _, MySqlConnection};
 
 use crate::side::{migrated, settings};
 use seam_suites::store::side::{said, seqs};
@@ -160,4 +161,139 @@ async fn a_server_that_is_not_there_is_a_clear_word_and_no_wait_without_end() {
     assert!(in_time(MySqlStore::connect(&settings(&url))).await.is_err());
     engines.start_engine(Engine::MariaDb).await;
     in_the_end(async || store.ping().await).await;
+}
+
+/// Whether a store says so within the time that `/readyz` gives it.
+async fn is_ready(store: &MySqlStore) -> bool {
+    let ping = tokio::time::timeout(Duration::from_secs(2), store.ping());
+    matches!(ping.await, Ok(Ok(())))
+}
+
+async fn by_hand(url: &str) -> MySqlConnection {
+    MySqlConnection::connect(url).await.unwrap()
+}
+
+async fn execute(db: &mut MySqlConnection, sql: &str) {
+    let sql = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
+    sql.execute(db).await.unwrap();
+}
+
+/// A server, a store on it as one who may not everything, which is what most may, and what makes its URL.
+async fn store_of_an_ordinary_user(engines: &Engines) -> (std::sync::Arc<MySqlStore>, String) {
+    let url = engines.fresh_database().await;
+    migrated(&url).await;
+    let name = url.rsplit('/').next().unwrap();
+    let mut root = by_hand(&url).await;
+    execute(
+        &mut root,
+        &format!("CREATE USER IF NOT EXISTS app@'%' IDENTIFIED BY 'app'; GRANT ALL ON {name}.* TO app@'%'"),
+    )
+    .await;
+    let ordinary = settings(&url.replace("chinwag:chinwag@", "app:app@"));
+    (MySqlStore::connect(&ordinary).await.unwrap(), url)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_takes_no_writes_is_not_ready_and_is_again_when_it_does() {
+    let engines = Engines::start_only(&[Engine::MariaDb]).await;
+    let (store, url) = store_of_an_ordinary_user(&engines).await;
+    let mut root = by_hand(&url).await;
+    store.write(&[said("lobby", 1, "before")]).await.unwrap();
+    assert!(is_ready(&store).await);
+    let outages = [
+        ("SET GLOBAL read_only = 1", "SET GLOBAL read_only = 0"),
+        ("LOCK TABLES messages WRITE", "UNLOCK TABLES"),
+        ("FLUSH TABLES WITH READ LOCK", "UNLOCK TABLES"),
+        ("BEGIN; SELECT * FROM messages FOR UPDATE", "ROLLBACK"),
+    ];
+    for (place, (begins, ends)) in (2..).zip(outages) {
+        execute(&mut root, begins).await;
+        assert!(!is_ready(&store).await, "{begins}");
+        assert!(!is_ready(&store).await, "{begins}");
+        execute(&mut root, ends).await;
+        in_the_end(async || is_ready(&store).await.then_some(()).ok_or("not ready")).await;
+        let written =
+            in_the_end(async || store.write(&[said("lobby", place, "after")]).await).await;
+        assert_eq!(written.conflicts, [0; 0], "{ends}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_whose_writes_fail_though_a_small_one_does_not_is_not_ready() {
+    let engines = Engines::start_only(&[Engine::MariaDb]).await;
+    let (store, url) = store_of_an_ordinary_user(&engines).await;
+    assert!(is_ready(&store).await);
+    let mut root = by_hand(&url).await;
+    // As where the disk is full: the row that is there can be changed, and none can be added.
+    let full = "CREATE TRIGGER full BEFORE INSERT ON messages FOR EACH ROW \
+                SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1114, MESSAGE_TEXT = 'the table is full'";
+    execute(&mut root, full).await;
+    for _ in 0..2 {
+        let written = store.write(&[said("lobby", 1, "hi")]).await;
+        assert!(
+            matches!(written, Err(WriteError::Unavailable(_))),
+            "{written:?}"
+        );
+    }
+    let told = store.ping().await.unwrap_err().to_string();
+    assert!(
+        told.contains("the last 2 writes failed") && told.contains("full"),
+        "{told}"
+    );
+    execute(&mut root, "DROP TRIGGER full").await;
+    store.write(&[said("lobby", 1, "hi")]).await.unwrap();
+    assert!(is_ready(&store).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_gets_no_connection_is_not_ready() {
+    let engines = Engines::start_only(&[Engine::MariaDb]).await;
+    let (store, url) = store_of_an_ordinary_user(&engines).await;
+    let mut root = by_hand(&url).await;
+    execute(&mut root, "SET GLOBAL max_connections = 10").await;
+    let ordinary = url.replace("chinwag:chinwag@", "app:app@");
+    let kill = "SELECT id FROM information_schema.processlist WHERE user = 'app'";
+    let of_store: Vec<i64> = sqlx::query_scalar(kill).fetch_all(&mut root).await.unwrap();
+    for connection in of_store {
+        execute(&mut root, &format!("KILL {connection}")).await;
+    }
+    let mut others = Vec::new();
+    in_the_end(async || match MySqlConnection::connect(&ordinary).await {
+        Ok(other) => {
+            others.push(other);
+            Err("one more")
+        }
+        Err(_) => Ok(()),
+    })
+    .await;
+    assert!(!is_ready(&store).await);
+    drop(others);
+    in_the_end(async || is_ready(&store).await.then_some(()).ok_or("not ready")).await;
+}
+
+/// A server is known by a name that another one does not have, and after a restart has still.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_server_has_another_name() {
+    let one = Engines::start_only(&[Engine::MariaDb]).await;
+    let other = Engines::start_only(&[Engine::MariaDb]).await;
+    let store = migrated(&one.fresh_database().await).await;
+    let name = store.server().await.unwrap();
+    let of_other = migrated(&other.fresh_database().await).await;
+    assert_ne!(of_other.server().await.unwrap(), name);
+    assert_eq!(
+        migrated(&one.fresh_database().await)
+            .await
+            .server()
+            .await
+            .unwrap(),
+        name
+    );
+    one.kill(Engine::MariaDb).await;
+    one.start_engine(Engine::MariaDb).await;
+    let again = in_the_end(async || store.server().await).await;
+    assert_eq!(again, name);
+    let looked_up = store
+        .look_up("lobby", &[said("lobby", 1, "").message.id])
+        .await;
+    assert_eq!(looked_up.unwrap().server, name);
 }

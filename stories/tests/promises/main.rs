@@ -16,6 +16,7 @@ mod p15_fair_to_others;
 
 mod all_in_one;
 mod operators;
+mod other_database;
 mod quota;
 mod seed_client;
 mod turns;

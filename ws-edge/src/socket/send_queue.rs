@@ -243,8 +243,7 @@ impl From<AccessError> for Refusal {
 impl From<PostError> for Refusal {
     fn from(error: PostError) -> Refusal {
         match error {
-            PostError::Unavailable { why, retry_after } => {
-                tracing::warn!(%why, "a message is not kept yet");
+            PostError::Unavailable { retry_after, .. } => {
                 unavailable("not kept yet; send it again with the same id", retry_after)
             }
             // Only replies are fenced, and nobody sends one over a socket.

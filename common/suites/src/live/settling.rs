@@ -14,9 +14,12 @@ use tokio::time::{Instant, sleep};
 
 use super::side::{Says, Side, eventually, says};
 
+/// What the rooms are compared with, where a story does not say otherwise.
+const SERVER: &str = "the server";
+
 /// How the list has this room, if it has it.
 async fn listed(live: &Arc<dyn Live>, room: &str) -> Option<Unsettled> {
-    let list = live.unsettled(1_000).await.unwrap();
+    let list = live.unsettled(1_000, SERVER).await.unwrap();
     list.into_iter().find(|unsettled| unsettled.room == room)
 }
 
@@ -33,11 +36,11 @@ pub async fn settle(live: &Arc<dyn Live>, room: &str) {
 }
 
 pub async fn a_message_makes_its_room_unsettled_until_it_is_settled(side: Side) {
-    assert_eq!(side.two.unsettled(10).await.unwrap(), []);
+    assert_eq!(side.two.unsettled(10, SERVER).await.unwrap(), []);
     side.one.post(&says("lobby", "ada", "first")).await;
     side.one.post(&says("attic", "ada", "first")).await;
     assert!(listed(&side.two, "lobby").await.is_some());
-    assert_eq!(side.two.unsettled(1).await.unwrap().len(), 1);
+    assert_eq!(side.two.unsettled(1, SERVER).await.unwrap().len(), 1);
     settle(&side.two, "lobby").await;
     assert!(listed(&side.one, "attic").await.is_some());
     assert!(listed(&side.one, "lobby").await.is_none());
@@ -97,4 +100,60 @@ pub async fn nothing_that_comes_while_settling_is_overlooked(side: Side) {
     stop.store(true, Ordering::Relaxed);
     talking.await.unwrap();
     assert!(settled > 0);
+}
+
+/// What was seen in one database need not be in another one.
+pub async fn with_another_server_what_was_settled_is_compared_again(side: Side) {
+    let server = |side: &Side, server| {
+        let live = side.two.clone();
+        async move { live.unsettled(10, server).await.unwrap() }
+    };
+    for room in ["lobby", "attic", "cellar"] {
+        side.one.post(&says(room, "ada", "first")).await;
+    }
+    let mut read = None;
+    eventually("the attic can be settled", async || {
+        read = listed(&side.two, "attic").await;
+        read.as_ref().is_some_and(|room| room.version > 0)
+    })
+    .await;
+    let attic = read.unwrap();
+    settle(&side.two, "lobby").await;
+    settle(&side.two, "cellar").await;
+
+    let again = server(&side, "a replica").await;
+    let mut rooms: Vec<&str> = again.iter().map(|room| room.room.as_str()).collect();
+    rooms.sort_unstable();
+    assert_eq!(rooms, ["attic", "cellar", "lobby"]);
+    assert!(
+        again.iter().all(|room| room.round > attic.round),
+        "{again:?}"
+    );
+    // What was read of the other server settles nothing.
+    side.two.settled(&attic).await.unwrap();
+    assert_eq!(server(&side, "a replica").await.len(), 3);
+    for room in &again {
+        // One that is too young to be settled is settled later.
+        side.one.settled(room).await.unwrap();
+    }
+    let left = server(&side, "a replica").await;
+    assert!(
+        left.iter()
+            .all(|room| !["cellar", "lobby"].contains(&&*room.room)),
+        "{left:?}"
+    );
+
+    // Once more, because somebody wishes it.
+    side.one.compare_anew().await.unwrap();
+    let again = server(&side, "a replica").await;
+    assert_eq!(again.len(), 3, "{again:?}");
+    let lobby = again.iter().find(|room| room.room == "lobby").unwrap();
+    side.one.settled(lobby).await.unwrap();
+    assert_eq!(server(&side, "a replica").await.len(), 2);
+    // What comes meanwhile is another reason to look, and stays one.
+    side.one.post(&says("cellar", "ada", "second")).await;
+    let cellar = again.iter().find(|room| room.room == "cellar").unwrap();
+    side.one.settled(cellar).await.unwrap();
+    let left = server(&side, "a replica").await;
+    assert!(left.iter().any(|room| room.room == "cellar"), "{left:?}");
 }

@@ -1,8 +1,21 @@
--- Takes a room off the list, unless it has another version by now.
--- KEYS  unsettled
--- ARGV  room, version
-local version = redis.call('ZSCORE', KEYS[1], ARGV[1])
-if version and tonumber(version) == tonumber(ARGV[2]) then
-  redis.call('ZREM', KEYS[1], ARGV[1])
+-- Takes a room off the list of unsettled rooms and notes that it is settled, unless it has another version by now, or
+-- another round of comparing has begun.
+-- KEYS  unsettled, settled, round
+-- ARGV  room, version, round
+if redis.call('HGET', KEYS[3], 'round') ~= ARGV[3] then
+  return 0
+end
+local time = redis.call('TIME')
+local version = tonumber(ARGV[2])
+for list = 1, 2 do
+  local listed = redis.call('ZSCORE', KEYS[list], ARGV[1])
+  if listed and tonumber(listed) == version then
+    if list == 1 then
+      redis.call('ZREM', KEYS[1], ARGV[1])
+    end
+    local settled = math.max(time[1] * 1000000 + time[2], tonumber(ARGV[3]))
+    redis.call('ZADD', KEYS[2], string.format('%.0f', settled), ARGV[1])
+    return 0
+  end
 end
 return 0

@@ -4,6 +4,8 @@
 
 #[path = "../statements/accounts.rs"]
 mod accounts;
+#[path = "../statements/checks.rs"]
+mod checks;
 mod dialect;
 #[path = "../statements/messages.rs"]
 mod messages;

@@ -18,6 +18,7 @@ use crate::sql::{
     limits::CALL_LIMIT,
     schema,
     settings::MySqlSettings,
+    writes::Writes,
 };
 
 /// The longest that [`MySqlStore::migrate`] waits for another that migrates, in seconds.
@@ -31,6 +32,7 @@ const ER_NO_SUCH_TABLE: u16 = 1146;
 /// MySQL or MariaDB behind a few connections.
 pub struct MySqlStore {
     connections: Connections,
+    pub(super) writes: Writes,
 }
 
 impl MySqlStore {
@@ -45,7 +47,10 @@ impl MySqlStore {
     pub async fn connect(settings: &MySqlSettings) -> Result<Arc<MySqlStore>, StoreError> {
         let options = settings.options().map_err(StoreError::Unavailable)?;
         let connections = Connections::new(options, settings.database_connections);
-        let store = MySqlStore { connections };
+        let store = MySqlStore {
+            connections,
+            writes: Writes::default(),
+        };
         store.ping().await?;
         Ok(Arc::new(store))
     }
@@ -84,7 +89,18 @@ impl Store for MySqlStore {
                 versions => Ok(versions?),
             }
         });
-        schema::check(&applied.await?, &MIGRATIONS).map_err(StoreError::Unavailable)
+        schema::check(&applied.await?, &MIGRATIONS).map_err(StoreError::Unavailable)?;
+        self.check_writes().await?;
+        self.writes.check()
+    }
+
+    async fn server(&self) -> Result<Arc<str>, StoreError> {
+        let server = reading!(self, |connection, server| {
+            // A connection that rested may lead nowhere by now.
+            connection.ping().await?;
+            Ok(server)
+        });
+        Ok(server.await?)
     }
 }
 
@@ -123,6 +139,9 @@ async fn migrate_locked(connection: &mut MySqlConnection) -> Result<(), StoreErr
     }
     // The connection ends with this call, and the lock with the connection.
     let migrated = async {
+        // A table is changed when all that use it have ended, and others have to wait for less.
+        let patiently = sqlx::query("SET SESSION lock_wait_timeout = DEFAULT");
+        patiently.execute(&mut *connection).await?;
         connection
             .ensure_migrations_table("_sqlx_migrations")
             .await?;

@@ -12,7 +12,7 @@ use sqlx::{
 };
 
 use super::Connection;
-use crate::sql::{call::reading, failure::Failure, limits::ACQUIRE_LIMIT, schema};
+use crate::sql::{call::reading, failure::Failure, limits::ACQUIRE_LIMIT, schema, writes::Writes};
 
 /// The file in the data folder.
 const FILE: &str = "store.db";
@@ -26,6 +26,7 @@ static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
 pub struct SqliteStore {
     writer: SqlitePool,
     readers: SqlitePool,
+    pub(super) writes: Writes,
 }
 
 impl SqliteStore {
@@ -57,7 +58,11 @@ impl SqliteStore {
             let writer = pool(1, options.clone()).await?;
             MIGRATIONS.run(&writer).await?;
             let readers = pool(READERS, options.pragma("query_only", "on")).await?;
-            Ok(SqliteStore { writer, readers })
+            Ok(SqliteStore {
+                writer,
+                readers,
+                writes: Writes::default(),
+            })
         };
         let store = opened.await.map_err(|error| {
             let why = schema::why(error, &MIGRATIONS);
@@ -83,6 +88,11 @@ impl Lease {
         &mut self.0
     }
 
+    /// The file is always the same one.
+    pub(super) fn server(&self) -> Arc<str> {
+        FILE.into()
+    }
+
     pub(super) fn end<T>(self, outcome: Result<T, Failure>) -> Result<T, Failure> {
         outcome
     }
@@ -95,6 +105,13 @@ impl Store for SqliteStore {
             let versions = sqlx::query_as("SELECT version, success FROM _sqlx_migrations");
             Ok(versions.fetch_all(connection).await?)
         });
-        schema::check(&applied.await?, &MIGRATIONS).map_err(StoreError::Unavailable)
+        schema::check(&applied.await?, &MIGRATIONS).map_err(StoreError::Unavailable)?;
+        self.check_writes().await?;
+        self.writes.check()
+    }
+
+    async fn server(&self) -> Result<Arc<str>, StoreError> {
+        let server = reading!(self, |_connection, server| { Ok(server) });
+        Ok(server.await?)
     }
 }

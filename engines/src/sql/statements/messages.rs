@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use async_trait::async_trait;
 use common::{
     envelope::{Envelope, ReplyLog},
-    store::{Messages, StoreError, WriteError, Written},
+    store::{LookedUp, Messages, StoreError, WriteError, Written},
     wire::{Kind, Message, Seq},
 };
 use uuid::Uuid;
@@ -370,12 +370,13 @@ impl Messages for ThisStore {
         Ok(found.await?)
     }
 
-    async fn existing(&self, room: &str, ids: &[Uuid]) -> Result<HashSet<Uuid>, StoreError> {
+    async fn look_up(&self, room: &str, ids: &[Uuid]) -> Result<LookedUp, StoreError> {
         let keys: Vec<_> = ids.iter().map(|id| (room, *id)).collect();
-        let existing = reading!(self, |db| {
+        let looked_up = reading!(self, |db, server| {
             let stored = stored(db, &keys).await?;
-            Ok(stored.into_iter().map(|(_, id)| id).collect())
+            let existing = stored.into_iter().map(|(_, id)| id).collect();
+            Ok(LookedUp { existing, server })
         });
-        Ok(existing.await?)
+        Ok(looked_up.await?)
     }
 }
