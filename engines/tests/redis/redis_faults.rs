@@ -315,7 +315,7 @@ async fn after_a_crowd_of_rooms_was_cut_off() {
     let mut told = std::collections::HashSet::new();
     while told.len() < ROOMS {
         match bob.next().await {
-            LiveEvent::Gap { room } => assert!(told.insert(room), "told twice"),
+            LiveEvent::Gap { room, .. } => assert!(told.insert(room), "told twice"),
             other => panic!("{other:?}"),
         }
     }

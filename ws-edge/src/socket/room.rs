@@ -55,6 +55,8 @@ pub(super) struct Member {
     is_marked: AtomicBool,
     /// It may no longer see the room: not another frame.
     is_evicted: AtomicBool,
+    /// What it was shown lacks a message whose place has passed.
+    is_lacking: AtomicBool,
     /// It was told who is in the room, or does not wait to be.
     is_greeted: AtomicBool,
 }
@@ -102,6 +104,16 @@ impl Room {
         members.all.len()
     }
 
+    /// Tells every socket that what it was shown lacks a message whose place has passed: its client has to load the history.
+    pub(super) fn tell_lacking(&self) {
+        let members = self.members();
+        for member in &members.all {
+            member.is_lacking.store(true, Ordering::Release);
+        }
+        drop(members);
+        self.wake_all();
+    }
+
     /// Lets a socket in; none if the room is being given up.
     pub(super) fn enter(
         self: &Arc<Self>,
@@ -120,6 +132,7 @@ impl Room {
             index: AtomicUsize::new(members.all.len()),
             is_marked: AtomicBool::new(false),
             is_evicted: AtomicBool::new(false),
+            is_lacking: AtomicBool::new(false),
             is_greeted: AtomicBool::new(true),
         });
         members.all.push(Arc::clone(&member));
@@ -218,6 +231,9 @@ impl Membership {
         let feed = self.room.feed();
         if self.member.is_evicted.load(Ordering::Acquire) {
             return Taken::All;
+        }
+        if self.member.is_lacking.swap(false, Ordering::AcqRel) {
+            return Taken::Lacking;
         }
         feed.ring.take(cursor, budget, batch)
     }
