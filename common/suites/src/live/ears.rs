@@ -70,13 +70,16 @@ impl Ears {
         }
     }
 
-    /// Waits for the gap of a room, whatever comes before it.
-    pub async fn gap(&mut self, room: &str) {
+    /// Waits for the gap of a room, whatever comes before it. Returns whether another server is behind it by now.
+    pub async fn gap(&mut self, room: &str) -> bool {
         loop {
-            if let LiveEvent::Gap { room: told, .. } = self.next().await
+            if let LiveEvent::Gap {
+                room: told,
+                is_another,
+            } = self.next().await
                 && &*told == room
             {
-                return;
+                return is_another;
             }
         }
     }
