@@ -16,6 +16,7 @@ mod p11_only_who_may;
 mod all_in_one;
 mod operators;
 mod quota;
+mod redis_failover;
 mod seed_client;
 mod turns;
 
