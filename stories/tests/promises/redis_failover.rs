@@ -15,7 +15,7 @@ use common::{
     store::Messages,
     wire::{Message, Seq},
 };
-use private_engines::Engine;
+use private_engines::{Engine, Engines};
 use serde_json::Value;
 use stories::{Chat, Person, RedisSetup, Setup, until};
 use tokio::{
@@ -35,9 +35,9 @@ const ENOUGH: usize = 150;
 /// How long after the last ack every reader has been told of everything, or to load the history.
 const TOLD_WITHIN: Duration = Duration::from_secs(20);
 
-async fn on(redis: RedisSetup) -> Chat {
+async fn on(redis: RedisSetup, edges: usize) -> Chat {
     Chat::with(Setup {
-        edges: 2,
+        edges,
         redis,
         ..Setup::default()
     })
@@ -249,22 +249,37 @@ async fn the_replica_takes_over(chat: &Chat) {
     .await;
 }
 
+/// The old master goes on taking messages until the Sentinels turn it into a replica, some ten seconds later: whoever
+/// learns of the failover by then only has spoken to nobody else meanwhile.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_planned_failover_costs_nobody_a_message() {
-    let chat = on(RedisSetup::Sentinels).await;
+    let mut chat = on(RedisSetup::Sentinels, 1).await;
+    // What one process does in regular intervals the other does at other times.
+    sleep(Duration::from_secs(4)).await;
+    chat.edges.push(chat.service("ws-edge", "edge-1", &[]));
+    chat.edges[1].ready().await;
     let talk = Talk::begins(&chat).await;
     talk.goes_on().await;
     let sentinels = chat.sentinels();
     let failover = ["SENTINEL", "FAILOVER", &sentinels.master_name];
     let _: String = ask(&sentinels.sentinels[0], &failover).await;
     the_replica_takes_over(&chat).await;
+    until(
+        "the old master is a replica",
+        Duration::from_secs(30),
+        async || {
+            let role: Vec<redis::Value> = ask(&sentinels.first_master, &["ROLE"]).await;
+            (role[0] == redis::Value::BulkString(b"slave".to_vec())).then_some(())
+        },
+    )
+    .await;
     talk.goes_on().await;
     talk.ends(&chat).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_master_that_is_killed_costs_nobody_a_message() {
-    let chat = on(RedisSetup::Sentinels).await;
+    let chat = on(RedisSetup::Sentinels, 2).await;
     let talk = Talk::begins(&chat).await;
     talk.goes_on().await;
     chat.redis().kill(Engine::SentinelMaster).await;
@@ -278,7 +293,7 @@ async fn a_master_that_is_killed_costs_nobody_a_message() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_master_that_freezes_and_thaws_costs_nobody_a_message() {
-    let chat = on(RedisSetup::Sentinels).await;
+    let chat = on(RedisSetup::Sentinels, 2).await;
     let talk = Talk::begins(&chat).await;
     talk.goes_on().await;
     chat.redis().freeze(Engine::SentinelMaster).await;
@@ -291,7 +306,7 @@ async fn a_master_that_freezes_and_thaws_costs_nobody_a_message() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_of_a_cluster_that_are_killed_or_freeze_cost_nobody_a_message() {
-    let chat = on(RedisSetup::Cluster).await;
+    let chat = on(RedisSetup::Cluster, 2).await;
     let talk = Talk::begins(&chat).await;
     talk.goes_on().await;
     for node in 1..=3 {
@@ -307,11 +322,11 @@ async fn nodes_of_a_cluster_that_are_killed_or_freeze_cost_nobody_a_message() {
     talk.ends(&chat).await;
 }
 
-/// What the master alone had when it was killed, and one edge was not shown: the replica was cut off before. It is acked
-/// and in the database, and the next message follows on what the replica has.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_the_old_master_alone_had_is_shown_in_its_order_to_who_stayed_and_to_who_was_away() {
-    let chat = on(RedisSetup::Sentinels).await;
+/// What the master alone had when it went away, and one edge was not shown: the replica was cut off before. It is acked
+/// and in the database, and the next message follows on what the replica has. It is shown in its order, to those who
+/// stayed and to those who were away.
+async fn what_one_master_alone_had(goes_away: impl AsyncFn(&Engines)) {
+    let chat = on(RedisSetup::Sentinels, 2).await;
     let [mut ada] = chat.join("lobby", ["ada"]).await;
     let [bob, mut cleo] = chat.join_at(1, "lobby", ["bob", "cleo"]).await;
     ada.says_and_is_acked("before").await;
@@ -330,7 +345,7 @@ async fn what_the_old_master_alone_had_is_shown_in_its_order_to_who_stayed_and_t
         .says_until_acked("the master alone has this", &edges)
         .await;
     crate::assert_kept(&chat, &ada, &[alone]).await;
-    chat.redis().kill(Engine::SentinelMaster).await;
+    goes_away(chat.redis()).await;
     chat.redis().thaw(Engine::SentinelReplica).await;
     chat.edges[1].signal("CONT");
     the_replica_takes_over(&chat).await;
@@ -346,4 +361,14 @@ async fn what_the_old_master_alone_had_is_shown_in_its_order_to_who_stayed_and_t
     cleo.hears("ada", "after").await;
     assert_eq!(ids(&cleo.messages()), expected, "who was away");
     assert_eq!(ids(&bob.history().await)[1..], expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_master_alone_had_is_shown_in_its_order() {
+    what_one_master_alone_had(async |redis| redis.kill(Engine::SentinelMaster).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_frozen_master_alone_had_is_shown_in_its_order() {
+    what_one_master_alone_had(async |redis| redis.freeze(Engine::SentinelMaster).await).await;
 }
