@@ -8,6 +8,7 @@ use redis::cmd;
 use tokio::time::Instant;
 
 use crate::{
+    proxy::Proxy,
     redis_faults::{by_hand, posts_again},
     side::{connect, settings},
 };
@@ -18,17 +19,25 @@ use seam_suites::live::turns::{asks, granted, posts};
 async fn own_sentinels() -> (Engines, Sentinels, String) {
     let engines = Engines::start_only(&[]).await;
     let sentinels = engines.start_sentinel().await;
-    let addresses: Vec<&str> = sentinels
+    let addresses: Vec<String> = sentinels
         .sentinels
         .iter()
-        .map(|sentinel| sentinel.trim_start_matches("redis://"))
+        .map(|url| host(url).to_owned())
         .collect();
-    let url = format!(
+    let url = named_by(&addresses, &sentinels);
+    (engines, sentinels, url)
+}
+
+fn host(url: &str) -> &str {
+    url.trim_start_matches("redis://")
+}
+
+fn named_by(addresses: &[String], sentinels: &Sentinels) -> String {
+    format!(
         "redis-sentinel://{}/{}/0",
         addresses.join(","),
         sentinels.master_name
-    );
-    (engines, sentinels, url)
+    )
 }
 
 async fn a_master_goes(away: impl AsyncFn(&Engines)) {
@@ -82,18 +91,8 @@ async fn after_the_master_froze() {
     a_master_goes(async |engines| engines.freeze(Engine::SentinelMaster).await).await;
 }
 
-/// Nothing is wrong with the old master: it goes on taking messages for some eight seconds, and only the Sentinels say
-/// that it is none any more.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_planned_failover_reaches_every_process_at_once() {
-    let (_engines, sentinels, url) = own_sentinels().await;
-    let settings = settings(&url, "planned:");
-    let (one, two) = (connect(&settings).await, connect(&settings).await);
-    let mut ears = [one.listen(&["lobby"]).await, two.listen(&["lobby"]).await];
-    let before = one.post(&says("lobby", "ada", "before")).await;
-    for heard in &mut ears {
-        heard.hears("before").await;
-    }
+/// Has the replica made the master, and returns once that is decided.
+async fn fails_over(sentinels: &Sentinels) {
     let mut leader = by_hand(&sentinels.sentinels[0]).await;
     let ask = |what: &str| {
         let mut ask = cmd("SENTINEL");
@@ -114,6 +113,21 @@ async fn a_planned_failover_reaches_every_process_at_once() {
         port == new_port
     })
     .await;
+}
+
+/// Nothing is wrong with the old master: it goes on taking messages for some eight seconds, and only the Sentinels say
+/// that it is none any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_planned_failover_reaches_every_process_at_once() {
+    let (_engines, sentinels, url) = own_sentinels().await;
+    let settings = settings(&url, "planned:");
+    let (one, two) = (connect(&settings).await, connect(&settings).await);
+    let mut ears = [one.listen(&["lobby"]).await, two.listen(&["lobby"]).await];
+    let before = one.post(&says("lobby", "ada", "before")).await;
+    for heard in &mut ears {
+        heard.hears("before").await;
+    }
+    fails_over(&sentinels).await;
     let since = Instant::now();
     for heard in &mut ears {
         assert!(heard.gap("lobby").await, "another server is behind it");
@@ -126,4 +140,36 @@ async fn a_planned_failover_reaches_every_process_at_once() {
     for heard in &mut ears {
         heard.hears("after").await;
     }
+}
+
+/// What the Sentinels publish gets lost, and nothing else does: nobody can tell from the subscription.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failover_of_which_nothing_is_heard_is_asked_for() {
+    let (_engines, sentinels, _) = own_sentinels().await;
+    let mut proxies = Vec::new();
+    for sentinel in &sentinels.sentinels {
+        proxies.push(Proxy::to(host(sentinel)).await);
+    }
+    let addresses: Vec<String> = proxies
+        .iter()
+        .map(|proxy| proxy.address.to_string())
+        .collect();
+    let live = connect(&settings(&named_by(&addresses, &sentinels), "unheard:")).await;
+    let mut bob = live.listen(&["lobby"]).await;
+    // Until it listens to all of them: each is asked for the master when it is found, and again by who listens.
+    eventually("it listens", async || {
+        proxies.iter().all(|proxy| proxy.accepted() >= 2)
+    })
+    .await;
+    for proxy in &proxies {
+        proxy.deafen();
+    }
+    fails_over(&sentinels).await;
+    let since = Instant::now();
+    assert!(bob.gap("lobby").await, "another server is behind it");
+    assert!(
+        since.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        since.elapsed()
+    );
 }

@@ -4,7 +4,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, atomic::AtomicUsize},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -57,6 +60,9 @@ const REPLACED_LATELY: Duration = Duration::from_secs(15);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 const LOOKS_AT_ONCE: usize = 8;
 const LOOK_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long after a message whose place has passed the readers are told: one often comes with others.
+const TELL_AFTER: Duration = Duration::from_millis(500);
 
 /// When it is tried again to read what a room misses.
 const FILL_AGAIN: RetryPolicy =
@@ -351,11 +357,19 @@ impl Hub {
         }
     }
 
-    /// The readers of a room lack a message whose place has passed.
-    fn is_lacking(&self, room: &Room) {
-        self.meters.reloads.increment(1);
-        tracing::warn!(room = %room.name, "what was shown lacks a message: its readers are to load the history");
-        room.tell_lacking();
+    /// The readers of a room lack a message whose place has passed. They are told once for all that come in a row.
+    fn is_lacking(&self, room: &Arc<Room>) {
+        if room.is_telling.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (room, reloads) = (Arc::clone(room), self.meters.reloads.clone());
+        self.spawn(async move {
+            sleep(TELL_AFTER).await;
+            room.is_telling.store(false, Ordering::Release);
+            tracing::warn!(room = %room.name, "what was shown lacks a message: its readers are to load the history");
+            reloads.increment(1);
+            room.tell_lacking();
+        });
     }
 
     /// A server of the live engine was replaced.

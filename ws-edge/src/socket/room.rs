@@ -26,6 +26,8 @@ pub(super) struct Room {
     members: Mutex<Members>,
     /// Told when the feed's phase changes.
     pub(super) phase_changed: Notify,
+    /// Its readers are about to be told that they lack something.
+    pub(super) is_telling: AtomicBool,
     /// Held by the one who reads the past for those who come back, while the others wait for what he finds.
     pub(super) reading_back: tokio::sync::Mutex<()>,
 }
@@ -76,6 +78,7 @@ impl Room {
                 is_announced: false,
             }),
             phase_changed: Notify::new(),
+            is_telling: AtomicBool::new(false),
             reading_back: tokio::sync::Mutex::default(),
         }
     }
