@@ -79,6 +79,24 @@ pub struct Resume {
     pub latest: Seq,
 }
 
+/// What becomes of a resume while the database does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WithoutStore {
+    Fails,
+    StreamIfLinked,
+    StreamAsItIs,
+}
+
+impl WithoutStore {
+    fn of(reaches_back: bool) -> WithoutStore {
+        if reaches_back {
+            WithoutStore::StreamIfLinked
+        } else {
+            WithoutStore::Fails
+        }
+    }
+}
+
 /// Why a past cannot be read just now.
 #[derive(Debug, thiserror::Error)]
 pub enum TimelineError {
@@ -130,7 +148,8 @@ impl Timeline {
         if tail.reaches_back && after > 0 {
             return Ok(within_limit(tail.messages, tail.latest));
         }
-        self.resume_from_both(room, after, tail.reaches_back).await
+        let without = WithoutStore::of(tail.reaches_back);
+        self.resume_from_both(room, after, without).await
     }
 
     /// Everything after a `seq`, up to now, whoever knows it from whichever server: what a client that comes back has
@@ -141,29 +160,38 @@ impl Timeline {
     /// # Errors
     /// [`TimelineError`] if an engine that is needed for it is away.
     pub async fn resume_whole(&self, room: &str, after: Seq) -> Result<Resume, TimelineError> {
-        let reaches_back = self.live.tail(room, after, 1).await?.reaches_back;
-        self.resume_from_both(room, after, reaches_back).await
+        let without = WithoutStore::of(self.live.tail(room, after, 1).await?.reaches_back);
+        self.resume_from_both(room, after, without).await
+    }
+
+    /// As [`Timeline::resume_whole`], for readers who look on: while the database does not answer, they are shown what the
+    /// stream has, which need not follow on what they have. Whoever asks looks again later for what that lacks.
+    ///
+    /// # Errors
+    /// [`TimelineError`] if the live engine is away.
+    pub async fn resume_for_now(&self, room: &str, after: Seq) -> Result<Resume, TimelineError> {
+        self.resume_from_both(room, after, WithoutStore::StreamAsItIs)
+            .await
     }
 
     async fn resume_from_both(
         &self,
         room: &str,
         after: Seq,
-        reaches_back: bool,
+        without: WithoutStore,
     ) -> Result<Resume, TimelineError> {
         let most = RESUME_MAX_MESSAGES + 1;
         let kept = self.store.after(room, after, most);
-        let kept = if reaches_back {
+        let kept = match without {
+            WithoutStore::Fails => Some(kept.await?),
             // What the stream takes for a room's beginning need not be one: it may have been said when the database was
             // away and could not tell what was before it.
-            self.soon(kept).await
-        } else {
-            Some(kept.await?)
+            WithoutStore::StreamIfLinked | WithoutStore::StreamAsItIs => self.soon(kept).await,
         };
         // After that: of what was said since, the database may have the last and lack the first.
         let tail = self.live.tail(room, after, most).await?;
         let Some(kept) = kept else {
-            if !tail.reaches_back {
+            if !tail.reaches_back && without != WithoutStore::StreamAsItIs {
                 return Err(TimelineError::Behind);
             }
             return Ok(within_limit(tail.messages, tail.latest));

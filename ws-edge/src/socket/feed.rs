@@ -78,7 +78,7 @@ pub(super) struct Reading {
     pub(super) after: Seq,
     /// The latest message heard of when the read began: once it is done, nothing up to here is still to come.
     heard_until: Seq,
-    /// Read it from the database as well as from the stream.
+    /// Read it from the database as well as from the stream, while that answers; what the readers have is compared later.
     pub(super) is_whole: bool,
     /// A stretch of the stream whose places are to be read as well: after one and up to another.
     pub(super) places: Option<(Seq, Seq)>,

@@ -334,27 +334,19 @@ impl Hub {
             }
             None => Vec::new(),
         };
-        let resume = self.resume(room, reading.after, reading.is_whole).await?;
+        let resume = if reading.is_whole {
+            self.timeline
+                .resume_for_now(&room.name, reading.after)
+                .await?
+        } else {
+            self.timeline.resume(&room.name, reading.after).await?
+        };
         let draft = self.live.draft_snapshot(&room.name).await?;
         Ok(Missing {
             resume,
             places,
             draft,
         })
-    }
-
-    /// Everything after a `seq`; `is_whole` if the stream is not believed to have it all.
-    pub(super) async fn resume(
-        &self,
-        room: &Room,
-        after: Seq,
-        is_whole: bool,
-    ) -> Result<Resume, TimelineError> {
-        if is_whole {
-            self.timeline.resume_whole(&room.name, after).await
-        } else {
-            self.timeline.resume(&room.name, after).await
-        }
     }
 
     /// The readers of a room lack a message whose place has passed. They are told once for all that come in a row.

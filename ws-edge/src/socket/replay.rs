@@ -102,7 +102,12 @@ impl Hub {
         let mut attempts = 0;
         loop {
             let permit = self.reads.acquire().await.expect("never closed");
-            let read = Read::from(self.resume(room, after, is_whole).await?);
+            let resume = if is_whole {
+                self.timeline.resume_whole(&room.name, after).await
+            } else {
+                self.timeline.resume(&room.name, after).await
+            };
+            let read = Read::from(resume?);
             drop(permit);
             attempts += 1;
             if !read.complete
