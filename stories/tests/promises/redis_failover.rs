@@ -27,10 +27,10 @@ use uuid::Uuid;
 const ROOMS: [&str; 3] = ["lobby", "attic", "cellar"];
 
 /// Between two messages of one person.
-const PAUSE: Duration = Duration::from_millis(40);
+const PAUSE: Duration = Duration::from_millis(80);
 
 /// Messages that are acked before something happens, and again after that.
-const ENOUGH: usize = 150;
+const ENOUGH: usize = 100;
 
 /// How long after the last ack every reader has been told of everything, or to load the history.
 const TOLD_WITHIN: Duration = Duration::from_secs(20);
