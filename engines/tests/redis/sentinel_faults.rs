@@ -28,11 +28,11 @@ async fn own_sentinels() -> (Engines, Sentinels, String) {
     (engines, sentinels, url)
 }
 
-fn host(url: &str) -> &str {
+pub(crate) fn host(url: &str) -> &str {
     url.trim_start_matches("redis://")
 }
 
-fn named_by(addresses: &[String], sentinels: &Sentinels) -> String {
+pub(crate) fn named_by(addresses: &[String], sentinels: &Sentinels) -> String {
     format!(
         "redis-sentinel://{}/{}/0",
         addresses.join(","),
