@@ -39,7 +39,7 @@ use crate::{
 
 /// The fewest requests that are held at a time, asked or waiting: each has its deadline watched here. What is held takes
 /// nothing from others, since whoever has a slot answers it; and what is not held cannot be told that it waits in vain.
-const PREFETCH_MIN: usize = 1_024;
+const PREFETCH_MIN: usize = 512;
 /// How many more than may be asked at a time.
 const PREFETCH_PER_SLOT: usize = 4;
 /// The most controls that wait to be read.

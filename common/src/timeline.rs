@@ -8,7 +8,10 @@ use std::{
 };
 
 use parking_lot::{Mutex, MutexGuard};
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout},
+};
 use uuid::Uuid;
 
 use crate::{
@@ -34,11 +37,17 @@ const NOTE_PATIENCE: Duration = Duration::from_secs(2);
 /// How much of a stream is compared with the database at a time.
 const REPAIR_READ_MESSAGES: usize = 1_000;
 
+/// How much is read at a time where only the places count.
+const PLACES_READ_MESSAGES: usize = 500;
+
 /// The most rooms of which one process remembers how far it has compared them.
 const COMPARED_MAX_ROOMS: usize = 20_000;
 
-/// How long the database may take to tell whether there is more than the stream has, where that reaches back to 0.
+/// How long the database may take to tell whether there is more than the stream has, where that reaches back.
 const STORE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// For how long nobody waits for the database in this way after it has taken longer.
+const STORE_LATE_FOR: Duration = Duration::from_secs(5);
 
 /// The most pages of history at once for which much of a stream is read, because the database is behind.
 pub const LONG_READS_AT_ONCE: usize = 4;
@@ -56,6 +65,8 @@ pub struct Timeline {
     store: Arc<dyn Store>,
     poster: Poster,
     long_reads: Arc<Semaphore>,
+    /// Until when the database counts as late, where the stream may do without it.
+    store_late_until: Arc<Mutex<Option<Instant>>>,
     /// By room, the round of comparing and the `seq` up to which the database was seen to have all that the stream had.
     compared: Arc<Mutex<HashMap<String, (u64, Seq)>>>,
 }
@@ -82,6 +93,24 @@ pub struct Resume {
     pub complete: bool,
     /// The latest `seq` in the room.
     pub latest: Seq,
+}
+
+/// What becomes of a resume while the database does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WithoutStore {
+    Fails,
+    StreamIfLinked,
+    StreamAsItIs,
+}
+
+impl WithoutStore {
+    fn of(reaches_back: bool) -> WithoutStore {
+        if reaches_back {
+            WithoutStore::StreamIfLinked
+        } else {
+            WithoutStore::Fails
+        }
+    }
 }
 
 /// Why a past cannot be read just now.
@@ -119,6 +148,7 @@ impl Timeline {
             store,
             poster,
             long_reads: Arc::new(Semaphore::new(LONG_READS_AT_ONCE)),
+            store_late_until: Arc::default(),
             compared: Arc::default(),
         }
     }
@@ -127,30 +157,64 @@ impl Timeline {
         self.compared.lock()
     }
 
-    /// Everything after a `seq`, up to now: what a client that comes back has missed. While the stream reaches back to
-    /// it, the database is not asked; from 0 on it is, and may be away.
+    /// Everything after a `seq`, up to now, of which this process has heard what was before it: what it was not shown.
+    /// While the stream reaches back to it, the database is not asked; from 0 on it is, and may be away.
     ///
     /// # Errors
     /// [`TimelineError`] if an engine that is needed for it is away.
     pub async fn resume(&self, room: &str, after: Seq) -> Result<Resume, TimelineError> {
-        let most = RESUME_MAX_MESSAGES + 1;
-        let tail = self.live.tail(room, after, most).await?;
+        let tail = self.live.tail(room, after, RESUME_MAX_MESSAGES + 1).await?;
         if tail.reaches_back && after > 0 {
             return Ok(within_limit(tail.messages, tail.latest));
         }
+        let without = WithoutStore::of(tail.reaches_back);
+        self.resume_from_both(room, after, without).await
+    }
+
+    /// Everything after a `seq`, up to now, whoever knows it from whichever server: what a client that comes back has
+    /// missed. The database is asked also where the stream reaches back: the stream of a server that has taken over from
+    /// another lacks what only that one had, and looks whole all the same. While the database does not answer, a stream
+    /// that reaches back has to do.
+    ///
+    /// # Errors
+    /// [`TimelineError`] if an engine that is needed for it is away.
+    pub async fn resume_whole(&self, room: &str, after: Seq) -> Result<Resume, TimelineError> {
+        let without = WithoutStore::of(self.live.tail(room, after, 1).await?.reaches_back);
+        self.resume_from_both(room, after, without).await
+    }
+
+    /// As [`Timeline::resume_whole`], for readers who look on: while the database does not answer, they are shown what the
+    /// stream has, which need not follow on what they have. Whoever asks looks again later for what that lacks.
+    ///
+    /// # Errors
+    /// [`TimelineError`] if the live engine is away.
+    pub async fn resume_for_now(&self, room: &str, after: Seq) -> Result<Resume, TimelineError> {
+        self.resume_from_both(room, after, WithoutStore::StreamAsItIs)
+            .await
+    }
+
+    async fn resume_from_both(
+        &self,
+        room: &str,
+        after: Seq,
+        without: WithoutStore,
+    ) -> Result<Resume, TimelineError> {
+        let most = RESUME_MAX_MESSAGES + 1;
         let kept = self.store.after(room, after, most);
-        let kept = if tail.reaches_back {
+        let kept = match without {
+            WithoutStore::Fails => Some(kept.await?),
             // What the stream takes for a room's beginning need not be one: it may have been said when the database was
             // away and could not tell what was before it.
-            match timeout(STORE_PATIENCE, kept).await {
-                Ok(Ok(kept)) => kept,
-                Ok(Err(_)) | Err(_) => return Ok(within_limit(tail.messages, tail.latest)),
-            }
-        } else {
-            kept.await?
+            WithoutStore::StreamIfLinked | WithoutStore::StreamAsItIs => self.soon(kept).await,
         };
-        // Once more: of what was said since, the database may have the last and lack the first.
+        // After that: of what was said since, the database may have the last and lack the first.
         let tail = self.live.tail(room, after, most).await?;
+        let Some(kept) = kept else {
+            if !tail.reaches_back && without != WithoutStore::StreamAsItIs {
+                return Err(TimelineError::Behind);
+            }
+            return Ok(within_limit(tail.messages, tail.latest));
+        };
         let latest = match tail.latest {
             0 => self.latest_of_cold(room, after, &kept).await?,
             latest => latest.max(newest(&kept, 0)),
@@ -162,6 +226,68 @@ impl Timeline {
             hole?;
         }
         Ok(resume)
+    }
+
+    /// What the database answers soon. Once it has been late, others do not wait for it as well.
+    async fn soon<T>(&self, answer: impl Future<Output = Result<T, StoreError>>) -> Option<T> {
+        let late_until = *self.store_late_until.lock();
+        if late_until.is_some_and(|until| Instant::now() < until) {
+            return None;
+        }
+        let Ok(answer) = timeout(STORE_PATIENCE, answer).await else {
+            *self.store_late_until.lock() = Some(Instant::now() + STORE_LATE_FOR);
+            return None;
+        };
+        answer.ok()
+    }
+
+    /// The places of the messages that a room's stream has after a `seq` and up to another.
+    ///
+    /// # Errors
+    /// [`TimelineError::Live`].
+    pub async fn places_in_stream(
+        &self,
+        room: &str,
+        after: Seq,
+        until: Seq,
+    ) -> Result<Vec<Seq>, TimelineError> {
+        let mut places = Vec::new();
+        let mut last = after;
+        while last < until {
+            let tail = self.live.tail(room, last, PLACES_READ_MESSAGES).await?;
+            let count = tail.messages.len();
+            last = newest(&tail.messages, last);
+            places.extend(tail.messages.iter().map(|message| message.seq));
+            if count < PLACES_READ_MESSAGES {
+                break;
+            }
+        }
+        places.retain(|place| *place <= until);
+        Ok(places)
+    }
+
+    /// The places of the messages that the database has after a `seq` and up to another.
+    ///
+    /// # Errors
+    /// [`TimelineError::Store`].
+    pub async fn places_in_store(
+        &self,
+        room: &str,
+        after: Seq,
+        until: Seq,
+    ) -> Result<Vec<Seq>, TimelineError> {
+        let mut places = Vec::new();
+        let mut last = after;
+        while last < until {
+            let kept = self.store.after(room, last, PLACES_READ_MESSAGES).await?;
+            last = newest(&kept, last);
+            places.extend(kept.iter().map(|message| message.seq));
+            if kept.len() < PLACES_READ_MESSAGES {
+                break;
+            }
+        }
+        places.retain(|place| *place <= until);
+        Ok(places)
     }
 
     /// The latest `seq` in a room that the live engine knows nothing of, whose messages after a `seq` are `kept`, as

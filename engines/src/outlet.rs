@@ -3,7 +3,7 @@
 //! bounded amount of memory and never learns of less than it missed.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -19,10 +19,10 @@ pub(crate) enum Topic {
 }
 
 impl Topic {
-    fn gap(self) -> LiveEvent {
+    fn gap(self, is_another: bool) -> LiveEvent {
         match self {
-            Topic::Room(room) => LiveEvent::Gap { room },
-            Topic::Control => LiveEvent::ControlGap,
+            Topic::Room(room) => LiveEvent::Gap { room, is_another },
+            Topic::Control => LiveEvent::ControlGap { is_another },
         }
     }
 }
@@ -35,9 +35,9 @@ pub(crate) struct Outlet {
 
 #[derive(Default)]
 struct Missed {
-    /// Topics whose gap is not sent yet. What comes for them is dropped: whoever gets the gap reads what was said until
-    /// then anyway.
-    topics: HashSet<Topic>,
+    /// Topics whose gap is not sent yet, and whether another server's memory is behind them by now. What comes for them is
+    /// dropped: whoever gets the gap reads what was said until then anyway.
+    topics: HashMap<Topic, bool>,
     /// Those of them whose gap can be sent: they are subscribed.
     due: BTreeSet<Topic>,
 }
@@ -59,12 +59,12 @@ impl Outlet {
     /// Hands an event over, or notes that its topic missed one.
     pub(crate) fn offer(&self, topic: &Topic, event: LiveEvent) {
         let mut missed = self.missed();
-        if !missed.topics.is_empty() && missed.topics.contains(topic) {
+        if !missed.topics.is_empty() && missed.topics.contains_key(topic) {
             return;
         }
         if let Err(mpsc::error::TrySendError::Full(_)) = self.events.try_send(event) {
             metrics::counter!("chinwag_live_gaps_total", "cause" => "slow reader").increment(1);
-            missed.topics.insert(topic.clone());
+            missed.topics.entry(topic.clone()).or_default();
             missed.due.insert(topic.clone());
             self.due.notify_one();
         }
@@ -73,14 +73,19 @@ impl Outlet {
     /// The topic is cut off: what it misses is sent after [`Outlet::restore`].
     pub(crate) fn cut_off(&self, topic: &Topic) {
         let mut missed = self.missed();
-        missed.topics.insert(topic.clone());
+        missed.topics.entry(topic.clone()).or_default();
         missed.due.remove(topic);
     }
 
-    /// The topic is subscribed: if it was cut off before, its gap is sent now.
-    pub(crate) fn restore(&self, topic: &Topic) {
+    /// The topic is subscribed: if it was cut off before, its gap is sent now. `is_another` if that is no longer on the
+    /// server whose memory was behind it before.
+    pub(crate) fn restore(&self, topic: &Topic, is_another: bool) {
         let mut missed = self.missed();
-        if missed.topics.contains(topic) && missed.due.insert(topic.clone()) {
+        let Some(was_another) = missed.topics.get_mut(topic) else {
+            return;
+        };
+        *was_another |= is_another;
+        if missed.due.insert(topic.clone()) {
             metrics::counter!("chinwag_live_gaps_total", "cause" => "connection").increment(1);
             self.due.notify_one();
         }
@@ -115,9 +120,9 @@ impl Outlet {
             };
             let mut missed = self.missed();
             if let Some(topic) = missed.due.pop_first() {
-                missed.topics.remove(&topic);
+                let is_another = missed.topics.remove(&topic).unwrap_or_default();
                 // While the lock is held, so that nothing of this topic comes before its gap.
-                permit.send(topic.gap());
+                permit.send(topic.gap(is_another));
             }
         }
     }
@@ -148,7 +153,10 @@ mod tests {
     }
 
     fn gap(name: &str) -> LiveEvent {
-        LiveEvent::Gap { room: name.into() }
+        LiveEvent::Gap {
+            room: name.into(),
+            is_another: false,
+        }
     }
 
     async fn next(events: &mut mpsc::Receiver<LiveEvent>) -> LiveEvent {
@@ -176,9 +184,25 @@ mod tests {
         outlet.offer(&room("ada"), event("ada", "dropped"));
         outlet.offer(&room("bob"), event("bob", "1"));
         assert_eq!(next(&mut events).await, event("bob", "1"));
-        outlet.restore(&room("bob"));
-        outlet.restore(&room("ada"));
+        outlet.restore(&room("bob"), false);
+        outlet.restore(&room("ada"), false);
         assert_eq!(next(&mut events).await, gap("ada"));
+    }
+
+    #[tokio::test]
+    async fn a_gap_says_so_if_another_server_was_behind_it_at_any_time() {
+        let (outlet, mut events) = Outlet::open(1);
+        outlet.offer(&room("bob"), event("bob", "in the way"));
+        for is_another in [true, false] {
+            outlet.cut_off(&room("ada"));
+            outlet.restore(&room("ada"), is_another);
+        }
+        assert_eq!(next(&mut events).await, event("bob", "in the way"));
+        let told = LiveEvent::Gap {
+            room: "ada".into(),
+            is_another: true,
+        };
+        assert_eq!(next(&mut events).await, told);
     }
 
     #[tokio::test]
@@ -186,7 +210,7 @@ mod tests {
         let (outlet, mut events) = Outlet::open(2);
         outlet.cut_off(&room("ada"));
         outlet.forget(&room("ada"));
-        outlet.restore(&room("ada"));
+        outlet.restore(&room("ada"), false);
         outlet.offer(&room("bob"), event("bob", "1"));
         assert_eq!(next(&mut events).await, event("bob", "1"));
     }

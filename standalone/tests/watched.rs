@@ -23,7 +23,7 @@ use standalone::{Settings, serve};
 
 /// Every task that is to last, in the order of the alphabet. (The check of the models at start is watched too, and comes
 /// to its end.)
-const LASTING: [&str; 20] = [
+const LASTING: [&str; 21] = [
     "HTTP server",
     "admin server",
     "bot worker",
@@ -38,6 +38,7 @@ const LASTING: [&str; 20] = [
     "quota showing",
     "read repair",
     "rechecks",
+    "reconciliation",
     "room sweep",
     "run queue",
     "session sweep",

@@ -2,11 +2,23 @@
 
 use engines::sql::{MySqlSettings, MySqlStore};
 use practice_model::PracticeModel;
-use private_engines::Engines;
+use private_engines::{Engines, Sentinels};
 use reqwest::StatusCode;
 use tempfile::TempDir;
 
 use crate::{Person, Process, Proxy, process};
+
+/// Which Redis a story has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RedisSetup {
+    /// The one server of its engines.
+    #[default]
+    One,
+    /// A master and its replica, which Sentinels watch over: its own, to be killed and frozen.
+    Sentinels,
+    /// A Cluster of its own.
+    Cluster,
+}
 
 /// What a story starts with.
 #[derive(Clone, Debug)]
@@ -19,6 +31,8 @@ pub struct Setup {
     pub persisters: usize,
     /// Engines of its own, because the story breaks them. Otherwise a corner of the shared ones.
     pub own_engines: bool,
+    /// Its Redis, if that is not one of those engines.
+    pub redis: RedisSetup,
     /// Settings beyond the ordinary ones, for every process.
     pub settings: Vec<(&'static str, String)>,
 }
@@ -30,6 +44,7 @@ impl Default for Setup {
             workers: 1,
             persisters: 1,
             own_engines: false,
+            redis: RedisSetup::One,
             settings: Vec::new(),
         }
     }
@@ -56,6 +71,54 @@ pub struct Chat {
     pub environment: Vec<(String, String)>,
     folder: TempDir,
     behind: Behind,
+    redis: Option<OwnRedis>,
+}
+
+/// Several Redis servers that belong together, for one story.
+struct OwnRedis {
+    engines: Engines,
+    url: String,
+    sentinels: Option<Sentinels>,
+}
+
+impl OwnRedis {
+    async fn start(setup: RedisSetup) -> Option<OwnRedis> {
+        let hosts = |urls: &[String]| {
+            let hosts: Vec<&str> = urls
+                .iter()
+                .map(|url| url.trim_start_matches("redis://"))
+                .collect();
+            hosts.join(",")
+        };
+        match setup {
+            RedisSetup::One => None,
+            RedisSetup::Cluster => {
+                let engines = Engines::start_only(&[]).await;
+                let url = format!("redis-cluster://{}", hosts(&engines.start_cluster().await));
+                let sentinels = None;
+                Some(OwnRedis {
+                    engines,
+                    url,
+                    sentinels,
+                })
+            }
+            RedisSetup::Sentinels => {
+                let engines = Engines::start_only(&[]).await;
+                let known = engines.start_sentinel().await;
+                let url = format!(
+                    "redis-sentinel://{}/{}",
+                    hosts(&known.sentinels),
+                    known.master_name
+                );
+                let sentinels = Some(known);
+                Some(OwnRedis {
+                    engines,
+                    url,
+                    sentinels,
+                })
+            }
+        }
+    }
 }
 
 impl Chat {
@@ -76,9 +139,13 @@ impl Chat {
             Behind::Shared(engines) => *engines,
             Behind::Nothing => unreachable!("set above"),
         };
+        let redis = OwnRedis::start(setup.redis).await;
+        let redis_url = redis
+            .as_ref()
+            .map_or_else(|| engines.redis_url(), |own| &own.url);
         let model = practice_model().await;
         let mut environment = vec![
-            ("REDIS_URL".to_owned(), engines.redis_url().to_owned()),
+            ("REDIS_URL".to_owned(), redis_url.to_owned()),
             ("REDIS_PREFIX".to_owned(), engines.fresh_prefix()),
             ("AMQP_URL".to_owned(), engines.fresh_vhost().await),
             ("DATABASE_URL".to_owned(), engines.fresh_database().await),
@@ -95,6 +162,7 @@ impl Chat {
             environment,
             folder,
             behind,
+            redis,
         };
         chat.edges = (0..setup.edges)
             .map(|n| chat.service("ws-edge", &format!("edge-{n}"), &[]))
@@ -134,6 +202,7 @@ impl Chat {
             environment,
             folder,
             behind: Behind::Nothing,
+            redis: None,
         };
         chat.edges = vec![chat.service("chinwag", "chinwag", &[])];
         chat.edges[0].ready().await;
@@ -182,6 +251,23 @@ impl Chat {
             Behind::Own(engines) => engines,
             _ => panic!("a story that breaks engines needs its own"),
         }
+    }
+
+    /// The story's own Redis servers, to be killed and frozen.
+    ///
+    /// # Panics
+    /// If the story did not ask for any.
+    pub fn redis(&self) -> &Engines {
+        &self.redis.as_ref().expect("asked for in the setup").engines
+    }
+
+    /// Where the Sentinels are, and the servers that they watch over.
+    ///
+    /// # Panics
+    /// If the story did not ask for them.
+    pub fn sentinels(&self) -> &Sentinels {
+        let redis = self.redis.as_ref().expect("asked for in the setup");
+        redis.sentinels.as_ref().expect("asked for in the setup")
     }
 
     /// A setting that every process has.

@@ -19,7 +19,7 @@ mod person;
 mod process;
 mod proxy;
 
-pub use chat::{Chat, Setup};
+pub use chat::{Chat, RedisSetup, Setup};
 pub use chat_client::{PATIENCE, assert_one_order, until};
 pub use person::Person;
 pub use process::{Process, free_address, run};

@@ -318,6 +318,15 @@ export class Chat {
     }
   }
 
+  /** What was missed need not come after what is held: it may have turned up too late for its place there. */
+  async #mend(room: Room): Promise<void> {
+    const { last } = room.timeline;
+    if (!last) return;
+    await this.#load(room, "later", { before: last.seq + 1 }, PAGE, (page) => {
+      room.timeline.mend(page);
+    });
+  }
+
   // --- frames ---------------------------------------------------------------------------------------------------
 
   #hear(frame: ServerFrame): void {
@@ -377,6 +386,7 @@ export class Chat {
     if (room === this.current && !room.atEnd) {
       room.timeline.detach();
       this.events.changed("room", room.name);
+      void this.#mend(room);
     } else {
       void this.#loadLatest(room);
     }

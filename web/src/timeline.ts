@@ -97,6 +97,11 @@ export class Timeline {
     return added;
   }
 
+  /** A page that ends where what is held ends: what was late for its place between that is put there. */
+  mend(page: Message[]): number {
+    return this.#insertAll(page);
+  }
+
   /** From now on the end of what is held is not the end of the room. */
   detach(): void {
     this.attached = false;

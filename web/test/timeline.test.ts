@@ -75,6 +75,16 @@ test("detached, it keeps its place and grows down until it meets what came in li
   assert.equal(timeline.resumeFrom, 101);
 });
 
+test("detached, what was late for its place is put there", () => {
+  const timeline = new Timeline();
+  timeline.reset([message(1), message(2), message(4)], 3);
+  timeline.detach();
+  timeline.receive(message(5, 4));
+  assert.equal(timeline.mend(page(1, 4)), 1);
+  assert.deepEqual(seqs(timeline), [1, 2, 3, 4]);
+  assert.deepEqual([timeline.attached, timeline.waitingAside], [false, 1]);
+});
+
 test("to the newest: the last page takes the place of what was held", () => {
   const timeline = new Timeline();
   timeline.reset(page(1, 5), 5);

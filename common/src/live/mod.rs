@@ -375,9 +375,15 @@ pub enum LiveEvent {
     Gap {
         /// The room.
         room: Arc<str>,
+        /// Whether another server, or the same with another memory, is behind it now: it was replaced or restarted. Its
+        /// stream may lack what was shown, acked and stored before, and have what nobody here was shown.
+        is_another: bool,
     },
     /// Controls may have been missed: whatever they would have said must be looked up.
-    ControlGap,
+    ControlGap {
+        /// As in [`LiveEvent::Gap`].
+        is_another: bool,
+    },
 }
 
 /// The engine did not answer, or not in time. Try again after a moment.

@@ -1,6 +1,13 @@
 //! Coming back to a room.
 
-use common::timeline::{RESUME_MAX_MESSAGES, Resume, TimelineError};
+use std::time::Duration;
+
+use common::{
+    timeline::{RESUME_MAX_MESSAGES, Resume, TimelineError},
+    wire::{Message, Seq},
+};
+use seam_fakes::Fault;
+use tokio::time::Instant;
 
 use crate::{
     past::{Past, ROOM, ids, is_said, is_written},
@@ -89,4 +96,63 @@ async fn whoever_missed_too_much_is_told_so_also_while_the_database_is_behind() 
         latest: said[RESUME_MAX_MESSAGES - 1].seq,
     };
     assert_eq!(resumed, too_much);
+}
+
+/// The stream of a server that took over from another: it looks whole, and lacks what only the other one had.
+async fn a_replaced_server(past: &Past) -> Vec<Message> {
+    let mut all = past.is_said(1, 0).await;
+    past.is_written(&all).await;
+    all.extend(past.lies_in_store([all[0].seq + 1]).await);
+    all.extend(past.is_said(1, 0).await);
+    all
+}
+
+#[tokio::test]
+async fn what_a_replaced_server_had_last_is_found_in_the_database_by_whoever_comes_back() {
+    let past = Past::none().await;
+    let all = a_replaced_server(&past).await;
+    let first = all[0].seq;
+    let stream = past.timeline.resume(ROOM, first).await.unwrap();
+    assert_eq!(ids(&stream.messages), ids(&all[2..]));
+    let whole = past.timeline.resume_whole(ROOM, first).await.unwrap();
+    assert_eq!(ids(&whole.messages), ids(&all[1..]));
+    assert_eq!((whole.complete, whole.latest), (true, all[2].seq));
+    assert_eq!(whole.messages[1].prev, all[1].seq, "linked as they stand");
+    let in_store = past
+        .timeline
+        .places_in_store(ROOM, 0, Seq::MAX)
+        .await
+        .unwrap();
+    assert_eq!(in_store, [first, first + 1]);
+    let in_stream = past
+        .timeline
+        .places_in_stream(ROOM, 0, all[2].seq)
+        .await
+        .unwrap();
+    assert_eq!(in_stream, [first, all[2].seq]);
+}
+
+#[tokio::test]
+async fn the_stream_alone_has_to_do_while_the_database_is_late_and_only_the_first_wait_for_it() {
+    let past = Past::none().await;
+    let all = a_replaced_server(&past).await;
+    let late = Fault::Takes(Duration::from_secs(60));
+    past.store.faults.on("after", late);
+    tokio::time::pause();
+    for patience in [3, 1] {
+        let since = Instant::now();
+        let resumed = past.timeline.resume_whole(ROOM, all[0].seq).await.unwrap();
+        assert_eq!(ids(&resumed.messages), ids(&all[2..]));
+        assert!(
+            since.elapsed() < Duration::from_secs(patience),
+            "{:?}",
+            since.elapsed()
+        );
+    }
+    past.loses_its_store();
+    let unknown = past.timeline.resume_whole(ROOM, all[0].seq + 1).await;
+    assert!(
+        matches!(unknown, Err(TimelineError::Store(_))),
+        "{unknown:?}"
+    );
 }

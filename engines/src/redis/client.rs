@@ -18,7 +18,8 @@ use super::{
     topology_refresh::TopologyRefresh,
 };
 
-/// How often the slots are asked for while all is well: a Cluster also says so when they have moved.
+/// How often the slots are asked for while all is well: a Cluster also says so when they have moved, and each Sentinel
+/// is listened to.
 const REFRESH_EVERY: Duration = Duration::from_secs(10);
 /// And while a node is away, or somebody was sent elsewhere.
 const REFRESH_SOON: Duration = Duration::from_millis(300);
@@ -26,12 +27,12 @@ const REFRESH_SOON: Duration = Duration::from_millis(300);
 /// Before a command is tried again on a node that could not take it just now.
 const SHORTLY: Duration = Duration::from_millis(50);
 
-/// The nodes, and the task that follows their moves.
+/// The nodes, and the tasks that follow their moves.
 pub(super) struct RedisClient {
     deployment: Arc<Deployment>,
     nodes: watch::Receiver<Arc<Nodes>>,
     refresh: Arc<TopologyRefresh>,
-    _task: AbortOnDropHandle<()>,
+    _tasks: Vec<AbortOnDropHandle<()>>,
 }
 
 /// Who serves what, and the connections for commands.
@@ -52,11 +53,19 @@ impl RedisClient {
         let first = Nodes::of(slots, None, &deployment, &refresh);
         let (publish, nodes) = watch::channel(Arc::new(first));
         let following = follow_topology(Arc::clone(&deployment), publish, Arc::clone(&refresh));
+        let mut tasks = vec![supervise::spawn_part("Redis topology", following)];
+        if let Some(sentinels) = deployment.sentinels() {
+            tasks.extend(sentinels.addresses.iter().map(|sentinel| {
+                let (nodes, refresh) = (nodes.clone(), Arc::clone(&refresh));
+                let listening = Arc::clone(sentinels).listen(sentinel.clone(), nodes, refresh);
+                supervise::spawn_part("Redis Sentinel", listening)
+            }));
+        }
         Ok(RedisClient {
             deployment,
             nodes,
             refresh,
-            _task: AbortOnDropHandle::new(supervise::spawn_part("Redis topology", following)),
+            _tasks: tasks.into_iter().map(AbortOnDropHandle::new).collect(),
         })
     }
 
@@ -190,21 +199,16 @@ impl RedisClient {
                         sleep(SHORTLY).await;
                     }
                 }
-                // A master that was replaced: whoever watches over it knows the new one.
-                Some(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown) => {
-                    connection.broken(&connected);
-                    self.refresh_topology();
-                    sleep(SHORTLY).await;
-                }
-                Some(
-                    ServerErrorKind::ClusterDown
-                    | ServerErrorKind::TryAgain
-                    | ServerErrorKind::BusyLoading,
-                ) => {
-                    self.refresh_topology();
-                    sleep(SHORTLY).await;
-                }
-                _ => return Err(RedisError::from(error).into()),
+                _ => match not_now(&error) {
+                    Some(server) => {
+                        if server == NotNow::Replaced {
+                            connection.broken(&connected);
+                        }
+                        self.refresh_topology();
+                        sleep(SHORTLY).await;
+                    }
+                    None => return Err(RedisError::from(error).into()),
+                },
             }
             *excuse = Some(error.into());
         }
@@ -262,6 +266,33 @@ fn first_error(values: &[Value]) -> Option<&ServerError> {
     })
 }
 
+/// Why a server did nothing of what it was asked, though it may do so soon, or another does in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NotNow {
+    /// It is not the master, and its connection is of no use.
+    Replaced,
+    /// It goes on reading, but takes no writes for now, perhaps because it is about to be replaced.
+    Waiting,
+}
+
+/// Everything by which a server says that it is not to be written to now. Whoever watches over it knows if there is a
+/// better one, so each is a reason to ask where the master is; and to try again within the time that the caller has.
+fn not_now(error: &ServerError) -> Option<NotNow> {
+    match error.code() {
+        // A replica: it was replaced, or follows a master that it has lost.
+        "READONLY" | "MASTERDOWN" => Some(NotNow::Replaced),
+        // A master without its replicas: they may have made one of themselves the master (`min-replicas-to-write`).
+        "NOREPLICAS"
+        // Part of a Cluster that has no quorum, or a slot that is on the move.
+        | "CLUSTERDOWN" | "TRYAGAIN"
+        // It has only just started, or a script goes on for too long.
+        | "LOADING" | "BUSY"
+        // Its disk or its memory is full.
+        | "MISCONF" | "OOM" => Some(NotNow::Waiting),
+        _ => None,
+    }
+}
+
 /// Where `MOVED slot host:port` or `ASK slot host:port` sends to, if that node is known.
 fn redirect(error: &ServerError, nodes: &Nodes) -> Option<Address> {
     let to = error.details()?.split_ascii_whitespace().nth(1)?;
@@ -310,5 +341,46 @@ async fn follow_topology(
             Err(error) => tracing::debug!(%error, "nobody says where Redis is"),
         }
         sleep(REFRESH_SOON.mul_f64(rand::random_range(0.5..1.0))).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(line: &str) -> ServerError {
+        match redis::parse_redis_value(format!("-{line}\r\n").as_bytes()) {
+            Ok(Value::ServerError(error)) => error,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_server_that_takes_no_writes_now_is_asked_again_and_one_that_never_will_is_not() {
+        for replica in [
+            "READONLY You can't write against a read only replica.",
+            "MASTERDOWN Link with MASTER is down",
+        ] {
+            assert_eq!(not_now(&said(replica)), Some(NotNow::Replaced), "{replica}");
+        }
+        for master in [
+            "NOREPLICAS Not enough good replicas to write.",
+            "CLUSTERDOWN The cluster is down",
+            "TRYAGAIN Multiple keys request during rehashing of slot",
+            "LOADING Redis is loading the dataset in memory",
+            "BUSY Redis is busy running a script.",
+            "MISCONF Errors writing to the AOF file: No space left on device",
+            "OOM command not allowed when used memory > 'maxmemory'.",
+        ] {
+            assert_eq!(not_now(&said(master)), Some(NotNow::Waiting), "{master}");
+        }
+        for never in [
+            "ERR unknown command",
+            "WRONGTYPE Operation against a key",
+            "NOPERM no permissions",
+            "NOAUTH Authentication required.",
+        ] {
+            assert_eq!(not_now(&said(never)), None, "{never}");
+        }
     }
 }

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, RedisError, Value,
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, Pipeline, RedisError, Value,
     aio::{AsyncPushSender, MultiplexedConnection},
     cmd, from_redis_value,
 };
@@ -12,14 +12,15 @@ use tokio::time::timeout;
 
 use super::{
     keys::SLOTS,
+    sentinels::Sentinels,
     urls::{Several, connection_info},
 };
 
 /// How long a node may take to accept a connection and to answer the first commands on it.
-const CONNECT_LIMIT: Duration = Duration::from_secs(2);
+pub(super) const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 
 /// How long one node or Sentinel may take to say where the others are; then the next one is asked.
-const LOCATE_LIMIT: Duration = Duration::from_secs(1);
+pub(super) const LOCATE_LIMIT: Duration = Duration::from_secs(1);
 
 /// The most commands of one connection that wait to be written.
 const COMMANDS_WAITING_MAX: usize = 4_096;
@@ -83,14 +84,44 @@ pub(super) struct Deployment {
 enum Kind {
     Single(Address),
     Cluster { seeds: Vec<Address> },
-    Sentinel(Box<Sentinels>),
+    Sentinel(Arc<Sentinels>),
 }
 
-struct Sentinels {
-    addresses: Vec<Address>,
-    service: String,
-    /// What every connection to a Sentinel shares.
-    sentinel: ConnectionInfo,
+/// Tells the memory of one server from any other: it is another one after a restart, which may have cost its last second,
+/// and where another server has taken over, which may not have been told everything yet. Two that could not be read are
+/// not the same.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ServerMemory(Option<Arc<str>>);
+
+impl PartialEq for ServerMemory {
+    fn eq(&self, other: &ServerMemory) -> bool {
+        self.0.is_some() && self.0 == other.0
+    }
+}
+
+impl ServerMemory {
+    /// The run's id, which changes with a restart, and that of its replication, which changes when a replica is promoted.
+    async fn behind(connection: &mut MultiplexedConnection) -> ServerMemory {
+        let mut asking = Pipeline::new();
+        asking.cmd("INFO").arg("server");
+        asking.cmd("INFO").arg("replication");
+        let Ok(answers) = connection.send_packed_commands(&asking, 0, 2).await else {
+            return ServerMemory(None);
+        };
+        let sections = answers
+            .into_iter()
+            .map(|section| from_redis_value::<String>(section).unwrap_or_default());
+        ServerMemory::read(&sections.collect::<String>())
+    }
+
+    fn read(info: &str) -> ServerMemory {
+        let value = |name: &str| {
+            let mut lines = info.lines();
+            lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+        };
+        let ids = value("run_id").zip(value("master_replid"));
+        ServerMemory(ids.map(|(run, replication)| format!("{run} {replication}").into()))
+    }
 }
 
 /// Why a node cannot be used.
@@ -147,11 +178,7 @@ impl Deployment {
                     .ok_or("REDIS_URL names no service: redis-sentinel://host:port/service")?;
                 let sentinel = several.sentinel_info(plain)?;
                 Ok(Deployment {
-                    kind: Kind::Sentinel(Box::new(Sentinels {
-                        addresses,
-                        service,
-                        sentinel,
-                    })),
+                    kind: Kind::Sentinel(Arc::new(Sentinels::new(addresses, service, sentinel))),
                     node,
                 })
             }
@@ -162,6 +189,14 @@ impl Deployment {
     /// Whether nodes may come and go.
     pub(super) fn moves(&self) -> bool {
         !matches!(self.kind, Kind::Single(_))
+    }
+
+    /// Those who say where the master is, and may change that at any time; none where nobody does.
+    pub(super) fn sentinels(&self) -> Option<&Arc<Sentinels>> {
+        match &self.kind {
+            Kind::Sentinel(sentinels) => Some(sentinels),
+            Kind::Single(_) | Kind::Cluster { .. } => None,
+        }
     }
 
     /// Asks who serves what at this moment; nodes that were known are asked before those of the URL.
@@ -183,14 +218,7 @@ impl Deployment {
                     }
                 }
             }
-            Kind::Sentinel(sentinels) => {
-                for sentinel in &sentinels.addresses {
-                    match limited(sentinel, sentinels.ask(sentinel)).await {
-                        Ok(master) => return Ok(SlotTable::all(master)),
-                        Err(error) => last = error,
-                    }
-                }
-            }
+            Kind::Sentinel(sentinels) => return Ok(SlotTable::all(sentinels.locate().await?)),
         }
         Err(last)
     }
@@ -213,7 +241,8 @@ impl Deployment {
         self.connect_with(node, commands()).await
     }
 
-    /// A connection for subscriptions, whose pushes go to `pushes`, which must not block.
+    /// A connection for subscriptions, whose pushes go to `pushes`, which must not block; and whose memory it is that
+    /// answers there.
     ///
     /// # Errors
     /// As [`Deployment::connect`].
@@ -221,9 +250,13 @@ impl Deployment {
         &self,
         node: &Address,
         pushes: impl AsyncPushSender,
-    ) -> Result<MultiplexedConnection, Unreachable> {
-        self.connect_with(node, commands().set_push_sender(pushes))
-            .await
+    ) -> Result<(MultiplexedConnection, ServerMemory), Unreachable> {
+        let mut connection = self
+            .connect_with(node, commands().set_push_sender(pushes))
+            .await?;
+        let memory = timeout(CONNECT_LIMIT, ServerMemory::behind(&mut connection)).await;
+        let memory = memory.map_err(|_| Unreachable::Late(node.to_string()))?;
+        Ok((connection, memory))
     }
 
     async fn connect_with(
@@ -250,26 +283,7 @@ impl Deployment {
     }
 }
 
-impl Sentinels {
-    async fn ask(&self, sentinel: &Address) -> Result<Address, Unreachable> {
-        let mut connection = open(&self.sentinel, sentinel, AsyncConnectionConfig::new()).await?;
-        let mut where_is = cmd("SENTINEL");
-        where_is.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.service);
-        let master = where_is
-            .query_async::<Option<(String, u16)>>(&mut connection)
-            .await
-            .map_err(|source| failed(sentinel, source))?;
-        match master {
-            Some((host, port)) => Ok(Address::new(&host, port)),
-            None => Err(Unreachable::Unfit(format!(
-                "the Sentinel at {sentinel} knows no service {}",
-                self.service
-            ))),
-        }
-    }
-}
-
-fn commands() -> AsyncConnectionConfig {
+pub(super) fn commands() -> AsyncConnectionConfig {
     // The limits are on whole operations, not on single answers, so the client's own are off.
     AsyncConnectionConfig::new()
         .set_connection_timeout(None)
@@ -278,7 +292,7 @@ fn commands() -> AsyncConnectionConfig {
         .set_write_backpressure_boundary(WRITE_BUFFER_BYTES)
 }
 
-async fn open(
+pub(super) async fn open(
     template: &ConnectionInfo,
     node: &Address,
     config: AsyncConnectionConfig,
@@ -305,7 +319,7 @@ async fn open(
         .map_err(|source| failed(node, source))
 }
 
-async fn limited<T>(
+pub(super) async fn limited<T>(
     node: &Address,
     asking: impl Future<Output = Result<T, Unreachable>>,
 ) -> Result<T, Unreachable> {
@@ -314,7 +328,7 @@ async fn limited<T>(
         .unwrap_or_else(|_| Err(Unreachable::Late(node.to_string())))
 }
 
-fn failed(node: &Address, source: RedisError) -> Unreachable {
+pub(super) fn failed(node: &Address, source: RedisError) -> Unreachable {
     Unreachable::Redis {
         what: node.to_string(),
         source,
@@ -392,13 +406,26 @@ mod tests {
         };
         assert_eq!(sentinels.service, "chat");
         assert_eq!(
-            sentinels.sentinel.redis_settings().password(),
+            sentinels.connection.redis_settings().password(),
             Some("other")
         );
         assert_eq!(
             sentinels.addresses,
             [Address::new("one", 1), Address::new("two", 2)]
         );
+    }
+
+    #[test]
+    fn a_server_is_known_by_its_run_and_its_replication_and_a_stranger_is_never_the_same() {
+        let info = |run: &str, replication: &str| {
+            ServerMemory::read(&format!(
+                "# Server\r\nrun_id:{run}\r\n# Replication\r\nmaster_replid:{replication}\r\n"
+            ))
+        };
+        assert_eq!(info("a", "x"), info("a", "x"));
+        assert_ne!(info("a", "x"), info("b", "x"));
+        assert_ne!(info("a", "x"), info("a", "y"));
+        assert_ne!(ServerMemory::read("no"), ServerMemory::read("no"));
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod node_connection;
 mod quota;
 mod request;
 mod scripts;
+mod sentinels;
 mod server;
 mod settings;
 mod subscription;

@@ -317,13 +317,13 @@ async fn serve_connection(
         .deployment()
         .connect_subscriber(node, taking)
         .await;
-    let subscriber = match connected {
-        Ok(subscriber) => subscriber,
+    let (subscriber, memory) = match connected {
+        Ok(connected) => connected,
         Err(error) => return error.to_string(),
     };
     let filled = {
         let mut topics = shared.topics();
-        topics.connected(node, connection);
+        topics.connected(node, connection, memory);
         topics.filled(node)
     };
     let Some(filled) = filled else {

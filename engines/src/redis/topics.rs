@@ -12,7 +12,7 @@ use std::{
 
 use tokio::sync::{Notify, oneshot};
 
-use super::deployment::{Address, SlotTable};
+use super::deployment::{Address, ServerMemory, SlotTable};
 use crate::outlet::{Outlet, Topic};
 
 /// A channel's name as the server knows it.
@@ -54,6 +54,8 @@ struct Entry {
     kept: bool,
     /// The connection that the server has confirmed it on.
     on: Option<ConnectionNumber>,
+    /// Whose memory it was confirmed on last.
+    memory: Option<ServerMemory>,
     /// In a batch that was sent and is not answered yet.
     in_flight: bool,
     /// In the queue of its node.
@@ -74,6 +76,8 @@ impl Entry {
 #[derive(Default)]
 struct NodeQueue {
     connection: Option<ConnectionNumber>,
+    /// Whose memory it is that answers on the connection.
+    memory: ServerMemory,
     waiting: VecDeque<Channel>,
     filled: Arc<Notify>,
 }
@@ -110,6 +114,7 @@ impl Topics {
                 wanted: false,
                 kept: false,
                 on: None,
+                memory: None,
                 in_flight: false,
                 queued: false,
                 waiting: Vec::new(),
@@ -179,11 +184,17 @@ impl Topics {
     }
 
     /// There is a new connection to a node: everything that it serves is to be subscribed on it.
-    pub(super) fn connected(&mut self, node: &Address, connection: ConnectionNumber) {
+    pub(super) fn connected(
+        &mut self,
+        node: &Address,
+        connection: ConnectionNumber,
+        memory: ServerMemory,
+    ) {
         let Some(queue) = self.queues.get_mut(node) else {
             return;
         };
         queue.connection = Some(connection);
+        queue.memory = memory;
         queue.waiting.clear();
         self.start_over(node);
     }
@@ -268,15 +279,18 @@ impl Topics {
         let Some(entry) = self.entries.get_mut(channel) else {
             return;
         };
-        if !is_current(&self.queues, entry, connection) {
+        let Some(queue) = current(&self.queues, entry, connection) else {
             return;
-        }
+        };
         entry.on = Some(connection);
+        let memory = queue.memory.clone();
+        let before = entry.memory.replace(memory);
+        let is_another = before.is_some_and(|before| before != queue.memory);
         for waiting in entry.waiting.drain(..) {
             entry.kept |= waiting.send(()).is_ok();
         }
         if entry.kept {
-            self.outlet.restore(&entry.topic);
+            self.outlet.restore(&entry.topic, is_another);
         } else {
             // Everybody who wanted it has given up meanwhile, and was told that it is not subscribed.
             entry.wanted = false;
@@ -289,7 +303,7 @@ impl Topics {
         let Some(entry) = self.entries.get_mut(channel) else {
             return true;
         };
-        if !is_current(&self.queues, entry, connection) {
+        if current(&self.queues, entry, connection).is_none() {
             return true;
         }
         entry.on = None;
@@ -303,13 +317,14 @@ impl Topics {
     }
 }
 
-fn is_current(
-    queues: &HashMap<Address, NodeQueue>,
+/// The queue of the node that serves a channel, if that node is heard over this connection now.
+fn current<'a>(
+    queues: &'a HashMap<Address, NodeQueue>,
     entry: &Entry,
     connection: ConnectionNumber,
-) -> bool {
+) -> Option<&'a NodeQueue> {
     let queue = entry.node.as_ref().and_then(|node| queues.get(node));
-    queue.is_some_and(|queue| queue.connection == Some(connection))
+    queue.filter(|queue| queue.connection == Some(connection))
 }
 
 fn cut_off(outlet: &Outlet, entry: &mut Entry) {
@@ -349,7 +364,7 @@ mod tests {
         let node = topics
             .remap(&SlotTable::all(Address::new("a", 1)))
             .remove(0);
-        topics.connected(&node, 1);
+        topics.connected(&node, 1, ServerMemory::default());
         (topics, node)
     }
 
@@ -446,7 +461,7 @@ mod tests {
             topics.take_batch(&node, 9).is_empty(),
             "nobody to say it to"
         );
-        topics.connected(&node, 2);
+        topics.connected(&node, 2, ServerMemory::default());
         assert_eq!(topics.take_batch(&node, 9), batch);
         topics.confirmed(&channel, 2);
         topics.answered(&node, &batch);
@@ -456,7 +471,7 @@ mod tests {
             let node = topics
                 .remap(&SlotTable::all(Address::new(host, port)))
                 .remove(0);
-            topics.connected(&node, 3);
+            topics.connected(&node, 3, ServerMemory::default());
         }
         assert_eq!(topics.take_batch(&node, 9), batch);
         assert!(topics.take_batch(&node, 9).is_empty());

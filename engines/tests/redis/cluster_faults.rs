@@ -70,7 +70,7 @@ async fn after_all_connections_were_cut_every_room_of_every_node_is_heard_again(
         }
         let mut told: Vec<String> = Vec::new();
         while told.len() < rooms.len() {
-            if let LiveEvent::Gap { room } = bob.next().await {
+            if let LiveEvent::Gap { room, .. } = bob.next().await {
                 assert!(!told.contains(&room.to_string()), "told once");
                 told.push(room.to_string());
             }
@@ -98,7 +98,7 @@ async fn after_a_node_was_killed_and_came_back() {
     engines.start_engine(Engine::Cluster(2)).await;
     for _ in &here {
         let gap = loop {
-            if let LiveEvent::Gap { room } = bob.next().await {
+            if let LiveEvent::Gap { room, .. } = bob.next().await {
                 break room;
             }
         };

@@ -16,6 +16,9 @@ use tokio::{
     },
 };
 
+/// What is in whatever is published: on a node, and on a Sentinel.
+const UNHEARD: [&[u8]; 3] = [b"smessage", b"+switch-master", b"+promoted-slave"];
+
 pub(crate) struct Proxy {
     pub address: SocketAddr,
     /// Connections with a number up to this are black holes.
@@ -47,7 +50,9 @@ impl Proxy {
                 let is_lost = move |_: &[u8]| number <= lost.load(Ordering::SeqCst);
                 let is_unheard = move |bytes: &[u8]| {
                     number <= unheard.load(Ordering::SeqCst)
-                        && bytes.windows(8).any(|word| word == b"smessage")
+                        && UNHEARD
+                            .iter()
+                            .any(|word| bytes.windows(word.len()).any(|at| at == *word))
                 };
                 tokio::spawn(pass(up, out, is_lost.clone()));
                 tokio::spawn(pass(in_, down, move |bytes| {
@@ -56,6 +61,11 @@ impl Proxy {
             }
         });
         proxy
+    }
+
+    /// How many connections there were so far.
+    pub(crate) fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::SeqCst)
     }
 
     /// From now on nothing passes on the connections that are there; they stay open. New ones are well.

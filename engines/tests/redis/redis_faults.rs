@@ -71,7 +71,7 @@ async fn after_its_connections_were_cut() {
         // What was said while nobody could hear it is found in the stream, once the gap is told.
         let unheard = format!("unheard {round}");
         posts_again(&one, &unheard).await;
-        bob.gap("lobby").await;
+        assert!(!bob.gap("lobby").await, "it is the same server");
         let missed = two.tail("lobby", before.seq, 10).await.unwrap();
         assert!(missed.reaches_back);
         assert_eq!(missed.messages[0].message, unheard);
@@ -149,7 +149,7 @@ async fn after_it_was_killed_and_came_back_with_its_data() {
     let took = posts_again(&one, "back").await;
     assert!(took < Duration::from_secs(5), "{took:?}");
     let since = Instant::now();
-    bob.gap("lobby").await;
+    assert!(bob.gap("lobby").await, "its memory is another one");
     assert!(since.elapsed() < Duration::from_secs(5));
     eventually("the other process is back", async || {
         two.ping().await.is_ok()
@@ -185,7 +185,7 @@ async fn after_it_came_back_empty() {
     engines.wipe(Engine::Redis).await;
     engines.start_engine(Engine::Redis).await;
 
-    bob.gap("lobby").await;
+    assert!(bob.gap("lobby").await, "its memory is another one");
     let tail = two.tail("lobby", before.seq, 10).await.unwrap();
     assert_eq!((tail.reaches_back, tail.latest), (false, 0));
     let next = says("lobby", "ada", "after");
@@ -206,6 +206,49 @@ async fn after_it_came_back_empty() {
     assert_eq!(granted(&*one, &asked).await, fence);
     let posted = posts(&*one, &asked, fence, "Mine.").await;
     assert!(matches!(posted, Appended::New(_)), "{posted:?}");
+}
+
+/// Whatever a server has against writing at this moment, what is posted waits for it, and reading goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_it_takes_no_writes_messages_wait_and_are_read() {
+    let engines = own_redis().await;
+    let live = connect(&settings(engines.redis_url(), "refuses:")).await;
+    let first = live.post(&says("lobby", "ada", "first")).await;
+    let mut redis = by_hand(engines.redis_url()).await;
+    let mut set = async |name: &str, value: &str| {
+        let mut set = cmd("CONFIG");
+        set.arg("SET").arg(name).arg(value);
+        let _: String = set.query_async(&mut redis).await.unwrap();
+    };
+    for (name, refuses, takes) in [("min-replicas-to-write", "1", "0"), ("maxmemory", "1", "0")] {
+        set(name, refuses).await;
+        let message = says("lobby", "ada", name);
+        let posting = {
+            let live = live.clone();
+            tokio::spawn(async move { live.append(&message, None).await })
+        };
+        let tail = live.tail("lobby", 0, 1).await.unwrap();
+        assert_eq!(tail.messages, std::slice::from_ref(&first));
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert!(!posting.is_finished(), "{name}: it waits");
+        set(name, takes).await;
+        let posted = posting.await.unwrap().unwrap();
+        assert!(matches!(posted, Appended::New(_)), "{name}: {posted:?}");
+    }
+    // And no longer than anything may take.
+    set("min-replicas-to-write", "1").await;
+    let since = Instant::now();
+    let refused = live
+        .append(&says("lobby", "ada", "refused"), None)
+        .await
+        .unwrap_err();
+    assert!(
+        since.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        since.elapsed()
+    );
+    let why = std::error::Error::source(&refused).unwrap().to_string();
+    assert!(why.contains("NOREPLICAS"), "{why}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -315,7 +358,7 @@ async fn after_a_crowd_of_rooms_was_cut_off() {
     let mut told = std::collections::HashSet::new();
     while told.len() < ROOMS {
         match bob.next().await {
-            LiveEvent::Gap { room } => assert!(told.insert(room), "told twice"),
+            LiveEvent::Gap { room, .. } => assert!(told.insert(room), "told twice"),
             other => panic!("{other:?}"),
         }
     }

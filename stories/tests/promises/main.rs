@@ -18,6 +18,7 @@ mod all_in_one;
 mod operators;
 mod other_database;
 mod quota;
+mod redis_failover;
 mod seed_client;
 mod turns;
 

@@ -327,7 +327,7 @@ async fn a_thousand_requests_each_have_one_reply_in_time_and_in_order() {
                         let message = Message::from_frame(&frame).expect("a message");
                         drop(ears[&*room].send(message));
                     }
-                    LiveEvent::Gap { room } => {
+                    LiveEvent::Gap { room, .. } => {
                         let tail = live.tail(&room, 0, 1_000).await.expect("Redis");
                         for message in tail.messages {
                             drop(ears[&*room].send(message));

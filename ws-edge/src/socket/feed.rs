@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::{
     draft_state::{DraftState, Next, Piece},
+    reconciliation::{Compared, Reconciliation},
     ring::Ring,
 };
 
@@ -43,6 +44,8 @@ pub(super) enum Heard {
     News,
     /// Start reading what is missing (see [`Feed::begin_read`]).
     Missing,
+    /// Something came whose place has passed: what the readers have lacks it (see [`Feed::lacks`]).
+    Late,
 }
 
 /// One room's frames, gapless.
@@ -56,6 +59,10 @@ pub(super) struct Feed {
     read_again: bool,
     /// More than the limit is known to follow after this `seq` and all before it.
     too_old: Seq,
+    /// The server behind the room was replaced lately.
+    reconciliation: Option<Reconciliation>,
+    /// Whoever has a place in this stretch, its end left out, and comes back with it may lack a message before it.
+    lacking: Option<(Seq, Seq)>,
 }
 
 struct Pending {
@@ -71,6 +78,10 @@ pub(super) struct Reading {
     pub(super) after: Seq,
     /// The latest message heard of when the read began: once it is done, nothing up to here is still to come.
     heard_until: Seq,
+    /// Read it from the database as well as from the stream, while that answers; what the readers have is compared later.
+    pub(super) is_whole: bool,
+    /// A stretch of the stream whose places are to be read as well: after one and up to another.
+    pub(super) places: Option<(Seq, Seq)>,
 }
 
 /// What a read of the stream brought, as frames.
@@ -78,6 +89,15 @@ pub(super) struct Read {
     pub(super) frames: Vec<(Seq, Utf8Bytes)>,
     pub(super) complete: bool,
     pub(super) latest: Seq,
+}
+
+/// How a room stands after a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CaughtUp {
+    /// Another read must follow.
+    pub(super) again: bool,
+    /// What the readers have lacks something whose place has passed.
+    pub(super) lacking: bool,
 }
 
 impl From<Resume> for Read {
@@ -100,6 +120,8 @@ impl Feed {
             pending: Vec::new(),
             read_again: false,
             too_old: 0,
+            reconciliation: None,
+            lacking: None,
         }
     }
 
@@ -114,7 +136,10 @@ impl Feed {
             Phase::Steady if seq <= self.ring.last() => {
                 // What was read included it; its draft may have been read before.
                 self.draft.message(&frame);
-                Heard::Nothing
+                match self.compare(&[seq]).late {
+                    Some(_) => Heard::Late,
+                    None => Heard::Nothing,
+                }
             }
             Phase::Steady if prev > self.ring.last() => {
                 self.keep_pending(Pending { seq, prev, frame });
@@ -130,6 +155,11 @@ impl Feed {
 
     fn push_message(&mut self, seq: Seq, frame: Utf8Bytes, now: Instant) {
         self.draft.message(&frame);
+        if let Some(reconciliation) = &mut self.reconciliation
+            && seq > self.ring.last()
+        {
+            reconciliation.shown(seq);
+        }
         self.ring.push_message(seq, frame, now);
     }
 
@@ -183,12 +213,82 @@ impl Feed {
         self.draft.current(now)
     }
 
-    /// Messages and signals may have been missed.
-    pub(super) fn gap(&mut self) -> Heard {
+    /// Messages and signals may have been missed; `is_another` if the server behind the room was replaced.
+    pub(super) fn gap(&mut self, is_another: bool, now: Instant) -> Heard {
+        if is_another {
+            self.server_replaced(now);
+        }
         if self.phase != Phase::Closed {
             self.draft = DraftState::unknown();
         }
         self.look_again()
+    }
+
+    /// The server behind the room was replaced: what is shown is held against what the engines have, for a while. A room
+    /// that is being opened has shown nothing yet; whoever opens it says so once it is open.
+    pub(super) fn server_replaced(&mut self, now: Instant) {
+        if matches!(self.phase, Phase::Closed | Phase::Opening) {
+            return;
+        }
+        let goes_on = self
+            .reconciliation
+            .as_mut()
+            .is_some_and(|known| known.begin_again(&self.ring, now));
+        if !goes_on {
+            self.reconciliation = Some(Reconciliation::begin(&self.ring, now));
+        }
+    }
+
+    /// Whether what is shown is being held against what the engines have.
+    pub(super) fn is_reconciling(&self) -> bool {
+        self.reconciliation.is_some()
+    }
+
+    /// Until when nothing that is read may be shown.
+    pub(super) fn settles_at(&self) -> Option<Instant> {
+        self.reconciliation.as_ref().map(Reconciliation::settles_at)
+    }
+
+    /// The stretch of the database that is to be looked at now, if any is (see [`Feed::compare`]).
+    pub(super) fn look(&mut self, now: Instant) -> Option<(Seq, Seq)> {
+        if self.phase != Phase::Steady {
+            return None;
+        }
+        let last = self.ring.last();
+        let reconciliation = self.reconciliation.as_mut()?;
+        if reconciliation.is_over(now) {
+            self.reconciliation = None;
+            self.lacking = None;
+            return None;
+        }
+        reconciliation.look(last, now)
+    }
+
+    /// The engines have messages in these places, ascending. What follows on the last that is here is read as what was
+    /// missed is. What has its place before that cannot be shown in its order any more: the ring forgets what it has, so
+    /// that whoever comes back is served by the engines, and [`Feed::lacks`] who has to load the history.
+    pub(super) fn compare(&mut self, places: &[Seq]) -> Compared {
+        let last = self.ring.last();
+        let reconciliation = self.reconciliation.as_mut();
+        let compared =
+            reconciliation.map_or_else(Compared::default, |known| known.compare(places, last));
+        if let Some(late) = compared.late {
+            let first = self.lacking.map_or(late, |(first, _)| first.min(late));
+            self.lacking = Some((first, last));
+            self.ring.restart(last);
+        }
+        compared
+    }
+
+    /// Reads on from the last message, because the engines have something that follows on it.
+    pub(super) fn read_on(&mut self) -> Heard {
+        self.look_again()
+    }
+
+    /// Whether whoever has everything up to this place may lack something before it all the same.
+    pub(super) fn lacks(&self, after: Seq) -> bool {
+        self.lacking
+            .is_some_and(|(first, last)| (first..last).contains(&after))
     }
 
     fn look_again(&mut self) -> Heard {
@@ -211,19 +311,18 @@ impl Feed {
         let reading = Reading {
             after: 0,
             heard_until: 0,
+            is_whole: false,
+            places: None,
         };
         let reaches_back = after.filter(|after| read.complete && *after <= read.latest);
         self.ring.restart(reaches_back.unwrap_or(read.latest));
         self.note_too_old(after.filter(|_| !read.complete));
         self.phase = Phase::Filling;
-        self.caught_up(
-            reading,
-            Read {
-                complete: true,
-                ..read
-            },
-            now,
-        )
+        let read = Read {
+            complete: true,
+            ..read
+        };
+        self.caught_up(reading, read, &[], now).again
     }
 
     /// A read begins.
@@ -235,14 +334,42 @@ impl Feed {
             .map(|pending| pending.seq)
             .max()
             .unwrap_or(0);
+        let reconciliation = self.reconciliation.as_ref();
         Reading {
             after: self.ring.last(),
             heard_until,
+            is_whole: reconciliation.is_some(),
+            places: reconciliation.and_then(Reconciliation::stream_to_compare),
         }
     }
 
-    /// A read is done. True if another one must follow.
-    pub(super) fn caught_up(&mut self, reading: Reading, read: Read, now: Instant) -> bool {
+    /// A read is done; `places` are those of the stretch of the stream that was to be compared.
+    pub(super) fn caught_up(
+        &mut self,
+        reading: Reading,
+        read: Read,
+        places: &[Seq],
+        now: Instant,
+    ) -> CaughtUp {
+        let mut lacking = self.compare(places).late.is_some();
+        // What was read before the server was replaced again says nothing about the next one.
+        if reading.places.is_some()
+            && !self.read_again
+            && let Some(reconciliation) = &mut self.reconciliation
+        {
+            reconciliation.stream_compared();
+        }
+        let again = self.take_read(reading, read, &mut lacking, now);
+        CaughtUp { again, lacking }
+    }
+
+    fn take_read(
+        &mut self,
+        reading: Reading,
+        read: Read,
+        lacking: &mut bool,
+        now: Instant,
+    ) -> bool {
         if read.complete {
             for (seq, frame) in read.frames {
                 self.push_message(seq, frame, now);
@@ -261,6 +388,7 @@ impl Feed {
                 self.pending = std::iter::once(next).chain(pending).collect();
                 return true;
             }
+            *lacking |= self.compare(&[next.seq]).late.is_some();
             self.push_message(next.seq, next.frame, now);
         }
         if self.read_again {
@@ -315,6 +443,12 @@ mod tests {
         feed
     }
 
+    fn caught_up(feed: &mut Feed, reading: Reading, read: Read) -> bool {
+        let caught_up = feed.caught_up(reading, read, &[], Instant::now());
+        assert!(!caught_up.lacking);
+        caught_up.again
+    }
+
     fn hear(feed: &mut Feed, seq: Seq, prev: Seq) -> Heard {
         feed.message(seq, prev, frame(seq), Instant::now())
     }
@@ -355,7 +489,7 @@ mod tests {
         let reading = feed.begin_read();
         assert_eq!(reading.after, 5);
         assert_eq!(hear(&mut feed, 10, 9), Heard::Nothing);
-        assert!(!feed.caught_up(reading, read(6, 9), Instant::now()));
+        assert!(!caught_up(&mut feed, reading, read(6, 9)));
         assert_eq!(
             (feed.phase, all(&feed, 5)),
             (Phase::Steady, vec![6, 7, 8, 9, 10])
@@ -365,16 +499,16 @@ mod tests {
     #[test]
     fn a_second_gap_while_reading_is_read_as_well() {
         let mut feed = open_at(5);
-        assert_eq!(feed.gap(), Heard::Missing);
+        assert_eq!(feed.gap(false, Instant::now()), Heard::Missing);
         let reading = feed.begin_read();
-        assert_eq!(feed.gap(), Heard::Nothing);
+        assert_eq!(feed.gap(false, Instant::now()), Heard::Nothing);
         assert_eq!(hear(&mut feed, 9, 8), Heard::Nothing);
         assert!(
-            feed.caught_up(reading, read(6, 6), Instant::now()),
+            caught_up(&mut feed, reading, read(6, 6)),
             "7 and 8 are still missing"
         );
         let reading = feed.begin_read();
-        assert!(!feed.caught_up(reading, read(7, 9), Instant::now()));
+        assert!(!caught_up(&mut feed, reading, read(7, 9)));
         assert_eq!(all(&feed, 5), [6, 7, 8, 9]);
     }
 
@@ -383,7 +517,7 @@ mod tests {
         let mut feed = open_at(5);
         assert_eq!(hear(&mut feed, 8, 7), Heard::Missing);
         let reading = feed.begin_read();
-        assert!(!feed.caught_up(reading, nothing_but(5), Instant::now()));
+        assert!(!caught_up(&mut feed, reading, nothing_but(5)));
         assert_eq!((feed.phase, all(&feed, 5)), (Phase::Steady, vec![8]));
     }
 
@@ -397,23 +531,23 @@ mod tests {
             hear(&mut feed, seq, seq - 1);
         }
         assert!(feed.pending.len() <= PENDING_MAX);
-        assert!(feed.caught_up(reading, read(6, 8), Instant::now()));
+        assert!(caught_up(&mut feed, reading, read(6, 8)));
         let reading = feed.begin_read();
-        assert!(!feed.caught_up(reading, read(9, until), Instant::now()));
+        assert!(!caught_up(&mut feed, reading, read(9, until)));
         assert_eq!(all(&feed, 5), (6..=until).collect::<Vec<_>>());
     }
 
     #[test]
     fn a_gap_too_long_to_be_sent_is_remembered_as_such() {
         let mut feed = open_at(5);
-        feed.gap();
+        feed.gap(false, Instant::now());
         let reading = feed.begin_read();
         let missed = Read {
             frames: Vec::new(),
             complete: false,
             latest: 5_000,
         };
-        assert!(!feed.caught_up(reading, missed, Instant::now()));
+        assert!(!caught_up(&mut feed, reading, missed));
         assert!(feed.is_too_old(5) && feed.is_too_old(3) && !feed.is_too_old(6));
         assert_eq!((feed.ring.floor(), feed.ring.last()), (5_000, 5_000));
         assert_eq!(hear(&mut feed, 5_001, 5_000), Heard::News);
@@ -428,7 +562,7 @@ mod tests {
             "6 is missing"
         );
         let reading = feed.begin_read();
-        assert!(!feed.caught_up(reading, read(6, 7), Instant::now()));
+        assert!(!caught_up(&mut feed, reading, read(6, 7)));
         assert_eq!(all(&feed, 5), [6, 7]);
     }
 
@@ -438,5 +572,77 @@ mod tests {
         assert!(!feed.opened(Some(3), read(4, 8), Instant::now()));
         assert_eq!((feed.ring.floor(), feed.ring.last()), (3, 8));
         assert_eq!(all(&feed, 6), [7, 8]);
+    }
+
+    fn replaced(feed: &mut Feed) -> Reading {
+        assert_eq!(feed.gap(true, Instant::now()), Heard::Missing);
+        feed.begin_read()
+    }
+
+    #[test]
+    fn after_the_server_was_replaced_both_engines_are_read_and_the_stream_is_compared() {
+        let mut feed = open_at(5);
+        hear(&mut feed, 6, 5);
+        let reading = replaced(&mut feed);
+        assert!(reading.is_whole);
+        assert_eq!((reading.after, reading.places), (6, Some((5, 6))));
+        let caught_up = feed.caught_up(reading, read(7, 8), &[6], Instant::now());
+        assert!(!caught_up.again && !caught_up.lacking);
+        assert_eq!(all(&feed, 5), [6, 7, 8]);
+        let reading = replaced(&mut feed);
+        assert_eq!(
+            reading.places,
+            Some((5, 8)),
+            "each server's stream is compared"
+        );
+    }
+
+    #[test]
+    fn what_has_its_place_between_those_shown_is_told_wherever_it_is_found() {
+        let late = |find: fn(&mut Feed) -> bool| {
+            let mut feed = open_at(5);
+            hear(&mut feed, 6, 5);
+            hear(&mut feed, 9, 6);
+            assert!(find(&mut feed));
+            assert!(feed.lacks(8) && !feed.lacks(6) && !feed.lacks(9));
+            assert_eq!(
+                (feed.ring.floor(), feed.ring.last()),
+                (9, 9),
+                "who comes back is served by the engines"
+            );
+            assert_eq!(feed.phase, Phase::Steady);
+            assert_eq!(hear(&mut feed, 10, 9), Heard::News);
+        };
+        // In the new stream, to which others wrote first.
+        late(|feed| {
+            let reading = replaced(feed);
+            feed.caught_up(reading, nothing_but(9), &[6, 8, 9], Instant::now())
+                .lacking
+        });
+        // Live, since the new server's clock is behind.
+        late(|feed| {
+            let reading = replaced(feed);
+            assert!(!caught_up(feed, reading, nothing_but(9)));
+            hear(feed, 8, 6) == Heard::Late && hear(feed, 8, 6) == Heard::Nothing
+        });
+        // The same while it is being read what is missing.
+        late(|feed| {
+            let reading = replaced(feed);
+            hear(feed, 8, 6);
+            feed.caught_up(reading, nothing_but(9), &[], Instant::now())
+                .lacking
+        });
+    }
+
+    #[test]
+    fn a_comparison_that_a_second_failover_has_outrun_is_made_again() {
+        let mut feed = open_at(5);
+        let reading = replaced(&mut feed);
+        assert_eq!(feed.gap(true, Instant::now()), Heard::Nothing);
+        assert!(
+            feed.caught_up(reading, nothing_but(5), &[], Instant::now())
+                .again
+        );
+        assert!(feed.begin_read().places.is_some());
     }
 }

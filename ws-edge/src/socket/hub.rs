@@ -4,7 +4,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, atomic::AtomicUsize},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -16,18 +19,19 @@ use common::{
     timeline::{Resume, Timeline, TimelineError},
     wire::Seq,
 };
+use futures_util::StreamExt;
 use parking_lot::{Mutex, RwLock};
 use tokio::{
     sync::{Notify, Semaphore, mpsc},
     task::AbortHandle,
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use super::{
     draft_state::Piece,
-    feed::{Feed, Heard, Phase, Read},
+    feed::{Feed, Heard, Phase, Read, Reading},
     inbox::Inbox,
     meters::Meters,
     replay::Replay,
@@ -48,6 +52,18 @@ const GRACE: Duration = Duration::from_secs(30);
 /// How often rooms are looked through for what is too old.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
+/// How long after a replaced server a room that is opened may have been opened with less than there is.
+const REPLACED_LATELY: Duration = Duration::from_secs(15);
+
+/// How often it is looked which rooms are due to be compared with the database; how many are at once, and how long one may
+/// take.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+const LOOKS_AT_ONCE: usize = 8;
+const LOOK_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long after a message whose place has passed the readers are told: one often comes with others.
+const TELL_AFTER: Duration = Duration::from_millis(500);
+
 /// When it is tried again to read what a room misses.
 const FILL_AGAIN: RetryPolicy =
     RetryPolicy::new(Duration::from_millis(100), Duration::from_secs(3));
@@ -66,6 +82,9 @@ pub(super) struct Hub {
     /// Rooms whose presence is to be announced.
     pub(super) to_announce: Mutex<Vec<Arc<Room>>>,
     pub(super) announce: Notify,
+    /// When a server of the live engine was replaced last, as far as this process has heard.
+    replaced_at: Mutex<Option<Instant>>,
+    replaced: Notify,
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
     pub(super) meters: Arc<Meters>,
@@ -95,6 +114,14 @@ impl Retryable for EnterError {
     }
 }
 
+/// What a room misses.
+struct Missing {
+    resume: Resume,
+    /// The places of the stretch of the stream that is compared.
+    places: Vec<Seq>,
+    draft: Option<DraftSnapshot>,
+}
+
 impl Hub {
     pub(super) fn new(
         live: Arc<dyn Live>,
@@ -112,6 +139,8 @@ impl Hub {
             reads: Semaphore::new(READS_AT_ONCE),
             to_announce: Mutex::default(),
             announce: Notify::new(),
+            replaced_at: Mutex::default(),
+            replaced: Notify::new(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             meters,
@@ -188,6 +217,11 @@ impl Hub {
                 let now = Instant::now();
                 let mut feed = room.feed_mut();
                 let must_fill = feed.opened(after, read, now);
+                // What it was opened with may lack what the one before had last.
+                if self.was_replaced_lately(now) {
+                    feed.server_replaced(now);
+                    self.replaced.notify_one();
+                }
                 feed.drafted(&room.name, draft, now);
                 drop(feed);
                 if must_fill {
@@ -219,7 +253,7 @@ impl Hub {
 
     async fn read_first(&self, room: &Room, after: Option<Seq>) -> Result<Read, EnterError> {
         if let Some(after) = after
-            && let Ok(resume) = self.timeline.resume(&room.name, after).await
+            && let Ok(resume) = self.timeline.resume_whole(&room.name, after).await
             && resume.latest >= after
             && resume.latest > 0
         {
@@ -251,20 +285,27 @@ impl Hub {
         self.spawn(async move {
             let mut back_off = FILL_AGAIN.back_off();
             loop {
+                let settles_at = room.feed().settles_at();
+                if let Some(settles_at) = settles_at {
+                    sleep_until(settles_at).await;
+                }
                 let permit = this.reads.acquire().await.expect("never closed");
                 let reading = room.feed_mut().begin_read();
-                let read = this.what_is_missing(&room, reading.after).await;
+                let read = this.what_is_missing(&room, reading).await;
                 drop(permit);
                 match read {
-                    Ok((resume, draft)) => {
+                    Ok(Missing { resume, places, draft }) => {
                         this.meters.gap_fills.increment(1);
                         let now = Instant::now();
                         let mut feed = room.feed_mut();
-                        let again = feed.caught_up(reading, Read::from(resume), now);
+                        let caught_up = feed.caught_up(reading, Read::from(resume), &places, now);
                         feed.drafted(&room.name, draft, now);
                         drop(feed);
                         room.wake_all();
-                        if !again {
+                        if caught_up.lacking {
+                            this.is_lacking(&room);
+                        }
+                        if !caught_up.again {
                             break;
                         }
                         back_off.reset();
@@ -283,11 +324,111 @@ impl Hub {
     async fn what_is_missing(
         &self,
         room: &Room,
-        after: Seq,
-    ) -> Result<(Resume, Option<DraftSnapshot>), TimelineError> {
-        let resume = self.timeline.resume(&room.name, after).await?;
+        reading: Reading,
+    ) -> Result<Missing, TimelineError> {
+        let places = match reading.places {
+            Some((after, until)) => {
+                self.timeline
+                    .places_in_stream(&room.name, after, until)
+                    .await?
+            }
+            None => Vec::new(),
+        };
+        let resume = if reading.is_whole {
+            self.timeline
+                .resume_for_now(&room.name, reading.after)
+                .await?
+        } else {
+            self.timeline.resume(&room.name, reading.after).await?
+        };
         let draft = self.live.draft_snapshot(&room.name).await?;
-        Ok((resume, draft))
+        Ok(Missing {
+            resume,
+            places,
+            draft,
+        })
+    }
+
+    /// The readers of a room lack a message whose place has passed. They are told once for all that come in a row.
+    fn is_lacking(&self, room: &Arc<Room>) {
+        if room.is_telling.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (room, reloads) = (Arc::clone(room), self.meters.reloads.clone());
+        self.spawn(async move {
+            sleep(TELL_AFTER).await;
+            room.is_telling.store(false, Ordering::Release);
+            tracing::warn!(room = %room.name, "what was shown lacks a message: its readers are to load the history");
+            reloads.increment(1);
+            room.tell_lacking();
+        });
+    }
+
+    /// A server of the live engine was replaced.
+    fn server_replaced(&self, now: Instant) {
+        *self.replaced_at.lock() = Some(now);
+        self.replaced.notify_one();
+    }
+
+    fn was_replaced_lately(&self, now: Instant) -> bool {
+        let at = *self.replaced_at.lock();
+        at.is_some_and(|at| now.duration_since(at) < REPLACED_LATELY)
+    }
+
+    /// Holds what the readers have against the database, in every room whose server was replaced, as often as each room
+    /// wants it. Who is not here needs no look: whoever comes is sent what the database has.
+    pub(super) async fn reconcile(self: Arc<Self>) {
+        loop {
+            self.replaced.notified().await;
+            loop {
+                sleep(LOOK_EVERY).await;
+                let now = Instant::now();
+                let rooms: Vec<_> = self
+                    .rooms()
+                    .into_iter()
+                    .filter(|room| room.feed().is_reconciling())
+                    .collect();
+                if rooms.is_empty() {
+                    break;
+                }
+                let due = rooms.into_iter().filter_map(|room| {
+                    let stretch = room.feed_mut().look(now)?;
+                    let is_empty = room.members().is_empty();
+                    (!is_empty).then_some((room, stretch))
+                });
+                let looks = futures_util::stream::iter(due);
+                looks
+                    .for_each_concurrent(LOOKS_AT_ONCE, |(room, stretch)| self.look(room, stretch))
+                    .await;
+            }
+        }
+    }
+
+    async fn look(self: &Arc<Self>, room: Arc<Room>, (after, until): (Seq, Seq)) {
+        let places = self.timeline.places_in_store(&room.name, after, until);
+        let places = match timeout(LOOK_LIMIT, places).await {
+            Ok(Ok(places)) => places,
+            Ok(Err(error)) => {
+                return tracing::debug!(room = %room.name, %error, "what is shown cannot be compared");
+            }
+            Err(_) => {
+                return tracing::debug!(room = %room.name, "what is shown cannot be compared in time");
+            }
+        };
+        let mut feed = room.feed_mut();
+        let compared = feed.compare(&places);
+        let heard = if compared.is_ahead {
+            feed.read_on()
+        } else {
+            Heard::Nothing
+        };
+        drop(feed);
+        if compared.late.is_some() {
+            self.is_lacking(&room);
+        }
+        if heard == Heard::Missing {
+            self.fill(room);
+        }
     }
 
     /// Starts a task that ends with the hub.
@@ -319,11 +460,18 @@ impl Hub {
             }
             let now = Instant::now();
             for event in taken.drain(..) {
+                if let LiveEvent::Gap {
+                    is_another: true, ..
+                }
+                | LiveEvent::ControlGap { is_another: true } = event
+                {
+                    self.server_replaced(now);
+                }
                 let name = match &event {
                     LiveEvent::Message { room, .. }
                     | LiveEvent::Signal { room, .. }
-                    | LiveEvent::Gap { room } => room,
-                    LiveEvent::Control(_) | LiveEvent::ControlGap => {
+                    | LiveEvent::Gap { room, .. } => room,
+                    LiveEvent::Control(_) | LiveEvent::ControlGap { .. } => {
                         control(event);
                         continue;
                     }
@@ -334,6 +482,7 @@ impl Hub {
                 match put(&room, event, now) {
                     Heard::Nothing => {}
                     Heard::Missing => self.fill(room),
+                    Heard::Late => self.is_lacking(&room),
                     Heard::News => schedule.add(room),
                 }
             }
@@ -387,8 +536,8 @@ fn put(room: &Room, event: LiveEvent, now: Instant) -> Heard {
             },
             None => Heard::Nothing,
         },
-        LiveEvent::Gap { .. } => room.feed_mut().gap(),
-        LiveEvent::Control(_) | LiveEvent::ControlGap => Heard::Nothing,
+        LiveEvent::Gap { is_another, .. } => room.feed_mut().gap(is_another, now),
+        LiveEvent::Control(_) | LiveEvent::ControlGap { .. } => Heard::Nothing,
     }
 }
 

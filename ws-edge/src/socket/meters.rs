@@ -20,6 +20,8 @@ pub(super) struct Meters {
     pub(super) catch_ups: Counter,
     /// Reads of what a room missed.
     pub(super) gap_fills: Counter,
+    /// Times that a room's readers had to load its history, since they lacked a message whose place had passed.
+    pub(super) reloads: Counter,
     /// From a `join` to its `joined`.
     pub(super) join_seconds: Histogram,
 }
@@ -33,6 +35,7 @@ impl Meters {
             frames_per_write: histogram!("chinwag_frames_per_write"),
             catch_ups: counter!("chinwag_catch_ups_total"),
             gap_fills: counter!("chinwag_gap_fills_total"),
+            reloads: counter!("chinwag_reloads_total"),
             join_seconds: histogram!("chinwag_join_seconds"),
         }
     }

@@ -14,6 +14,7 @@ mod outgoing;
 mod presence;
 mod rates;
 mod rechecks;
+mod reconciliation;
 mod registry;
 mod replay;
 mod ring;
@@ -121,6 +122,7 @@ impl Sockets {
         });
         let hub = || Arc::clone(&self.hub);
         supervise::spawn_until("room sweep", &ended, hub().sweep());
+        supervise::spawn_until("reconciliation", &ended, hub().reconcile());
         supervise::spawn_until("presence", &ended, hub().announce_presence());
         supervise::spawn_until("rechecks", &ended, rechecks::run(Arc::clone(self)));
     }

@@ -139,10 +139,12 @@ impl Outgoing {
     }
 
     /// What leaves with the next write: the client's own frames, then the rooms in turn. `catch_up` begins to read what
-    /// comes after a `seq` in a room, in which the socket has fallen behind its ring.
+    /// comes after a `seq` in a room, in which the socket has fallen behind its ring; `start_over` where in a room it goes
+    /// on whose history its client has to load.
     pub(super) fn next_batch(
         &mut self,
         mut catch_up: impl FnMut(u32, &Arc<Room>, Seq) -> SocketTask,
+        mut start_over: impl FnMut(u32, &Arc<Room>),
     ) -> Vec<Utf8Bytes> {
         let mut batch = Vec::new();
         let mut budget = WRITE;
@@ -186,6 +188,10 @@ impl Outgoing {
                     seat.is_ready = false;
                     let task = catch_up(sub, seat.membership.room(), seat.cursor.last);
                     seat.catching_up = Some(task);
+                }
+                Taken::Lacking => {
+                    seat.is_ready = false;
+                    start_over(sub, seat.membership.room());
                 }
             }
         }

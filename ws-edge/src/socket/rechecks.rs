@@ -67,7 +67,7 @@ impl Rechecks {
 pub(super) fn hear(sockets: &Sockets, event: LiveEvent) {
     match event {
         LiveEvent::Control(control) => sockets.handle_control(&control),
-        LiveEvent::ControlGap => {
+        LiveEvent::ControlGap { .. } => {
             sockets.services.forget_all();
             sockets.rechecks.add(names(&sockets.hub, |_| true), true);
         }

@@ -65,7 +65,7 @@ impl Hub {
         if let Some(replay) = from_ring(room, after, is_new) {
             return Ok(replay);
         }
-        let read = self.read_back(room, after).await?;
+        let read = self.read_back(room, after, is_new).await?;
         let mut feed = room.feed_mut();
         if !read.complete {
             feed.note_too_old(Some(after));
@@ -89,13 +89,25 @@ impl Hub {
         })
     }
 
-    /// Reads a room's past. What this room has seen and the engines do not have just now (the stream came back empty,
+    /// Reads a room's past; all of it for one who comes from elsewhere, or where the server behind the room was replaced
+    /// lately. What this room has seen and the engines do not have just now (the stream came back empty,
     /// and the database is a moment behind) is waited for, for a while.
-    async fn read_back(&self, room: &Room, after: Seq) -> Result<Read, TimelineError> {
+    async fn read_back(
+        &self,
+        room: &Room,
+        after: Seq,
+        is_new: bool,
+    ) -> Result<Read, TimelineError> {
+        let is_whole = is_new || room.feed().is_reconciling();
         let mut attempts = 0;
         loop {
             let permit = self.reads.acquire().await.expect("never closed");
-            let read = Read::from(self.timeline.resume(&room.name, after).await?);
+            let resume = if is_whole {
+                self.timeline.resume_whole(&room.name, after).await
+            } else {
+                self.timeline.resume(&room.name, after).await
+            };
+            let read = Read::from(resume?);
             drop(permit);
             attempts += 1;
             if !read.complete
@@ -110,7 +122,7 @@ impl Hub {
 
     /// Has the room read what it may have missed, and waits for that, for a while.
     async fn look_again(self: &Arc<Self>, room: &Arc<Room>) {
-        if room.feed_mut().gap() == Heard::Missing {
+        if room.feed_mut().gap(false, Instant::now()) == Heard::Missing {
             self.fill(Arc::clone(room));
         }
         // The bounded wait's outcome does not matter: what the room knows by then is what counts.
@@ -134,7 +146,7 @@ impl Room {
     }
 }
 
-fn live_only(room: &Room, complete: bool) -> Replay {
+pub(super) fn live_only(room: &Room, complete: bool) -> Replay {
     let feed = room.feed();
     Replay {
         latest: feed.ring.last(),
@@ -147,7 +159,9 @@ fn live_only(room: &Room, complete: bool) -> Replay {
 fn from_ring(room: &Room, after: Seq, is_new: bool) -> Option<Replay> {
     let feed = room.feed();
     let ring = &feed.ring;
-    let (complete, cursor) = if after >= ring.last() {
+    let (complete, cursor) = if is_new && feed.lacks(after) {
+        (false, ring.cursor_at_end())
+    } else if after >= ring.last() {
         (true, ring.cursor_at_end())
     } else if feed.is_too_old(after) {
         (false, ring.cursor_at_end())

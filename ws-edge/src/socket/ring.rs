@@ -75,6 +75,8 @@ pub(super) enum Taken {
     Part,
     /// Nothing: what comes next was dropped already.
     Behind,
+    /// Nothing: what it has already lacks a message whose place has passed.
+    Lacking,
 }
 
 /// How much may be taken at once.
@@ -119,6 +121,13 @@ impl Ring {
     /// Every message after this one, up to the latest, is here.
     pub(super) fn floor(&self) -> Seq {
         self.floor
+    }
+
+    /// The places of the messages here that come after one.
+    pub(super) fn places_after(&self, after: Seq) -> impl Iterator<Item = Seq> {
+        let from = self.entries.partition_point(|entry| entry.seq <= after);
+        let messages = self.entries.range(from..).filter(|entry| !entry.is_signal);
+        messages.map(|entry| entry.seq)
     }
 
     /// Forgets everything: from now on the ring holds what comes after `last`.

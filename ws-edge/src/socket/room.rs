@@ -26,6 +26,8 @@ pub(super) struct Room {
     members: Mutex<Members>,
     /// Told when the feed's phase changes.
     pub(super) phase_changed: Notify,
+    /// Its readers are about to be told that they lack something.
+    pub(super) is_telling: AtomicBool,
     /// Held by the one who reads the past for those who come back, while the others wait for what he finds.
     pub(super) reading_back: tokio::sync::Mutex<()>,
 }
@@ -55,6 +57,8 @@ pub(super) struct Member {
     is_marked: AtomicBool,
     /// It may no longer see the room: not another frame.
     is_evicted: AtomicBool,
+    /// What it was shown lacks a message whose place has passed.
+    is_lacking: AtomicBool,
     /// It was told who is in the room, or does not wait to be.
     is_greeted: AtomicBool,
 }
@@ -74,6 +78,7 @@ impl Room {
                 is_announced: false,
             }),
             phase_changed: Notify::new(),
+            is_telling: AtomicBool::new(false),
             reading_back: tokio::sync::Mutex::default(),
         }
     }
@@ -102,6 +107,16 @@ impl Room {
         members.all.len()
     }
 
+    /// Tells every socket that what it was shown lacks a message whose place has passed: its client has to load the history.
+    pub(super) fn tell_lacking(&self) {
+        let members = self.members();
+        for member in &members.all {
+            member.is_lacking.store(true, Ordering::Release);
+        }
+        drop(members);
+        self.wake_all();
+    }
+
     /// Lets a socket in; none if the room is being given up.
     pub(super) fn enter(
         self: &Arc<Self>,
@@ -120,6 +135,7 @@ impl Room {
             index: AtomicUsize::new(members.all.len()),
             is_marked: AtomicBool::new(false),
             is_evicted: AtomicBool::new(false),
+            is_lacking: AtomicBool::new(false),
             is_greeted: AtomicBool::new(true),
         });
         members.all.push(Arc::clone(&member));
@@ -218,6 +234,9 @@ impl Membership {
         let feed = self.room.feed();
         if self.member.is_evicted.load(Ordering::Acquire) {
             return Taken::All;
+        }
+        if self.member.is_lacking.swap(false, Ordering::AcqRel) {
+            return Taken::Lacking;
         }
         feed.ring.take(cursor, budget, batch)
     }

@@ -26,7 +26,8 @@ use super::{
     meters::Meters,
     outgoing::{Outgoing, SocketTask},
     registry::Registered,
-    replay::Replay,
+    replay::{self, Replay},
+    room::Room,
     send_queue::{QueuedSend, SendQueues},
     tasks,
 };
@@ -463,12 +464,17 @@ impl Socket {
 
     fn next_batch(&mut self) -> Vec<Utf8Bytes> {
         let (sockets, inbox) = (&*self.sockets, &self.registered.inbox);
-        self.outgoing.next_batch(|sub, room, after| {
+        let catch_up = |sub: u32, room: &Arc<Room>, after: Seq| {
             sockets.meters.catch_ups.increment(1);
             let (hub, room) = (Arc::clone(&sockets.hub), Arc::clone(room));
             let catch_up = tasks::catch_up(hub, room, sub, after, Arc::clone(inbox));
             SocketTask(sockets.hub.spawn(catch_up))
-        })
+        };
+        let start_over = |sub: u32, room: &Arc<Room>| {
+            let replay = replay::live_only(room, false);
+            inbox.put(Note::CaughtUp { sub, replay });
+        };
+        self.outgoing.next_batch(catch_up, start_over)
     }
 
     /// Writes a batch with one system call, or as many as the kernel's buffer makes of it.

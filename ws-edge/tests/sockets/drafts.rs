@@ -193,7 +193,12 @@ async fn a_piece_that_was_lost_is_read_and_everybody_is_whole_again() {
     while ada.hears("message").await["message"] != "meanwhile" {}
     chat.live.loses_signals.store(false, SeqCst);
     let room = "lobby".into();
-    chat.live.tells(LiveEvent::Gap { room }).await;
+    chat.live
+        .tells(LiveEvent::Gap {
+            room,
+            is_another: false,
+        })
+        .await;
     writer.is_heard(&mut ada, 0, "One, two, three, four").await;
     writer.writes(".").await;
     writer.is_heard(&mut ada, 21, ".").await;

@@ -131,7 +131,7 @@ async fn a_place_that_never_was_does_no_harm() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_storm_of_joins_reads_the_stream_a_few_times_and_the_database_never() {
+async fn a_storm_of_joins_reads_the_stream_and_the_database_a_few_times() {
     let chat = Chat::start().await;
     let messages = says_many(&chat, "lobby", 100).await;
     let (client, _) = chat.logs_in("ada").await;
@@ -154,7 +154,9 @@ async fn a_storm_of_joins_reads_the_stream_a_few_times_and_the_database_never() 
     }
     let reads = chat.live.faults.calls("tail") - before;
     assert!(reads <= 30, "{reads} reads for 100 joins");
-    assert_eq!(chat.store.faults.calls("after"), 0);
+    // Whoever comes from elsewhere may have missed what the stream does not know: a server may have been replaced.
+    let asked = chat.store.faults.calls("after");
+    assert!(asked <= 10, "{asked} reads of the database for 100 joins");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -114,7 +114,9 @@ async fn a_revocation_that_was_not_heard_is_found_when_the_line_is_back() {
     chat.store.end_session("ada", session).await.unwrap();
     // The database is away at that very moment, so it has to be asked again.
     chat.store.faults.away(true);
-    chat.live.tells(LiveEvent::ControlGap).await;
+    chat.live
+        .tells(LiveEvent::ControlGap { is_another: false })
+        .await;
     until("the edge has heard it", async || {
         bob.says("hi").await;
         bob.hears_one_of(&["ack", "error"]).await["code"] == "unavailable"
@@ -169,7 +171,9 @@ async fn a_change_that_was_not_heard_is_found_when_the_line_is_back() {
     let chat = Chat::start().await;
     let (mut ada, mut bob) = listeners(&chat).await;
     chat.store.remove_member("secret", "ada").await.unwrap();
-    chat.live.tells(LiveEvent::ControlGap).await;
+    chat.live
+        .tells(LiveEvent::ControlGap { is_another: false })
+        .await;
     assert_eq!(ada.is_refused().await, "not_found");
     chat.says("secret", "owner", "without ada").await;
     assert_eq!(bob.hears_texts(1).await, ["without ada"]);

@@ -33,7 +33,7 @@ impl Ears {
     pub async fn next(&mut self) -> LiveEvent {
         loop {
             match timeout(PATIENCE, self.events.recv()).await {
-                Ok(Some(LiveEvent::ControlGap)) => {}
+                Ok(Some(LiveEvent::ControlGap { .. })) => {}
                 Ok(Some(event)) => return event,
                 Ok(None) => panic!("the line was closed"),
                 Err(_) => panic!("nothing was heard for {PATIENCE:?}"),
@@ -70,13 +70,16 @@ impl Ears {
         }
     }
 
-    /// Waits for the gap of a room, whatever comes before it.
-    pub async fn gap(&mut self, room: &str) {
+    /// Waits for the gap of a room, whatever comes before it. Returns whether another server is behind it by now.
+    pub async fn gap(&mut self, room: &str) -> bool {
         loop {
-            if let LiveEvent::Gap { room: told } = self.next().await
+            if let LiveEvent::Gap {
+                room: told,
+                is_another,
+            } = self.next().await
                 && &*told == room
             {
-                return;
+                return is_another;
             }
         }
     }

@@ -136,7 +136,8 @@ pub async fn a_slow_reader_is_told_one_gap_and_then_goes_on(side: Side) {
                 assert_eq!(
                     event,
                     LiveEvent::Gap {
-                        room: "lobby".into()
+                        room: "lobby".into(),
+                        is_another: false,
                     }
                 );
                 break;
@@ -185,7 +186,7 @@ pub async fn a_slow_reader_that_catches_up_misses_nothing(side: Side) {
                     heard.push(message);
                 }
             }
-            LiveEvent::Gap { room } => {
+            LiveEvent::Gap { room, .. } => {
                 gaps += 1;
                 let heard = heard.entry(room.to_string()).or_default();
                 let last = heard.last().map_or(0, |last| last.seq);
