@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     addresses::Address,
     limits::{BrokerError, STEP_LIMIT, in_time},
+    reading::{ReadingChannel, ReadingChannels},
     topology,
 };
 
@@ -74,7 +75,9 @@ pub(super) struct Session {
     host: String,
     close_on_drop: CloseOnDrop,
     lost: CancellationToken,
+    why_lost: OnceLock<String>,
     redeclare: Notify,
+    reading: ReadingChannels,
 }
 
 /// The connection's socket, to end it whatever the library waits for: a peer that stands still answers no farewell,
@@ -126,7 +129,9 @@ impl Session {
             host: address.host.clone(),
             close_on_drop,
             lost: CancellationToken::new(),
+            why_lost: OnceLock::new(),
             redeclare: Notify::new(),
+            reading: ReadingChannels::default(),
         })
     }
 
@@ -182,9 +187,46 @@ impl Session {
         self.connection.status().blocked()
     }
 
-    /// Gives the connection up: a new one is opened.
-    pub(super) fn give_up(&self) {
+    /// A new channel on which the broker is to hand out messages.
+    pub(super) async fn reading_channel(&self) -> Result<ReadingChannel, BrokerError> {
+        Ok(self.reading.enter(self.channel().await?))
+    }
+
+    /// Asks for what has an effect even if the answer comes late: a consumer that takes messages, a message that is
+    /// out of its queue, or the end of either. If nobody is there any more to take the answer, be it that time is up or
+    /// that whoever asked was dropped, the connection ends, and with it whatever has come of the question.
+    pub(super) async fn ask<T>(
+        &self,
+        what: &'static str,
+        question: impl Future<Output = lapin::Result<T>>,
+    ) -> Result<T, BrokerError> {
+        let mut asked = Asked {
+            session: self,
+            what,
+            is_over: false,
+        };
+        let answer = tokio::select! {
+            () = self.lost() => Err(BrokerError::Away("the connection is lost".to_owned())),
+            answer = timeout(STEP_LIMIT, question) => match answer {
+                Ok(answer) => answer.map_err(BrokerError::from),
+                Err(_) => return Err(BrokerError::no_answer()),
+            },
+        };
+        asked.is_over = true;
+        answer
+    }
+
+    /// Gives the connection up: a new one is opened. Nothing that was asked on this one has an effect any more.
+    pub(super) fn give_up(&self, why: impl Into<String>) {
+        // The first one to give it up knows best.
+        let _ = self.why_lost.set(why.into());
         self.lost.cancel();
+        self.close_on_drop.0.cut();
+    }
+
+    /// Whether it was given up.
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.is_cancelled()
     }
 
     /// Until it is lost.
@@ -211,7 +253,7 @@ impl Session {
         let mut redeclare_at = None;
         loop {
             tokio::select! {
-                () = self.lost() => return "it was given up".to_owned(),
+                () = self.lost() => return self.why_lost.get().cloned().unwrap_or_default(),
                 event = events.next() => match event {
                     Some(Event::Error(error)) if !self.connection.status().connected() => return error.to_string(),
                     Some(Event::ConnectionBlocked(reason)) => {
@@ -230,15 +272,31 @@ impl Session {
                         tracing::error!(host = self.host, %error, "what is missing on RabbitMQ cannot be declared");
                     }
                 }
-                _ = status.tick() => if !self.connection.status().connected() {
-                    return "it was closed".to_owned();
-                },
+                _ = status.tick() => {
+                    if !self.connection.status().connected() {
+                        return "it was closed".to_owned();
+                    }
+                    if self.reading.any_is_abandoned() {
+                        return self.unread("the broker counts a channel for it that nobody here reads");
+                    }
+                }
                 // A blocked connection is not read by the broker: it would not answer.
                 _ = alive.tick() => if !self.is_blocked() && let Err(why) = self.check_alive().await {
                     return why;
                 },
             }
         }
+    }
+
+    /// Says loudly that messages may lie with nobody, and returns why.
+    pub(super) fn unread(&self, why: &str) -> String {
+        metrics::counter!("chinwag_queue_unread_total").increment(1);
+        tracing::error!(
+            host = self.host,
+            why,
+            "messages may lie with nobody: RabbitMQ is connected to anew"
+        );
+        why.to_owned()
     }
 
     /// Asks for something that the broker knows without asking any queue.
@@ -265,6 +323,22 @@ impl Session {
     async fn close(&self) {
         // A broker that does not answer is left without one.
         let _ = timeout(STEP_LIMIT, self.connection.close(200, "bye".into())).await;
+    }
+}
+
+/// A question on its way. Dropped before it is over, it ends the connection.
+struct Asked<'a> {
+    session: &'a Session,
+    what: &'static str,
+    is_over: bool,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            let why = format!("{} was asked for and not answered", self.what);
+            self.session.give_up(why);
+        }
     }
 }
 
@@ -313,7 +387,9 @@ impl ManagedConnection {
 
     /// The session; waits for one. `None` once the connection is closed for good.
     pub(super) async fn session(&mut self) -> Option<Arc<Session>> {
-        let state = self.state.wait_for(Result::is_ok).await.ok()?;
+        // One that was given up a moment ago is none.
+        let is_there = |state: &State| state.as_ref().is_ok_and(|session| !session.is_lost());
+        let state = self.state.wait_for(is_there).await.ok()?;
         state.as_ref().ok().cloned()
     }
 }
@@ -333,7 +409,7 @@ impl Supervisor {
             let Some(why) = self.stop.run_until_cancelled(session.watch_over()).await else {
                 self.set_state(Err(BrokerError::Away("it is closed".to_owned())));
                 session.close().await;
-                session.give_up();
+                session.give_up("it is closed");
                 return;
             };
             tracing::warn!(
@@ -342,13 +418,10 @@ impl Supervisor {
                 why,
                 "the connection to RabbitMQ is lost"
             );
-            self.set_state(Err(BrokerError::Away(format!(
-                "the connection to {} is lost: {why}",
-                session.host
-            ))));
-            session.give_up();
+            let lost = format!("the connection to {} is lost: {why}", session.host);
+            self.set_state(Err(BrokerError::Away(lost)));
             // Others may hold it for a moment still.
-            session.close_on_drop.0.cut();
+            session.give_up(why);
             drop(session);
             let Some(next) = self.stop.run_until_cancelled(self.reconnect()).await else {
                 self.set_state(Err(BrokerError::Away("it is closed".to_owned())));

@@ -18,7 +18,7 @@ use common::{
 };
 use futures_util::{FutureExt, StreamExt};
 use lapin::{
-    BasicProperties, Channel,
+    BasicProperties,
     options::{
         BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions,
         BasicRejectOptions, QueueDeclareOptions,
@@ -34,7 +34,8 @@ use super::{
     dead_letters, group,
     headers::number,
     hub::Hub,
-    limits::{BrokerError, STEP_LIMIT},
+    limits::{BrokerError, STEP_LIMIT, in_time},
+    reading::ReadingChannel,
     request::PublishError,
     unsettled::{Frame, Settlement, Unsettled},
 };
@@ -73,8 +74,25 @@ pub(super) struct Shared {
 /// One channel, from its opening until it ends.
 struct OpenChannel {
     epoch: u64,
-    channel: Channel,
+    session: Arc<Session>,
+    channel: Arc<ReadingChannel>,
     unsettled: Unsettled<Kept>,
+    /// The broker numbers what it hands out on a channel from 1 on.
+    last_tag: u64,
+    /// The last one to be dropped tells the broker to end the consumer, which can hang there, and the end of the channel
+    /// behind it. So the channel ends first.
+    _stream: lapin::Consumer,
+}
+
+impl OpenChannel {
+    /// Ends it for certain: what is unsettled is then given to others.
+    async fn end(self) {
+        if self.channel.status().connected() {
+            let closing = self.channel.close(200, "bye".into());
+            // What does not end in time has ended its connection.
+            let _ = self.session.ask("the end of a channel", closing).await;
+        }
+    }
 }
 
 /// What a dead letter needs of an unsettled delivery.
@@ -100,9 +118,12 @@ impl RabbitConsumer {
         });
         let gone = CancellationToken::new();
         let task = Arc::clone(&shared).run(hub.consuming.clone());
-        let ended = gone.clone();
+        let (ended, of_task) = (gone.clone(), shared.clone());
         supervise::spawn_part("RabbitMQ consumer", async move {
             ended.run_until_cancelled(task).await;
+            // What was taken can be settled until then.
+            ended.cancelled().await;
+            of_task.end_channel().await;
         });
         (
             RabbitConsumer {
@@ -117,10 +138,9 @@ impl RabbitConsumer {
 
 impl Drop for RabbitConsumer {
     fn drop(&mut self) {
+        // The task ends the channel.
         self.gone.cancel();
         self.shared.inbox.close();
-        // The channel closes with its last handle.
-        self.shared.open_channel().take();
         self.shared.closed.cancel();
     }
 }
@@ -239,6 +259,14 @@ impl Shared {
         self.closed.cancelled().await;
     }
 
+    /// The channel that there is, if any, ends.
+    async fn end_channel(&self) {
+        let open_channel = self.open_channel().take();
+        if let Some(open_channel) = open_channel {
+            open_channel.end().await;
+        }
+    }
+
     /// Waits until the broker has taken everything that was settled until now.
     pub(super) async fn flush(&self) {
         let channel = self
@@ -254,12 +282,10 @@ impl Shared {
 
     async fn run(self: Arc<Self>, mut connection: ManagedConnection) {
         let mut back_off = REOPEN.back_off();
-        let mut tried = None;
+        let mut is_missing = false;
         while let Some(Some(session)) = self.closing.run_until_cancelled(connection.session()).await
         {
-            let again = tried == Some(session.epoch);
-            tried = Some(session.epoch);
-            let why = match self.consume(&session, again).await {
+            let why = match self.consume(&session, is_missing).await {
                 Ended::Closing => break,
                 Ended::Lost { why, worked } => {
                     if worked {
@@ -268,12 +294,13 @@ impl Shared {
                     why
                 }
             };
+            is_missing = matches!(why, BrokerError::Missing(_));
             // What was fetched over the lost channel comes again; to pass it on would only do the work twice.
-            self.open_channel().take();
+            self.end_channel().await;
             self.inbox.clear();
             tracing::debug!(
                 queue = self.queue.as_str(),
-                why,
+                %why,
                 "consuming has ended; it begins again"
             );
             if self
@@ -296,137 +323,117 @@ impl Shared {
     }
 
     /// Opens a channel and passes on what comes, until it ends.
-    async fn consume(&self, session: &Session, again: bool) -> Ended {
-        let opened = timeout(STEP_LIMIT, self.open(session, again)).await;
-        let (channel, stream) = match opened {
-            Ok(Ok(opened)) => opened,
-            Ok(Err(error)) => {
-                return Ended::Lost {
-                    why: error.to_string(),
-                    worked: false,
-                };
-            }
-            Err(_) => {
-                return Ended::Lost {
-                    why: BrokerError::no_answer().to_string(),
-                    worked: false,
-                };
-            }
+    async fn consume(&self, session: &Arc<Session>, is_missing: bool) -> Ended {
+        let (channel, stream) = match self.open(session, is_missing).await {
+            Ok(opened) => opened,
+            Err(why) => return Ended::Lost { why, worked: false },
         };
-        let tag = stream.tag();
         // Before the first delivery is taken: whoever takes one can settle it.
         let epoch = self.epochs.fetch_add(1, Ordering::Relaxed);
         *self.open_channel() = Some(OpenChannel {
             epoch,
+            session: session.clone(),
             channel: channel.clone(),
             unsettled: Unsettled::new(),
+            last_tag: 0,
+            _stream: stream.clone(),
         });
-        let mut stream = stream.ready_chunks(STEP_MAX);
-        let mut worked = false;
-        let mut check = interval(CHECK_EVERY);
-        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut idle = Idle::default();
-        loop {
-            let chunk = tokio::select! {
-                chunk = stream.next() => chunk,
-                _ = check.tick() => {
-                    match self.check_served(session, &mut idle).await {
-                        Ok(()) => continue,
-                        Err(error) => return Ended::Lost { why: error.to_string(), worked },
-                    }
+        let taken = AtomicU64::new(0);
+        let ended = |why| Ended::Lost {
+            why,
+            worked: taken.load(Ordering::Relaxed) > 0,
+        };
+        tokio::select! {
+            why = self.pass_on(epoch, stream.clone(), &taken) => ended(why),
+            why = self.watch_served(session, &taken) => ended(why),
+            () = session.lost() => ended(BrokerError::Away("the connection is lost".to_owned())),
+            () = self.closing.cancelled() => {
+                let cancelled = channel.basic_cancel(stream.tag(), BasicCancelOptions::default());
+                let _ = session.ask("the end of a consumer", cancelled).await;
+                // After the broker has agreed, these are all.
+                let mut left = stream.ready_chunks(STEP_MAX);
+                while let Some(Some(chunk)) = left.next().now_or_never() {
+                    self.take_in(epoch, chunk);
                 }
-                () = session.lost() => return Ended::Lost { why: "the connection is lost".to_owned(), worked },
-                () = self.closing.cancelled() => {
-                    let cancelled = channel.basic_cancel(tag, BasicCancelOptions::default());
-                    let _ = timeout(STEP_LIMIT, cancelled).await;
-                    // After the broker has agreed, these are all.
-                    while let Some(Some(chunk)) = stream.next().now_or_never() {
-                        self.take_in(epoch, chunk);
-                    }
-                    return Ended::Closing;
-                }
-            };
-            // The broker ended it: the queue is gone.
-            let Some(chunk) = chunk else {
-                return Ended::Lost {
-                    why: "the broker has ended it".to_owned(),
-                    worked,
-                };
-            };
-            worked = true;
-            idle = Idle::default();
-            if let Some(error) = self.take_in(epoch, chunk) {
-                return Ended::Lost {
-                    why: error.to_string(),
-                    worked,
-                };
+                Ended::Closing
             }
         }
     }
 
-    /// Asks the broker about the queue if nothing has come for a while that could have.
-    async fn check_served(&self, session: &Session, idle: &mut Idle) -> Result<(), BrokerError> {
+    /// Passes on what comes. Returns why no more does.
+    async fn pass_on(&self, epoch: u64, stream: lapin::Consumer, taken: &AtomicU64) -> BrokerError {
+        let mut stream = stream.ready_chunks(STEP_MAX);
+        while let Some(chunk) = stream.next().await {
+            taken.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+            if let Some(error) = self.take_in(epoch, chunk) {
+                return error;
+            }
+        }
+        BrokerError::Missing("the broker has ended it: the queue is gone".to_owned())
+    }
+
+    /// Asks the broker about the queue whenever nothing has come for a while that could have. Returns when messages wait
+    /// and are not delivered: then the broker believes that they were, or has lost track of the consumer. That it counts
+    /// none proves nothing: it says so, and that no message waits, while the queue's leader stands still.
+    async fn watch_served(&self, session: &Session, taken: &AtomicU64) -> BrokerError {
         let has_room =
             |open_channel: &OpenChannel| open_channel.unsettled.len() < usize::from(self.prefetch);
-        if !self.open_channel().as_ref().is_some_and(has_room) {
-            *idle = Idle::default();
-            return Ok(());
+        let mut check = interval(CHECK_EVERY);
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // How many had been taken at the last check, if there was room for more, and at the last one at which messages
+        // were waiting.
+        let (mut idle_since, mut waiting_since) = (None, None);
+        loop {
+            check.tick().await;
+            let now = taken.load(Ordering::Relaxed);
+            if !self.open_channel().as_ref().is_some_and(has_room) {
+                (idle_since, waiting_since) = (None, None);
+                continue;
+            }
+            if idle_since.replace(now) != Some(now) {
+                continue;
+            }
+            match self.messages_wait(session).await {
+                Ok(true) if waiting_since == Some(now) => {
+                    return BrokerError::Away(
+                        "messages wait, and the broker does not deliver them".to_owned(),
+                    );
+                }
+                Ok(true) => waiting_since = Some(now),
+                Err(why @ BrokerError::Missing(_)) => return why,
+                // What else there is to say about the connection its supervisor says.
+                Ok(false) | Err(_) => waiting_since = None,
+            }
         }
-        if !std::mem::replace(&mut idle.since_last_check, true) {
-            return Ok(());
-        }
+    }
+
+    /// Whether the broker has messages for whoever is there to take them.
+    async fn messages_wait(&self, session: &Session) -> Result<bool, BrokerError> {
         let channel = session.channel().await?;
         let options = QueueDeclareOptions {
             passive: true,
             ..Default::default()
         };
-        let asked =
-            channel.queue_declare(self.queue.as_str().into(), options, FieldTable::default());
-        let queue = match timeout(STEP_LIMIT, asked).await {
-            Ok(answer) => answer?,
-            // The supervisor of the connection decides what that means.
-            Err(_) => return Ok(()),
-        };
-        if queue.consumer_count() == 0 {
-            return Err(BrokerError::Away(
-                "the broker does not know the consumer any more".to_owned(),
-            ));
-        }
-        let messages_wait = queue.message_count() > 0;
-        if std::mem::replace(&mut idle.messages_waited, messages_wait) && messages_wait {
-            return Err(BrokerError::Away(
-                "messages wait, and the broker does not deliver them".to_owned(),
-            ));
-        }
-        Ok(())
+        let queue = self.queue.as_str().into();
+        let asked = channel.queue_declare(queue, options, FieldTable::default());
+        Ok(in_time(asked).await?.message_count() > 0)
     }
 
     async fn open(
         &self,
         session: &Session,
-        again: bool,
-    ) -> Result<(Channel, lapin::Consumer), BrokerError> {
-        if again {
-            // On the same connection, so it was not that: something may be missing.
+        is_missing: bool,
+    ) -> Result<(Arc<ReadingChannel>, lapin::Consumer), BrokerError> {
+        if is_missing {
             session.redeclare().await?;
         }
-        let channel = session.channel().await?;
-        let opened = async {
-            channel
-                .basic_qos(self.prefetch, BasicQosOptions::default())
-                .await?;
-            let (queue, tag) = (self.queue.as_str().into(), "".into());
-            channel
-                .basic_consume(
-                    queue,
-                    tag,
-                    BasicConsumeOptions::default(),
-                    FieldTable::default(),
-                )
-                .await
-        };
-        let consumer = opened.await?;
-        Ok((channel, consumer))
+        let channel = session.reading_channel().await?;
+        in_time(channel.basic_qos(self.prefetch, BasicQosOptions::default())).await?;
+        let (queue, tag) = (self.queue.as_str().into(), "".into());
+        let options = BasicConsumeOptions::default();
+        let consuming = channel.basic_consume(queue, tag, options, FieldTable::default());
+        let stream = session.ask("a consumer", consuming).await?;
+        Ok((Arc::new(channel), stream))
     }
 
     /// Notes deliveries as unsettled and passes them on. Returns the error among them.
@@ -434,7 +441,7 @@ impl Shared {
         &self,
         epoch: u64,
         chunk: Vec<lapin::Result<lapin::message::Delivery>>,
-    ) -> Option<lapin::Error> {
+    ) -> Option<BrokerError> {
         let mut deliveries = Vec::with_capacity(chunk.len());
         let mut error = None;
         {
@@ -447,11 +454,19 @@ impl Shared {
                 let delivery = match delivery {
                     Ok(delivery) => delivery,
                     Err(why) => {
-                        error = Some(why);
+                        error = Some(why.into());
                         break;
                     }
                 };
                 let tag = delivery.delivery_tag;
+                if tag != std::mem::replace(&mut open_channel.last_tag, tag) + 1 {
+                    let session = &open_channel.session;
+                    let why = session
+                        .unread("the broker has handed out messages that nobody here has seen");
+                    session.give_up(&*why);
+                    error = Some(BrokerError::Away(why));
+                    break;
+                }
                 let (properties, body) = (delivery.properties, Bytes::from(delivery.data));
                 let attempt = attempt(&properties);
                 let before = deliveries.len();
@@ -475,19 +490,10 @@ impl Shared {
     }
 }
 
-/// What an idle consumer has seen since its last delivery.
-#[derive(Default)]
-struct Idle {
-    /// A whole time between two checks has passed, with room for more.
-    since_last_check: bool,
-    /// And at the last check messages were waiting.
-    messages_waited: bool,
-}
-
 enum Ended {
     Closing,
     Lost {
-        why: String,
+        why: BrokerError,
         /// Whether anything came.
         worked: bool,
     },

@@ -332,7 +332,7 @@ impl InFlight {
         let oldest = self.entries.values().next();
         let oldest = oldest.map(|entry| now.duration_since(entry.since));
         if oldest.is_some_and(|age| age >= GIVE_UP_AFTER) && !session.is_blocked() {
-            session.give_up();
+            session.give_up("it has lost a confirm");
             return false;
         }
         true

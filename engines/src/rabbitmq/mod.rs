@@ -11,6 +11,7 @@ mod in_flight;
 mod limits;
 mod publisher;
 mod queue;
+mod reading;
 mod request;
 mod settings;
 mod topology;

@@ -161,8 +161,7 @@ async fn feed(
                 gauges.overdue.store(false, Ordering::Relaxed);
             }
             Err(error) => {
-                tracing::warn!(%error, "no channel to publish on");
-                session.give_up();
+                session.give_up(format!("no channel to publish on: {error}"));
             }
         }
         if requests.is_closed() && requests.is_empty() {
