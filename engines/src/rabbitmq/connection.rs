@@ -5,6 +5,7 @@
 use std::{
     net::{Shutdown, TcpStream},
     os::fd::AsFd,
+    pin::pin,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -13,7 +14,7 @@ use std::{
 };
 
 use common::{retry::RetryPolicy, supervise};
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use lapin::{
     Channel, Connection, ConnectionProperties, Event, ExchangeKind,
     options::ExchangeDeclareOptions,
@@ -21,7 +22,6 @@ use lapin::{
     types::FieldTable,
     uri::{AMQPScheme, AMQPUri},
 };
-use rand::seq::SliceRandom;
 use tokio::{
     sync::{Notify, watch},
     time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     addresses::Address,
+    hosts::{Connected, Host, Hosts},
     limits::{BrokerError, STEP_LIMIT, in_time},
     reading::{ReadingChannel, ReadingChannels},
     topology,
@@ -41,9 +42,13 @@ const RECONNECT: RetryPolicy = RetryPolicy::new(Duration::from_millis(100), Dura
 /// How often the library is asked whether it still thinks that it is connected.
 const STATUS_EVERY: Duration = Duration::from_millis(500);
 
-/// How often the broker is asked whether it is alive. Together with [`STEP_LIMIT`]: a broker that stands still is
-/// noticed within 10 s.
-const ALIVE_EVERY: Duration = Duration::from_secs(5);
+/// How often the broker is asked whether it is alive, and how long it may take to say so: one that stands still is
+/// noticed within 6 s, before a cluster has chosen other leaders for the queues that it led.
+const ALIVE_EVERY: Duration = Duration::from_secs(2);
+const ALIVE_LIMIT: Duration = Duration::from_secs(4);
+
+/// How long one host is waited for before the next one is tried as well.
+const HEAD_START: Duration = Duration::from_secs(1);
 
 /// How long what is missing is missing before it is declared again. The consumers of a deleted queue are told so some
 /// 30 ms later; were it there again by then, RabbitMQ 3.10 would attach them to the new queue and withhold its first
@@ -72,7 +77,7 @@ pub(super) struct Session {
     /// Never the same twice in a process.
     pub(super) epoch: u64,
     connection: Connection,
-    host: String,
+    connected: Connected,
     close_on_drop: CloseOnDrop,
     lost: CancellationToken,
     why_lost: OnceLock<String>,
@@ -117,16 +122,25 @@ impl Drop for CloseOnDrop {
 }
 
 impl Session {
-    async fn open(role: Role, address: &Address, epoch: u64) -> Result<Session, BrokerError> {
+    async fn open(
+        role: Role,
+        host: Arc<Host>,
+        epoch: u64,
+        is_first: bool,
+    ) -> Result<Session, BrokerError> {
         let handle = Arc::new(SocketHandle::default());
         // From here on, whatever ends this function early ends the connection.
         let close_on_drop = CloseOnDrop(handle.clone());
-        let connection = in_time(Session::connect(role, address, handle)).await?;
-        topology::declare(&connection).await?;
+        let connection = in_time(Session::connect(role, &host.address, handle)).await?;
+        if is_first {
+            topology::declare_at_start(&connection).await?;
+        } else {
+            topology::declare_if_lost(&connection).await?;
+        }
         Ok(Session {
             epoch,
             connection,
-            host: address.host.clone(),
+            connected: Connected::new(host, role),
             close_on_drop,
             lost: CancellationToken::new(),
             why_lost: OnceLock::new(),
@@ -175,6 +189,10 @@ impl Session {
             properties,
         );
         connecting.await
+    }
+
+    fn host(&self) -> &str {
+        &self.connected.host.address.host
     }
 
     /// A new channel.
@@ -257,9 +275,9 @@ impl Session {
                 event = events.next() => match event {
                     Some(Event::Error(error)) if !self.connection.status().connected() => return error.to_string(),
                     Some(Event::ConnectionBlocked(reason)) => {
-                        tracing::warn!(host = self.host, reason, "RabbitMQ takes no more messages");
+                        tracing::warn!(host = self.host(), reason, "RabbitMQ takes no more messages");
                     }
-                    Some(Event::ConnectionUnblocked) => tracing::info!(host = self.host, "RabbitMQ takes messages again"),
+                    Some(Event::ConnectionUnblocked) => tracing::info!(host = self.host(), "RabbitMQ takes messages again"),
                     Some(_) => {}
                     None => return "the client ended".to_owned(),
                 },
@@ -269,7 +287,7 @@ impl Session {
                 () = sleep_until(redeclare_at.unwrap_or_else(Instant::now)), if redeclare_at.is_some() => {
                     redeclare_at = None;
                     if let Err(error) = self.redeclare().await {
-                        tracing::error!(host = self.host, %error, "what is missing on RabbitMQ cannot be declared");
+                        tracing::error!(host = self.host(), %error, "what is missing on RabbitMQ cannot be declared");
                     }
                 }
                 _ = status.tick() => {
@@ -292,7 +310,7 @@ impl Session {
     pub(super) fn unread(&self, why: &str) -> String {
         metrics::counter!("chinwag_queue_unread_total").increment(1);
         tracing::error!(
-            host = self.host,
+            host = self.host(),
             why,
             "messages may lie with nobody: RabbitMQ is connected to anew"
         );
@@ -312,10 +330,13 @@ impl Session {
                 .exchange_declare("amq.direct".into(), kind, options, FieldTable::default())
                 .await
         };
-        match timeout(STEP_LIMIT, asked).await {
+        match timeout(ALIVE_LIMIT, asked).await {
             Ok(answer) => answer.map_err(|error| error.to_string()),
             Err(_) if self.is_blocked() => Ok(()),
-            Err(_) => Err(format!("no sign of life for {} s", STEP_LIMIT.as_secs())),
+            Err(_) => {
+                self.connected.host.is_silent();
+                Err(format!("no sign of life for {} s", ALIVE_LIMIT.as_secs()))
+            }
         }
     }
 
@@ -345,6 +366,12 @@ impl Drop for Asked<'_> {
 /// The connection as it is now: a session, or why there is none.
 pub(super) type State = Result<Arc<Session>, BrokerError>;
 
+/// The first session among several, of which there is at least one, or why there is none.
+pub(super) fn first_of(states: impl Iterator<Item = State>) -> State {
+    let first = states.reduce(|first, other| if first.is_ok() { first } else { other });
+    first.expect("there is at least one")
+}
+
 /// A connection that is always there, or soon again.
 #[derive(Clone)]
 pub(super) struct ManagedConnection {
@@ -359,16 +386,16 @@ impl ManagedConnection {
     /// If no host takes the first connection.
     pub(super) async fn open(
         role: Role,
-        addresses: Arc<[Address]>,
+        hosts: Hosts,
         epochs: Arc<AtomicU64>,
         stop: CancellationToken,
         closed: CancellationToken,
     ) -> Result<ManagedConnection, BrokerError> {
-        let first = Arc::new(connect_to_any(role, &addresses, &epochs).await?);
+        let first = Arc::new(connect_to_any(role, &hosts, &epochs, true).await?);
         let (sender, state) = watch::channel(Ok(first.clone()));
         let supervisor = Supervisor {
             role,
-            addresses,
+            hosts,
             epochs,
             state: sender,
             stop,
@@ -396,7 +423,7 @@ impl ManagedConnection {
 
 struct Supervisor {
     role: Role,
-    addresses: Arc<[Address]>,
+    hosts: Hosts,
     epochs: Arc<AtomicU64>,
     state: watch::Sender<State>,
     stop: CancellationToken,
@@ -413,12 +440,12 @@ impl Supervisor {
                 return;
             };
             tracing::warn!(
-                host = session.host,
+                host = session.host(),
                 role = self.role.as_str(),
                 why,
                 "the connection to RabbitMQ is lost"
             );
-            let lost = format!("the connection to {} is lost: {why}", session.host);
+            let lost = format!("the connection to {} is lost: {why}", session.host());
             self.set_state(Err(BrokerError::Away(lost)));
             // Others may hold it for a moment still.
             session.give_up(why);
@@ -431,7 +458,7 @@ impl Supervisor {
             metrics::counter!("chinwag_queue_reconnects_total", "role" => self.role.as_str())
                 .increment(1);
             tracing::info!(
-                host = session.host,
+                host = session.host(),
                 role = self.role.as_str(),
                 "connected to RabbitMQ again"
             );
@@ -449,7 +476,7 @@ impl Supervisor {
         loop {
             // Before the first attempt too: not all processes at once.
             back_off.wait().await;
-            match connect_to_any(self.role, &self.addresses, &self.epochs).await {
+            match connect_to_any(self.role, &self.hosts, &self.epochs, false).await {
                 Ok(session) => return session,
                 Err(error) if reported.as_ref() != Some(&error) => {
                     let role = self.role.as_str();
@@ -466,22 +493,51 @@ impl Supervisor {
     }
 }
 
-/// Tries every host once, in any order. If any of them refuses, waiting does not mend it.
+/// Tries every host once, one after the other, and does not wait for one to give up before it tries the next. If any
+/// of them refuses, waiting does not mend it.
 async fn connect_to_any(
     role: Role,
-    addresses: &[Address],
+    hosts: &Hosts,
     epochs: &AtomicU64,
+    is_first: bool,
 ) -> Result<Session, BrokerError> {
-    let mut order: Vec<&Address> = addresses.iter().collect();
-    order.shuffle(&mut rand::rng());
     let (mut reasons, mut any_refuses) = (Vec::new(), false);
-    for address in order {
-        match Session::open(role, address, epochs.fetch_add(1, Ordering::Relaxed)).await {
-            Ok(session) => return Ok(session),
-            Err(error) => {
+    let mut attempts = FuturesUnordered::new();
+    let mut others = hosts.in_order(role).into_iter();
+    loop {
+        if let Some(host) = others.next() {
+            let epoch = epochs.fetch_add(1, Ordering::Relaxed);
+            attempts.push(async move {
+                let mut opening = pin!(Session::open(role, host.clone(), epoch, is_first));
+                let opened = match timeout(HEAD_START, &mut opening).await {
+                    Ok(opened) => opened,
+                    Err(_) => {
+                        host.is_silent();
+                        opening.await
+                    }
+                };
+                match &opened {
+                    Ok(_) => host.answers(),
+                    Err(_) => host.is_silent(),
+                }
+                (host, opened)
+            });
+        }
+        let ended = if others.len() > 0 {
+            timeout(HEAD_START, attempts.next()).await
+        } else {
+            Ok(attempts.next().await)
+        };
+        match ended {
+            Ok(Some((_, Ok(session)))) => return Ok(session),
+            Ok(Some((host, Err(error)))) => {
                 any_refuses |= !error.is_mended_by_waiting();
-                reasons.push(format!("{}: {error}", address.host));
+                reasons.push(format!("{}: {error}", host.address.host));
             }
+            // The next one is tried as well.
+            Err(_) => {}
+            // That was the last one.
+            Ok(None) => break,
         }
     }
     let reasons = reasons.join("; ");

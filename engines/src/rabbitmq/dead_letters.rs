@@ -92,7 +92,7 @@ impl DeadLetters for RabbitDeadLetters {
                 .with_headers(FieldTable::default());
             let payload = std::mem::take(&mut message.delivery.data).into();
             self.hub
-                .publisher
+                .publishers
                 .publish(target, properties, payload)
                 .await?;
             browser.forget(&message).await?;
@@ -128,7 +128,7 @@ struct QueueBrowser {
 
 impl QueueBrowser {
     async fn begin(hub: &Hub, queue: QueueName) -> Result<QueueBrowser, QueueError> {
-        let session = hub.consuming.now().map_err(unavailable)?;
+        let session = hub.consuming().map_err(unavailable)?;
         let channel = session.reading_channel().await.map_err(unavailable)?;
         Ok(QueueBrowser {
             session,

@@ -26,6 +26,7 @@ const CONSUME: Method = (60, 20);
 pub(crate) const CONSUME_OK: Method = (60, 21);
 pub(crate) const CANCEL_OK: Method = (60, 31);
 pub(crate) const GET: Method = (60, 70);
+pub(crate) const CONFIRM: Method = (60, 80);
 
 /// A port that takes connections and passes everything on to the broker.
 pub(crate) struct Wire {
@@ -43,6 +44,8 @@ pub(crate) struct Wire {
 struct Answers {
     /// The next of these, and whatever follows on its channel, waits.
     held: Option<Method>,
+    /// The next of these does not come at all.
+    lost: Option<Method>,
     /// A queue that is declared has neither messages nor consumers, whatever the broker says.
     empty_queues: bool,
 }
@@ -128,10 +131,23 @@ impl Wire {
             .send_modify(|answers| answers.held = Some(method));
     }
 
+    /// The broker's next answer of this kind gets lost, alone.
+    pub(crate) fn lose_next(&self, method: Method) {
+        self.answers
+            .send_modify(|answers| answers.lost = Some(method));
+    }
+
     /// Until an answer is held.
     pub(crate) async fn held_one(&self) {
         let mut answers = self.answers.subscribe();
         let taken = answers.wait_for(|answers| answers.held.is_none()).await;
+        taken.expect("the wire is there");
+    }
+
+    /// Until an answer is lost.
+    pub(crate) async fn lost_one(&self) {
+        let mut answers = self.answers.subscribe();
+        let taken = answers.wait_for(|answers| answers.lost.is_none()).await;
         taken.expect("the wire is there");
     }
 
@@ -295,6 +311,16 @@ async fn pass_answers(
             });
             if is_next {
                 held_channels.insert(channel(&frame));
+            }
+            let is_lost = answers.send_if_modified(|answers| {
+                let is_it = answers.lost.is_some() && answers.lost == method;
+                if is_it {
+                    answers.lost = None;
+                }
+                is_it
+            });
+            if is_lost {
+                continue;
             }
             if method == Some(CONSUME_OK) {
                 consuming.store(channel(&frame), Ordering::SeqCst);

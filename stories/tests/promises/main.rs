@@ -14,6 +14,7 @@ mod p10_any_process_may_go;
 mod p11_only_who_may;
 
 mod all_in_one;
+mod frozen_broker;
 mod operators;
 mod quota;
 mod seed_client;
