@@ -361,8 +361,9 @@ impl InFlight {
         let give_up = oldest.is_some_and(|age| age >= limit) && !session.is_blocked();
         // What was begun later and is confirmed shows that the broker goes on. A single confirm that is missing does not
         // keep anybody else.
-        let latest = self.entries.values().map(|entry| entry.since);
-        let latest_late = latest.filter(|since| give_up || is_late(*since)).max();
+        let none_ever = give_up && self.confirmed.is_none();
+        let begun = self.entries.values().map(|entry| entry.since);
+        let latest_late = begun.filter(|since| none_ever || is_late(*since)).max();
         if latest_late.is_some() && latest_late > self.confirmed {
             self.gauges.stalled.store(true, Ordering::Release);
         }

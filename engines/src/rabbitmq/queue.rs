@@ -93,7 +93,7 @@ impl Queue for RabbitQueue {
     }
 
     async fn ping(&self) -> Result<(), QueueError> {
-        // Whichever connection is missing, this process does not do all of its work.
+        // Without a connection of each kind this process does not do all of its work.
         self.hub.consuming().map_err(unavailable)?;
         let session = self.hub.publishers.connection().map_err(unavailable)?;
         let asked = async {
