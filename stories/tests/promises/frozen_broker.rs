@@ -37,7 +37,7 @@ async fn on_a_cluster() -> (Chat, Engines) {
     queue.close().await;
     let setup = Setup {
         edges: 3,
-        workers: 1,
+        workers: 0,
         persisters: 2,
         settings: vec![("AMQP_URL", nodes.join(","))],
         ..Setup::default()
@@ -57,7 +57,9 @@ async fn talks(mut person: Person, edge: [String; 1], stop: Arc<AtomicBool>) -> 
     let (mut acked, mut longest) = (Vec::new(), Duration::ZERO);
     let mut last = Instant::now();
     while !stop.load(Ordering::Relaxed) {
-        let text = format!("{} says {}", person.name, acked.len());
+        // Every tenth leads to both queues. Nobody answers.
+        let to = if acked.len() % 10 == 9 { "@bot" } else { "all" };
+        let text = format!("{to} {} says {}", person.name, acked.len());
         let (id, _) = person.says_until_acked(&text, &edge).await;
         acked.push(id);
         longest = longest.max(last.elapsed());
@@ -123,14 +125,10 @@ async fn assert_written(chat: &Chat, told: &[Told], within: Duration) {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_leader_stands_still_for_half_a_minute() {
     let (chat, brokers) = on_a_cluster().await;
-    let [mut curious] = chat.join("questions", ["curious"]).await;
     let told = while_all_talk(&chat, async {
         sleep(Duration::from_secs(2)).await;
         brokers.freeze(Engine::Broker(1)).await;
-        let question = curious.says("@bot what is two plus two?").await;
-        let frozen = Instant::now();
-        curious.gets_reply_to(question).await;
-        tokio::time::sleep_until(frozen + Duration::from_secs(30)).await;
+        sleep(Duration::from_secs(30)).await;
         brokers.thaw(Engine::Broker(1)).await;
         sleep(Duration::from_secs(2)).await;
     })
