@@ -46,8 +46,8 @@ const WRITE_AGAIN: RetryPolicy =
 /// as one: at worst 32 KiB each.
 const BATCHES_IN_HAND: u16 = 2;
 
-/// The most that is in hand. What RabbitMQ has handed to a process over a node that stands still it gives to others only
-/// when it knows that the node is gone, a minute later.
+/// The most that is in hand. What RabbitMQ has handed to a process over a node that stands still it gives to others
+/// only when it knows that the node is gone, a minute later.
 const IN_HAND_MAX: u16 = 512;
 
 /// Persists until `stop`. What is in hand then is written, or, if the database is away, handed back.

@@ -1,5 +1,5 @@
-//! Consuming: over each connection that there is for it, a channel and a task that keeps it ([`ChannelReader`]), and one
-//! inbox for all.
+//! Consuming: over each connection that there is for it, a channel and a task that keeps it ([`ChannelReader`]), and
+//! one inbox for all.
 
 use std::sync::Arc;
 

@@ -119,8 +119,8 @@ impl InFlight {
         }
     }
 
-    /// Publishes one message to every queue. It can be used when that is confirmed, and is given up if that takes longer
-    /// than this.
+    /// Publishes one message to every queue. It can be used when that is confirmed, and is given up if that takes
+    /// longer than this.
     pub(super) fn begin_probe(&mut self, limit: Duration) {
         self.first_limit = limit;
         let target = Target {
@@ -359,8 +359,8 @@ impl InFlight {
         let oldest = oldest.map(|entry| now.duration_since(entry.since));
         let limit = self.confirmed.map_or(self.first_limit, |_| GIVE_UP_AFTER);
         let give_up = oldest.is_some_and(|age| age >= limit) && !session.is_blocked();
-        // What was begun later and is confirmed shows that the broker goes on. A single confirm that is missing does not
-        // keep anybody else.
+        // What was begun later and is confirmed shows that the broker goes on. A single confirm that is missing does
+        // not keep anybody else.
         let none_ever = give_up && self.confirmed.is_none();
         let begun = self.entries.values().map(|entry| entry.since);
         let latest_late = begun.filter(|since| none_ever || is_late(*since)).max();

@@ -1,8 +1,8 @@
 //! Publishing: many callers, one confirm channel, one task that feeds it.
 //!
-//! One task, because the client library numbers a message in one step and queues its frames in another: two that publish
-//! on the same channel at the same time can be confirmed for each other. It polls the confirms itself, so that a
-//! returned message is found for exactly the publish it belongs to: see `docs/decisions/our-own-amqp-supervisor.md`.
+//! One task, because the client library numbers a message in one step and queues its frames in another: two that
+//! publish on the same channel at the same time can be confirmed for each other. It polls the confirms itself, so that
+//! a returned message is found for exactly the publish it belongs to: see `docs/decisions/our-own-amqp-supervisor.md`.
 //! Under load what may travel together leaves as one message: see `docs/decisions/grouped-publishing.md`.
 
 use std::{

@@ -1,11 +1,11 @@
 //! Publishing over more than one node of a cluster.
 //!
 //! When the node stands still that leads a queue, the others choose a new leader within 5 to 9 s and tell every channel
-//! that has published to the queue before. One that has not must find the leader by itself, and before RabbitMQ 4 it asks
-//! the old one, without a limit, and nothing else that is published on it gets on: a process whose node stands still could
-//! publish over none of the others until it is thawed or given up, a minute or more. So where there are several hosts
-//! each process has a second connection, to another one, and each channel begins with a message to every queue
-//! ([`PROBE`](super::request::PROBE)): only when that is confirmed is it used.
+//! that has published to the queue before. One that has not must find the leader by itself, and in RabbitMQ 3.10 it
+//! asks the old one, without a limit, and nothing else that is published on it gets on: a process whose node stands
+//! still could publish over none of the others until it is thawed or given up, a minute or more. So where there are
+//! several hosts each process has a second connection, to another one, and each channel begins with a message to every
+//! queue ([`PROBE`](super::request::PROBE)): only when that is confirmed is it used.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Reading a queue over one connection: a channel of its own, that a task opens again whenever it ends, for whatever reason:
-//! the connection, the channel, or the queue under it.
+//! Reading a queue over one connection: a channel of its own, that a task opens again whenever it ends, for whatever
+//! reason: the connection, the channel, or the queue under it.
 
 use std::{
     sync::{
@@ -69,8 +69,8 @@ struct OpenChannel {
     unsettled: Unsettled<Kept>,
     /// The broker numbers what it hands out on a channel from 1 on.
     last_tag: u64,
-    /// The last one to be dropped tells the broker to end the consumer, which can hang there, and the end of the channel
-    /// behind it. So the channel ends first.
+    /// The last one to be dropped tells the broker to end the consumer, which can hang there, and the end of the
+    /// channel behind it. So the channel ends first.
     _stream: lapin::Consumer,
 }
 
@@ -174,8 +174,8 @@ impl ChannelReader {
         self.closed.cancel();
     }
 
-    /// The channel that there is, if any, ends. What was fetched over it comes again; to pass it on would only do the work
-    /// twice.
+    /// The channel that there is, if any, ends. What was fetched over it comes again; to pass it on would only do the
+    /// work twice.
     pub(super) async fn end_channel(&self) {
         let open_channel = self.open_channel().take();
         if let Some(open_channel) = open_channel {
@@ -289,9 +289,9 @@ impl ChannelReader {
         BrokerError::Missing("the broker has ended it: the queue is gone".to_owned())
     }
 
-    /// Asks the broker about the queue whenever nothing has come for a while that could have. Returns when messages wait
-    /// and are not delivered: then the broker believes that they were, or has lost track of the consumer. That it counts
-    /// none proves nothing: it says so, and that no message waits, while the queue's leader stands still.
+    /// Asks the broker about the queue whenever nothing has come for a while that could have. Returns when messages
+    /// wait and are not delivered: then the broker believes that they were, or has lost track of the consumer. That it
+    /// counts none proves nothing: it says so, and that no message waits, while the queue's leader stands still.
     async fn watch_served(&self, session: &Session, taken: &AtomicU64) -> BrokerError {
         let has_room =
             |open_channel: &OpenChannel| open_channel.unsettled.len() < usize::from(self.prefetch);
@@ -430,7 +430,8 @@ fn is_probe(properties: &BasicProperties) -> bool {
 }
 
 /// The broker counts how often it handed a message out before: until RabbitMQ 4.2 in `x-delivery-count`, from 4.3 on in
-/// `x-acquired-count`, while the other then counts only what it takes for failures. A header that would be 0 is left out.
+/// `x-acquired-count`, while the other then counts only what it takes for failures. A header that would be 0 is left
+/// out.
 fn attempt(properties: &BasicProperties) -> u32 {
     let headers = properties.headers().as_ref();
     let count = |name| number(headers?.inner().get(name)?);

@@ -1,11 +1,11 @@
 //! Channels on which the broker hands out messages, and the book that is kept of them.
 //!
 //! What the broker has handed out on a channel it counts as ours, and gives it to nobody else until the channel ends,
-//! whether somebody here reads it or not. A consumer that nobody reads is a hole in which messages disappear for as long
-//! as the process lives. A client cannot ask the broker over AMQP which consumers it counts for whom: a passive declare
-//! tells only how many a queue has of everybody. But nothing of it can be there without a channel, and whether that is
-//! open the broker's own `close-ok` says. So each one is in the book until it has ended there, and one that nobody holds
-//! any more is noticed, however it came about.
+//! whether somebody here reads it or not. A consumer that nobody reads is a hole in which messages disappear for as
+//! long as the process lives. A client cannot ask the broker over AMQP which consumers it counts for whom: a passive
+//! declare tells only how many a queue has of everybody. But nothing of it can be there without a channel, and whether
+//! that is open the broker's own `close-ok` says. So each one is in the book until it has ended there, and one that
+//! nobody holds any more is noticed, however it came about.
 
 use std::{
     ops::Deref,

@@ -1,6 +1,6 @@
-//! What every service declares on the broker, always the same, when it starts and when something of it is missing. So it
-//! does not matter which one is started first, and what someone deleted is there again. Not at each connection: until
-//! RabbitMQ 4 a binding, be it there already, is an agreement of all nodes, and waits for one that stands still.
+//! What every service declares on the broker, always the same, when it starts and when something of it is missing. So
+//! it does not matter which one is started first, and what someone deleted is there again. Not at each connection:
+//! in RabbitMQ 3.10 a binding, be it there already, is an agreement of all nodes, and waits for one that stands still.
 
 use common::queue::{DELIVERY_LIMIT, QueueName, Route};
 use lapin::{

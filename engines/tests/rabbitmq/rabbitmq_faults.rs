@@ -237,8 +237,8 @@ async fn a_cut_wire_is_mended_and_nothing_is_lost_or_settled_twice() {
             published.expect("it does not panic");
         }
     }
-    // What is published twice because its confirm was cut off, or was taken when its wire was, may still be there, and come as
-    // late as the broker notices; all of it before what is published now, or soon after. Then nothing.
+    // What is published twice because its confirm was cut off, or was taken when its wire was, may still be there, and
+    // come as late as the broker notices; all of it before what is published now, or soon after. Then nothing.
     publish_somehow(&*queue, "last").await;
     loop {
         let delivery = next(&consumer).await;
