@@ -47,8 +47,9 @@ const STATUS_EVERY: Duration = Duration::from_millis(500);
 const ALIVE_EVERY: Duration = Duration::from_secs(2);
 const ALIVE_LIMIT: Duration = Duration::from_secs(4);
 
-/// How long one host is waited for before the next one is tried as well.
-const HEAD_START: Duration = Duration::from_secs(1);
+/// How long one host is waited for at a reconnect before the next one is tried as well. Not when a process starts: that
+/// takes longer, nobody waits for it, and its connections are to lead to different hosts.
+const HEAD_START: Duration = Duration::from_secs(2);
 
 /// How long what is missing is missing before it is declared again. The consumers of a deleted queue are told so some
 /// 30 ms later; were it there again by then, RabbitMQ 3.10 would attach them to the new queue and withhold its first
@@ -504,12 +505,13 @@ async fn connect_to_any(
     let (mut reasons, mut any_refuses) = (Vec::new(), false);
     let mut attempts = FuturesUnordered::new();
     let mut others = hosts.in_order(role).into_iter();
+    let head_start = if is_first { STEP_LIMIT } else { HEAD_START };
     loop {
         if let Some(host) = others.next() {
             let epoch = epochs.fetch_add(1, Ordering::Relaxed);
             attempts.push(async move {
                 let mut opening = pin!(Session::open(role, host.clone(), epoch, is_first));
-                let opened = match timeout(HEAD_START, &mut opening).await {
+                let opened = match timeout(head_start, &mut opening).await {
                     Ok(opened) => opened,
                     Err(_) => {
                         host.is_silent();
@@ -524,7 +526,7 @@ async fn connect_to_any(
             });
         }
         let ended = if others.len() > 0 {
-            timeout(HEAD_START, attempts.next()).await
+            timeout(head_start, attempts.next()).await
         } else {
             Ok(attempts.next().await)
         };

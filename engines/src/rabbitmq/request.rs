@@ -36,7 +36,7 @@ pub(super) const GIVE_UP_AFTER: Duration = Duration::from_secs(12);
 /// The same for the message with which a channel to a cluster begins. What it has sent to a leader that stands still
 /// may stay with that, and only a new channel finds the next leader. Longer each time, since a broker may also be slow.
 pub(super) const FIRST_CONFIRM: RetryPolicy =
-    RetryPolicy::new(Duration::from_millis(1_500), Duration::from_secs(30));
+    RetryPolicy::new(Duration::from_secs(4), Duration::from_secs(30));
 
 /// How exactly these are kept.
 pub(super) const CONFIRM_CHECK_EVERY: Duration = Duration::from_millis(250);
