@@ -60,8 +60,19 @@ impl Inbox {
     }
 
     /// Takes out all that nobody has taken.
+    #[cfg(test)]
     pub(crate) fn clear(&self) -> Vec<Delivery> {
         self.lock().waiting.drain(..).collect()
+    }
+
+    /// Takes out what came by one connection and nobody has taken.
+    pub(crate) fn take_of(&self, epoch: u64) -> Vec<Delivery> {
+        let waiting = &mut self.lock().waiting;
+        let (of_it, others) = waiting
+            .drain(..)
+            .partition(|delivery| delivery.receipt.epoch == epoch);
+        *waiting = others;
+        Vec::from(of_it)
     }
 
     /// Ends all waits, now and later, and takes out what nobody has taken.

@@ -44,8 +44,12 @@ const WRITE_AGAIN: RetryPolicy =
     RetryPolicy::new(Duration::from_millis(100), Duration::from_secs(5));
 
 /// How many batches are in hand, if each message came alone: one is written, one collected. What came together counts
-/// as one: at worst 32 KiB each, with the default batch 64 MiB.
+/// as one: at worst 32 KiB each.
 const BATCHES_IN_HAND: u16 = 2;
+
+/// The most that is in hand. What RabbitMQ has handed to a process over a node that stands still it gives to others
+/// only when it knows that the node is gone, a minute later.
+const IN_HAND_MAX: u16 = 512;
 
 /// Persists until `stop`. What is in hand then is written, or, if the database is away, handed back.
 ///
@@ -64,7 +68,8 @@ pub async fn run(
     let most_age = Duration::from_millis(settings.persist_batch_ms);
     let prefetch = settings
         .persist_batch_messages
-        .saturating_mul(BATCHES_IN_HAND);
+        .saturating_mul(BATCHES_IN_HAND)
+        .min(IN_HAND_MAX);
     let persister = Persister {
         consumer: queue.consume(QueueName::Persist, prefetch).await,
         store,

@@ -33,9 +33,10 @@ run_command() {
         *) problem="unknown command $verb (see engines.sh --help)"; return 1 ;;
     esac
     case $what in
-        redis | rabbitmq | mariadb | cluster-[123] | sentinel-master | sentinel-replica | sentinel-[123]) names=("$what") ;;
+        redis | rabbitmq | mariadb | cluster-[123] | sentinel-master | sentinel-replica | sentinel-[123] | broker-[123]) names=("$what") ;;
         cluster) names=(cluster-{1,2,3}) ;;
         sentinel) names=(sentinel-{master,replica,1,2,3}) ;;
+        brokers) names=(broker-{1,2,3}) ;;
         *) problem="there is no engine called $what"; return 1 ;;
     esac
     for name in "${names[@]}"; do
@@ -69,6 +70,9 @@ run_command() {
         sentinel)
             await_condition redis_sentinels_agree || { problem="the sentinels did not find each other"; return 1; }
             ;;
+        brokers)
+            await_condition rabbitmq_cluster_is_whole || { problem="the brokers did not find each other"; return 1; }
+            ;;
     esac
     for name in "${names[@]}"; do
         answer+="${answer:+ }$name=127.0.0.1:${port[$name]}"
@@ -84,7 +88,8 @@ launch() {
     fi
     [[ -z ${pid[$1]:-} ]] || reap "$1"
     case $1 in
-        rabbitmq | mariadb) "$1_launch" ;;
+        rabbitmq | broker-*) rabbitmq_launch "$1" ;;
+        mariadb) mariadb_launch ;;
         *) redis_launch "$1" ;;
     esac
 }
@@ -94,7 +99,8 @@ await() {
     local name=$1 check
     local -i limit=$((SECONDS + start_limit_s))
     case $name in
-        rabbitmq | mariadb) check=${name}_is_ready ;;
+        rabbitmq | broker-*) check=rabbitmq_is_ready ;;
+        mariadb) check=mariadb_is_ready ;;
         *) check=redis_is_ready ;;
     esac
     until "$check" "$name"; do
@@ -153,7 +159,7 @@ process_is_stopped() {
 
 status() {
     local name
-    for name in redis rabbitmq mariadb cluster-{1,2,3} sentinel-{master,replica,1,2,3}; do
+    for name in redis rabbitmq mariadb cluster-{1,2,3} sentinel-{master,replica,1,2,3} broker-{1,2,3}; do
         if is_running "$name"; then
             answer+="${answer:+ }$name=${frozen[$name]:+frozen:}${pid[$name]}"
         fi

@@ -1,15 +1,16 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # variables are shared with the other parts
 # RabbitMQ: a node of its own with its own cookie and its own epmd, so that no daemon is left behind and any number of
-# nodes can have the same name.
+# nodes can have the same name. On demand three more that are a cluster, broker-1 to broker-3.
 
 # The package's own script. The one in the system's sbin changes user and folder.
 rabbitmq_server=/usr/lib/rabbitmq/bin/rabbitmq-server
 rabbitmq_asked=0
+declare -A rabbitmq_asked_fd=() rabbitmq_answered_fd=()
 
-# Runs inside the broker: obeys lines `ID vhost NAME` and `ID alarm on|off` (as if it were low on memory) from standard
-# input and answers `ID ok` on a FIFO. A virtual
-# host made this way takes some 20 ms; the command-line tool needs over a second to start, and the management plugin
-# makes every boot slower.
+# Runs inside the broker: obeys lines `ID vhost NAME` (makes it), `ID alarm on|off` (as if it were low on memory) and `ID
+# running COUNT` (whether so many nodes run in its cluster) from standard input and answers `ID ok` on a FIFO. A virtual
+# host made this way takes some 20 ms; the command-line tool needs over a second to start, and the management plugin makes
+# every boot slower.
 rabbitmq_listener='
 spawn(fun() ->
     Out = os:getenv("CHINWAG_ANSWERS"),
@@ -21,15 +22,16 @@ spawn(fun() ->
     end,
     Alarm = {resource_limit, memory, node()},
     Obey = fun
-        (["vhost", Name]) -> Make(Name);
-        (["alarm", "on"]) -> rabbit_alarm:set_alarm({Alarm, []});
-        (["alarm", "off"]) -> rabbit_alarm:clear_alarm(Alarm)
+        ("vhost", Name) -> Make(Name);
+        ("alarm", "on") -> rabbit_alarm:set_alarm({Alarm, []});
+        ("alarm", "off") -> rabbit_alarm:clear_alarm(Alarm);
+        ("running", Count) -> Count = integer_to_list(length(rabbit_nodes:all_running()))
     end,
     Loop = fun Loop() ->
         case io:get_line("") of
             Line when is_list(Line) ->
-                [Id | Wish] = string:lexemes(Line, " \n"),
-                Answer = try Obey(Wish), "ok" catch _:Why -> io_lib:format("err ~0p", [Why]) end,
+                [Id, Verb, What] = string:lexemes(Line, " \n"),
+                Answer = try Obey(Verb, What), "ok" catch _:Why -> io_lib:format("err ~0p", [Why]) end,
                 {ok, Pipe} = file:open(Out, [write, raw, device]),
                 ok = file:write(Pipe, [Id, " ", Answer, "\n"]),
                 file:close(Pipe),
@@ -41,7 +43,13 @@ spawn(fun() ->
 end).'
 
 rabbitmq_launch() {
-    local folder=$set_dir/rabbitmq
+    local name=$1 folder=$set_dir/$1 node=chinwag cluster='' patience=''
+    if [[ $name == broker-* ]]; then
+        node=chinwag-${name#broker-}
+        cluster="{cluster_nodes, {['chinwag-1@localhost', 'chinwag-2@localhost', 'chinwag-3@localhost'], disc}},"
+        # How soon the others choose another leader: as docs/decisions/a-frozen-node.md says that one should set it.
+        patience=', {aten, [{poll_interval, 1000}]}'
+    fi
     if [[ ! -d $folder ]]; then
         mkdir -p "$folder"/{home,plugins}
         printf '[].\n' >"$folder/enabled_plugins"
@@ -53,16 +61,20 @@ rabbitmq_launch() {
         # The memory limit is far up and the disk limit far down: an alarm would block every publisher.
         cat >"$folder/advanced.config" <<CONFIG
 [{rabbit, [
-    {tcp_listeners, [{"127.0.0.1", ${port[rabbitmq]}}]},
+    $cluster
+    {tcp_listeners, [{"127.0.0.1", ${port[$name]}}]},
     {vm_memory_high_watermark, 0.8},
     {disk_free_limit, 50000000},
     {log, [{console, [{enabled, false}]}, {file, [{level, info}]}]}
-]}].
+]}$patience].
 CONFIG
-        exec {rabbitmq_asked_fd}<>"$folder/asked" {rabbitmq_answered_fd}<>"$folder/answered"
+        local asked answered
+        exec {asked}<>"$folder/asked" {answered}<>"$folder/answered"
+        rabbitmq_asked_fd[$name]=$asked rabbitmq_answered_fd[$name]=$answered
     fi
     if ! is_running epmd; then
-        spawn epmd "$folder" epmd -port "${port[epmd]}" -address 127.0.0.1
+        mkdir -p "$set_dir/epmd"
+        spawn epmd "$set_dir/epmd" epmd -port "${port[epmd]}" -address 127.0.0.1
     fi
     local -i tries=0
     until connect "${port[epmd]}"; do
@@ -74,13 +86,13 @@ CONFIG
     done
     disconnect
     # A clean environment: a broker obeys some eighty variables. The file for more of them does not exist.
-    spawn_input=$folder/asked spawn rabbitmq "$folder" env -i \
+    spawn_input=$folder/asked spawn "$name" "$folder" env -i \
         PATH="$PATH" LC_ALL=C.UTF-8 HOME="$folder/home" \
         CHINWAG_ANSWERS="$folder/answered" \
         ERL_EPMD_ADDRESS=127.0.0.1 ERL_EPMD_PORT="${port[epmd]}" \
-        RABBITMQ_NODENAME=chinwag@localhost \
-        RABBITMQ_NODE_IP_ADDRESS=127.0.0.1 RABBITMQ_NODE_PORT="${port[rabbitmq]}" \
-        RABBITMQ_DIST_PORT="${port[rabbitmq-distribution]}" \
+        RABBITMQ_NODENAME="$node@localhost" \
+        RABBITMQ_NODE_IP_ADDRESS=127.0.0.1 RABBITMQ_NODE_PORT="${port[$name]}" \
+        RABBITMQ_DIST_PORT="${port[$name-distribution]}" \
         RABBITMQ_CONF_ENV_FILE="$folder/no-such-file" RABBITMQ_CONFIG_FILE="$folder/no-such-file" \
         RABBITMQ_ADVANCED_CONFIG_FILE="$folder/advanced.config" \
         RABBITMQ_ENABLED_PLUGINS_FILE="$folder/enabled_plugins" RABBITMQ_PLUGINS_DIR="$folder/plugins" \
@@ -117,7 +129,7 @@ rabbitmq_code() {
 # open. An open-ok (class 10, method 41) means that the broker can be used; the answer to the header alone does not.
 rabbitmq_is_ready() {
     local chunk before='' opened=1 LC_ALL=C
-    connect "${port[rabbitmq]}" || return 1
+    connect "${port[$1]}" || return 1
     {
         printf 'AMQP\x00\x00\x09\x01'
         printf '\x01\x00\x00\x00\x00\x00\x24\x00\x0a\x00\x0b\x00\x00\x00\x00\x05PLAIN'
@@ -141,25 +153,31 @@ rabbitmq_is_ready() {
 
 rabbitmq_vhost() {
     [[ $1 =~ ^[A-Za-z0-9_.-]+$ ]] || { problem="a virtual host is named with letters, digits, _ . -"; return 1; }
-    rabbitmq_obeys "vhost $1"
+    rabbitmq_ask rabbitmq vhost "$1"
 }
 
 rabbitmq_alarm() {
     [[ $1 == on || $1 == off ]] || { problem="an alarm is on or off"; return 1; }
-    rabbitmq_obeys "alarm $1"
+    rabbitmq_ask rabbitmq alarm "$1"
 }
 
-rabbitmq_obeys() {
+# Whether the three brokers have found each other: one that is asked counts all.
+rabbitmq_cluster_is_whole() {
+    rabbitmq_ask broker-1 running 3
+}
+
+# rabbitmq_ask NAME VERB WHAT: asks the listener inside a broker.
+rabbitmq_ask() {
     local id word
-    is_running rabbitmq || { problem="rabbitmq is not running"; return 1; }
+    is_running "$1" || { problem="$1 is not running"; return 1; }
     id=$((++rabbitmq_asked))
-    printf '%s %s\n' "$id" "$1" >&"$rabbitmq_asked_fd"
+    printf '%s %s %s\n' "$id" "$2" "$3" >&"${rabbitmq_asked_fd[$1]}"
     # Answers to earlier questions may still come, if they came too late for their askers.
-    while IFS=' ' read -r -t 20 -u "$rabbitmq_answered_fd" word problem; do
+    while IFS=' ' read -r -t 20 -u "${rabbitmq_answered_fd[$1]}" word problem; do
         [[ $word == "$id" ]] || continue
         [[ $problem == ok ]]
         return
     done
-    problem="rabbitmq did not answer within 20 s"
+    problem="$1 did not answer within 20 s"
     return 1
 }

@@ -19,6 +19,8 @@ pub enum Engine {
     SentinelReplica,
     /// A Sentinel: 1, 2 or 3.
     Sentinel(u8),
+    /// A node of the RabbitMQ cluster: 1, 2 or 3.
+    Broker(u8),
 }
 
 impl fmt::Display for Engine {
@@ -31,6 +33,7 @@ impl fmt::Display for Engine {
             Engine::SentinelMaster => out.write_str("sentinel-master"),
             Engine::SentinelReplica => out.write_str("sentinel-replica"),
             Engine::Sentinel(node) => write!(out, "sentinel-{node}"),
+            Engine::Broker(node) => write!(out, "broker-{node}"),
         }
     }
 }

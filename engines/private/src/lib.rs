@@ -61,8 +61,8 @@ impl Engines {
     }
 
     /// Starts a set with only the named engines, out of Redis, RabbitMQ and MariaDB. Without RabbitMQ it takes less
-    /// than a second. With none, it is there for [`start_cluster`](Self::start_cluster) and
-    /// [`start_sentinel`](Self::start_sentinel).
+    /// than a second. With none, it is there for [`start_cluster`](Self::start_cluster),
+    /// [`start_sentinel`](Self::start_sentinel) and [`start_brokers`](Self::start_brokers).
     pub async fn start_only(engines: &[Engine]) -> Engines {
         let names: Vec<String> = engines.iter().map(ToString::to_string).collect();
         // Not tokio's process: a shared set outlives the runtime of the test that happened to start it.
@@ -213,6 +213,14 @@ impl Engines {
             first_master: url("sentinel-master"),
             first_replica: url("sentinel-replica"),
         }
+    }
+
+    /// Starts a RabbitMQ cluster of three, and returns the URLs of the virtual host `/` on each, in order. Some 10 s.
+    pub async fn start_brokers(&self) -> Vec<String> {
+        let answer = self.command("start brokers".to_owned()).await;
+        addresses(&answer, "broker-")
+            .map(|address| format!("amqp://guest:guest@{address}/%2f"))
+            .collect()
     }
 
     /// Sends one line to `engines.sh` and returns what it answered after `ok`.

@@ -5,6 +5,7 @@
 use std::{
     net::{Shutdown, TcpStream},
     os::fd::AsFd,
+    pin::pin,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -13,7 +14,7 @@ use std::{
 };
 
 use common::{retry::RetryPolicy, supervise};
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use lapin::{
     Channel, Connection, ConnectionProperties, Event, ExchangeKind,
     options::ExchangeDeclareOptions,
@@ -21,7 +22,6 @@ use lapin::{
     types::FieldTable,
     uri::{AMQPScheme, AMQPUri},
 };
-use rand::seq::SliceRandom;
 use tokio::{
     sync::{Notify, watch},
     time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
@@ -30,7 +30,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     addresses::Address,
+    hosts::{Connected, Host, Hosts},
     limits::{BrokerError, STEP_LIMIT, in_time},
+    reading::{ReadingChannel, ReadingChannels},
     topology,
 };
 
@@ -40,9 +42,14 @@ const RECONNECT: RetryPolicy = RetryPolicy::new(Duration::from_millis(100), Dura
 /// How often the library is asked whether it still thinks that it is connected.
 const STATUS_EVERY: Duration = Duration::from_millis(500);
 
-/// How often the broker is asked whether it is alive. Together with [`STEP_LIMIT`]: a broker that stands still is
-/// noticed within 10 s.
-const ALIVE_EVERY: Duration = Duration::from_secs(5);
+/// How often the broker is asked whether it is alive, and how long it may take to say so: one that stands still is
+/// noticed within 6 s, before a cluster has chosen other leaders for the queues that it led.
+const ALIVE_EVERY: Duration = Duration::from_secs(2);
+const ALIVE_LIMIT: Duration = Duration::from_secs(4);
+
+/// How long one host is waited for at a reconnect before the next one is tried as well. Not when a process starts: that
+/// takes longer, nobody waits for it, and its connections are to lead to different hosts.
+const HEAD_START: Duration = Duration::from_secs(2);
 
 /// How long what is missing is missing before it is declared again. The consumers of a deleted queue are told so some
 /// 30 ms later; were it there again by then, RabbitMQ 3.10 would attach them to the new queue and withhold its first
@@ -71,10 +78,12 @@ pub(super) struct Session {
     /// Never the same twice in a process.
     pub(super) epoch: u64,
     connection: Connection,
-    host: String,
+    connected: Connected,
     close_on_drop: CloseOnDrop,
     lost: CancellationToken,
+    why_lost: OnceLock<String>,
     redeclare: Notify,
+    reading: ReadingChannels,
 }
 
 /// The connection's socket, to end it whatever the library waits for: a peer that stands still answers no farewell,
@@ -114,19 +123,30 @@ impl Drop for CloseOnDrop {
 }
 
 impl Session {
-    async fn open(role: Role, address: &Address, epoch: u64) -> Result<Session, BrokerError> {
+    async fn open(
+        role: Role,
+        host: Arc<Host>,
+        epoch: u64,
+        is_first: bool,
+    ) -> Result<Session, BrokerError> {
         let handle = Arc::new(SocketHandle::default());
         // From here on, whatever ends this function early ends the connection.
         let close_on_drop = CloseOnDrop(handle.clone());
-        let connection = in_time(Session::connect(role, address, handle)).await?;
-        topology::declare(&connection).await?;
+        let connection = in_time(Session::connect(role, &host.address, handle)).await?;
+        if is_first {
+            topology::declare_at_start(&connection).await?;
+        } else {
+            topology::declare_if_lost(&connection).await?;
+        }
         Ok(Session {
             epoch,
             connection,
-            host: address.host.clone(),
+            connected: Connected::new(host, role),
             close_on_drop,
             lost: CancellationToken::new(),
+            why_lost: OnceLock::new(),
             redeclare: Notify::new(),
+            reading: ReadingChannels::default(),
         })
     }
 
@@ -172,6 +192,10 @@ impl Session {
         connecting.await
     }
 
+    fn host(&self) -> &str {
+        &self.connected.host.address.host
+    }
+
     /// A new channel.
     pub(super) async fn channel(&self) -> Result<Channel, BrokerError> {
         in_time(self.connection.create_channel()).await
@@ -182,9 +206,46 @@ impl Session {
         self.connection.status().blocked()
     }
 
-    /// Gives the connection up: a new one is opened.
-    pub(super) fn give_up(&self) {
+    /// A new channel on which the broker is to hand out messages.
+    pub(super) async fn reading_channel(&self) -> Result<ReadingChannel, BrokerError> {
+        Ok(self.reading.enter(self.channel().await?))
+    }
+
+    /// Asks for what has an effect even if the answer comes late: a consumer that takes messages, a message that is
+    /// out of its queue, or the end of either. If nobody is there any more to take the answer, be it that time is up or
+    /// that whoever asked was dropped, the connection ends, and with it whatever has come of the question.
+    pub(super) async fn ask<T>(
+        &self,
+        what: &'static str,
+        question: impl Future<Output = lapin::Result<T>>,
+    ) -> Result<T, BrokerError> {
+        let mut asked = Asked {
+            session: self,
+            what,
+            is_over: false,
+        };
+        let answer = tokio::select! {
+            () = self.lost() => Err(BrokerError::Away("the connection is lost".to_owned())),
+            answer = timeout(STEP_LIMIT, question) => match answer {
+                Ok(answer) => answer.map_err(BrokerError::from),
+                Err(_) => return Err(BrokerError::no_answer()),
+            },
+        };
+        asked.is_over = true;
+        answer
+    }
+
+    /// Gives the connection up: a new one is opened. Nothing that was asked on this one has an effect any more.
+    pub(super) fn give_up(&self, why: impl Into<String>) {
+        // The first one to give it up knows best.
+        let _ = self.why_lost.set(why.into());
         self.lost.cancel();
+        self.close_on_drop.0.cut();
+    }
+
+    /// Whether it was given up.
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.is_cancelled()
     }
 
     /// Until it is lost.
@@ -211,13 +272,13 @@ impl Session {
         let mut redeclare_at = None;
         loop {
             tokio::select! {
-                () = self.lost() => return "it was given up".to_owned(),
+                () = self.lost() => return self.why_lost.get().cloned().unwrap_or_default(),
                 event = events.next() => match event {
                     Some(Event::Error(error)) if !self.connection.status().connected() => return error.to_string(),
                     Some(Event::ConnectionBlocked(reason)) => {
-                        tracing::warn!(host = self.host, reason, "RabbitMQ takes no more messages");
+                        tracing::warn!(host = self.host(), reason, "RabbitMQ takes no more messages");
                     }
-                    Some(Event::ConnectionUnblocked) => tracing::info!(host = self.host, "RabbitMQ takes messages again"),
+                    Some(Event::ConnectionUnblocked) => tracing::info!(host = self.host(), "RabbitMQ takes messages again"),
                     Some(_) => {}
                     None => return "the client ended".to_owned(),
                 },
@@ -227,18 +288,34 @@ impl Session {
                 () = sleep_until(redeclare_at.unwrap_or_else(Instant::now)), if redeclare_at.is_some() => {
                     redeclare_at = None;
                     if let Err(error) = self.redeclare().await {
-                        tracing::error!(host = self.host, %error, "what is missing on RabbitMQ cannot be declared");
+                        tracing::error!(host = self.host(), %error, "what is missing on RabbitMQ cannot be declared");
                     }
                 }
-                _ = status.tick() => if !self.connection.status().connected() {
-                    return "it was closed".to_owned();
-                },
+                _ = status.tick() => {
+                    if !self.connection.status().connected() {
+                        return "it was closed".to_owned();
+                    }
+                    if self.reading.any_is_abandoned() {
+                        return self.unread("the broker counts a channel for it that nobody here reads");
+                    }
+                }
                 // A blocked connection is not read by the broker: it would not answer.
                 _ = alive.tick() => if !self.is_blocked() && let Err(why) = self.check_alive().await {
                     return why;
                 },
             }
         }
+    }
+
+    /// Says loudly that messages may lie with nobody, and returns why.
+    pub(super) fn unread(&self, why: &str) -> String {
+        metrics::counter!("chinwag_queue_unread_total").increment(1);
+        tracing::error!(
+            host = self.host(),
+            why,
+            "messages may lie with nobody: RabbitMQ is connected to anew"
+        );
+        why.to_owned()
     }
 
     /// Asks for something that the broker knows without asking any queue.
@@ -254,10 +331,13 @@ impl Session {
                 .exchange_declare("amq.direct".into(), kind, options, FieldTable::default())
                 .await
         };
-        match timeout(STEP_LIMIT, asked).await {
+        match timeout(ALIVE_LIMIT, asked).await {
             Ok(answer) => answer.map_err(|error| error.to_string()),
             Err(_) if self.is_blocked() => Ok(()),
-            Err(_) => Err(format!("no sign of life for {} s", STEP_LIMIT.as_secs())),
+            Err(_) => {
+                self.connected.host.is_silent();
+                Err(format!("no sign of life for {} s", ALIVE_LIMIT.as_secs()))
+            }
         }
     }
 
@@ -268,8 +348,30 @@ impl Session {
     }
 }
 
+/// A question on its way. Dropped before it is over, it ends the connection.
+struct Asked<'a> {
+    session: &'a Session,
+    what: &'static str,
+    is_over: bool,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            let why = format!("{} was asked for and not answered", self.what);
+            self.session.give_up(why);
+        }
+    }
+}
+
 /// The connection as it is now: a session, or why there is none.
 pub(super) type State = Result<Arc<Session>, BrokerError>;
+
+/// The first session among several, of which there is at least one, or why there is none.
+pub(super) fn first_of(states: impl Iterator<Item = State>) -> State {
+    let first = states.reduce(|first, other| if first.is_ok() { first } else { other });
+    first.expect("there is at least one")
+}
 
 /// A connection that is always there, or soon again.
 #[derive(Clone)]
@@ -285,16 +387,16 @@ impl ManagedConnection {
     /// If no host takes the first connection.
     pub(super) async fn open(
         role: Role,
-        addresses: Arc<[Address]>,
+        hosts: Hosts,
         epochs: Arc<AtomicU64>,
         stop: CancellationToken,
         closed: CancellationToken,
     ) -> Result<ManagedConnection, BrokerError> {
-        let first = Arc::new(connect_to_any(role, &addresses, &epochs).await?);
+        let first = Arc::new(connect_to_any(role, &hosts, &epochs, true).await?);
         let (sender, state) = watch::channel(Ok(first.clone()));
         let supervisor = Supervisor {
             role,
-            addresses,
+            hosts,
             epochs,
             state: sender,
             stop,
@@ -313,14 +415,16 @@ impl ManagedConnection {
 
     /// The session; waits for one. `None` once the connection is closed for good.
     pub(super) async fn session(&mut self) -> Option<Arc<Session>> {
-        let state = self.state.wait_for(Result::is_ok).await.ok()?;
+        // One that was given up a moment ago is none.
+        let is_there = |state: &State| state.as_ref().is_ok_and(|session| !session.is_lost());
+        let state = self.state.wait_for(is_there).await.ok()?;
         state.as_ref().ok().cloned()
     }
 }
 
 struct Supervisor {
     role: Role,
-    addresses: Arc<[Address]>,
+    hosts: Hosts,
     epochs: Arc<AtomicU64>,
     state: watch::Sender<State>,
     stop: CancellationToken,
@@ -333,22 +437,19 @@ impl Supervisor {
             let Some(why) = self.stop.run_until_cancelled(session.watch_over()).await else {
                 self.set_state(Err(BrokerError::Away("it is closed".to_owned())));
                 session.close().await;
-                session.give_up();
+                session.give_up("it is closed");
                 return;
             };
             tracing::warn!(
-                host = session.host,
+                host = session.host(),
                 role = self.role.as_str(),
                 why,
                 "the connection to RabbitMQ is lost"
             );
-            self.set_state(Err(BrokerError::Away(format!(
-                "the connection to {} is lost: {why}",
-                session.host
-            ))));
-            session.give_up();
+            let lost = format!("the connection to {} is lost: {why}", session.host());
+            self.set_state(Err(BrokerError::Away(lost)));
             // Others may hold it for a moment still.
-            session.close_on_drop.0.cut();
+            session.give_up(why);
             drop(session);
             let Some(next) = self.stop.run_until_cancelled(self.reconnect()).await else {
                 self.set_state(Err(BrokerError::Away("it is closed".to_owned())));
@@ -358,7 +459,7 @@ impl Supervisor {
             metrics::counter!("chinwag_queue_reconnects_total", "role" => self.role.as_str())
                 .increment(1);
             tracing::info!(
-                host = session.host,
+                host = session.host(),
                 role = self.role.as_str(),
                 "connected to RabbitMQ again"
             );
@@ -376,7 +477,7 @@ impl Supervisor {
         loop {
             // Before the first attempt too: not all processes at once.
             back_off.wait().await;
-            match connect_to_any(self.role, &self.addresses, &self.epochs).await {
+            match connect_to_any(self.role, &self.hosts, &self.epochs, false).await {
                 Ok(session) => return session,
                 Err(error) if reported.as_ref() != Some(&error) => {
                     let role = self.role.as_str();
@@ -393,22 +494,52 @@ impl Supervisor {
     }
 }
 
-/// Tries every host once, in any order. If any of them refuses, waiting does not mend it.
+/// Tries every host once, one after the other, and does not wait for one to give up before it tries the next. If any
+/// of them refuses, waiting does not mend it.
 async fn connect_to_any(
     role: Role,
-    addresses: &[Address],
+    hosts: &Hosts,
     epochs: &AtomicU64,
+    is_first: bool,
 ) -> Result<Session, BrokerError> {
-    let mut order: Vec<&Address> = addresses.iter().collect();
-    order.shuffle(&mut rand::rng());
     let (mut reasons, mut any_refuses) = (Vec::new(), false);
-    for address in order {
-        match Session::open(role, address, epochs.fetch_add(1, Ordering::Relaxed)).await {
-            Ok(session) => return Ok(session),
-            Err(error) => {
+    let mut attempts = FuturesUnordered::new();
+    let mut others = hosts.in_order(role).into_iter();
+    let head_start = if is_first { STEP_LIMIT } else { HEAD_START };
+    loop {
+        if let Some(host) = others.next() {
+            let epoch = epochs.fetch_add(1, Ordering::Relaxed);
+            attempts.push(async move {
+                let mut opening = pin!(Session::open(role, host.clone(), epoch, is_first));
+                let opened = match timeout(head_start, &mut opening).await {
+                    Ok(opened) => opened,
+                    Err(_) => {
+                        host.is_silent();
+                        opening.await
+                    }
+                };
+                match &opened {
+                    Ok(_) => host.answers(),
+                    Err(_) => host.is_silent(),
+                }
+                (host, opened)
+            });
+        }
+        let ended = if others.len() > 0 {
+            timeout(head_start, attempts.next()).await
+        } else {
+            Ok(attempts.next().await)
+        };
+        match ended {
+            Ok(Some((_, Ok(session)))) => return Ok(session),
+            Ok(Some((host, Err(error)))) => {
                 any_refuses |= !error.is_mended_by_waiting();
-                reasons.push(format!("{}: {error}", address.host));
+                reasons.push(format!("{}: {error}", host.address.host));
             }
+            // The next one is tried as well.
+            Err(_) => {}
+            // That was the last one.
+            Ok(None) => break,
         }
     }
     let reasons = reasons.join("; ");

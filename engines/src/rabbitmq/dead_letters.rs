@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use common::queue::{DELIVERY_LIMIT, DeadLetter, DeadLetters, QueueError, QueueName};
 use lapin::{
-    BasicProperties, Channel,
+    BasicProperties,
     message::BasicGetMessage,
     options::{BasicAckOptions, BasicGetOptions, BasicNackOptions},
     types::{AMQPValue, FieldTable, LongLongInt},
@@ -14,9 +14,11 @@ use lapin::{
 use uuid::Uuid;
 
 use super::{
+    connection::Session,
     headers::{number, table, text},
     hub::Hub,
     limits::{in_time, unavailable},
+    reading::ReadingChannel,
     request::Target,
     topology::{DEAD_EXCHANGE, dead_queue},
 };
@@ -90,7 +92,7 @@ impl DeadLetters for RabbitDeadLetters {
                 .with_headers(FieldTable::default());
             let payload = std::mem::take(&mut message.delivery.data).into();
             self.hub
-                .publisher
+                .publishers
                 .publish(target, properties, payload)
                 .await?;
             browser.forget(&message).await?;
@@ -116,7 +118,8 @@ impl DeadLetters for RabbitDeadLetters {
 
 /// Browses a dead-letter queue once. Whatever it has fetched and not forgotten goes back when it ends, in order.
 struct QueueBrowser {
-    channel: Channel,
+    session: Arc<Session>,
+    channel: ReadingChannel,
     queue: &'static str,
     /// How many to fetch still: those that were there at the beginning.
     left: Option<u32>,
@@ -125,9 +128,10 @@ struct QueueBrowser {
 
 impl QueueBrowser {
     async fn begin(hub: &Hub, queue: QueueName) -> Result<QueueBrowser, QueueError> {
-        let session = hub.consuming.now().map_err(unavailable)?;
-        let channel = session.channel().await.map_err(unavailable)?;
+        let session = hub.consuming().map_err(unavailable)?;
+        let channel = session.reading_channel().await.map_err(unavailable)?;
         Ok(QueueBrowser {
+            session,
             channel,
             queue: dead_queue(queue),
             left: None,
@@ -139,12 +143,11 @@ impl QueueBrowser {
         if self.left == Some(0) {
             return Ok(None);
         }
-        let got = in_time(
-            self.channel
-                .basic_get(self.queue.into(), BasicGetOptions::default()),
-        )
-        .await
-        .map_err(unavailable)?;
+        let getting = self
+            .channel
+            .basic_get(self.queue.into(), BasicGetOptions::default());
+        let got = self.session.ask("a message", getting).await;
+        let got = got.map_err(unavailable)?;
         match &got {
             Some(message) => {
                 let left = self.left.map_or(message.message_count, |left| left - 1);
@@ -177,9 +180,9 @@ impl QueueBrowser {
                 .await
                 .map_err(unavailable)?;
         }
-        in_time(self.channel.close(200, "browsed".into()))
-            .await
-            .map_err(unavailable)
+        let closing = self.channel.close(200, "browsed".into());
+        let closed = self.session.ask("the end of a channel", closing).await;
+        closed.map_err(unavailable)
     }
 }
 

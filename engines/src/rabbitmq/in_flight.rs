@@ -9,24 +9,27 @@ use std::{
     pin::Pin,
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll, Wake, Waker},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
+use common::queue::Route;
 use lapin::{BasicProperties, Channel, Confirmation, options::BasicPublishOptions};
 use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, mpsc},
     time::{MissedTickBehavior, interval},
 };
+use uuid::Uuid;
 
 use super::{
     connection::Session,
     group,
     request::{
-        Batching, CONFIRM_CHECK_EVERY, CONFIRM_LIMIT, Caller, GIVE_UP_AFTER, Gauges, PublishError,
-        Request, Target, properties,
+        Batching, CONFIRM_CHECK_EVERY, CONFIRM_LIMIT, Caller, GIVE_UP_AFTER, Gauges, PROBE,
+        PublishError, Request, STALLED_AFTER, Target, properties,
     },
+    topology::{EXCHANGE, routing_key},
 };
 
 /// The most messages of what may travel together that wait for their confirm; what is asked for meanwhile leaves
@@ -49,6 +52,10 @@ pub(super) struct InFlight {
     decided: Vec<(u64, lapin::Result<Confirmation>)>,
     /// Numbers of messages that the broker has returned and not confirmed yet: it does both, the return first.
     returned: HashSet<u64>,
+    /// How long the first confirm may take.
+    first_limit: Duration,
+    /// When the latest of those that are confirmed was begun.
+    confirmed: Option<Instant>,
 }
 
 struct Entry {
@@ -100,15 +107,36 @@ impl InFlight {
             woken: Arc::default(),
             decided: Vec::new(),
             returned: HashSet::new(),
+            first_limit: GIVE_UP_AFTER,
+            confirmed: None,
         }
     }
 
-    /// Until the channel or the connection is lost, or nobody can ask any more.
+    /// From now on it can be used.
+    pub(super) fn open(&self) {
+        if !self.gauges.open.swap(true, Ordering::AcqRel) {
+            self.gauges.changed.notify_one();
+        }
+    }
+
+    /// Publishes one message to every queue. It can be used when that is confirmed, and is given up if that takes
+    /// longer than this.
+    pub(super) fn begin_probe(&mut self, limit: Duration) {
+        self.first_limit = limit;
+        let target = Target {
+            exchange: EXCHANGE,
+            routing_key: routing_key(Route::PersistAndAsk),
+        };
+        let properties = properties(Uuid::now_v7(), PROBE);
+        self.begin(target, properties, Bytes::new(), Vec::new(), false);
+    }
+
+    /// Until the channel or the connection is lost, or nobody can ask any more. Whether anything was confirmed.
     pub(super) async fn run(
         mut self,
         session: &Session,
         requests: &mut mpsc::UnboundedReceiver<Request>,
-    ) {
+    ) -> bool {
         let mut check = interval(CONFIRM_CHECK_EVERY);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut asked = Vec::new();
@@ -143,6 +171,7 @@ impl InFlight {
                 "the connection was lost before the confirm".to_owned(),
             )));
         }
+        self.confirmed.is_some()
     }
 
     fn callers(&mut self) -> impl Iterator<Item = &mut Caller> {
@@ -291,6 +320,11 @@ impl InFlight {
                 continue;
             };
             self.groups -= usize::from(entry.is_group);
+            if outcome.is_ok() {
+                self.confirmed = self.confirmed.max(Some(entry.since));
+                self.gauges.stalled.store(false, Ordering::Release);
+                self.open();
+            }
             let answer = match outcome {
                 _ if self.returned.remove(&number) => {
                     metrics::counter!("chinwag_queue_returned_total").increment(1);
@@ -320,22 +354,35 @@ impl InFlight {
     /// Answers those whose time is up. False if the connection is to be given up.
     fn fail_overdue(&mut self, session: &Session) -> bool {
         let now = Instant::now();
-        let is_late = |caller: &Caller| now.duration_since(caller.since) >= CONFIRM_LIMIT;
-        let overdue = self.callers().any(|caller| is_late(caller));
-        self.gauges.overdue.store(overdue, Ordering::Release);
-        for caller in self.callers().filter(|caller| is_late(caller)) {
+        let is_late = |since: Instant| now.duration_since(since) >= STALLED_AFTER;
+        let oldest = self.entries.values().next();
+        let oldest = oldest.map(|entry| now.duration_since(entry.since));
+        let limit = self.confirmed.map_or(self.first_limit, |_| GIVE_UP_AFTER);
+        let give_up = oldest.is_some_and(|age| age >= limit) && !session.is_blocked();
+        // What was begun later and is confirmed shows that the broker goes on. A single confirm that is missing does
+        // not keep anybody else.
+        let none_ever = give_up && self.confirmed.is_none();
+        let begun = self.entries.values().map(|entry| entry.since);
+        let latest_late = begun.filter(|since| none_ever || is_late(*since)).max();
+        if latest_late.is_some() && latest_late > self.confirmed {
+            self.gauges.stalled.store(true, Ordering::Release);
+        }
+        let is_up = |caller: &&mut Caller| now.duration_since(caller.since) >= CONFIRM_LIMIT;
+        for caller in self.callers().filter(is_up) {
             let why = format!("no confirm within {} s", CONFIRM_LIMIT.as_secs());
             caller.answer(Err(PublishError::Unavailable(why)));
         }
-        // What has not left yet need not leave any more.
+        // What has not left yet need not leave any more, and what is late keeps nobody from leaving.
         self.waiting.retain(|request| request.caller.done.is_some());
-        let oldest = self.entries.values().next();
-        let oldest = oldest.map(|entry| now.duration_since(entry.since));
-        if oldest.is_some_and(|age| age >= GIVE_UP_AFTER) && !session.is_blocked() {
-            session.give_up();
-            return false;
+        for entry in self.entries.values_mut() {
+            if is_late(entry.since) && std::mem::take(&mut entry.is_group) {
+                self.groups -= 1;
+            }
         }
-        true
+        if give_up {
+            session.give_up(format!("no confirm within {:.1} s", limit.as_secs_f32()));
+        }
+        !give_up
     }
 }
 

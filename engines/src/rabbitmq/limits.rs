@@ -19,9 +19,12 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Why a step was not done. The texts are for people.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BrokerError {
-    /// The broker is away, stands still, or has lost something that is made anew.
+    /// The broker is away, or stands still.
     #[error("{0}")]
     Away(String),
+    /// The broker is there and has lost what was named. It is declared again.
+    #[error("{0}")]
+    Missing(String),
     /// The broker is there and says no: to who asks, to the virtual host, or to what is there with other properties.
     #[error("{0}")]
     Refused(String),
@@ -35,13 +38,14 @@ impl BrokerError {
 
     /// Whether time alone can mend it; if not, somebody has to change a setting or what is on the broker.
     pub(super) fn is_mended_by_waiting(&self) -> bool {
-        matches!(self, BrokerError::Away(_))
+        !matches!(self, BrokerError::Refused(_))
     }
 
     /// The same kind of error, with other words.
     pub(super) fn in_words(self, words: impl FnOnce(String) -> String) -> BrokerError {
         match self {
             BrokerError::Away(why) => BrokerError::Away(words(why)),
+            BrokerError::Missing(why) => BrokerError::Missing(words(why)),
             BrokerError::Refused(why) => BrokerError::Refused(words(why)),
         }
     }
@@ -49,19 +53,16 @@ impl BrokerError {
 
 impl From<lapin::Error> for BrokerError {
     fn from(error: lapin::Error) -> BrokerError {
-        let is_refusal = matches!(
-            protocol_error(&error),
+        let why = error.to_string();
+        match protocol_error(&error) {
             Some(
                 AMQPErrorKind::Soft(
-                    AMQPSoftError::ACCESSREFUSED | AMQPSoftError::PRECONDITIONFAILED
-                ) | AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED)
-            )
-        );
-        let why = error.to_string();
-        if is_refusal {
-            BrokerError::Refused(why)
-        } else {
-            BrokerError::Away(why)
+                    AMQPSoftError::ACCESSREFUSED | AMQPSoftError::PRECONDITIONFAILED,
+                )
+                | AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED),
+            ) => BrokerError::Refused(why),
+            Some(AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND)) => BrokerError::Missing(why),
+            _ => BrokerError::Away(why),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Publishing: many callers, one confirm channel, one task that feeds it.
 //!
-//! One task, because the client library numbers a message in one step and queues its frames in another: two that publish
-//! on the same channel at the same time can be confirmed for each other. It polls the confirms itself, so that a
-//! returned message is found for exactly the publish it belongs to: see `docs/decisions/our-own-amqp-supervisor.md`.
+//! One task, because the client library numbers a message in one step and queues its frames in another: two that
+//! publish on the same channel at the same time can be confirmed for each other. It polls the confirms itself, so that
+//! a returned message is found for exactly the publish it belongs to: see `docs/decisions/our-own-amqp-supervisor.md`.
 //! Under load what may travel together leaves as one message: see `docs/decisions/grouped-publishing.md`.
 
 use std::{
@@ -12,20 +12,19 @@ use std::{
 
 use bytes::Bytes;
 use common::supervise;
-use lapin::{BasicProperties, Channel, options::ConfirmSelectOptions};
+use lapin::{Channel, options::ConfirmSelectOptions};
 use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
 };
-use uuid::Uuid;
 
 use super::{
-    connection::{ManagedConnection, Session},
+    connection::{ManagedConnection, Session, State},
     in_flight::InFlight,
     limits::{BrokerError, in_time},
     request::{
-        BYTES_IN_FLIGHT_MAX, Batching, CONFIRM_CHECK_EVERY, CONFIRM_LIMIT, Caller, Gauges,
-        IN_FLIGHT_MAX, PublishError, Request, Target,
+        BYTES_IN_FLIGHT_MAX, Batching, CONFIRM_CHECK_EVERY, Caller, FIRST_CONFIRM, Gauges,
+        IN_FLIGHT_MAX, PublishError, Request,
     },
 };
 
@@ -38,13 +37,13 @@ pub(super) struct Publisher {
 }
 
 impl Publisher {
-    /// Starts the task; it ends with the connection.
-    pub(super) fn start(connection: ManagedConnection) -> Publisher {
+    /// Starts the task; it ends with the connection. Each of its channels may begin with a probe.
+    pub(super) fn start(connection: ManagedConnection, probes: bool) -> Publisher {
         let (requests, receiver) = mpsc::unbounded_channel();
         let gauges = Arc::new(Gauges::default());
         supervise::spawn_part(
             "RabbitMQ publisher",
-            feed(receiver, connection.clone(), gauges.clone()),
+            feed(receiver, connection.clone(), gauges.clone(), probes),
         );
         Publisher {
             requests,
@@ -73,51 +72,32 @@ impl Publisher {
             }
             Ok(_) => {}
         }
+        let (messages, bytes) = (
+            gauges.messages.load(Ordering::Relaxed),
+            gauges.bytes.load(Ordering::Relaxed),
+        );
         if !gauges.open.load(Ordering::Acquire) {
             Some("the channel is being opened".to_owned())
-        } else if gauges.overdue.load(Ordering::Acquire) {
-            Some(format!(
-                "RabbitMQ has confirmed nothing for {} s",
-                CONFIRM_LIMIT.as_secs()
-            ))
+        } else if gauges.stalled.load(Ordering::Acquire) && messages > 0 {
+            // One at a time tries whether that is over.
+            Some("RabbitMQ confirms nothing".to_owned())
         } else {
-            let (messages, bytes) = (
-                gauges.messages.load(Ordering::Relaxed),
-                gauges.bytes.load(Ordering::Relaxed),
-            );
             let full = messages >= IN_FLIGHT_MAX || bytes >= BYTES_IN_FLIGHT_MAX;
             full.then(|| format!("{messages} messages of {bytes} bytes wait for their confirm"))
         }
     }
 
+    /// The connection as it is now.
+    pub(super) fn connection(&self) -> State {
+        self.connection.now()
+    }
+
     /// Publishes, persistent and mandatory, and returns when it is confirmed.
-    pub(super) async fn publish(
-        &self,
-        target: Target,
-        properties: BasicProperties,
-        payload: Bytes,
-    ) -> Result<(), PublishError> {
-        self.ask(Batching::Alone(target, Box::new(properties)), payload)
-            .await
-    }
-
-    /// The same, under load as a part of one message with others that are published in this way. There is one target
-    /// for all of them.
-    pub(super) async fn publish_grouped(
-        &self,
-        target: Target,
-        id: Uuid,
-        payload: Bytes,
-    ) -> Result<(), PublishError> {
-        self.ask(Batching::Grouped(target, id), payload).await
-    }
-
-    async fn ask(&self, batching: Batching, payload: Bytes) -> Result<(), PublishError> {
+    pub(super) async fn ask(&self, batching: Batching, payload: Bytes) -> Result<(), PublishError> {
         if let Some(why) = self.obstacle() {
             return Err(PublishError::Unavailable(why));
         }
         let (done, answer) = oneshot::channel();
-        let closed = || PublishError::Unavailable("it is closed".to_owned());
         let request = Request {
             caller: Caller::new(done, &self.gauges, payload.len()),
             batching,
@@ -128,13 +108,19 @@ impl Publisher {
     }
 }
 
+fn closed() -> PublishError {
+    PublishError::Unavailable("it is closed".to_owned())
+}
+
 /// Feeds one confirm channel after the other.
 async fn feed(
     mut requests: mpsc::UnboundedReceiver<Request>,
     mut connection: ManagedConnection,
     gauges: Arc<Gauges>,
+    probes: bool,
 ) {
     let mut reopening = false;
+    let mut patience = FIRST_CONFIRM.back_off();
     loop {
         let session = tokio::select! {
             session = connection.session() => session,
@@ -153,22 +139,25 @@ async fn feed(
         }
         match open_channel(&session).await {
             Ok(channel) => {
-                gauges.open.store(true, Ordering::Relaxed);
-                gauges.changed.notify_one();
-                InFlight::new(channel, gauges.clone())
-                    .run(&session, &mut requests)
-                    .await;
-                gauges.overdue.store(false, Ordering::Relaxed);
+                let mut in_flight = InFlight::new(channel, gauges.clone());
+                if probes {
+                    in_flight.begin_probe(patience.next_pause());
+                } else {
+                    in_flight.open();
+                }
+                if in_flight.run(&session, &mut requests).await {
+                    patience.reset();
+                }
             }
             Err(error) => {
-                tracing::warn!(%error, "no channel to publish on");
-                session.give_up();
+                session.give_up(format!("no channel to publish on: {error}"));
             }
         }
         if requests.is_closed() && requests.is_empty() {
             return;
         }
-        reopening = connection.now().is_ok_and(|now| now.epoch == session.epoch);
+        reopening =
+            !session.is_lost() && connection.now().is_ok_and(|now| now.epoch == session.epoch);
     }
 }
 

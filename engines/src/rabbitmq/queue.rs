@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{
-    consumer::{RabbitConsumer, Shared},
+    consumer::{ChannelReaders, RabbitConsumer},
     dead_letters::RabbitDeadLetters,
     group,
     hub::Hub,
@@ -25,7 +25,7 @@ use super::{
 /// The queue on RabbitMQ. Dropping it and all its consumers ends its connections; [`Queue::close`] waits.
 pub struct RabbitQueue {
     hub: Arc<Hub>,
-    consumers: Mutex<Vec<Weak<Shared>>>,
+    consumers: Mutex<Vec<Weak<ChannelReaders>>>,
 }
 
 impl RabbitQueue {
@@ -44,7 +44,7 @@ impl RabbitQueue {
         }))
     }
 
-    fn lock_consumers(&self) -> MutexGuard<'_, Vec<Weak<Shared>>> {
+    fn lock_consumers(&self) -> MutexGuard<'_, Vec<Weak<ChannelReaders>>> {
         self.consumers.lock()
     }
 }
@@ -56,12 +56,12 @@ impl Queue for RabbitQueue {
             exchange: topology::EXCHANGE,
             routing_key: topology::routing_key(route),
         };
-        let publisher = &self.hub.publisher;
+        let publishers = &self.hub.publishers;
         let published = match route {
-            Route::Persist => publisher.publish_grouped(target, id, payload).await,
+            Route::Persist => publishers.publish_grouped(target, id, payload).await,
             Route::PersistAndAsk => {
                 let properties = properties(id, group::ALONE);
-                publisher.publish(target, properties, payload).await
+                publishers.publish(target, properties, payload).await
             }
         };
         match published {
@@ -72,10 +72,10 @@ impl Queue for RabbitQueue {
     }
 
     async fn consume(&self, queue: QueueName, prefetch: u16) -> Arc<dyn Consumer> {
-        let (consumer, shared) = RabbitConsumer::start(self.hub.clone(), queue, prefetch);
+        let (consumer, readers) = RabbitConsumer::start(self.hub.clone(), queue, prefetch);
         let mut consumers = self.lock_consumers();
         consumers.retain(|one| one.strong_count() > 0);
-        consumers.push(Arc::downgrade(&shared));
+        consumers.push(Arc::downgrade(&readers));
         Arc::new(consumer)
     }
 
@@ -87,7 +87,7 @@ impl Queue for RabbitQueue {
 
     fn ready(&self) -> Result<(), QueueError> {
         self.hub
-            .publisher
+            .publishers
             .obstacle()
             .map_or(Ok(()), |why| Err(unavailable(why)))
     }
@@ -95,9 +95,9 @@ impl Queue for RabbitQueue {
     async fn ping(&self) -> Result<(), QueueError> {
         // A connection that the broker holds back is not answered on, and what is known says why.
         self.ready()?;
-        // Whichever connection is missing, this process does not do all of its work.
-        self.hub.consuming.now().map_err(unavailable)?;
-        let session = self.hub.publishing.now().map_err(unavailable)?;
+        // Without a connection of each kind this process does not do all of its work.
+        self.hub.consuming().map_err(unavailable)?;
+        let session = self.hub.publishers.connection().map_err(unavailable)?;
         let asked = async {
             let channel = session.channel().await?;
             let options = QueueDeclareOptions {
@@ -116,7 +116,7 @@ impl Queue for RabbitQueue {
 
     /// At most some 20 s; all of it at once when the broker answers.
     async fn close(&self) {
-        let consumers: Vec<Arc<Shared>> = self
+        let consumers: Vec<Arc<ChannelReaders>> = self
             .lock_consumers()
             .drain(..)
             .filter_map(|one| one.upgrade())

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use common::queue::QueueError;
+use common::{queue::QueueError, retry::RetryPolicy};
 use lapin::BasicProperties;
 use tokio::sync::{Notify, oneshot};
 use uuid::Uuid;
@@ -22,14 +22,28 @@ use crate::letters::now_ms;
 pub(super) const IN_FLIGHT_MAX: usize = 16_384;
 pub(super) const BYTES_IN_FLIGHT_MAX: usize = 64 << 20;
 
-/// How long one message may wait for its confirm.
-pub(super) const CONFIRM_LIMIT: Duration = Duration::from_secs(5);
+/// When nothing has been confirmed for so long nothing more is begun, but for one message at a time.
+pub(super) const STALLED_AFTER: Duration = Duration::from_secs(5);
 
-/// A broker that is alive and yet confirms nothing for this long has lost the confirm: the connection is given up.
-pub(super) const GIVE_UP_AFTER: Duration = Duration::from_secs(30);
+/// How long one message may wait for its confirm: longer than a cluster needs to choose another leader for a queue,
+/// some 5 to 9 s. Then it is confirmed, and whoever was told before that it may not be would have to ask again.
+pub(super) const CONFIRM_LIMIT: Duration = Duration::from_secs(10);
 
-/// How exactly the two are kept.
+/// A broker that is alive and yet does not confirm one message for this long has lost the confirm: the connection is
+/// given up.
+pub(super) const GIVE_UP_AFTER: Duration = Duration::from_secs(12);
+
+/// The same for the message with which a channel to a cluster begins. What it has sent to a leader that stands still
+/// may stay with that, and only a new channel finds the next leader. Longer each time, since a broker may also be slow.
+pub(super) const FIRST_CONFIRM: RetryPolicy =
+    RetryPolicy::new(Duration::from_secs(4), Duration::from_secs(30));
+
+/// How exactly these are kept.
 pub(super) const CONFIRM_CHECK_EVERY: Duration = Duration::from_millis(250);
+
+/// The content type of the message, without a body, with which a channel to a cluster begins. Whoever takes it out of a
+/// queue acks it, and nobody else hears of it.
+pub(super) const PROBE: &str = "application/x-chinwag-probe";
 
 /// Where to.
 #[derive(Clone, Copy, Debug)]
@@ -59,11 +73,11 @@ impl From<PublishError> for QueueError {
 
 #[derive(Default)]
 pub(super) struct Gauges {
-    /// Whether there is a confirm channel.
+    /// Whether there is a confirm channel that can be used.
     pub(super) open: AtomicBool,
     pub(super) changed: Notify,
-    /// Whether a confirm is overdue.
-    pub(super) overdue: AtomicBool,
+    /// Whether confirms are overdue, and nothing has been confirmed since.
+    pub(super) stalled: AtomicBool,
     pub(super) messages: AtomicUsize,
     pub(super) bytes: AtomicUsize,
 }

@@ -1,5 +1,6 @@
-//! What every service declares on the broker, always the same, whenever it connects. So it does not matter which one
-//! is started first, and what someone deleted is there again.
+//! What every service declares on the broker, always the same, when it starts and when something of it is missing. So
+//! it does not matter which one is started first, and what someone deleted is there again. Not at each connection:
+//! in RabbitMQ 3.10 a binding, be it there already, is an agreement of all nodes, and waits for one that stands still.
 
 use common::queue::{DELIVERY_LIMIT, QueueName, Route};
 use lapin::{
@@ -40,6 +41,53 @@ pub(super) fn dead_queue(queue: QueueName) -> &'static str {
     }
 }
 
+/// Declares all of it when a process starts. What is there already is compared, and need not be agreed upon.
+///
+/// # Errors
+/// As [`declare`] does.
+pub(super) async fn declare_at_start(connection: &Connection) -> Result<(), BrokerError> {
+    if is_lost(connection).await? {
+        return declare(connection).await;
+    }
+    let channel = in_time("a channel", connection.create_channel()).await?;
+    declare_places(&channel).await?;
+    match bind_all(&channel).await {
+        // They have been there for as long as the exchange. If not, the first message is returned, and all is declared.
+        Err(BrokerError::Away(why)) => {
+            tracing::warn!(why, "RabbitMQ does not bind what is probably bound");
+            Ok(())
+        }
+        bound => bound,
+    }
+}
+
+/// Declares all of it if this broker has never heard of it. What else is missing shows when it is used.
+///
+/// # Errors
+/// As [`declare`] does.
+pub(super) async fn declare_if_lost(connection: &Connection) -> Result<(), BrokerError> {
+    if is_lost(connection).await? {
+        declare(connection).await
+    } else {
+        Ok(())
+    }
+}
+
+/// Whether the exchange is not there. Every node knows that by itself.
+async fn is_lost(connection: &Connection) -> Result<bool, BrokerError> {
+    let channel = in_time("a channel", connection.create_channel()).await?;
+    let options = ExchangeDeclareOptions {
+        passive: true,
+        ..Default::default()
+    };
+    let kind = ExchangeKind::Direct;
+    let asked = channel.exchange_declare(EXCHANGE.into(), kind, options, FieldTable::default());
+    match in_time(&format!("the exchange `{EXCHANGE}`"), asked).await {
+        Err(BrokerError::Missing(_)) => Ok(true),
+        answer => answer.map(|()| false),
+    }
+}
+
 /// Declares all of it.
 ///
 /// # Errors
@@ -47,6 +95,12 @@ pub(super) fn dead_queue(queue: QueueName) -> &'static str {
 /// removed by hand, because it may hold messages.
 pub(super) async fn declare(connection: &Connection) -> Result<(), BrokerError> {
     let channel = in_time("a channel", connection.create_channel()).await?;
+    declare_places(&channel).await?;
+    bind_all(&channel).await
+}
+
+/// The exchanges and the queues.
+async fn declare_places(channel: &Channel) -> Result<(), BrokerError> {
     for exchange in [EXCHANGE, DEAD_EXCHANGE] {
         let options = ExchangeDeclareOptions {
             durable: true,
@@ -61,13 +115,19 @@ pub(super) async fn declare(connection: &Connection) -> Result<(), BrokerError> 
         in_time(&format!("the exchange `{exchange}`"), declared).await?;
     }
     for queue in QueueName::ALL {
-        declare_queue(&channel, queue.as_str(), arguments(queue)).await?;
-        declare_queue(&channel, dead_queue(queue), dead_arguments()).await?;
-        bind(&channel, DEAD_EXCHANGE, queue.as_str(), dead_queue(queue)).await?;
+        declare_queue(channel, queue.as_str(), arguments(queue)).await?;
+        declare_queue(channel, dead_queue(queue), dead_arguments()).await?;
+    }
+    Ok(())
+}
+
+async fn bind_all(channel: &Channel) -> Result<(), BrokerError> {
+    for queue in QueueName::ALL {
+        bind(channel, DEAD_EXCHANGE, queue.as_str(), dead_queue(queue)).await?;
     }
     for route in [Route::Persist, Route::PersistAndAsk] {
         for queue in route.queues() {
-            bind(&channel, EXCHANGE, routing_key(route), queue.as_str()).await?;
+            bind(channel, EXCHANGE, routing_key(route), queue.as_str()).await?;
         }
     }
     Ok(())

@@ -6,6 +6,7 @@ use side::Vhost;
 mod rabbitmq_faults;
 mod rabbitmq_groups;
 mod rabbitmq_topology;
+mod rabbitmq_unread;
 mod side;
 mod watched;
 mod wire;

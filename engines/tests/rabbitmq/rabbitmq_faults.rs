@@ -18,12 +18,18 @@ use seam_suites::queue::side::{
 use tokio::time::{Instant, sleep_until, timeout};
 use uuid::Uuid;
 
-use crate::{side::connect, wire::Wire};
+use crate::{
+    side::connect,
+    wire::{CONFIRM, Wire},
+};
 
 /// How long the broker may stand still before nobody should publish any more.
 const NOTICED_WITHIN: Duration = Duration::from_secs(15);
 
-/// Well below the time limit of a confirm, which is 5 s.
+/// More than the time limit of a confirm, which is 10 s.
+const NO_CONFIRM: Duration = Duration::from_secs(11);
+
+/// Well below it.
 const AT_ONCE: Duration = Duration::from_secs(3);
 
 /// By then the broker has noticed that a connection is gone, on a busy machine too, and has put back what was on it.
@@ -231,8 +237,8 @@ async fn a_cut_wire_is_mended_and_nothing_is_lost_or_settled_twice() {
             published.expect("it does not panic");
         }
     }
-    // What is published twice because its confirm was cut off, or was taken when its wire was, may still be there, and come as
-    // late as the broker notices; all of it before what is published now, or soon after. Then nothing.
+    // What is published twice because its confirm was cut off, or was taken when its wire was, may still be there, and
+    // come as late as the broker notices; all of it before what is published now, or soon after. Then nothing.
     publish_somehow(&*queue, "last").await;
     loop {
         let delivery = next(&consumer).await;
@@ -282,6 +288,39 @@ async fn publishes_under_way_fail_at_once_when_the_connection_goes() {
     }
     eventually("it is back", async || queue.ready().ok()).await;
     publish(&*queue, Route::Persist, &["after"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_confirm_that_never_comes_keeps_nobody_else() {
+    let wire = Wire::to(&Engines::shared().await.fresh_vhost().await).await;
+    let queue = connect(&wire.url).await.expect("the broker runs");
+    publish(&*queue, Route::Persist, &["before"]).await;
+    wire.lose_next(CONFIRM);
+    let unlucky = queue.clone();
+    let unlucky = tokio::spawn(async move {
+        let payload = Bytes::from("never confirmed");
+        unlucky
+            .publish(Route::Persist, Uuid::now_v7(), payload)
+            .await
+    });
+    wire.lost_one().await;
+    let lost = Instant::now();
+    // Each alone, as requests to the bot go, and in groups.
+    while lost.elapsed() < NO_CONFIRM {
+        for route in [Route::Persist, Route::PersistAndAsk] {
+            let published = queue.publish(route, Uuid::now_v7(), Bytes::from("another"));
+            let published = timeout(NO_CONFIRM, published).await;
+            let published = published.expect("nobody waits for the one that is lost");
+            published.unwrap_or_else(|why| panic!("{why} after {:?}", lost.elapsed()));
+        }
+        queue.ready().expect("the broker goes on");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let outcome = unlucky.await.expect("it does not panic");
+    assert!(
+        matches!(outcome, Err(QueueError::Unavailable { .. })),
+        "{outcome:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -15,6 +15,7 @@ mod p11_only_who_may;
 mod p15_fair_to_others;
 
 mod all_in_one;
+mod frozen_broker;
 mod operators;
 mod other_database;
 mod quota;
