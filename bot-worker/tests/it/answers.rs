@@ -69,7 +69,8 @@ async fn the_model_is_told_who_said_what_before() {
         .flat_map(|turn| turn["parts"].as_array().unwrap())
         .map(|part| part["text"].as_str().unwrap().to_owned())
         .collect();
-    assert_eq!(parts, ["ada: ahoy", "Arr.", "bob: hm", "ada: what now?"]);
+    // Each begins a line.
+    assert_eq!(parts, ["ada: ahoy", "Arr.", "bob: hm\n", "ada: what now?"]);
     let system = body["systemInstruction"]["parts"][0]["text"]
         .as_str()
         .unwrap();
