@@ -7,10 +7,7 @@ pub use metrics_exporter_prometheus::PrometheusHandle;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use tracing::{Level, Metadata};
 use tracing_subscriber::{
-    EnvFilter, Layer,
-    filter::{FilterExt, filter_fn},
-    layer::SubscriberExt,
-    util::SubscriberInitExt,
+    EnvFilter, Layer, filter::filter_fn, layer::SubscriberExt, util::SubscriberInitExt,
 };
 
 /// How a process logs.
@@ -55,7 +52,6 @@ const COUNT_BUCKETS: [f64; 14] = [
 /// If called twice in one process.
 pub fn init(settings: &TelemetrySettings) -> PrometheusHandle {
     let filter = EnvFilter::try_new(&settings.log).unwrap_or_else(|_| EnvFilter::new("info"));
-    let filter = filter.and(filter_fn(tells_no_secret));
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
@@ -63,8 +59,12 @@ pub fn init(settings: &TelemetrySettings) -> PrometheusHandle {
         LogFormat::Text => lines.with_target(false).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
+    // For all that is written, not for one layer of it: such a filter forgets to take back what it said to whoever only
+    // asks whether a line would be written, as the database's driver does, and the next line of that thread is lost.
     tracing_subscriber::registry()
-        .with(lines.with_filter(filter))
+        .with(lines)
+        .with(filter)
+        .with(filter_fn(tells_no_secret))
         .init();
     // Two crates could each bring a provider of their own; with none named, the first TLS connection would panic.
     rustls::crypto::ring::default_provider()

@@ -68,7 +68,8 @@ async fn no_secret_is_in_any_log_whatever_is_asked_for() {
     let bytes: Vec<String> = amqp.bytes().map(|byte| byte.to_string()).collect();
     let mut secrets = vec![KEY.to_owned(), ada.client.token.clone()];
     secrets.push(format!("0, {}", bytes.join(", ")));
-    secrets.extend(password(chat.setting("DATABASE_URL")).filter(|word| !word.is_empty()));
+    let database = password(chat.setting("DATABASE_URL")).filter(|word| !word.is_empty());
+    secrets.extend(database.map(|word| format!(":{word}@")));
     let processes = chat
         .edges
         .iter()

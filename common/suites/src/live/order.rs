@@ -231,7 +231,10 @@ fn talk(message: &NewMessage) -> AppendRequest {
 
 pub async fn several_take_their_places_together_and_in_their_order(side: Side) {
     let mut bob = side.two.listen(&["lobby"]).await;
-    let old = side.one.post(&says("lobby", "ada", "long ago")).await;
+    let old = says("lobby", "ada", "long ago");
+    // It was made before the first that is remembered, which is itself.
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let old = side.one.post(&old).await;
     let stolen = NewMessage {
         sender: "eve".into(),
         ..says("lobby", "ada", "not mine")

@@ -33,6 +33,14 @@ local function known(id, sender)
   return 'known ' .. fields[4]
 end
 
+-- When a version 7 id was made at the latest, in µs.
+local function made_at(id)
+  local a, b, c, d, e, f, version = string.byte(id, 1, 7)
+  if floor_of(version / 16) == 7 then
+    return ((((((a * 256 + b) * 256 + c) * 256) + d) * 256 + e) * 256 + f) * 1000 + 999
+  end
+end
+
 local function answered(reply)
   local turn = call('HMGET', TURN, 'reply', 'draft')
   call('ZREM', TURN_QUEUE, reply)
@@ -64,7 +72,8 @@ if not floor and ARGV[7] ~= '' then
   local oldest = call('ZRANGE', IDS, 0, 0, 'WITHSCORES')[2]
   if oldest and tonumber(oldest) > tonumber(ARGV[7]) then
     for at = 8, #ARGV, 4 do
-      if sub(ARGV[at + 3], 1, 1) ~= '=' and not call('ZSCORE', IDS, ARGV[at]) then
+      local made = made_at(ARGV[at])
+      if made and made < tonumber(oldest) and not call('ZSCORE', IDS, ARGV[at]) then
         return 'cold'
       end
     end
