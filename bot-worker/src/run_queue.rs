@@ -144,7 +144,7 @@ impl RunQueueEnd {
         Ok(begun)
     }
 
-    /// How many stand before an offer; none if it was taken.
+    /// How many stand before an offer; none if it was taken: then nobody waits any more for it to begin here.
     ///
     /// # Errors
     /// [`QuotaError`].
@@ -153,7 +153,11 @@ impl RunQueueEnd {
         work: &Work,
         fence: Fence,
     ) -> Result<Option<usize>, QuotaError> {
-        self.quota.before(place(work, fence)).await
+        let before = self.quota.before(place(work, fence)).await?;
+        if before.is_none() {
+            self.forget(fence);
+        }
+        Ok(before)
     }
 
     /// Takes an offer back. False if it was taken, or may have been.
@@ -164,7 +168,7 @@ impl RunQueueEnd {
     }
 
     /// Whoever offered this does not wait for it to begin here.
-    pub(crate) fn forget(&self, fence: Fence) {
+    fn forget(&self, fence: Fence) {
         self.offered.lock().remove(&fence.holder);
     }
 
@@ -278,4 +282,85 @@ fn look_every(workers: usize) -> Duration {
         more => LOOK_EVERY * u32::try_from(more.div_ceil(WORKERS_LOOKING)).unwrap_or(u32::MAX),
     };
     pause.mul_f64(rand::rng().random_range(0.75..1.25))
+}
+
+#[cfg(test)]
+mod tests {
+    use common::{quota::QuotaLimits, wire::Kind};
+    use engines::embedded::EmbeddedQuota;
+
+    use super::*;
+
+    fn work(user: &str, seq: Seq) -> Work {
+        let message = Message {
+            room: "lobby".into(),
+            seq,
+            prev: 0,
+            id: Uuid::from_u128(seq.into()),
+            sender: user.into(),
+            kind: Kind::User,
+            message: "2+2?".into(),
+            reply_to: None,
+        };
+        Work {
+            message,
+            asked: seq,
+            reply: Uuid::new_v4(),
+            attempt: 1,
+            fence: 1,
+            received: seq,
+            respond_by: seq,
+        }
+    }
+
+    fn fence() -> Fence {
+        Fence {
+            holder: Uuid::new_v4(),
+            number: 1,
+        }
+    }
+
+    fn ends<const N: usize>(slots: usize) -> [RunQueueEnd; N] {
+        let quota: Arc<dyn Quota> = EmbeddedQuota::new(QuotaLimits::default());
+        [(); N].map(|()| RunQueueEnd::new(Arc::clone(&quota), Arc::new(Semaphore::new(slots))))
+    }
+
+    #[tokio::test]
+    async fn whoever_offers_hears_of_what_begins_here_and_keeps_nothing_of_what_begins_elsewhere() {
+        let [here, elsewhere] = ends(4);
+        let (own, own_fence) = (work("ada", 1), fence());
+        let begun = here.offer(&own, own_fence).await.unwrap();
+        let run = here.next(|| 2).await;
+        let ended = begun.await.unwrap();
+        run.ended.unwrap().send(Some(Verdict::Ack)).unwrap();
+        assert_eq!(ended.await, Ok(Some(Verdict::Ack)));
+
+        let (other, other_fence) = (work("ada", 2), fence());
+        let mut begun = here.offer(&other, other_fence).await.unwrap();
+        let run = elsewhere.next(|| 2).await;
+        assert!(run.ended.is_none() && run.fence == other_fence);
+        assert_eq!(here.before(&other, other_fence).await.unwrap(), None);
+        assert!(begun.try_recv().is_err());
+        let (back, back_fence) = (work("ada", 3), fence());
+        let _begun = here.offer(&back, back_fence).await.unwrap();
+        assert!(here.withdraw(&back, back_fence).await);
+        assert!(here.offered.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn one_person_leaves_a_slot_for_somebody_else() {
+        let [end] = ends(4);
+        let mut runs = Vec::new();
+        for seq in 1..=4 {
+            drop(end.offer(&work("ada", seq), fence()).await.unwrap());
+        }
+        for _ in 0..3 {
+            runs.push(end.next(|| 1).await);
+        }
+        let next = end.next(|| 1);
+        assert!(timeout(Duration::from_millis(50), next).await.is_err());
+        drop(end.offer(&work("eve", 9), fence()).await.unwrap());
+        assert_eq!(end.next(|| 1).await.work.message.sender, "eve");
+        assert_eq!(runs.len(), 3);
+    }
 }
