@@ -11,6 +11,7 @@ pub mod posting;
 pub mod queue;
 pub mod quota;
 pub mod retry;
+pub mod seldom;
 pub mod settings;
 pub mod startup;
 pub mod store;

@@ -41,6 +41,8 @@ pub(crate) fn start(services: &Arc<Services>, stop: &CancellationToken) {
         stop,
         |services| async move {
             services.limits.upkeep();
+            services.admission.upkeep();
+            services.answers.upkeep();
             services.access.upkeep();
             services.sessions.upkeep().await;
         },

@@ -2,17 +2,24 @@
 #![warn(missing_docs)]
 
 mod access;
+mod admission;
+mod answers;
 mod background;
+mod callers;
 mod http;
+mod known_addresses;
 mod limits;
+mod network;
 mod open_files;
 mod problem;
 mod services;
 mod serving;
 mod sessions;
 mod settings;
+mod shares;
 mod socket;
 mod state;
+mod watched_stream;
 
 pub use open_files::raise_open_files;
 pub use settings::EdgeSettings;

@@ -6,6 +6,14 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// Files beside the sockets: connections to engines, calls under way, the process's own.
 const OTHER_FILES: u64 = 1_000;
 
+/// How many files this process may have open.
+pub(crate) fn open_files_allowed() -> usize {
+    let allowed = getrlimit(Resource::Nofile).current;
+    allowed.map_or(usize::MAX, |allowed| {
+        usize::try_from(allowed).unwrap_or(usize::MAX)
+    })
+}
+
 /// Raises this process's limit of open files as far as it is allowed to, and says so in the log where `sockets_max`
 /// sockets would not fit under it.
 pub fn raise_open_files(sockets_max: usize) {

@@ -10,7 +10,10 @@ use common::{
     timeline::Timeline,
 };
 
-use crate::{EdgeSettings, access::Access, limits::RateLimits, sessions::Sessions};
+use crate::{
+    EdgeSettings, access::Access, admission::Admission, answers::Answers, limits::RateLimits,
+    sessions::Sessions,
+};
 
 /// The engines of one edge, and what it knows and remembers of what is in them.
 pub(crate) struct Services {
@@ -21,6 +24,8 @@ pub(crate) struct Services {
     pub(crate) sessions: Sessions,
     pub(crate) access: Access,
     pub(crate) limits: RateLimits,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) answers: Answers,
 }
 
 impl Services {
@@ -42,6 +47,8 @@ impl Services {
             ),
             access: Access::new(Arc::clone(&store)),
             limits: RateLimits::new(settings),
+            admission: Arc::new(Admission::new(settings)),
+            answers: Answers::new(),
             live,
             store,
             poster,

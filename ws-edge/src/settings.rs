@@ -1,9 +1,12 @@
 //! What can be set about an edge.
 
-use std::{net::SocketAddr, num::NonZeroU32};
+use std::{net::SocketAddr, num::NonZeroU32, time::Duration};
 
 use axum::http::HeaderName;
 use clap::Args;
+
+const STUCK_AFTER_LEAST: Duration = Duration::from_secs(2);
+const STUCK_AFTER_MOST: Duration = Duration::from_secs(30);
 
 /// The edge's own settings; those of every process are `common`'s, those of the engines are theirs.
 #[derive(Args, Clone, Debug)]
@@ -37,6 +40,31 @@ pub struct EdgeSettings {
     /// Milliseconds between two `ping` frames on a socket. One that answers none for twice as long is closed.
     #[arg(long, env = "PING_MS", default_value = "25000", value_parser = clap::value_parser!(u64).range(50..=600_000))]
     pub ping_ms: u64,
+
+    // Shares at the network's edge: what one person or address may take. Each edge counts for itself; 0 is none. An
+    // IPv6 /64 is one address. Why these numbers: `docs/decisions/shares-at-the-edge.md`.
+    /// The most sockets of one user on this edge.
+    #[arg(long, env = "USER_SOCKETS", default_value = "100")]
+    pub user_sockets: usize,
+    /// HTTP calls a second of one user on this edge, in the long run; ten seconds' worth at once.
+    #[arg(long, env = "USER_REQUESTS_PER_SECOND", default_value = "50")]
+    pub user_requests_per_second: u32,
+    /// The most connections of one address to this edge, WebSockets included. Behind a proxy: calls under way, and
+    /// WebSockets.
+    #[arg(long, env = "ADDRESS_CONNECTIONS", default_value = "2000")]
+    pub address_connections: usize,
+    /// HTTP calls a second from one address to this edge, in the long run; ten seconds' worth at once.
+    #[arg(long, env = "ADDRESS_REQUESTS_PER_SECOND", default_value = "500")]
+    pub address_requests_per_second: u32,
+}
+
+impl EdgeSettings {
+    /// How long a client may take nothing of what it is sent, or take for one message: as long as it may be silent,
+    /// within bounds.
+    pub(crate) fn stuck_after(&self) -> Duration {
+        let silence = 2 * Duration::from_millis(self.ping_ms);
+        silence.clamp(STUCK_AFTER_LEAST, STUCK_AFTER_MOST)
+    }
 }
 
 /// An origin as browsers write it: in lower case, without the port that goes with the scheme.

@@ -16,7 +16,7 @@ use crate::{
     EdgeSettings, background,
     http::{self, Http},
     services::Services,
-    serving,
+    serving::{self, Serving},
     socket::Sockets,
 };
 
@@ -26,6 +26,7 @@ pub struct Edge {
     sockets: Arc<Sockets>,
     http: Arc<Http>,
     readiness: Readiness,
+    stuck_after: Duration,
 }
 
 impl Edge {
@@ -42,6 +43,7 @@ impl Edge {
             queue: Some(Arc::clone(&queue)),
             store: Some(Arc::clone(&store)),
         });
+        let stuck_after = settings.stuck_after();
         let services = Arc::new(Services::new(live, queue, store, &settings));
         let sockets = Arc::new(Sockets::new(Arc::clone(&services), &settings));
         let http = Http::new(
@@ -55,6 +57,7 @@ impl Edge {
             sockets,
             http: Arc::new(http),
             readiness,
+            stuck_after,
         }
     }
 }
@@ -75,6 +78,7 @@ pub async fn run(
         sockets,
         http,
         readiness,
+        stuck_after,
     } = edge;
     // The background outlives the calls: a socket that is being drained is still served.
     let drained = CancellationToken::new();
@@ -82,7 +86,12 @@ pub async fn run(
     sockets.start(&drained);
     background::start(&services, &drained);
 
-    let serving = serving::serve(listener, http::routes(&http), stop.clone());
+    let serving = Serving {
+        routes: http::routes(&http),
+        admission: Arc::clone(&services.admission),
+        stuck_after,
+    };
+    let serving = serving::serve(listener, serving, stop.clone());
     let mut serving = supervise::spawn("HTTP server", &stop, serving);
     let broken = tokio::select! {
         // Told to stop, serving ends too, and perhaps before this is looked at: that is no fault.

@@ -1,20 +1,17 @@
 //! What a call brings along, read and checked, and refused in the same words wherever it is wrong.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     body::to_bytes,
-    extract::{ConnectInfo, FromRequest, FromRequestParts, Path, Query, Request},
-    http::{HeaderMap, HeaderName, StatusCode, header, request::Parts},
+    extract::{FromRequest, FromRequestParts, Path, Query, Request},
+    http::{HeaderMap, StatusCode, header, request::Parts},
 };
 use common::store::Session;
 use serde::de::DeserializeOwned;
 
 use super::Http;
-use crate::problem::Problem;
+use crate::{admission::CallOrigin, problem::Problem, services::Services};
 
 /// The most bytes of a call's body.
 const BODY_MAX_BYTES: usize = 64 * 1024;
@@ -108,11 +105,15 @@ impl FromRequestParts<Arc<Http>> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, http: &Arc<Http>) -> Result<Self, Problem> {
-        http.services
-            .sessions
-            .authenticate(&parts.headers)
-            .await
-            .map(Caller)
+        let Address(address) = Address::from_request_parts(parts, http).await?;
+        let Services {
+            sessions,
+            admission,
+            ..
+        } = &*http.services;
+        let session = sessions.authenticate(&parts.headers).await?;
+        admission.user_call(&session.user, address)?;
+        Ok(Caller(session))
     }
 }
 
@@ -122,21 +123,10 @@ pub(super) struct Address(pub(super) IpAddr);
 impl FromRequestParts<Arc<Http>> for Address {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, http: &Arc<Http>) -> Result<Self, Problem> {
-        let told = http.client_address_header.as_ref();
-        if let Some(address) = told.and_then(|name| last_address(&parts.headers, name)) {
-            return Ok(Address(address));
-        }
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        peer.map(|ConnectInfo(peer)| Address(peer.ip()))
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Http>) -> Result<Self, Problem> {
+        let origin = parts.extensions.get::<CallOrigin>();
+        origin
+            .map(|origin| Address(origin.address))
             .ok_or_else(Problem::internal)
     }
-}
-
-/// The last entry is the trusted proxy's own; those before it are whatever the client wrote.
-fn last_address(headers: &HeaderMap, name: &HeaderName) -> Option<IpAddr> {
-    let last = headers.get_all(name).iter().next_back()?.to_str().ok()?;
-    let last = last.rsplit(',').next()?.trim();
-    let address = last.parse::<IpAddr>().ok();
-    address.or_else(|| last.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
+    body::HttpBody,
     extract::State,
     response::{IntoResponse, Response},
 };
@@ -16,12 +17,15 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Http,
-    body::{Caller, InPath, InQuery},
+    body::{Address, Caller, InPath, InQuery},
 };
 use crate::{access::AccessError, problem::Problem};
 
 /// Messages in a page, if the call does not say.
 const PAGE_MESSAGES: usize = 50;
+
+/// About what a message takes at most while an answer is made of it: 4,000 characters as they are kept, and escaped.
+const MESSAGE_MAX_BYTES: usize = 40 * 1024;
 
 /// The highest `seq` that a database can be asked about.
 const SEQ_MAX: Seq = i64::MAX as Seq;
@@ -43,6 +47,7 @@ struct Messages {
 pub(super) async fn page(
     State(http): State<Arc<Http>>,
     Caller(caller): Caller,
+    Address(address): Address,
     InPath(room): InPath<String>,
     InQuery(page): InQuery<Page>,
 ) -> Result<Response, Problem> {
@@ -54,6 +59,10 @@ pub(super) async fn page(
     }
     names::check_room(&room).map_err(|_| AccessError::NotFound)?;
     http.services.access.room(&caller.user, &room).await?;
+    // Taken before it is read: a hundred calls at once must not be a hundred pages in memory.
+    let answers = &http.services.answers;
+    let most = limit * MESSAGE_MAX_BYTES;
+    let mut memory = answers.memory(Some(&caller.user), address, most).await?;
     let messages = match page.after {
         Some(after) => {
             let mut messages = http
@@ -70,5 +79,9 @@ pub(super) async fn page(
             http.services.timeline.before(&room, before, limit).await?
         }
     };
-    Ok(Json(Messages { messages }).into_response())
+    let mut answer = Json(Messages { messages }).into_response();
+    let bytes = answer.body().size_hint().exact().unwrap_or(u64::MAX);
+    memory.shrink_to(usize::try_from(bytes).unwrap_or(usize::MAX));
+    answer.extensions_mut().insert(Arc::new(memory));
+    Ok(answer)
 }

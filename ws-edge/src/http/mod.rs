@@ -11,11 +11,11 @@ mod rooms;
 mod tell;
 mod upgrade;
 
-use std::{any::Any, sync::Arc, time::Duration};
+use std::{any::Any, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
-    Router,
-    extract::{MatchedPath, Request, State},
+    Extension, Router,
+    extract::{ConnectInfo, MatchedPath, Request, State},
     http::{HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
@@ -26,7 +26,14 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer};
 
-use crate::{EdgeSettings, problem::Problem, services::Services, socket::Sockets};
+use crate::{
+    EdgeSettings,
+    admission::{CallKind, CallOrigin},
+    answers::held,
+    problem::Problem,
+    services::Services,
+    socket::Sockets,
+};
 
 use self::{failed_log_ins::FailedLogIns, origin::Origins, passwords::Passwords};
 
@@ -72,7 +79,6 @@ pub(crate) struct Http {
     origins: Origins,
     readiness: Readiness,
     secure_cookies: bool,
-    client_address_header: Option<HeaderName>,
     failed_log_ins: FailedLogIns,
     /// What goes on behind calls that were answered.
     behind: TaskTracker,
@@ -92,7 +98,6 @@ impl Http {
             origins: Origins::new(&settings),
             readiness,
             secure_cookies: settings.secure_cookies,
-            client_address_header: settings.client_address_header,
             failed_log_ins: FailedLogIns::default(),
             behind: TaskTracker::new(),
         }
@@ -124,6 +129,7 @@ pub(crate) fn routes(http: &Arc<Http>) -> Router {
         )
         .route("/rooms/{room}/messages", get(history::page))
         // Not around the calls that answer with a token: compressed along with what a caller chose, its length tells.
+        .layer(from_fn_with_state(Arc::clone(http), in_slices))
         .layer(CompressionLayer::new());
     let api = sealed
         .merge(read)
@@ -140,7 +146,9 @@ pub(crate) fn routes(http: &Arc<Http>) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .with_state(Arc::clone(http))
         .merge(health)
+        .layer(from_fn_with_state(Arc::clone(http), until_read))
         .layer(from_fn(in_time))
+        .layer(from_fn_with_state(Arc::clone(http), admitted))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn(counted))
         .layer(from_fn_with_state(Arc::clone(http), with_security_headers))
@@ -175,6 +183,61 @@ async fn never_stored(call: Request, next: Next) -> Response {
         .headers_mut()
         .insert(header::CACHE_CONTROL, no_store);
     response
+}
+
+/// Refuses what an address asks for beyond its share.
+async fn admitted(
+    State(http): State<Arc<Http>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    mut call: Request,
+    next: Next,
+) -> Response {
+    let path = call.uri().path();
+    let kind = match path {
+        "/healthz" | "/readyz" => CallKind::Health,
+        "/" => CallKind::Page,
+        _ if path.starts_with("/web/") || path.starts_with("/rooms/") => CallKind::Page,
+        _ => CallKind::Call,
+    };
+    match http.services.admission.call(peer, call.headers(), kind) {
+        Ok(origin) => {
+            let shares = origin.shares.clone();
+            call.extensions_mut().insert(origin);
+            let answer = next.run(call).await;
+            match shares {
+                Some(shares) => held(answer, shares),
+                None => answer,
+            }
+        }
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// Counts what the answers of calls that may answer with much hold until they are read.
+async fn in_slices(
+    State(http): State<Arc<Http>>,
+    Extension(origin): Extension<CallOrigin>,
+    call: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let answer = next.run(call).await;
+    http.services
+        .answers
+        .in_slices(origin.address, answer)
+        .await
+}
+
+async fn until_read(
+    State(http): State<Arc<Http>>,
+    Extension(origin): Extension<CallOrigin>,
+    call: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let answer = next.run(call).await;
+    http.services
+        .answers
+        .until_read(origin.address, answer)
+        .await
 }
 
 async fn in_time(call: Request, next: Next) -> Response {

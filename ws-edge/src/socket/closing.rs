@@ -15,8 +15,10 @@ pub(super) enum Closing {
     NotUtf8,
     /// Too many bad frames.
     Abuse,
-    /// A frame larger than is ever read.
+    /// A message larger than is ever read, or a large one too many.
     TooBig,
+    /// A message did not come to its end in time.
+    TooSlow,
     /// This edge drains.
     Draining,
     /// The session was revoked or has expired.
@@ -34,7 +36,7 @@ impl Closing {
             Closing::Gone | Closing::Stuck => None,
             Closing::Protocol => Some(1002),
             Closing::NotUtf8 => Some(1007),
-            Closing::Abuse => Some(CLOSE_ABUSE),
+            Closing::Abuse | Closing::TooSlow => Some(CLOSE_ABUSE),
             Closing::TooBig => Some(CLOSE_TOO_BIG),
             Closing::Draining => Some(CLOSE_DRAINING),
             Closing::SessionGone => Some(CLOSE_SESSION_GONE),
@@ -50,6 +52,7 @@ impl Closing {
             Closing::NotUtf8 => "not UTF-8",
             Closing::Abuse => "too many bad frames",
             Closing::TooBig => "frame too large",
+            Closing::TooSlow => "message too slow",
             Closing::Draining => "draining",
             Closing::SessionGone => "session gone",
             Closing::NoHeartbeat => "no heartbeat",

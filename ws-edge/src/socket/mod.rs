@@ -3,6 +3,7 @@
 //! One task owns one socket ([`socket`]); what a client may do is a state machine without I/O ([`connection`]); rooms
 //! are read from a ring that all sockets of the process share ([`hub`], [`ring`]).
 
+mod arriving;
 mod closing;
 mod connection;
 mod draft_state;
@@ -48,10 +49,19 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    closing::Closing, connection::ConnectionLimits, hub::Hub, meters::Meters, rechecks::Rechecks,
-    registry::Registry, socket::Socket,
+    arriving::{Arriving, LargeMessages},
+    closing::Closing,
+    connection::ConnectionLimits,
+    hub::Hub,
+    meters::Meters,
+    rechecks::Rechecks,
+    registry::Registry,
+    socket::Socket,
 };
-use crate::{EdgeSettings, problem::Problem, services::Services};
+use crate::{
+    EdgeSettings, admission::CallOrigin, problem::Problem, services::Services,
+    watched_stream::BytesRead,
+};
 
 /// Events between the live engine and the rooms. Putting them there never waits, so this only evens out bursts.
 const EVENTS_MAX: usize = 8_192;
@@ -76,6 +86,9 @@ pub(crate) struct Sockets {
     meters: Arc<Meters>,
     /// Of each connection.
     limits: ConnectionLimits,
+    /// How long a client may take nothing of a batch, or take for one message.
+    stuck_after: Duration,
+    large_messages: LargeMessages,
     draining: AtomicBool,
 }
 
@@ -90,6 +103,7 @@ impl Sockets {
             services.timeline.clone(),
             Arc::clone(&meters),
         );
+        let stuck_after = settings.stuck_after();
         let twice = |limit: NonZeroU32| limit.get().saturating_mul(2);
         let limits = ConnectionLimits {
             ping_every: Duration::from_millis(settings.ping_ms),
@@ -100,11 +114,13 @@ impl Sockets {
         Sockets {
             services,
             hub: Arc::new(hub),
-            registry: Arc::new(Registry::new(settings.sockets_max)),
+            registry: Arc::new(Registry::new(settings.sockets_max, settings.user_sockets)),
             rechecks: Rechecks::default(),
             events: Mutex::new(Some(events)),
             meters,
             limits,
+            stuck_after,
+            large_messages: LargeMessages::new(),
             draining: AtomicBool::new(false),
         }
     }
@@ -147,24 +163,23 @@ impl Sockets {
     pub(crate) fn let_in(
         self: &Arc<Self>,
         session: Arc<Session>,
+        origin: CallOrigin,
+        bytes_read: BytesRead,
         upgrade: WebSocketUpgrade,
         room: Option<(Arc<str>, Option<Seq>)>,
     ) -> Result<Response, Problem> {
-        let Some(registered) = self.registry.enter(session.id) else {
-            return Err(Problem::unavailable(
-                "this edge has as many sockets as it may have",
-            ));
-        };
+        let registered = self.registry.enter(&session)?;
         // Registered first and asked again then: a revocation in between finds it either way.
         if self.services.sessions.was_revoked(session.id) {
             return Err(Problem::unauthorized("the session was revoked"));
         }
         self.check_open()?;
         let sockets = Arc::clone(self);
+        let arriving = Arriving::new(bytes_read, self.stuck_after);
         Ok(socket::configure(upgrade).on_upgrade(move |ws| {
             // A task of its own: that of the upgrade keeps room for everything that an upgrade needs, as long as it lives.
             drop(tokio::spawn(
-                Socket::open(sockets, session, registered, ws, room).run(),
+                Socket::open(sockets, session, registered, origin, arriving, ws, room).run(),
             ));
             ready(())
         }))

@@ -1,17 +1,28 @@
-//! Every socket of this edge, to be found by its session and to be closed when the edge drains.
+//! Every socket of this edge, to be found by its session and to be closed when the edge drains. There are so many in
+//! all and of one user; the last tenth is for users who have none yet.
 
 use std::{collections::HashMap, sync::Arc};
 
+use common::store::Session;
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::{sync::Notify, time::Duration};
 use uuid::Uuid;
 
 use super::{closing::Closing, inbox::Inbox};
+use crate::{
+    problem::Problem,
+    shares::{Share, Shares},
+};
+
+/// When somebody may try again who has as many sockets as one may have.
+const TRY_AGAIN: Duration = Duration::from_secs(10);
 
 /// Every socket of this edge.
 pub(super) struct Registry {
     known: Mutex<Known>,
-    permits: Arc<Semaphore>,
+    sockets_max: usize,
+    user_sockets: usize,
+    of_user: Arc<Shares<String>>,
     /// Told when a socket goes.
     one_left: Notify,
 }
@@ -19,16 +30,18 @@ pub(super) struct Registry {
 #[derive(Default)]
 struct Known {
     sockets: HashMap<Uuid, HashMap<u64, Arc<Inbox>>>,
+    open: usize,
     next: u64,
 }
 
 impl Registry {
-    /// For at most so many sockets.
-    pub(super) fn new(sockets_max: usize) -> Registry {
-        let permits = Arc::new(Semaphore::new(sockets_max.min(Semaphore::MAX_PERMITS)));
+    /// For at most so many sockets, and so many of one user (0: any number).
+    pub(super) fn new(sockets_max: usize, user_sockets: usize) -> Registry {
         Registry {
             known: Mutex::default(),
-            permits,
+            sockets_max,
+            user_sockets,
+            of_user: Shares::new(user_sockets),
             one_left: Notify::new(),
         }
     }
@@ -37,25 +50,48 @@ impl Registry {
         self.known.lock()
     }
 
-    /// Notes a socket of a session; none if there are as many as there may be. It is forgotten when the answer is
-    /// dropped.
-    pub(super) fn enter(self: &Arc<Self>, session: Uuid) -> Option<Registered> {
-        let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
+    /// Notes a socket of a session. It is forgotten when the answer is dropped.
+    ///
+    /// # Errors
+    /// If there are as many as there may be, in all or of this user.
+    pub(super) fn enter(self: &Arc<Self>, session: &Session) -> Result<Registered, Problem> {
         let inbox = Arc::<Inbox>::default();
         let mut known = self.known();
+        if known.open >= self.sockets_max {
+            return Err(Problem::unavailable(
+                "this edge has as many sockets as it may have (SOCKETS_MAX)",
+            ));
+        }
+        let is_crowded = known.open >= self.sockets_max - self.sockets_max / 10;
+        if is_crowded && self.of_user.held(&session.user) > 0 {
+            return Err(Problem::unavailable(
+                "this edge has nearly as many sockets as it may have (SOCKETS_MAX); the last are for people who have \
+                 none yet",
+            ));
+        }
+        let Some(share) = self.of_user.take(&session.user) else {
+            let most = self.user_sockets;
+            return Err(Problem::rate_limited(
+                format!(
+                    "you have as many sockets as one may have here (USER_SOCKETS, {most}); close one first"
+                ),
+                TRY_AGAIN,
+            ));
+        };
+        known.open += 1;
         known.next += 1;
         let id = known.next;
         known
             .sockets
-            .entry(session)
+            .entry(session.id)
             .or_default()
             .insert(id, Arc::clone(&inbox));
-        Some(Registered {
+        Ok(Registered {
             registry: Arc::clone(self),
-            session,
+            session: session.id,
             id,
             inbox,
-            _permit: permit,
+            _share: share,
         })
     }
 
@@ -107,12 +143,13 @@ pub(super) struct Registered {
     session: Uuid,
     id: u64,
     pub(super) inbox: Arc<Inbox>,
-    _permit: OwnedSemaphorePermit,
+    _share: Share<String>,
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
         let mut known = self.registry.known();
+        known.open -= 1;
         if let Some(sockets) = known.sockets.get_mut(&self.session) {
             sockets.remove(&self.id);
             if sockets.is_empty() {

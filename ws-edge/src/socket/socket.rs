@@ -3,6 +3,7 @@
 //! comes back through the inbox.
 
 use std::{
+    future::poll_fn,
     pin::{Pin, pin},
     sync::Arc,
     time::Duration,
@@ -20,6 +21,7 @@ use uuid::Uuid;
 
 use super::{
     Sockets,
+    arriving::{Arriving, LargeMessages},
     closing::Closing,
     connection::{Connection, Input, Output},
     inbox::Note,
@@ -31,12 +33,13 @@ use super::{
     send_queue::{QueuedSend, SendQueues},
     tasks,
 };
+use crate::admission::CallOrigin;
 
 /// What a socket reads into at once: a few messages. Small, since most sockets are silent most of the time and there are
 /// many, and since all of it is cleared whenever it is looked whether there is something to read.
 const READ_BUFFER_BYTES: usize = 2 * 1024;
 
-/// The largest frame that is read at all: what is a little too large gets a `too_large` and the socket stays open;
+/// The largest message, in one frame or in fragments, that is read at all: what is a little too large gets a `too_large` and the socket stays open;
 /// what is larger than this closes it.
 const READ_MAX_BYTES: usize = 1024 * 1024 + 64 * 1024;
 
@@ -48,11 +51,6 @@ const WRITE_BUFFER_MAX_BYTES: usize = 512 * 1024;
 
 /// The most frames read before what they led to is written.
 const READ_AT_ONCE: usize = 64;
-
-/// How long one write may take: as long as a client may be silent, within these bounds. A batch is small: who takes
-/// less than that in this time takes nothing.
-const WRITE_TIME_LEAST: Duration = Duration::from_secs(2);
-const WRITE_TIME_MOST: Duration = Duration::from_secs(30);
 
 /// How long a client may take to say goodbye.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
@@ -73,7 +71,10 @@ pub(super) struct Socket {
     user: Arc<str>,
     session: Arc<Session>,
     registered: Registered,
+    /// Where it comes from, and what is held of its address's share.
+    origin: CallOrigin,
     ws: WebSocket,
+    arriving: Arriving,
     /// Nothing more can be read.
     is_deaf: bool,
     connection: Connection,
@@ -103,6 +104,8 @@ impl Socket {
         sockets: Arc<Sockets>,
         session: Arc<Session>,
         registered: Registered,
+        origin: CallOrigin,
+        arriving: Arriving,
         ws: WebSocket,
         room: Option<(Arc<str>, Option<Seq>)>,
     ) -> Box<Socket> {
@@ -115,7 +118,9 @@ impl Socket {
             user: Arc::from(&*session.user),
             session,
             registered,
+            origin,
             ws,
+            arriving,
             is_deaf: false,
             alarm: Box::pin(sleep_until(connection.deadline())),
             connection,
@@ -172,7 +177,7 @@ impl Socket {
                 return Closing::Draining;
             }
             tokio::select! {
-                frame = self.ws.next(), if !self.is_draining => {
+                frame = next_frame(&mut self.ws, &mut self.arriving, &self.user, &self.sockets.large_messages), if !self.is_draining => {
                     let heard = self.hear(frame).and_then(|()| self.read_what_is_there(READ_AT_ONCE - 1));
                     if let Err(closing) = heard {
                         return closing;
@@ -190,7 +195,9 @@ impl Socket {
             if self.is_draining || self.closing.is_some() {
                 break;
             }
-            let Some(frame) = self.ws.next().now_or_never() else {
+            let large = &self.sockets.large_messages;
+            let next = next_frame(&mut self.ws, &mut self.arriving, &self.user, large);
+            let Some(frame) = next.now_or_never() else {
                 break;
             };
             self.hear(frame)?;
@@ -198,7 +205,14 @@ impl Socket {
         Ok(())
     }
 
-    fn hear(&mut self, frame: Option<Result<Message, axum::Error>>) -> Result<(), Closing> {
+    fn hear(
+        &mut self,
+        frame: Result<Option<Result<Message, axum::Error>>, Closing>,
+    ) -> Result<(), Closing> {
+        let frame = frame.inspect_err(|closing| {
+            self.is_deaf = true;
+            self.send_last_words(*closing);
+        })?;
         match frame {
             Some(Ok(Message::Text(text))) => self.step(Input::Text(&text)),
             Some(Ok(Message::Binary(_))) => self.step(Input::Binary),
@@ -213,6 +227,29 @@ impl Socket {
             }
         }
         Ok(())
+    }
+
+    /// Why a message is not waited for.
+    fn send_last_words(&mut self, closing: Closing) {
+        let (code, message) = match closing {
+            Closing::TooSlow => (
+                ErrorCode::BadRequest,
+                format!(
+                    "a message must be there within {:?}",
+                    self.sockets.stuck_after
+                ),
+            ),
+            _ => (
+                ErrorCode::TooLarge,
+                "too many messages that are too large are arriving at this moment".to_owned(),
+            ),
+        };
+        self.send(ServerFrame::Error {
+            code,
+            message,
+            id: None,
+            retry_after_ms: None,
+        });
     }
 
     fn unreadable(&mut self, error: axum::Error) -> Closing {
@@ -397,7 +434,10 @@ impl Socket {
             self.note(note);
         }
         if Instant::now() >= self.connection.deadline() {
-            self.sockets.services.sessions.note_use(&self.session);
+            let services = &self.sockets.services;
+            services.sessions.note_use(&self.session);
+            let address = self.origin.address;
+            services.admission.is_in_use(&self.user, address);
             self.step(Input::Tick);
         }
         None
@@ -488,8 +528,7 @@ impl Socket {
             .delivered_bytes
             .increment(batch.iter().map(|frame| frame.len() as u64).sum());
         let inbox = &self.registered.inbox;
-        let silence = self.sockets.limits.ping_every * 2;
-        let time = silence.clamp(WRITE_TIME_LEAST, WRITE_TIME_MOST);
+        let time = self.sockets.stuck_after;
         let mut writing = pin!(timeout(time, write_all(&mut self.ws, batch)));
         loop {
             tokio::select! {
@@ -520,7 +559,9 @@ impl Socket {
         }
         let Some(code) = closing.code() else { return };
         let last_words = match closing {
-            Closing::TooBig | Closing::Abuse | Closing::Draining => self.outgoing.take_own(),
+            Closing::TooBig | Closing::TooSlow | Closing::Abuse | Closing::Draining => {
+                self.outgoing.take_own()
+            }
             _ => Vec::new(),
         };
         let reason = Utf8Bytes::from_static(closing.reason());
@@ -542,6 +583,15 @@ impl Drop for Socket {
     fn drop(&mut self) {
         self.sockets.meters.sockets.decrement(1.0);
     }
+}
+
+async fn next_frame(
+    ws: &mut WebSocket,
+    arriving: &mut Arriving,
+    user: &Arc<str>,
+    large: &LargeMessages,
+) -> Result<Option<Result<Message, axum::Error>>, Closing> {
+    poll_fn(|context| arriving.poll(context, ws, user, large)).await
 }
 
 async fn write_all(ws: &mut WebSocket, batch: Vec<Utf8Bytes>) -> Result<(), axum::Error> {

@@ -14,5 +14,6 @@ mod gaps;
 mod posting;
 mod resume;
 mod rooms;
+mod shares;
 mod slow;
 mod who_may;

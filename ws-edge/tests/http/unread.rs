@@ -1,0 +1,116 @@
+//! Answers that nobody reads: they end, and hold no more than a share of the memory until then. Who reads slowly gets
+//! all of it.
+
+use std::{net::Ipv4Addr, time::Duration};
+
+use reqwest::StatusCode;
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{Instant, sleep, timeout},
+};
+
+use crate::{chat::Chat, edges::until, raw::connect_from};
+
+const EVES: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+/// A room whose latest page is as large as a page can be.
+async fn large_room(chat: &Chat) -> chat_client::Client {
+    let ada = chat.registers("ada").await;
+    ada.post("/api/rooms", json!({"name": "large", "bot": "off"}))
+        .await
+        .is(StatusCode::CREATED);
+    let mut messages = Vec::new();
+    for _ in 0..200 {
+        messages.push(chat.says("large", "ada", &"\u{1}".repeat(4_000)).await);
+    }
+    chat.persists(&messages).await;
+    ada
+}
+
+/// Asks for it.
+async fn asks(url: &str, token: &str) -> TcpStream {
+    let mut stream = connect_from(EVES, url).await;
+    let call = format!(
+        "GET /api/rooms/large/messages?limit=200 HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer {token}\r\n\r\n"
+    );
+    stream.write_all(call.as_bytes()).await.unwrap();
+    stream
+}
+
+/// What this process holds in memory, in MiB.
+fn resident_mib() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<usize>().ok());
+    kib.expect("a number") / 1024
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_who_ask_for_much_and_read_nothing_hold_little_and_keep_nobody_from_reading() {
+    let chat = Chat::start().await;
+    let ada = large_room(&chat).await;
+    let bob = chat.registers("bob").await;
+    let eve = chat.registers("eve").await;
+    let page = "/api/rooms/large/messages?limit=200";
+    bob.get(page).await.is(StatusCode::OK);
+    let before = resident_mib();
+    let mut unread = Vec::new();
+    for _ in 0..200 {
+        unread.push(asks(&chat.urls[0], &eve.token).await);
+    }
+    // While they wait, others read.
+    let began = Instant::now();
+    for _ in 0..5 {
+        bob.get(page).await.is(StatusCode::OK);
+    }
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    let held = resident_mib().saturating_sub(before);
+    assert!(held < 200, "{held} MiB are held");
+    // Nor does it keep the same person from what is small.
+    eve.get("/api/me").await.is(StatusCode::OK);
+    drop(ada);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_nobody_reads_ends_and_one_that_is_read_slowly_does_not() {
+    // Stuck after two seconds.
+    let chat = Chat::start_with(&["--ping-ms=100", "--address-connections=3"]).await;
+    let ada = large_room(&chat).await;
+    let url = chat.urls[0].clone();
+    let _unread = [asks(&url, &ada.token).await, asks(&url, &ada.token).await];
+    let mut slow = asks(&url, &ada.token).await;
+    let read_slowly = async {
+        let (mut read, began) = (0, Instant::now());
+        let mut some = vec![0; 256 * 1024];
+        // Five seconds for what is not in the kernel's buffers.
+        while began.elapsed() < Duration::from_secs(5) {
+            sleep(Duration::from_millis(500)).await;
+            read += slow.read(&mut some).await.unwrap();
+        }
+        while read < 4_000_000 {
+            let more = timeout(Duration::from_secs(5), slow.read(&mut some)).await;
+            let more = more.expect("it goes on").unwrap();
+            assert!(more > 0, "it was cut off after {read} bytes");
+            read += more;
+        }
+    };
+    read_slowly.await;
+    // The places of the other two are free again, though their clients are still there: by the edge's own clock, and
+    // not the kernel's, which takes a minute.
+    let began = Instant::now();
+    until("their places are free", async || {
+        let mut streams = [asks(&url, &ada.token).await, asks(&url, &ada.token).await];
+        let mut heard = 0;
+        for stream in &mut streams {
+            let mut some = [0; 12];
+            let read = timeout(Duration::from_secs(6), stream.read_exact(&mut some)).await;
+            heard += usize::from(matches!(read, Ok(Ok(_))) && some.ends_with(b" 200"));
+        }
+        heard == 2
+    })
+    .await;
+    assert!(began.elapsed() < Duration::from_secs(20));
+}
