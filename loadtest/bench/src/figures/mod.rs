@@ -183,6 +183,11 @@ impl Bench {
             ("USER_MESSAGES_PER_SECOND", "1000000".into()),
             ("USER_MESSAGES_BURST", "1000000".into()),
             ("PING_MS", "600000".into()),
+            // Everybody comes from one address, and some are thousands.
+            ("USER_SOCKETS", "0".into()),
+            ("USER_REQUESTS_PER_SECOND", "0".into()),
+            ("ADDRESS_CONNECTIONS", "0".into()),
+            ("ADDRESS_REQUESTS_PER_SECOND", "0".into()),
         ];
         let environment: Vec<_> = settings
             .map(|(name, value)| (name.to_owned(), value))
