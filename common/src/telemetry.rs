@@ -10,6 +10,8 @@ use tracing_subscriber::{
     EnvFilter, Layer, filter::filter_fn, layer::SubscriberExt, util::SubscriberInitExt,
 };
 
+use crate::repeated_lines::RepeatedLines;
+
 /// How a process logs.
 #[derive(Args, Clone, Debug)]
 pub struct TelemetrySettings {
@@ -59,13 +61,16 @@ pub fn init(settings: &TelemetrySettings) -> PrometheusHandle {
         LogFormat::Text => lines.with_target(false).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
+    let repeated = RepeatedLines::default();
     // For all that is written, not for one layer of it: such a filter forgets to take back what it said to whoever only
     // asks whether a line would be written, as the database's driver does, and the next line of that thread is lost.
     tracing_subscriber::registry()
         .with(lines)
         .with(filter)
         .with(filter_fn(tells_no_secret))
+        .with(repeated.clone())
         .init();
+    repeated.tell_regularly();
     // Two crates could each bring a provider of their own; with none named, the first TLS connection would panic.
     rustls::crypto::ring::default_provider()
         .install_default()

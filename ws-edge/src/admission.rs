@@ -10,7 +10,6 @@ use std::{
 };
 
 use axum::http::{HeaderMap, HeaderName};
-use common::seldom::Seldom;
 use tokio::time::Instant;
 
 use crate::{
@@ -20,6 +19,7 @@ use crate::{
     network::{Network, SITE_SHARE, Site, network, site},
     open_files::open_files_allowed,
     problem::Problem,
+    seldom::Seldom,
     shares::{Rates, Share, Shares},
 };
 
@@ -253,7 +253,7 @@ impl Admission {
             None => {
                 let mut names = FORWARDING_HEADERS.iter();
                 if let Some(header) = names.find(|name| headers.contains_key(**name))
-                    && self.not_set.is_due().is_some()
+                    && self.not_set.is_due()
                 {
                     tracing::error!(
                         header,
@@ -265,7 +265,7 @@ impl Admission {
                 }
             }
             Some(header) => {
-                if told.is_none() && self.not_sent.is_due().is_some() {
+                if told.is_none() && self.not_sent.is_due() {
                     tracing::warn!(
                         %header,
                         peer = %peer.ip(),

@@ -12,6 +12,7 @@ mod limits;
 mod network;
 mod open_files;
 mod problem;
+mod seldom;
 mod services;
 mod serving;
 mod sessions;

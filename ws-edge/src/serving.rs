@@ -10,7 +10,6 @@ use axum::{
     http::{HeaderValue, header},
     response::IntoResponse,
 };
-use common::seldom::Seldom;
 use hyper::{body::Incoming, server::conn::http1, service::Service, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -141,7 +140,6 @@ fn bound_kernel_buffers(listener: &TcpListener) {
 }
 
 async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
-    static TOLD: Seldom = Seldom::usually();
     loop {
         match listener.accept().await {
             Ok(accepted) => return accepted,
@@ -155,9 +153,7 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
                 ) => {}
             // Most likely too many open files: it gets better when others leave.
             Err(error) => {
-                if let Some(left_out) = TOLD.is_due() {
-                    tracing::error!(%error, left_out, "connections cannot be accepted");
-                }
+                tracing::error!(%error, "connections cannot be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -186,11 +182,8 @@ impl Refusing {
     }
 
     fn refuse(&self, stream: TcpStream, address: SocketAddr, why: NotAdmitted) {
-        static TOLD: Seldom = Seldom::usually();
         metrics::counter!("chinwag_connections_refused_total").increment(1);
-        if let Some(left_out) = TOLD.is_due() {
-            tracing::warn!(%address, left_out, "a connection is not let in: {why}");
-        }
+        tracing::warn!(%address, "a connection is not let in: {why}");
         let NotAdmitted::Told(problem) = why else {
             return;
         };

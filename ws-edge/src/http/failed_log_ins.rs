@@ -3,6 +3,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
+use common::repeated_lines::EACH_LINE;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -33,7 +34,7 @@ impl FailedLogIns {
             );
         }
         if is_told {
-            tracing::warn!(%address, user, "a log-in failed");
+            tracing::warn!(name: EACH_LINE, %address, user, "a log-in failed");
         }
     }
 
