@@ -172,7 +172,9 @@ impl Answers {
     ) -> Result<Response<Body>, Problem> {
         let (mut parts, body) = answer.into_parts();
         let own = parts.extensions.remove::<Arc<AnswerMemory>>();
-        let is_compressed = parts.headers.contains_key("content-encoding");
+        // What was compressed before has a length.
+        let is_compressed =
+            parts.headers.contains_key("content-encoding") && body.size_hint().exact().is_none();
         let compressor = if is_compressed {
             Some(self.memory(None, address, COMPRESSOR_BYTES).await?)
         } else {

@@ -1,16 +1,24 @@
-//! The page: a few files that are part of the binary.
+//! The page: a few files that are part of the binary. Each is compressed once, and what is sent is not copied: anybody may
+//! ask for them, as often as they like.
 
-use std::sync::Arc;
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    io::Write,
+    sync::{Arc, LazyLock},
+};
 
 use axum::{
     Router,
+    body::Bytes,
     extract::Path,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
+use flate2::{Compression, write::GzEncoder};
+use parking_lot::Mutex;
 use rust_embed::{EmbeddedFile, RustEmbed};
-use tower_http::compression::CompressionLayer;
 
 use super::Http;
 use crate::problem::Problem;
@@ -32,7 +40,6 @@ pub(super) fn routes() -> Router<Arc<Http>> {
             get(async |headers: HeaderMap| file("index.html", &headers)),
         )
         .route("/web/{*path}", get(asset))
-        .layer(CompressionLayer::new())
 }
 
 async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Response {
@@ -75,10 +82,64 @@ fn answer(found: EmbeddedFile, headers: &HeaderMap) -> Response {
     } else {
         kind.to_owned()
     };
-    (
-        kept,
-        [(header::CONTENT_TYPE, kind)],
-        found.data.into_owned(),
-    )
-        .into_response()
+    let plain = match found.data {
+        Cow::Borrowed(data) => Bytes::from_static(data),
+        Cow::Owned(data) => Bytes::from(data),
+    };
+    let described = [
+        (header::CONTENT_TYPE, kind),
+        (header::VARY, header::ACCEPT_ENCODING.to_string()),
+    ];
+    if takes_gzip(headers) {
+        let encoding = [(header::CONTENT_ENCODING, "gzip")];
+        let packed = packed(found.metadata.sha256_hash(), &plain);
+        return (kept, described, encoding, packed).into_response();
+    }
+    (kept, described, plain).into_response()
+}
+
+/// Whether a browser says that it does.
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(header::ACCEPT_ENCODING).iter();
+    let mut encodings = lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','));
+    encodings.any(|encoding| {
+        let (name, weight) = encoding.split_once(';').unwrap_or((encoding, ""));
+        let is_refused = weight.trim().trim_end_matches(['0', '.']) == "q=";
+        name.trim().eq_ignore_ascii_case("gzip") && !is_refused
+    })
+}
+
+/// The file with this hash, compressed when it is first asked for.
+fn packed(hash: [u8; 32], plain: &Bytes) -> Bytes {
+    static PACKED: LazyLock<Mutex<HashMap<[u8; 32], Bytes>>> = LazyLock::new(Mutex::default);
+    let mut packed = PACKED.lock();
+    let packed = packed.entry(hash).or_insert_with(|| {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        let written = encoder.write_all(plain);
+        let done = written.and_then(|()| encoder.finish());
+        done.expect("memory takes everything").into()
+    });
+    packed.clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_takes_gzip_gets_it_and_who_does_not_gets_none() {
+        let takes = |line: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(line));
+            takes_gzip(&headers)
+        };
+        assert!(takes("gzip, deflate, br"));
+        assert!(takes("br;q=1.0, GZIP;q=0.5"));
+        for line in ["", "br", "gzip;q=0", "gzip; q=0.0", "x-gzip"] {
+            assert!(!takes(line), "{line:?}");
+        }
+        assert!(!takes_gzip(&HeaderMap::new()));
+    }
 }

@@ -87,3 +87,18 @@ async fn the_page_keeps_to_its_policy() {
         assert!(!script.contains(bad), "{bad}");
     }
 }
+
+#[tokio::test]
+async fn the_page_is_sent_compressed_to_who_takes_that() {
+    let chat = Chat::start().await;
+    let plain = chat.someone().get("/web/app.js").await;
+    let browser = chat.someone().with("accept-encoding", "gzip, deflate, br");
+    let first = browser.get("/web/app.js").await;
+    assert_eq!(first.is(StatusCode::OK).header("content-encoding"), "gzip");
+    assert_eq!(first.header("vary"), "accept-encoding");
+    let length =
+        |answer: &chat_client::HttpAnswer| answer.header("content-length").parse::<usize>();
+    assert!(length(&first).unwrap() * 2 < length(&plain).unwrap());
+    assert_eq!(plain.header("content-encoding"), "");
+    assert_eq!(first.header("etag"), plain.header("etag"));
+}
