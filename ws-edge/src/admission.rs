@@ -215,9 +215,19 @@ impl Admission {
     /// # Errors
     /// 429 if these are too many.
     pub(crate) fn user_call(&self, user: &str, address: IpAddr) -> Result<(), Problem> {
-        let now = Instant::now();
-        self.known.note(user, network(address), now);
-        self.user_calls.check(user.to_owned(), now).map_err(|wait| {
+        self.known.note(user, network(address), Instant::now());
+        self.user_work(user, 1)
+    }
+
+    /// Counts what a call costs beyond what others do, as so many calls.
+    ///
+    /// # Errors
+    /// As [`Admission::user_call`].
+    pub(crate) fn user_work(&self, user: &str, calls: u32) -> Result<(), Problem> {
+        let counted = self
+            .user_calls
+            .check_many(user.to_owned(), calls, Instant::now());
+        counted.map_err(|wait| {
             let most = self.settings.user_requests_per_second;
             Problem::rate_limited(
                 format!("you call too often (USER_REQUESTS_PER_SECOND, {most})"),

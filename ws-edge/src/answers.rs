@@ -38,6 +38,9 @@ const ADDRESS_MOST: u32 = 64 * 1024;
 /// And those to one site.
 const SITE_MOST: u32 = SITE_SHARE * ADDRESS_MOST;
 
+/// What one person's sockets may hold of what they missed in rooms, beside what all sockets share.
+const REPLAYS_MOST: u32 = 64 * 1024;
+
 /// And all of an edge.
 const ALL_MOST: u32 = 1024 * 1024;
 
@@ -59,9 +62,11 @@ pub(crate) struct Answers {
     shares: Mutex<HashMap<Reader, Arc<Semaphore>>>,
 }
 
+/// Who shares what.
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Reader {
     User(String),
+    Replays(String),
     Network(Network),
     Site(Site),
 }
@@ -119,6 +124,14 @@ impl Answers {
                          that there is for them";
             Problem::rate_limited(words, PATIENCE)
         })
+    }
+
+    /// Memory for what a socket of somebody's missed. Waits for as long as it takes: what is waited for is the same
+    /// person's.
+    pub(crate) async fn memory_for_replay(&self, user: &str, bytes: usize) -> AnswerMemory {
+        let share = self.share(Reader::Replays(user.to_owned()), REPLAYS_MOST);
+        let permit = share.acquire_many_owned(units(bytes)).await;
+        AnswerMemory(vec![permit.expect("the semaphores are never closed")])
     }
 
     fn share(&self, reader: Reader, most: u32) -> Arc<Semaphore> {

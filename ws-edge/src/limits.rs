@@ -12,15 +12,25 @@ use tokio::time::Instant;
 use crate::{
     EdgeSettings,
     network::{Network, network},
+    shares::Rates,
 };
 
 /// The most keys that one table of failures holds. A failure costs a password's hashing, so a flood of keys would take
 /// an hour to get there; beyond it new keys are not counted.
 const KEYS_MAX: usize = 100_000;
 
+/// Joins of one user a second, on all sockets; ten seconds' worth at once: some devices that come back to hundreds of
+/// rooms each.
+const JOINS_PER_SECOND: u32 = 300;
+
+/// `typing` of one user a second, on all sockets: each goes to everybody in a room.
+const TYPING_PER_SECOND: u32 = 5;
+
 /// What is allowed here.
 pub(crate) struct RateLimits {
     messages: DefaultKeyedRateLimiter<String>,
+    joins: Rates<String>,
+    typing: Rates<String>,
     /// Guessing one user's password from one address.
     by_name_and_address: Failures<(String, Network)>,
     /// Guessing one user's password from many addresses. High, so that it takes many addresses to keep a user out.
@@ -35,6 +45,8 @@ impl RateLimits {
             .allow_burst(settings.user_messages_burst);
         RateLimits {
             messages: RateLimiter::keyed(messages),
+            joins: Rates::new(JOINS_PER_SECOND),
+            typing: Rates::new(TYPING_PER_SECOND),
             by_name_and_address: Failures::new(10, Duration::from_secs(30)),
             by_name: Failures::new(300, Duration::from_secs(10)),
             by_address: Failures::new(100, Duration::from_secs(1)),
@@ -48,6 +60,22 @@ impl RateLimits {
     pub(crate) fn check_user_message(&self, user: &str) -> Result<(), Duration> {
         let verdict = self.messages.check_key(&user.to_owned());
         verdict.map_err(|until| until.wait_time_from(self.messages.clock().now()))
+    }
+
+    /// Counts one join of a user.
+    ///
+    /// # Errors
+    /// The time after which the next one is allowed.
+    pub(crate) fn check_join(&self, user: &str) -> Result<(), Duration> {
+        self.joins.check(user.to_owned(), Instant::now())
+    }
+
+    /// Counts one `typing` of a user.
+    ///
+    /// # Errors
+    /// The time after which the next one is allowed.
+    pub(crate) fn check_typing(&self, user: &str) -> Result<(), Duration> {
+        self.typing.check(user.to_owned(), Instant::now())
     }
 
     /// Whether an attempt at a user's password from an address is heard, right or wrong: a right one that was heard
@@ -90,6 +118,8 @@ impl RateLimits {
         self.messages.retain_recent();
         self.messages.shrink_to_fit();
         let now = Instant::now();
+        self.joins.upkeep(now);
+        self.typing.upkeep(now);
         self.by_name_and_address.upkeep(now);
         self.by_name.upkeep(now);
         self.by_address.upkeep(now);

@@ -87,6 +87,14 @@ impl<K: Eq + Hash> Rates<K> {
     /// # Errors
     /// It is one too many, and is not counted: the time after which the next one is allowed.
     pub(crate) fn check(&self, key: K, now: Instant) -> Result<(), Duration> {
+        self.check_many(key, 1, now)
+    }
+
+    /// Counts something that weighs as much as so many.
+    ///
+    /// # Errors
+    /// As [`Rates::check`].
+    pub(crate) fn check_many(&self, key: K, weight: u32, now: Instant) -> Result<(), Duration> {
         let Some(interval) = self.interval else {
             return Ok(());
         };
@@ -99,7 +107,7 @@ impl<K: Eq + Hash> Rates<K> {
             key
         };
         let whole_at = table.entry(key).or_insert(now);
-        let then = (*whole_at).max(now) + interval;
+        let then = (*whole_at).max(now) + interval * weight;
         let wait = then.saturating_duration_since(now + BURST_TIME);
         if wait.is_zero() {
             *whole_at = then;

@@ -22,7 +22,7 @@ pub(super) struct JsonBody<T>(pub(super) T);
 impl<T: DeserializeOwned> FromRequest<Arc<Http>> for JsonBody<T> {
     type Rejection = Problem;
 
-    async fn from_request(call: Request, _: &Arc<Http>) -> Result<Self, Problem> {
+    async fn from_request(call: Request, http: &Arc<Http>) -> Result<Self, Problem> {
         if !is_json(call.headers()) {
             let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
             return Err(Problem::bad_request_as(
@@ -35,6 +35,11 @@ impl<T: DeserializeOwned> FromRequest<Arc<Http>> for JsonBody<T> {
         if length.is_some_and(|length| length > BODY_MAX_BYTES) {
             return Err(too_large());
         }
+        // Whoever sends it slowly holds a share of what their address may hold.
+        let origin = call.extensions().get::<CallOrigin>();
+        let address = origin.ok_or_else(Problem::internal)?.address;
+        let most = length.unwrap_or(BODY_MAX_BYTES);
+        let _memory = http.services.answers.memory(None, address, most).await?;
         let body = to_bytes(call.into_body(), BODY_MAX_BYTES)
             .await
             .map_err(|error| {

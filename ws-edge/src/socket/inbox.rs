@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::{
     closing::Closing,
     connection::{Done, Refusal},
-    replay::Replay,
+    replay::{Replay, ReplaySlot},
     room::Membership,
 };
 
@@ -24,11 +24,16 @@ pub(super) enum Note {
         sub: u32,
         membership: Membership,
         replay: Replay,
+        slot: Option<ReplaySlot>,
     },
     /// A room was not joined, or must be left.
     Lost { sub: u32, refusal: Refusal },
     /// What was missed in a room, for one who was too slow.
-    CaughtUp { sub: u32, replay: Replay },
+    CaughtUp {
+        sub: u32,
+        replay: Replay,
+        slot: Option<ReplaySlot>,
+    },
     /// A message is kept, or not.
     Posted {
         queue: u32,

@@ -8,7 +8,7 @@ use common::wire::Seq;
 use tokio::task::AbortHandle;
 
 use super::{
-    replay::Replay,
+    replay::{Replay, ReplaySlot},
     ring::{Budget, Cursor, Taken},
     room::{Membership, Room},
 };
@@ -49,6 +49,8 @@ struct Seat {
     cursor: Cursor,
     /// What comes before the ring goes on.
     backlog: VecDeque<(Seq, Utf8Bytes)>,
+    /// Held until that is sent.
+    slot: Option<ReplaySlot>,
     is_ready: bool,
     catching_up: Option<SocketTask>,
 }
@@ -80,6 +82,7 @@ impl Outgoing {
         sub: u32,
         membership: Membership,
         backlog: VecDeque<(Seq, Utf8Bytes)>,
+        slot: Option<ReplaySlot>,
         cursor: Cursor,
     ) {
         let seat = Seat {
@@ -87,6 +90,7 @@ impl Outgoing {
             membership,
             cursor,
             backlog,
+            slot,
             is_ready: false,
             catching_up: None,
         };
@@ -129,10 +133,11 @@ impl Outgoing {
     }
 
     /// What the socket had fallen behind by is here.
-    pub(super) fn caught_up(&mut self, sub: u32, replay: Replay) {
+    pub(super) fn caught_up(&mut self, sub: u32, replay: Replay, slot: Option<ReplaySlot>) {
         if let Some(seat) = self.seat(sub) {
             seat.catching_up = None;
             seat.backlog = replay.backlog;
+            seat.slot = slot;
             seat.cursor = replay.cursor;
             self.make_ready(sub);
         }
@@ -207,6 +212,7 @@ impl Seat {
             }
             batch.extend(self.backlog.pop_front().map(|(_, frame)| frame));
         }
+        self.slot = None;
         self.membership.take(&mut self.cursor, budget, batch)
     }
 }

@@ -8,7 +8,10 @@ use common::{
     timeline::{RESUME_MAX_MESSAGES, TimelineError},
     wire::Seq,
 };
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, sleep, timeout},
+};
 
 use super::{
     feed::{Feed, Heard, Phase, Read},
@@ -16,9 +19,10 @@ use super::{
     ring::Cursor,
     room::Room,
 };
+use crate::answers::{AnswerMemory, Answers};
 
 /// The most bytes that are held for one socket beside the ring; what goes on after that is read when these are sent.
-const BACKLOG_BYTES_MAX: usize = 256 * 1024;
+pub(super) const BACKLOG_BYTES_MAX: usize = 256 * 1024;
 
 /// How long one who knows a later message than the room waits for the room to read what it missed.
 const AHEAD_PATIENCE: Duration = Duration::from_secs(5);
@@ -37,6 +41,52 @@ pub(super) struct Replay {
     pub(super) backlog: VecDeque<(Seq, Utf8Bytes)>,
     /// Where it goes on in the ring.
     pub(super) cursor: Cursor,
+}
+
+/// The most replays of one socket that are read, or not sent yet, at a time: a client that joins a thousand rooms and
+/// reads nothing holds what a handful of them missed.
+const OF_ONE_SOCKET: usize = 16;
+
+/// A backlog up to this size needs no slot: the reply that is being written, as a rule.
+const SMALL_BYTES: usize = 16 * 1024;
+
+/// The replays of one socket.
+#[derive(Clone)]
+pub(super) struct Replays {
+    user: Arc<str>,
+    slots: Arc<Semaphore>,
+}
+
+/// The right to have one, until its backlog was sent.
+pub(super) struct ReplaySlot {
+    _socket: OwnedSemaphorePermit,
+    _memory: AnswerMemory,
+}
+
+impl Replays {
+    pub(super) fn new(user: Arc<str>) -> Replays {
+        let slots = Arc::new(Semaphore::new(OF_ONE_SOCKET));
+        Replays { user, slots }
+    }
+
+    /// Waits for one.
+    pub(super) async fn slot(&self, answers: &Answers) -> ReplaySlot {
+        let socket = Arc::clone(&self.slots).acquire_owned().await;
+        let socket = socket.expect("never closed");
+        let memory = answers.memory_for_replay(&self.user, BACKLOG_BYTES_MAX);
+        ReplaySlot {
+            _socket: socket,
+            _memory: memory.await,
+        }
+    }
+}
+
+impl Replay {
+    /// Whether so much of it waits beside the ring that it keeps its slot.
+    pub(super) fn is_large(&self) -> bool {
+        let bytes: usize = self.backlog.iter().map(|(_, frame)| frame.len()).sum();
+        bytes > SMALL_BYTES
+    }
 }
 
 impl Hub {
@@ -210,5 +260,29 @@ fn beside_ring(feed: &Feed, read: Read) -> Replay {
         complete: true,
         backlog,
         cursor: ring.cursor_after(last),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn a_client_that_reads_nothing_holds_a_handful_of_replays_and_its_user_some_more() {
+        let answers = Answers::new();
+        let taken = |replays: &Replays| replays.slot(&answers).now_or_never();
+        let mut held = Vec::new();
+        for _ in 0..100 {
+            let replays = Replays::new("eve".into());
+            let slots: Vec<_> = std::iter::from_fn(|| taken(&replays)).collect();
+            assert!(slots.len() <= OF_ONE_SOCKET);
+            held.extend(slots);
+        }
+        assert_eq!(held.len() * BACKLOG_BYTES_MAX, 64 * 1024 * 1024);
+        assert!(taken(&Replays::new("ada".into())).is_some());
+        held.pop();
+        assert!(taken(&Replays::new("eve".into())).is_some());
     }
 }

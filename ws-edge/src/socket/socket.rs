@@ -23,12 +23,12 @@ use super::{
     Sockets,
     arriving::{Arriving, LargeMessages},
     closing::Closing,
-    connection::{Connection, Input, Output},
+    connection::{Connection, Done, Input, Output},
     inbox::Note,
     meters::Meters,
     outgoing::{Outgoing, SocketTask},
     registry::Registered,
-    replay::{self, Replay},
+    replay::{self, Replay, Replays},
     room::Room,
     send_queue::{QueuedSend, SendQueues},
     tasks,
@@ -78,6 +78,8 @@ pub(super) struct Socket {
     /// Nothing more can be read.
     is_deaf: bool,
     connection: Connection,
+    /// What is read of what it missed.
+    replays: Replays,
     /// Joins under way.
     joining: Vec<Joining>,
     outgoing: Outgoing,
@@ -114,8 +116,10 @@ impl Socket {
         let mut outputs = Vec::new();
         let connection = Connection::open(&session.user, room, limits, now, &mut outputs);
         sockets.meters.sockets.increment(1.0);
+        let user: Arc<str> = Arc::from(&*session.user);
+        let replays = Replays::new(Arc::clone(&user));
         let mut socket = Box::new(Socket {
-            user: Arc::from(&*session.user),
+            user,
             session,
             registered,
             origin,
@@ -124,6 +128,7 @@ impl Socket {
             is_deaf: false,
             alarm: Box::pin(sleep_until(connection.deadline())),
             connection,
+            replays,
             joining: Vec::new(),
             outgoing: Outgoing::default(),
             queues: SendQueues::default(),
@@ -301,6 +306,11 @@ impl Socket {
                     message,
                     reply_to,
                 } => self.post(&room, id, message, reply_to),
+                Output::Typing { room } if self.types_too_often() => {
+                    drop(room);
+                    let outcome = Ok(Done::Quietly);
+                    self.step(Input::TaskDone { id: None, outcome });
+                }
                 Output::Typing { room } => {
                     let task = tasks::typing(
                         Arc::clone(&self.sockets),
@@ -311,6 +321,9 @@ impl Socket {
                     self.sockets.hub.spawn(task);
                 }
                 Output::Stop { room, reply } => {
+                    if self.says_too_much(reply) {
+                        continue;
+                    }
                     let task = tasks::stop(
                         Arc::clone(&self.sockets),
                         Arc::clone(&self.user),
@@ -334,6 +347,7 @@ impl Socket {
         let task = tasks::join(
             Arc::clone(&self.sockets),
             Arc::clone(&self.user),
+            self.replays.clone(),
             sub,
             Arc::clone(&room),
             after,
@@ -390,13 +404,26 @@ impl Socket {
             .post(&self.sockets, &self.user, &self.registered.inbox, room, job);
     }
 
-    /// Another answer weighs as much as a message.
+    fn types_too_often(&self) -> bool {
+        let limits = &self.sockets.services.limits;
+        limits.check_typing(&self.user).is_err()
+    }
+
+    /// Whether a call about a reply, which weighs as much as a message, is one too many; then it is answered.
+    fn says_too_much(&mut self, reply: Uuid) -> bool {
+        let limits = &self.sockets.services.limits;
+        let Err(wait) = limits.check_user_message(&self.user) else {
+            return false;
+        };
+        self.step(Input::TaskDone {
+            id: Some(reply),
+            outcome: Err(tasks::too_many_messages(wait)),
+        });
+        true
+    }
+
     fn again(&mut self, room: String, reply: Uuid) {
-        if let Err(wait) = self.sockets.services.limits.check_user_message(&self.user) {
-            self.step(Input::TaskDone {
-                id: Some(reply),
-                outcome: Err(tasks::too_many_messages(wait)),
-            });
+        if self.says_too_much(reply) {
             return;
         }
         let task = tasks::again(
@@ -449,6 +476,7 @@ impl Socket {
                 sub,
                 membership,
                 replay,
+                slot,
             } => {
                 if !self.connection.is_current(sub) {
                     self.end_joining(sub);
@@ -467,19 +495,19 @@ impl Socket {
                 });
                 membership.want_greeting();
                 self.sockets.hub.want_announced(membership.room());
-                self.outgoing.sit(sub, membership, backlog, cursor);
+                self.outgoing.sit(sub, membership, backlog, slot, cursor);
                 self.end_joining(sub);
             }
             Note::Lost { sub, refusal } => {
                 self.step(Input::Lost { sub, refusal });
                 self.end_joining(sub);
             }
-            Note::CaughtUp { sub, replay } => {
+            Note::CaughtUp { sub, replay, slot } => {
                 if !self.outgoing.is_in(sub) {
                     return;
                 }
                 let (complete, seq) = (replay.complete, replay.latest);
-                self.outgoing.caught_up(sub, replay);
+                self.outgoing.caught_up(sub, replay, slot);
                 if !complete {
                     self.step(Input::MissedTooMuch { sub, seq });
                 }
@@ -503,16 +531,27 @@ impl Socket {
     }
 
     fn next_batch(&mut self) -> Vec<Utf8Bytes> {
-        let (sockets, inbox) = (&*self.sockets, &self.registered.inbox);
+        let (sockets, inbox) = (&self.sockets, &self.registered.inbox);
+        let replays = &self.replays;
         let catch_up = |sub: u32, room: &Arc<Room>, after: Seq| {
             sockets.meters.catch_ups.increment(1);
-            let (hub, room) = (Arc::clone(&sockets.hub), Arc::clone(room));
-            let catch_up = tasks::catch_up(hub, room, sub, after, Arc::clone(inbox));
+            let catch_up = tasks::catch_up(
+                Arc::clone(sockets),
+                replays.clone(),
+                Arc::clone(room),
+                sub,
+                after,
+                Arc::clone(inbox),
+            );
             SocketTask(sockets.hub.spawn(catch_up))
         };
         let start_over = |sub: u32, room: &Arc<Room>| {
             let replay = replay::live_only(room, false);
-            inbox.put(Note::CaughtUp { sub, replay });
+            inbox.put(Note::CaughtUp {
+                sub,
+                replay,
+                slot: None,
+            });
         };
         self.outgoing.next_batch(catch_up, start_over)
     }

@@ -10,15 +10,15 @@ use common::{
     timeline::TimelineError,
     wire::{ErrorCode, Kind, Seq, ServerFrame, now_seq},
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::{
     Sockets,
     connection::{Done, Refusal},
-    hub::{EnterError, Hub},
+    hub::EnterError,
     inbox::{Inbox, Note},
-    replay::Replay,
+    replay::{Replay, Replays},
     room::{Membership, Room},
     send_queue::unavailable,
 };
@@ -33,15 +33,23 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 const CATCH_UP_AGAIN: RetryPolicy =
     RetryPolicy::new(Duration::from_millis(200), Duration::from_secs(5));
 
-/// Joins a room.
+/// Joins a room. One who joins too often waits for it, and nobody else does.
 pub(super) async fn join(
     sockets: Arc<Sockets>,
     user: Arc<str>,
+    replays: Replays,
     sub: u32,
     room: Arc<str>,
     after: Option<Seq>,
     inbox: Arc<Inbox>,
 ) {
+    while let Err(wait) = sockets.services.limits.check_join(&user) {
+        sleep(wait).await;
+    }
+    let slot = match after {
+        Some(_) => Some(replays.slot(&sockets.services.answers).await),
+        None => None,
+    };
     let begun = Instant::now();
     let note = match enter(&sockets, &user, sub, &room, after, &inbox).await {
         Ok((membership, replay)) => {
@@ -49,6 +57,7 @@ pub(super) async fn join(
             Note::Joined {
                 sub,
                 membership,
+                slot: slot.filter(|_| replay.is_large()),
                 replay,
             }
         }
@@ -82,18 +91,21 @@ impl From<EnterError> for Refusal {
 
 /// Reads what a socket missed that was too slow, for as long as it takes.
 pub(super) async fn catch_up(
-    hub: Arc<Hub>,
+    sockets: Arc<Sockets>,
+    replays: Replays,
     room: Arc<Room>,
     sub: u32,
     after: Seq,
     inbox: Arc<Inbox>,
 ) {
-    let read = || hub.replay(&room, Some(after), false);
+    let slot = replays.slot(&sockets.services.answers).await;
+    let read = || sockets.hub.replay(&room, Some(after), false);
     let told = |error: &TimelineError, again_in| {
         tracing::warn!(room = %room.name, %error, ?again_in, "a slow reader waits for what it missed");
     };
     if let Ok(replay) = retry(CATCH_UP_AGAIN, read, told).await {
-        inbox.put(Note::CaughtUp { sub, replay });
+        let slot = Some(slot).filter(|_| replay.is_large());
+        inbox.put(Note::CaughtUp { sub, replay, slot });
     }
 }
 

@@ -54,6 +54,8 @@ impl Edges {
         store: Arc<dyn Store>,
         flags: &[&str],
     ) -> Edges {
+        // As its `main` does: how many connections there may be follows from it.
+        ws_edge::raise_open_files(0);
         let queue: Arc<dyn Queue> = EmbeddedQueue::open(folder.path()).await.unwrap();
         let stop = CancellationToken::new();
         let mut edges = Edges {

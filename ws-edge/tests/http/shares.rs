@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use reqwest::StatusCode;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
     chat::Chat,
@@ -47,7 +48,6 @@ async fn an_address_has_so_many_connections_and_another_address_has_its_own() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn thousands_of_idle_connections_shut_nobody_out() {
-    ws_edge::raise_open_files(0);
     // Also where nothing is set for an address: whoever has the most makes room.
     let chat =
         Chat::start_with(&["--address-connections=0", "--address-requests-per-second=0"]).await;
@@ -167,4 +167,49 @@ async fn a_page_with_three_hundred_rooms_loads() {
     ada.post("/api/rooms", json!({"name": "one-more"}))
         .await
         .is(StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn a_page_of_four_times_as_many_messages_is_four_calls() {
+    let chat = Chat::start_with(&["--user-requests-per-second=1"]).await;
+    let ada = chat.registers("ada").await;
+    let mut heard = 0;
+    while heard < 20 {
+        let page = ada.get("/api/rooms/ada/messages?limit=200").await;
+        if page.status == StatusCode::TOO_MANY_REQUESTS {
+            break;
+        }
+        page.is(StatusCode::OK);
+        heard += 1;
+    }
+    // Ten at once, and what comes back meanwhile.
+    assert!((2..6).contains(&heard), "{heard}");
+}
+
+#[tokio::test]
+async fn a_body_that_never_comes_keeps_nobody_else_waiting() {
+    let chat = Chat::start().await;
+    let url = &chat.urls[0];
+    let mut held = Vec::new();
+    for _ in 0..1_100 {
+        let mut stream = connect_from(EVES, url).await;
+        let head = "POST /api/login HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n\
+                    Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        held.push(stream);
+    }
+    // Elsewhere one logs in; at the same address one is told that there is no more room for it.
+    let body = r#"{"username":"nobody","password":"12345678"}"#;
+    let head = format!(
+        "Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    for (from, status) in [(ADAS, "HTTP/1.1 401"), (EVES, "HTTP/1.1 429")] {
+        let mut stream = connect_from(from, url).await;
+        let call = format!("POST /api/login HTTP/1.1\r\nHost: here\r\n{head}");
+        stream.write_all(call.as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer), status);
+    }
 }

@@ -10,6 +10,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 use tokio_tungstenite::MaybeTlsStream;
+use uuid::Uuid;
 
 use crate::{
     chat::{Chat, is_still_there},
@@ -168,4 +169,47 @@ async fn an_upgrade_that_never_completes_takes_no_place() {
             .all(|(_, status)| status == "HTTP/1.1 400"),
         "{connections:?}"
     );
+}
+
+#[tokio::test]
+async fn many_sockets_are_no_way_to_show_that_one_types_without_end() {
+    let chat = Chat::start().await;
+    let mut bob = chat.in_lobby("bob").await;
+    let (eve, _) = chat.logs_in("eve").await;
+    let mut sockets = Vec::new();
+    for _ in 0..90 {
+        let mut socket = eve.connects("/ws/chat/lobby").await;
+        socket.hears("joined").await;
+        sockets.push(socket);
+    }
+    for socket in &mut sockets {
+        socket
+            .sends(json!({"type": "typing", "room": "lobby"}))
+            .await;
+    }
+    for socket in &mut sockets {
+        // What it sent before has been dealt with.
+        is_still_there(socket).await;
+    }
+    chat.says("lobby", "bob", "the end").await;
+    let mut typed = 0;
+    loop {
+        let frame = bob.next().await.expect("open");
+        if frame["message"] == "the end" {
+            break;
+        }
+        typed += usize::from(frame["type"] == "typing");
+    }
+    assert!((1..80).contains(&typed), "{typed}");
+}
+
+#[tokio::test]
+async fn stopping_replies_again_and_again_is_limited_as_messages_are() {
+    let chat = Chat::start_with(&["--user-messages-per-second=1", "--user-messages-burst=5"]).await;
+    let mut eve = chat.in_lobby("eve").await;
+    for _ in 0..20 {
+        let stop = json!({"type": "stop", "room": "lobby", "id": Uuid::now_v7()});
+        eve.sends(stop).await;
+    }
+    assert_eq!(eve.is_refused().await, "rate_limited");
 }
