@@ -32,6 +32,9 @@ const FILES_PART: usize = 4;
 /// When a connection may be tried again that was one too many.
 const CONNECT_AGAIN: Duration = Duration::from_secs(5);
 
+/// So much of an answer counts as one call: several times a page of the messages that people write.
+const ANSWER_BYTES: usize = 64 * 1024;
+
 /// The headers in which proxies write down the client's address.
 const FORWARDING_HEADERS: [&str; 6] = [
     "forwarded",
@@ -215,25 +218,24 @@ impl Admission {
     /// # Errors
     /// 429 if these are too many.
     pub(crate) fn user_call(&self, user: &str, address: IpAddr) -> Result<(), Problem> {
-        self.known.note(user, network(address), Instant::now());
-        self.user_work(user, 1)
-    }
-
-    /// Counts what a call costs beyond what others do, as so many calls.
-    ///
-    /// # Errors
-    /// As [`Admission::user_call`].
-    pub(crate) fn user_work(&self, user: &str, calls: u32) -> Result<(), Problem> {
-        let counted = self
-            .user_calls
-            .check_many(user.to_owned(), calls, Instant::now());
-        counted.map_err(|wait| {
+        let now = Instant::now();
+        self.known.note(user, network(address), now);
+        self.user_calls.check(user.to_owned(), now).map_err(|wait| {
             let most = self.settings.user_requests_per_second;
             Problem::rate_limited(
                 format!("you call too often (USER_REQUESTS_PER_SECOND, {most})"),
                 wait,
             )
         })
+    }
+
+    /// Counts a large answer to somebody's call as more than one: each [`ANSWER_BYTES`] of it.
+    pub(crate) fn user_was_answered(&self, user: &str, bytes: usize) {
+        let further = u32::try_from(bytes / ANSWER_BYTES).unwrap_or(u32::MAX);
+        if further > 0 {
+            self.user_calls
+                .charge(user.to_owned(), further, Instant::now());
+        }
     }
 
     /// Somebody's socket from there is in use.

@@ -13,6 +13,9 @@ const RATE_KEYS_MAX: usize = 200_000;
 /// For how long a burst lasts: what is allowed at once is what is allowed in this time.
 pub(crate) const BURST_TIME: Duration = Duration::from_secs(10);
 
+/// How long the longest debt lasts of one who was let do more than is allowed, since that showed only afterwards.
+const DEBT_MOST: Duration = Duration::from_secs(10);
+
 /// What each key holds at a time, of something that it may have only so many of.
 pub(crate) struct Shares<K> {
     most: usize,
@@ -87,27 +90,12 @@ impl<K: Eq + Hash> Rates<K> {
     /// # Errors
     /// It is one too many, and is not counted: the time after which the next one is allowed.
     pub(crate) fn check(&self, key: K, now: Instant) -> Result<(), Duration> {
-        self.check_many(key, 1, now)
-    }
-
-    /// Counts something that weighs as much as so many.
-    ///
-    /// # Errors
-    /// As [`Rates::check`].
-    pub(crate) fn check_many(&self, key: K, weight: u32, now: Instant) -> Result<(), Duration> {
         let Some(interval) = self.interval else {
             return Ok(());
         };
         let mut table = self.table();
-        let is_full = table.len() >= RATE_KEYS_MAX;
-        let key = Some(key);
-        let key = if is_full && !table.contains_key(&key) {
-            None
-        } else {
-            key
-        };
-        let whole_at = table.entry(key).or_insert(now);
-        let then = (*whole_at).max(now) + interval * weight;
+        let whole_at = entry(&mut table, key, now);
+        let then = (*whole_at).max(now) + interval;
         let wait = then.saturating_duration_since(now + BURST_TIME);
         if wait.is_zero() {
             *whole_at = then;
@@ -115,6 +103,18 @@ impl<K: Eq + Hash> Rates<K> {
         } else {
             Err(wait)
         }
+    }
+
+    /// Counts what turned out to weigh as much as so many more, whether they were allowed or not: the next one waits for
+    /// it, at most [`DEBT_MOST`] longer.
+    pub(crate) fn charge(&self, key: K, weight: u32, now: Instant) {
+        let Some(interval) = self.interval else {
+            return;
+        };
+        let mut table = self.table();
+        let whole_at = entry(&mut table, key, now);
+        let then = (*whole_at).max(now) + interval.saturating_mul(weight);
+        *whole_at = then.min(now + BURST_TIME + DEBT_MOST);
     }
 
     /// Forgets whoever has all of their allowance back. Called on a timer.
@@ -127,6 +127,22 @@ impl<K: Eq + Hash> Rates<K> {
     fn table(&self) -> MutexGuard<'_, HashMap<Option<K>, Instant>> {
         self.whole_at.lock()
     }
+}
+
+/// Whoever has no entry while the table is full is one with all others who have none.
+fn entry<K: Eq + Hash>(
+    table: &mut HashMap<Option<K>, Instant>,
+    key: K,
+    now: Instant,
+) -> &mut Instant {
+    let is_full = table.len() >= RATE_KEYS_MAX;
+    let key = Some(key);
+    let key = if is_full && !table.contains_key(&key) {
+        None
+    } else {
+        key
+    };
+    table.entry(key).or_insert(now)
 }
 
 #[cfg(test)]
@@ -165,6 +181,12 @@ mod tests {
         );
         assert_eq!(heard(began + Duration::from_secs(2)), 10);
         assert!(rates.check("bob", began).is_ok());
+        rates.charge("bob", 54, began);
+        assert_eq!(
+            rates.check("bob", began),
+            Err(Duration::from_millis(1_200)),
+            "what was too much is waited for"
+        );
         rates.upkeep(began + Duration::from_secs(100));
         assert_eq!(rates.table().len(), 0);
         let unlimited = Rates::new(0);

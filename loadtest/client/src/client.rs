@@ -21,6 +21,9 @@ const CALL_LIMIT: Duration = Duration::from_secs(30);
 /// Between two attempts to read a page of a history.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// How long somebody rests who asked for pages too often.
+const SLOW_DOWN: Duration = Duration::from_secs(1);
+
 /// What somebody registers and logs in with.
 pub fn credentials(name: &str) -> Value {
     json!({ "username": name, "password": PASSWORD })
@@ -212,6 +215,11 @@ impl Client {
             let mut answer = loop {
                 let answer = self.try_call(Method::GET, &path, None).await;
                 let status = answer.as_ref().ok().map(|answer| answer.status);
+                // Whoever looks again and again is told to slow down, and does.
+                if status == Some(StatusCode::TOO_MANY_REQUESTS) && Instant::now() < deadline {
+                    sleep(SLOW_DOWN).await;
+                    continue;
+                }
                 if status == Some(StatusCode::OK)
                     || !is_worth_another(status)
                     || Instant::now() > deadline

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{access::AccessError, problem::Problem};
 
-/// Messages in a page, if the call does not say. One of several times as many counts as that many calls.
+/// Messages in a page, if the call does not say.
 const PAGE_MESSAGES: usize = 50;
 
 /// About what a message takes at most while an answer is made of it: 4,000 characters as they are kept, and escaped.
@@ -59,9 +59,6 @@ pub(super) async fn page(
     }
     names::check_room(&room).map_err(|_| AccessError::NotFound)?;
     http.services.access.room(&caller.user, &room).await?;
-    let pages = u32::try_from(limit / PAGE_MESSAGES).unwrap_or(u32::MAX);
-    let further = pages.saturating_sub(1);
-    http.services.admission.user_work(&caller.user, further)?;
     // Taken before it is read: a hundred calls at once must not be a hundred pages in memory.
     let answers = &http.services.answers;
     let most = limit * MESSAGE_MAX_BYTES;
@@ -84,7 +81,10 @@ pub(super) async fn page(
     };
     let mut answer = Json(Messages { messages }).into_response();
     let bytes = answer.body().size_hint().exact().unwrap_or(u64::MAX);
-    memory.shrink_to(usize::try_from(bytes).unwrap_or(usize::MAX));
+    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    memory.shrink_to(bytes);
+    let admission = &http.services.admission;
+    admission.user_was_answered(&caller.user, bytes);
     answer.extensions_mut().insert(Arc::new(memory));
     Ok(answer)
 }

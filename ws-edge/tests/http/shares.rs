@@ -170,23 +170,6 @@ async fn a_page_with_three_hundred_rooms_loads() {
 }
 
 #[tokio::test]
-async fn a_page_of_four_times_as_many_messages_is_four_calls() {
-    let chat = Chat::start_with(&["--user-requests-per-second=1"]).await;
-    let ada = chat.registers("ada").await;
-    let mut heard = 0;
-    while heard < 20 {
-        let page = ada.get("/api/rooms/ada/messages?limit=200").await;
-        if page.status == StatusCode::TOO_MANY_REQUESTS {
-            break;
-        }
-        page.is(StatusCode::OK);
-        heard += 1;
-    }
-    // Ten at once, and what comes back meanwhile.
-    assert!((2..6).contains(&heard), "{heard}");
-}
-
-#[tokio::test]
 async fn a_body_that_never_comes_keeps_nobody_else_waiting() {
     let chat = Chat::start().await;
     let url = &chat.urls[0];

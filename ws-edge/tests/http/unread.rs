@@ -114,3 +114,22 @@ async fn an_answer_that_nobody_reads_ends_and_one_that_is_read_slowly_does_not()
     .await;
     assert!(began.elapsed() < Duration::from_secs(20));
 }
+
+#[tokio::test]
+async fn a_page_of_megabytes_counts_as_many_calls() {
+    let chat = Chat::start_with(&["--user-requests-per-second=5"]).await;
+    let ada = large_room(&chat).await;
+    let page = "/api/rooms/large/messages?limit=200";
+    ada.get(page).await.is(StatusCode::OK);
+    let refused = ada.get(page).await;
+    refused.is_problem(429, "rate_limited");
+    let seconds: u64 = refused.header("retry-after").parse().unwrap();
+    assert!((5..=11).contains(&seconds), "{seconds}");
+    // A page of what people write counts as one.
+    let bob = chat.registers("bob").await;
+    for _ in 0..40 {
+        bob.get("/api/rooms/bob/messages?limit=200")
+            .await
+            .is(StatusCode::OK);
+    }
+}
