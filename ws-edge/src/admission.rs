@@ -313,6 +313,9 @@ impl AddressRates {
 
     fn check(&self, address: IpAddr) -> Result<(), Duration> {
         let now = Instant::now();
+        // Looked at first, so that a site beyond its share fills no table; counted last, so that what one of its
+        // networks is refused is not taken from the others.
+        self.sites.look(site(address), now)?;
         self.networks.check(network(address), now)?;
         self.sites.check(site(address), now)
     }

@@ -44,6 +44,9 @@ const REPLAYS_MOST: u32 = 64 * 1024;
 /// And all of an edge.
 const ALL_MOST: u32 = 1024 * 1024;
 
+/// So many readers are known before those are forgotten who hold nothing: others hold a connection each.
+const READERS_MAX: usize = 200_000;
+
 /// How long a call waits for others to be read.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -136,6 +139,9 @@ impl Answers {
 
     fn share(&self, reader: Reader, most: u32) -> Arc<Semaphore> {
         let mut shares = self.shares.lock();
+        if shares.len() >= READERS_MAX && !shares.contains_key(&reader) {
+            forget_idle(&mut shares);
+        }
         let share = shares.entry(reader);
         Arc::clone(share.or_insert_with(|| Arc::new(Semaphore::new(most as usize))))
     }
@@ -143,8 +149,7 @@ impl Answers {
     /// Forgets who holds nothing. Called on a timer.
     pub(crate) fn upkeep(&self) {
         let mut shares = self.shares.lock();
-        // Whoever holds some, or waits for it, holds the share as well.
-        shares.retain(|_, share| Arc::strong_count(share) > 1);
+        forget_idle(&mut shares);
         shares.shrink_to_fit();
     }
 
@@ -203,6 +208,11 @@ impl Answers {
 /// Keeps something until an answer was taken, or is no longer wanted.
 pub(crate) fn held<T: Send + Unpin + 'static>(answer: Response<Body>, what: T) -> Response<Body> {
     answer.map(|body| Body::new(HeldBody { body, _held: what }))
+}
+
+/// Whoever holds some, or waits for it, holds the share as well.
+fn forget_idle(shares: &mut HashMap<Reader, Arc<Semaphore>>) {
+    shares.retain(|_, share| Arc::strong_count(share) > 1);
 }
 
 fn units(bytes: usize) -> u32 {

@@ -3,12 +3,15 @@
 
 use std::{collections::HashMap, hash::Hash, sync::Arc, time::Duration};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// The most keys in one table of rates. Beyond it, those without an entry have one allowance together until others have
 /// all of theirs back: a flood from ever new addresses costs a bounded amount of memory, and limits itself.
 const RATE_KEYS_MAX: usize = 200_000;
+
+/// Between two sweeps of a full table.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// For how long a burst lasts: what is allowed at once is what is allowed in this time.
 pub(crate) const BURST_TIME: Duration = Duration::from_secs(10);
@@ -72,8 +75,14 @@ impl<K: Eq + Hash> Drop for Share<K> {
 pub(crate) struct Rates<K> {
     /// Between two in the long run; none: as often as anybody likes.
     interval: Option<Duration>,
+    table: Mutex<RateTable<K>>,
+}
+
+struct RateTable<K> {
     /// When each has all of its allowance back. `None` is everybody who has no entry while the table is full.
-    whole_at: Mutex<HashMap<Option<K>, Instant>>,
+    whole_at: HashMap<Option<K>, Instant>,
+    /// When those were last forgotten who have.
+    swept_at: Option<Instant>,
 }
 
 impl<K: Eq + Hash> Rates<K> {
@@ -81,8 +90,25 @@ impl<K: Eq + Hash> Rates<K> {
     pub(crate) fn new(per_second: u32) -> Rates<K> {
         Rates {
             interval: (per_second > 0).then(|| Duration::from_secs(1) / per_second),
-            whole_at: Mutex::default(),
+            table: Mutex::new(RateTable {
+                whole_at: HashMap::new(),
+                swept_at: None,
+            }),
         }
+    }
+
+    /// Whether one more would be allowed. Counts nothing.
+    ///
+    /// # Errors
+    /// The time after which it is.
+    pub(crate) fn look(&self, key: K, now: Instant) -> Result<(), Duration> {
+        let Some(interval) = self.interval else {
+            return Ok(());
+        };
+        let whole_at = self.table.lock().whole_at.get(&Some(key)).copied();
+        let then = whole_at.unwrap_or(now).max(now) + interval;
+        let wait = then.saturating_duration_since(now + BURST_TIME);
+        if wait.is_zero() { Ok(()) } else { Err(wait) }
     }
 
     /// Counts one.
@@ -93,8 +119,8 @@ impl<K: Eq + Hash> Rates<K> {
         let Some(interval) = self.interval else {
             return Ok(());
         };
-        let mut table = self.table();
-        let whole_at = entry(&mut table, key, now);
+        let mut table = self.table.lock();
+        let whole_at = table.entry(key, now);
         let then = (*whole_at).max(now) + interval;
         let wait = then.saturating_duration_since(now + BURST_TIME);
         if wait.is_zero() {
@@ -111,38 +137,39 @@ impl<K: Eq + Hash> Rates<K> {
         let Some(interval) = self.interval else {
             return;
         };
-        let mut table = self.table();
-        let whole_at = entry(&mut table, key, now);
+        let mut table = self.table.lock();
+        let whole_at = table.entry(key, now);
         let then = (*whole_at).max(now) + interval.saturating_mul(weight);
         *whole_at = then.min(now + BURST_TIME + DEBT_MOST);
     }
 
     /// Forgets whoever has all of their allowance back. Called on a timer.
     pub(crate) fn upkeep(&self, now: Instant) {
-        let mut table = self.table();
-        table.retain(|_, whole_at| *whole_at > now);
-        table.shrink_to_fit();
-    }
-
-    fn table(&self) -> MutexGuard<'_, HashMap<Option<K>, Instant>> {
-        self.whole_at.lock()
+        let mut table = self.table.lock();
+        table.sweep(now);
+        table.whole_at.shrink_to_fit();
     }
 }
 
-/// Whoever has no entry while the table is full is one with all others who have none.
-fn entry<K: Eq + Hash>(
-    table: &mut HashMap<Option<K>, Instant>,
-    key: K,
-    now: Instant,
-) -> &mut Instant {
-    let is_full = table.len() >= RATE_KEYS_MAX;
-    let key = Some(key);
-    let key = if is_full && !table.contains_key(&key) {
-        None
-    } else {
-        key
-    };
-    table.entry(key).or_insert(now)
+impl<K: Eq + Hash> RateTable<K> {
+    fn entry(&mut self, key: K, now: Instant) -> &mut Instant {
+        let key = Some(key);
+        if self.whole_at.len() >= RATE_KEYS_MAX && !self.whole_at.contains_key(&key) {
+            let is_due = self.swept_at.is_none_or(|at| now - at >= SWEEP_EVERY);
+            if is_due {
+                self.sweep(now);
+            }
+            if self.whole_at.len() >= RATE_KEYS_MAX {
+                return self.whole_at.entry(None).or_insert(now);
+            }
+        }
+        self.whole_at.entry(key).or_insert(now)
+    }
+
+    fn sweep(&mut self, now: Instant) {
+        self.swept_at = Some(now);
+        self.whole_at.retain(|_, whole_at| *whole_at > now);
+    }
 }
 
 #[cfg(test)]
@@ -188,7 +215,7 @@ mod tests {
             "what was too much is waited for"
         );
         rates.upkeep(began + Duration::from_secs(100));
-        assert_eq!(rates.table().len(), 0);
+        assert_eq!(rates.table.lock().whole_at.len(), 0);
         let unlimited = Rates::new(0);
         assert!((0..10_000).all(|_| unlimited.check("ada", began).is_ok()));
     }
@@ -196,10 +223,20 @@ mod tests {
     #[test]
     fn ever_new_keys_fill_no_memory_and_those_that_are_known_go_on() {
         let (rates, now) = (Rates::new(1), Instant::now());
-        assert!(rates.check(0, now).is_ok());
-        let heard = (1..2 * RATE_KEYS_MAX).filter(|key| rates.check(*key, now).is_ok());
+        assert!(rates.check(0_i64, now).is_ok());
+        let keys = 1..2 * i64::try_from(RATE_KEYS_MAX).unwrap();
+        let heard = keys.filter(|key| rates.check(*key, now).is_ok());
         assert_eq!(heard.count(), RATE_KEYS_MAX - 1 + 10);
-        assert_eq!(rates.table().len(), RATE_KEYS_MAX + 1);
+        assert_eq!(rates.table.lock().whole_at.len(), RATE_KEYS_MAX + 1);
         assert!(rates.check(0, now).is_ok());
+        // Whoever called once is forgotten as soon as there is need.
+        let later = now + 2 * BURST_TIME;
+        assert!(
+            (0..50_i64)
+                .filter(|key| rates.check(-key, later).is_ok())
+                .count()
+                == 50
+        );
+        assert!(rates.table.lock().whole_at.len() < 100);
     }
 }

@@ -46,6 +46,22 @@ async fn an_address_has_so_many_connections_and_another_address_has_its_own() {
     .await;
 }
 
+#[tokio::test]
+async fn an_address_opens_so_many_connections_a_second_and_further_ones_are_just_closed() {
+    let chat = Chat::start_with(&["--address-requests-per-second=2"]).await;
+    let url = &chat.urls[0];
+    let mut closed = 0;
+    for _ in 0..40 {
+        closed += usize::from(is_over(&mut connect_from(EVES, url).await).await);
+        if closed > 0 {
+            break;
+        }
+    }
+    assert_eq!(closed, 1);
+    let heard = call(&mut connect_from(ADAS, url).await, "/healthz", "").await;
+    assert!(heard.starts_with("HTTP/1.1 200"), "{heard}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn thousands_of_idle_connections_shut_nobody_out() {
     // Also where nothing is set for an address: whoever has the most makes room.
