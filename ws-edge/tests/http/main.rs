@@ -15,4 +15,3 @@ mod raw;
 mod rooms;
 mod sessions;
 mod shares;
-mod unread;
