@@ -19,6 +19,7 @@ use axum::{
 use flate2::{Compression, write::GzEncoder};
 use parking_lot::Mutex;
 use rust_embed::{EmbeddedFile, RustEmbed};
+use sha2::{Digest, Sha256};
 
 use super::Http;
 use crate::problem::Problem;
@@ -82,9 +83,13 @@ fn answer(found: EmbeddedFile, headers: &HeaderMap) -> Response {
     } else {
         kind.to_owned()
     };
-    let plain = match found.data {
-        Cow::Borrowed(data) => Bytes::from_static(data),
-        Cow::Owned(data) => Bytes::from(data),
+    let (plain, hash) = match found.data {
+        Cow::Borrowed(data) => (Bytes::from_static(data), found.metadata.sha256_hash()),
+        // Not as it is in the binary.
+        Cow::Owned(data) => {
+            let hash = Sha256::digest(&data).into();
+            (Bytes::from(data), hash)
+        }
     };
     let described = [
         (header::CONTENT_TYPE, kind),
@@ -92,7 +97,7 @@ fn answer(found: EmbeddedFile, headers: &HeaderMap) -> Response {
     ];
     if takes_gzip(headers) {
         let encoding = [(header::CONTENT_ENCODING, "gzip")];
-        let packed = packed(found.metadata.sha256_hash(), &plain);
+        let packed = packed(hash, &plain);
         return (kept, described, encoding, packed).into_response();
     }
     (kept, described, plain).into_response()
