@@ -54,7 +54,7 @@ impl Edges {
         store: Arc<dyn Store>,
         flags: &[&str],
     ) -> Edges {
-        let queue: Arc<dyn Queue> = EmbeddedQueue::open(folder.path()).await.unwrap();
+        let queue: Arc<dyn Queue> = EmbeddedQueue::open(folder.path(), 0).await.unwrap();
         let stop = CancellationToken::new();
         let mut edges = Edges {
             urls: Vec::new(),
