@@ -26,7 +26,7 @@ async fn it_is_killed_and_started_again_and_everything_is_still_there() {
         .says_and_is_acked("@bot what is three plus three?")
         .await;
     chat.model
-        .requests_when(stories::PATIENCE, |seen| seen.len() > calls)
+        .requests_when(PATIENCE, |seen| seen.len() > calls)
         .await
         .expect("the model was asked");
     let seen = ada.messages();
