@@ -20,15 +20,18 @@ const WARM: usize = 100_000;
 /// Messages after which it has as much memory, if it keeps nothing of them.
 const MANY: usize = 1_000_000;
 
-/// In so many rooms.
-const ROOMS: usize = 20;
+/// In so few rooms that the first hundred thousand fill what is kept of each: its ring of frames, and its stream.
+const ROOMS: usize = 5;
 
 /// Log-ins, so many of them at a time.
 const LOG_INS: usize = 400;
 const AT_A_TIME: usize = 20;
 
-/// How long a process is left alone before its memory is read.
+/// How long a process is left alone before its memory is read: the threads that hashed passwords have ended.
 const REST: Duration = Duration::from_secs(20);
+
+/// The same after messages: their ids are forgotten by then.
+const LONG_REST: Duration = Duration::from_secs(100);
 
 impl Bench {
     /// Of the all-in-one, and of the processes that messages go through. Once: it takes minutes, and a process that
@@ -51,7 +54,7 @@ impl Bench {
             )
             .await;
             done = count;
-            sleep(REST).await;
+            sleep(LONG_REST).await;
             rows.extend(of_both(done));
         }
         Findings {
@@ -87,7 +90,7 @@ async fn all_in_one() -> Vec<Row> {
     for count in [WARM, MANY] {
         fill(process.listen, &ada.token, &rooms, count - done).await;
         done = count;
-        sleep(REST).await;
+        sleep(LONG_REST).await;
         rows.push(row(&format!("all-in-one, {done} messages"), &process));
     }
     process.kill().await;
