@@ -26,6 +26,9 @@ pub struct Settings {
     /// The folder that keeps everything. One process at a time may use it.
     #[arg(long, env = "DATA_DIR", default_value = "chinwag-data")]
     data_dir: PathBuf,
+    /// Megabytes of its disk that stay free: while there are fewer, what people send is refused. 0 for none.
+    #[arg(long, env = "DISK_FREE_MIN_MB", default_value = "200")]
+    disk_free_min_mb: u32,
     #[command(flatten)]
     edge: EdgeSettings,
     #[command(flatten)]
@@ -76,7 +79,8 @@ pub async fn serve(
     refuse_bad::<Settings>([settings.worker.check()]);
     bot_worker::check_model(&settings.worker)?;
     std::fs::create_dir_all(&settings.data_dir)?;
-    let queue = EmbeddedQueue::open(&settings.data_dir).await?;
+    let keep_free_bytes = u64::from(settings.disk_free_min_mb) * 1_000_000;
+    let queue = EmbeddedQueue::open(&settings.data_dir, keep_free_bytes).await?;
     let store = SqliteStore::open(&settings.data_dir).await?;
     let live = EmbeddedLive::new();
 

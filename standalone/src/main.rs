@@ -8,6 +8,7 @@ use common::{
     telemetry,
 };
 use engines::embedded::SqliteStore;
+use mimalloc::MiMalloc;
 use persister::usage::UsageArguments;
 use standalone::{Settings, serve};
 
@@ -24,6 +25,10 @@ enum Job {
         usage: UsageArguments,
     },
 }
+
+/// See `docs/decisions/allocator.md`.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[tokio::main]
 async fn main() -> Exit {

@@ -36,7 +36,7 @@ async fn a_question_in_ones_own_room_is_answered_even_if_it_waited_for_a_worker(
     let folder = tempfile::tempdir().unwrap();
     let practice = practice().await;
     let live: Arc<dyn Live> = EmbeddedLive::new();
-    let embedded_queue = EmbeddedQueue::open(folder.path()).await.unwrap();
+    let embedded_queue = EmbeddedQueue::open(folder.path(), 0).await.unwrap();
     let queue: Arc<dyn Queue> = embedded_queue.clone();
     let sqlite = SqliteStore::open(folder.path()).await.unwrap();
     sqlite.create_user("ada", "hash").await.unwrap();

@@ -36,7 +36,7 @@ impl Surroundings {
     pub(crate) async fn new() -> Surroundings {
         let folder = tempfile::tempdir().unwrap();
         let live = FaultyLive::over(EmbeddedLive::new());
-        let queue = FaultyQueue::over(EmbeddedQueue::open(folder.path()).await.unwrap());
+        let queue = FaultyQueue::over(EmbeddedQueue::open(folder.path(), 0).await.unwrap());
         let store = FaultyStore::over(SqliteStore::open(folder.path()).await.unwrap());
         store.create_user("ada", "").await.unwrap();
         let (onlooker, mut events) = live.subscriber(ALL);

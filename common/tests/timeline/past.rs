@@ -38,7 +38,9 @@ impl Past {
 
     pub(crate) async fn with(live: Arc<dyn Live>) -> Past {
         let folder = tempfile::tempdir().expect("a folder");
-        let queue = EmbeddedQueue::open(folder.path()).await.expect("a queue");
+        let queue = EmbeddedQueue::open(folder.path(), 0)
+            .await
+            .expect("a queue");
         let store = SqliteStore::open(folder.path()).await.expect("a store");
         let store = FaultyStore::over(store);
         let poster = Poster::new(live.clone(), queue.clone(), store.clone());

@@ -37,7 +37,7 @@ fn this_program() -> PathBuf {
 #[tokio::test]
 async fn what_an_earlier_opening_left_is_counted_until_it_is_settled() {
     let folder = tempfile::tempdir().expect("a folder");
-    let queue = EmbeddedQueue::open(folder.path())
+    let queue = EmbeddedQueue::open(folder.path(), 0)
         .await
         .expect("it is free");
     assert_eq!(*queue.left_over().borrow(), 0);
@@ -45,7 +45,7 @@ async fn what_an_earlier_opening_left_is_counted_until_it_is_settled() {
     assert_eq!(*queue.left_over().borrow(), 0, "it is of this opening");
     queue.close().await;
 
-    let queue = EmbeddedQueue::open(folder.path())
+    let queue = EmbeddedQueue::open(folder.path(), 0)
         .await
         .expect("it is free");
     let mut left = queue.left_over();
@@ -120,7 +120,7 @@ async fn kill_nine_in_the_middle_of_publishing_loses_nothing_confirmed() {
             said.filter_map(|line| Some(line.ok()?.strip_prefix("confirmed ")?.to_owned())),
         );
     }
-    let queue = EmbeddedQueue::open(folder.path())
+    let queue = EmbeddedQueue::open(folder.path(), 0)
         .await
         .expect("the dead hold no lock");
     drain_until(&*queue, QueueName::Persist, confirmed).await;
@@ -132,7 +132,7 @@ async fn a_child_publishes_until_it_is_killed() {
     let Some(folder) = std::env::var_os(CHILDS_FOLDER).map(PathBuf::from) else {
         return;
     };
-    let queue = EmbeddedQueue::open(&folder)
+    let queue = EmbeddedQueue::open(&folder, 0)
         .await
         .expect("the folder is free");
     let publish = |queue: Arc<EmbeddedQueue>| async move {
@@ -156,7 +156,7 @@ async fn a_child_publishes_until_it_is_killed() {
 #[tokio::test]
 async fn what_a_dead_process_held_comes_at_once_and_counts_as_a_try() {
     let folder = tempfile::tempdir().expect("a folder");
-    let queue = EmbeddedQueue::open(folder.path())
+    let queue = EmbeddedQueue::open(folder.path(), 0)
         .await
         .expect("the folder is ours");
     publish(&*queue, Route::Persist, &["held", "not looked at"]).await;
@@ -168,7 +168,7 @@ async fn what_a_dead_process_held_comes_at_once_and_counts_as_a_try() {
         let entry = entry.expect("it can be read");
         std::fs::copy(entry.path(), copy.path().join(entry.file_name())).expect("it can be copied");
     }
-    let again = EmbeddedQueue::open(copy.path())
+    let again = EmbeddedQueue::open(copy.path(), 0)
         .await
         .expect("the folder is ours");
     let other = again.consume(QueueName::Persist, 10).await;
@@ -182,15 +182,16 @@ async fn what_a_dead_process_held_comes_at_once_and_counts_as_a_try() {
 #[tokio::test]
 async fn a_folder_belongs_to_one_process_at_a_time() {
     let folder = tempfile::tempdir().expect("a folder");
-    let queue = EmbeddedQueue::open(folder.path())
+    let queue = EmbeddedQueue::open(folder.path(), 0)
         .await
         .expect("the folder is ours");
-    let Err(QueueError::Unavailable { why, .. }) = EmbeddedQueue::open(folder.path()).await else {
+    let Err(QueueError::Unavailable { why, .. }) = EmbeddedQueue::open(folder.path(), 0).await
+    else {
         panic!("the folder is taken");
     };
     assert!(why.contains("another chinwag uses the folder"), "{why}");
     queue.close().await;
-    EmbeddedQueue::open(folder.path())
+    EmbeddedQueue::open(folder.path(), 0)
         .await
         .expect("the folder is free again");
 }
@@ -198,7 +199,7 @@ async fn a_folder_belongs_to_one_process_at_a_time() {
 #[tokio::test]
 async fn a_closed_queue_refuses_and_ends_its_consumers() {
     let folder = tempfile::tempdir().expect("a folder");
-    let queue = EmbeddedQueue::open(folder.path())
+    let queue = EmbeddedQueue::open(folder.path(), 0)
         .await
         .expect("the folder is ours");
     publish(&*queue, Route::Persist, &["kept"]).await;
@@ -213,7 +214,7 @@ async fn a_closed_queue_refuses_and_ends_its_consumers() {
         matches!(refused, Err(QueueError::Unavailable { .. })),
         "{refused:?}"
     );
-    let queue = EmbeddedQueue::open(folder.path())
+    let queue = EmbeddedQueue::open(folder.path(), 0)
         .await
         .expect("the folder is free again");
     let consumer = queue.consume(QueueName::Persist, 2).await;
@@ -267,7 +268,7 @@ async fn a_child_publishes_into_a_full_disk() {
     let Some(folder) = std::env::var_os(CHILDS_FOLDER).map(PathBuf::from) else {
         return;
     };
-    let queue = EmbeddedQueue::open(&folder)
+    let queue = EmbeddedQueue::open(&folder, 0)
         .await
         .expect("the folder is free");
     let mut confirmed = HashSet::new();
@@ -287,4 +288,22 @@ async fn a_child_publishes_into_a_full_disk() {
     confirmed.insert("after".to_owned());
     drain_until(&*queue, QueueName::Persist, confirmed).await;
     println!("all that was confirmed came");
+}
+
+#[tokio::test]
+async fn a_disk_that_runs_short_refuses_what_is_new_and_keeps_what_was_seen() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let queue = EmbeddedQueue::open(folder.path(), u64::MAX)
+        .await
+        .expect("it is free");
+    for refusal in [queue.ready(), queue.ping().await] {
+        let Err(QueueError::Unavailable { why, .. }) = refusal else {
+            panic!("it was not refused: {refusal:?}");
+        };
+        assert!(why.contains("DISK_FREE_MIN_MB"), "{why}");
+    }
+    // The room that stays free is there for it.
+    publish(&*queue, Route::Persist, &["seen already"]).await;
+    let confirmed = HashSet::from(["seen already".to_owned()]);
+    drain_until(&*queue, QueueName::Persist, confirmed).await;
 }

@@ -53,7 +53,7 @@ impl Folder {
 #[async_trait]
 impl QueueUnderTest for Folder {
     async fn open(&self) -> Arc<dyn Queue> {
-        EmbeddedQueue::open(self.0.path())
+        EmbeddedQueue::open(self.0.path(), 0)
             .await
             .expect("the folder is ours")
     }

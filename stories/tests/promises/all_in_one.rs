@@ -9,7 +9,7 @@ use common::{
 };
 use engines::embedded::EmbeddedQueue;
 use futures_util::future::join_all;
-use stories::{Chat, Person, assert_one_order};
+use stories::{Chat, PATIENCE, Person, assert_one_order, until};
 use uuid::Uuid;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -26,7 +26,7 @@ async fn it_is_killed_and_started_again_and_everything_is_still_there() {
         .says_and_is_acked("@bot what is three plus three?")
         .await;
     chat.model
-        .requests_when(stories::PATIENCE, |seen| seen.len() > calls)
+        .requests_when(PATIENCE, |seen| seen.len() > calls)
         .await
         .expect("the model was asked");
     let seen = ada.messages();
@@ -92,7 +92,7 @@ async fn acked_messages_survive_a_kill_in_the_middle_of_a_flood() {
     reader.room = "lobby".into();
     stories::until(
         "every acked message is in the history once",
-        stories::PATIENCE,
+        PATIENCE,
         async || {
             let history = reader.history().await;
             let ids: Vec<String> = history
@@ -136,7 +136,9 @@ async fn whoever_comes_back_first_is_told_all_that_was_acked_before_the_kill() {
 /// Puts messages of ada's behind a place in the lobby into the queue, as a process does that is killed before it has
 /// written them. Returns the last one's place.
 async fn acked_and_not_written(folder: &Path, after: u64, count: u64) -> u64 {
-    let queue = EmbeddedQueue::open(folder).await.expect("nobody uses it");
+    let queue = EmbeddedQueue::open(folder, 0)
+        .await
+        .expect("nobody uses it");
     let publishes = (after + 1..=after + count).map(|seq| {
         let id = Uuid::now_v7();
         let message = Message {
@@ -172,4 +174,28 @@ async fn it_drains_on_sigterm_and_a_second_one_refuses_the_same_folder() {
     assert!(said.contains("another"), "{said}");
     let status = chat.edges[0].terminate().await;
     assert!(status.success(), "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_runs_short_is_told_to_the_sender_and_to_the_operator() {
+    let mut chat = Chat::all_in_one().await;
+    chat.edges[0].kill();
+    // More than any disk has.
+    let settings = [("DISK_FREE_MIN_MB", u32::MAX.to_string())];
+    chat.edges[0] = chat.service("chinwag", "short", &settings);
+    until("it says what is in its way", PATIENCE, async || {
+        let (status, obstacles) = chat.edges[0].obstacles().await?;
+        (status == 503 && obstacles.contains("DISK_FREE_MIN_MB")).then_some(())
+    })
+    .await;
+    let mut ada = Person::register(&chat.url(0), "ada").await;
+    ada.connects().await;
+    ada.joins("ada", None).await;
+    for _ in 0..20 {
+        ada.says("is there room?").await;
+    }
+    let refused = ada.is_refused("unavailable").await;
+    assert!(refused["retry_after_ms"].is_u64(), "{refused}");
+    let log = chat.edges[0].log();
+    assert_eq!(log.matches("the disk runs short").count(), 1, "{log}");
 }

@@ -56,7 +56,7 @@ impl Edges {
     ) -> Edges {
         // As its `main` does: how many connections there may be follows from it.
         ws_edge::raise_open_files(0);
-        let queue: Arc<dyn Queue> = EmbeddedQueue::open(folder.path()).await.unwrap();
+        let queue: Arc<dyn Queue> = EmbeddedQueue::open(folder.path(), 0).await.unwrap();
         let stop = CancellationToken::new();
         let mut edges = Edges {
             urls: Vec::new(),

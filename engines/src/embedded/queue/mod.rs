@@ -4,6 +4,7 @@
 //! A folder belongs to one process at a time, so who holds which message is kept in memory (`ledger`), and one task
 //! (`writer`) owns the file (`table`).
 
+mod disk;
 mod ledger;
 mod table;
 mod writer;
@@ -32,6 +33,7 @@ use tokio::{
 use uuid::Uuid;
 
 use self::{
+    disk::Disk,
     table::Table,
     writer::{Command, Done, Gauges, RETRY_AFTER, Writer},
 };
@@ -57,6 +59,7 @@ const LOCK_FILE: &str = "queue.lock";
 pub struct EmbeddedQueue {
     commands: Commands,
     gauges: Arc<Gauges>,
+    disk: Disk,
     publishing: Semaphore,
     next_reader: AtomicU64,
     left_over: watch::Receiver<u64>,
@@ -68,10 +71,15 @@ struct Commands(mpsc::UnboundedSender<Command>);
 
 impl EmbeddedQueue {
     /// Opens the queue in this folder, which is made if it is not there. All that was not settled is delivered again.
+    /// While its disk has less than `keep_free_bytes` left, [`Queue::ready`] says no; what is published all the same is
+    /// what somebody has seen already, and is kept.
     ///
     /// # Errors
     /// [`QueueError::Unavailable`] if another process uses the folder, or the file cannot be read or written.
-    pub async fn open(folder: &Path) -> Result<Arc<EmbeddedQueue>, QueueError> {
+    pub async fn open(
+        folder: &Path,
+        keep_free_bytes: u64,
+    ) -> Result<Arc<EmbeddedQueue>, QueueError> {
         let said = |error: std::io::Error| refused(format!("{}: {error}", folder.display()));
         std::fs::create_dir_all(folder).map_err(said)?;
         let lock = File::create(folder.join(LOCK_FILE)).map_err(said)?;
@@ -100,6 +108,7 @@ impl EmbeddedQueue {
         Ok(Arc::new(EmbeddedQueue {
             commands: Commands(commands),
             gauges,
+            disk: Disk::of(folder.to_owned(), keep_free_bytes),
             publishing: Semaphore::new(PUBLISHES_WAITING_MAX),
             next_reader: AtomicU64::new(1),
             left_over,
@@ -110,6 +119,26 @@ impl EmbeddedQueue {
     /// an earlier process confirmed, and of which the store may know nothing. It ends with the queue.
     pub fn left_over(&self) -> watch::Receiver<u64> {
         self.left_over.clone()
+    }
+
+    /// Whether there is room in the file, and it can be written.
+    fn writable(&self) -> Result<(), QueueError> {
+        let (rows, bytes) = (
+            self.gauges.rows.load(Ordering::Relaxed),
+            self.gauges.bytes.load(Ordering::Relaxed),
+        );
+        if rows >= ROWS_MAX || bytes >= BYTES_MAX {
+            return Err(refused(format!(
+                "it is full: {rows} messages, {bytes} bytes"
+            )));
+        }
+        let trouble = self.gauges.trouble.lock();
+        match &*trouble {
+            // Later, somebody has to try.
+            Some((when, why)) if when.elapsed() < RETRY_AFTER => Err(refused(why.clone())),
+            _ if self.commands.0.is_closed() => Err(refused("the queue is closed".to_owned())),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -139,7 +168,7 @@ fn refused(why: String) -> QueueError {
 #[async_trait]
 impl Queue for EmbeddedQueue {
     async fn publish(&self, route: Route, id: Uuid, payload: Bytes) -> Result<(), QueueError> {
-        self.ready()?;
+        self.writable()?;
         let turn = timeout(TIME_LIMIT, self.publishing.acquire()).await;
         let _turn = turn.map_err(|_| {
             refused(format!(
@@ -182,25 +211,16 @@ impl Queue for EmbeddedQueue {
     }
 
     fn ready(&self) -> Result<(), QueueError> {
-        let (rows, bytes) = (
-            self.gauges.rows.load(Ordering::Relaxed),
-            self.gauges.bytes.load(Ordering::Relaxed),
-        );
-        if rows >= ROWS_MAX || bytes >= BYTES_MAX {
-            return Err(refused(format!(
-                "it is full: {rows} messages, {bytes} bytes"
-            )));
-        }
-        let trouble = self.gauges.trouble.lock();
-        match &*trouble {
-            // Later, somebody has to try.
-            Some((when, why)) if when.elapsed() < RETRY_AFTER => Err(refused(why.clone())),
-            _ if self.commands.0.is_closed() => Err(refused("the queue is closed".to_owned())),
-            _ => Ok(()),
+        match self.disk.short() {
+            Some(why) => Err(refused(why)),
+            None => self.writable(),
         }
     }
 
     async fn ping(&self) -> Result<(), QueueError> {
+        if let Some(why) = self.disk.short() {
+            return Err(refused(why));
+        }
         self.commands.ask(|done| Command::Ping { done }).await
     }
 

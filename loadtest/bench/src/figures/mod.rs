@@ -7,18 +7,25 @@ mod deliveries;
 mod flatness;
 mod instructions;
 mod latency;
+mod memory;
 mod persister;
 mod sockets;
 mod workers;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    net::SocketAddr,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use chat_client::Client;
 pub(crate) use instructions::instructions;
 use private_engines::Engines;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep},
+};
 use uuid::Uuid;
 
 use crate::{
@@ -28,7 +35,7 @@ use crate::{
 };
 
 /// All figures, in the order in which they matter.
-pub(crate) const ALL: [&str; 9] = [
+pub(crate) const ALL: [&str; 10] = [
     "fan-out",
     "acked",
     "persister",
@@ -37,6 +44,7 @@ pub(crate) const ALL: [&str; 9] = [
     "bot",
     "workers",
     "all-in-one",
+    "memory",
     "flatness",
 ];
 
@@ -161,6 +169,7 @@ impl Bench {
             "bot" => self.bot().await,
             "workers" => self.workers().await,
             "all-in-one" => all_in_one::all_in_one(self.runs).await,
+            "memory" => self.memory().await,
             "flatness" => self.flatness().await,
             _ => unreachable!("checked before"),
         }
@@ -267,6 +276,34 @@ async fn say(corner: &Corner, room: &str, count: usize) -> u64 {
     }
     let ack: Value = serde_json::from_slice(&ack).expect("JSON");
     ack["seq"].as_u64().expect("a place")
+}
+
+/// Says so much in all of these rooms together, with a few messages in flight in each, and waits until all is acked.
+async fn fill(address: SocketAddr, session: &str, rooms: &[String], count: usize) {
+    let each = count / rooms.len();
+    let mut senders = JoinSet::new();
+    for room in rooms {
+        let (session, path) = (session.to_owned(), format!("/ws/chat/{room}"));
+        senders.spawn(async move {
+            let socket = Socket::connect(address, &session, &path).await;
+            let mut socket = socket.expect("let in");
+            let frame = masked(&client::message(TEXT));
+            let (mut sent, mut acked) = (0, 0);
+            while acked < each {
+                // So many in flight.
+                let more = (acked + 40).min(each) - sent;
+                socket.write(&frame.repeat(more)).await.expect("open");
+                sent += more;
+                let read = socket.read(|text| match text.get(9) {
+                    Some(b'a') => acked += 1,
+                    Some(b'e') => panic!("refused: {}", String::from_utf8_lossy(text)),
+                    _ => {}
+                });
+                read.await.expect("open");
+            }
+        });
+    }
+    senders.join_all().await;
 }
 
 fn since_epoch() -> Duration {

@@ -2,14 +2,10 @@
 
 use std::time::Duration;
 
-use tokio::{
-    task::JoinSet,
-    time::{Instant, sleep},
-};
+use tokio::time::{Instant, sleep};
 
-use super::{Bench, Corner, TEXT};
+use super::{Bench, TEXT, fill};
 use crate::{
-    client::{self, Socket, masked},
     floor,
     processes::Process,
     report::{Findings, Row},
@@ -23,7 +19,7 @@ impl Bench {
             let corner = self.corner().await;
             let rooms = corner.rooms(50, "off").await;
             let database = corner.setting("DATABASE_URL").to_owned();
-            fill(&corner, &rooms, ROWS).await;
+            fill(corner.edge.listen, &corner.sessions[0], &rooms, ROWS).await;
             let persister = Process::service("persister", &corner.environment).await;
             let mut meter = self.meter(vec![("persister", &persister)]);
             meter.mark();
@@ -64,35 +60,4 @@ impl Bench {
             curves: Vec::new(),
         }
     }
-}
-
-/// Puts so many messages into the queue, by way of the edge.
-async fn fill(corner: &Corner, rooms: &[String], count: usize) {
-    let each = count / rooms.len();
-    let mut senders = JoinSet::new();
-    for room in rooms {
-        let (address, token, room) = (corner.edge.listen, corner.sessions[0].clone(), room.clone());
-        senders.spawn(async move {
-            let mut socket = Socket::connect(address, &token, &format!("/ws/chat/{room}"))
-                .await
-                .expect("let in");
-            let frame = masked(&client::message(TEXT));
-            let (mut sent, mut acked) = (0, 0);
-            while acked < each {
-                // So many in flight.
-                let more = (acked + 40).min(each) - sent;
-                socket.write(&frame.repeat(more)).await.expect("open");
-                sent += more;
-                socket
-                    .read(|text| match text.get(9) {
-                        Some(b'a') => acked += 1,
-                        Some(b'e') => panic!("refused: {}", String::from_utf8_lossy(text)),
-                        _ => {}
-                    })
-                    .await
-                    .expect("open");
-            }
-        });
-    }
-    senders.join_all().await;
 }
