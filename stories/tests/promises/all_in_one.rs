@@ -90,7 +90,7 @@ async fn acked_messages_survive_a_kill_in_the_middle_of_a_flood() {
     chat.edges[0].ready().await;
     let mut reader = Person::log_in(&chat.url(0), "ada").await;
     reader.room = "lobby".into();
-    stories::until(
+    until(
         "every acked message is in the history once",
         PATIENCE,
         async || {
