@@ -47,7 +47,7 @@ pub struct EdgeSettings {
     #[arg(long, env = "USER_SOCKETS", default_value = "100")]
     pub user_sockets: usize,
     /// HTTP calls a second of one user on this edge, in the long run; ten seconds' worth at once.
-    #[arg(long, env = "USER_REQUESTS_PER_SECOND", default_value = "50")]
+    #[arg(long, env = "USER_REQUESTS_PER_SECOND", default_value = "100")]
     pub user_requests_per_second: u32,
     /// The most connections of one address to this edge, WebSockets included. Behind a proxy: calls under way, and
     /// WebSockets.
