@@ -53,7 +53,12 @@ pub(crate) fn partial(text: &str, reason: Reason) -> Option<String> {
     let text = shown(text, true).trim_end();
     match reason {
         Reason::Stopped if !text.is_empty() => Some(with_end(text, "", ELLIPSIS)),
-        Reason::TooSlow | Reason::Broken | Reason::Quota | Reason::Busy | Reason::NoModel
+        Reason::TooSlow
+        | Reason::Broken
+        | Reason::NoWords
+        | Reason::Quota
+        | Reason::Busy
+        | Reason::NoModel
             if text.chars().count() >= PARTIAL_MIN_CHARS =>
         {
             Some(with_end(text, BROKEN_OFF, BROKEN_OFF))
