@@ -419,6 +419,24 @@ async fn a_question_at_which_the_model_breaks_costs_another_person_nothing() {
 }
 
 #[tokio::test]
+async fn a_code_block_in_which_it_broke_off_is_closed_before_the_note() {
+    let scene = Scene::with_worker(&["--bot-deadline", "2"]).await;
+    scene
+        .practice
+        .behave("say=\"So:\\n\\n~~~rust\\nfn main() { call() } and more of it\\n~~~\" cut after=2")
+        .unwrap();
+    let reply = scene.reply_to(&scene.asks("how?").await).await;
+    assert!(
+        reply.message.starts_with("So:\n\n~~~rust\nfn main()")
+            && reply
+                .message
+                .ends_with("\n~~~\n\n*(The answer breaks off here.)*"),
+        "{}",
+        reply.message
+    );
+}
+
+#[tokio::test]
 async fn a_quota_is_kept_and_whoever_would_wait_too_long_is_told_so() {
     let flags = [
         "--gemini-models",
