@@ -56,7 +56,9 @@ macro_rules! transaction {
                 Ok(_) => transaction.commit().await?,
                 // At once, so that its locks are not held until the connection is used again. A server that is away
                 // does it by itself.
-                Err($crate::sql::failure::Failure::Away(_) | $crate::sql::failure::Failure::ReadOnly(_)) => (),
+                Err($crate::sql::failure::Failure::Away(_)
+                    | $crate::sql::failure::Failure::Unexplained(_)
+                    | $crate::sql::failure::Failure::ReadOnly(_)) => (),
                 Err(_) => transaction.rollback().await?,
             }
             outcome
@@ -83,6 +85,7 @@ impl Retryable for Failure {
             Failure::Again(_) => Retry::Again,
             // An engine that is away is not waited for while the caller waits.
             Failure::Away(_)
+            | Failure::Unexplained(_)
             | Failure::ReadOnly(_)
             | Failure::Duplicate
             | Failure::Rejected(_)

@@ -70,6 +70,11 @@ impl MySqlStore {
         migrate_locked(&mut connection).await
     }
 
+    /// The most bytes that the server takes in one statement (`max_allowed_packet`).
+    pub(super) fn takes(&self) -> usize {
+        self.connections.packet_bytes()
+    }
+
     pub(super) async fn reader(&self) -> Result<Lease, Failure> {
         self.connections.lease().await
     }
@@ -101,6 +106,10 @@ impl Store for MySqlStore {
             Ok(server)
         });
         Ok(server.await?)
+    }
+
+    async fn takes_rows(&self, bytes: usize) -> Result<(), StoreError> {
+        Ok(self.check_rows(bytes).await?)
     }
 }
 

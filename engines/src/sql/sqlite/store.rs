@@ -71,6 +71,11 @@ impl SqliteStore {
         Ok(Arc::new(store))
     }
 
+    /// The most bytes that the engine takes in one statement.
+    pub(super) fn takes(&self) -> usize {
+        usize::MAX
+    }
+
     pub(super) async fn reader(&self) -> Result<Lease, Failure> {
         Ok(Lease(self.readers.acquire().await?))
     }
@@ -113,5 +118,9 @@ impl Store for SqliteStore {
     async fn server(&self) -> Result<Arc<str>, StoreError> {
         let server = reading!(self, |_connection, server| { Ok(server) });
         Ok(server.await?)
+    }
+
+    async fn takes_rows(&self, bytes: usize) -> Result<(), StoreError> {
+        Ok(self.check_rows(bytes).await?)
     }
 }
