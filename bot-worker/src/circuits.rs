@@ -7,11 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::breaker::{Breaker, WINDOW};
+use crate::breaker::{Breaker, FAILURES_TO_OPEN, WINDOW};
 
 /// So many of one person's failures in a row count for all: fewer than half of what opens a circuit, so that it takes
 /// three people.
 const FAILURES_OF_ONE: u32 = 2;
+const _: () = assert!(FAILURES_OF_ONE * 2 < FAILURES_TO_OPEN);
 /// So many people's circuits are kept: far more than ask one worker within [`WINDOW`].
 const PEOPLE_MAX: usize = 10_000;
 
@@ -91,7 +92,7 @@ impl Circuits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::breaker::{FAILURES_TO_OPEN, OPEN_FIRST, OPEN_LONGEST};
+    use crate::breaker::{OPEN_FIRST, OPEN_LONGEST};
 
     #[test]
     fn one_persons_failures_bar_that_person_alone() {
@@ -133,7 +134,6 @@ mod tests {
             circuits.succeeded("kim");
         }
         assert!(circuits.let_pass("kim", now) && circuits.people.len() <= 3);
-        assert!(FAILURES_OF_ONE * 2 < FAILURES_TO_OPEN);
     }
 
     #[test]

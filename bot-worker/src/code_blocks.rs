@@ -350,7 +350,7 @@ mod tests {
                 Event::Start(tag) => within.push(tag),
                 Event::End(_) => drop(within.pop()),
                 Event::Text(text) if &*text == note => {
-                    found = matches!(within[..], [Tag::Paragraph])
+                    found = matches!(within[..], [Tag::Paragraph]);
                 }
                 _ => {}
             }

@@ -1,6 +1,9 @@
 //! From what a model wrote to what may stand in a room: without its own name before it, within the limit of a message.
 
-use common::{names::BOT, wire::MESSAGE_MAX_CHARS};
+use common::{
+    names::BOT,
+    wire::{MESSAGE_MAX_CHARS, says_nothing},
+};
 
 use crate::{code_blocks, fallback::Reason};
 
@@ -39,7 +42,7 @@ pub(crate) fn shown(text: &str, finished: bool) -> &str {
 /// `complete` is false if the model stopped before it had said all, which then shows.
 pub(crate) fn message(text: &str, complete: bool) -> Option<String> {
     let text = shown(text, true).trim_end();
-    if text.is_empty() {
+    if says_nothing(text) {
         return None;
     }
     let end = if complete { "" } else { ELLIPSIS };
@@ -52,7 +55,7 @@ pub(crate) fn message(text: &str, complete: bool) -> Option<String> {
 pub(crate) fn partial(text: &str, reason: Reason) -> Option<String> {
     let text = shown(text, true).trim_end();
     match reason {
-        Reason::Stopped if !text.is_empty() => Some(stopped(text)),
+        Reason::Stopped if !says_nothing(text) => Some(stopped(text)),
         Reason::TooSlow
         | Reason::Broken
         | Reason::NoWords
@@ -167,7 +170,7 @@ mod tests {
 
     #[test]
     fn nothing_is_no_message() {
-        for text in ["", " \n", "bot:", "Bot: \n"] {
+        for text in ["", " \n", "bot:", "Bot: \n", "\u{200b}", "bot: \u{feff}"] {
             assert_eq!(message(text, true), None, "{text:?}");
         }
     }

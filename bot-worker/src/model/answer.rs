@@ -2,6 +2,8 @@
 //! end, and what it cost. Read as a browser reads HTML: what cannot be used is passed over, and what was complete stays
 //! complete, whatever follows. Without I/O.
 
+use common::wire::says_nothing;
+
 use super::{
     Advice, Finished, ModelError, Pieces, Usage,
     json::{Halves, Json, readable, values},
@@ -152,10 +154,11 @@ impl<D: Dialect> Answer<D> {
         if !said.is_known {
             return Ok(Taken::PassedOver("not_understood"));
         }
-        let has_said = !said.text.is_empty() && !(said.is_whole && self.has_text);
+        let is_repeated = said.is_whole && self.has_text;
+        let has_said = !said.text.is_empty() && !is_repeated;
         if has_said {
             let text = self.halves.join(&said.text);
-            self.is_end_doubted |= self.end.is_some() && !text.trim().is_empty();
+            self.is_end_doubted |= self.end.is_some() && !says_nothing(&text);
             self.say(text, pieces);
         }
         let is_at_work = has_said || said.thinks || said.end.is_some();
@@ -177,7 +180,7 @@ impl<D: Dialect> Answer<D> {
     fn say(&mut self, text: String, pieces: Pieces<'_>) {
         let text = self.dialect.shown(text);
         if !text.is_empty() {
-            self.has_text |= !text.trim().is_empty();
+            self.has_text |= !says_nothing(&text);
             self.chars += text.chars().count();
             pieces(&text);
         }
@@ -268,7 +271,7 @@ impl<D: Dialect> Answer<D> {
         }
         let held = self.dialect.rest();
         if !held.is_empty() {
-            self.has_text |= !held.trim().is_empty();
+            self.has_text |= !says_nothing(&held);
             self.chars += held.chars().count();
             pieces(&held);
         }

@@ -6,11 +6,12 @@ use std::{
     time::Duration,
 };
 
+use common::causes::WithCauses;
 use reqwest::{Client, RequestBuilder, Response, Url, header::HeaderMap, redirect::Policy};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
-    Finished, ModelError, Pieces,
+    Advice, Finished, ModelError, Pieces,
     answer::{Answer, Dialect},
     reading::Reading,
     sse::EVENT_MAX_BYTES,
@@ -59,6 +60,7 @@ pub(super) type Meaning = fn(u16, &HeaderMap, &[u8]) -> ModelError;
 #[derive(Debug)]
 pub(super) struct Endpoint {
     http: Client,
+    url_setting: &'static str,
     base_url: String,
     limits: SilenceLimits,
     meaning: Meaning,
@@ -100,6 +102,7 @@ impl Endpoint {
         };
         Ok(Endpoint {
             http: http.map_err(|error| SetupError::Client(url_setting, error))?,
+            url_setting,
             base_url: base_url.as_str().trim_end_matches('/').to_owned(),
             limits,
             meaning,
@@ -144,13 +147,25 @@ impl Endpoint {
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, ModelError> {
-        let response = request.send().await.map_err(|error| unreachable(&error))?;
+        let response = request
+            .send()
+            .await
+            .map_err(|error| self.unreachable(&error))?;
         if response.status().is_success() {
             return Ok(response);
         }
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let body = whole_body(response).await.unwrap_or_default();
         Err((self.meaning)(status, &headers, &body))
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> ModelError {
+        ModelError {
+            advice: Advice::Again { after: None },
+            reason: Reason::Broken,
+            status: "unreachable",
+            detail: format!("{}: {}", self.url_setting, WithCauses(error)),
+        }
     }
 
     /// The key is the operator's to mend, so they are told loudly; once, since every request would say it again.
@@ -228,20 +243,4 @@ async fn whole_body(mut response: Response) -> Result<Vec<u8>, ModelError> {
         }
     }
     Ok(body)
-}
-
-fn unreachable(error: &reqwest::Error) -> ModelError {
-    use std::error::Error;
-    let mut detail = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        detail = format!("{detail}: {cause}");
-        source = cause.source();
-    }
-    ModelError {
-        advice: super::Advice::Again { after: None },
-        reason: Reason::Broken,
-        status: "unreachable",
-        detail,
-    }
 }

@@ -18,7 +18,7 @@ const BEGIN_AGAIN: RetryPolicy =
 /// Statements on a connection that is leased by `$lease`, and what the server is called that it leads to.
 macro_rules! call {
     ($lease:expr, |$db:ident $(, $server:ident)?| $statements:block) => {
-        $crate::sql::call::within_limit(|| async {
+        $crate::sql::call::within_limit(super::dialect::ENGINE, || async {
             let mut lease = $lease.await?;
             $(let $server = lease.server();)?
             let $db: &mut Connection = lease.connection();
@@ -68,15 +68,18 @@ macro_rules! transaction {
 
 pub(super) use {call, reading, transaction, writing};
 
-/// Tries as often as the failures and the policy allow, and ends a call that takes too long.
+/// Tries as often as the failures and the policy allow, and ends a call that takes too long. What it fails with names the
+/// engine.
 pub(super) async fn within_limit<T, F: Future<Output = Result<T, Failure>>>(
+    engine: &str,
     attempt: impl FnMut() -> F,
 ) -> Result<T, Failure> {
     let call = retry(BEGIN_AGAIN, attempt, |_, _| ());
-    match tokio::time::timeout(CALL_LIMIT, call).await {
+    let outcome = match tokio::time::timeout(CALL_LIMIT, call).await {
         Ok(outcome) => outcome,
         Err(_) => Err(Failure::Away(format!("no answer within {CALL_LIMIT:?}"))),
-    }
+    };
+    outcome.map_err(|failure| failure.of(engine))
 }
 
 impl Retryable for Failure {

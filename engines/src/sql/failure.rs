@@ -25,6 +25,21 @@ pub(super) enum Failure {
     Refused(StoreError),
 }
 
+impl Failure {
+    /// With the name of the engine that said it.
+    pub(super) fn of(self, engine: &str) -> Failure {
+        let of = |why: String| format!("{engine}: {why}");
+        match self {
+            Failure::Away(why) => Failure::Away(of(why)),
+            Failure::Unexplained(why) => Failure::Unexplained(of(why)),
+            Failure::ReadOnly(why) => Failure::ReadOnly(of(why)),
+            Failure::Again(why) => Failure::Again(of(why)),
+            Failure::Rejected(why) => Failure::Rejected(of(why)),
+            Failure::Duplicate | Failure::Refused(_) => self,
+        }
+    }
+}
+
 impl From<Failure> for StoreError {
     fn from(failure: Failure) -> StoreError {
         match failure {

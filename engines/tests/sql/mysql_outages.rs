@@ -209,6 +209,13 @@ async fn a_store_that_takes_no_writes_is_not_ready_and_is_again_when_it_does() {
     for (place, (begins, ends)) in (2..).zip(outages) {
         execute(&mut root, begins).await;
         assert!(!is_ready(&store).await, "{begins}");
+        if begins.contains("read_only") {
+            let why = store.ping().await.unwrap_err().to_string();
+            assert!(
+                why.contains("MySQL or MariaDB (DATABASE_URL)") && why.contains("--read-only"),
+                "{why}"
+            );
+        }
         assert!(!is_ready(&store).await, "{begins}");
         execute(&mut root, ends).await;
         in_the_end(async || is_ready(&store).await.then_some(()).ok_or("not ready")).await;

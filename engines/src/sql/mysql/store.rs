@@ -10,7 +10,7 @@ use sqlx::{
     mysql::{MySqlConnectOptions, MySqlDatabaseError},
 };
 
-use super::Connection;
+use super::{Connection, dialect::ENGINE};
 use crate::sql::{
     call::reading,
     connections::{Connections, Lease, connect},
@@ -64,9 +64,11 @@ impl MySqlStore {
     pub async fn migrate(settings: &MySqlSettings) -> Result<(), StoreError> {
         let options = settings.options().map_err(StoreError::Unavailable)?;
         let connecting = tokio::time::timeout(CALL_LIMIT, connect_or_create(&options));
-        let mut connection = connecting
-            .await
-            .map_err(|_| StoreError::Unavailable(format!("no answer within {CALL_LIMIT:?}")))??;
+        let connected = match connecting.await {
+            Ok(connected) => connected,
+            Err(_) => Err(Failure::Away(format!("no answer within {CALL_LIMIT:?}"))),
+        };
+        let mut connection = connected.map_err(|failure| failure.of(ENGINE))?;
         migrate_locked(&mut connection).await
     }
 
@@ -140,7 +142,7 @@ async fn migrate_locked(connection: &mut MySqlConnection) -> Result<(), StoreErr
         .bind(MIGRATE_WAIT_SECONDS)
         .fetch_one(&mut *connection)
         .await
-        .map_err(Failure::from)?;
+        .map_err(|error| Failure::from(error).of(ENGINE))?;
     if locked != Some(1) {
         return Err(StoreError::Unavailable(
             "another process is migrating the schema".to_owned(),

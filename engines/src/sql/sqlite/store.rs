@@ -11,7 +11,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use super::Connection;
+use super::{Connection, dialect::ENGINE};
 use crate::sql::{call::reading, failure::Failure, limits::ACQUIRE_LIMIT, schema, writes::Writes};
 
 /// The file in the data folder.
@@ -37,8 +37,9 @@ impl SqliteStore {
     /// [`StoreError::Unavailable`] if the file cannot be opened, or was written by a newer program.
     pub async fn open(folder: &Path) -> Result<Arc<SqliteStore>, StoreError> {
         let file = folder.join(FILE);
-        std::fs::create_dir_all(folder)
-            .map_err(|error| StoreError::Unavailable(format!("{}: {error}", folder.display())))?;
+        std::fs::create_dir_all(folder).map_err(|error| {
+            StoreError::Unavailable(format!("{ENGINE}: {}: {error}", folder.display()))
+        })?;
         let options = SqliteConnectOptions::new()
             .filename(&file)
             .create_if_missing(true)
@@ -66,7 +67,7 @@ impl SqliteStore {
         };
         let store = opened.await.map_err(|error| {
             let why = schema::why(error, &MIGRATIONS);
-            StoreError::Unavailable(format!("{}: {why}", file.display()))
+            StoreError::Unavailable(format!("{ENGINE}: {}: {why}", file.display()))
         })?;
         Ok(Arc::new(store))
     }
