@@ -7,6 +7,7 @@ use common::wire::says_nothing;
 use super::{
     Advice, Finished, ModelError, Pieces, Usage,
     json::{Halves, Json, readable, values},
+    sse::EVENT_MAX_BYTES,
 };
 
 /// The event behind the last one, where there is such a thing.
@@ -82,6 +83,10 @@ pub(super) struct Answer<D> {
     /// There was an event of this API.
     is_known: bool,
     end: Option<End>,
+    /// The end came before any text, so it says nothing of where that ends.
+    is_end_early: bool,
+    /// What could not be read of the last event: the next one may go on with it.
+    unread: Vec<u8>,
     /// There was text after an end, so the next end may be none either, unless the body ends with it.
     is_end_doubted: bool,
     /// There was text and no end yet: this model does not write an end on each of its events.
@@ -102,6 +107,8 @@ impl<D: Dialect> Answer<D> {
             has_text: false,
             is_known: false,
             end: None,
+            is_end_early: false,
+            unread: Vec::new(),
             is_end_doubted: false,
             was_open: false,
             is_done: false,
@@ -118,8 +125,17 @@ impl<D: Dialect> Answer<D> {
             self.is_done = true;
             return Ok(Taken::Quiet);
         }
+        let whole = [&std::mem::take(&mut self.unread)[..], event].concat();
         let text = readable(event);
-        let (values, is_all) = values(&text);
+        let (mut values, mut is_all) = values(&text);
+        let text = readable(&whole);
+        if values.is_empty() && !is_all {
+            // Relays also cut an event into two.
+            (values, is_all) = self::values(&text);
+            if values.is_empty() && whole.len() <= EVENT_MAX_BYTES {
+                self.unread = whole;
+            }
+        }
         let mut taken = match (is_all, values.is_empty()) {
             (true, true) => Taken::Quiet,
             (true, false) => Taken::PassedOver("not_understood"),
@@ -158,14 +174,19 @@ impl<D: Dialect> Answer<D> {
         let has_said = !said.text.is_empty() && !is_repeated;
         if has_said {
             let text = self.halves.join(&said.text);
-            self.is_end_doubted |= self.end.is_some() && !says_nothing(&text);
+            if self.end.is_some() && !says_nothing(&text) {
+                self.is_end_early |= !self.has_text;
+                self.is_end_doubted |= self.has_text && !self.is_end_early;
+            }
             self.say(text, pieces);
         }
         let is_at_work = has_said || said.thinks || said.end.is_some();
         match said.end {
             // Nothing of what a filter stopped is kept, even if it stopped late.
             Some(End::Blocked(why)) => self.end = Some(End::Blocked(why)),
-            Some(end) if !self.has_ended() => self.end = Some(end),
+            Some(end) if !self.has_ended() => {
+                (self.end, self.is_end_early) = (Some(end), false);
+            }
             _ => {}
         }
         self.was_open |= self.has_text && self.end.is_none();
@@ -198,7 +219,7 @@ impl<D: Dialect> Answer<D> {
 
     /// Whether it is complete as it is, and can only be confirmed.
     pub(super) fn has_ended(&self) -> bool {
-        let is_ended = self.end.is_some() && !self.is_end_doubted;
+        let is_ended = self.end.is_some() && !self.is_end_doubted && !self.is_end_early;
         self.has_text && (self.is_done || is_ended)
     }
 

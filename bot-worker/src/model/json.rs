@@ -44,12 +44,21 @@ pub(super) fn readable(bytes: &[u8]) -> String {
 /// The values of a text, one after the other, and whether all of it could be read. A list stands for what is in it.
 pub(super) fn values(text: &str) -> (Vec<Json<'_>>, bool) {
     let mut values = Vec::new();
-    for value in serde_json::Deserializer::from_str(text).into_iter::<&RawValue>() {
+    let mut reader = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
+    let mut read = 0;
+    while let Some(value) = reader.next() {
         match value.map(|value| Json(value.get())) {
             Ok(list) if list.0.starts_with('[') => values.extend(list.items()),
             Ok(value) => values.push(value),
-            Err(_) => return (values, false),
+            Err(_) => {
+                // A relay that loses the line's end between two events leaves the second one's mark.
+                let next = text[read..].trim_start().strip_prefix("data:");
+                let (more, is_all) = next.map_or((Vec::new(), false), self::values);
+                values.extend(more);
+                return (values, is_all);
+            }
         }
+        read = reader.byte_offset();
     }
     (values, true)
 }
@@ -239,6 +248,8 @@ mod tests {
             (r#"[{"a": 1}, {"b": 2}]"#, (2, true)),
             (r#"{"a": 1} {"b": 2}"#, (2, true)),
             (r#"{"a": 1} {"b": 2"#, (1, false)),
+            (r#"{"a": 1}data: {"b": 2}"#, (2, true)),
+            (r#"data: data: {"b": 2}"#, (1, true)),
             ("[DONE]", (0, false)),
             ("", (0, true)),
         ] {

@@ -386,6 +386,143 @@ mod tests {
         }
     }
 
+    /// As people who run such relays and servers have reported them.
+    #[test]
+    fn streams_that_were_seen_in_the_world_are_read() {
+        let gemini = |parts: &str, more: &str| {
+            format!(r#"{{"candidates":[{{"content":{{"parts":{parts}}}{more}}}]}}"#)
+        };
+        let said = |words: &str| gemini(&format!(r#"[{{"text":"{words}"}}]"#), "");
+        let stop = gemini("[]", r#","finishReason":"STOP""#);
+        let chat =
+            |delta: &str, more: &str| format!(r#"{{"choices":[{{"delta":{delta}{more}}}]}}"#);
+        let cut = || Some(ModelError::cut("reset"));
+        for (what, api, events, broken) in [
+            (
+                "an end before the text and behind it",
+                Api::Gemini,
+                vec![
+                    stop.clone(),
+                    stop.clone(),
+                    said("one "),
+                    said("two"),
+                    stop.clone(),
+                ],
+                cut(),
+            ),
+            (
+                "no parts at the end",
+                Api::Gemini,
+                vec![
+                    said("one two"),
+                    r#"{"candidates":[{"content":{"role":"model"},"finishReason":"STOP"}]}"#.into(),
+                ],
+                cut(),
+            ),
+            (
+                "no content at the end, and a new field",
+                Api::Gemini,
+                vec![
+                    said("one two"),
+                    r#"{"candidates":[{"finishReason":"STOP","finishMessage":"ok","index":"0"}]}"#
+                        .into(),
+                ],
+                None,
+            ),
+            (
+                "an empty candidate first",
+                Api::Gemini,
+                vec![
+                    gemini(r#"[{"text":""}]"#, ""),
+                    said("one two"),
+                    stop.clone(),
+                ],
+                None,
+            ),
+            (
+                "signatures and thoughts between",
+                Api::Gemini,
+                vec![
+                    said("one "),
+                    gemini(
+                        r#"[{"text":"","thoughtSignature":"eA=="},{"text":"hm","thought":true}]"#,
+                        "",
+                    ),
+                    said("two"),
+                    stop.clone(),
+                ],
+                None,
+            ),
+            (
+                "two events in one",
+                Api::Gemini,
+                vec![format!("{}{}", said("one "), said("two")), stop.clone()],
+                None,
+            ),
+            (
+                "two events in one, with the mark",
+                Api::Chat,
+                vec![
+                    format!(
+                        "{}data: {}",
+                        chat(r#"{"content":"one "}"#, ""),
+                        chat(r#"{"content":"two"}"#, "")
+                    ),
+                    "[DONE]".into(),
+                ],
+                None,
+            ),
+            (
+                "one event in two",
+                Api::Chat,
+                vec![
+                    r#"{"choices":[{"delta":{"content":"one "#.into(),
+                    r#"two"}}]}"#.into(),
+                    "[DONE]".into(),
+                ],
+                None,
+            ),
+            (
+                "an empty reason on each",
+                Api::Chat,
+                vec![
+                    chat(r#"{"content":"one "}"#, r#","finish_reason":"""#),
+                    chat(
+                        r#"{"content":"two","role":null,"tool_calls":null}"#,
+                        r#","finish_reason":"","logprobs":null"#,
+                    ),
+                    chat("{}", r#","finish_reason":"stop""#),
+                ],
+                None,
+            ),
+            (
+                "no reason but the mark",
+                Api::Chat,
+                vec![
+                    chat(r#"{"content":"one two"}"#, r#","finish_reason":null"#),
+                    "[DONE]".into(),
+                ],
+                cut(),
+            ),
+            (
+                "other lines' ends in the text",
+                Api::Chat,
+                vec![
+                    chat(r#"{"content":"one two"}"#, ",\"x\":\"a\u{85}b\u{2028}c\""),
+                    "[DONE]".into(),
+                ],
+                None,
+            ),
+        ] {
+            let (text, ended) = api.read(&[&body_of(&events)], broken);
+            assert_eq!(text, "one two", "{what}");
+            assert!(
+                ended.as_ref().is_ok_and(|finished| finished.complete),
+                "{what}: {ended:?}"
+            );
+        }
+    }
+
     #[test]
     fn what_a_stream_without_an_answer_means() {
         let again = Advice::Again { after: None };

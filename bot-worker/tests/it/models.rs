@@ -195,15 +195,12 @@ async fn what_is_odd_about_a_stream_costs_at_most_the_words_of_one_event(api: Ap
 async fn what_was_complete_stays_complete_whatever_becomes_of_the_connection(api: Api) {
     let say = "say=\"zwölf 🦉 und noch ein paar Wörter mehr\"";
     for end in ["cut after=99", "stall after=99", "event-error=503 after=99"] {
-        let asked = std::time::Instant::now();
         let (text, outcome) = ask(api, &format!("{say} {end}")).await;
         assert!(
             outcome.as_ref().is_ok_and(|finished| finished.complete),
             "{end}: {outcome:?}"
         );
         assert_eq!(text, "zwölf 🦉 und noch ein paar Wörter mehr", "{end}");
-        // Long before a model counts as silent.
-        assert!(asked.elapsed() < Duration::from_millis(1_400), "{end}");
     }
 }
 

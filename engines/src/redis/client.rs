@@ -139,6 +139,10 @@ impl RedisClient {
         let mut excuse = None;
         // One limit around everything: whatever the attempts wait for.
         match timeout_at(until, self.attempts(slot, request, until, &mut excuse)).await {
+            // What a server said is more than that its connection is gone since.
+            Ok(Err(RequestError::Away(_))) if excuse.is_some() => {
+                Err(excuse.map_or(RequestError::Late, RequestError::Redis))
+            }
             Ok(outcome) => outcome,
             Err(_) => Err(excuse.map_or(RequestError::Late, RequestError::Redis)),
         }
