@@ -190,6 +190,7 @@ impl Asking {
             waiting_since: None,
             model: String::new(),
             best: String::new(),
+            was_unfinished: false,
             first_word: None,
         };
         loop {
@@ -220,6 +221,8 @@ struct Inquiry<'a> {
     model: String,
     /// The most that a failed call has written.
     best: String,
+    /// An answer has ended without saying that it did. If the next does so as well, that is how they end here.
+    was_unfinished: bool,
     first_word: Option<Instant>,
 }
 
@@ -248,7 +251,11 @@ impl<'a> Inquiry<'a> {
             Step::Else(attempt) => return Ok(attempt),
         };
         let begun = self.attempts.calls() > 0;
-        let Some(call) = self.asking.models.begin(index, Instant::now()) else {
+        let Some(call) = self
+            .asking
+            .models
+            .begin(index, &self.request.sender, Instant::now())
+        else {
             permit.give_back();
             drop(slot);
             return self.pause(sleep(PROBE_AGAIN)).await;
@@ -270,8 +277,18 @@ impl<'a> Inquiry<'a> {
                 Ok(self.finished(&text, finished))
             }
             Called::Failed(error) => {
+                let is_its_way = error.is_unfinished() && self.was_unfinished;
+                self.was_unfinished |= error.is_unfinished();
                 self.failed(&error, text, permit);
                 call.failed(&error, Instant::now());
+                if is_its_way {
+                    let text = std::mem::take(&mut self.best);
+                    let finished = Finished {
+                        complete: true,
+                        usage: Usage::default(),
+                    };
+                    return Ok(self.finished(&text, finished));
+                }
                 Ok(Attempt::LookAgain)
             }
             Called::Interrupted(interrupt) => {
@@ -295,7 +312,7 @@ impl<'a> Inquiry<'a> {
         let now = Instant::now();
         let respond_by = self.interrupts.respond_by.into_std();
         let left = respond_by.saturating_duration_since(now);
-        let mut bars = self.asking.models.bars(now);
+        let mut bars = self.asking.models.bars(&self.request.sender, now);
         self.waits.lay_over(&mut bars, now);
         match self.attempts.next(&bars, left) {
             // It would be broken off: another has more of the slot.
@@ -398,8 +415,7 @@ impl<'a> Inquiry<'a> {
     fn finished(&mut self, text: &str, finished: Finished) -> Attempt {
         let Some(text) = reply_text::message(text, finished.complete) else {
             // It named itself, and said nothing.
-            let again = Advice::Again { after: None };
-            let nothing = ModelError::empty("an answer without words", again);
+            let nothing = ModelError::empty("an answer without words", Advice::OnceMore);
             self.attempts.failed(&nothing, rand::random());
             return Attempt::LookAgain;
         };

@@ -12,6 +12,9 @@ use crate::{
 
 /// Attempts at one model before another has its turn.
 const TRIES_PER_MODEL: u32 = 3;
+/// Attempts at a question that a model leaves unanswered though it is well, all models together, and at one of them.
+const UNANSWERED_MAX: u32 = 3;
+const UNANSWERED_PER_MODEL: u32 = 2;
 /// Model calls for one request, all models together.
 pub(crate) const CALLS_MAX: u32 = 9;
 /// With less time than this left, no call is begun: no model answers so fast.
@@ -67,6 +70,8 @@ pub(crate) struct Attempts {
     current: usize,
     tries_here: u32,
     calls: u32,
+    /// So often a model was well, and had no answer.
+    unanswered: u32,
     pause: Option<Duration>,
     back_off: BackOff,
     last: Option<Reason>,
@@ -82,6 +87,7 @@ impl Attempts {
             current: 0,
             tries_here: 0,
             calls: 0,
+            unanswered: 0,
             pause: None,
             back_off: CALL_AGAIN.back_off(),
             last: None,
@@ -164,6 +170,16 @@ impl Attempts {
             Advice::NextModel => {
                 self.dead[self.current] = true;
                 self.move_on(dice);
+            }
+            Advice::OnceMore => {
+                self.unanswered += 1;
+                if self.unanswered >= UNANSWERED_MAX {
+                    self.over = Some(error.reason);
+                } else if self.tries_here >= UNANSWERED_PER_MODEL {
+                    self.move_on(dice);
+                } else {
+                    self.back_off(dice);
+                }
             }
             Advice::AgainElsewhereFirst => self.move_on(dice),
             Advice::Again { .. } if self.tries_here >= TRIES_PER_MODEL => self.move_on(dice),
@@ -364,6 +380,20 @@ mod tests {
     }
 
     #[test]
+    fn a_question_without_an_answer_is_asked_a_few_times_only() {
+        let no_words = error(Advice::OnceMore, Reason::NoWords);
+        for (models, wanted) in [(1, [0, 0, 0]), (2, [0, 0, 1])] {
+            let mut attempts = Attempts::new(models);
+            for wanted in wanted {
+                assert_eq!(call(&mut attempts, &FREE, MINUTE), wanted);
+                attempts.failed(&no_words, 1.0);
+            }
+            let given_up = Next::GiveUp(Reason::NoWords);
+            assert_eq!(attempts.next(&FREE, MINUTE), given_up);
+        }
+    }
+
+    #[test]
     fn after_silence_another_model_comes_first() {
         let mut attempts = Attempts::new(2);
         let silent = error(Advice::AgainElsewhereFirst, Reason::TooSlow);
@@ -377,7 +407,7 @@ mod tests {
         #[test]
         fn it_ends_and_never_waits_beyond_the_time_left(
             models in 1..4usize,
-            outcomes in proptest::collection::vec((0..5u8, 0.0..1.0f64, 0..100_000u64, 0..100_000u64), 40),
+            outcomes in proptest::collection::vec((0..6u8, 0.0..1.0f64, 0..100_000u64, 0..100_000u64), 40),
         ) {
             let mut attempts = Attempts::new(models);
             let mut left = MINUTE;
@@ -398,6 +428,7 @@ mod tests {
                             0 => Advice::GiveUp,
                             1 => Advice::NextModel,
                             2 => Advice::AgainElsewhereFirst,
+                            5 => Advice::OnceMore,
                             _ => Advice::Again { after: None },
                         };
                         attempts.failed(&error(advice, Reason::Broken), dice);

@@ -22,6 +22,8 @@ pub enum Reason {
     Safety,
     /// Errors, cut streams, garbage, nothing: over and over.
     Broken,
+    /// The model is well, and has no words for this question.
+    NoWords,
     /// The request was delivered again and again and never answered.
     GaveUp,
     /// Somebody stopped the reply before a word of it was there.
@@ -64,6 +66,7 @@ impl Reason {
             Reason::BadRequest => "bad_request",
             Reason::Safety => "safety",
             Reason::Broken => "broken",
+            Reason::NoWords => "no_words",
             Reason::GaveUp => "gave_up",
             Reason::Stopped => "stopped",
             Reason::TooSoon => "too_soon",
@@ -110,6 +113,9 @@ impl Reason {
             Reason::Broken => {
                 "Sorry, the model is having trouble and gave no answer. Please ask again in a moment."
             }
+            Reason::NoWords => {
+                "Sorry, the model came to no answer to this question. Asking in other words may help."
+            }
             Reason::GaveUp => {
                 "Sorry, I tried this question several times and never came to an end. Asking in other words may help."
             }
@@ -133,6 +139,7 @@ mod tests {
             Reason::BadRequest,
             Reason::Safety,
             Reason::Broken,
+            Reason::NoWords,
             Reason::GaveUp,
         ] {
             assert_eq!(Some(&*failure.text(set, None)), set, "{failure:?}");

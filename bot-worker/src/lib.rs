@@ -10,7 +10,7 @@
 //! | `asking` | asks the models, one attempt after the other |
 //! | `model` | the seam to the models: Gemini, and whoever speaks the OpenAI-compatible chat API |
 //! | `commands` | the bot's commands: what each replies, and does to what is told to a model later |
-//! | `deadline`, `load`, `context`, `attempts`, `breaker`, `reply_text`, `fallback`, `prices` | decisions, without I/O |
+//! | `deadline`, `load`, `context`, `attempts`, `breaker`, `circuits`, `reply_text`, `code_blocks`, `fallback`, `prices` | decisions, without I/O |
 //! | `drafts` | shows a reply as it grows |
 //! | `model_pool`, `allowance`, `pace`, `turns`, `in_flight`, `interrupts` | what the requests of one worker share |
 #![warn(missing_docs)]
@@ -20,6 +20,8 @@ mod answering;
 mod asking;
 mod attempts;
 mod breaker;
+mod circuits;
+mod code_blocks;
 mod commands;
 mod context;
 mod deadline;

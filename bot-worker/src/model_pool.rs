@@ -2,7 +2,7 @@
 
 use crate::{
     attempts::{Bar, BarKind},
-    breaker::Breaker,
+    circuits::Circuits,
     fallback::Reason,
     load::RecentTimes,
     model::{Advice, ModelError},
@@ -28,7 +28,7 @@ struct Entry {
 
 #[derive(Debug, Default)]
 struct State {
-    breaker: Breaker,
+    circuits: Circuits,
     /// Not before then, and why.
     barred: Option<(Instant, Reason, BarKind)>,
 }
@@ -61,24 +61,32 @@ impl ModelPool {
         self.models.get(index).map(|entry| &entry.took)
     }
 
-    /// What keeps each model from being called now.
-    pub(crate) fn bars(&self, now: Instant) -> Vec<Option<Bar>> {
+    /// What keeps each model from being called for this person now.
+    pub(crate) fn bars(&self, user: &str, now: Instant) -> Vec<Option<Bar>> {
         self.models
             .iter()
-            .map(|entry| entry.state().bar(now))
+            .map(|entry| entry.state().bar(user, now))
             .collect()
     }
 
-    /// Begins a call to the model at this index. None if a bar has come up meanwhile.
-    pub(crate) fn begin(&self, index: usize, now: Instant) -> Option<Call<'_>> {
+    /// Begins a call to the model at this index, for this person. None if a bar has come up meanwhile.
+    pub(crate) fn begin<'a>(
+        &'a self,
+        index: usize,
+        user: &'a str,
+        now: Instant,
+    ) -> Option<Call<'a>> {
         let entry = self.models.get(index)?;
         let mut state = entry.state();
-        let barred = state.bar(now).is_some_and(|bar| bar.kind != BarKind::Rest);
-        if barred || !state.breaker.let_pass(now) {
+        let barred = state
+            .bar(user, now)
+            .is_some_and(|bar| bar.kind != BarKind::Rest);
+        if barred || !state.circuits.let_pass(user, now) {
             return None;
         }
         Some(Call {
             entry,
+            user,
             has_verdict: false,
         })
     }
@@ -91,12 +99,12 @@ impl Entry {
 }
 
 impl State {
-    fn bar(&self, now: Instant) -> Option<Bar> {
+    fn bar(&self, user: &str, now: Instant) -> Option<Bar> {
         let named = self.barred.and_then(|(until, reason, kind)| {
             let left = until.saturating_duration_since(now);
             (!left.is_zero()).then_some(Bar { left, reason, kind })
         });
-        let circuit = self.breaker.barred_for(now).map(|left| Bar {
+        let circuit = self.circuits.barred_for(user, now).map(|left| Bar {
             left,
             reason: Reason::Broken,
             kind: BarKind::Circuit,
@@ -112,6 +120,7 @@ impl State {
 #[derive(Debug)]
 pub(crate) struct Call<'a> {
     entry: &'a Entry,
+    user: &'a str,
     has_verdict: bool,
 }
 
@@ -138,7 +147,7 @@ impl Call<'_> {
     pub(crate) fn succeeded(mut self) {
         self.has_verdict = true;
         let mut state = self.entry.state();
-        state.breaker.succeeded();
+        state.circuits.succeeded(self.user);
         state.barred = None;
     }
 
@@ -149,17 +158,19 @@ impl Call<'_> {
             (Advice::Again { after: Some(delay) }, reason) => {
                 state.barred = Some((now + delay, reason, BarKind::Delay));
                 // It is there, and says when: neither good nor bad.
-                state.breaker.abandoned(now);
+                state.circuits.abandoned(self.user, now);
             }
             (Advice::Again { after: None } | Advice::AgainElsewhereFirst, _) => {
-                state.breaker.failed(now);
+                state.circuits.failed(self.user, now);
             }
             (Advice::NextModel, reason @ (Reason::Quota | Reason::NoModel)) => {
                 state.barred = Some((now + REST, reason, BarKind::Rest));
-                state.breaker.abandoned(now);
+                state.circuits.abandoned(self.user, now);
             }
             // It is this request that it will not do.
-            (Advice::NextModel | Advice::GiveUp, _) => state.breaker.succeeded(),
+            (Advice::OnceMore | Advice::NextModel | Advice::GiveUp, _) => {
+                state.circuits.succeeded(self.user);
+            }
         }
         drop(state);
         self.has_verdict = true;
@@ -169,7 +180,8 @@ impl Call<'_> {
 impl Drop for Call<'_> {
     fn drop(&mut self) {
         if !self.has_verdict {
-            self.entry.state().breaker.abandoned(Instant::now());
+            let mut state = self.entry.state();
+            state.circuits.abandoned(self.user, Instant::now());
         }
     }
 }
@@ -197,15 +209,15 @@ mod tests {
         let (models, now) = (two(), Instant::now());
         let delay = Duration::from_secs(30);
         let quota = error(Advice::Again { after: Some(delay) }, Reason::Quota);
-        models.begin(0, now).unwrap().failed(&quota, now);
+        models.begin(0, "ada", now).unwrap().failed(&quota, now);
         let bar = Bar {
             left: delay,
             reason: Reason::Quota,
             kind: BarKind::Delay,
         };
-        assert_eq!(models.bars(now), [Some(bar), None]);
-        assert!(models.begin(0, now).is_none());
-        assert_eq!(models.bars(now + delay), [None, None]);
+        assert_eq!(models.bars("ada", now), [Some(bar), None]);
+        assert!(models.begin(0, "ada", now).is_none());
+        assert_eq!(models.bars("ada", now + delay), [None, None]);
     }
 
     #[test]
@@ -213,25 +225,43 @@ mod tests {
         let (models, now) = (two(), Instant::now());
         for _ in 0..FAILURES_TO_OPEN {
             let broken = error(Advice::Again { after: None }, Reason::Broken);
-            models.begin(0, now).unwrap().failed(&broken, now);
+            models.begin(0, "ada", now).unwrap().failed(&broken, now);
         }
-        assert!(models.begin(0, now).is_none() && models.begin(1, now).is_some());
+        assert!(models.begin(0, "ada", now).is_none() && models.begin(1, "ada", now).is_some());
         let later = now + OPEN_FIRST;
-        let probe = models.begin(0, later).unwrap();
-        assert!(models.begin(0, later).is_none());
+        let probe = models.begin(0, "ada", later).unwrap();
+        assert!(models.begin(0, "ada", later).is_none());
         probe.succeeded();
-        assert_eq!(models.bars(later), [None, None]);
+        assert_eq!(models.bars("ada", later), [None, None]);
+    }
+
+    #[test]
+    fn a_question_that_a_model_has_no_answer_to_says_that_the_model_is_well() {
+        let (models, now) = (two(), Instant::now());
+        let broken = error(Advice::Again { after: None }, Reason::Broken);
+        let no_words = error(Advice::OnceMore, Reason::NoWords);
+        for _ in 0..3 * FAILURES_TO_OPEN {
+            models.begin(0, "ada", now).unwrap().failed(&no_words, now);
+        }
+        for user in ["bob", "eve", "kim"] {
+            models.begin(0, user, now).unwrap().failed(&broken, now);
+        }
+        models.begin(0, "ada", now).unwrap().failed(&no_words, now);
+        for user in ["bob", "eve", "kim"] {
+            models.begin(0, user, now).unwrap().failed(&broken, now);
+        }
+        assert_eq!(models.bars("kim", now), [None, None]);
     }
 
     #[test]
     fn a_model_at_rest_may_still_be_asked() {
         let (models, now) = (two(), Instant::now());
         models
-            .begin(0, now)
+            .begin(0, "ada", now)
             .unwrap()
             .failed(&error(Advice::NextModel, Reason::Quota), now);
-        assert_eq!(models.bars(now)[0].unwrap().kind, BarKind::Rest);
-        models.begin(0, now).unwrap().succeeded();
-        assert_eq!(models.bars(now)[0], None);
+        assert_eq!(models.bars("ada", now)[0].unwrap().kind, BarKind::Rest);
+        models.begin(0, "ada", now).unwrap().succeeded();
+        assert_eq!(models.bars("ada", now)[0], None);
     }
 }

@@ -1,8 +1,11 @@
 //! From what a model wrote to what may stand in a room: without its own name before it, within the limit of a message.
 
-use common::{names::BOT, wire::MESSAGE_MAX_CHARS};
+use common::{
+    names::BOT,
+    wire::{MESSAGE_MAX_CHARS, says_nothing},
+};
 
-use crate::fallback::Reason;
+use crate::{code_blocks, fallback::Reason};
 
 /// Below this many characters a piece of an answer is not better than words that say what went wrong.
 const PARTIAL_MIN_CHARS: usize = 20;
@@ -39,7 +42,7 @@ pub(crate) fn shown(text: &str, finished: bool) -> &str {
 /// `complete` is false if the model stopped before it had said all, which then shows.
 pub(crate) fn message(text: &str, complete: bool) -> Option<String> {
     let text = shown(text, true).trim_end();
-    if text.is_empty() {
+    if says_nothing(text) {
         return None;
     }
     let end = if complete { "" } else { ELLIPSIS };
@@ -52,8 +55,13 @@ pub(crate) fn message(text: &str, complete: bool) -> Option<String> {
 pub(crate) fn partial(text: &str, reason: Reason) -> Option<String> {
     let text = shown(text, true).trim_end();
     match reason {
-        Reason::Stopped if !text.is_empty() => Some(with_end(text, "", ELLIPSIS)),
-        Reason::TooSlow | Reason::Broken | Reason::Quota | Reason::Busy | Reason::NoModel
+        Reason::Stopped if !says_nothing(text) => Some(stopped(text)),
+        Reason::TooSlow
+        | Reason::Broken
+        | Reason::NoWords
+        | Reason::Quota
+        | Reason::Busy
+        | Reason::NoModel
             if text.chars().count() >= PARTIAL_MIN_CHARS =>
         {
             Some(with_end(text, BROKEN_OFF, BROKEN_OFF))
@@ -62,18 +70,61 @@ pub(crate) fn partial(text: &str, reason: Reason) -> Option<String> {
     }
 }
 
+/// What is there, as it is; but what stands behind it, wherever it is shown, is not to stand in its code.
+fn stopped(text: &str) -> String {
+    let closed = code_blocks::closed(text);
+    let text = if closed.is_empty() { text } else { &closed };
+    with_end(text, "", ELLIPSIS)
+}
+
 /// What of a message of the bot is the model's own: without our note that it breaks off, which a model that reads it as
 /// its own words would learn to write.
 pub(crate) fn own_words(message: &str) -> &str {
     message.strip_suffix(BROKEN_OFF).unwrap_or(message)
 }
 
-/// The text with `end`, or, if that is too long for a message, cut at a border with `end_of_cut`.
+/// The text with `end`, or, if that is too long for a message, cut at a border with `end_of_cut`. A code block that is
+/// open there is closed before.
 fn with_end(text: &str, end: &str, end_of_cut: &str) -> String {
-    if text.chars().count() + end.chars().count() <= MESSAGE_MAX_CHARS {
-        return format!("{text}{end}");
+    // What the model has ended is left as it is.
+    let closed = if end.is_empty() {
+        text.to_owned()
+    } else {
+        code_blocks::closed(text)
+    };
+    let whole = with_note(text, &closed, end);
+    if whole.chars().count() <= MESSAGE_MAX_CHARS {
+        return whole;
     }
-    let room = MESSAGE_MAX_CHARS - end_of_cut.chars().count();
+    let mut room = MESSAGE_MAX_CHARS - end_of_cut.chars().count();
+    loop {
+        let cut = at_border(text, room);
+        let cut = with_note(cut, &code_blocks::closed(cut), end_of_cut);
+        let over = cut.chars().count().saturating_sub(MESSAGE_MAX_CHARS);
+        if over == 0 {
+            return cut;
+        }
+        room = room.saturating_sub(over);
+    }
+}
+
+/// Behind a block that had to be closed, a note begins a paragraph.
+fn with_note(text: &str, closed: &str, note: &str) -> String {
+    let between = if closed == text || note.starts_with('\n') {
+        ""
+    } else {
+        "\n\n"
+    };
+    let note = if between.is_empty() {
+        note
+    } else {
+        note.trim_start()
+    };
+    format!("{closed}{between}{note}").trim_start().to_owned()
+}
+
+/// The beginning of a text, of so many characters at most, to a border if there is one near.
+fn at_border(text: &str, room: usize) -> &str {
     let cut = text
         .char_indices()
         .nth(room)
@@ -87,10 +138,7 @@ fn with_end(text: &str, end: &str, end_of_cut: &str) -> String {
         .iter()
         .filter_map(|border| cut.rfind(border).map(|at| at + border.trim_end().len()))
         .find(|at| *at > earliest);
-    format!(
-        "{}{end_of_cut}",
-        cut[..border.unwrap_or(cut.len())].trim_end()
-    )
+    cut[..border.unwrap_or(cut.len())].trim_end()
 }
 
 #[cfg(test)]
@@ -122,7 +170,7 @@ mod tests {
 
     #[test]
     fn nothing_is_no_message() {
-        for text in ["", " \n", "bot:", "Bot: \n"] {
+        for text in ["", " \n", "bot:", "Bot: \n", "\u{200b}", "bot: \u{feff}"] {
             assert_eq!(message(text, true), None, "{text:?}");
         }
     }
@@ -135,6 +183,36 @@ mod tests {
         assert!(cut.chars().count() <= MESSAGE_MAX_CHARS);
         let cut = message(&"x".repeat(5_000), true).unwrap();
         assert_eq!(cut.chars().count(), MESSAGE_MAX_CHARS);
+    }
+
+    #[test]
+    fn a_code_block_is_closed_before_a_note() {
+        let code = "Like this:\n\n```rust\nfn main() {";
+        for (reason, wanted) in [
+            (
+                Reason::TooSlow,
+                "Like this:\n\n```rust\nfn main() {\n```\n\n*(The answer breaks off here.)*",
+            ),
+            (Reason::Stopped, "Like this:\n\n```rust\nfn main() {\n```"),
+        ] {
+            assert_eq!(partial(code, reason).as_deref(), Some(wanted));
+        }
+        let cut_short = "Like this:\n\n```rust\nfn main() {\n```\n\n…";
+        assert_eq!(message(code, false).as_deref(), Some(cut_short));
+        let long = format!("{code}\n{}", "    call();\n".repeat(500));
+        let cut = message(&long, true).unwrap();
+        assert!(cut.ends_with("    call();\n```\n\n…") && cut.chars().count() <= MESSAGE_MAX_CHARS);
+        // As the model left it.
+        assert_eq!(message(code, true).as_deref(), Some(code));
+        let fence = "`".repeat(3_990);
+        assert!(
+            message(&format!("{fence}\nx\n{fence}"), true)
+                .unwrap()
+                .chars()
+                .count()
+                <= MESSAGE_MAX_CHARS
+        );
+        assert_eq!(partial("```", Reason::Stopped).as_deref(), Some("```"));
     }
 
     #[test]

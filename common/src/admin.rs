@@ -4,10 +4,10 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::{net::TcpListener, time::Instant};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{live::Live, queue::Queue, store::Store, supervise};
+use crate::{live::Live, queue::Queue, startup, store::Store, supervise};
 
 /// How long one engine may take to answer before it counts as gone.
 const CHECK_TIME: Duration = Duration::from_secs(2);
@@ -172,7 +172,7 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> std::io::Result<()> {
     let Some(listen) = listen else { return Ok(()) };
-    let listener = TcpListener::bind(listen).await?;
+    let listener = startup::listen("ADMIN_LISTEN", listen).await?;
     tracing::info!(address = %listener.local_addr()?, "health and metrics");
     let render = metrics.clone();
     let routes =

@@ -4,6 +4,7 @@
 #![warn(missing_docs)]
 
 pub mod admin;
+pub mod causes;
 pub mod envelope;
 pub mod live;
 pub mod names;

@@ -1,9 +1,10 @@
 //! Starting and stopping, the same for every process: wait for what is not there yet and say so; stop when told to, and
 //! in time.
 
-use std::{fmt::Display, time::Duration};
+use std::{fmt::Display, io, net::SocketAddr, time::Duration};
 
 use tokio::{
+    net::TcpListener,
     signal::unix::{SignalKind, signal},
     time::{Instant, sleep_until, timeout_at},
 };
@@ -78,11 +79,23 @@ impl<E> Retryable for NotYet<E> {
     }
 }
 
+/// Listens on the address that a setting names.
+///
+/// # Errors
+/// That of the system, with the setting and the address.
+pub async fn listen(setting: &str, address: SocketAddr) -> io::Result<TcpListener> {
+    let listening = TcpListener::bind(address).await;
+    listening.map_err(|error| {
+        let why = format!("{setting}: cannot listen on {address}: {error}");
+        io::Error::new(error.kind(), why)
+    })
+}
+
 /// Has the token cancelled by SIGTERM or SIGINT.
 ///
 /// # Errors
 /// If the signals cannot be listened for.
-pub fn stop_on_signal(stop: &CancellationToken) -> std::io::Result<()> {
+pub fn stop_on_signal(stop: &CancellationToken) -> io::Result<()> {
     let (mut terminate, mut interrupt) = (
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
@@ -130,6 +143,15 @@ mod tests {
         };
         let ((), done) = tokio::join!(signal, finish_within(&stop, DRAIN, work, close));
         (done, began.elapsed() - hour)
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_taken_is_told_with_its_setting() {
+        let first = listen("LISTEN", ([127, 0, 0, 1], 0).into()).await.unwrap();
+        let address = first.local_addr().unwrap();
+        let why = listen("LISTEN", address).await.unwrap_err().to_string();
+        let wanted = format!("LISTEN: cannot listen on {address}: Address already in use");
+        assert!(why.starts_with(&wanted), "{why}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -27,7 +27,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::startup::stop_on_signal;
+use crate::{causes::WithCauses, startup::stop_on_signal};
 
 tokio::task_local! {
     static CURRENT: Option<Supervisor>;
@@ -265,12 +265,7 @@ impl Termination for Exit {
         let Err(error) = self.0 else {
             return ExitCode::SUCCESS;
         };
-        let mut text = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            text = format!("{text}: {cause}");
-            source = cause.source();
-        }
+        let text = WithCauses(&*error);
         if tracing::dispatcher::has_been_set() {
             tracing::error!("{text}");
         } else {

@@ -43,6 +43,12 @@ const PLACES_READ_MESSAGES: usize = 500;
 /// The most rooms of which one process remembers how far it has compared them.
 const COMPARED_MAX_ROOMS: usize = 20_000;
 
+/// The most messages that one process remembers to have missed; beyond them only their `seq`s count.
+const MISSED_MAX: usize = 20_000;
+
+/// How long it remembers them: it has handed them over long before.
+const MISSED_KEPT: Duration = Duration::from_secs(600);
+
 /// How long the database may take to tell whether there is more than the stream has, where that reaches back.
 const STORE_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -67,6 +73,8 @@ pub struct Timeline {
     long_reads: Arc<Semaphore>,
     /// Until when the database counts as late, where the stream may do without it.
     store_late_until: Arc<Mutex<Option<Instant>>>,
+    /// When this process first missed a message in the database, by its own clock, which nobody sets.
+    missed_since: Arc<Mutex<HashMap<Uuid, Instant>>>,
     /// By room, the round of comparing and the `seq` up to which the database was seen to have all that the stream had.
     compared: Arc<Mutex<HashMap<String, (u64, Seq)>>>,
 }
@@ -149,6 +157,7 @@ impl Timeline {
             poster,
             long_reads: Arc::new(Semaphore::new(LONG_READS_AT_ONCE)),
             store_late_until: Arc::default(),
+            missed_since: Arc::default(),
             compared: Arc::default(),
         }
     }
@@ -564,18 +573,17 @@ impl Timeline {
         round: u64,
         patience: Duration,
     ) -> Option<usize> {
-        let late = now_seq().saturating_sub(REPAIR_AFTER.as_micros() as Seq);
-        let late = missing
-            .iter()
-            .copied()
-            .filter(|message| message.seq <= late);
-        let late: Vec<&Message> = late.collect();
-        let Some(newest) = late.iter().map(|message| message.seq).max() else {
+        let now = Instant::now();
+        let since = self.missed_since(missing, now);
+        let late = missing.iter().copied().zip(since);
+        let late = late.filter(|(_, since)| now.duration_since(*since) >= REPAIR_AFTER);
+        let (late, since): (Vec<&Message>, Vec<Instant>) = late.unzip();
+        let Some(newest) = since.into_iter().max() else {
             return Some(0);
         };
         let handing = async {
             // Whatever is as old as that was published by now, unless nobody lives who would.
-            let published = newest + REPAIR_AFTER.as_micros() as Seq;
+            let published = newest + REPAIR_AFTER;
             self.poster.all_is_written(published, patience).await?;
             let ids: Vec<Uuid> = late.iter().map(|message| message.id).collect();
             let existing = self.store.existing(room, &ids).await?;
@@ -590,6 +598,28 @@ impl Timeline {
             tracing::debug!(room, %error, "a repair must wait");
         }
         handed.ok()
+    }
+}
+
+impl Timeline {
+    /// Since when each of these has been in the stream, at the latest. Its `seq` says so, but is of a clock that may have
+    /// been ahead, or was put back since; that this process has missed it for so long is true whatever clocks say.
+    fn missed_since(&self, missing: &[&Message], now: Instant) -> Vec<Instant> {
+        let present = now_seq();
+        let mut seen = self.missed_since.lock();
+        if seen.len() + missing.len() > MISSED_MAX {
+            seen.retain(|_, since| now.duration_since(*since) < MISSED_KEPT);
+        }
+        let mut since = |message: &&Message| {
+            let age = Duration::from_micros(present.saturating_sub(message.seq));
+            // As old as that is as old as can be.
+            let by_seq = now.checked_sub(age.min(MISSED_KEPT)).unwrap_or(now);
+            if age >= REPAIR_AFTER || seen.len() >= MISSED_MAX {
+                return by_seq;
+            }
+            by_seq.min(*seen.entry(message.id).or_insert(now))
+        };
+        missing.iter().map(&mut since).collect()
     }
 }
 

@@ -7,7 +7,14 @@ pub mod dead_letters;
 pub mod repair;
 pub mod usage;
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use clap::Args;
 use common::{
@@ -38,6 +45,9 @@ pub struct PersisterSettings {
     #[arg(long, env = "PERSIST_BATCH_MS", default_value = "20")]
     pub persist_batch_ms: u64,
 }
+
+/// So often in a row the database refuses a batch, and takes other rows, before it counts as the batch's fault.
+const REFUSALS: u32 = 3;
 
 /// When a batch is written again after the database was away.
 const WRITE_AGAIN: RetryPolicy =
@@ -224,7 +234,8 @@ impl Persister {
         outcome
     }
 
-    /// Writes, waiting for a database that is away until it is time to stop.
+    /// Writes, waiting for a database that is away until it is time to stop. One that refuses this again and again, and
+    /// meanwhile takes rows as large, is not away, whatever it says: then it is a row's fault.
     async fn write_when_possible(
         &self,
         envelopes: &[Envelope],
@@ -232,10 +243,25 @@ impl Persister {
         if envelopes.is_empty() {
             return Ok(Written::default());
         }
-        let write = || self.store.write(envelopes);
+        let largest = envelopes.iter().map(|one| one.message.message.len()).max();
+        let refusals = AtomicU32::new(0);
+        let write = async || match self.store.write(envelopes).await {
+            Err(WriteError::Unexplained(why)) => {
+                if self.store.takes_rows(largest.unwrap_or(0)).await.is_err() {
+                    refusals.store(0, Ordering::Relaxed);
+                } else if refusals.fetch_add(1, Ordering::Relaxed) + 1 >= REFUSALS {
+                    return Err(WriteError::Rejected(why));
+                }
+                Err(WriteError::Unexplained(why))
+            }
+            written => {
+                refusals.store(0, Ordering::Relaxed);
+                written
+            }
+        };
         let told = |error: &WriteError, again_in| {
             metrics::counter!("chinwag_persist_waits_total").increment(1);
-            tracing::warn!(%error, messages = envelopes.len(), ?again_in, "the database is away; nothing is lost, the batch waits");
+            tracing::warn!(%error, messages = envelopes.len(), ?again_in, "the database does not take a batch; nothing is lost, it waits");
         };
         retry_until(&self.stop, WRITE_AGAIN, write, told).await
     }

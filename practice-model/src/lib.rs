@@ -65,6 +65,13 @@
 //! | `safety` `max-tokens` | ends half way, or after `after=N` chunks, with that `finishReason` |
 //! | `finish=REASON` | ends with this `finishReason`, known or not; with `after=N` early |
 //! | `stop-every` `stop-early` `finish-apart` `no-finish` | `finishReason` on every event; on an empty first one only; on a last one without parts; nowhere (with `after=N` the text ends early, in silence) |
+//! | **what is odd about it** | each for itself, in the order given |
+//! | `done` | `[DONE]` behind the last event, where there should be none |
+//! | `parts-null` `candidates-null` | one more event at the end: an end with `null` for parts; usage with `null` for candidates |
+//! | `listed` | text in a list of parts, where the chat API has a string |
+//! | `halves` | each emoji is cut in two: `\ud83e` in one event, `\udd89` in the next |
+//! | `bad-byte=N` `garbled=N` `doubled=N` `retyped=N` `left-out=N` | event N (from 0) has a byte that is not UTF-8, is no JSON, comes twice, has a list for an object, is missing |
+//! | `content-type=TYPE` `content-type=""` | this `Content-Type`; none |
 //! | **how it is delivered** | |
 //! | `delay=200ms` | before the headers |
 //! | `pace=50ms` | between two chunks of three words (30ms) |
@@ -83,6 +90,7 @@ mod chat;
 mod conversation;
 mod fault;
 mod gemini;
+mod oddity;
 mod order;
 mod practice;
 mod quota;

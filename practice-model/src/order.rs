@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::fault::Fault;
+use crate::oddity::Oddity;
 use crate::quota::Limits;
 
 /// Between two chunks, unless `pace=` says otherwise: about as fast as the real one writes.
@@ -95,6 +96,10 @@ pub(crate) struct Behaviour {
     /// The text ends half way, unless `after` says where.
     pub half_way: bool,
     pub stops: Stops,
+    /// What is odd about a stream that is good otherwise.
+    pub oddities: Vec<Oddity>,
+    /// This `Content-Type` instead of the right one; none at all where it is empty.
+    pub content_type: Option<String>,
     /// Parts with `thought: true` before the text.
     pub thoughts: bool,
     /// Before the headers.
@@ -124,6 +129,8 @@ impl Default for Behaviour {
             finish: None,
             half_way: false,
             stops: Stops::Last,
+            oddities: Vec::new(),
+            content_type: None,
             thoughts: false,
             delay: Duration::ZERO,
             pace: DEFAULT_PACE,
@@ -193,6 +200,11 @@ impl Behaviour {
             "pace" => self.pace = duration(value)?,
             "words" => self.words = Some(checked::<usize>(value, |_| true)?.clamp(1, WORDS_LIMIT)),
             "say" => self.say = Some(value.to_owned()),
+            "content-type" => self.content_type = Some(value.to_owned()),
+            "bad-byte" | "garbled" | "doubled" | "retyped" | "left-out" => {
+                let event = checked(value, |_| true)?;
+                self.oddities.extend(Oddity::of_event(&word.name, event));
+            }
             "split" => self.split = Some(checked(value, |size| *size > 0)?),
             "html" => {
                 let status = checked(value, |code| (200..=599).contains(code))?;
@@ -219,6 +231,10 @@ impl Behaviour {
     fn take_plain(&mut self, word: &str) -> Result<(), OrderError> {
         if let Some(fault) = Fault::of_word(word) {
             return self.end_with(Outcome::Error(fault));
+        }
+        if let Some(oddity) = Oddity::of_word(word) {
+            self.oddities.push(oddity);
+            return Ok(());
         }
         match word {
             "ok" => return self.end_with(Outcome::Answer),

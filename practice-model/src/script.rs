@@ -1,6 +1,7 @@
 //! Turns an order into the steps of one response: what is sent, when it waits, where it breaks off. Pure, so that how a
 //! response goes wrong is decided here, and the server only walks the steps.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -53,8 +54,8 @@ pub(crate) enum Script {
     Respond {
         /// The HTTP status.
         status: u16,
-        /// The header `Content-Type`.
-        content_type: &'static str,
+        /// The header `Content-Type`; none where it is empty.
+        content_type: Cow<'static, str>,
         /// The body.
         steps: Vec<Step>,
     },
@@ -85,9 +86,12 @@ impl Step {
 
 /// Writes the script of a call.
 pub(crate) fn script(behaviour: &Behaviour, asked: &Asked<'_>) -> Script {
-    let respond = |status, content_type, steps| Script::Respond {
+    let respond = |status, content_type: &'static str, steps| Script::Respond {
         status,
-        content_type,
+        content_type: behaviour
+            .content_type
+            .clone()
+            .map_or(content_type.into(), Cow::Owned),
         steps,
     };
     match behaviour.outcome.as_ref().unwrap_or(&Outcome::Answer) {
@@ -114,7 +118,7 @@ pub(crate) fn error_script(error: &ErrorReply, behaviour: &Behaviour, speech: Sp
     let (status, body) = error_body(error, behaviour, speech);
     Script::Respond {
         status,
-        content_type: JSON,
+        content_type: JSON.into(),
         steps: split(vec![Step::Send(body)], behaviour),
     }
 }
@@ -151,7 +155,11 @@ fn stream_steps(outcome: &Outcome, behaviour: &Behaviour, asked: &Asked<'_>) -> 
     };
     let ends = behaviour.stops != Stops::Never;
     let events = asked.speech.events(&events.all(&text), ends);
-    let mut frames: Vec<Bytes> = events.iter().map(|event| frame(event.as_bytes())).collect();
+    let events = events.into_iter().map(String::into_bytes).collect();
+    let events = behaviour.oddities.iter().fold(events, |events, oddity| {
+        oddity.lay_over(events, asked.speech)
+    });
+    let mut frames: Vec<Bytes> = events.iter().map(|event| frame(event)).collect();
 
     let mut end = None;
     match outcome {

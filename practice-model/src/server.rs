@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -163,7 +163,7 @@ async fn perform(script: Script, mut under_way: UnderWay) -> Response {
                 }
                 _ => body_of(steps, under_way),
             };
-            response(status, content_type, body)
+            response(status, &content_type, body)
         }
     }
 }
@@ -340,7 +340,14 @@ fn error_response(error: &ErrorReply, behaviour: &Behaviour, speech: Speech) -> 
     response(status, JSON, body.into())
 }
 
-fn response(status: u16, content_type: &'static str, body: Body) -> Response {
+fn response(status: u16, content_type: &str, body: Body) -> Response {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    (status, [(header::CONTENT_TYPE, content_type)], body).into_response()
+    let mut response = (status, body).into_response();
+    // An order may name anything; what no header can hold is none.
+    if let Ok(kind) = content_type.parse::<HeaderValue>()
+        && !kind.is_empty()
+    {
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    }
+    response
 }

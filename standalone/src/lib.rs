@@ -9,13 +9,13 @@ use common::{
     admin::{self, Readiness},
     queue::Queue,
     settings::{ProcessSettings, refuse_bad},
-    supervise,
+    startup, supervise,
     telemetry::{PrometheusHandle, TelemetrySettings},
 };
 use engines::embedded::{EmbeddedLive, EmbeddedQueue, EmbeddedQuota, SqliteStore};
 use persister::PersisterSettings;
 use practice_model::PracticeModel;
-use tokio::{net::TcpListener, time::timeout};
+use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use ws_edge::{Edge, EdgeSettings};
 
@@ -78,7 +78,6 @@ pub async fn serve(
     }
     refuse_bad::<Settings>([settings.worker.check()]);
     bot_worker::check_model(&settings.worker)?;
-    std::fs::create_dir_all(&settings.data_dir)?;
     let keep_free_bytes = u64::from(settings.disk_free_min_mb) * 1_000_000;
     let queue = EmbeddedQueue::open(&settings.data_dir, keep_free_bytes).await?;
     let store = SqliteStore::open(&settings.data_dir).await?;
@@ -93,7 +92,7 @@ pub async fn serve(
     let mut served = Ok(());
     let is_stored = stop.run_until_cancelled(all_is_stored(&queue)).await;
     if is_stored.is_some() {
-        let listener = TcpListener::bind(settings.edge.listen).await?;
+        let listener = startup::listen("LISTEN", settings.edge.listen).await?;
         println!("Chinwag is at http://{}", listener.local_addr()?);
         let edge = Edge::new(
             live.clone(),

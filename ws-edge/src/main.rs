@@ -6,12 +6,12 @@ use clap::Parser;
 use common::{
     admin::{self, Readiness},
     settings::{ProcessSettings, refuse_bad},
+    startup,
     supervise::{self, Exit},
     telemetry::{self, PrometheusHandle, TelemetrySettings},
 };
 use engines::chosen::{LiveSettings, QueueSettings, StoreSettings, connect};
 use mimalloc::MiMalloc;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use ws_edge::{Edge, EdgeSettings};
 
@@ -69,7 +69,7 @@ async fn serve(
         return Ok(());
     };
 
-    let listener = TcpListener::bind(settings.edge.listen).await?;
+    let listener = startup::listen("LISTEN", settings.edge.listen).await?;
     tracing::info!(address = %listener.local_addr()?, "listening");
     let edge = Edge::new(live, queue, store, settings.edge, readiness);
     ws_edge::run(edge, listener, settings.process.drain_seconds, stop).await?;

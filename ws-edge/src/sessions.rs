@@ -16,6 +16,12 @@ use uuid::Uuid;
 
 use crate::problem::Problem;
 
+/// The scheme of a token that is named.
+const BEARER: &[u8] = b"bearer";
+
+/// The characters of a token.
+const TOKEN_CHARS: usize = 64;
+
 /// The cookie that carries the token.
 const COOKIE: &str = "session";
 /// The same where it is only sent over TLS: browsers let nobody else set it, no page on a neighbouring name either.
@@ -114,26 +120,38 @@ pub(crate) fn now_ms() -> u64 {
     })
 }
 
-/// The token of a call: `Authorization: Bearer`, or else the cookie. A header that is there and is no token is not
-/// passed over for the cookie, so that a caller who names a token is never taken for somebody else.
+/// The token of a call: `Authorization: Bearer`, or else the cookie. A token that is named is not passed over for the
+/// cookie, whatever it is, so that its caller is never taken for somebody else; what another scheme says is for others: a
+/// browser sends what the proxy before this edge wants of it (`Basic`) along with everything.
 fn token_of<'a>(headers: &'a HeaderMap, cookie: &str) -> Option<&'a str> {
-    if let Some(authorization) = headers.get(header::AUTHORIZATION) {
-        let (scheme, token) = authorization.to_str().ok()?.split_once(' ')?;
-        return scheme.eq_ignore_ascii_case("bearer").then(|| token.trim());
+    let named = headers.get_all(header::AUTHORIZATION).iter();
+    let mut bearers = named.filter_map(|line| {
+        let line = line.as_bytes().trim_ascii();
+        let (scheme, token) = line.split_at_checked(BEARER.len())?;
+        let ends = token.first().is_none_or(u8::is_ascii_whitespace);
+        (ends && scheme.eq_ignore_ascii_case(BEARER)).then(|| token.trim_ascii())
+    });
+    match bearers.next() {
+        // One with other bytes is a token that nobody has.
+        Some(token) => std::str::from_utf8(token).ok(),
+        None => token_of_cookie(headers, cookie),
     }
-    token_of_cookie(headers, cookie)
 }
 
 /// The token in the cookie of this name.
 fn token_of_cookie<'a>(headers: &'a HeaderMap, cookie: &str) -> Option<&'a str> {
-    let cookies = headers.get_all(header::COOKIE).iter();
-    let mut pairs = cookies
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='));
-    pairs
-        .find(|(name, _)| *name == cookie)
-        .map(|(_, token)| token)
+    // By bytes: others' cookies may have any. Some proxies join several headers with commas.
+    let lines = headers.get_all(header::COOKIE).iter();
+    let pairs = lines.flat_map(|line| line.as_bytes().split(|byte| b";,".contains(byte)));
+    let ours = pairs.filter_map(|pair| {
+        let value = pair.trim_ascii().strip_prefix(cookie.as_bytes())?;
+        let value = value.trim_ascii_start().strip_prefix(b"=")?.trim_ascii();
+        let value = value.strip_prefix(b"\"").unwrap_or(value);
+        std::str::from_utf8(value.strip_suffix(b"\"").unwrap_or(value)).ok()
+    });
+    // The cookie may be there twice, if another path or an older version set one. An empty one says nothing.
+    ours.filter(|token| !token.is_empty())
+        .min_by_key(|token| token.len() != TOKEN_CHARS)
 }
 
 impl Sessions {

@@ -1,67 +1,27 @@
-//! What answers of the OpenAI-compatible chat API say: out of one event after the other, the text, how it ended, and
-//! what it cost. Without I/O.
+//! What the events of answers over the OpenAI-compatible chat API say. Without I/O.
 
-use serde::Deserialize;
+use super::{
+    Usage,
+    answer::{Dialect, End, Said, short},
+    chat_error::ChatError,
+    json::{Fields, Json},
+};
 
-use super::{Advice, Finished, ModelError, Pieces, Usage, chat_error::ChatError, http::Answer};
-
-/// The event behind the last one.
-const DONE: &[u8] = b"[DONE]";
+/// What one event of a chat server has at its top.
+const KNOWN: [&str; 5] = ["choices", "usage", "error", "object", "id"];
 
 /// How models that think aloud begin and end that, where their server does not tell it apart.
 const THOUGHTS_BEGIN: &str = "<think>";
 const THOUGHTS_END: &str = "</think>";
 
-/// One event, or one whole body. Servers leave out, or write `null` for, what they have nothing to say about.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Event {
-    error: Option<ChatError>,
-    choices: Option<Vec<Choice>>,
-    usage: Option<Counts>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Choice {
-    /// In a stream.
-    delta: Option<Said>,
-    /// In a whole body.
-    message: Option<Said>,
-    finish_reason: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Said {
-    content: Option<String>,
-    /// The words with which it would not.
-    refusal: Option<String>,
-    /// Thoughts, by their two names.
-    reasoning_content: Option<String>,
-    reasoning: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Counts {
-    prompt_tokens: Option<u32>,
-    completion_tokens: Option<u32>,
-}
-
-/// An answer as it comes in.
-pub(super) struct ChatAnswer {
-    enough_chars: usize,
-    chars: usize,
-    began: bool,
-    has_text: bool,
-    done: bool,
-    finish_reason: Option<String>,
+/// The way of answering of the chat API.
+#[derive(Debug)]
+pub(super) struct ChatDialect {
     thoughts: Thoughts,
-    usage: Usage,
 }
 
 /// Whether what is said is still a thought.
+#[derive(Debug)]
 enum Thoughts {
     /// Not known yet: all that was said so far.
     Perhaps(String),
@@ -71,54 +31,103 @@ enum Thoughts {
     No,
 }
 
-impl ChatAnswer {
-    pub(super) fn new(enough_chars: usize) -> ChatAnswer {
-        ChatAnswer {
-            enough_chars,
-            chars: 0,
-            began: false,
-            has_text: false,
-            done: false,
-            finish_reason: None,
+impl ChatDialect {
+    /// One for one answer.
+    pub(super) fn new() -> ChatDialect {
+        ChatDialect {
             thoughts: Thoughts::Perhaps(String::new()),
-            usage: Usage::default(),
         }
     }
+}
 
-    fn say(&mut self, text: &str, pieces: Pieces<'_>) {
-        if !text.is_empty() {
-            self.has_text |= !text.trim().is_empty();
-            self.chars += text.chars().count();
-            pieces(text);
-        }
-    }
-
-    fn take(&mut self, event: Event, pieces: Pieces<'_>) -> Result<bool, ModelError> {
-        if let Some(error) = event.error {
-            return Err(error.meaning(200, None));
-        }
-        if let Some(counts) = event.usage {
-            let most = |before: u32, now: Option<u32>| before.max(now.unwrap_or(0));
-            self.usage.tokens_in = most(self.usage.tokens_in, counts.prompt_tokens);
-            self.usage.tokens_out = most(self.usage.tokens_out, counts.completion_tokens);
-        }
-        let Some(choice) = event.choices.unwrap_or_default().into_iter().next() else {
-            return Ok(false);
+impl Dialect for ChatDialect {
+    fn read(&mut self, event: Json<'_>) -> Said {
+        let event = event.fields();
+        let error = event.get("error").filter(|error| !error.is_hollow());
+        let counts = event.fields("usage");
+        let mut said = Said {
+            is_known: event.has_any(&KNOWN),
+            error: error.map(|error| ChatError::of(error).meaning(200, None)),
+            usage: Usage {
+                tokens_in: counts.count("prompt_tokens"),
+                tokens_out: counts.count("completion_tokens"),
+            },
+            ..Said::default()
         };
-        let said = choice.delta.or(choice.message).unwrap_or_default();
-        let thought = said.reasoning_content.or(said.reasoning);
-        let mut at_work = thought.is_some_and(|thought| !thought.is_empty());
-        for text in [said.content, said.refusal].into_iter().flatten() {
-            at_work |= !text.is_empty();
-            let text = self.thoughts.without(&text);
-            self.say(&text, pieces);
+        let choices = event.items("choices");
+        let Some(choice) = choices.first().map(|choice| choice.fields()) else {
+            return said;
+        };
+        for name in ["delta", "message", "text"] {
+            let Some(words) = choice.get(name) else {
+                continue;
+            };
+            said.take_words(words);
+            if !said.text.is_empty() || said.thinks {
+                // A server that streams may send the whole of it once more with the last event.
+                said.is_whole = name == "message";
+                break;
+            }
         }
-        if let Some(reason) = choice.finish_reason.filter(|reason| !reason.is_empty()) {
-            at_work = true;
-            self.finish_reason = Some(reason);
+        said.end = choice.reason("finish_reason").map(end);
+        said
+    }
+
+    fn shown(&mut self, text: String) -> String {
+        self.thoughts.without(&text)
+    }
+
+    fn rest(&mut self) -> String {
+        self.thoughts.end()
+    }
+}
+
+impl Said {
+    /// What stands in `delta` or in `message`: the words, or an object around them.
+    fn take_words(&mut self, words: Json<'_>) {
+        if let Some(text) = words.text() {
+            self.text = text;
+            return;
         }
-        self.began |= at_work;
-        Ok(at_work)
+        let words = words.fields();
+        for content in ["content", "refusal"]
+            .into_iter()
+            .filter_map(|name| words.get(name))
+        {
+            match content.text() {
+                Some(text) => self.text.extend(text),
+                None => content
+                    .items()
+                    .into_iter()
+                    .for_each(|part| self.take_part(part)),
+            }
+        }
+        // Thoughts, by their two names.
+        for name in ["reasoning_content", "reasoning"] {
+            self.thinks |= words.get(name).is_some_and(|thought| !thought.is_hollow());
+        }
+    }
+
+    /// One of several parts of a content. What is no text is a thought, or nothing for people.
+    fn take_part(&mut self, part: Json<'_>) {
+        if let Some(text) = part.text() {
+            self.text.extend(text);
+            return;
+        }
+        let part: Fields<'_> = part.fields();
+        let kind = part.word("type").unwrap_or_else(|| "text".to_owned());
+        match part.get("text").and_then(Json::text) {
+            Some(text) if kind.ends_with("text") => self.text.extend(text),
+            _ => self.thinks = true,
+        }
+    }
+}
+
+fn end(reason: String) -> End {
+    match reason.to_ascii_lowercase().as_str() {
+        "length" | "max_tokens" => End::Limit,
+        "content_filter" => End::Blocked("the answer was blocked".to_owned()),
+        _ => End::Said(short(&reason)),
     }
 }
 
@@ -166,72 +175,26 @@ impl Thoughts {
     }
 }
 
-impl Answer for ChatAnswer {
-    fn take_event(&mut self, event: &[u8], pieces: Pieces<'_>) -> Result<bool, ModelError> {
-        if event.trim_ascii() == DONE {
-            self.done = true;
-            return Ok(false);
-        }
-        let event = serde_json::from_slice(event)
-            .map_err(|error| ModelError::garbage(&error.to_string()))?;
-        self.take(event, pieces)
-    }
-
-    fn began(&self) -> bool {
-        self.began
-    }
-
-    fn is_enough(&self) -> bool {
-        self.chars > self.enough_chars
-    }
-
-    /// A reply is finished if there was a `finish_reason`, or the event behind the last one, and there is text.
-    fn finish(mut self, pieces: Pieces<'_>) -> Result<Finished, ModelError> {
-        let held = self.thoughts.end();
-        self.say(&held, pieces);
-        let finished = |complete| {
-            Ok(Finished {
-                complete,
-                usage: self.usage,
-            })
-        };
-        if self.is_enough() {
-            return finished(false);
-        }
-        match self.finish_reason.as_deref() {
-            None if self.has_text && !self.done => {
-                Err(ModelError::cut("the stream ended without a finish_reason"))
-            }
-            Some("content_filter") => Err(ModelError::blocked("the answer was blocked")),
-            Some("length") if self.has_text => finished(false),
-            // All of it went into thoughts; the same model would do the same again.
-            Some("length") => Err(ModelError::empty("length and no text", Advice::NextModel)),
-            _ if self.has_text => finished(true),
-            _ => Err(ModelError::empty(
-                "an empty 200",
-                Advice::Again { after: None },
-            )),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
-    use super::*;
+    use super::{
+        super::answer::{Answer, Taken},
+        *,
+    };
 
     /// What people see of content that comes in these pieces.
     fn shown(contents: &[&str]) -> String {
-        let mut answer = ChatAnswer::new(4_000);
+        let mut answer = Answer::new(ChatDialect::new(), 4_000);
         let mut text = String::new();
         for content in contents {
             let event = json!({"choices": [{"delta": {"content": content}}]}).to_string();
-            let seen = answer.take_event(event.as_bytes(), &mut |piece| text.push_str(piece));
+            let seen = answer.take(event.as_bytes(), &mut |piece| text.push_str(piece));
             assert!(seen.is_ok());
         }
         let ended = answer
-            .take_event(DONE, &mut |_| {})
+            .take(b"[DONE]", &mut |_| {})
             .and_then(|_| answer.finish(&mut |piece| text.push_str(piece)));
         drop(ended);
         text
@@ -257,17 +220,54 @@ mod tests {
 
     #[test]
     fn an_event_may_lack_anything() {
-        let mut answer = ChatAnswer::new(4_000);
+        let mut answer = Answer::new(ChatDialect::new(), 4_000);
         for event in [
             r#"{"choices":[]}"#,
             r#"{"choices":null,"usage":null,"error":null}"#,
             r#"{"choices":[{"delta":null,"finish_reason":null}]}"#,
             r#"{"choices":[{"delta":{"content":null,"role":"assistant"}}]}"#,
-            "{}",
         ] {
-            let at_work = answer.take_event(event.as_bytes(), &mut |_| {});
-            assert_eq!(at_work, Ok(false), "{event}");
+            let taken = answer.take(event.as_bytes(), &mut |_| {});
+            assert_eq!(taken, Ok(Taken::Quiet), "{event}");
         }
-        assert!(answer.take_event(b"{\"choi", &mut |_| {}).is_err());
+        for (event, why) in [("{}", "not_understood"), ("{\"choi", "unreadable")] {
+            let taken = answer.take(event.as_bytes(), &mut |_| {});
+            assert_eq!(taken, Ok(Taken::PassedOver(why)), "{event}");
+        }
+    }
+
+    #[test]
+    fn the_words_of_one_event_have_many_places() {
+        for event in [
+            r#"{"choices":[{"delta":{"content":"four"}}]}"#,
+            r#"{"choices":[{"delta":{"content":[{"type":"text","text":"fo"},{"type":"text","text":"ur"}]}}]}"#,
+            r#"{"choices":[{"delta":{"content":[{"type":"thinking","thinking":[]},{"type":"output_text","text":"four"}]}}]}"#,
+            r#"{"choices":[{"delta":{"content":["four"]}}]}"#,
+            r#"{"choices":[{"delta":{"content":"","refusal":"four"}}]}"#,
+            r#"{"choices":[{"delta":null,"message":{"content":"four"}}]}"#,
+            r#"{"choices":[{"text":"four"}]}"#,
+            r#"{"choices":{"delta":"four"},"usage":"none"}"#,
+            r#"{"choices":[{"delta":{"content":"four","tool_calls":7},"index":"0","logprobs":"?"}],"usage":[]}"#,
+        ] {
+            let mut answer = Answer::new(ChatDialect::new(), 4_000);
+            let mut text = String::new();
+            let taken = answer.take(event.as_bytes(), &mut |piece| text.push_str(piece));
+            assert_eq!(
+                (taken, text.as_str()),
+                (Ok(Taken::AtWork), "four"),
+                "{event}"
+            );
+            // Once more as a whole, by way of an end.
+            let whole =
+                r#"{"choices":[{"delta":{},"message":{"content":"four"},"finish_reason":"stop"}]}"#;
+            answer
+                .take(whole.as_bytes(), &mut |piece| text.push_str(piece))
+                .unwrap();
+            let ended = answer.finish(&mut |piece| text.push_str(piece));
+            assert!(
+                ended.is_ok_and(|finished| finished.complete) && text == "four",
+                "{event}: {text}"
+            );
+        }
     }
 }

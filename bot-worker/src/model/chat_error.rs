@@ -2,56 +2,39 @@
 
 use std::time::Duration;
 
-use reqwest::header::{HeaderMap, RETRY_AFTER};
-use serde::Deserialize;
-use serde_json::Value;
-
 use super::{
     Advice, ModelError,
     delay::{after_words, believed},
-    google_error::is_array,
+    json::{Json, readable, values},
 };
 use crate::fallback::Reason;
+use reqwest::header::{HeaderMap, RETRY_AFTER};
 
 /// How much of an error's text goes into the log, in characters.
 const DETAIL_MAX_CHARS: usize = 300;
 
 /// `{"error": ...}`'s inside: an object, or only words.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
-pub(super) enum ChatError {
-    /// As OpenAI writes it. The code is a word or a number.
-    Object {
-        #[serde(default)]
-        message: Option<String>,
-        #[serde(default, rename = "type")]
-        kind: Option<String>,
-        #[serde(default)]
-        code: Value,
-    },
-    /// As small servers do.
-    Words(String),
+#[derive(Clone, Debug, Default)]
+pub(super) struct ChatError {
+    message: Option<String>,
+    /// The type and the code, where they are words.
+    words: String,
+    /// The code, where it is a number.
+    code: u32,
 }
 
 /// What a failed response says.
 pub(super) fn meaning(status: u16, headers: &HeaderMap, body: &[u8]) -> ModelError {
-    #[derive(Deserialize)]
-    struct Wrapped {
-        error: ChatError,
-    }
-    // Google's own side of this API puts it in an array of one.
-    let wrapped = if is_array(body) {
-        serde_json::from_slice(body)
-            .ok()
-            .and_then(|all: Vec<Wrapped>| all.into_iter().next())
-    } else {
-        serde_json::from_slice(body).ok()
-    };
-    let error = wrapped.map_or_else(
-        || ChatError::Words("no message".into()),
-        |Wrapped { error }| error,
-    );
-    error.meaning(status, retry_after(headers))
+    let body = readable(body);
+    // Google's own side of this API puts it in an array of one, and some servers leave the object around it out.
+    let (values, _) = values(&body);
+    let error = values
+        .first()
+        .map(|value| value.fields().get("error").unwrap_or(*value));
+    error
+        .map(ChatError::of)
+        .unwrap_or_default()
+        .meaning(status, retry_after(headers))
 }
 
 /// In seconds, or, from some, in milliseconds.
@@ -64,13 +47,27 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 impl ChatError {
+    /// The error that stands there.
+    pub(super) fn of(error: Json<'_>) -> ChatError {
+        let fields = error.fields();
+        let words = [fields.word("type"), fields.word("code")]
+            .into_iter()
+            .flatten();
+        let words: Vec<String> = words.collect();
+        ChatError {
+            message: fields.word("message").or_else(|| error.word()),
+            words: words.join(" ").chars().take(DETAIL_MAX_CHARS).collect(),
+            code: fields.count("code"),
+        }
+    }
+
     /// What this error, which came with that HTTP status (200 inside a stream), says to do.
     pub(super) fn meaning(&self, http_status: u16, retry_after: Option<Duration>) -> ModelError {
         let code = match http_status {
             200..=299 => self.effective_code(),
             other => other,
         };
-        let words = self.words();
+        let words = &self.words;
         let delay = retry_after.or_else(|| after_words("try again in ", self.message()));
         let (advice, reason, status) = match code {
             _ if words.contains("insufficient_quota") => (Advice::GiveUp, Reason::Refused, "402"),
@@ -104,32 +101,14 @@ impl ChatError {
     }
 
     fn message(&self) -> &str {
-        match self {
-            ChatError::Object { message, .. } => message.as_deref().unwrap_or("no message"),
-            ChatError::Words(words) => words,
-        }
-    }
-
-    /// The type and the code, where they are words.
-    fn words(&self) -> String {
-        match self {
-            ChatError::Object { kind, code, .. } => {
-                let words = [kind.as_deref(), code.as_str()].into_iter().flatten();
-                let words: Vec<&str> = words.collect();
-                words.join(" ").chars().take(DETAIL_MAX_CHARS).collect()
-            }
-            ChatError::Words(_) => String::new(),
-        }
+        self.message.as_deref().unwrap_or("no message")
     }
 
     /// An error inside a stream has the status as its code, or a word for it.
     fn effective_code(&self) -> u16 {
-        if let ChatError::Object { code, .. } = self
-            && let Some(code) = code.as_u64().filter(|code| (400..600).contains(code))
-        {
-            return u16::try_from(code).unwrap_or(500);
+        if (400..600).contains(&self.code) {
+            return u16::try_from(self.code).unwrap_or(500);
         }
-        let words = self.words();
         let known = [
             ("rate_limit", 429),
             ("insufficient_quota", 429),
@@ -143,7 +122,9 @@ impl ChatError {
             ("timeout", 504),
             ("invalid_request", 400),
         ];
-        let found = known.into_iter().find(|(word, _)| words.contains(word));
+        let found = known
+            .into_iter()
+            .find(|(word, _)| self.words.contains(word));
         found.map_or(500, |(_, code)| code)
     }
 }

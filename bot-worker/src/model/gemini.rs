@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use super::{
     Finished, Model, ModelError, Pieces, Prompt, Role,
-    gemini_answer::GeminiAnswer,
+    answer::Answer,
+    gemini_answer::GeminiDialect,
     google_error::GoogleError,
     http::{Endpoint, SetupError, SilenceLimits},
 };
@@ -61,7 +62,7 @@ impl Model for Gemini {
     ) -> Result<Finished, ModelError> {
         let path = format!("/v1beta/models/{model}:streamGenerateContent");
         let request = self.endpoint.post(&path).query(&[("alt", "sse")]);
-        let answer = GeminiAnswer::new(prompt.enough_chars);
+        let answer = Answer::new(GeminiDialect, prompt.enough_chars);
         self.endpoint
             .ask(request.json(&body_of(prompt)), answer, pieces)
             .await

@@ -1,196 +1,101 @@
-//! What Gemini's answers say: out of one event after the other, the text, how it ended, and what it cost. Without I/O.
-
-use serde::Deserialize;
+//! What the events of Gemini's answers say. Without I/O.
 
 use super::{
-    Advice, Finished, ModelError, Pieces, Usage,
-    google_error::{GoogleError, is_array},
-    http::Answer,
+    ModelError, Usage,
+    answer::{Dialect, End, Said, short},
+    google_error::GoogleError,
+    json::{Fields, Json},
 };
 
-/// One event, or one whole body. Fields that are not named here are nothing to the worker.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Event {
-    error: Option<GoogleError>,
-    candidates: Vec<Candidate>,
-    prompt_feedback: Option<PromptFeedback>,
-    usage_metadata: Option<UsageMetadata>,
-}
+/// What one event of Gemini's has at its top.
+const KNOWN: [&str; 6] = [
+    "candidates",
+    "usageMetadata",
+    "promptFeedback",
+    "modelVersion",
+    "responseId",
+    "error",
+];
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Candidate {
-    content: Option<Content>,
-    finish_reason: Option<String>,
-}
+/// Gemini's way of answering.
+#[derive(Debug)]
+pub(super) struct GeminiDialect;
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Content {
-    parts: Vec<Part>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Part {
-    text: Option<String>,
-    thought: bool,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct PromptFeedback {
-    block_reason: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct UsageMetadata {
-    prompt_token_count: u32,
-    candidates_token_count: u32,
-    thoughts_token_count: u32,
-}
-
-/// An answer as it comes in.
-pub(super) struct GeminiAnswer {
-    enough_chars: usize,
-    chars: usize,
-    began: bool,
-    has_text: bool,
-    finish_reason: Option<String>,
-    usage: Usage,
-}
-
-impl GeminiAnswer {
-    pub(super) fn new(enough_chars: usize) -> GeminiAnswer {
-        GeminiAnswer {
-            enough_chars,
-            chars: 0,
-            began: false,
-            has_text: false,
-            finish_reason: None,
-            usage: Usage::default(),
-        }
-    }
-
-    fn take(&mut self, event: Event, pieces: Pieces<'_>) -> Result<bool, ModelError> {
-        if let Some(error) = event.error {
-            return Err(error.meaning(200));
-        }
-        if let Some(usage) = event.usage_metadata {
-            // Each event has the counts so far, and some relays send empty ones at the end.
-            let out = usage
-                .candidates_token_count
-                .saturating_add(usage.thoughts_token_count);
-            self.usage.tokens_in = self.usage.tokens_in.max(usage.prompt_token_count);
-            self.usage.tokens_out = self.usage.tokens_out.max(out);
-        }
-        if let Some(reason) = event
-            .prompt_feedback
-            .and_then(|feedback| feedback.block_reason)
-            && reason != "BLOCK_REASON_UNSPECIFIED"
-        {
-            return Err(ModelError::blocked(&format!(
-                "the prompt was blocked: {}",
-                short(&reason)
-            )));
-        }
-        let Some(candidate) = event.candidates.into_iter().next() else {
-            return Ok(false);
+impl Dialect for GeminiDialect {
+    fn read(&mut self, event: Json<'_>) -> Said {
+        let event = event.fields();
+        let mut said = Said {
+            is_known: event.has_any(&KNOWN),
+            error: error(&event),
+            usage: usage(&event.fields("usageMetadata")),
+            ..Said::default()
         };
-        let mut at_work = false;
-        for part in candidate.content.unwrap_or_default().parts {
-            let Some(text) = part.text.filter(|text| !text.is_empty()) else {
-                continue;
+        let candidates = event.items("candidates");
+        let Some(candidate) = candidates.first().map(|candidate| candidate.fields()) else {
+            return said;
+        };
+        for part in parts(&candidate) {
+            let (text, is_thought) = match part.text() {
+                Some(text) => (Some(text), false),
+                None => {
+                    let part = part.fields();
+                    let is_thought = part.get("thought").is_some_and(Json::is_true);
+                    (part.get("text").and_then(Json::text), is_thought)
+                }
             };
-            at_work = true;
-            if part.thought {
-                continue;
+            match text {
+                Some(text) if is_thought => said.thinks |= !text.is_empty(),
+                Some(text) => said.text.extend(text),
+                None => {}
             }
-            self.has_text |= !text.trim().is_empty();
-            self.chars += text.chars().count();
-            pieces(&text);
         }
-        if let Some(reason) = candidate
-            .finish_reason
-            .filter(|reason| reason != "FINISH_REASON_UNSPECIFIED")
-        {
-            at_work = true;
-            self.finish_reason = Some(reason);
-        }
-        self.began |= at_work;
-        Ok(at_work)
+        said.end = candidate.reason("finishReason").and_then(end);
+        said
     }
 }
 
-impl Answer for GeminiAnswer {
-    /// One event, or an array of them, or a whole body that is no stream. True if it shows the model at work.
-    fn take_event(&mut self, json: &[u8], pieces: Pieces<'_>) -> Result<bool, ModelError> {
-        let events: Result<Vec<Event>, _> = if is_array(json) {
-            serde_json::from_slice(json)
-        } else {
-            serde_json::from_slice(json).map(|event| vec![event])
-        };
-        let mut at_work = false;
-        for event in events.map_err(|error| ModelError::garbage(&error.to_string()))? {
-            at_work |= self.take(event, pieces)?;
-        }
-        Ok(at_work)
-    }
-
-    fn began(&self) -> bool {
-        self.began
-    }
-
-    fn is_enough(&self) -> bool {
-        self.chars > self.enough_chars
-    }
-
-    /// The body has ended: a reply is finished if there was a `finishReason`, wherever, and there is text.
-    fn finish(self, _: Pieces<'_>) -> Result<Finished, ModelError> {
-        let usage = self.usage;
-        if self.is_enough() {
-            return Ok(Finished {
-                complete: false,
-                usage,
-            });
-        }
-        let Some(reason) = self.finish_reason else {
-            return Err(if self.has_text {
-                ModelError::cut("the stream ended without a finishReason")
-            } else {
-                ModelError::empty("an empty 200", Advice::Again { after: None })
-            });
-        };
-        match reason.as_str() {
-            "SAFETY" | "PROHIBITED_CONTENT" | "BLOCKLIST" | "SPII" | "RECITATION"
-            | "IMAGE_SAFETY" => Err(ModelError::blocked(&format!(
-                "the answer was blocked: {reason}"
-            ))),
-            "MAX_TOKENS" if self.has_text => Ok(Finished {
-                complete: false,
-                usage,
-            }),
-            // All of it went into thoughts; the same model would do the same again.
-            "MAX_TOKENS" => Err(ModelError::empty(
-                "MAX_TOKENS and no text",
-                Advice::NextModel,
-            )),
-            // STOP, OTHER, and whatever is new.
-            _ if self.has_text => Ok(Finished {
-                complete: true,
-                usage,
-            }),
-            other => Err(ModelError::empty(
-                &format!("{} and no text", short(other)),
-                Advice::Again { after: None },
-            )),
-        }
+/// The parts of what a candidate says. Some write the only one without the list, or only its text.
+fn parts<'a>(candidate: &Fields<'a>) -> Vec<Json<'a>> {
+    match candidate.get("content") {
+        Some(content) if content.text().is_some() => vec![content],
+        Some(content) => match content.fields().get("parts") {
+            Some(parts) if parts.text().is_some() => vec![parts],
+            Some(parts) => parts.items(),
+            None => Vec::new(),
+        },
+        None => Vec::new(),
     }
 }
 
-/// A reason as it came, for the log: it is the model's word, so it may be anything.
-fn short(reason: &str) -> String {
-    reason.chars().take(60).collect()
+fn error(event: &Fields<'_>) -> Option<ModelError> {
+    let error = event.get("error").filter(|error| !error.is_hollow());
+    if let Some(error) = error {
+        return Some(GoogleError::of(error).meaning(200));
+    }
+    let feedback = event.fields("promptFeedback");
+    let reason = feedback
+        .reason("blockReason")
+        .filter(|reason| reason != "BLOCK_REASON_UNSPECIFIED")?;
+    let detail = format!("the prompt was blocked: {}", short(&reason));
+    Some(ModelError::blocked(&detail))
+}
+
+fn usage(counts: &Fields<'_>) -> Usage {
+    let out = counts.count("candidatesTokenCount");
+    Usage {
+        tokens_in: counts.count("promptTokenCount"),
+        tokens_out: out.saturating_add(counts.count("thoughtsTokenCount")),
+    }
+}
+
+/// Reasons grow in number: one that is not known here ends an answer like any other.
+fn end(reason: String) -> Option<End> {
+    match reason.to_ascii_uppercase().as_str() {
+        "FINISH_REASON_UNSPECIFIED" => None,
+        "MAX_TOKENS" => Some(End::Limit),
+        "SAFETY" | "PROHIBITED_CONTENT" | "BLOCKLIST" | "SPII" | "RECITATION" | "IMAGE_SAFETY" => {
+            Some(End::Blocked(format!("the answer was blocked: {reason}")))
+        }
+        _ => Some(End::Said(short(&reason))),
+    }
 }

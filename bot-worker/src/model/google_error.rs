@@ -2,20 +2,18 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
-
 use super::{
     Advice, ModelError,
     delay::{after_words, parse_delay},
+    json::{Json, readable, values},
 };
 use crate::fallback::Reason;
 
 /// How much of an error's text goes into the log, in characters.
 const DETAIL_MAX_CHARS: usize = 300;
 
-/// `{"error": {...}}`'s inside. Every field may be missing: relays write their own.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+/// `{"error": {...}}`'s inside. Every field may be missing or of another type: relays write their own.
+#[derive(Clone, Debug, Default)]
 pub(super) struct GoogleError {
     code: u16,
     message: String,
@@ -23,25 +21,28 @@ pub(super) struct GoogleError {
     details: Vec<serde_json::Value>,
 }
 
-/// Whether JSON is an array. To be asked first: an array is also taken for a struct, field by field.
-pub(super) fn is_array(json: &[u8]) -> bool {
-    json.trim_ascii_start().starts_with(b"[")
-}
-
-#[derive(Deserialize)]
-struct Wrapped {
-    error: GoogleError,
-}
-
 impl GoogleError {
     /// The error in a body, which may stand in an array. None if there is none to be read.
     pub(super) fn read(body: &[u8]) -> Option<GoogleError> {
-        if is_array(body) {
-            let all = serde_json::from_slice::<Vec<Wrapped>>(body).ok()?;
-            return all.into_iter().next().map(|wrapped| wrapped.error);
+        let body = readable(body);
+        let (values, _) = values(&body);
+        let error = values.first()?.fields().get("error")?;
+        Some(GoogleError::of(error))
+    }
+
+    /// The error that stands there: an object, or only words.
+    pub(super) fn of(error: Json<'_>) -> GoogleError {
+        let fields = error.fields();
+        let details = fields.items("details");
+        GoogleError {
+            code: u16::try_from(fields.count("code")).unwrap_or(0),
+            message: fields
+                .word("message")
+                .or_else(|| error.word())
+                .unwrap_or_default(),
+            status: fields.word("status").unwrap_or_default(),
+            details: details.into_iter().map(Json::value).collect(),
         }
-        let wrapped = serde_json::from_slice::<Wrapped>(body).ok()?;
-        Some(wrapped.error)
     }
 
     /// What this error, which came with that HTTP status (200 inside a stream), says to do.
@@ -248,10 +249,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_odd_about_an_error_hides_nothing_else_of_it() {
+        let odd = br#"{"error": {"code": "429", "message": null, "status": 8, "details": [7, {"@type": "google.rpc.RetryInfo", "retryDelay": "2s"}], "new": "\ud83e"}}"#;
+        let after = Some(Duration::from_secs(2));
+        assert_eq!(
+            GoogleError::read(odd).unwrap().meaning(200).advice,
+            Advice::Again { after }
+        );
+        let words = GoogleError::read(br#"{"error": "Please retry in 2s."}"#).unwrap();
+        assert_eq!(words.meaning(429).advice, Advice::Again { after });
+    }
+
+    #[test]
     fn errors_stand_in_arrays_too_and_may_be_none_at_all() {
         let in_array = GoogleError::read(br#" [{"error": {"code": 503}}]"#).unwrap();
         assert_eq!(in_array.meaning(200).status, "503");
-        for body in [&b"[]"[..], b"<html>", b"", b"{}", br#"{"error": 3}"#] {
+        for body in [&b"[]"[..], b"<html>", b"", b"{}", br#"{"error": null}"#] {
             assert!(GoogleError::read(body).is_none());
         }
     }

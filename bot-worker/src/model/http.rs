@@ -6,16 +6,15 @@ use std::{
     time::Duration,
 };
 
-use reqwest::{
-    Client, RequestBuilder, Response, Url,
-    header::{CONTENT_TYPE, HeaderMap},
-    redirect::Policy,
-};
+use common::causes::WithCauses;
+use reqwest::{Client, RequestBuilder, Response, Url, header::HeaderMap, redirect::Policy};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
-    Finished, ModelError, Pieces,
-    sse::{EVENT_MAX_BYTES, SseParser},
+    Advice, Finished, ModelError, Pieces,
+    answer::{Answer, Dialect},
+    reading::Reading,
+    sse::EVENT_MAX_BYTES,
 };
 use crate::fallback::Reason;
 
@@ -26,6 +25,8 @@ const CHECK_TIME: Duration = Duration::from_secs(10);
 const POOL_IDLE: Duration = Duration::from_secs(60);
 /// HTTP/2 has all calls on one connection: one that died in silence would take the retries along, so it is pinged.
 const PING_EVERY: Duration = Duration::from_secs(5);
+/// After an answer has ended, how long its body may take to: what it cost may follow.
+const CLOSES_WITHIN: Duration = Duration::from_secs(1);
 /// The most that is read of a body that is no stream, in bytes.
 const BODY_MAX_BYTES: usize = EVENT_MAX_BYTES;
 
@@ -52,21 +53,6 @@ pub enum SetupError {
     Client(&'static str, #[source] reqwest::Error),
 }
 
-/// An answer as it comes in, event after event. Without I/O.
-pub(super) trait Answer: Send {
-    /// One event, or a whole body that is no stream. True if it shows the model at work.
-    fn take_event(&mut self, event: &[u8], pieces: Pieces<'_>) -> Result<bool, ModelError>;
-
-    /// Whether there was a word or a thought.
-    fn began(&self) -> bool;
-
-    /// Whether more of it would be cut away.
-    fn is_enough(&self) -> bool;
-
-    /// The body has ended.
-    fn finish(self, pieces: Pieces<'_>) -> Result<Finished, ModelError>;
-}
-
 /// What a failed response says, by its status, headers and body.
 pub(super) type Meaning = fn(u16, &HeaderMap, &[u8]) -> ModelError;
 
@@ -74,6 +60,7 @@ pub(super) type Meaning = fn(u16, &HeaderMap, &[u8]) -> ModelError;
 #[derive(Debug)]
 pub(super) struct Endpoint {
     http: Client,
+    url_setting: &'static str,
     base_url: String,
     limits: SilenceLimits,
     meaning: Meaning,
@@ -115,6 +102,7 @@ impl Endpoint {
         };
         Ok(Endpoint {
             http: http.map_err(|error| SetupError::Client(url_setting, error))?,
+            url_setting,
             base_url: base_url.as_str().trim_end_matches('/').to_owned(),
             limits,
             meaning,
@@ -135,7 +123,7 @@ impl Endpoint {
     pub(super) async fn ask(
         &self,
         request: RequestBuilder,
-        answer: impl Answer,
+        answer: Answer<impl Dialect>,
         pieces: Pieces<'_>,
     ) -> Result<Finished, ModelError> {
         let first_token_by = Instant::now() + self.limits.first_token;
@@ -159,13 +147,25 @@ impl Endpoint {
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, ModelError> {
-        let response = request.send().await.map_err(|error| unreachable(&error))?;
+        let response = request
+            .send()
+            .await
+            .map_err(|error| self.unreachable(&error))?;
         if response.status().is_success() {
             return Ok(response);
         }
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let body = whole_body(response).await.unwrap_or_default();
         Err((self.meaning)(status, &headers, &body))
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> ModelError {
+        ModelError {
+            advice: Advice::Again { after: None },
+            reason: Reason::Broken,
+            status: "unreachable",
+            detail: format!("{}: {}", self.url_setting, WithCauses(error)),
+        }
     }
 
     /// The key is the operator's to mend, so they are told loudly; once, since every request would say it again.
@@ -181,49 +181,41 @@ impl Endpoint {
         &self,
         mut response: Response,
         first_token_by: Instant,
-        mut answer: impl Answer,
+        answer: Answer<impl Dialect>,
         pieces: Pieces<'_>,
     ) -> Result<Finished, ModelError> {
-        if !is_event_stream(&response) {
-            let body = timeout_at(first_token_by, whole_body(response))
-                .await
-                .map_err(|_| ModelError::silent("no whole body in time"))??;
-            if !body.trim_ascii().is_empty() {
-                answer.take_event(&body, pieces)?;
-            }
-            return answer.finish(pieces);
-        }
-        let mut parser = SseParser::default();
+        let mut reading = Reading::new(answer);
         let mut silent_by = first_token_by;
+        // What comes behind the end is waited for a little, and not longer for whatever comes.
+        let mut closed_by = None;
         loop {
-            let chunk = timeout_at(silent_by, response.chunk())
-                .await
-                .map_err(|_| {
-                    ModelError::silent(if answer.began() {
+            let until = closed_by.map_or(silent_by, |closed_by: Instant| closed_by.min(silent_by));
+            let chunk = match timeout_at(until, response.chunk()).await {
+                Ok(Ok(Some(chunk))) => chunk,
+                Ok(Ok(None)) => return reading.finish(pieces),
+                Ok(Err(error)) => {
+                    return reading.break_off(ModelError::cut(&error.to_string()), pieces);
+                }
+                Err(_) => {
+                    let silent = if reading.began() {
                         "stopped in the middle"
                     } else {
                         "said nothing"
-                    })
-                })?
-                .map_err(|error| ModelError::cut(&error.to_string()))?;
-            let Some(chunk) = chunk else { break };
-            let events = parser
-                .push(&chunk)
-                .map_err(|error| ModelError::garbage(&error.to_string()))?;
-            for event in events {
-                // Comments and empty events keep a connection open; only words show that the model is at work.
-                if answer.take_event(&event, pieces)? {
-                    silent_by = Instant::now() + self.limits.idle;
+                    };
+                    return reading.break_off(ModelError::silent(silent), pieces);
                 }
-                if answer.is_enough() {
-                    return answer.finish(pieces);
-                }
+            };
+            // Comments and empty events keep a connection open; only words show that the model is at work.
+            if reading.push(&chunk, pieces)? {
+                silent_by = Instant::now() + self.limits.idle;
             }
+            if reading.is_enough() {
+                return reading.finish(pieces);
+            }
+            closed_by = reading
+                .has_surely_ended()
+                .then(|| closed_by.unwrap_or_else(|| Instant::now() + CLOSES_WITHIN));
         }
-        if let Some(event) = parser.finish() {
-            answer.take_event(&event, pieces)?;
-        }
-        answer.finish(pieces)
     }
 }
 
@@ -236,14 +228,6 @@ fn is_this_machine(url: &Url) -> bool {
             .is_ok_and(|address| address.is_loopback()),
         None => false,
     }
-}
-
-fn is_event_stream(response: &Response) -> bool {
-    response
-        .headers()
-        .get(CONTENT_TYPE)
-        .and_then(|kind| kind.to_str().ok())
-        .is_some_and(|kind| kind.to_ascii_lowercase().starts_with("text/event-stream"))
 }
 
 async fn whole_body(mut response: Response) -> Result<Vec<u8>, ModelError> {
@@ -259,20 +243,4 @@ async fn whole_body(mut response: Response) -> Result<Vec<u8>, ModelError> {
         }
     }
     Ok(body)
-}
-
-fn unreachable(error: &reqwest::Error) -> ModelError {
-    use std::error::Error;
-    let mut detail = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        detail = format!("{detail}: {cause}");
-        source = cause.source();
-    }
-    ModelError {
-        advice: super::Advice::Again { after: None },
-        reason: Reason::Broken,
-        status: "unreachable",
-        detail,
-    }
 }

@@ -1,6 +1,7 @@
 //! The model seam: someone to ask. Two sides, [`gemini`] and [`openai`]; tests ask the practice model, which speaks as
 //! both do.
 
+mod answer;
 mod chat_answer;
 mod chat_error;
 mod delay;
@@ -8,7 +9,9 @@ pub mod gemini;
 mod gemini_answer;
 mod google_error;
 pub mod http;
+mod json;
 pub mod openai;
+mod reading;
 pub mod sse;
 
 use std::time::Duration;
@@ -92,6 +95,9 @@ pub struct Usage {
     pub tokens_out: u32,
 }
 
+/// The status of an answer that did not say that it ended.
+const UNFINISHED: &str = "unfinished";
+
 /// Why there is no answer, or only a part of one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
@@ -128,9 +134,27 @@ impl ModelError {
         ModelError::broken(Advice::Again { after: None }, "garbage", detail)
     }
 
+    /// There was text, and the body ended as it should, but no event said that this was the end.
+    pub(crate) fn unfinished() -> ModelError {
+        let detail = "the stream ended without saying so".to_owned();
+        ModelError::broken(Advice::OnceMore, UNFINISHED, detail)
+    }
+
+    /// Whether there is an answer, of which it is only not known whether it is all.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        self.status == UNFINISHED
+    }
+
     /// It was well, and there was nothing in it.
     pub(crate) fn empty(detail: &str, advice: Advice) -> ModelError {
-        ModelError::broken(advice, "empty", detail.to_owned())
+        let reason = match advice {
+            Advice::OnceMore => Reason::NoWords,
+            _ => Reason::Broken,
+        };
+        ModelError {
+            reason,
+            ..ModelError::broken(advice, "empty", detail.to_owned())
+        }
     }
 
     /// Nothing came any more.
@@ -162,6 +186,8 @@ pub enum Advice {
         /// What the model asked for.
         after: Option<Duration>,
     },
+    /// The model is well: it is this question that it did not answer. It may the second time, and hardly the fourth.
+    OnceMore,
     /// The same model may do it some time, but it took so long that another is the better try.
     AgainElsewhereFirst,
     /// This model will not do it for a long time; another may.

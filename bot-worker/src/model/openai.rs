@@ -7,14 +7,15 @@ use reqwest::{
     header::{AUTHORIZATION, HeaderMap, HeaderValue},
 };
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
     Advice, Finished, Model, ModelError, Pieces, Prompt, Role,
-    chat_answer::ChatAnswer,
+    answer::Answer,
+    chat_answer::ChatDialect,
     chat_error,
     http::{Endpoint, SetupError, SilenceLimits},
+    json::{readable, values},
 };
 use crate::fallback::Reason;
 
@@ -64,7 +65,7 @@ impl Model for OpenAi {
         pieces: Pieces<'_>,
     ) -> Result<Finished, ModelError> {
         let request = self.endpoint.post("/chat/completions");
-        let answer = ChatAnswer::new(prompt.enough_chars);
+        let answer = Answer::new(ChatDialect::new(), prompt.enough_chars);
         self.endpoint
             .ask(request.json(&body_of(model, prompt)), answer, pieces)
             .await
@@ -72,26 +73,26 @@ impl Model for OpenAi {
 
     /// Servers at home have no call for a single model, so all are listed.
     async fn check(&self, model: &str) -> Result<(), ModelError> {
-        #[derive(Deserialize)]
-        struct List {
-            data: Vec<Listed>,
-        }
-        #[derive(Deserialize)]
-        struct Listed {
-            id: String,
-        }
         let body = self.endpoint.check(self.endpoint.get("/models")).await?;
-        let Ok(List { data }) = serde_json::from_slice(&body) else {
-            // Some list nothing that could be read, and answer all the same.
-            return Ok(());
+        let body = readable(&body);
+        let (values, _) = values(&body);
+        let models = values.first().map(|list| list.fields().items("data"));
+        let names: Vec<String> = models
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|listed| listed.fields().word("id"))
+            .collect();
+        let is_it = |name: &String| {
+            name == model
+                || name
+                    .strip_suffix(":latest")
+                    .is_some_and(|name| name == model)
         };
-        let is_it = |listed: &Listed| {
-            listed.id.strip_suffix(":latest").unwrap_or(&listed.id) == model || listed.id == model
-        };
-        if data.is_empty() || data.iter().any(is_it) {
+        // Some list nothing that could be read, and answer all the same.
+        if names.is_empty() || names.iter().any(is_it) {
             return Ok(());
         }
-        let others: Vec<String> = data.into_iter().take(10).map(|listed| listed.id).collect();
+        let others: Vec<String> = names.into_iter().take(10).collect();
         Err(ModelError {
             advice: Advice::NextModel,
             reason: Reason::NoModel,

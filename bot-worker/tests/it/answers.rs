@@ -332,6 +332,111 @@ async fn what_was_written_before_it_broke_off_is_better_than_an_excuse() {
 }
 
 #[tokio::test]
+async fn a_model_that_never_says_that_it_ended_is_asked_once_more_and_then_believed() {
+    let scene = Scene::with_worker(&[]).await;
+    scene
+        .practice
+        .behave("say=\"two and two is four\" no-finish")
+        .unwrap();
+    let reply = scene.reply_to(&scene.asks("two plus two?").await).await;
+    assert_eq!(
+        (reply.kind, reply.message.as_str()),
+        (Kind::Bot, "two and two is four")
+    );
+    assert_eq!(scene.practice.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn a_question_that_no_model_answers_is_asked_a_few_times_and_its_asker_told_so() {
+    for order in ["no-text", "no-text finish=MALFORMED_FUNCTION_CALL"] {
+        let scene = Scene::with_worker(&[]).await;
+        scene.practice.behave(order).unwrap();
+        let reply = scene.reply_to(&scene.asks("hello?").await).await;
+        assert_eq!(reply.kind, Kind::Fallback);
+        assert!(
+            reply.message.contains("in other words"),
+            "{}",
+            reply.message
+        );
+        let calls = scene.practice.requests();
+        let models: Vec<&str> = calls.iter().map(|call| call.model.as_str()).collect();
+        assert_eq!(models, ["first", "first", "second"], "{order}");
+    }
+}
+
+/// Ten rooms of one person's ask what fails like this, over and over, and another person asks something else.
+async fn one_persons_failures_cost_another_nothing(order: &str) {
+    let scene = Scene::with_worker(&["--gemini-models", "only"]).await;
+    let ask_in = async |room: &str, user: &str, text: &str| {
+        let question = scene.said(room, user, text).await;
+        scene.deliver(&question, 1).await;
+        question
+    };
+    scene.add_room("bobs", "").await;
+    let asked = Instant::now();
+    let question = ask_in("bobs", "bob", "what is two plus two?").await;
+    scene.reply_to(&question).await;
+    let alone = asked.elapsed();
+    for round in 0..3 {
+        for n in 0..10 {
+            let room = format!("adas-{n}");
+            if round == 0 {
+                scene.add_room(&room, "").await;
+            }
+            ask_in(&room, "ada", &format!("{round}? [[practice: {order}]]")).await;
+        }
+    }
+    // As many as open a circuit.
+    let failed = scene
+        .practice
+        .requests_when(PATIENCE, |calls| calls.len() > 6);
+    assert!(failed.await.is_some(), "{order}");
+    let asked = Instant::now();
+    let question = ask_in("bobs", "bob", "what is two plus two?").await;
+    let reply = scene.reply_to(&question).await;
+    let beside = asked.elapsed();
+    assert!(
+        reply.kind == Kind::Bot && reply.message.contains("four"),
+        "{order}: {}",
+        reply.message
+    );
+    // An open circuit costs two seconds at least.
+    let limit = alone * 3 / 2 + Duration::from_millis(1_300);
+    assert!(
+        beside < limit,
+        "{order}: {beside:?} beside them, {alone:?} alone"
+    );
+}
+
+#[tokio::test]
+async fn a_question_without_an_answer_costs_another_person_nothing() {
+    one_persons_failures_cost_another_nothing("no-text finish=MALFORMED_FUNCTION_CALL").await;
+}
+
+#[tokio::test]
+async fn a_question_at_which_the_model_breaks_costs_another_person_nothing() {
+    one_persons_failures_cost_another_nothing("500").await;
+}
+
+#[tokio::test]
+async fn a_code_block_in_which_it_broke_off_is_closed_before_the_note() {
+    let scene = Scene::with_worker(&["--bot-deadline", "2"]).await;
+    scene
+        .practice
+        .behave("say=\"So:\\n\\n~~~rust\\nfn main() { call() } and more of it\\n~~~\" cut after=2")
+        .unwrap();
+    let reply = scene.reply_to(&scene.asks("how?").await).await;
+    assert!(
+        reply.message.starts_with("So:\n\n~~~rust\nfn main()")
+            && reply
+                .message
+                .ends_with("\n~~~\n\n*(The answer breaks off here.)*"),
+        "{}",
+        reply.message
+    );
+}
+
+#[tokio::test]
 async fn a_quota_is_kept_and_whoever_would_wait_too_long_is_told_so() {
     let flags = [
         "--gemini-models",

@@ -12,6 +12,7 @@ use bot_worker::{
 };
 use practice_model::PracticeModel;
 
+const ONCE_MORE: Advice = Advice::OnceMore;
 const AGAIN: Advice = Advice::Again { after: None };
 
 pub(crate) async fn practice() -> PracticeModel {
@@ -41,6 +42,8 @@ macro_rules! over_both_apis {
 over_both_apis!(
     an_answer_comes_in_pieces_and_says_what_it_cost,
     however_the_stream_is_cut_into_chunks_the_answer_is_the_same,
+    what_is_odd_about_a_stream_costs_at_most_the_words_of_one_event,
+    what_was_complete_stays_complete_whatever_becomes_of_the_connection,
     errors_say_whether_to_try_again,
     the_delay_of_a_429_is_read_wherever_it_stands,
     a_model_that_goes_silent_is_left,
@@ -143,6 +146,64 @@ async fn however_the_stream_is_cut_into_chunks_the_answer_is_the_same(api: Api) 
     }
 }
 
+async fn what_is_odd_about_a_stream_costs_at_most_the_words_of_one_event(api: Api) {
+    let say = "say=\"zwölf 🦉 und noch ein paar Wörter mehr\"";
+    for odd in [
+        "done",
+        "parts-null",
+        "candidates-null",
+        "parts-null candidates-null done",
+        "listed",
+        "halves",
+        "halves split=1",
+        "content-type=\"\"",
+        "content-type=text/plain",
+        "content-type=application/octet-stream",
+        "content-type=application/json",
+        "doubled=2",
+    ] {
+        let (text, outcome) = ask(api, &format!("{say} {odd}")).await;
+        assert!(
+            outcome.as_ref().is_ok_and(|finished| finished.complete),
+            "{odd}: {outcome:?}"
+        );
+        let text = text.replace("mehrWörter mehr", "mehr");
+        assert_eq!(
+            text.replace(" Wörter mehr Wörter mehr", " Wörter mehr"),
+            "zwölf 🦉 und noch ein paar Wörter mehr",
+            "{odd}"
+        );
+    }
+    for (odd, wanted) in [
+        ("left-out=1", "zwölf 🦉 und Wörter mehr"),
+        ("garbled=1", "zwölf 🦉 und Wörter mehr"),
+        ("retyped=0", " noch ein paar Wörter mehr"),
+        (
+            "bad-byte=0",
+            "\u{fffd}wölf 🦉 und noch ein paar Wörter mehr",
+        ),
+    ] {
+        let (text, outcome) = ask(api, &format!("{say} {odd}")).await;
+        assert_eq!(text, wanted, "{odd}");
+        assert!(
+            outcome.as_ref().is_ok_and(|finished| finished.complete),
+            "{odd}: {outcome:?}"
+        );
+    }
+}
+
+async fn what_was_complete_stays_complete_whatever_becomes_of_the_connection(api: Api) {
+    let say = "say=\"zwölf 🦉 und noch ein paar Wörter mehr\"";
+    for end in ["cut after=99", "stall after=99", "event-error=503 after=99"] {
+        let (text, outcome) = ask(api, &format!("{say} {end}")).await;
+        assert!(
+            outcome.as_ref().is_ok_and(|finished| finished.complete),
+            "{end}: {outcome:?}"
+        );
+        assert_eq!(text, "zwölf 🦉 und noch ein paar Wörter mehr", "{end}");
+    }
+}
+
 async fn errors_say_whether_to_try_again(api: Api) {
     for (order, wanted) in [
         ("400", (Advice::GiveUp, Reason::BadRequest)),
@@ -163,10 +224,14 @@ async fn errors_say_whether_to_try_again(api: Api) {
         ("html=200", (AGAIN, Reason::Broken)),
         ("drop", (AGAIN, Reason::Broken)),
         ("empty", (AGAIN, Reason::Broken)),
-        ("no-text", (AGAIN, Reason::Broken)),
+        ("no-text", (ONCE_MORE, Reason::NoWords)),
+        (
+            "no-text finish=MALFORMED_FUNCTION_CALL",
+            (ONCE_MORE, Reason::NoWords),
+        ),
         ("thoughts-only", (Advice::NextModel, Reason::Broken)),
         ("garbage", (AGAIN, Reason::Broken)),
-        ("garbage after=2", (AGAIN, Reason::Broken)),
+        ("garbage after=2", (ONCE_MORE, Reason::Broken)),
         ("block", (Advice::GiveUp, Reason::Safety)),
         ("block=UNHEARD_OF", (Advice::GiveUp, Reason::Safety)),
         ("safety", (Advice::GiveUp, Reason::Safety)),
@@ -222,6 +287,7 @@ async fn a_stream_that_breaks_off_leaves_what_came_and_is_no_answer(api: Api) {
         "cut-char after=2",
         "no-finish after=2",
         "cut after=2 stop-every",
+        "event-error=503 after=2",
     ] {
         let (text, outcome) = ask(
             api,
@@ -231,9 +297,14 @@ async fn a_stream_that_breaks_off_leaves_what_came_and_is_no_answer(api: Api) {
         )
         .await;
         let error = outcome.unwrap_err();
+        let advice = if order.starts_with("no-finish") {
+            ONCE_MORE
+        } else {
+            AGAIN
+        };
         assert_eq!(
             (error.advice, error.reason),
-            (AGAIN, Reason::Broken),
+            (advice, Reason::Broken),
             "{order}: {error}"
         );
         assert!(text.starts_with("ein Satz"), "{order}: {text:?}");

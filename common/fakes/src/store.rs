@@ -33,6 +33,7 @@ passes_on! { FaultyStore, beside [],
     Store {
         async fn ping() -> Result<(), StoreError>;
         async fn server() -> Result<Arc<str>, StoreError>;
+        async fn takes_rows(bytes: usize) -> Result<(), StoreError>;
     }
     Accounts {
         async fn create_user(name: &str, password_hash: &str) -> Result<(), StoreError>;

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use self::turns::{Fence, TURN_LEASE, Turns};
 use crate::{
+    causes::WithCauses,
     retry::{Retry, Retryable},
     wire::{Kind, Message, NewMessage, Seq, made_at, now_seq},
 };
@@ -388,7 +389,7 @@ pub enum LiveEvent {
 
 /// The engine did not answer, or not in time. Try again after a moment.
 #[derive(Debug, thiserror::Error)]
-#[error("the live engine: {what}")]
+#[error("{what}: {}", WithCauses(&**source))]
 pub struct LiveError {
     /// What was tried.
     pub what: &'static str,

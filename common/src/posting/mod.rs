@@ -410,7 +410,11 @@ impl Poster {
     ///
     /// # Errors
     /// [`PostError::Unavailable`] if that is not known, after `patience` at the latest where the engines answer.
-    pub async fn all_is_written(&self, before: Seq, patience: Duration) -> Result<(), PostError> {
+    pub async fn all_is_written(
+        &self,
+        before: Instant,
+        patience: Duration,
+    ) -> Result<(), PostError> {
         let reached = self
             .progress
             .reached(before, patience, &self.queue, &self.store);

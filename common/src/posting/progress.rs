@@ -16,7 +16,7 @@ use crate::{
     envelope::Envelope,
     queue::{Queue, Route},
     store::{NOTES_ROOM, Store},
-    wire::{Kind, Message, Seq, now_seq},
+    wire::{Kind, Message, now_seq},
 };
 
 /// A note that is not there after this was waiting behind others: the persisters are behind.
@@ -39,7 +39,7 @@ pub(super) struct Progress {
 #[derive(Default)]
 struct State {
     /// What was published before this time has been written.
-    until: Seq,
+    until: Option<Instant>,
     /// On its way.
     note: Option<Note>,
     /// Not before this is anything believed again.
@@ -48,7 +48,6 @@ struct State {
 
 struct Note {
     id: Uuid,
-    seq: Seq,
     sent: Instant,
     is_late: bool,
 }
@@ -56,7 +55,7 @@ struct Note {
 /// What was seen of a note.
 enum Look {
     /// It is in the database, and with it what was published before this time.
-    Written(Seq),
+    Written(Instant),
     /// It was sent a moment ago.
     NotYet,
     /// It took long, or still does.
@@ -77,25 +76,26 @@ impl Progress {
     /// [`PostError::Unavailable`] if that is not known, after `patience` at the latest where the engines answer.
     pub(super) async fn reached(
         &self,
-        time: Seq,
+        time: Instant,
         patience: Duration,
         queue: &Arc<dyn Queue>,
         store: &Arc<dyn Store>,
     ) -> Result<(), PostError> {
         let state = timeout(patience, self.state.lock()).await;
         let mut state = state.map_err(|_| behind())?;
-        if state.until >= time {
+        let is_reached = |until: Option<Instant>| until.is_some_and(|until| until >= time);
+        if is_reached(state.until) {
             return Ok(());
         }
         let looked = self.look(&mut state.note, patience, queue, store).await;
         let is_believed = state.not_before.is_none_or(|at| Instant::now() >= at);
         match looked {
-            Ok(Look::Written(seq)) if is_believed => state.until = seq,
+            Ok(Look::Written(until)) if is_believed => state.until = Some(until),
             Ok(Look::Written(_) | Look::NotYet) => (),
             Ok(Look::Late) | Err(_) => state.not_before = Some(Instant::now() + GRACE),
         }
         looked?;
-        if state.until < time {
+        if !is_reached(state.until) {
             return Err(behind());
         }
         Ok(())
@@ -124,7 +124,7 @@ impl Progress {
             if there.contains(&note.id) {
                 let look = match note.is_late {
                     true => Look::Late,
-                    false => Look::Written(note.seq),
+                    false => Look::Written(note.sent),
                 };
                 *on_its_way = None;
                 return Ok(look);
@@ -152,11 +152,12 @@ impl Progress {
             reply_to: None,
         };
         let payload = Envelope::around(&message.frame(), None);
+        // By a clock that nobody sets, and before it is published: what it says of others is true then.
+        let sent = Instant::now();
         queue.publish(Route::Persist, message.id, payload).await?;
         Ok(Note {
             id: message.id,
-            seq: message.seq,
-            sent: Instant::now(),
+            sent,
             is_late: false,
         })
     }

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use self::run_queue::RunQueue;
-use crate::wire::Seq;
+use crate::{causes::WithCauses, wire::Seq};
 
 /// Never grants more than the limits allow in any window; a grant that is not used comes back.
 #[async_trait]
@@ -166,7 +166,7 @@ impl Default for QuotaTimings {
 
 /// The quota could not be asked; nothing is known of how long that will be so.
 #[derive(Debug, thiserror::Error)]
-#[error("{what}: {source}")]
+#[error("{what}: {}", WithCauses(&**source))]
 pub struct QuotaError {
     /// What was being done.
     pub what: &'static str,

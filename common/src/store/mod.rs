@@ -33,6 +33,13 @@ pub trait Store: Accounts + Rooms + Messages {
     /// # Errors
     /// [`StoreError::Unavailable`].
     async fn server(&self) -> Result<Arc<str>, StoreError>;
+
+    /// Whether a row of about so many bytes can be added just now: one of nobody's is, and taken away again. Tells a row that
+    /// the engine refuses from an engine that refuses rows.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if not, with what is wrong.
+    async fn takes_rows(&self, bytes: usize) -> Result<(), StoreError>;
 }
 
 /// Users and their sessions.
@@ -359,6 +366,10 @@ pub enum WriteError {
     /// The engine is away or too busy: the same batch will do later.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
+    /// The engine refused the batch, or hung up on it, for a reason that is not known here: it may be a row's fault or the
+    /// engine's. Where [`Store::takes_rows`] says that rows are taken, and it happens again and again, it is a row's.
+    #[error("the store refused it: {0}")]
+    Unexplained(String),
     /// At least one row can never be written. Split the batch to find it.
     #[error("a row cannot be written: {0}")]
     Rejected(String),
@@ -367,7 +378,7 @@ pub enum WriteError {
 impl Retryable for WriteError {
     fn retry(&self) -> Retry {
         match self {
-            WriteError::Unavailable(_) => Retry::Again,
+            WriteError::Unavailable(_) | WriteError::Unexplained(_) => Retry::Again,
             WriteError::Rejected(_) => Retry::Never,
         }
     }

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use uuid::{Uuid, Version};
 
-use super::{ErrorCode, FRAME_MAX_BYTES, MESSAGE_MAX_CHARS, Seq};
+use super::{ErrorCode, FRAME_MAX_BYTES, MESSAGE_MAX_CHARS, Seq, says_nothing};
 use crate::names;
 
 /// The most bytes of a frame in which its id is looked for, if it is wrong elsewhere: more than a socket reads at all.
@@ -131,7 +131,16 @@ fn id_alone(text: &str) -> Option<Uuid> {
 fn why_unreadable(error: &serde_json::Error) -> String {
     let why = error.to_string();
     let what = why.split(" at line ").next().unwrap_or(&why);
-    format!("not a frame: {what}")
+    format!("not a frame: {}", half_a_character(&why).unwrap_or(what))
+}
+
+/// What a person is told whose text is cut in the middle of a character, as in the two halves of which JSON makes an
+/// emoji: the reader's own words are of hex escapes.
+pub fn half_a_character(why_unreadable: &str) -> Option<&'static str> {
+    let is_half = ["surrogate", "hex escape", "unicode code point"]
+        .into_iter()
+        .any(|word| why_unreadable.contains(word));
+    is_half.then_some("the text has half of a character in it, perhaps an emoji that was cut in two: please type it again")
 }
 
 fn bad(id: Option<Uuid>, message: String) -> BadFrame {
@@ -218,12 +227,47 @@ fn check_text(text: Option<&str>) -> Result<String, (ErrorCode, String)> {
         .ok_or((ErrorCode::BadRequest, "`message` is missing".to_owned()))?
         .trim();
     match text.chars().count() {
-        0 => Err((ErrorCode::BadRequest, "`message` is empty".to_owned())),
+        _ if says_nothing(text) => Err((ErrorCode::BadRequest, "`message` is empty".to_owned())),
         length if length > MESSAGE_MAX_CHARS => {
             let why =
                 format!("a message may have {MESSAGE_MAX_CHARS} characters; this one has {length}");
             Err((ErrorCode::TooLarge, why))
         }
         _ => Ok(text.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_of_which_nothing_can_be_seen_is_empty() {
+        for text in [
+            "\u{200b}",
+            " \u{feff}\u{2060} ",
+            "\u{3164}",
+            "\u{ad}\u{fe0f}",
+        ] {
+            let frame = serde_json::json!({ "message": text }).to_string();
+            let refused = ClientFrame::read(&frame).unwrap_err();
+            assert_eq!(refused.message, "`message` is empty", "{text:?}");
+        }
+        assert!(ClientFrame::read(r#"{"message":"\u200bhi"}"#).is_ok());
+    }
+
+    #[test]
+    fn half_a_character_is_told_in_a_persons_words() {
+        let id = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001);
+        for text in [r"\ud83e", r"owl \ud83e!", r"\udd89", r"\ud83e\ud83e"] {
+            let frame = format!(r#"{{"id":"{id}","message":"{text}"}}"#);
+            let refused = ClientFrame::read(&frame).unwrap_err();
+            assert!(
+                refused.message.contains("half of a character"),
+                "{text}: {}",
+                refused.message
+            );
+            assert_eq!(refused.id, Some(id), "{text}");
+        }
     }
 }

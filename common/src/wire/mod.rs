@@ -4,10 +4,12 @@
 //! one example of every frame.
 
 mod client;
+mod invisible;
 mod message;
 mod server;
 
-pub use client::{BadFrame, ClientFrame};
+pub use client::{BadFrame, ClientFrame, half_a_character};
+pub use invisible::says_nothing;
 pub(crate) use message::to_json;
 pub use message::{Kind, Message, NewMessage, Seq, made_at, now_seq};
 pub use server::{ErrorCode, ServerFrame};

@@ -3,7 +3,7 @@
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
 use common::{
-    timeline::TimelineError,
+    timeline::{REPAIR_AFTER, TimelineError},
     wire::{Message, Seq},
 };
 use engines::{
@@ -124,6 +124,36 @@ async fn what_is_lost_is_handed_over_and_in_a_later_round_again() {
         assert!(Instant::now() < deadline, "{:?}", of_room());
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+#[tokio::test]
+async fn what_is_lost_is_handed_over_though_the_clock_was_put_back_since_it_was_said() {
+    let live = FaultyLive::over(EmbeddedLive::new());
+    let past = Past::with(live.clone()).await;
+    past.is_said(2, 0).await;
+    let taken = past.is_persisted(|message| message.room != ROOM).await;
+    // As if it were said an hour from now.
+    live.around_reads(move |_, read| {
+        Box::pin(async move {
+            let mut tail = read.await?;
+            for message in &mut tail.messages {
+                message.seq += 3_600_000_000;
+            }
+            Ok(tail)
+        })
+    });
+    let compared = past.compared_in(1).await;
+    assert_eq!(
+        (compared.missing, compared.handed_over),
+        (2, 0),
+        "it may be on its way"
+    );
+    tokio::time::pause();
+    tokio::time::advance(REPAIR_AFTER).await;
+    tokio::time::resume();
+    let compared = past.compared_in(1).await;
+    assert_eq!((compared.missing, compared.handed_over), (2, 2));
+    drop(taken);
 }
 
 #[tokio::test]

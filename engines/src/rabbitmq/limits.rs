@@ -93,7 +93,7 @@ pub(super) async fn in_time<T>(
 /// The broker could not do it now.
 pub(super) fn unavailable(why: impl ToString) -> QueueError {
     QueueError::Unavailable {
-        why: why.to_string(),
+        why: format!("RabbitMQ (AMQP_URL): {}", why.to_string()),
         retry_after: RETRY_AFTER,
     }
 }

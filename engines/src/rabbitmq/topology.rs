@@ -46,13 +46,12 @@ pub(super) fn dead_queue(queue: QueueName) -> &'static str {
 /// # Errors
 /// As [`declare`] does.
 pub(super) async fn declare_at_start(connection: &Connection) -> Result<(), BrokerError> {
-    if is_lost(connection).await? {
-        return declare(connection).await;
-    }
     let channel = in_time("a channel", connection.create_channel()).await?;
     declare_places(&channel).await?;
     match bind_all(&channel).await {
-        // They have been there for as long as the exchange. If not, the first message is returned, and all is declared.
+        // Unless this is the very first start, they have been there for as long as the exchange. If not, the first message is
+        // returned, and all is declared. (To ask whether the exchange is there would be answered with an error, which the
+        // client logs as one.)
         Err(BrokerError::Away(why)) => {
             tracing::warn!(why, "RabbitMQ does not bind what is probably bound");
             Ok(())

@@ -122,10 +122,27 @@ impl RedisClient {
         slot: u16,
         request: Request<'_>,
     ) -> Result<Vec<Value>, RequestError> {
-        let until = Instant::now() + COMMAND_LIMIT;
+        self.run_within(COMMAND_LIMIT, slot, request).await
+    }
+
+    /// The same within another time.
+    ///
+    /// # Errors
+    /// [`RequestError`] after `limit` at the latest.
+    pub(super) async fn run_within(
+        &self,
+        limit: Duration,
+        slot: u16,
+        request: Request<'_>,
+    ) -> Result<Vec<Value>, RequestError> {
+        let until = Instant::now() + limit;
         let mut excuse = None;
         // One limit around everything: whatever the attempts wait for.
         match timeout_at(until, self.attempts(slot, request, until, &mut excuse)).await {
+            // What a server said is more than that its connection is gone since.
+            Ok(Err(RequestError::Away(_))) if excuse.is_some() => {
+                Err(excuse.map_or(RequestError::Late, RequestError::Redis))
+            }
             Ok(outcome) => outcome,
             Err(_) => Err(excuse.map_or(RequestError::Late, RequestError::Redis)),
         }

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::{
     keys::SLOTS,
+    request::own_words,
     sentinels::Sentinels,
     urls::{Several, connection_info},
 };
@@ -127,8 +128,8 @@ impl ServerMemory {
 /// Why a node cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unreachable {
-    #[error("{what}: {source}")]
-    Redis { what: String, source: RedisError },
+    #[error("{what}: {}", own_words(.error))]
+    Redis { what: String, error: RedisError },
     #[error("{0} did not answer in time")]
     Late(String),
     #[error("{0}")]
@@ -328,10 +329,10 @@ pub(super) async fn limited<T>(
         .unwrap_or_else(|_| Err(Unreachable::Late(node.to_string())))
 }
 
-pub(super) fn failed(node: &Address, source: RedisError) -> Unreachable {
+pub(super) fn failed(node: &Address, error: RedisError) -> Unreachable {
     Unreachable::Redis {
         what: node.to_string(),
-        source,
+        error,
     }
 }
 

@@ -86,6 +86,10 @@ impl RedisLive {
         ]
     }
 
+    pub(super) fn scripts(&self) -> &Scripts {
+        &self.scripts
+    }
+
     /// What the quota uses as well.
     pub(super) fn server(&self) -> &RedisServer {
         &self.server
@@ -277,7 +281,8 @@ impl Live for RedisLive {
 
     async fn ping(&self) -> Result<(), LiveError> {
         let pong = self.server.client.ping().await;
-        pong.map_err(|error| failed("asking for a sign of life", error))
+        pong.map_err(|error| failed("asking for a sign of life", error))?;
+        self.try_writing().await
     }
 }
 

@@ -7,6 +7,7 @@ mod keys;
 mod live;
 mod node_connection;
 mod quota;
+mod readiness;
 mod request;
 mod scripts;
 mod sentinels;

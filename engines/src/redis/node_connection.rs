@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use common::{retry::RetryPolicy, supervise};
+use common::{causes::WithCauses, retry::RetryPolicy, supervise};
 use redis::{aio::MultiplexedConnection, cmd};
 use tokio::{
     sync::{Notify, watch},
@@ -127,6 +127,8 @@ async fn keep_up(
     refresh: Arc<TopologyRefresh>,
 ) {
     let mut back_off = RECONNECT.back_off();
+    // What was said last of why there is none. Each reason is said once, and not at every attempt.
+    let mut told = String::new();
     for number in 1.. {
         match deployment.connect(&node).await {
             Ok(connection) => {
@@ -136,6 +138,7 @@ async fn keep_up(
                     number,
                 };
                 let since = Instant::now();
+                told.clear();
                 state.send_replace(State::Up(connected.clone()));
                 let why = until_broken(connected, &broken).await;
                 tracing::warn!(%node, why, "lost the connection to Redis");
@@ -149,13 +152,17 @@ async fn keep_up(
                 }
             }
             Err(error) => {
-                tracing::debug!(%node, %error, "no connection to Redis");
+                let why = WithCauses(&error).to_string();
+                if why != told {
+                    tracing::warn!(why, "no connection to Redis (REDIS_URL); it is tried again");
+                    told.clone_from(&why);
+                }
                 refresh.lost_connection();
                 let since = match &*state.borrow() {
                     State::Down { since, .. } => *since,
                     State::Up(_) => Instant::now(),
                 };
-                let why = error.to_string().into();
+                let why = why.into();
                 state.send_replace(State::Down { since, why });
             }
         }

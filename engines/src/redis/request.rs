@@ -55,6 +55,20 @@ pub(super) enum RequestError {
     Away(Arc<str>),
     #[error("no node serves slot {0}")]
     Unserved(u16),
-    #[error(transparent)]
-    Redis(#[from] RedisError),
+    #[error("{}", own_words(.0))]
+    Redis(RedisError),
+}
+
+impl From<RedisError> for RequestError {
+    fn from(error: RedisError) -> RequestError {
+        RequestError::Redis(error)
+    }
+}
+
+/// What Redis said, as it said it: the client writes its own words for some codes.
+pub(super) fn own_words(error: &RedisError) -> String {
+    match (error.code(), error.detail()) {
+        (Some(code), Some(detail)) => format!("{code} {detail}"),
+        _ => error.to_string(),
+    }
 }

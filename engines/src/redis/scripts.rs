@@ -31,6 +31,8 @@ pub(super) struct Scripts {
     pub(super) release_turn: Script,
     pub(super) draft: Script,
     pub(super) draft_snapshot: Script,
+    /// Named as what it does: `try` is a word of the language.
+    pub(super) attempt: Script,
 }
 
 impl Scripts {
@@ -61,6 +63,7 @@ impl Scripts {
             release_turn: script(&[include_str!("scripts/release_turn.lua")]),
             draft: script(&[include_str!("scripts/draft.lua")]),
             draft_snapshot: script(&[include_str!("scripts/draft_snapshot.lua")]),
+            attempt: script(&[include_str!("scripts/try.lua")]),
         }
     }
 }

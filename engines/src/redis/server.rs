@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use common::live::LiveError;
+use common::{causes::WithCauses, live::LiveError};
 use redis::{FromRedisValue, from_redis_value};
 use tokio::time::{Instant, sleep};
 
@@ -70,15 +70,14 @@ impl RedisServer {
     }
 }
 
-/// What was being done, and why it failed.
+/// What was being done, and why it failed, in Redis's own words.
 pub(super) fn failed(
     what: &'static str,
     source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
 ) -> LiveError {
-    LiveError {
-        what,
-        source: source.into(),
-    }
+    let source = source.into();
+    let source = format!("Redis (REDIS_URL): {}", WithCauses(&*source)).into();
+    LiveError { what, source }
 }
 
 /// As scripts take times.

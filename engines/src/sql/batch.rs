@@ -7,8 +7,11 @@ use std::{ops::Range, sync::OnceLock};
 /// The most rows in one statement: a power of two. Beyond it, MariaDB gains nothing any more.
 pub(super) const ROWS_MAX: usize = 512;
 
-/// The most bytes of text in one statement. Under the smallest `max_allowed_packet` in use (1 MiB), with room for ids.
+/// The most bytes in one statement, whatever the server takes: beyond it, nothing is gained any more.
 const BYTES_MAX: usize = 512 * 1024;
+
+/// What a key takes in a list of them: a room's name, an id, and their place in the statement.
+const KEY_BYTES: usize = 128;
 
 /// How many sizes of a statement there are: 1, 2, 4, ... [`ROWS_MAX`].
 const SIZES: usize = ROWS_MAX.ilog2() as usize + 1;
@@ -51,14 +54,15 @@ impl BySize {
 }
 
 /// Cuts rows of these many bytes into runs whose lengths have a statement: the longest first, at most nine more than
-/// needed, and none of more than [`BYTES_MAX`] unless a single row is.
-pub(super) fn runs(bytes: &[usize]) -> Vec<Range<usize>> {
+/// needed, and none of more than the engine takes in one statement, unless a single row is.
+pub(super) fn runs(bytes: &[usize], takes: usize) -> Vec<Range<usize>> {
+    let most = BYTES_MAX.min(takes);
     let mut runs = Vec::new();
     let mut start = 0;
     while start < bytes.len() {
         let left = (bytes.len() - start).min(ROWS_MAX);
         let mut length = 1 << left.ilog2();
-        while length > 1 && bytes[start..start + length].iter().sum::<usize>() > BYTES_MAX {
+        while length > 1 && bytes[start..start + length].iter().sum::<usize>() > most {
             length /= 2;
         }
         runs.push(start..start + length);
@@ -68,13 +72,14 @@ pub(super) fn runs(bytes: &[usize]) -> Vec<Range<usize>> {
 }
 
 /// Cuts keys to look up into lists whose lengths have a statement. To look a key up twice does no harm, so a list is
-/// filled up with its last key, to the next of only four lengths.
-pub(super) fn lists<T: Copy>(keys: &[T]) -> impl Iterator<Item = Vec<T>> {
-    keys.chunks(ROWS_MAX).map(|keys| {
+/// filled up with its last key, to the next of only four lengths; to none that is more than the engine takes.
+pub(super) fn lists<T: Copy>(keys: &[T], takes: usize) -> impl Iterator<Item = Vec<T>> {
+    const LENGTHS: [usize; 4] = [1, 16, 128, ROWS_MAX];
+    let fits = |length: &usize| length * KEY_BYTES <= takes;
+    let longest = LENGTHS.into_iter().rev().find(fits).unwrap_or(1);
+    keys.chunks(longest).map(|keys| {
         let mut list = keys.to_vec();
-        let length = [1, 16, 128]
-            .into_iter()
-            .find(|length| keys.len() <= *length);
+        let length = LENGTHS.into_iter().find(|length| keys.len() <= *length);
         list.resize(length.unwrap_or(ROWS_MAX), keys[keys.len() - 1]);
         list
     })
@@ -87,7 +92,7 @@ mod tests {
     #[test]
     fn runs_cover_every_row_once_in_few_statements() {
         for rows in 0..1_500 {
-            let runs = runs(&vec![300; rows]);
+            let runs = runs(&vec![300; rows], usize::MAX);
             let covered: Vec<usize> = runs.iter().cloned().flatten().collect();
             assert_eq!(covered, (0..rows).collect::<Vec<_>>());
             assert!(
@@ -101,18 +106,24 @@ mod tests {
 
     #[test]
     fn long_rows_go_in_smaller_statements() {
-        for run in runs(&[16_000; 512]) {
-            assert!(run.len() * 16_000 <= BYTES_MAX);
+        for takes in [usize::MAX, 65_536, 1_024] {
+            for run in runs(&[16_000; 512], takes) {
+                assert!(run.len() == 1 || run.len() * 16_000 <= BYTES_MAX.min(takes));
+            }
         }
-        assert_eq!(runs(&[BYTES_MAX * 2, 1]).len(), 2);
+        assert_eq!(runs(&[BYTES_MAX * 2, 1], usize::MAX).len(), 2);
     }
 
     #[test]
     fn lists_are_filled_up_with_their_last_key() {
         let keys: Vec<usize> = (0..530).collect();
-        let lists: Vec<_> = lists(&keys).collect();
-        assert_eq!([lists[0].len(), lists[1].len()], [512, 128]);
-        assert_eq!(lists[1][17..], [529; 111]);
+        let all: Vec<_> = lists(&keys, usize::MAX).collect();
+        assert_eq!([all[0].len(), all[1].len()], [512, 128]);
+        assert_eq!(all[1][17..], [529; 111]);
+        for (takes, longest) in [(65_536, 512), (65_535, 128), (4_096, 16), (1_024, 1)] {
+            let lengths = lists(&keys, takes).map(|list| list.len());
+            assert_eq!(lengths.max(), Some(longest), "{takes}");
+        }
     }
 
     #[test]

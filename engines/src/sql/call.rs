@@ -18,7 +18,7 @@ const BEGIN_AGAIN: RetryPolicy =
 /// Statements on a connection that is leased by `$lease`, and what the server is called that it leads to.
 macro_rules! call {
     ($lease:expr, |$db:ident $(, $server:ident)?| $statements:block) => {
-        $crate::sql::call::within_limit(|| async {
+        $crate::sql::call::within_limit(super::dialect::ENGINE, || async {
             let mut lease = $lease.await?;
             $(let $server = lease.server();)?
             let $db: &mut Connection = lease.connection();
@@ -56,7 +56,9 @@ macro_rules! transaction {
                 Ok(_) => transaction.commit().await?,
                 // At once, so that its locks are not held until the connection is used again. A server that is away
                 // does it by itself.
-                Err($crate::sql::failure::Failure::Away(_) | $crate::sql::failure::Failure::ReadOnly(_)) => (),
+                Err($crate::sql::failure::Failure::Away(_)
+                    | $crate::sql::failure::Failure::Unexplained(_)
+                    | $crate::sql::failure::Failure::ReadOnly(_)) => (),
                 Err(_) => transaction.rollback().await?,
             }
             outcome
@@ -66,15 +68,18 @@ macro_rules! transaction {
 
 pub(super) use {call, reading, transaction, writing};
 
-/// Tries as often as the failures and the policy allow, and ends a call that takes too long.
+/// Tries as often as the failures and the policy allow, and ends a call that takes too long. What it fails with names the
+/// engine.
 pub(super) async fn within_limit<T, F: Future<Output = Result<T, Failure>>>(
+    engine: &str,
     attempt: impl FnMut() -> F,
 ) -> Result<T, Failure> {
     let call = retry(BEGIN_AGAIN, attempt, |_, _| ());
-    match tokio::time::timeout(CALL_LIMIT, call).await {
+    let outcome = match tokio::time::timeout(CALL_LIMIT, call).await {
         Ok(outcome) => outcome,
         Err(_) => Err(Failure::Away(format!("no answer within {CALL_LIMIT:?}"))),
-    }
+    };
+    outcome.map_err(|failure| failure.of(engine))
 }
 
 impl Retryable for Failure {
@@ -83,6 +88,7 @@ impl Retryable for Failure {
             Failure::Again(_) => Retry::Again,
             // An engine that is away is not waited for while the caller waits.
             Failure::Away(_)
+            | Failure::Unexplained(_)
             | Failure::ReadOnly(_)
             | Failure::Duplicate
             | Failure::Rejected(_)

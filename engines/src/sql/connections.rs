@@ -5,7 +5,10 @@
 //! Here one that did not come to a good end is closed at once, and one is only asked when it has rested.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -25,8 +28,9 @@ const SESSION: &str = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBST
 /// What a server calls itself. MySQL makes a `server_uuid` of its own at its first start. MariaDB has none: there it is all
 /// that tells one server from another, of which `server_id` alone must differ between a primary and its replicas.
 /// (`server_uid`, in newer versions, is made of a network card's address and the port, which two containers may share.)
+/// And the most bytes that it takes in one statement.
 const NAMES: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
-     ('server_uuid', 'server_id', 'server_uid', 'hostname', 'port')";
+     ('server_uuid', 'server_id', 'server_uid', 'hostname', 'port', 'max_allowed_packet')";
 
 /// A connection that has rested for longer is asked whether it still lives before it is used.
 const UNASKED: Duration = Duration::from_secs(1);
@@ -36,6 +40,8 @@ pub(super) struct Connections {
     options: MySqlConnectOptions,
     permits: Arc<Semaphore>,
     resting: Arc<Mutex<Rested>>,
+    /// What the server said last of the most bytes in one statement.
+    packet_bytes: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -71,7 +77,13 @@ impl Connections {
             options,
             permits,
             resting: Arc::default(),
+            packet_bytes: AtomicUsize::new(usize::MAX),
         }
+    }
+
+    /// The most bytes that the server takes in one statement, as it said to the newest connection.
+    pub(super) fn packet_bytes(&self) -> usize {
+        self.packet_bytes.load(Ordering::Relaxed)
     }
 
     /// Takes a connection that rests, or makes one, or waits for one, for [`ACQUIRE_LIMIT`].
@@ -99,17 +111,26 @@ impl Connections {
 
     async fn connect(&self) -> Result<NamedConnection, Failure> {
         let generation = self.resting.lock().generation;
-        let mut connection = connect(&self.options).await?;
-        let names = sqlx::raw_sql(NAMES).fetch_all(&mut connection).await?;
+        // Nothing of a row has been sent yet, so nothing of this is a row's fault.
+        let away = |error: sqlx::Error| match Failure::from(error) {
+            Failure::Unexplained(why) => Failure::Away(why),
+            failure => failure,
+        };
+        let mut connection = connect(&self.options).await.map_err(away)?;
+        let names = sqlx::raw_sql(NAMES).fetch_all(&mut connection);
+        let names = names.await.map_err(away)?;
         let mut own = None;
         let mut all = Vec::new();
         for row in names {
             let (variable, value): (String, String) =
                 (row.try_get_unchecked(0)?, row.try_get_unchecked(1)?);
-            if variable == "server_uuid" {
-                own = Some(value);
-            } else {
-                all.push(format!("{variable}={value}"));
+            match &*variable {
+                "server_uuid" => own = Some(value),
+                "max_allowed_packet" => {
+                    let bytes = value.parse().unwrap_or(usize::MAX);
+                    self.packet_bytes.store(bytes, Ordering::Relaxed);
+                }
+                _ => all.push(format!("{variable}={value}")),
             }
         }
         all.sort_unstable();
@@ -148,7 +169,7 @@ impl Lease {
     pub(super) fn end<T>(self, outcome: Result<T, Failure>) -> Result<T, Failure> {
         let mut resting = self.resting.lock();
         match &outcome {
-            Err(Failure::Away(_)) => (),
+            Err(Failure::Away(_) | Failure::Unexplained(_)) => (),
             // The others lead to the same server, and what is asked there may be of yesterday.
             Err(Failure::ReadOnly(_)) => {
                 resting.generation += 1;

@@ -11,6 +11,8 @@ use super::limits::ACQUIRE_LIMIT;
 pub(super) enum Failure {
     /// The engine is away, too busy, or says something that is not about the data: the same will do later.
     Away(String),
+    /// The engine refused it, or hung up, for a reason that is not known here: its trouble, or the data's.
+    Unexplained(String),
     /// The server takes no writes at all: it may be the primary no more, so what is connected to it should not stay there.
     ReadOnly(String),
     /// Another transaction was in the way (deadlock, lock wait): the same will do at once.
@@ -23,10 +25,26 @@ pub(super) enum Failure {
     Refused(StoreError),
 }
 
+impl Failure {
+    /// With the name of the engine that said it.
+    pub(super) fn of(self, engine: &str) -> Failure {
+        let of = |why: String| format!("{engine}: {why}");
+        match self {
+            Failure::Away(why) => Failure::Away(of(why)),
+            Failure::Unexplained(why) => Failure::Unexplained(of(why)),
+            Failure::ReadOnly(why) => Failure::ReadOnly(of(why)),
+            Failure::Again(why) => Failure::Again(of(why)),
+            Failure::Rejected(why) => Failure::Rejected(of(why)),
+            Failure::Duplicate | Failure::Refused(_) => self,
+        }
+    }
+}
+
 impl From<Failure> for StoreError {
     fn from(failure: Failure) -> StoreError {
         match failure {
             Failure::Away(why)
+            | Failure::Unexplained(why)
             | Failure::ReadOnly(why)
             | Failure::Again(why)
             | Failure::Rejected(why) => StoreError::Unavailable(why),
@@ -42,6 +60,7 @@ impl From<Failure> for WriteError {
             Failure::Away(why) | Failure::ReadOnly(why) | Failure::Again(why) => {
                 WriteError::Unavailable(why)
             }
+            Failure::Unexplained(why) => WriteError::Unexplained(why),
             Failure::Rejected(why) => WriteError::Rejected(why),
             Failure::Duplicate => WriteError::Unavailable("a key is taken".to_owned()),
             Failure::Refused(refusal) => WriteError::Unavailable(refusal.to_string()),
@@ -61,8 +80,10 @@ impl From<sqlx::Error> for Failure {
                     let code = error.code().and_then(|code| code.parse().ok());
                     return sqlite(code.unwrap_or_default(), why);
                 }
-                Failure::Away(why)
+                Failure::Unexplained(why)
             }
+            // A server also hangs up on what it cannot take.
+            sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => Failure::Unexplained(why),
             sqlx::Error::Encode(_) => Failure::Rejected(why),
             sqlx::Error::PoolTimedOut => Failure::Away(format!(
                 "no connection to the database within {ACQUIRE_LIMIT:?}"
@@ -72,8 +93,7 @@ impl From<sqlx::Error> for Failure {
     }
 }
 
-/// Sorts an error of MySQL or MariaDB by its number and SQLSTATE. What is not known is taken for the engine's trouble,
-/// not the row's: waiting for long is better than giving up a message that could have been kept.
+/// Sorts an error of MySQL or MariaDB by its number and SQLSTATE.
 fn mysql(number: u16, state: &str, why: String) -> Failure {
     match number {
         // Lock wait timeout, deadlock, MariaDB's "record has changed since last read", MySQL's lock NOWAIT.
@@ -89,7 +109,17 @@ fn mysql(number: u16, state: &str, why: String) -> Failure {
         1366 | 1300 | 3854 | 1153 | 3819 | 4025 | 1267 => Failure::Rejected(why),
         // Data exceptions (too long, out of range, ...) and broken constraints (NULL where none may be, ...).
         _ if state.starts_with("22") || state.starts_with("23") => Failure::Rejected(why),
-        _ => Failure::Away(why),
+        // Full: the disk (said in three ways), the table, the table of locks; an error of the storage below.
+        1003 | 1021 | 1026 | 1030 | 1114 | 1206
+        // Out of memory, of connections, of what a user may.
+        | 1037 | 1038 | 1040 | 1041 | 1203 | 1226
+        // Shutting down; this connection was ended; the statement was, or took too long; the commit failed.
+        | 1053 | 1077..=1080 | 1180 | 1317 | 1927 | 1969 | 3024 | 3168 | 3169 | 4031
+        // Not let in, or not allowed; the host is blocked.
+        | 1044 | 1045 | 1129 | 1130 | 1142 | 1143 | 1227
+        // Not ready, as part of a cluster; no such table, or another one than a moment ago.
+        | 1047 | 1146 | 1412 | 1615 => Failure::Away(why),
+        _ => Failure::Unexplained(why),
     }
 }
 
@@ -102,7 +132,10 @@ fn sqlite(code: u32, why: String) -> Failure {
         (_, 5 | 6) => Failure::Again(why),
         // Too big, constraint, type mismatch.
         (_, 18..=20) => Failure::Rejected(why),
-        _ => Failure::Away(why),
+        // Not allowed, out of memory, read-only, interrupted, an error of the disk, a file that is damaged, full or gone, no
+        // database.
+        (_, 3 | 7..=11 | 13 | 14 | 23 | 26) => Failure::Away(why),
+        _ => Failure::Unexplained(why),
     }
 }
 
@@ -124,13 +157,15 @@ mod tests {
                 "{number}"
             );
         }
-        // Too many connections, shutting down, disk full, no such table, out of memory, something new.
-        for number in [1040, 1053, 1021, 1114, 1146, 1037, 9999] {
+        // Too many connections, shutting down, disk full, no such table, out of memory.
+        for number in [1040, 1053, 1021, 1114, 1146, 1037] {
             assert!(
                 matches!(sorted(number, "HY000"), Failure::Away(_)),
                 "{number}"
             );
         }
+        assert!(matches!(sorted(9999, "HY000"), Failure::Unexplained(_)));
+        assert!(matches!(sorted(1644, "45000"), Failure::Unexplained(_)));
         assert!(matches!(sorted(1290, "HY000"), Failure::ReadOnly(_)));
         assert!(matches!(sorted(1213, "40001"), Failure::Again(_)));
         assert!(matches!(sorted(1062, "23000"), Failure::Duplicate));

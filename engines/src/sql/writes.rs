@@ -33,7 +33,12 @@ impl Writes {
         let outcome = write.await;
         let mut failing = self.0.lock();
         match &outcome {
-            Err(Failure::Away(why) | Failure::ReadOnly(why) | Failure::Again(why)) => {
+            Err(
+                Failure::Away(why)
+                | Failure::Unexplained(why)
+                | Failure::ReadOnly(why)
+                | Failure::Again(why),
+            ) => {
                 let before = failing.take().map_or(0, |failing| failing.in_a_row);
                 *failing = Some(Failing {
                     in_a_row: before.saturating_add(1),

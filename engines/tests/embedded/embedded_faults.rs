@@ -9,7 +9,7 @@ use std::{
 };
 
 use common::queue::{Queue, QueueError, QueueName, Route, Verdict};
-use engines::embedded::EmbeddedQueue;
+use engines::embedded::{EmbeddedQueue, SqliteStore};
 use futures_util::future::join_all;
 use uuid::Uuid;
 
@@ -32,6 +32,24 @@ const CHILDS_FOLDER: &str = "CHINWAG_TEST_QUEUE_FOLDER";
 /// A child's own file: this program, started again with other orders.
 fn this_program() -> PathBuf {
     std::env::current_exe().expect("tests are files")
+}
+
+#[tokio::test]
+async fn a_folder_that_is_none_is_told_with_its_setting() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let queue = EmbeddedQueue::open(file.path()).await.err();
+    let store = SqliteStore::open(file.path()).await.err();
+    for why in [
+        queue.map(|error| error.to_string()),
+        store.map(|error| error.to_string()),
+    ] {
+        let why = why.expect("it cannot be opened");
+        let has = |words: &str| why.matches(words).count() == 1;
+        assert!(
+            has("DATA_DIR") && has(&file.path().display().to_string()),
+            "{why}"
+        );
+    }
 }
 
 #[tokio::test]

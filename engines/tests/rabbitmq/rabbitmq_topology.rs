@@ -29,6 +29,22 @@ pub(crate) async fn operator(url: &str) -> (Connection, Channel) {
 }
 
 #[tokio::test]
+async fn who_is_not_let_in_is_told_so_in_the_brokers_words() {
+    let url = Engines::shared().await.fresh_vhost().await;
+    let (scheme, rest) = url.split_once("://").expect("a URL");
+    let (_, host) = rest.split_once('@').expect("with a password");
+    let Err(error) = connect(&format!("{scheme}://nobody:wrong@{host}")).await else {
+        panic!("nobody is let in");
+    };
+    let why = error.to_string();
+    assert!(
+        why.contains("RabbitMQ (AMQP_URL)") && why.contains("ACCESS_REFUSED"),
+        "{why}"
+    );
+    assert!(!why.contains("wrong"), "{why}");
+}
+
+#[tokio::test]
 async fn a_queue_of_other_properties_is_refused_by_its_name() {
     let url = Engines::shared().await.fresh_vhost().await;
     let (_connection, channel) = operator(&url).await;

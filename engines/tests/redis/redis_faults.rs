@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use common::live::{Appended, Live, LiveEvent};
+use common::live::{Appended, Live, LiveError, LiveEvent};
 use engines::redis::RedisLive;
 use private_engines::{Engine, Engines};
 use redis::{Client, aio::MultiplexedConnection, cmd};
@@ -400,4 +400,78 @@ fn stop() -> common::live::Signal {
         room: "lobby".into(),
         frame: "{}".into(),
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_takes_no_message_is_not_ready_and_says_why_in_its_own_words() {
+    let engines = own_redis().await;
+    let url = engines.redis_url();
+    let mut redis = by_hand(url).await;
+    let acl = "SETUSER chat on >right resetchannels &ready:* ~ready:* +@all";
+    let mut told = async |command: &str, arguments: &str| {
+        let mut command = cmd(command);
+        command.arg(arguments.split(' ').collect::<Vec<_>>());
+        command.query_async::<()>(&mut redis).await.unwrap();
+    };
+    told("ACL", acl).await;
+    let url = url.replace("redis://", "redis://chat:right@");
+    let live = connect(&settings(&url, "ready:")).await;
+    live.ping().await.unwrap();
+
+    let says_why = async |words: &str| {
+        let message = says("lobby", "ada", "hi");
+        eventually(&format!("{words} is told"), async || {
+            let [ready, posted] = [
+                live.ping().await.err(),
+                live.append(&message, Some(0)).await.err(),
+            ];
+            let says = |error: &Option<LiveError>| {
+                let said = error.as_ref().map(ToString::to_string).unwrap_or_default();
+                said.contains("Redis (REDIS_URL)") && said.matches(words).count() == 1
+            };
+            says(&ready) && says(&posted)
+        })
+        .await;
+    };
+    let is_well = async || eventually("it is ready", async || live.ping().await.is_ok()).await;
+    told("CONFIG", "SET maxmemory-policy noeviction maxmemory 1").await;
+    says_why("maxmemory").await;
+    eventually_says(&live, &["OOM"]).await;
+    told("CONFIG", "SET maxmemory 0").await;
+    is_well().await;
+    // A command that an append needs, the keys, the channels.
+    for (takes, gives) in [
+        ("SETUSER chat -xadd", "SETUSER chat +xadd"),
+        ("SETUSER chat resetkeys ~other:*", "SETUSER chat ~ready:*"),
+        ("SETUSER chat resetchannels", "SETUSER chat &ready:*"),
+    ] {
+        told("ACL", takes).await;
+        eventually_says(&live, &["NOPERM", "The user executing the script"]).await;
+        told("ACL", gives).await;
+        is_well().await;
+    }
+    told("REPLICAOF", "127.0.0.1 1").await;
+    eventually_says(&live, &["READONLY"]).await;
+    told("REPLICAOF", "NO ONE").await;
+    is_well().await;
+    // The password is changed: a connection that is there goes on, a new one is refused.
+    told("ACL", "SETUSER chat resetpass >changed").await;
+    told("CLIENT", "KILL USER chat").await;
+    eventually_says(&live, &["WRONGPASS"]).await;
+    told("ACL", "SETUSER chat >right").await;
+    is_well().await;
+}
+
+/// That it is not ready, and says so in one of these words of Redis.
+async fn eventually_says(live: &RedisLive, words: &[&str]) {
+    eventually(&format!("it says {words:?}"), async || {
+        let why = live
+            .ping()
+            .await
+            .err()
+            .map(|error| error.to_string())
+            .unwrap_or_default();
+        why.contains("Redis (REDIS_URL)") && words.iter().any(|word| why.contains(word))
+    })
+    .await;
 }

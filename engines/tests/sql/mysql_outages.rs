@@ -51,7 +51,7 @@ async fn a_server_that_is_killed_in_the_middle_loses_nothing_that_was_answered()
                 let written = in_time(store.write(&batch)).await;
                 match &written {
                     Ok(written) => assert_eq!(written.conflicts, [0; 0]),
-                    Err(WriteError::Unavailable(_)) => refused += 1,
+                    Err(WriteError::Unavailable(_) | WriteError::Unexplained(_)) => refused += 1,
                     Err(WriteError::Rejected(why)) => {
                         panic!("an outage is not the row's fault: {why}")
                     }
@@ -209,6 +209,13 @@ async fn a_store_that_takes_no_writes_is_not_ready_and_is_again_when_it_does() {
     for (place, (begins, ends)) in (2..).zip(outages) {
         execute(&mut root, begins).await;
         assert!(!is_ready(&store).await, "{begins}");
+        if begins.contains("read_only") {
+            let why = store.ping().await.unwrap_err().to_string();
+            assert!(
+                why.contains("MySQL or MariaDB (DATABASE_URL)") && why.contains("--read-only"),
+                "{why}"
+            );
+        }
         assert!(!is_ready(&store).await, "{begins}");
         execute(&mut root, ends).await;
         in_the_end(async || is_ready(&store).await.then_some(()).ok_or("not ready")).await;
@@ -243,6 +250,84 @@ async fn a_store_whose_writes_fail_though_a_small_one_does_not_is_not_ready() {
     execute(&mut root, "DROP TRIGGER full").await;
     store.write(&[said("lobby", 1, "hi")]).await.unwrap();
     assert!(is_ready(&store).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statements_are_as_large_as_the_server_takes_and_a_larger_row_is_rejected() {
+    let engines = Engines::start_only(&[Engine::MariaDb]).await;
+    let url = engines.fresh_database().await;
+    migrated(&url).await;
+    let mut root = by_hand(&url).await;
+    let mut seq = 0;
+    for packet in [1_048_576, 65_536, 16_384, 4_096] {
+        execute(
+            &mut root,
+            &format!("SET GLOBAL max_allowed_packet = {packet}"),
+        )
+        .await;
+        // What the server takes is what it said when a connection was made.
+        let store = MySqlStore::connect(&settings(&url)).await.unwrap();
+        for (rows, chars) in [(600, 10), (300, 3_000), (40, 12_000)] {
+            if chars + 1_000 > packet {
+                continue;
+            }
+            let batch: Vec<Envelope> = (1..=rows)
+                .map(|n| said("lobby", seq + n, &"x".repeat(chars)))
+                .collect();
+            assert_eq!(
+                store.write(&batch).await.unwrap().new,
+                batch.len(),
+                "{packet} {chars}"
+            );
+            // Again, which goes the other way.
+            assert_eq!(
+                store.write(&batch).await.unwrap().new,
+                0,
+                "{packet} {chars}"
+            );
+            seq += rows;
+        }
+        if packet < 65_536 {
+            let large = [
+                said("lobby", seq + 1, "small"),
+                said("lobby", seq + 2, &"x".repeat(20_000)),
+            ];
+            let refused = store.write(&large).await;
+            assert!(
+                matches!(&refused, Err(WriteError::Rejected(why)) if why.contains("max_allowed_packet")),
+                "{refused:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_the_server_refuses_in_words_of_its_own_is_told_from_a_server_that_refuses_rows()
+{
+    let engines = Engines::start_only(&[Engine::MariaDb]).await;
+    let (store, url) = store_of_an_ordinary_user(&engines).await;
+    let mut root = by_hand(&url).await;
+    let refuses = |condition: &str| {
+        format!(
+            "CREATE TRIGGER refuses BEFORE INSERT ON messages FOR EACH ROW IF {condition} THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'not this'; END IF"
+        )
+    };
+    execute(&mut root, &refuses("NEW.message LIKE '%cursed%'")).await;
+    let refused = store.write(&[said("lobby", 1, "cursed")]).await;
+    assert!(
+        matches!(&refused, Err(WriteError::Unexplained(why)) if why.contains("not this")),
+        "{refused:?}"
+    );
+    store.takes_rows(6).await.unwrap();
+    store.takes_rows(50_000).await.unwrap();
+    execute(&mut root, "DROP TRIGGER refuses").await;
+    execute(&mut root, &refuses("TRUE")).await;
+    assert!(store.takes_rows(6).await.is_err());
+    assert_eq!(
+        store.latest(":").await.unwrap(),
+        1,
+        "what was tried is not left there"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -280,3 +280,40 @@ async fn a_stop_cuts_what_is_under_way_and_frees_the_address() {
         200
     );
 }
+
+#[tokio::test]
+async fn streams_are_odd_as_ordered() {
+    let odd = async |order: &str| streamed(&format!("{SIX} {order}")).await;
+    let plain = odd("ok").await.text();
+    let frames = |text: &str| text.matches("data: ").count();
+    assert!(odd("done").await.text().ends_with("data: [DONE]\n\n"));
+    assert!(odd("parts-null").await.text().contains("\"parts\":null"));
+    assert!(
+        odd("candidates-null")
+            .await
+            .text()
+            .contains("\"candidates\":null")
+    );
+    assert!(odd("garbled=1").await.text().contains("%%%"));
+    assert!(odd("bad-byte=1").await.bytes().contains(&0xFF));
+    assert_eq!(frames(&odd("doubled=1").await.text()), frames(&plain) + 1);
+    assert_eq!(frames(&odd("left-out=0").await.text()), frames(&plain) - 1);
+    assert!(
+        odd("retyped=0")
+            .await
+            .text()
+            .contains("data: [\"candidates\"")
+    );
+    assert!(streamed("say=🦉 halves").await.text().contains(r"\udd89"));
+    for (order, wanted) in [
+        ("content-type=text/plain", Some("text/plain")),
+        ("content-type=\"\"", None),
+    ] {
+        let response = Caller::with(order).await.asks("hi").await.unwrap();
+        let kind = response
+            .headers()
+            .get("content-type")
+            .map(|kind| kind.to_str().unwrap());
+        assert_eq!(kind, wanted, "{order}");
+    }
+}

@@ -11,6 +11,7 @@ use common::{
 };
 use engines::rabbitmq::{RabbitQueue, RabbitSettings};
 use serde_json::json;
+use sqlx::Connection as _;
 use stories::{Chat, PATIENCE, Setup, run, until};
 use uuid::Uuid;
 
@@ -78,6 +79,10 @@ async fn no_secret_is_in_any_log_whatever_is_asked_for() {
     for process in processes {
         let log = process.log();
         assert!(log.contains("DEBUG"), "it says much");
+        assert!(
+            !log.contains(" ERROR "),
+            "a first start on empty engines is no error: {log}"
+        );
         for secret in &secrets {
             assert!(!log.contains(secret.as_str()), "{secret}");
         }
@@ -238,9 +243,19 @@ async fn a_row_that_cannot_be_written_is_found_and_the_rest_of_its_batch_is_writ
         Envelope::new(message.at(seq, 0), None)
     };
     let mut good: Vec<Envelope> = (1..=40).map(envelope).collect();
-    // No place in the database is that high; and one place is taken by another message already.
+    // No place in the database is that high; one place is taken by another message already; and one the database refuses
+    // in words that nobody foresaw.
     let impossible = envelope(Seq::MAX);
     let taken = envelope(7);
+    let mut cursed = envelope(50);
+    cursed.message.message = "cursed".into();
+    let mut database = sqlx::MySqlConnection::connect(chat.setting("DATABASE_URL"))
+        .await
+        .expect("the database is there");
+    let refuses = "CREATE TRIGGER refuses BEFORE INSERT ON messages FOR EACH ROW \
+         IF NEW.message = 'cursed' THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'not this'; END IF";
+    let made = sqlx::raw_sql(refuses).execute(&mut database).await;
+    made.expect("the trigger is made");
     let publish = async |envelope: &Envelope| {
         let id = envelope.message.id;
         queue
@@ -251,7 +266,7 @@ async fn a_row_that_cannot_be_written_is_found_and_the_rest_of_its_batch_is_writ
     let last = good.split_off(20);
     for envelope in good
         .iter()
-        .chain([&impossible])
+        .chain([&impossible, &cursed])
         .chain(&last)
         .chain([&taken])
     {
@@ -273,13 +288,15 @@ async fn a_row_that_cannot_be_written_is_found_and_the_rest_of_its_batch_is_writ
         .map(|envelope| envelope.message.id)
         .collect();
     assert_eq!(ids, expected);
-    let letters = until("both others are dead letters", PATIENCE, async || {
+    let letters = until("all others are dead letters", PATIENCE, async || {
         let (_, said) = run("persister", &["dead-letters", "list"], &chat.environment);
-        let both = [&impossible, &taken]
+        let all = [&impossible, &taken, &cursed]
             .iter()
             .all(|dead| said.contains(&dead.message.id.to_string()));
-        both.then_some(said)
+        all.then_some(said)
     })
     .await;
-    assert!(letters.contains("another message has seq"), "{letters}");
+    for reason in ["another message has seq", "not this"] {
+        assert!(letters.contains(reason), "{letters}");
+    }
 }

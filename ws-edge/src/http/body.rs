@@ -7,7 +7,7 @@ use axum::{
     extract::{FromRequest, FromRequestParts, Path, Query, Request},
     http::{HeaderMap, StatusCode, header, request::Parts},
 };
-use common::store::Session;
+use common::{store::Session, wire::half_a_character};
 use serde::de::DeserializeOwned;
 
 use super::Http;
@@ -58,7 +58,9 @@ impl<T: DeserializeOwned> FromRequest<Arc<Http>> for JsonBody<T> {
         }
         let value = serde_json::from_slice(&body);
         value.map(JsonBody).map_err(|error| {
-            Problem::bad_request(format!("the body is not as it should be: {error}"))
+            let why = error.to_string();
+            let why = half_a_character(&why).unwrap_or(&why);
+            Problem::bad_request(format!("the body is not as it should be: {why}"))
         })
     }
 }

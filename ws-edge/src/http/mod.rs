@@ -6,6 +6,7 @@ mod failed_log_ins;
 mod history;
 mod origin;
 mod page;
+mod password_profile;
 mod passwords;
 mod rooms;
 mod tell;

@@ -9,6 +9,7 @@ use argon2::{
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::password_profile::{kept_as, prepared};
 use crate::problem::Problem;
 
 /// The fewest characters of a password.
@@ -78,7 +79,7 @@ impl Turn {
     pub(super) async fn hash(self, password: String) -> Result<String, Problem> {
         let hashed = self.work(move || {
             argon2()
-                .hash_password(password.as_bytes())
+                .hash_password(prepared(&password).as_bytes())
                 .map(|hash| hash.to_string())
         });
         let (hashed, _) = hashed.await?;
@@ -102,7 +103,10 @@ impl Turn {
                 tracing::error!("a password's hash in the database cannot be read");
                 return false;
             };
-            let matches = argon2().verify_password(password.as_bytes(), &hash).is_ok();
+            let matches = kept_as(&password).any(|password| {
+                let checked = argon2().verify_password(password.as_bytes(), &hash);
+                checked.is_ok()
+            });
             matches && kept.is_some()
         })
         .await

@@ -165,3 +165,30 @@ async fn two_who_take_one_name_at_once_are_one_user() {
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 409]);
 }
+
+#[tokio::test]
+async fn a_password_is_the_same_however_its_letters_were_typed() {
+    let chat = Chat::start().await;
+    let (one, two) = ("caf\u{e9}\u{a0}au lait 42", "cafe\u{301} au lait 42");
+    let credentials =
+        |name: &str, password: &str| json!({ "username": name, "password": password });
+    for (name, first, second) in [("ada", one, two), ("bob", two, one)] {
+        let registered = chat
+            .someone()
+            .post("/api/register", credentials(name, first))
+            .await;
+        registered.is(StatusCode::OK);
+        for password in [first, second] {
+            let answer = chat
+                .someone()
+                .post("/api/login", credentials(name, password))
+                .await;
+            answer.is(StatusCode::OK);
+        }
+        let wrong = chat
+            .someone()
+            .post("/api/login", credentials(name, "cafe au lait 42"))
+            .await;
+        wrong.is_problem(401, "unauthorized");
+    }
+}

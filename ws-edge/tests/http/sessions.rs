@@ -142,3 +142,97 @@ async fn a_named_token_is_never_passed_over_for_the_cookie() {
         .await
         .is_problem(401, "unauthorized");
 }
+
+#[tokio::test]
+async fn what_other_headers_and_cookies_say_is_passed_over() {
+    let chat = Chat::start().await;
+    let token = chat.someone().registers("ada").await.cookie().to_owned();
+    let ours = format!("session={token}");
+    for (headers, what) in [
+        (
+            vec![
+                ("authorization", &b"Basic YWRhOmFkYQ=="[..]),
+                ("cookie", ours.as_bytes()),
+            ],
+            "Basic",
+        ),
+        (
+            vec![
+                ("authorization", b"Negotiate \xff\xfe"),
+                ("cookie", ours.as_bytes()),
+            ],
+            "bytes in Authorization",
+        ),
+        (
+            vec![("authorization", b"basic"), ("cookie", ours.as_bytes())],
+            "no credentials",
+        ),
+        (
+            vec![(
+                "cookie",
+                &[b"theme=\xe9\xff; ", ours.as_bytes(), b"; x=\xc3"].concat(),
+            )],
+            "bytes in other cookies",
+        ),
+        (
+            vec![
+                ("cookie", b"a=b"),
+                ("cookie", ours.as_bytes()),
+                ("cookie", b"c=d"),
+            ],
+            "several headers",
+        ),
+        (
+            vec![("cookie", &[b"a=b, ", ours.as_bytes()].concat())],
+            "joined with a comma",
+        ),
+        (
+            vec![("cookie", &[b"session=old; ", ours.as_bytes()].concat())],
+            "twice",
+        ),
+        (
+            vec![("cookie", &[b"session=; x; =; ", ours.as_bytes()].concat())],
+            "an empty one",
+        ),
+        (
+            vec![("cookie", format!("session=\"{token}\"").as_bytes())],
+            "in quotes",
+        ),
+        (
+            vec![("cookie", format!(" a=b;session = {token} ").as_bytes())],
+            "blanks",
+        ),
+        (
+            vec![
+                ("authorization", b"Basic eA=="),
+                ("authorization", format!("bearer  {token}").as_bytes()),
+            ],
+            "two of Authorization",
+        ),
+    ] {
+        let status = raw_get(&chat.urls[0], "/api/me", &headers).await;
+        assert_eq!(status, 200, "{what}");
+    }
+}
+
+/// The status of a call with headers of any bytes.
+async fn raw_get(url: &str, path: &str, headers: &[(&str, &[u8])]) -> u16 {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let address = url.trim_start_matches("http://");
+    let mut call =
+        format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n").into_bytes();
+    for (name, value) in headers {
+        call.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
+    }
+    call.extend(b"\r\n");
+    let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
+    socket.write_all(&call).await.unwrap();
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer)
+        .split(' ')
+        .nth(1)
+        .unwrap()
+        .parse()
+        .unwrap()
+}

@@ -160,7 +160,7 @@ impl Commands {
 
 fn refused(why: String) -> QueueError {
     QueueError::Unavailable {
-        why,
+        why: format!("the queue's file (DATA_DIR): {why}"),
         retry_after: RETRY_AFTER,
     }
 }

@@ -463,7 +463,7 @@ fn positions(held: &[Held]) -> Vec<i64> {
 
 pub(super) fn unavailable(error: sqlx::Error) -> QueueError {
     QueueError::Unavailable {
-        why: error.to_string(),
+        why: format!("the queue's file (DATA_DIR): {error}"),
         retry_after: RETRY_AFTER,
     }
 }

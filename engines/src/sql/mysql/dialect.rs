@@ -2,6 +2,8 @@
 
 use crate::sql::batch::BySize;
 
+/// What an operator calls it, and where it is named.
+pub(in crate::sql) const ENGINE: &str = "MySQL or MariaDB (DATABASE_URL)";
 pub(in crate::sql) const BEGIN: &str = "START TRANSACTION";
 /// Leaves a row that is there as it is. (`INSERT IGNORE` would also let pass what is wrong with a row.)
 pub(in crate::sql) const IF_ABSENT: &str = " ON DUPLICATE KEY UPDATE id = id";

@@ -10,7 +10,7 @@ use sqlx::{
     mysql::{MySqlConnectOptions, MySqlDatabaseError},
 };
 
-use super::Connection;
+use super::{Connection, dialect::ENGINE};
 use crate::sql::{
     call::reading,
     connections::{Connections, Lease, connect},
@@ -64,10 +64,17 @@ impl MySqlStore {
     pub async fn migrate(settings: &MySqlSettings) -> Result<(), StoreError> {
         let options = settings.options().map_err(StoreError::Unavailable)?;
         let connecting = tokio::time::timeout(CALL_LIMIT, connect_or_create(&options));
-        let mut connection = connecting
-            .await
-            .map_err(|_| StoreError::Unavailable(format!("no answer within {CALL_LIMIT:?}")))??;
+        let connected = match connecting.await {
+            Ok(connected) => connected,
+            Err(_) => Err(Failure::Away(format!("no answer within {CALL_LIMIT:?}"))),
+        };
+        let mut connection = connected.map_err(|failure| failure.of(ENGINE))?;
         migrate_locked(&mut connection).await
+    }
+
+    /// The most bytes that the server takes in one statement (`max_allowed_packet`).
+    pub(super) fn takes(&self) -> usize {
+        self.connections.packet_bytes()
     }
 
     pub(super) async fn reader(&self) -> Result<Lease, Failure> {
@@ -102,6 +109,10 @@ impl Store for MySqlStore {
         });
         Ok(server.await?)
     }
+
+    async fn takes_rows(&self, bytes: usize) -> Result<(), StoreError> {
+        Ok(self.check_rows(bytes).await?)
+    }
 }
 
 async fn connect_or_create(options: &MySqlConnectOptions) -> Result<MySqlConnection, Failure> {
@@ -131,7 +142,7 @@ async fn migrate_locked(connection: &mut MySqlConnection) -> Result<(), StoreErr
         .bind(MIGRATE_WAIT_SECONDS)
         .fetch_one(&mut *connection)
         .await
-        .map_err(Failure::from)?;
+        .map_err(|error| Failure::from(error).of(ENGINE))?;
     if locked != Some(1) {
         return Err(StoreError::Unavailable(
             "another process is migrating the schema".to_owned(),

@@ -2,6 +2,8 @@
 
 use crate::sql::batch::BySize;
 
+/// What an operator calls it, and where it is named.
+pub(in crate::sql) const ENGINE: &str = "SQLite (DATA_DIR)";
 /// Takes the write lock at once: a transaction that reads first and finds the file changed when it wants to write
 /// could only begin anew.
 pub(in crate::sql) const BEGIN: &str = "BEGIN IMMEDIATE";

@@ -11,7 +11,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use super::Connection;
+use super::{Connection, dialect::ENGINE};
 use crate::sql::{call::reading, failure::Failure, limits::ACQUIRE_LIMIT, schema, writes::Writes};
 
 /// The file in the data folder.
@@ -37,8 +37,9 @@ impl SqliteStore {
     /// [`StoreError::Unavailable`] if the file cannot be opened, or was written by a newer program.
     pub async fn open(folder: &Path) -> Result<Arc<SqliteStore>, StoreError> {
         let file = folder.join(FILE);
-        std::fs::create_dir_all(folder)
-            .map_err(|error| StoreError::Unavailable(format!("{}: {error}", folder.display())))?;
+        std::fs::create_dir_all(folder).map_err(|error| {
+            StoreError::Unavailable(format!("{ENGINE}: {}: {error}", folder.display()))
+        })?;
         let options = SqliteConnectOptions::new()
             .filename(&file)
             .create_if_missing(true)
@@ -66,9 +67,14 @@ impl SqliteStore {
         };
         let store = opened.await.map_err(|error| {
             let why = schema::why(error, &MIGRATIONS);
-            StoreError::Unavailable(format!("{}: {why}", file.display()))
+            StoreError::Unavailable(format!("{ENGINE}: {}: {why}", file.display()))
         })?;
         Ok(Arc::new(store))
+    }
+
+    /// The most bytes that the engine takes in one statement.
+    pub(super) fn takes(&self) -> usize {
+        usize::MAX
     }
 
     pub(super) async fn reader(&self) -> Result<Lease, Failure> {
@@ -113,5 +119,9 @@ impl Store for SqliteStore {
     async fn server(&self) -> Result<Arc<str>, StoreError> {
         let server = reading!(self, |_connection, server| { Ok(server) });
         Ok(server.await?)
+    }
+
+    async fn takes_rows(&self, bytes: usize) -> Result<(), StoreError> {
+        Ok(self.check_rows(bytes).await?)
     }
 }

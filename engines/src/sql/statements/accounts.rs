@@ -165,7 +165,7 @@ impl Accounts for ThisStore {
     ) -> Result<HashSet<Uuid>, StoreError> {
         let live = reading!(self, |db| {
             let mut live = HashSet::new();
-            for list in lists(sessions) {
+            for list in lists(sessions, self.takes()) {
                 let mut query = sqlx::query_scalar::<_, Uuid>(LIVE_SESSIONS.sql(list.len()));
                 query = query.bind(column(now_ms));
                 for id in list {
@@ -187,7 +187,7 @@ impl Accounts for ThisStore {
         // In one order in every process, so that two of them wait for each other rather than deadlock.
         let mut sessions = sessions.to_vec();
         sessions.sort_unstable();
-        for list in lists(&sessions) {
+        for list in lists(&sessions, self.takes()) {
             let touched = writing!(self, |db| {
                 let mut query = sqlx::query(TOUCH_SESSIONS.sql(list.len()))
                     .bind(column(now_ms))

@@ -36,6 +36,10 @@ static INSERT_REPLIES: BySize = BySize::new(
     dialect::IF_ABSENT,
 );
 
+/// What a row takes in a statement beside its text, at most: names, ids, numbers, and its place in the statement's own text.
+const MESSAGE_BYTES: usize = 320;
+const REPLY_BYTES: usize = 640;
+
 /// A message of a batch, on its way to its row.
 struct Row<'a> {
     position: usize,
@@ -49,6 +53,11 @@ impl<'a> Row<'a> {
 
     fn key(&self) -> (&'a str, Uuid) {
         (&self.message().room, self.message().id)
+    }
+
+    /// What it takes in a statement, at most.
+    fn bytes(&self) -> usize {
+        self.message().message.len() + MESSAGE_BYTES
     }
 
     fn reply(&self) -> Option<(&'a Message, &'a ReplyLog)> {
@@ -77,14 +86,21 @@ fn in_key_order(batch: &[Envelope]) -> Result<Vec<Row<'_>>, WriteError> {
     Ok(rows)
 }
 
-/// Inserts messages with one of the two statements above.
+/// Inserts messages with one of the two statements above, of no more bytes than the engine takes.
 async fn insert(
     db: &mut Connection,
     statement: &'static BySize,
     rows: &[&Row<'_>],
+    takes: usize,
 ) -> Result<(), Failure> {
-    let bytes: Vec<usize> = rows.iter().map(|row| row.message().message.len()).collect();
-    for run in runs(&bytes) {
+    let bytes: Vec<usize> = rows.iter().map(|row| row.bytes()).collect();
+    if let Some(bytes) = bytes.iter().find(|bytes| **bytes > takes) {
+        // The engine would only hang up.
+        return Err(Failure::Rejected(format!(
+            "a message takes {bytes} bytes in a statement, and max_allowed_packet is {takes}"
+        )));
+    }
+    for run in runs(&bytes, takes) {
         let mut query = sqlx::query(statement.sql(run.len()));
         for row in &rows[run] {
             let message = row.message();
@@ -106,8 +122,9 @@ async fn insert(
 async fn insert_replies(
     db: &mut Connection,
     replies: &[(&Message, &ReplyLog)],
+    takes: usize,
 ) -> Result<(), Failure> {
-    for run in runs(&vec![0; replies.len()]) {
+    for run in runs(&vec![REPLY_BYTES; replies.len()], takes) {
         let mut query = sqlx::query(INSERT_REPLIES.sql(run.len()));
         for (message, reply) in &replies[run] {
             query = query
@@ -141,9 +158,10 @@ fn day(message: &Message) -> String {
 async fn stored(
     db: &mut Connection,
     keys: &[(&str, Uuid)],
+    takes: usize,
 ) -> Result<HashSet<(String, Uuid)>, Failure> {
     let mut stored = HashSet::new();
-    for list in lists(keys) {
+    for list in lists(keys, takes) {
         let mut query = sqlx::query_as(dialect::STORED_MESSAGES.sql(list.len()));
         for (room, id) in list {
             query = query.bind(id).bind(room);
@@ -157,9 +175,13 @@ async fn stored(
 struct Stored(HashMap<(String, Uuid), (String, String)>);
 
 impl Stored {
-    async fn under(db: &mut Connection, keys: &[(&str, Uuid)]) -> Result<Stored, Failure> {
+    async fn under(
+        db: &mut Connection,
+        keys: &[(&str, Uuid)],
+        takes: usize,
+    ) -> Result<Stored, Failure> {
         let mut stored = HashMap::new();
-        for list in lists(keys) {
+        for list in lists(keys, takes) {
             let mut query = sqlx::query_as(dialect::STORED_CONTENTS.sql(list.len()));
             for (room, id) in list {
                 query = query.bind(id).bind(room);
@@ -186,16 +208,21 @@ impl ThisStore {
     /// engines could be told to pass over what is there, but MySQL then does not say that it did: the driver asks it to
     /// count rows that were found as rows that were changed.)
     async fn write_new(&self, rows: &[Row<'_>]) -> Result<Written, Failure> {
+        let takes = self.takes();
         let messages: Vec<&Row> = rows.iter().collect();
         let replies: Vec<_> = rows.iter().filter_map(Row::reply).collect();
+        let bytes: Vec<usize> = rows.iter().map(Row::bytes).collect();
         let one_statement = replies.is_empty() && rows.len().is_power_of_two();
-        if one_statement && runs(&text_bytes(rows)).len() == 1 {
+        if one_statement && runs(&bytes, takes).len() == 1 {
             // A statement alone is a transaction, without the way to the engine and back for its begin and commit.
-            writing!(self, |db| { insert(db, &INSERT_NEW, &messages).await }).await?;
+            writing!(self, |db| {
+                insert(db, &INSERT_NEW, &messages, takes).await
+            })
+            .await?;
         } else {
             transaction!(self, |db| {
-                insert(db, &INSERT_NEW, &messages).await?;
-                insert_replies(db, &replies).await
+                insert(db, &INSERT_NEW, &messages, takes).await?;
+                insert_replies(db, &replies, takes).await
             })
             .await?;
         }
@@ -208,17 +235,18 @@ impl ThisStore {
     /// The way of a batch some of which is there: looks what is missing and inserts that. Another writer may do the
     /// same at the same time, so who is stored in the end is looked up again.
     async fn write_missing(&self, rows: &[Row<'_>]) -> Result<Written, Failure> {
+        let takes = self.takes();
         let keys: Vec<_> = rows.iter().map(Row::key).collect();
         transaction!(self, |db| {
-            let before = Stored::under(db, &keys).await?;
+            let before = Stored::under(db, &keys, takes).await?;
             let missing: Vec<&Row> = rows
                 .iter()
                 .filter(|row| before.has(row).is_none())
                 .collect();
-            insert(db, &INSERT_ABSENT, &missing).await?;
+            insert(db, &INSERT_ABSENT, &missing, takes).await?;
 
             let missing_keys: Vec<_> = missing.iter().map(|row| row.key()).collect();
-            let after = Stored::under(db, &missing_keys).await?;
+            let after = Stored::under(db, &missing_keys, takes).await?;
             let is_stored = |row: &&Row| before.has(row).or(after.has(row)) == Some(true);
             // A message may have come without its log, by read repair: the log is written whenever it comes.
             let replies: Vec<_> = rows
@@ -226,7 +254,7 @@ impl ThisStore {
                 .filter(is_stored)
                 .filter_map(Row::reply)
                 .collect();
-            insert_replies(db, &replies).await?;
+            insert_replies(db, &replies, takes).await?;
 
             // Its place is another's, or its id.
             let lost = rows.iter().filter(|row| !is_stored(row));
@@ -239,10 +267,6 @@ impl ThisStore {
         })
         .await
     }
-}
-
-fn text_bytes(rows: &[Row<'_>]) -> Vec<usize> {
-    rows.iter().map(|row| row.message().message.len()).collect()
 }
 
 /// A row of `messages`.
@@ -372,8 +396,9 @@ impl Messages for ThisStore {
 
     async fn look_up(&self, room: &str, ids: &[Uuid]) -> Result<LookedUp, StoreError> {
         let keys: Vec<_> = ids.iter().map(|id| (room, *id)).collect();
+        let takes = self.takes();
         let looked_up = reading!(self, |db, server| {
-            let stored = stored(db, &keys).await?;
+            let stored = stored(db, &keys, takes).await?;
             let existing = stored.into_iter().map(|(_, id)| id).collect();
             Ok(LookedUp { existing, server })
         });
