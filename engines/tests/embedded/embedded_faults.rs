@@ -37,7 +37,7 @@ fn this_program() -> PathBuf {
 #[tokio::test]
 async fn a_folder_that_is_none_is_told_with_its_setting() {
     let file = tempfile::NamedTempFile::new().expect("a file");
-    let queue = EmbeddedQueue::open(file.path()).await.err();
+    let queue = EmbeddedQueue::open(file.path(), 0).await.err();
     let store = SqliteStore::open(file.path()).await.err();
     for why in [
         queue.map(|error| error.to_string()),
