@@ -6,6 +6,7 @@ mod background;
 mod http;
 mod limits;
 mod open_files;
+mod people_limits;
 mod problem;
 mod services;
 mod serving;
@@ -15,5 +16,6 @@ mod socket;
 mod state;
 
 pub use open_files::raise_open_files;
+pub use people_limits::PeopleLimits;
 pub use settings::EdgeSettings;
 pub use state::{Edge, run};

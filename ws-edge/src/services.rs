@@ -54,6 +54,7 @@ impl Services {
         match control {
             Control::SessionRevoked { session } => self.sessions.forget(*session),
             Control::RoomChanged { room } => self.access.forget(room),
+            Control::Invited { room, .. } => self.access.forget(room),
             Control::StopReply { .. } => {}
         }
     }

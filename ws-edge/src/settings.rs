@@ -5,6 +5,8 @@ use std::{net::SocketAddr, num::NonZeroU32};
 use axum::http::HeaderName;
 use clap::Args;
 
+use crate::PeopleLimits;
+
 /// The edge's own settings; those of every process are `common`'s, those of the engines are theirs.
 #[derive(Args, Clone, Debug)]
 pub struct EdgeSettings {
@@ -37,6 +39,9 @@ pub struct EdgeSettings {
     /// Milliseconds between two `ping` frames on a socket. One that answers none for twice as long is closed.
     #[arg(long, env = "PING_MS", default_value = "25000", value_parser = clap::value_parser!(u64).range(50..=600_000))]
     pub ping_ms: u64,
+    /// What people may make.
+    #[command(flatten)]
+    pub people: PeopleLimits,
 }
 
 /// An origin as browsers write it: in lower case, without the port that goes with the scheme.

@@ -5,8 +5,8 @@ use std::{collections::HashSet, sync::Arc};
 use common::{
     envelope::Envelope,
     store::{
-        Accounts, LookedUp, Messages, Room, RoomChanges, Rooms, Session, Store, StoreError,
-        WriteError, Written,
+        Accounts, Invited, ListedRoom, LookedUp, Membership, Messages, Room, RoomChanges,
+        RoomLimits, Rooms, Session, Store, StoreError, WriteError, Written,
     },
     wire::{Message, Seq},
 };
@@ -46,12 +46,16 @@ passes_on! { FaultyStore, beside [],
         async fn sweep_sessions(now_ms: u64) -> Result<u64, StoreError>;
     }
     Rooms {
-        async fn create_room(room: &Room) -> Result<(), StoreError>;
+        async fn create_room_within(room: &Room, limits: RoomLimits) -> Result<(), StoreError>;
         async fn room(name: &str) -> Result<Option<Room>, StoreError>;
         async fn room_seen_by(name: &str, user: &str) -> Result<Option<Room>, StoreError>;
-        async fn rooms_seen_by(user: &str) -> Result<Vec<Room>, StoreError>;
+        async fn rooms_listed(user: &str, after: Option<&str>, limit: usize) -> Result<Vec<ListedRoom>, StoreError>;
         async fn change_room(name: &str, changes: &RoomChanges) -> Result<Option<Room>, StoreError>;
         async fn add_member(room: &str, user: &str) -> Result<bool, StoreError>;
+        async fn invite(room: &str, user: &str, by: &str) -> Result<Invited, StoreError>;
+        async fn take_invitation(room: &str, user: &str) -> Result<bool, StoreError>;
+        async fn invited(room: &str) -> Result<Vec<String>, StoreError>;
+        async fn membership(room: &str, user: &str) -> Result<Option<Membership>, StoreError>;
         async fn remove_member(room: &str, user: &str) -> Result<bool, StoreError>;
         async fn members(room: &str) -> Result<Vec<String>, StoreError>;
     }

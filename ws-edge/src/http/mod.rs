@@ -21,7 +21,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{delete, get, post, put},
 };
-use common::admin::{Readiness, public_health_routes};
+use common::{
+    admin::{Readiness, public_health_routes},
+    store::RoomLimits,
+};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer};
@@ -74,6 +77,7 @@ pub(crate) struct Http {
     secure_cookies: bool,
     client_address_header: Option<HeaderName>,
     failed_log_ins: FailedLogIns,
+    room_limits: RoomLimits,
     /// What goes on behind calls that were answered.
     behind: TaskTracker,
 }
@@ -92,6 +96,7 @@ impl Http {
             origins: Origins::new(&settings),
             readiness,
             secure_cookies: settings.secure_cookies,
+            room_limits: settings.people.rooms(),
             client_address_header: settings.client_address_header,
             failed_log_ins: FailedLogIns::default(),
             behind: TaskTracker::new(),

@@ -9,6 +9,7 @@ mod draft_state;
 mod feed;
 mod hub;
 mod inbox;
+mod invitations;
 mod meters;
 mod outgoing;
 mod presence;
@@ -48,8 +49,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    closing::Closing, connection::ConnectionLimits, hub::Hub, meters::Meters, rechecks::Rechecks,
-    registry::Registry, socket::Socket,
+    closing::Closing, connection::ConnectionLimits, hub::Hub, invitations::SocketsByUser,
+    meters::Meters, rechecks::Rechecks, registry::Registry, socket::Socket,
 };
 use crate::{EdgeSettings, problem::Problem, services::Services};
 
@@ -71,6 +72,7 @@ pub(crate) struct Sockets {
     services: Arc<Services>,
     hub: Arc<Hub>,
     registry: Arc<Registry>,
+    by_user: Arc<SocketsByUser>,
     rechecks: Rechecks,
     events: Mutex<Option<mpsc::Receiver<LiveEvent>>>,
     meters: Arc<Meters>,
@@ -101,6 +103,7 @@ impl Sockets {
             services,
             hub: Arc::new(hub),
             registry: Arc::new(Registry::new(settings.sockets_max)),
+            by_user: Arc::default(),
             rechecks: Rechecks::default(),
             events: Mutex::new(Some(events)),
             meters,

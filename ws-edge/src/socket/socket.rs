@@ -23,6 +23,7 @@ use super::{
     closing::Closing,
     connection::{Connection, Input, Output},
     inbox::Note,
+    invitations::ByUser,
     meters::Meters,
     outgoing::{Outgoing, SocketTask},
     registry::Registered,
@@ -73,6 +74,7 @@ pub(super) struct Socket {
     user: Arc<str>,
     session: Arc<Session>,
     registered: Registered,
+    _by_user: ByUser,
     ws: WebSocket,
     /// Nothing more can be read.
     is_deaf: bool,
@@ -111,8 +113,10 @@ impl Socket {
         let mut outputs = Vec::new();
         let connection = Connection::open(&session.user, room, limits, now, &mut outputs);
         sockets.meters.sockets.increment(1.0);
+        let user: Arc<str> = Arc::from(&*session.user);
         let mut socket = Box::new(Socket {
-            user: Arc::from(&*session.user),
+            _by_user: sockets.by_user.enter(&user, &registered.inbox),
+            user,
             session,
             registered,
             ws,
@@ -454,6 +458,7 @@ impl Socket {
                 self.step(Input::Posted { id, bytes, outcome });
             }
             Note::TaskDone { id, outcome } => self.step(Input::TaskDone { id, outcome }),
+            Note::Told(frame) => self.send(frame),
             Note::Frame { sub, frame } => {
                 if self.outgoing.is_in(sub) {
                     self.outgoing.push(frame);

@@ -69,7 +69,11 @@ async fn enter(
     sockets.services.access.room(user, room).await?;
     let entered = sockets.hub.enter(room, user, sub, inbox, after).await?;
     // In the room first and asked again then: a change in between finds this socket either way.
-    sockets.services.access.room(user, room).await?;
+    let known = sockets.services.access.room(user, room).await?;
+    if known.owner != **user {
+        let taking = Arc::clone(sockets).take_invitation(Arc::clone(user), room.into());
+        sockets.hub.tasks.spawn(taking);
+    }
     Ok(entered)
 }
 

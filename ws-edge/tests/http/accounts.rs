@@ -152,7 +152,7 @@ async fn a_new_user_has_a_room_of_their_own() {
     let ada = chat.registers("ada").await;
     let rooms = ada.get("/api/rooms").await;
     let own =
-        json!({ "name": "ada", "private": true, "bot": "always", "persona": "", "owner": "ada" });
+        json!({ "name": "ada", "private": true, "bot": "always", "owner": "ada", "latest": 0 });
     assert_eq!(rooms.body, json!({ "rooms": [own] }));
 }
 

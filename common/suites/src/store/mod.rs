@@ -51,9 +51,15 @@ macro_rules! store_suite {
                 a_private_room_is_seen_by_its_owner_and_members_alone,
                 a_room_that_turns_private_vanishes_for_strangers,
                 a_user_sees_their_own_rooms_first_then_public_ones,
-                a_listing_ends_but_not_before_the_users_own,
+                a_list_is_read_page_by_page,
+                a_list_tells_each_rooms_latest_message,
+                an_invitation_stands_until_it_is_taken,
+                who_declines_is_asked_again_but_not_for_ever,
+                nobodys_list_is_filled_with_invitations,
+                nobody_invites_the_whole_town,
                 members_come_and_go,
                 nobody_owns_more_rooms_than_one_may,
+                nobody_makes_more_rooms_within_an_hour_than_one_may,
                 no_room_has_more_members_than_one_may,
             }
         }
