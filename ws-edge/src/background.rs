@@ -41,6 +41,7 @@ pub(crate) fn start(services: &Arc<Services>, stop: &CancellationToken) {
         stop,
         |services| async move {
             services.limits.upkeep();
+            services.allowances.upkeep();
             services.access.upkeep();
             services.sessions.upkeep().await;
         },

@@ -2,7 +2,9 @@
 #![warn(missing_docs)]
 
 mod access;
+mod allowances;
 mod background;
+mod devices;
 mod http;
 mod limits;
 mod open_files;

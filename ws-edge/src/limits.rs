@@ -9,7 +9,7 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
-use crate::EdgeSettings;
+use crate::{EdgeSettings, sessions::TokenHash};
 
 /// The most keys that one table of failures holds. A failure costs a password's hashing, so a flood of keys would take
 /// an hour to get there; beyond it new keys are not counted.
@@ -22,14 +22,26 @@ pub(crate) struct RateLimits {
     by_name_and_address: Failures<(String, Network)>,
     /// Guessing one user's password from many addresses. High, so that it takes many addresses to keep a user out.
     by_name: Failures<String>,
+    /// Guessing one user's password on a device on which they have logged in. It has nothing to do with the others.
+    by_device: Failures<TokenHash>,
     /// Guessing many users' passwords, or asking which names are taken. High, since many may live behind one address.
     by_address: Failures<Network>,
 }
 
 /// Who counts as one address: of IPv6, the /64 that one customer gets.
-type Network = IpAddr;
+pub(crate) type Network = IpAddr;
 
-fn network(address: IpAddr) -> Network {
+/// The /48 of an IPv6 address: what somebody gets who asks a provider for more, 65,536 of the networks that count as one
+/// address.
+pub(crate) fn wide_network(address: IpAddr) -> Option<Network> {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => Some(IpAddr::V6((u128::from(v6) & (u128::MAX << 80)).into())),
+        IpAddr::V4(_) => None,
+    }
+}
+
+/// The network that an address counts as.
+pub(crate) fn network(address: IpAddr) -> Network {
     match address.to_canonical() {
         IpAddr::V6(v6) => {
             let network = u128::from(v6) & !u128::from(u64::MAX);
@@ -47,6 +59,7 @@ impl RateLimits {
             messages: RateLimiter::keyed(messages),
             by_name_and_address: Failures::new(10, Duration::from_secs(30)),
             by_name: Failures::new(300, Duration::from_secs(10)),
+            by_device: Failures::new(10, Duration::from_secs(30)),
             by_address: Failures::new(100, Duration::from_secs(1)),
         }
     }
@@ -61,12 +74,21 @@ impl RateLimits {
     }
 
     /// Whether an attempt at a user's password from an address is heard, right or wrong: a right one that was heard
-    /// beyond the limit would tell a guesser that it was right. Counts nothing.
+    /// beyond the limit would tell a guesser that it was right. Counts nothing. On a known device of this user only what
+    /// failed there counts, and there it counts alone.
     ///
     /// # Errors
     /// The time after which it is.
-    pub(crate) fn check_log_in(&self, name: &str, address: IpAddr) -> Result<(), Duration> {
+    pub(crate) fn check_log_in(
+        &self,
+        name: &str,
+        address: IpAddr,
+        device: Option<&TokenHash>,
+    ) -> Result<(), Duration> {
         let (now, network) = (Instant::now(), network(address));
+        if let Some(device) = device {
+            return self.by_device.check(device, now);
+        }
         self.by_name_and_address
             .check(&(name.to_owned(), network), now)?;
         self.by_name.check(&name.to_owned(), now)?;
@@ -74,8 +96,11 @@ impl RateLimits {
     }
 
     /// Counts a wrong password.
-    pub(crate) fn log_in_failed(&self, name: &str, address: IpAddr) {
+    pub(crate) fn log_in_failed(&self, name: &str, address: IpAddr, device: Option<&TokenHash>) {
         let (now, network) = (Instant::now(), network(address));
+        if let Some(device) = device {
+            return self.by_device.count(*device, now);
+        }
         self.by_name_and_address
             .count((name.to_owned(), network), now);
         self.by_name.count(name.to_owned(), now);
@@ -102,6 +127,7 @@ impl RateLimits {
         let now = Instant::now();
         self.by_name_and_address.upkeep(now);
         self.by_name.upkeep(now);
+        self.by_device.upkeep(now);
         self.by_address.upkeep(now);
     }
 }
@@ -209,5 +235,9 @@ mod tests {
         assert!(!same("2001:db8::1", "2001:db8:0:1::1"));
         assert!(same("::ffff:192.0.2.1", "192.0.2.1"));
         assert!(!same("192.0.2.1", "192.0.2.2"));
+        let wide = |text: &str| wide_network(text.parse().unwrap());
+        assert_eq!(wide("2001:db8:7:1::1"), wide("2001:db8:7:ffff::2"));
+        assert_ne!(wide("2001:db8:7:1::1"), wide("2001:db8:8:1::1"));
+        assert_eq!((wide("192.0.2.1"), wide("::ffff:192.0.2.1")), (None, None));
     }
 }

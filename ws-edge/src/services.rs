@@ -10,7 +10,9 @@ use common::{
     timeline::Timeline,
 };
 
-use crate::{EdgeSettings, access::Access, limits::RateLimits, sessions::Sessions};
+use crate::{
+    EdgeSettings, access::Access, allowances::Allowances, limits::RateLimits, sessions::Sessions,
+};
 
 /// The engines of one edge, and what it knows and remembers of what is in them.
 pub(crate) struct Services {
@@ -21,6 +23,7 @@ pub(crate) struct Services {
     pub(crate) sessions: Sessions,
     pub(crate) access: Access,
     pub(crate) limits: RateLimits,
+    pub(crate) allowances: Allowances,
 }
 
 impl Services {
@@ -38,10 +41,12 @@ impl Services {
             sessions: Sessions::new(
                 Arc::clone(&store),
                 session_lifetime,
+                settings.people.session_longest(),
                 settings.secure_cookies,
             ),
             access: Access::new(Arc::clone(&store)),
             limits: RateLimits::new(settings),
+            allowances: Allowances::new(&settings.people),
             live,
             store,
             poster,

@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 use common::{
     envelope::Envelope,
     store::{
-        Accounts, Invited, ListedRoom, LookedUp, Membership, Messages, Room, RoomChanges,
+        Accounts, Invited, ListedRoom, LogIn, LookedUp, Membership, Messages, Room, RoomChanges,
         RoomLimits, Rooms, Session, Store, StoreError, WriteError, Written,
     },
     wire::{Message, Seq},
@@ -37,12 +37,13 @@ passes_on! { FaultyStore, beside [],
     Accounts {
         async fn create_user(name: &str, password_hash: &str) -> Result<(), StoreError>;
         async fn password_hash(name: &str) -> Result<Option<String>, StoreError>;
-        async fn create_session(session: &Session, token_hash: &[u8; 32]) -> Result<(), StoreError>;
+        async fn begin_session(session: &Session, token_hash: &[u8; 32], log_in: LogIn) -> Result<Vec<Uuid>, StoreError>;
+        async fn knows_device(user: &str, device_hash: &[u8; 32], since_ms: u64) -> Result<bool, StoreError>;
         async fn session(token_hash: &[u8; 32], now_ms: u64) -> Result<Option<Session>, StoreError>;
         async fn sessions(user: &str, now_ms: u64) -> Result<Vec<Session>, StoreError>;
         async fn end_session(user: &str, session: Uuid) -> Result<bool, StoreError>;
         async fn live_sessions(sessions: &[Uuid], now_ms: u64) -> Result<HashSet<Uuid>, StoreError>;
-        async fn touch_sessions(sessions: &[Uuid], now_ms: u64, expires_at_ms: u64) -> Result<(), StoreError>;
+        async fn touch_sessions(sessions: &[Uuid], now_ms: u64, expires_at_ms: u64, longest_ms: Option<u64>) -> Result<(), StoreError>;
         async fn sweep_sessions(now_ms: u64) -> Result<u64, StoreError>;
     }
     Rooms {

@@ -41,7 +41,7 @@ pub trait Accounts: Send + Sync + 'static {
     /// Makes a user and their own room (private, theirs, `bot: always`), both or neither.
     ///
     /// # Errors
-    /// [`StoreError::Taken`] if a user or room has this name, or a user one that looks the same
+    /// [`StoreError::Taken`] if a user or room has this name, or one that looks the same
     /// ([`crate::names::skeleton`]). After [`StoreError::Unavailable`] the user may have been made all the same.
     async fn create_user(&self, name: &str, password_hash: &str) -> Result<(), StoreError>;
 
@@ -51,7 +51,7 @@ pub trait Accounts: Send + Sync + 'static {
     /// [`StoreError::Unavailable`].
     async fn password_hash(&self, name: &str) -> Result<Option<String>, StoreError>;
 
-    /// Keeps a session.
+    /// Keeps a session, and nothing else.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -59,7 +59,35 @@ pub trait Accounts: Send + Sync + 'static {
         &self,
         session: &Session,
         token_hash: &[u8; 32],
-    ) -> Result<(), StoreError>;
+    ) -> Result<(), StoreError> {
+        self.begin_session(session, token_hash, LogIn::default())
+            .await
+            .map(drop)
+    }
+
+    /// Keeps a session, and what goes along with a log-in, all or nothing. Where the user has more sessions then than they
+    /// may, those end that were unused for longest; these are told. Of the devices that are known, the
+    /// [`DEVICES_PER_USER`] that were used last are kept.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn begin_session(
+        &self,
+        session: &Session,
+        token_hash: &[u8; 32],
+        log_in: LogIn,
+    ) -> Result<Vec<Uuid>, StoreError>;
+
+    /// Whether this user has logged in on this device, last after `since_ms`.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn knows_device(
+        &self,
+        user: &str,
+        device_hash: &[u8; 32],
+        since_ms: u64,
+    ) -> Result<bool, StoreError>;
 
     /// The session of this token, unless it has expired by `now_ms`.
     ///
@@ -93,7 +121,8 @@ pub trait Accounts: Send + Sync + 'static {
         now_ms: u64,
     ) -> Result<HashSet<Uuid>, StoreError>;
 
-    /// Notes that sessions were used at `now_ms`, and puts off their expiry to `expires_at_ms`.
+    /// Notes that sessions were used at `now_ms`, and puts off their expiry to `expires_at_ms`, but not beyond
+    /// `longest_ms` after they began.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -102,6 +131,7 @@ pub trait Accounts: Send + Sync + 'static {
         sessions: &[Uuid],
         now_ms: u64,
         expires_at_ms: u64,
+        longest_ms: Option<u64>,
     ) -> Result<(), StoreError>;
 
     /// Deletes what has expired by `now_ms`, at most a few thousand at a time. Returns how many.
@@ -109,6 +139,18 @@ pub trait Accounts: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::Unavailable`].
     async fn sweep_sessions(&self, now_ms: u64) -> Result<u64, StoreError>;
+}
+
+/// The most devices of one user that are known: more than anybody has, and few enough to be found at once.
+pub const DEVICES_PER_USER: u32 = 20;
+
+/// What goes along with a log-in.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LogIn {
+    /// What is kept of the device's random value, if it is to be known from now on.
+    pub device_hash: Option<[u8; 32]>,
+    /// The most sessions the user may have, this one included; none is any number.
+    pub sessions_max: Option<NonZeroU32>,
 }
 
 /// One log-in on one device.
@@ -142,8 +184,8 @@ pub trait Rooms: Send + Sync + 'static {
     /// Makes a room, if its owner has not as many as one may: also if many are asked for at once, by whichever processes.
     ///
     /// # Errors
-    /// [`StoreError::Taken`] if a user or room has this very name (`room-1` and `room-l` may both exist: nobody is
-    /// taken for a room); [`StoreError::Full`] and [`StoreError::TooOften`] by the limits.
+    /// [`StoreError::Taken`] if a user or room has this very name, or a user one that looks the same (`room-1` and `room-l`
+    /// may both exist: nobody is taken for a room); [`StoreError::Full`] and [`StoreError::TooOften`] by the limits.
     async fn create_room_within(&self, room: &Room, limits: RoomLimits) -> Result<(), StoreError>;
 
     /// A room, whoever asks; none if there is no such room.

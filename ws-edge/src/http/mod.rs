@@ -6,6 +6,7 @@ mod failed_log_ins;
 mod history;
 mod origin;
 mod page;
+mod password_line;
 mod passwords;
 mod rooms;
 mod tell;
@@ -21,15 +22,15 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{delete, get, post, put},
 };
-use common::{
-    admin::{Readiness, public_health_routes},
-    store::RoomLimits,
-};
+use common::admin::{Readiness, public_health_routes};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer};
 
-use crate::{EdgeSettings, problem::Problem, services::Services, socket::Sockets};
+use crate::{
+    EdgeSettings, PeopleLimits, devices::Devices, problem::Problem, services::Services,
+    socket::Sockets,
+};
 
 use self::{failed_log_ins::FailedLogIns, origin::Origins, passwords::Passwords};
 
@@ -77,7 +78,8 @@ pub(crate) struct Http {
     secure_cookies: bool,
     client_address_header: Option<HeaderName>,
     failed_log_ins: FailedLogIns,
-    room_limits: RoomLimits,
+    devices: Devices,
+    people: PeopleLimits,
     /// What goes on behind calls that were answered.
     behind: TaskTracker,
 }
@@ -89,6 +91,7 @@ impl Http {
         settings: EdgeSettings,
         readiness: Readiness,
     ) -> Http {
+        let devices = Devices::new(Arc::clone(&services.store), settings.secure_cookies);
         Http {
             services,
             sockets,
@@ -96,7 +99,8 @@ impl Http {
             origins: Origins::new(&settings),
             readiness,
             secure_cookies: settings.secure_cookies,
-            room_limits: settings.people.rooms(),
+            devices,
+            people: settings.people,
             client_address_header: settings.client_address_header,
             failed_log_ins: FailedLogIns::default(),
             behind: TaskTracker::new(),

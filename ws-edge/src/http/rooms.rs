@@ -95,7 +95,7 @@ pub(super) async fn create(
         persona: check_persona(new.persona.unwrap_or_default())?,
         owner: caller.user.clone(),
     };
-    let limits = http.room_limits;
+    let limits = http.people.rooms();
     http.services
         .store
         .create_room_within(&room, limits)

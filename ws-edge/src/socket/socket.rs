@@ -340,6 +340,15 @@ impl Socket {
             });
             return;
         }
+        let allowances = &self.sockets.services.allowances;
+        if let Err(wait) = allowances.take_bytes(&self.user, message.len()) {
+            self.step(Input::Posted {
+                id,
+                bytes: message.len(),
+                outcome: Err(tasks::too_many_bytes(wait)),
+            });
+            return;
+        }
         let job = QueuedSend {
             id,
             message,
@@ -455,6 +464,10 @@ impl Socket {
                 outcome,
             } => {
                 self.queues.answered(queue);
+                if outcome.is_err() {
+                    let allowances = &self.sockets.services.allowances;
+                    allowances.give_back_bytes(&self.user, bytes);
+                }
                 self.step(Input::Posted { id, bytes, outcome });
             }
             Note::TaskDone { id, outcome } => self.step(Input::TaskDone { id, outcome }),

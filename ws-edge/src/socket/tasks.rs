@@ -221,3 +221,12 @@ pub(super) fn too_many_messages(wait: Duration) -> Refusal {
         retry_after: Some(wait),
     }
 }
+
+/// A user has posted as much as one may within a day.
+pub(super) fn too_many_bytes(wait: Duration) -> Refusal {
+    Refusal {
+        code: ErrorCode::RateLimited,
+        message: "as many bytes of messages as may be within a day were posted".into(),
+        retry_after: Some(wait),
+    }
+}

@@ -42,9 +42,13 @@ async fn rooms_and_users_share_their_names() {
     let ada = chat.registers("ada").await;
     chat.registers("bob").await;
     ada.makes_room("lobby").await.is(StatusCode::CREATED);
-    for name in ["lobby", "bob", "bot", "b0t", "everyone"] {
+    for name in [
+        "lobby", "bob", "bot", "b0t", "everyone", "support", "b0b", "bo-b", "a-d-a",
+    ] {
         ada.makes_room(name).await.is_problem(409, "bad_request");
     }
+    let looks = chat.someone().registers("l0bby").await;
+    looks.is_problem(409, "bad_request");
     let long = "a".repeat(65);
     for name in ["ab", "Lobby", "a b", "../etc", &long] {
         ada.makes_room(name).await.is_problem(400, "bad_request");

@@ -121,6 +121,40 @@ pub async fn a_rooms_name_is_its_own_and_no_users(side: Side) {
     store.create_room(&room("room1", "ada")).await.unwrap();
 }
 
+pub async fn a_room_must_not_look_like_a_user_nor_a_user_like_a_room(side: Side) {
+    let store = &side.store;
+    users(&side, &["ada", "bob"]).await;
+    for name in ["b0b", "b-o-b", "bo_b"] {
+        for owner in ["ada", "bob"] {
+            let looks = store.create_room(&room(name, owner)).await;
+            assert!(matches!(looks, Err(StoreError::Taken)), "{name}: {looks:?}");
+        }
+        assert_eq!(store.room(name).await.unwrap(), None, "{name}");
+    }
+    store.create_room(&room("lobby", "ada")).await.unwrap();
+    for name in ["l0bby", "lo-bby"] {
+        let looks = store.create_user(name, "a hash").await;
+        assert!(matches!(looks, Err(StoreError::Taken)), "{name}: {looks:?}");
+        assert_eq!(store.password_hash(name).await.unwrap(), None, "{name}");
+    }
+    store.create_room(&room("bobs", "ada")).await.unwrap();
+    store.create_user("lobbyist", "a hash").await.unwrap();
+    // Of two that come at the same moment, one has it.
+    for number in 0..20 {
+        let (name, looks) = (
+            format!("eve{number}a"),
+            room(&format!("eve-{number}-a"), "ada"),
+        );
+        let both = tokio::join!(
+            store.create_user(&name, "a hash"),
+            store.create_room(&looks)
+        );
+        let both = [both.0, both.1];
+        let made = both.iter().filter(|made| made.is_ok()).count();
+        assert_eq!(made, 1, "{name}: {both:?}");
+    }
+}
+
 pub async fn a_private_room_is_seen_by_its_owner_and_members_alone(side: Side) {
     let store = &side.store;
     users(&side, &["ada", "bob", "eve"]).await;

@@ -10,7 +10,7 @@ use sqlx::{
     mysql::{MySqlConnectOptions, MySqlDatabaseError},
 };
 
-use super::Connection;
+use super::{Connection, looks};
 use crate::sql::{
     call::reading,
     connections::{Connections, Lease, connect},
@@ -149,10 +149,11 @@ async fn migrate_locked(connection: &mut MySqlConnection) -> Result<(), StoreErr
         let unfinished = sqlx::query("DELETE FROM _sqlx_migrations WHERE success = FALSE");
         unfinished.execute(&mut *connection).await?;
         // Not `run`: its future cannot be shown to be `Send` with a borrowed connection.
-        MIGRATIONS.run_direct(None, connection, false).await
+        MIGRATIONS.run_direct(None, &mut *connection, false).await
     };
     let migrated: Result<(), MigrateError> = migrated.await;
-    migrated.map_err(|error| StoreError::Unavailable(schema::why(error, &MIGRATIONS)))
+    migrated.map_err(|error| StoreError::Unavailable(schema::why(error, &MIGRATIONS)))?;
+    Ok(looks::fill_in(connection).await?)
 }
 
 /// The server's number for an error, if the server said it.

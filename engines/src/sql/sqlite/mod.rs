@@ -11,6 +11,8 @@ mod dialect;
 mod invitations;
 #[path = "../statements/listing.rs"]
 mod listing;
+#[path = "../statements/looks.rs"]
+mod looks;
 #[path = "../statements/messages.rs"]
 mod messages;
 #[path = "../statements/rooms.rs"]

@@ -11,7 +11,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use super::Connection;
+use super::{Connection, looks};
 use crate::sql::{call::reading, failure::Failure, limits::ACQUIRE_LIMIT, schema, writes::Writes};
 
 /// The file in the data folder.
@@ -68,6 +68,7 @@ impl SqliteStore {
             let why = schema::why(error, &MIGRATIONS);
             StoreError::Unavailable(format!("{}: {why}", file.display()))
         })?;
+        looks::fill_in(store.writer().await?.connection()).await?;
         Ok(Arc::new(store))
     }
 

@@ -9,7 +9,7 @@ use common::{
     },
 };
 
-use super::{Connection, ThisStore, invitations, listing};
+use super::{Connection, ThisStore, invitations, listing, looks};
 use crate::sql::{
     call::{reading, transaction, writing},
     columns::now_ms,
@@ -77,6 +77,7 @@ impl Rooms for ThisStore {
             // The owner's own room stands for the owner.
             lock(db, &room.owner).await?;
             insert(db, room).await?;
+            looks::room_made(db, &room.name).await?;
             // The new one is among them.
             if let Some(most) = limits.owned {
                 let owned: i64 =
