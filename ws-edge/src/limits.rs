@@ -24,6 +24,8 @@ pub(crate) struct RateLimits {
     by_name: Failures<String>,
     /// Guessing one user's password on a device on which they have logged in. It has nothing to do with the others.
     by_device: Failures<TokenHash>,
+    /// Logging in as one user from one customer's addresses, again and again: a right password costs as much as a wrong one.
+    log_ins: Failures<(String, Network)>,
     /// Guessing many users' passwords, or asking which names are taken. High, since many may live behind one address.
     by_address: Failures<Network>,
 }
@@ -38,6 +40,11 @@ pub(crate) fn wide_network(address: IpAddr) -> Option<Network> {
         IpAddr::V6(v6) => Some(IpAddr::V6((u128::from(v6) & (u128::MAX << 80)).into())),
         IpAddr::V4(_) => None,
     }
+}
+
+/// Who may be behind many networks: an IPv4 address, or an IPv6 /48.
+pub(crate) fn customer(address: IpAddr) -> Network {
+    wide_network(address).unwrap_or_else(|| network(address))
 }
 
 /// The network that an address counts as.
@@ -60,6 +67,7 @@ impl RateLimits {
             by_name_and_address: Failures::new(10, Duration::from_secs(30)),
             by_name: Failures::new(300, Duration::from_secs(10)),
             by_device: Failures::new(10, Duration::from_secs(30)),
+            log_ins: Failures::new(100, Duration::from_secs(5)),
             by_address: Failures::new(100, Duration::from_secs(1)),
         }
     }
@@ -86,6 +94,8 @@ impl RateLimits {
         device: Option<&TokenHash>,
     ) -> Result<(), Duration> {
         let (now, network) = (Instant::now(), network(address));
+        self.log_ins
+            .check(&(name.to_owned(), customer(address)), now)?;
         if let Some(device) = device {
             return self.by_device.check(device, now);
         }
@@ -93,6 +103,12 @@ impl RateLimits {
             .check(&(name.to_owned(), network), now)?;
         self.by_name.check(&name.to_owned(), now)?;
         self.by_address.check(&network, now)
+    }
+
+    /// Counts a right password.
+    pub(crate) fn logged_in(&self, name: &str, address: IpAddr) {
+        let key = (name.to_owned(), customer(address));
+        self.log_ins.count(key, Instant::now());
     }
 
     /// Counts a wrong password.
@@ -115,7 +131,7 @@ impl RateLimits {
         self.by_address.check(&network(address), Instant::now())
     }
 
-    /// Counts a registration under a name that is taken.
+    /// Counts a registration under a name that is taken, or with a password that is guessed first.
     pub(crate) fn register_failed(&self, address: IpAddr) {
         self.by_address.count(network(address), Instant::now());
     }
@@ -128,6 +144,7 @@ impl RateLimits {
         self.by_name_and_address.upkeep(now);
         self.by_name.upkeep(now);
         self.by_device.upkeep(now);
+        self.log_ins.upkeep(now);
         self.by_address.upkeep(now);
     }
 }

@@ -35,6 +35,10 @@ use crate::{
 /// The most characters kept of what a device says it is.
 const DEVICE_MAX_CHARS: usize = 200;
 
+/// The same words whichever of the limits it is: they tell a guesser nothing.
+const TOO_MANY_LOG_INS: &str =
+    "too many wrong passwords, or too many log-ins as this user from your address";
+
 /// A name and a password. Has no `Debug`, so that it can get into no log.
 #[derive(Deserialize)]
 pub(super) struct Credentials {
@@ -69,7 +73,14 @@ pub(super) async fn register(
     }
     let turn = http.passwords.turn(address, false).await?;
     may_register(&http, address)?;
-    let hash = turn.hash(password, &username).await?;
+    let hash = turn.hash(password, &username).await;
+    if hash
+        .as_ref()
+        .is_err_and(|problem| problem.status == StatusCode::BAD_REQUEST)
+    {
+        http.services.limits.register_failed(address);
+    }
+    let hash = hash?;
     http.services.allowances.registered(address);
     match http.services.store.create_user(&username, &hash).await {
         Ok(()) => log_in_as(&http, &username, &headers, None).await,
@@ -118,6 +129,7 @@ pub(super) async fn log_in(
         http.failed_log_ins.tell(user, address);
         return Err(wrong());
     }
+    http.services.limits.logged_in(&username, address);
     drop(turn);
     log_in_as(&http, &username, &headers, device).await
 }
@@ -129,7 +141,7 @@ fn may_log_in(
     device: Option<&TokenHash>,
 ) -> Result<(), Problem> {
     let allowed = http.services.limits.check_log_in(name, address, device);
-    allowed.map_err(|wait| Problem::rate_limited("too many wrong passwords", wait))
+    allowed.map_err(|wait| Problem::rate_limited(TOO_MANY_LOG_INS, wait))
 }
 
 fn wrong() -> Problem {

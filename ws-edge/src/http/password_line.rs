@@ -7,7 +7,7 @@ use std::{
     net::IpAddr,
 };
 
-use crate::limits::{network, wide_network};
+use crate::limits::{customer, network};
 
 /// Lines side by side, one for each key; each gets a turn, then the next.
 #[derive(Debug)]
@@ -84,10 +84,6 @@ impl<T> Default for PasswordLine<T> {
     }
 }
 
-fn customer_of(address: IpAddr) -> IpAddr {
-    wide_network(address).unwrap_or_else(|| network(address))
-}
-
 impl<T> PasswordLine<T> {
     /// How many wait.
     pub(super) fn len(&self) -> usize {
@@ -96,13 +92,13 @@ impl<T> PasswordLine<T> {
 
     /// How many of them are of the same customer as this address.
     pub(super) fn of_customer(&self, address: IpAddr) -> usize {
-        let customer = self.customers.lines.get(&customer_of(address));
+        let customer = self.customers.lines.get(&customer(address));
         customer.map_or(0, |customer| customer.length)
     }
 
     /// Waits behind those of the same network.
     pub(super) fn push(&mut self, address: IpAddr, one: T) {
-        let customer = self.customers.line(customer_of(address));
+        let customer = self.customers.line(customer(address));
         customer.networks.line(network(address)).push_back(one);
         customer.length += 1;
         self.length += 1;

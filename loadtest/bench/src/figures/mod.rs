@@ -183,6 +183,11 @@ impl Bench {
             ("USER_MESSAGES_PER_SECOND", "1000000".into()),
             ("USER_MESSAGES_BURST", "1000000".into()),
             ("PING_MS", "600000".into()),
+            // One person does what many would.
+            ("BOT_USER_RPM", "0".into()),
+            ("USER_ROOMS", "0".into()),
+            ("USER_ROOMS_PER_HOUR", "0".into()),
+            ("USER_BYTES_PER_DAY", "0".into()),
         ];
         let environment: Vec<_> = settings
             .map(|(name, value)| (name.to_owned(), value))
