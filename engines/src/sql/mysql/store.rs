@@ -126,7 +126,7 @@ async fn connect_or_create(options: &MySqlConnectOptions) -> Result<MySqlConnect
 /// The migrator's own lock is none on MariaDB: it asks to wait for ever with a time limit of -1, which MariaDB refuses
 /// with a warning only.
 async fn migrate_locked(connection: &mut MySqlConnection) -> Result<(), StoreError> {
-    let lock = "SELECT GET_LOCK(CONCAT('chinwag ', MD5(DATABASE())), ?)";
+    let lock = "SELECT GET_LOCK(CONCAT('chinwag ', LEFT(SHA2(DATABASE(), 256), 40)), ?)";
     let locked: Option<i64> = sqlx::query_scalar(lock)
         .bind(MIGRATE_WAIT_SECONDS)
         .fetch_one(&mut *connection)
