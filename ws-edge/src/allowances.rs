@@ -92,10 +92,9 @@ impl Allowances {
     /// Lets go of windows that are over. Called on a timer.
     pub(crate) fn upkeep(&self) {
         let now = Instant::now();
-        for allowance in [&self.registrations, &self.wide_registrations] {
-            if let Some(allowance) = allowance {
-                allowance.upkeep(now);
-            }
+        let registrations = [&self.registrations, &self.wide_registrations];
+        for allowance in registrations.into_iter().flatten() {
+            allowance.upkeep(now);
         }
         if let Some(allowance) = &self.bytes {
             allowance.upkeep(now);

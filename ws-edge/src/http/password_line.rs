@@ -131,7 +131,7 @@ impl<T> PasswordLine<T> {
         let customer = self.customers.lines.get_mut(&key)?;
         let lines = customer.networks.lines.iter_mut();
         let (network, line) = lines.max_by_key(|(_, line)| line.len())?;
-        let (network, last, is_empty) = (*network, line.pop_back(), line.len() == 0);
+        let (network, last, is_empty) = (*network, line.pop_back(), line.is_empty());
         if is_empty {
             customer.networks.forget(network);
         }
