@@ -250,7 +250,7 @@ async fn the_list_comes_in_pages_with_ones_own_rooms_first() {
         .await
         .is(StatusCode::NO_CONTENT);
     let said = chat.says("zoo", "bob", "hear, hear").await;
-    chat.persists(&[said.clone()]).await;
+    chat.persists(std::slice::from_ref(&said)).await;
 
     let first = bob.get("/api/rooms?limit=3").await;
     let expected = json!({ "rooms": [
