@@ -285,6 +285,75 @@ mod tests {
     use super::*;
 
     #[test]
+    fn known_devices_come_first_and_others_do_not_wait_for_ever() {
+        let mut line = Line {
+            free: 0,
+            known: PasswordLine::default(),
+            others: PasswordLine::default(),
+            known_in_a_row: 0,
+        };
+        let address = "192.0.2.1".parse().unwrap();
+        let mut waiting = Vec::new();
+        for (who, count) in [("known", 8), ("other", 3)] {
+            for _ in 0..count {
+                let (sender, receiver) = oneshot::channel();
+                let known = who == "known";
+                let line = if known {
+                    &mut line.known
+                } else {
+                    &mut line.others
+                };
+                line.push(address, sender);
+                waiting.push((who, receiver));
+            }
+        }
+        let mut order = Vec::new();
+        while let Some(next) = line.next() {
+            next.send(Core(None)).unwrap();
+            let had =
+                |(_, receiver): &mut (&str, oneshot::Receiver<Core>)| receiver.try_recv().is_ok();
+            let place = waiting.iter_mut().position(had).unwrap();
+            order.push(waiting.remove(place).0);
+        }
+        let (known, other) = ("known", "other");
+        let expected = [
+            known, known, known, other, known, known, known, other, known, known, other,
+        ];
+        assert_eq!(order, expected);
+    }
+
+    #[tokio::test]
+    async fn a_core_comes_back_whoever_hangs_up() {
+        let passwords = Passwords::new();
+        let address = "192.0.2.1".parse().unwrap();
+        let cores = passwords.line.lock().free;
+        let mut turns = Vec::new();
+        for _ in 0..cores {
+            turns.push(passwords.turn(address, false).await.ok().unwrap());
+        }
+        let mut waiting: Vec<_> = (0..5)
+            .map(|number| {
+                let turn = passwords.turn(address, number % 2 == 0);
+                // Let go of as soon as it has come.
+                Box::pin(async move { turn.await.is_ok() })
+            })
+            .collect();
+        for one in &mut waiting {
+            assert!(futures_util::poll!(one.as_mut()).is_pending());
+        }
+        drop(waiting.remove(0));
+        turns.clear();
+        drop(waiting.remove(0));
+        let had_turns = futures_util::future::join_all(waiting).await;
+        assert_eq!(had_turns, [true; 3]);
+        let line = passwords.line.lock();
+        assert_eq!(
+            (line.free, line.known.len(), line.others.len()),
+            (cores, 0, 0)
+        );
+    }
+
+    #[test]
     fn what_many_people_take_is_refused() {
         for password in [
             "password",
