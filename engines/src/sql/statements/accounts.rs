@@ -148,7 +148,9 @@ impl Accounts for ThisStore {
     ) -> Result<Vec<Uuid>, StoreError> {
         let begun = transaction!(self, |db| {
             // The user's own room stands for the user: what is counted here is counted by one at a time.
-            rooms::lock(db, &session.user).await?;
+            if log_in.device_hash.is_some() || log_in.sessions_max.is_some() {
+                rooms::lock(db, &session.user).await?;
+            }
             sqlx::query(
                 "INSERT INTO sessions (token_hash, id, user, device, created_at_ms, last_seen_at_ms, expires_at_ms) \
                  VALUES (?, ?, ?, ?, ?, ?, ?)",
