@@ -73,9 +73,10 @@ pub struct WorkerSettings {
     /// The most calls of one model a day, by all workers. The day ends at midnight in California.
     #[arg(long, env = "BOT_RPD")]
     pub bot_rpd: Option<NonZeroU32>,
-    /// The most questions of one person a minute. Further ones are told when to ask again, and no model is asked.
-    #[arg(long, env = "BOT_USER_RPM")]
-    pub bot_user_rpm: Option<NonZeroU32>,
+    /// The most questions of one person a minute; 0 for any number. Further ones are told when to ask again, and no model is
+    /// asked. One a second is faster than anybody reads the answers.
+    #[arg(long, env = "BOT_USER_RPM", default_value = "60")]
+    pub bot_user_rpm: u32,
     /// What models cost, for the log of replies: `MODEL=IN/OUT`, with commas, for a million tokens each.
     #[arg(
         long,
@@ -330,6 +331,7 @@ mod tests {
         assert!(settings.check().unwrap_err().contains("GEMINI_API_KEY"));
         assert_eq!(settings.gemini_models.len(), 3);
         assert_eq!(settings.bot_deadline, Duration::from_secs(60));
+        assert_eq!(settings.bot_user_rpm, 60);
         assert!(parsed(&["--gemini-api-key", ""]).unwrap().check().is_err());
         assert!(
             parsed(&["--gemini-api-key", "two words"])

@@ -1,7 +1,7 @@
 //! Takes requests as they come and settles them when they are done; on the way out, finishes what it can and hands
 //! back the rest.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{num::NonZeroU32, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use common::{
     envelope::Envelope,
@@ -80,7 +80,7 @@ impl Worker {
         let allowance = Allowance::new(
             Arc::clone(&engines.quota),
             settings.limits(),
-            settings.bot_user_rpm,
+            NonZeroU32::new(settings.bot_user_rpm),
         );
         let asking = Arc::new(Asking::new(
             model,

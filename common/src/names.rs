@@ -10,20 +10,44 @@ pub const ROOM_NAME_MAX_CHARS: usize = 64;
 /// The name that the bot's messages carry as their sender.
 pub const BOT: &str = "bot";
 
-/// Names nobody may take, because messages under them would look like the server's own, or like an address of it.
-const RESERVED: [&str; 12] = [
+/// Names nobody may take, because messages under them would look like the server's own or its keepers', or like an address of
+/// it. (Accounts and rooms that had one before keep it.)
+const RESERVED: [&str; 35] = [
+    "abuse",
     "admin",
+    "administration",
     "administrator",
+    "admins",
     "api",
+    "assistant",
     "bot",
+    "bots",
     "chinwag",
+    "everybody",
     "everyone",
     "fallback",
+    "help",
+    "helpdesk",
     "here",
+    "hostmaster",
+    "mod",
+    "moderation",
     "moderator",
+    "moderators",
+    "mods",
+    "noreply",
+    "official",
+    "operator",
+    "postmaster",
     "root",
+    "security",
     "server",
+    "staff",
+    "superuser",
+    "support",
+    "sysadmin",
     "system",
+    "webmaster",
 ];
 
 /// Whether this may be the name of a room: 3 to 64 of `a-z 0-9 _ -`.
@@ -113,10 +137,33 @@ mod tests {
 
     #[test]
     fn what_looks_reserved_is_reserved() {
-        for name in ["bot", "b0t", "b-o-t", "system", "sy5tern", "adm1n"] {
+        for name in [
+            "bot",
+            "b0t",
+            "b-o-t",
+            "system",
+            "sy5tern",
+            "adm1n",
+            "support",
+            "m0d",
+            "help",
+            "no-reply",
+            "sec_urity",
+            "0fficial",
+            "5taff",
+            "moderator",
+        ] {
             assert!(is_reserved(name), "{name}");
         }
-        for name in ["ada", "lobby", "robot", "bottle"] {
+        for name in [
+            "ada",
+            "lobby",
+            "robot",
+            "bottle",
+            "modest",
+            "helper",
+            "support-group",
+        ] {
             assert!(!is_reserved(name), "{name}");
         }
     }

@@ -244,8 +244,15 @@ fn every_frame_of_the_server_is_written_as_it_always_was() {
         (
             "presence",
             ServerFrame::Presence {
-                room,
+                room: room.clone(),
                 users: vec!["ada".into(), "bob".into()],
+            },
+        ),
+        (
+            "invited",
+            ServerFrame::Invited {
+                room,
+                by: "ada".into(),
             },
         ),
         ("ping", ServerFrame::Ping),

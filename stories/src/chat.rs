@@ -341,6 +341,8 @@ fn settings_for_all(model: &PracticeModel, setup: &Setup) -> Vec<(String, String
             "practice-1,practice-2".to_owned(),
         ),
         ("LOG".to_owned(), "info".to_owned()),
+        // Stories ask faster than people.
+        ("BOT_USER_RPM".to_owned(), "0".to_owned()),
     ];
     settings.extend(
         setup

@@ -12,8 +12,14 @@ const programs = join(process.env.CARGO_TARGET_DIR ?? join(web, "..", "target"),
 const hasServices = process.env.CHINWAG_SERVICES === "1";
 
 const READY_MS = 120_000;
-/** Generous, so that stories can say a lot quickly. */
-const LIMITS = { USER_MESSAGES_PER_SECOND: "100000", USER_MESSAGES_BURST: "100000" };
+/** Generous, so that stories can say, ask and make a lot quickly, and all come from one address. */
+const LIMITS = {
+  USER_MESSAGES_PER_SECOND: "100000",
+  USER_MESSAGES_BURST: "100000",
+  USER_ROOMS_PER_HOUR: "0",
+  ADDRESS_REGISTRATIONS_PER_HOUR: "0",
+  BOT_USER_RPM: "0",
+};
 
 export class Servers {
   readonly #folder = mkdtempSync(join(tmpdir(), "chinwag-e2e-"));

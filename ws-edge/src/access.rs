@@ -78,6 +78,8 @@ struct KnownRoom {
     room: Arc<Room>,
     /// Asked for when the first who is not the owner wants to see a private room.
     members: Option<Arc<HashSet<String>>>,
+    /// Who has not taken their invitation yet. Asked for when the first who is not the owner joins.
+    invited: Option<Arc<HashSet<String>>>,
 }
 
 type AccessResult = Result<Arc<Room>, AccessError>;
@@ -99,7 +101,9 @@ impl KnownRoom {
     }
 
     fn weight(&self) -> usize {
-        1 + self.members.as_ref().map_or(0, |members| members.len())
+        let length =
+            |users: &Option<Arc<HashSet<String>>>| users.as_ref().map_or(0, |users| users.len());
+        1 + length(&self.members) + length(&self.invited)
     }
 }
 
@@ -178,6 +182,29 @@ impl Access {
         Err(AccessError::Unavailable)
     }
 
+    /// Whether the user, who sees the room, is invited to it and has not taken that yet. One question to the database for
+    /// all who join a room within half a minute; not if it cannot be told just now.
+    pub(crate) async fn is_invited(&self, user: &str, name: &str) -> bool {
+        let entry = self.entry(name);
+        let _asking = entry.asking.lock().await;
+        let known = entry.known().room.clone();
+        let Some(mut known) = known.filter(|known| known.asked_at.elapsed() < FRESH) else {
+            return false;
+        };
+        if known.room.owner == user {
+            return false;
+        }
+        if known.invited.is_none() {
+            let invited = timeout(STORE_TIME, self.store.invited(name)).await;
+            let Ok(Ok(invited)) = invited else {
+                return false;
+            };
+            known.invited = Some(Arc::new(invited.into_iter().collect()));
+            self.remember(name, &entry, &known);
+        }
+        known.invited.is_some_and(|invited| invited.contains(user))
+    }
+
     /// Asks the database, or waits for who does.
     async fn ask(
         &self,
@@ -207,6 +234,7 @@ impl Access {
                     asked_at,
                     room: Arc::new(room),
                     members: None,
+                    invited: None,
                 }
             }
         };

@@ -43,6 +43,7 @@ pub(crate) fn start(services: &Arc<Services>, stop: &CancellationToken) {
             services.limits.upkeep();
             services.admission.upkeep();
             services.answers.upkeep();
+            services.allowances.upkeep();
             services.access.upkeep();
             services.sessions.upkeep().await;
         },

@@ -3,14 +3,17 @@
 
 mod access;
 mod admission;
+mod allowances;
 mod answers;
 mod background;
 mod callers;
+mod devices;
 mod http;
 mod known_addresses;
 mod limits;
 mod network;
 mod open_files;
+mod people_limits;
 mod problem;
 mod seldom;
 mod services;
@@ -23,5 +26,6 @@ mod state;
 mod watched_stream;
 
 pub use open_files::raise_open_files;
+pub use people_limits::PeopleLimits;
 pub use settings::EdgeSettings;
 pub use state::{Edge, run};

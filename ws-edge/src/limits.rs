@@ -11,7 +11,8 @@ use tokio::time::Instant;
 
 use crate::{
     EdgeSettings,
-    network::{Network, network},
+    network::{Network, network, site},
+    sessions::TokenHash,
     shares::Rates,
 };
 
@@ -35,6 +36,10 @@ pub(crate) struct RateLimits {
     by_name_and_address: Failures<(String, Network)>,
     /// Guessing one user's password from many addresses. High, so that it takes many addresses to keep a user out.
     by_name: Failures<String>,
+    /// Guessing one user's password on a device on which they have logged in. It has nothing to do with the others.
+    by_device: Failures<TokenHash>,
+    /// Logging in as one user from one customer's addresses, again and again: a right password costs as much as a wrong one.
+    log_ins: Failures<(String, Network)>,
     /// Guessing many users' passwords, or asking which names are taken. High, since many may live behind one address.
     by_address: Failures<Network>,
 }
@@ -49,6 +54,8 @@ impl RateLimits {
             typing: Rates::new(TYPING_PER_SECOND),
             by_name_and_address: Failures::new(10, Duration::from_secs(30)),
             by_name: Failures::new(300, Duration::from_secs(10)),
+            by_device: Failures::new(10, Duration::from_secs(30)),
+            log_ins: Failures::new(100, Duration::from_secs(5)),
             by_address: Failures::new(100, Duration::from_secs(1)),
         }
     }
@@ -79,21 +86,40 @@ impl RateLimits {
     }
 
     /// Whether an attempt at a user's password from an address is heard, right or wrong: a right one that was heard
-    /// beyond the limit would tell a guesser that it was right. Counts nothing.
+    /// beyond the limit would tell a guesser that it was right. Counts nothing. On a known device of this user only what
+    /// failed there counts, and there it counts alone.
     ///
     /// # Errors
     /// The time after which it is.
-    pub(crate) fn check_log_in(&self, name: &str, address: IpAddr) -> Result<(), Duration> {
+    pub(crate) fn check_log_in(
+        &self,
+        name: &str,
+        address: IpAddr,
+        device: Option<&TokenHash>,
+    ) -> Result<(), Duration> {
         let (now, network) = (Instant::now(), network(address));
+        self.log_ins.check(&(name.to_owned(), site(address)), now)?;
+        if let Some(device) = device {
+            return self.by_device.check(device, now);
+        }
         self.by_name_and_address
             .check(&(name.to_owned(), network), now)?;
         self.by_name.check(&name.to_owned(), now)?;
         self.by_address.check(&network, now)
     }
 
+    /// Counts a right password.
+    pub(crate) fn logged_in(&self, name: &str, address: IpAddr) {
+        let key = (name.to_owned(), site(address));
+        self.log_ins.count(key, Instant::now());
+    }
+
     /// Counts a wrong password.
-    pub(crate) fn log_in_failed(&self, name: &str, address: IpAddr) {
+    pub(crate) fn log_in_failed(&self, name: &str, address: IpAddr, device: Option<&TokenHash>) {
         let (now, network) = (Instant::now(), network(address));
+        if let Some(device) = device {
+            return self.by_device.count(*device, now);
+        }
         self.by_name_and_address
             .count((name.to_owned(), network), now);
         self.by_name.count(name.to_owned(), now);
@@ -108,7 +134,7 @@ impl RateLimits {
         self.by_address.check(&network(address), Instant::now())
     }
 
-    /// Counts a registration under a name that is taken.
+    /// Counts a registration under a name that is taken, or with a password that is guessed first.
     pub(crate) fn register_failed(&self, address: IpAddr) {
         self.by_address.count(network(address), Instant::now());
     }
@@ -122,6 +148,8 @@ impl RateLimits {
         self.typing.upkeep(now);
         self.by_name_and_address.upkeep(now);
         self.by_name.upkeep(now);
+        self.by_device.upkeep(now);
+        self.log_ins.upkeep(now);
         self.by_address.upkeep(now);
     }
 }

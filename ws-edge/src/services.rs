@@ -11,8 +11,8 @@ use common::{
 };
 
 use crate::{
-    EdgeSettings, access::Access, admission::Admission, answers::Answers, limits::RateLimits,
-    sessions::Sessions,
+    EdgeSettings, access::Access, admission::Admission, allowances::Allowances, answers::Answers,
+    limits::RateLimits, sessions::Sessions,
 };
 
 /// The engines of one edge, and what it knows and remembers of what is in them.
@@ -26,6 +26,7 @@ pub(crate) struct Services {
     pub(crate) limits: RateLimits,
     pub(crate) admission: Arc<Admission>,
     pub(crate) answers: Answers,
+    pub(crate) allowances: Allowances,
 }
 
 impl Services {
@@ -43,12 +44,14 @@ impl Services {
             sessions: Sessions::new(
                 Arc::clone(&store),
                 session_lifetime,
+                settings.people.session_longest(),
                 settings.secure_cookies,
             ),
             access: Access::new(Arc::clone(&store)),
             limits: RateLimits::new(settings),
             admission: Arc::new(Admission::new(settings)),
             answers: Answers::new(),
+            allowances: Allowances::new(&settings.people),
             live,
             store,
             poster,
@@ -61,6 +64,7 @@ impl Services {
         match control {
             Control::SessionRevoked { session } => self.sessions.forget(*session),
             Control::RoomChanged { room } => self.access.forget(room),
+            Control::Invited { room, .. } => self.access.forget(room),
             Control::StopReply { .. } => {}
         }
     }

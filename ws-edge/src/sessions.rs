@@ -63,6 +63,8 @@ pub(crate) struct Sessions {
     store: Arc<dyn Store>,
     /// Time without use after which a session ends.
     lifetime: Duration,
+    /// Time after which it ends, however much it is used.
+    longest: Option<Duration>,
     /// The name of the cookie.
     cookie: &'static str,
     memory: Mutex<Memory>,
@@ -104,11 +106,12 @@ pub(crate) struct NewToken {
 pub(crate) fn new_token() -> NewToken {
     let bits: [u8; 32] = rand::random();
     let token: String = bits.iter().map(|byte| format!("{byte:02x}")).collect();
-    let hash = hash(&token);
+    let hash = hash_of(&token);
     NewToken { token, hash }
 }
 
-fn hash(token: &str) -> TokenHash {
+/// What is kept of a token.
+pub(crate) fn hash_of(token: &str) -> TokenHash {
     Sha256::digest(token.as_bytes()).into()
 }
 
@@ -118,6 +121,10 @@ pub(crate) fn now_ms() -> u64 {
     now.map_or(0, |since| {
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     })
+}
+
+fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The token of a call: `Authorization: Bearer`, or else the cookie. A token that is named is not passed over for the
@@ -139,7 +146,7 @@ fn token_of<'a>(headers: &'a HeaderMap, cookie: &str) -> Option<&'a str> {
 }
 
 /// The token in the cookie of this name.
-fn token_of_cookie<'a>(headers: &'a HeaderMap, cookie: &str) -> Option<&'a str> {
+pub(crate) fn token_of_cookie<'a>(headers: &'a HeaderMap, cookie: &str) -> Option<&'a str> {
     // By bytes: others' cookies may have any. Some proxies join several headers with commas.
     let lines = headers.get_all(header::COOKIE).iter();
     let pairs = lines.flat_map(|line| line.as_bytes().split(|byte| b";,".contains(byte)));
@@ -156,10 +163,16 @@ fn token_of_cookie<'a>(headers: &'a HeaderMap, cookie: &str) -> Option<&'a str> 
 
 impl Sessions {
     /// With cookies over TLS only, or over anything.
-    pub(crate) fn new(store: Arc<dyn Store>, lifetime: Duration, secure_cookies: bool) -> Sessions {
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        lifetime: Duration,
+        longest: Option<Duration>,
+        secure_cookies: bool,
+    ) -> Sessions {
         Sessions {
             store,
             lifetime,
+            longest,
             cookie: if secure_cookies {
                 SECURE_COOKIE
             } else {
@@ -189,9 +202,9 @@ impl Sessions {
     pub(crate) async fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Session>, Problem> {
         let token =
             token_of(headers, self.cookie).ok_or_else(|| Problem::unauthorized("log in first"))?;
-        let hash = hash(token);
+        let hash = hash_of(token);
         let session = self.look_up(&hash).await?;
-        if self.was_revoked(session.id) || session.expires_at_ms <= now_ms() {
+        if self.was_revoked(session.id) || self.time_left(&session).is_zero() {
             return Err(gone());
         }
         self.note_use(&session);
@@ -300,7 +313,9 @@ impl Sessions {
         };
         for ids in to_touch.chunks(TOUCHES_PER_STATEMENT) {
             let now = now_ms();
-            let touched = self.store.touch_sessions(ids, now, self.expiry(now));
+            let touched =
+                self.store
+                    .touch_sessions(ids, now, self.expiry(now, now), self.longest.map(ms));
             if !matches!(timeout(STORE_TIME, touched).await, Ok(Ok(()))) {
                 // They are in use, so they will be noted again.
                 let mut memory = self.memory();
@@ -328,14 +343,29 @@ impl Sessions {
         }
     }
 
-    /// When a session that is used at `now_ms` ends, if it is not used again.
-    pub(crate) fn expiry(&self, now_ms: u64) -> u64 {
-        now_ms.saturating_add(u64::try_from(self.lifetime.as_millis()).unwrap_or(u64::MAX))
+    /// When a session that began at `created_at_ms` and is used at `now_ms` ends, if it is not used again.
+    pub(crate) fn expiry(&self, created_at_ms: u64, now_ms: u64) -> u64 {
+        let unused = now_ms.saturating_add(ms(self.lifetime));
+        unused.min(self.longest_until(created_at_ms))
     }
 
-    /// Time without use after which a session ends.
-    pub(crate) fn lifetime(&self) -> Duration {
-        self.lifetime
+    fn longest_until(&self, created_at_ms: u64) -> u64 {
+        let longest = self.longest.map_or(u64::MAX, ms);
+        created_at_ms.saturating_add(longest)
+    }
+
+    /// How long a session still holds, as far as the database has said it and its longest life goes.
+    fn time_left(&self, session: &Session) -> Duration {
+        let until = session
+            .expires_at_ms
+            .min(self.longest_until(session.created_at_ms));
+        Duration::from_millis(until.saturating_sub(now_ms()))
+    }
+
+    /// How long a session that is in use now holds without being used again.
+    pub(crate) fn lifetime(&self, session: &Session) -> Duration {
+        let now = now_ms();
+        Duration::from_millis(self.expiry(session.created_at_ms, now).saturating_sub(now))
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
@@ -390,7 +420,8 @@ mod tests {
         async fn new() -> Case {
             let folder = tempfile::tempdir().unwrap();
             let store = FaultyStore::over(SqliteStore::open(folder.path()).await.unwrap());
-            let sessions = Sessions::new(Arc::<FaultyStore>::clone(&store), DAY, false);
+            let sessions =
+                Sessions::new(Arc::<FaultyStore>::clone(&store), DAY, Some(DAY / 4), false);
             store.create_user("ada", "hash").await.unwrap();
             let NewToken { token, hash } = new_token();
             let session = Session {
@@ -465,6 +496,27 @@ mod tests {
         case.sessions.forget(case.session.id);
         assert_eq!(case.status().await, 401);
         assert!(case.sessions.was_revoked(case.session.id));
+    }
+
+    #[tokio::test]
+    async fn a_session_that_is_older_than_one_may_get_is_out_whatever_it_was_promised() {
+        let mut case = Case::new().await;
+        let NewToken { token, hash } = new_token();
+        let old = Session {
+            id: Uuid::now_v7(),
+            created_at_ms: now_ms() - ms(DAY / 4),
+            last_seen_at_ms: now_ms(),
+            expires_at_ms: now_ms() + ms(DAY),
+            ..case.session.clone()
+        };
+        case.store.create_session(&old, &hash).await.unwrap();
+        let bearer = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
+        case.headers.insert(header::AUTHORIZATION, bearer);
+        assert_eq!(case.status().await, 401);
+        assert_eq!(case.sessions.lifetime(&old), Duration::ZERO);
+        // One that is used is put off as far as that, and no further.
+        let left = case.sessions.lifetime(&case.session).as_millis();
+        assert!((17_990_000..=18_000_000).contains(&left), "{left}");
     }
 
     #[tokio::test]

@@ -5,6 +5,8 @@ use std::{net::SocketAddr, num::NonZeroU32, time::Duration};
 use axum::http::HeaderName;
 use clap::Args;
 
+use crate::PeopleLimits;
+
 const STUCK_AFTER_LEAST: Duration = Duration::from_secs(2);
 const STUCK_AFTER_MOST: Duration = Duration::from_secs(30);
 
@@ -40,6 +42,9 @@ pub struct EdgeSettings {
     /// Milliseconds between two `ping` frames on a socket. One that answers none for twice as long is closed.
     #[arg(long, env = "PING_MS", default_value = "25000", value_parser = clap::value_parser!(u64).range(50..=600_000))]
     pub ping_ms: u64,
+    /// What people may make.
+    #[command(flatten)]
+    pub people: PeopleLimits,
 
     // Shares at the network's edge: what one person or address may take. Each edge counts for itself; 0 is none. An
     // IPv6 /64 is one address. Why these numbers: `docs/decisions/shares-at-the-edge.md`.

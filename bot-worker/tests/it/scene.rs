@@ -31,6 +31,10 @@ pub(crate) fn settings_for(practice: &PracticeModel, flags: &[&str]) -> WorkerSe
     if !flags.contains(&"--gemini-models") {
         arguments.extend(["--gemini-models", "first,second"]);
     }
+    // Stories ask faster than people.
+    if !flags.contains(&"--bot-user-rpm") {
+        arguments.extend(["--bot-user-rpm", "0"]);
+    }
     arguments.extend(flags);
     let mut settings = Cli::parse_from(arguments).worker;
     settings.drain_time = Duration::from_secs(3);

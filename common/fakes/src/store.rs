@@ -5,8 +5,8 @@ use std::{collections::HashSet, sync::Arc};
 use common::{
     envelope::Envelope,
     store::{
-        Accounts, LookedUp, Messages, Room, RoomChanges, Rooms, Session, Store, StoreError,
-        WriteError, Written,
+        Accounts, Invited, ListedRoom, LogIn, LookedUp, Membership, Messages, Room, RoomChanges,
+        RoomLimits, Rooms, Session, Store, StoreError, WriteError, Written,
     },
     wire::{Message, Seq},
 };
@@ -38,21 +38,26 @@ passes_on! { FaultyStore, beside [],
     Accounts {
         async fn create_user(name: &str, password_hash: &str) -> Result<(), StoreError>;
         async fn password_hash(name: &str) -> Result<Option<String>, StoreError>;
-        async fn create_session(session: &Session, token_hash: &[u8; 32]) -> Result<(), StoreError>;
+        async fn begin_session(session: &Session, token_hash: &[u8; 32], log_in: LogIn) -> Result<Vec<Uuid>, StoreError>;
+        async fn knows_device(user: &str, device_hash: &[u8; 32], since_ms: u64) -> Result<bool, StoreError>;
         async fn session(token_hash: &[u8; 32], now_ms: u64) -> Result<Option<Session>, StoreError>;
         async fn sessions(user: &str, now_ms: u64) -> Result<Vec<Session>, StoreError>;
         async fn end_session(user: &str, session: Uuid) -> Result<bool, StoreError>;
         async fn live_sessions(sessions: &[Uuid], now_ms: u64) -> Result<HashSet<Uuid>, StoreError>;
-        async fn touch_sessions(sessions: &[Uuid], now_ms: u64, expires_at_ms: u64) -> Result<(), StoreError>;
+        async fn touch_sessions(sessions: &[Uuid], now_ms: u64, expires_at_ms: u64, longest_ms: Option<u64>) -> Result<(), StoreError>;
         async fn sweep_sessions(now_ms: u64) -> Result<u64, StoreError>;
     }
     Rooms {
-        async fn create_room(room: &Room) -> Result<(), StoreError>;
+        async fn create_room_within(room: &Room, limits: RoomLimits) -> Result<(), StoreError>;
         async fn room(name: &str) -> Result<Option<Room>, StoreError>;
         async fn room_seen_by(name: &str, user: &str) -> Result<Option<Room>, StoreError>;
-        async fn rooms_seen_by(user: &str) -> Result<Vec<Room>, StoreError>;
+        async fn rooms_listed(user: &str, after: Option<&str>, limit: usize) -> Result<Vec<ListedRoom>, StoreError>;
         async fn change_room(name: &str, changes: &RoomChanges) -> Result<Option<Room>, StoreError>;
         async fn add_member(room: &str, user: &str) -> Result<bool, StoreError>;
+        async fn invite(room: &str, user: &str, by: &str) -> Result<Invited, StoreError>;
+        async fn take_invitation(room: &str, user: &str) -> Result<bool, StoreError>;
+        async fn invited(room: &str) -> Result<Vec<String>, StoreError>;
+        async fn membership(room: &str, user: &str) -> Result<Option<Membership>, StoreError>;
         async fn remove_member(room: &str, user: &str) -> Result<bool, StoreError>;
         async fn members(room: &str) -> Result<Vec<String>, StoreError>;
     }

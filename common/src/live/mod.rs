@@ -340,6 +340,15 @@ pub enum Control {
         /// The room.
         room: String,
     },
+    /// Somebody is invited to a room: their sockets are told.
+    Invited {
+        /// Who.
+        user: String,
+        /// The room.
+        room: String,
+        /// By whom.
+        by: String,
+    },
     /// Somebody wants a reply stopped.
     StopReply {
         /// The room.

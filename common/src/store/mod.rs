@@ -5,7 +5,7 @@
 
 pub mod usage;
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, num::NonZeroU32, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -48,7 +48,7 @@ pub trait Accounts: Send + Sync + 'static {
     /// Makes a user and their own room (private, theirs, `bot: always`), both or neither.
     ///
     /// # Errors
-    /// [`StoreError::Taken`] if a user or room has this name, or a user one that looks the same
+    /// [`StoreError::Taken`] if a user or room has this name, or one that looks the same
     /// ([`crate::names::skeleton`]). After [`StoreError::Unavailable`] the user may have been made all the same.
     async fn create_user(&self, name: &str, password_hash: &str) -> Result<(), StoreError>;
 
@@ -58,7 +58,7 @@ pub trait Accounts: Send + Sync + 'static {
     /// [`StoreError::Unavailable`].
     async fn password_hash(&self, name: &str) -> Result<Option<String>, StoreError>;
 
-    /// Keeps a session.
+    /// Keeps a session, and nothing else.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -66,7 +66,35 @@ pub trait Accounts: Send + Sync + 'static {
         &self,
         session: &Session,
         token_hash: &[u8; 32],
-    ) -> Result<(), StoreError>;
+    ) -> Result<(), StoreError> {
+        self.begin_session(session, token_hash, LogIn::default())
+            .await
+            .map(drop)
+    }
+
+    /// Keeps a session, and what goes along with a log-in, all or nothing. Where the user has more sessions then than they
+    /// may, those end that were unused for longest; these are told. Of the devices that are known, the
+    /// [`DEVICES_PER_USER`] that were used last are kept.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn begin_session(
+        &self,
+        session: &Session,
+        token_hash: &[u8; 32],
+        log_in: LogIn,
+    ) -> Result<Vec<Uuid>, StoreError>;
+
+    /// Whether this user has logged in on this device, last after `since_ms`.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn knows_device(
+        &self,
+        user: &str,
+        device_hash: &[u8; 32],
+        since_ms: u64,
+    ) -> Result<bool, StoreError>;
 
     /// The session of this token, unless it has expired by `now_ms`.
     ///
@@ -100,7 +128,8 @@ pub trait Accounts: Send + Sync + 'static {
         now_ms: u64,
     ) -> Result<HashSet<Uuid>, StoreError>;
 
-    /// Notes that sessions were used at `now_ms`, and puts off their expiry to `expires_at_ms`.
+    /// Notes that sessions were used at `now_ms`, and puts off their expiry to `expires_at_ms`, but not beyond
+    /// `longest_ms` after they began.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -109,6 +138,7 @@ pub trait Accounts: Send + Sync + 'static {
         sessions: &[Uuid],
         now_ms: u64,
         expires_at_ms: u64,
+        longest_ms: Option<u64>,
     ) -> Result<(), StoreError>;
 
     /// Deletes what has expired by `now_ms`, at most a few thousand at a time. Returns how many.
@@ -116,6 +146,18 @@ pub trait Accounts: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::Unavailable`].
     async fn sweep_sessions(&self, now_ms: u64) -> Result<u64, StoreError>;
+}
+
+/// The most devices of one user that are known: more than anybody has, and few enough to be found at once.
+pub const DEVICES_PER_USER: u32 = 20;
+
+/// What goes along with a log-in.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LogIn {
+    /// What is kept of the device's random value, if it is to be known from now on.
+    pub device_hash: Option<[u8; 32]>,
+    /// The most sessions the user may have, this one included; none is any number.
+    pub sessions_max: Option<NonZeroU32>,
 }
 
 /// One log-in on one device.
@@ -138,12 +180,20 @@ pub struct Session {
 /// Rooms and who may see them.
 #[async_trait]
 pub trait Rooms: Send + Sync + 'static {
-    /// Makes a room.
+    /// Makes a room, however many its owner has.
     ///
     /// # Errors
-    /// [`StoreError::Taken`] if a user or room has this very name (`room-1` and `room-l` may both exist: nobody is
-    /// taken for a room); [`StoreError::Full`] if the owner has [`ROOMS_PER_OWNER`] already.
-    async fn create_room(&self, room: &Room) -> Result<(), StoreError>;
+    /// As [`Rooms::create_room_within`].
+    async fn create_room(&self, room: &Room) -> Result<(), StoreError> {
+        self.create_room_within(room, RoomLimits::default()).await
+    }
+
+    /// Makes a room, if its owner has not as many as one may: also if many are asked for at once, by whichever processes.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] if a user or room has this very name, or a user one that looks the same (`room-1` and `room-l`
+    /// may both exist: nobody is taken for a room); [`StoreError::Full`] and [`StoreError::TooOften`] by the limits.
+    async fn create_room_within(&self, room: &Room, limits: RoomLimits) -> Result<(), StoreError>;
 
     /// A room, whoever asks; none if there is no such room.
     ///
@@ -157,12 +207,18 @@ pub trait Rooms: Send + Sync + 'static {
     /// [`StoreError::Unavailable`].
     async fn room_seen_by(&self, name: &str, user: &str) -> Result<Option<Room>, StoreError>;
 
-    /// The rooms a user may see: their own, those they are a member of, and public ones, by name, at most
-    /// [`ROOMS_LISTED_MAX`], those of the user's first.
+    /// The rooms a user may see, at most `limit` of them: their own and those they are a member of by name, then those
+    /// they are invited to, then the public ones. `after` is the last room of the page before. (If the user's part in that
+    /// room has changed since, the page may begin a little too early or too late.)
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
-    async fn rooms_seen_by(&self, user: &str) -> Result<Vec<Room>, StoreError>;
+    async fn rooms_listed(
+        &self,
+        user: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<ListedRoom>, StoreError>;
 
     /// Changes a room, and leaves what is not to be changed as it is, also where somebody else changes that at the same
     /// moment. Returns the room as it is then; none if there is no such room.
@@ -175,13 +231,39 @@ pub trait Rooms: Send + Sync + 'static {
         changes: &RoomChanges,
     ) -> Result<Option<Room>, StoreError>;
 
-    /// Lets a user see a private room. Idempotent. False if there is no such user.
+    /// Lets a user see a private room, without asking them. Idempotent. False if there is no such user.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`]; [`StoreError::Full`] beyond [`MEMBERS_PER_ROOM`].
     async fn add_member(&self, room: &str, user: &str) -> Result<bool, StoreError>;
 
-    /// Ends that. Idempotent. False if they were none.
+    /// Lets a user see a room, as one who is invited to it by its owner and has not said yet what they think of it. Leaves a
+    /// membership that is there as it is.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] beyond [`MEMBERS_PER_ROOM`] and the limits of [invitations](INVITATIONS_OPEN_MAX);
+    /// [`StoreError::TooOften`] beyond those that pass.
+    async fn invite(&self, room: &str, user: &str, by: &str) -> Result<Invited, StoreError>;
+
+    /// Takes an invitation that stands. False if there is none.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn take_invitation(&self, room: &str, user: &str) -> Result<bool, StoreError>;
+
+    /// Who is invited to a room and has not taken it yet.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn invited(&self, room: &str) -> Result<Vec<String>, StoreError>;
+
+    /// What a user is to a room beside its owner; none if nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn membership(&self, room: &str, user: &str) -> Result<Option<Membership>, StoreError>;
+
+    /// Ends a membership, and an invitation with it. Idempotent. False if they were none.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -194,14 +276,68 @@ pub trait Rooms: Send + Sync + 'static {
     async fn members(&self, room: &str) -> Result<Vec<String>, StoreError>;
 }
 
-/// The most rooms one user may own, their own not counted.
-pub const ROOMS_PER_OWNER: usize = 1_000;
-/// The most rooms in one listing.
-pub const ROOMS_LISTED_MAX: usize = 1_000;
 /// The most members of one room.
 pub const MEMBERS_PER_ROOM: usize = 10_000;
+/// The most invitations that stand open for one person, by everybody: a list that can be looked through.
+pub const INVITATIONS_OPEN_MAX: u32 = 200;
+/// The most of them by one owner: nobody's list is one stranger's.
+pub const INVITATIONS_OPEN_BY_ONE: u32 = 5;
+/// How often within [`INVITATIONS_ENDED_KNOWN`] one person may decline an owner, or the owner withdraw, before they are not
+/// invited by that owner again for as long. Once is a mistake, three times is an answer.
+pub const INVITATIONS_ENDED_MAX: u32 = 3;
+/// How long it is known that an invitation was declined or withdrawn.
+pub const INVITATIONS_ENDED_KNOWN: Duration = Duration::from_secs(24 * 60 * 60);
+/// The most invitations of one owner within an hour that were not taken: what is welcome does not count.
+pub const INVITATIONS_PER_HOUR: u32 = 500;
+/// The hour in which rooms and invitations are counted.
+pub const COUNTED_WITHIN: Duration = Duration::from_secs(60 * 60);
 /// The most characters of a persona.
 pub const PERSONA_MAX_CHARS: usize = 2_000;
+
+/// How many rooms one user may own, their own not counted; none is as many as they like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RoomLimits {
+    /// In all.
+    pub owned: Option<NonZeroU32>,
+    /// Made within an hour, and still there.
+    pub per_hour: Option<NonZeroU32>,
+}
+
+/// What became of an invitation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Invited {
+    /// It stands from now on.
+    Now,
+    /// They see the room already: they are its owner, a member, or invited.
+    Already,
+    /// There is no such user, or no such room.
+    Nobody,
+}
+
+/// What somebody is to a room that is not theirs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Membership {
+    /// Who invited them, as long as they have not taken it.
+    pub invited_by: Option<String>,
+}
+
+/// A room in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ListedRoom {
+    /// Its name.
+    pub name: String,
+    /// Whether only its owner and members see it.
+    pub private: bool,
+    /// When the bot answers.
+    pub bot: BotPolicy,
+    /// Who may change it.
+    pub owner: String,
+    /// The highest `seq` in it; 0 if it has no message.
+    pub latest: Seq,
+    /// Who invited the user that asked, as long as they have not taken it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub invited_by: Option<String>,
+}
 
 /// A room.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -393,16 +529,24 @@ pub enum StoreError {
     /// The name is taken, or looks like one that is.
     #[error("this name is taken, or looks like one that is")]
     Taken,
-    /// A limit is reached.
+    /// A limit is reached that does not pass by itself. Which one, in words for people.
     #[error("{0}")]
-    Full(&'static str),
+    Full(String),
+    /// A limit is reached that passes.
+    #[error("{limit}")]
+    TooOften {
+        /// Which one, in words for people.
+        limit: String,
+        /// When it has passed.
+        again_in: Duration,
+    },
 }
 
 impl Retryable for StoreError {
     fn retry(&self) -> Retry {
         match self {
             StoreError::Unavailable(_) => Retry::Again,
-            StoreError::Taken | StoreError::Full(_) => Retry::Never,
+            StoreError::Taken | StoreError::Full(_) | StoreError::TooOften { .. } => Retry::Never,
         }
     }
 }

@@ -76,6 +76,13 @@ pub enum ServerFrame {
         /// Their names, sorted; at most [`crate::live::PRESENCE_MAX_USERS`].
         users: Vec<String>,
     },
+    /// Somebody invites you to a room.
+    Invited {
+        /// The room.
+        room: String,
+        /// Who.
+        by: String,
+    },
     /// Answer with `pong`.
     Ping,
 }

@@ -1,6 +1,6 @@
 //! The schema on the shared side: who may bring it up to date, and who is refused by it.
 
-use common::store::{Messages, Store};
+use common::store::{Accounts, Messages, Store, StoreError};
 use engines::sql::MySqlStore;
 use private_engines::Engines;
 use seam_suites::store::side::said;
@@ -151,4 +151,20 @@ async fn a_migration_that_was_cut_off_is_begun_anew() {
         refusal(&url).await
     );
     migrated(&url).await.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn rooms_of_an_older_program_get_their_looks() {
+    let url = Engines::shared().await.fresh_database().await;
+    let store = migrated(&url).await;
+    store.create_user("ada", "").await.unwrap();
+    execute(
+        &url,
+        "INSERT INTO rooms (name, owner, private, bot, persona, created_at_ms) VALUES ('b0b', 'ada', 0, 'off', '', 0)",
+    )
+    .await;
+    let store = migrated(&url).await;
+    let looks = store.create_user("bob", "").await;
+    assert!(matches!(looks, Err(StoreError::Taken)), "{looks:?}");
+    store.create_user("bobby", "").await.unwrap();
 }

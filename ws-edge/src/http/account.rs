@@ -10,13 +10,14 @@ use axum::{
     Json,
     extract::State,
     http::{HeaderMap, HeaderValue, StatusCode, header},
-    response::{IntoResponse, Response},
+    response::{AppendHeaders, IntoResponse, Response},
 };
 use common::{
     live::Control,
     names,
-    store::{Session, StoreError},
+    store::{LogIn, Session, StoreError},
 };
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -26,12 +27,17 @@ use super::{
     passwords::check_password,
 };
 use crate::{
+    devices::KnownDevice,
     problem::Problem,
-    sessions::{new_token, now_ms},
+    sessions::{TokenHash, new_token, now_ms},
 };
 
 /// The most characters kept of what a device says it is.
 const DEVICE_MAX_CHARS: usize = 200;
+
+/// The same words whichever of the limits it is: they tell a guesser nothing.
+const TOO_MANY_LOG_INS: &str =
+    "too many wrong passwords, or too many log-ins as this user from your address";
 
 /// A name and a password. Has no `Debug`, so that it can get into no log.
 #[derive(Deserialize)]
@@ -55,7 +61,7 @@ pub(super) async fn register(
 ) -> Result<Response, Problem> {
     names::check_user(&username)
         .map_err(|why| Problem::bad_request(format!("`username`: {why}")))?;
-    check_password(&password).map_err(|why| Problem::bad_request(format!("`password`: {why}")))?;
+    check_password(&password, &username)?;
     may_register(&http, address)?;
     let taken = || {
         http.services.limits.register_failed(address);
@@ -65,11 +71,19 @@ pub(super) async fn register(
     if names::is_reserved(&username) || http.services.store.room(&username).await?.is_some() {
         return Err(taken());
     }
-    let turn = http.passwords.turn().await?;
+    let turn = http.passwords.turn(address, false).await?;
     may_register(&http, address)?;
-    let hash = turn.hash(password).await?;
+    let hash = turn.hash(password, &username).await;
+    if hash
+        .as_ref()
+        .is_err_and(|problem| problem.status == StatusCode::BAD_REQUEST)
+    {
+        http.services.limits.register_failed(address);
+    }
+    let hash = hash?;
+    http.services.allowances.registered(address);
     match http.services.store.create_user(&username, &hash).await {
-        Ok(()) => log_in_as(&http, &username, &headers).await,
+        Ok(()) => log_in_as(&http, &username, &headers, None).await,
         Err(StoreError::Taken) => Err(taken()),
         Err(error) => Err(error.into()),
     }
@@ -77,7 +91,15 @@ pub(super) async fn register(
 
 fn may_register(http: &Http, address: IpAddr) -> Result<(), Problem> {
     let allowed = http.services.limits.check_register(address);
-    allowed.map_err(|wait| Problem::rate_limited("too many taken names were tried from here", wait))
+    allowed
+        .map_err(|wait| Problem::rate_limited("too many taken names were tried from here", wait))?;
+    let allowed = http.services.allowances.check_registration(address);
+    allowed.map_err(|wait| {
+        Problem::rate_limited(
+            "as many accounts as may be within an hour were registered from here",
+            wait,
+        )
+    })
 }
 
 /// `POST /api/login`.
@@ -89,35 +111,51 @@ pub(super) async fn log_in(
 ) -> Result<Response, Problem> {
     // What cannot be a name is nobody's, and must not fill the tables of failures with texts of any length.
     names::check_user(&username).map_err(|_| wrong())?;
-    may_log_in(&http, &username, address)?;
+    let device = http.devices.of(&headers, &username).await?;
+    let device_hash = device.as_ref().map(|device| device.hash);
+    let may_log_in = || may_log_in(&http, &username, address, device_hash.as_ref());
+    may_log_in()?;
     let kept = http.services.store.password_hash(&username).await?;
     let is_known = kept.is_some();
-    let turn = http.passwords.turn().await?;
+    let turn = http.passwords.turn(address, device.is_some()).await?;
     // Others may have failed while this one waited: without a second look, all who wait get a guess.
-    may_log_in(&http, &username, address)?;
+    may_log_in()?;
     let (matches, turn) = turn.verify(password, kept).await?;
     if !matches {
-        http.services.limits.log_in_failed(&username, address);
+        let limits = &http.services.limits;
+        limits.log_in_failed(&username, address, device_hash.as_ref());
         // A name that nobody has may be a password that was typed into the wrong field.
         let user = if is_known { &username } else { "(unknown)" };
         http.failed_log_ins.tell(user, address);
         return Err(wrong());
     }
+    http.services.limits.logged_in(&username, address);
     drop(turn);
-    log_in_as(&http, &username, &headers).await
+    log_in_as(&http, &username, &headers, device).await
 }
 
-fn may_log_in(http: &Http, name: &str, address: IpAddr) -> Result<(), Problem> {
-    let allowed = http.services.limits.check_log_in(name, address);
-    allowed.map_err(|wait| Problem::rate_limited("too many wrong passwords", wait))
+fn may_log_in(
+    http: &Http,
+    name: &str,
+    address: IpAddr,
+    device: Option<&TokenHash>,
+) -> Result<(), Problem> {
+    let allowed = http.services.limits.check_log_in(name, address, device);
+    allowed.map_err(|wait| Problem::rate_limited(TOO_MANY_LOG_INS, wait))
 }
 
 fn wrong() -> Problem {
     Problem::unauthorized("the name or the password is wrong")
 }
 
-async fn log_in_as(http: &Http, user: &str, headers: &HeaderMap) -> Result<Response, Problem> {
+async fn log_in_as(
+    http: &Http,
+    user: &str,
+    headers: &HeaderMap,
+    device: Option<KnownDevice>,
+) -> Result<Response, Problem> {
     let (token, now) = (new_token(), now_ms());
+    let (device_hash, device_cookie) = http.devices.remembered(device);
     let device = headers
         .get(header::USER_AGENT)
         .map_or("".into(), |agent| String::from_utf8_lossy(agent.as_bytes()));
@@ -131,18 +169,29 @@ async fn log_in_as(http: &Http, user: &str, headers: &HeaderMap) -> Result<Respo
             .collect(),
         created_at_ms: now,
         last_seen_at_ms: now,
-        expires_at_ms: http.services.sessions.expiry(now),
+        expires_at_ms: http.services.sessions.expiry(now, now),
     };
-    http.services
-        .store
-        .create_session(&session, &token.hash)
-        .await?;
-    let cookie = cookie(http, &token.token, http.services.sessions.lifetime());
+    let log_in = LogIn {
+        device_hash: Some(device_hash),
+        sessions_max: http.people.sessions(),
+    };
+    let store = &http.services.store;
+    let ended = store.begin_session(&session, &token.hash, log_in).await?;
+    let told = ended
+        .into_iter()
+        .map(|session| http.tell(Control::SessionRevoked { session }));
+    join_all(told).await;
+    let cookie = cookie(
+        http,
+        &token.token,
+        http.services.sessions.lifetime(&session),
+    );
     let answer = LoggedIn {
         user,
         token: &token.token,
     };
-    Ok(([(header::SET_COOKIE, cookie)], Json(answer)).into_response())
+    let cookies = [cookie, device_cookie].map(|cookie| (header::SET_COOKIE, cookie));
+    Ok((AppendHeaders(cookies), Json(answer)).into_response())
 }
 
 fn cookie(http: &Http, token: &str, lifetime: Duration) -> HeaderValue {
@@ -202,7 +251,7 @@ pub(super) async fn me(
     });
     match http.services.sessions.token_of_cookie(&headers) {
         Some(token) if !headers.contains_key(header::AUTHORIZATION) => {
-            let cookie = cookie(&http, token, http.services.sessions.lifetime());
+            let cookie = cookie(&http, token, http.services.sessions.lifetime(&session));
             ([(header::SET_COOKIE, cookie)], answer).into_response()
         }
         _ => answer.into_response(),

@@ -6,6 +6,7 @@ mod failed_log_ins;
 mod history;
 mod origin;
 mod page;
+mod password_line;
 mod password_profile;
 mod passwords;
 mod rooms;
@@ -28,9 +29,10 @@ use tokio_util::task::TaskTracker;
 use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer};
 
 use crate::{
-    EdgeSettings,
+    EdgeSettings, PeopleLimits,
     admission::{CallKind, CallOrigin},
     answers::held,
+    devices::Devices,
     problem::Problem,
     services::Services,
     socket::Sockets,
@@ -81,6 +83,8 @@ pub(crate) struct Http {
     readiness: Readiness,
     secure_cookies: bool,
     failed_log_ins: FailedLogIns,
+    devices: Devices,
+    people: PeopleLimits,
     /// What goes on behind calls that were answered.
     behind: TaskTracker,
 }
@@ -92,6 +96,7 @@ impl Http {
         settings: EdgeSettings,
         readiness: Readiness,
     ) -> Http {
+        let devices = Devices::new(Arc::clone(&services.store), settings.secure_cookies);
         Http {
             services,
             sockets,
@@ -99,6 +104,8 @@ impl Http {
             origins: Origins::new(&settings),
             readiness,
             secure_cookies: settings.secure_cookies,
+            devices,
+            people: settings.people,
             failed_log_ins: FailedLogIns::default(),
             behind: TaskTracker::new(),
         }

@@ -11,28 +11,63 @@ use axum::{
 use common::{
     live::Control,
     names,
-    store::{BotPolicy, PERSONA_MAX_CHARS, Room, RoomChanges, StoreError},
+    store::{BotPolicy, Invited, ListedRoom, PERSONA_MAX_CHARS, Room, RoomChanges, StoreError},
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
     Http,
-    body::{Caller, InPath, JsonBody},
+    body::{Caller, InPath, InQuery, JsonBody},
 };
 use crate::{access::AccessError, problem::Problem};
 
-#[derive(Serialize)]
-struct Listing {
-    rooms: Vec<Room>,
+/// Rooms in a page of the list, if the call does not say.
+const PAGE_ROOMS: usize = 200;
+
+/// The most rooms in one.
+const PAGE_MAX_ROOMS: usize = 1_000;
+
+#[derive(Deserialize)]
+pub(super) struct Page {
+    after: Option<String>,
+    limit: Option<usize>,
 }
 
-/// `GET /api/rooms`.
+#[derive(Serialize)]
+struct Listing {
+    rooms: Vec<ListedRoom>,
+    /// What the next page is to come after, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+/// `GET /api/rooms`: those one is in, those one is invited to, public ones.
 pub(super) async fn list(
     State(http): State<Arc<Http>>,
     Caller(caller): Caller,
+    InQuery(page): InQuery<Page>,
 ) -> Result<Response, Problem> {
-    let rooms = http.services.store.rooms_seen_by(&caller.user).await?;
-    Ok(Json(Listing { rooms }).into_response())
+    let limit = page.limit.unwrap_or(PAGE_ROOMS).min(PAGE_MAX_ROOMS);
+    if limit == 0 {
+        return Err(Problem::bad_request(format!(
+            "`limit` is 1 to {PAGE_MAX_ROOMS}"
+        )));
+    }
+    let after = page.after.as_deref();
+    if let Some(Err(why)) = after.map(names::check_room) {
+        return Err(Problem::bad_request(format!("`after`: {why}")));
+    }
+    let store = &http.services.store;
+    // One more shows whether there are more.
+    let mut rooms = store.rooms_listed(&caller.user, after, limit + 1).await?;
+    let is_more = rooms.len() > limit;
+    rooms.truncate(limit);
+    for room in &mut rooms {
+        room.latest = room.latest.max(http.sockets.latest_shown(&room.name));
+    }
+    let next = rooms.last().filter(|_| is_more);
+    let next = next.map(|room| room.name.clone());
+    Ok(Json(Listing { rooms, next }).into_response())
 }
 
 #[derive(Deserialize)]
@@ -60,7 +95,11 @@ pub(super) async fn create(
         persona: check_persona(new.persona.unwrap_or_default())?,
         owner: caller.user.clone(),
     };
-    http.services.store.create_room(&room).await?;
+    let limits = http.people.rooms();
+    http.services
+        .store
+        .create_room_within(&room, limits)
+        .await?;
     // Somebody may have asked for it a moment ago, when it was not there.
     http.services.access.forget(&room.name);
     let location = HeaderValue::from_str(&format!("/api/rooms/{}", room.name));
@@ -79,7 +118,22 @@ pub(super) async fn show(
     Caller(caller): Caller,
     InPath(name): InPath<String>,
 ) -> Result<Response, Problem> {
-    Ok(Json(seen_room(&http, &name, &caller.user).await?).into_response())
+    let room = seen_room(&http, &name, &caller.user).await?;
+    let invited_by = match room.owner == caller.user {
+        true => None,
+        false => http.services.store.membership(&name, &caller.user).await?,
+    };
+    let invited_by = invited_by.and_then(|membership| membership.invited_by);
+    Ok(Json(Shown { room, invited_by }).into_response())
+}
+
+/// A room as somebody sees it.
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    room: Room,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    invited_by: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -139,20 +193,42 @@ fn check_persona(persona: String) -> Result<String, Problem> {
     Ok(persona.to_owned())
 }
 
-/// `PUT /api/rooms/{room}/members/{user}`.
+/// `PUT /api/rooms/{room}/members/{user}`: the owner invites somebody, or who is invited takes it.
 pub(super) async fn add_member(
     State(http): State<Arc<Http>>,
     Caller(caller): Caller,
     InPath((name, user)): InPath<(String, String)>,
 ) -> Result<StatusCode, Problem> {
-    let room = owned_room(&http, &name, &caller.user).await?;
-    if user == room.owner {
+    let room = seen_room(&http, &name, &caller.user).await?;
+    if user == room.owner && user == caller.user {
         return Ok(StatusCode::NO_CONTENT);
     }
-    if names::check_user(&user).is_err() || !http.services.store.add_member(&name, &user).await? {
-        return Err(no_such_user());
+    if user == caller.user {
+        return take_invitation(&http, name, &user).await;
     }
-    http.tell(Control::RoomChanged { room: name }).await;
+    if caller.user != room.owner {
+        return Err(not_yours());
+    }
+    let (store, by) = (&http.services.store, room.owner);
+    match store.invite(&name, &user, &by).await? {
+        Invited::Now => {
+            let room = name.clone();
+            http.tell(Control::RoomChanged { room: name }).await;
+            http.announce(Control::Invited { user, room, by }).await;
+            Ok(StatusCode::NO_CONTENT)
+        }
+        Invited::Already => Ok(StatusCode::NO_CONTENT),
+        Invited::Nobody => Err(no_such_user()),
+    }
+}
+
+async fn take_invitation(http: &Http, room: String, user: &str) -> Result<StatusCode, Problem> {
+    let store = &http.services.store;
+    if store.take_invitation(&room, user).await? {
+        http.tell(Control::RoomChanged { room }).await;
+    } else if store.membership(&room, user).await?.is_none() {
+        return Err(Problem::forbidden("nobody has invited you to this room"));
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 

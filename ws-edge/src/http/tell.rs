@@ -23,6 +23,11 @@ impl Http {
     /// is away, the telling goes on for a while behind the call.
     pub(super) async fn tell(&self, control: Control) {
         self.sockets.handle_control(&control);
+        self.announce(control).await;
+    }
+
+    /// What every process is told, this one too: for what must be acted on once.
+    pub(super) async fn announce(&self, control: Control) {
         let services = Arc::clone(&self.services);
         let told = self.behind.spawn(async move {
             let signal = Signal::Control(control);

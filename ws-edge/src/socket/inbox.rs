@@ -5,7 +5,7 @@
 //! ([`super::connection`]).
 
 use axum::extract::ws::Utf8Bytes;
-use common::wire::Seq;
+use common::wire::{Seq, ServerFrame};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -46,6 +46,8 @@ pub(super) enum Note {
         id: Option<Uuid>,
         outcome: Result<Done, Refusal>,
     },
+    /// Something that every socket of the person is told.
+    Told(ServerFrame),
     /// A frame for this socket alone.
     Frame { sub: u32, frame: Utf8Bytes },
 }

@@ -10,6 +10,7 @@ mod draft_state;
 mod feed;
 mod hub;
 mod inbox;
+mod invitations;
 mod meters;
 mod outgoing;
 mod presence;
@@ -53,6 +54,7 @@ use self::{
     closing::Closing,
     connection::ConnectionLimits,
     hub::Hub,
+    invitations::SocketsByUser,
     meters::Meters,
     rechecks::Rechecks,
     registry::Registry,
@@ -81,6 +83,7 @@ pub(crate) struct Sockets {
     services: Arc<Services>,
     hub: Arc<Hub>,
     registry: Arc<Registry>,
+    by_user: Arc<SocketsByUser>,
     rechecks: Rechecks,
     events: Mutex<Option<mpsc::Receiver<LiveEvent>>>,
     meters: Arc<Meters>,
@@ -115,6 +118,7 @@ impl Sockets {
             services,
             hub: Arc::new(hub),
             registry: Arc::new(Registry::new(settings.sockets_max, settings.user_sockets)),
+            by_user: Arc::default(),
             rechecks: Rechecks::default(),
             events: Mutex::new(Some(events)),
             meters,

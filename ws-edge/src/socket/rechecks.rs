@@ -90,6 +90,7 @@ impl Sockets {
                     self.rechecks.add([Arc::clone(&room.name)], false);
                 }
             }
+            Control::Invited { user, room, by } => self.tell_invited(user, room, by),
             // Replies are the workers' business.
             Control::StopReply { .. } => {}
         }

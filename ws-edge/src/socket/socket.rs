@@ -25,6 +25,7 @@ use super::{
     closing::Closing,
     connection::{Connection, Done, Input, Output},
     inbox::Note,
+    invitations::ByUser,
     meters::Meters,
     outgoing::{Outgoing, SocketTask},
     registry::Registered,
@@ -73,6 +74,7 @@ pub(super) struct Socket {
     registered: Registered,
     /// Where it comes from, and what is held of its address's share.
     origin: CallOrigin,
+    _by_user: ByUser,
     ws: WebSocket,
     arriving: Arriving,
     /// Nothing more can be read.
@@ -119,6 +121,7 @@ impl Socket {
         let user: Arc<str> = Arc::from(&*session.user);
         let replays = Replays::new(Arc::clone(&user));
         let mut socket = Box::new(Socket {
+            _by_user: sockets.by_user.enter(&user, &registered.inbox),
             user,
             session,
             registered,
@@ -387,6 +390,15 @@ impl Socket {
             });
             return;
         }
+        let allowances = &self.sockets.services.allowances;
+        if let Err(wait) = allowances.take_bytes(&self.user, message.len()) {
+            self.step(Input::Posted {
+                id,
+                bytes: message.len(),
+                outcome: Err(tasks::too_many_bytes(wait)),
+            });
+            return;
+        }
         let job = QueuedSend {
             id,
             message,
@@ -519,9 +531,14 @@ impl Socket {
                 outcome,
             } => {
                 self.queues.answered(queue);
+                if outcome.is_err() {
+                    let allowances = &self.sockets.services.allowances;
+                    allowances.give_back_bytes(&self.user, bytes);
+                }
                 self.step(Input::Posted { id, bytes, outcome });
             }
             Note::TaskDone { id, outcome } => self.step(Input::TaskDone { id, outcome }),
+            Note::Told(frame) => self.send(frame),
             Note::Frame { sub, frame } => {
                 if self.outgoing.is_in(sub) {
                     self.outgoing.push(frame);

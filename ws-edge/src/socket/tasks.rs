@@ -78,7 +78,11 @@ async fn enter(
     sockets.services.access.room(user, room).await?;
     let entered = sockets.hub.enter(room, user, sub, inbox, after).await?;
     // In the room first and asked again then: a change in between finds this socket either way.
-    sockets.services.access.room(user, room).await?;
+    let known = sockets.services.access.room(user, room).await?;
+    if known.owner != **user {
+        let taking = Arc::clone(sockets).take_invitation(Arc::clone(user), room.into());
+        sockets.hub.tasks.spawn(taking);
+    }
     Ok(entered)
 }
 
@@ -226,6 +230,15 @@ pub(super) fn too_many_messages(wait: Duration) -> Refusal {
     Refusal {
         code: ErrorCode::RateLimited,
         message: "too many messages".into(),
+        retry_after: Some(wait),
+    }
+}
+
+/// A user has posted as much as one may within a day.
+pub(super) fn too_many_bytes(wait: Duration) -> Refusal {
+    Refusal {
+        code: ErrorCode::RateLimited,
+        message: "as many bytes of messages as may be within a day were posted".into(),
         retry_after: Some(wait),
     }
 }

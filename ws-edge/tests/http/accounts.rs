@@ -152,7 +152,7 @@ async fn a_new_user_has_a_room_of_their_own() {
     let ada = chat.registers("ada").await;
     let rooms = ada.get("/api/rooms").await;
     let own =
-        json!({ "name": "ada", "private": true, "bot": "always", "persona": "", "owner": "ada" });
+        json!({ "name": "ada", "private": true, "bot": "always", "owner": "ada", "latest": 0 });
     assert_eq!(rooms.body, json!({ "rooms": [own] }));
 }
 
@@ -191,4 +191,52 @@ async fn a_password_is_the_same_however_its_letters_were_typed() {
             .await;
         wrong.is_problem(401, "unauthorized");
     }
+}
+
+#[tokio::test]
+async fn what_is_guessed_first_is_no_password() {
+    let chat = Chat::start().await;
+    let registers = async |password: &str| {
+        let body = json!({ "username": "wilhelmina", "password": password });
+        chat.someone().post("/api/register", body).await
+    };
+    for password in ["password", "12345678", "Passw0rd", "qwerty123", "iloveyou"] {
+        let refused = registers(password).await;
+        refused.is_problem(400, "bad_request");
+        assert!(refused.text.contains("guessed first"), "{}", refused.text);
+    }
+    for password in ["wilhelmina", "Wilhelmina1", "wilhelmina-wilhelmina"] {
+        let refused = registers(password).await;
+        refused.is_problem(400, "bad_request");
+        assert!(refused.text.contains("your own name"), "{}", refused.text);
+    }
+    registers("garlic and sapphires").await.is(StatusCode::OK);
+}
+
+#[tokio::test]
+async fn nobody_takes_a_name_that_sounds_like_the_house() {
+    let chat = Chat::start().await;
+    for name in [
+        "support",
+        "mod",
+        "m0d",
+        "help",
+        "root",
+        "security",
+        "moderator",
+        "staff",
+        "0fficial",
+    ] {
+        let taken = chat.someone().registers(name).await;
+        taken.is_problem(409, "bad_request");
+    }
+    // Who has one already keeps it.
+    let ada = chat.registers("ada").await;
+    let hash = chat.store.password_hash("ada").await.unwrap().unwrap();
+    chat.store.create_user("support", &hash).await.unwrap();
+    let support = chat.logs_in("support").await;
+    support.get("/api/rooms/support").await.is(StatusCode::OK);
+    ada.makes_room("lobby").await.is(StatusCode::CREATED);
+    let invited = ada.put("/api/rooms/lobby/members/support").await;
+    invited.is(StatusCode::NO_CONTENT);
 }

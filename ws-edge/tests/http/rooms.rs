@@ -42,9 +42,13 @@ async fn rooms_and_users_share_their_names() {
     let ada = chat.registers("ada").await;
     chat.registers("bob").await;
     ada.makes_room("lobby").await.is(StatusCode::CREATED);
-    for name in ["lobby", "bob", "bot", "b0t", "everyone"] {
+    for name in [
+        "lobby", "bob", "bot", "b0t", "everyone", "support", "b0b", "bo-b", "a-d-a",
+    ] {
         ada.makes_room(name).await.is_problem(409, "bad_request");
     }
+    let looks = chat.someone().registers("l0bby").await;
+    looks.is_problem(409, "bad_request");
     let long = "a".repeat(65);
     for name in ["ab", "Lobby", "a b", "../etc", &long] {
         ada.makes_room(name).await.is_problem(400, "bad_request");
@@ -193,6 +197,153 @@ async fn a_private_room_is_seen_by_its_members_at_every_edge() {
     ada.delete("/api/rooms/den/members/bob")
         .await
         .is(StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn nobody_makes_more_rooms_than_one_may() {
+    let chat = Chat::start_with(&["--user-rooms=3", "--user-rooms-per-hour=2"]).await;
+    let (ada, bob) = (chat.registers("ada").await, chat.registers("bob").await);
+    for name in ["den", "lobby"] {
+        ada.makes_room(name).await.is(StatusCode::CREATED);
+    }
+    // At whichever edge.
+    let limited = chat.elsewhere(&ada).makes_room("attic").await;
+    limited.is_problem(429, "rate_limited");
+    assert!(
+        limited.text.contains("2 rooms within an hour"),
+        "{}",
+        limited.text
+    );
+    let seconds: u64 = limited.header("retry-after").parse().unwrap();
+    assert!((3_000..=3_600).contains(&seconds), "{seconds}");
+    bob.makes_room("attic").await.is(StatusCode::CREATED);
+
+    let chat = Chat::start_with(&["--user-rooms=2", "--user-rooms-per-hour=0"]).await;
+    let ada = chat.registers("ada").await;
+    for name in ["den", "lobby"] {
+        ada.makes_room(name).await.is(StatusCode::CREATED);
+    }
+    let full = ada.makes_room("attic").await;
+    full.is_problem(403, "forbidden");
+    assert!(full.text.contains("you own 2 rooms"), "{}", full.text);
+    assert!(full.text.contains("deleting"), "{}", full.text);
+
+    let chat = Chat::start_with(&["--user-rooms=0", "--user-rooms-per-hour=0"]).await;
+    let ada = chat.registers("ada").await;
+    for number in 0..8 {
+        let name = format!("room-{number}");
+        ada.makes_room(&name).await.is(StatusCode::CREATED);
+    }
+}
+
+#[tokio::test]
+async fn the_list_comes_in_pages_with_ones_own_rooms_first() {
+    let chat = Chat::start().await;
+    let (ada, bob) = (chat.registers("ada").await, chat.registers("bob").await);
+    for number in 0..5 {
+        let name = format!("hall-{number}");
+        let room = json!({ "name": name, "persona": "p".repeat(2_000) });
+        ada.post("/api/rooms", room).await.is(StatusCode::CREATED);
+    }
+    bob.makes_room("zoo").await.is(StatusCode::CREATED);
+    ada.put("/api/rooms/hall-3/members/bob")
+        .await
+        .is(StatusCode::NO_CONTENT);
+    let said = chat.says("zoo", "bob", "hear, hear").await;
+    chat.persists(std::slice::from_ref(&said)).await;
+
+    let first = bob.get("/api/rooms?limit=3").await;
+    let expected = json!({ "rooms": [
+        { "name": "bob", "private": true, "bot": "always", "owner": "bob", "latest": 0 },
+        { "name": "zoo", "private": false, "bot": "mention", "owner": "bob", "latest": said.seq },
+        { "name": "hall-3", "private": false, "bot": "mention", "owner": "ada", "latest": 0, "invited_by": "ada" },
+    ], "next": "hall-3" });
+    assert_eq!(first.is(StatusCode::OK).body, expected);
+    let mut read: Vec<String> = Vec::new();
+    let mut path = "/api/rooms?limit=2".to_owned();
+    loop {
+        let page = bob.get(&path).await.body;
+        let rooms = page["rooms"].as_array().unwrap();
+        assert!(rooms.len() <= 2);
+        read.extend(
+            rooms
+                .iter()
+                .map(|room| room["name"].as_str().unwrap().to_owned()),
+        );
+        let Some(next) = page["next"].as_str() else {
+            break;
+        };
+        path = format!("/api/rooms?limit=2&after={next}");
+    }
+    assert_eq!(
+        read,
+        [
+            "bob", "zoo", "hall-3", "hall-0", "hall-1", "hall-2", "hall-4"
+        ]
+    );
+    for bad in ["limit=0", "limit=many", "after=No%20Room"] {
+        let refused = bob.get(&format!("/api/rooms?{bad}")).await;
+        refused.is_problem(400, "bad_request");
+    }
+    bob.get("/api/rooms?limit=99999").await.is(StatusCode::OK);
+}
+
+#[tokio::test]
+async fn an_invitation_is_taken_or_declined() {
+    let chat = Chat::start().await;
+    let (ada, bob) = (chat.registers("ada").await, chat.registers("bob").await);
+    let eve = chat.registers("eve").await;
+    let den = json!({ "name": "den", "private": true });
+    ada.post("/api/rooms", den).await.is(StatusCode::CREATED);
+    ada.put("/api/rooms/den/members/bob")
+        .await
+        .is(StatusCode::NO_CONTENT);
+    let seen = bob.get("/api/rooms/den").await;
+    assert_eq!(seen.is(StatusCode::OK).body["invited_by"], "ada");
+    assert!(
+        ada.get("/api/rooms/den")
+            .await
+            .body
+            .get("invited_by")
+            .is_none()
+    );
+    for _ in 0..2 {
+        bob.put("/api/rooms/den/members/bob")
+            .await
+            .is(StatusCode::NO_CONTENT);
+        assert!(
+            bob.get("/api/rooms/den")
+                .await
+                .body
+                .get("invited_by")
+                .is_none()
+        );
+    }
+    // Nobody takes what they were not offered, nor for others.
+    eve.put("/api/rooms/den/members/eve")
+        .await
+        .is_problem(404, "not_found");
+    ada.makes_room("lobby").await.is(StatusCode::CREATED);
+    eve.put("/api/rooms/lobby/members/eve")
+        .await
+        .is_problem(403, "forbidden");
+    eve.put("/api/rooms/lobby/members/bob")
+        .await
+        .is_problem(403, "forbidden");
+
+    // Declined three times is an answer.
+    for _ in 0..3 {
+        ada.put("/api/rooms/lobby/members/eve")
+            .await
+            .is(StatusCode::NO_CONTENT);
+        eve.delete("/api/rooms/lobby/members/eve")
+            .await
+            .is(StatusCode::NO_CONTENT);
+    }
+    let often = ada.put("/api/rooms/den/members/eve").await;
+    often.is_problem(429, "rate_limited");
+    assert!(!often.header("retry-after").is_empty());
+    eve.get("/api/rooms/den").await.is_problem(404, "not_found");
 }
 
 #[tokio::test]

@@ -376,3 +376,42 @@ async fn an_edge_that_learns_late_that_it_is_to_go_drains_all_the_same() {
         ended.unwrap();
     }
 }
+
+#[tokio::test]
+async fn one_posts_so_many_bytes_within_a_day() {
+    let chat = Chat::start_with(&["--user-bytes-per-day=10000"]).await;
+    let mut ada = chat.in_lobby("ada").await;
+    let mut bob = chat.in_lobby("bob").await;
+    // Bytes, not characters.
+    let long = "ü".repeat(2_000);
+    for _ in 0..2 {
+        ada.says(&long).await;
+        ada.hears("ack").await;
+    }
+    // What is not kept does not count, however often it is tried.
+    chat.store.faults.away(true);
+    for _ in 0..5 {
+        let nowhere = json!({"message": "a".repeat(2_000), "room": "unheard-of"});
+        ada.sends(nowhere).await;
+        assert_eq!(ada.is_refused().await, "unavailable");
+    }
+    chat.store.faults.away(false);
+    let mut again = chat.in_lobby("ada").await;
+    again.says(&long).await;
+    let refused = again.hears_one_of(&["ack", "error"]).await;
+    assert_eq!(refused["code"], "rate_limited", "{refused}");
+    assert!(
+        refused["message"]
+            .as_str()
+            .unwrap()
+            .contains("within a day"),
+        "{refused}"
+    );
+    let wait = refused["retry_after_ms"].as_u64().unwrap();
+    let day = 24 * 60 * 60 * 1_000;
+    assert!((day - 60_000..=day).contains(&wait), "{wait}");
+    again.says(&"a".repeat(2_000)).await;
+    again.hears("ack").await;
+    bob.says(&long).await;
+    bob.hears("ack").await;
+}

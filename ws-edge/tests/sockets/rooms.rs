@@ -1,9 +1,13 @@
 //! Being in rooms: hearing what is said there, who is there, and who types.
 
 use common::live::Signal;
+use reqwest::StatusCode;
 use serde_json::json;
 
-use crate::chat::{Chat, is_still_there};
+use crate::{
+    chat::{Chat, is_still_there},
+    edges::until,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_one_says_all_hear_on_every_edge() {
@@ -156,4 +160,56 @@ async fn drafts_pass_through_as_they_are() {
     })
     .await;
     assert_eq!(ada.hears("draft").await, draft);
+}
+
+#[tokio::test]
+async fn an_invitation_is_told_to_every_socket_of_who_is_invited() {
+    let chat = Chat::start().await;
+    chat.opens("secret", true).await;
+    let (owner, _) = chat.logs_in("owner").await;
+    let mut bob = chat.in_lobby("bob").await;
+    let (client, _) = chat.logs_in("bob").await;
+    let mut elsewhere = client.at(&chat.urls[1]).connects("/ws").await;
+    let mut eve = chat.in_lobby("eve").await;
+    for _ in 0..2 {
+        let invited = owner.put("/api/rooms/secret/members/bob").await;
+        invited.is(StatusCode::NO_CONTENT);
+    }
+    for socket in [&mut bob, &mut elsewhere] {
+        let frame = socket.hears("invited").await;
+        let expected = json!({"type": "invited", "room": "secret", "by": "owner"});
+        assert_eq!(frame, expected);
+    }
+    // Once, and nobody else.
+    for socket in [&mut bob, &mut eve] {
+        socket.says("hi").await;
+        let next = socket.hears_one_of(&["invited", "ack"]).await;
+        assert_eq!(next["type"], "ack", "{next}");
+    }
+}
+
+#[tokio::test]
+async fn who_joins_takes_the_invitation_with_one_write() {
+    let chat = Chat::start().await;
+    chat.opens("secret", true).await;
+    let (owner, _) = chat.logs_in("owner").await;
+    let (client, _) = chat.logs_in("bob").await;
+    let invited = owner.put("/api/rooms/secret/members/bob").await;
+    invited.is(StatusCode::NO_CONTENT);
+    let is_invited = async || {
+        let room = client.get("/api/rooms/secret").await;
+        room.is(StatusCode::OK).body.get("invited_by").is_some()
+    };
+    assert!(is_invited().await);
+    let mut bob = client.at(&chat.urls[1]).connects("/ws").await;
+    bob.joins("secret", None).await;
+    until("it is taken", async || !is_invited().await).await;
+    for _ in 0..20 {
+        bob.joins("secret", None).await;
+        bob.joins("lobby", None).await;
+    }
+    assert_eq!(chat.store.faults.calls("take_invitation"), 1);
+    // Each time that a room's members changed, on each of two edges, and not for each join.
+    let asked = chat.store.faults.calls("invited");
+    assert!(asked <= 4, "{asked} questions for 42 joins");
 }

@@ -1,6 +1,6 @@
 //! Who may connect, and who may go on listening.
 
-use chat_client::{ChatSocket, PATIENCE};
+use chat_client::{ChatSocket, Client, PATIENCE};
 use common::{
     live::{Control, LiveEvent, Signal},
     store::{Accounts, RoomChanges, Rooms},
@@ -225,4 +225,54 @@ async fn strangers_are_told_that_an_edge_is_not_ready_and_not_why() {
         answer.status == StatusCode::SERVICE_UNAVAILABLE
     })
     .await;
+}
+
+#[tokio::test]
+async fn beyond_so_many_sessions_the_longest_unused_ends_everywhere() {
+    let chat = Chat::start_with(&["--user-sessions=3"]).await;
+    let mut sessions = vec![Client::register(&chat.urls[0], "ada").await];
+    for _ in 0..2 {
+        sessions.push(Client::log_in(&chat.urls[0], "ada").await);
+    }
+    let mut sockets = Vec::new();
+    for session in &sessions {
+        let elsewhere = session.at(&chat.urls[1]);
+        sockets.push(elsewhere.connects("/ws/chat/lobby").await);
+    }
+    let bob = Client::register(&chat.urls[0], "bob").await;
+    let fourth = Client::log_in(&chat.urls[0], "ada").await;
+    assert_eq!(sockets[0].is_closed().await, 4401);
+    sessions[0]
+        .is_kept_out("/ws")
+        .await
+        .is(StatusCode::UNAUTHORIZED);
+    for session in [&sessions[1], &sessions[2], &fourth, &bob] {
+        session.get("/api/me").await.is(StatusCode::OK);
+    }
+    let listed = fourth.get("/api/sessions").await;
+    assert_eq!(listed.body["sessions"].as_array().unwrap().len(), 3);
+    for socket in &mut sockets[1..] {
+        is_still_there(socket).await;
+    }
+}
+
+#[tokio::test]
+async fn a_session_ends_when_it_is_as_old_as_one_may_get() {
+    let chat = Chat::start_with(&["--session-max-days=2"]).await;
+    let ada = Client::register(&chat.urls[0], "ada").await;
+    let listed = ada.get("/api/sessions").await.body;
+    let time = |name: &str| {
+        let time = listed["sessions"][0][name].as_str().unwrap();
+        humantime::parse_rfc3339(time).unwrap()
+    };
+    let life = time("expires_at")
+        .duration_since(time("created_at"))
+        .unwrap();
+    assert_eq!(life.as_secs(), 2 * 24 * 60 * 60);
+    let again = chat.someone().logs_in("ada").await;
+    let cookie = again.header("set-cookie");
+    assert!(
+        cookie.contains("Max-Age=172800") || cookie.contains("Max-Age=172799"),
+        "{cookie}"
+    );
 }

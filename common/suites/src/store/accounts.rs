@@ -1,6 +1,8 @@
 //! Users and their sessions.
 
-use common::store::{BotPolicy, Session, StoreError};
+use std::num::NonZeroU32;
+
+use common::store::{BotPolicy, DEVICES_PER_USER, LogIn, Session, StoreError};
 use uuid::Uuid;
 
 use super::side::Side;
@@ -177,8 +179,14 @@ pub async fn using_a_session_puts_off_its_end(side: Side) {
         .map(|(session, _)| session.id)
         .chain([expired.id])
         .collect();
-    store.touch_sessions(&ids, 6_000, 20_000).await.unwrap();
-    store.touch_sessions(&[], 6_000, 20_000).await.unwrap();
+    store
+        .touch_sessions(&ids, 6_000, 20_000, None)
+        .await
+        .unwrap();
+    store
+        .touch_sessions(&[], 6_000, 20_000, None)
+        .await
+        .unwrap();
     for (_, token) in &sessions {
         let touched = store.session(token, 19_999).await.unwrap().unwrap();
         assert_eq!(
@@ -191,6 +199,94 @@ pub async fn using_a_session_puts_off_its_end(side: Side) {
         None,
         "what has ended stays so"
     );
+}
+
+pub async fn a_session_has_a_longest_life_however_much_it_is_used(side: Side) {
+    let store = side.store;
+    // Made at 1,000.
+    let (session, token) = session("ada", 2_000, 9_000);
+    store.create_session(&session, &token).await.unwrap();
+    let touch = async |now, longest| {
+        let ids = [session.id];
+        store
+            .touch_sessions(&ids, now, now + 10_000, Some(longest))
+            .await
+            .unwrap();
+        store.session(&token, now).await.unwrap()
+    };
+    assert_eq!(touch(6_000, 30_000).await.unwrap().expires_at_ms, 16_000);
+    assert_eq!(touch(7_000, 15_000).await.unwrap().expires_at_ms, 16_000);
+    assert_eq!(touch(8_000, u64::MAX).await.unwrap().expires_at_ms, 18_000);
+    assert_eq!(touch(9_000, 5_000).await, None, "it had its time");
+}
+
+pub async fn beyond_so_many_sessions_the_longest_unused_end(side: Side) {
+    let store = &side.store;
+    store.create_user("ada", "a hash").await.unwrap();
+    let log_in = LogIn {
+        sessions_max: NonZeroU32::new(3),
+        ..LogIn::default()
+    };
+    let bobs = session("bob", 1, 9_000);
+    store.begin_session(&bobs.0, &bobs.1, log_in).await.unwrap();
+    let mut all = Vec::new();
+    for last_seen in [5_000, 2_000, 4_000, 3_000, 6_000] {
+        let (session, token) = session("ada", last_seen, 9_000);
+        let ended = store.begin_session(&session, &token, log_in).await.unwrap();
+        all.push(session);
+        let expected: Vec<Uuid> = match all.len() {
+            // What is new stays, however long ago it says that it was used.
+            4 => vec![all[1].id],
+            5 => vec![all[3].id],
+            _ => Vec::new(),
+        };
+        assert_eq!(ended, expected);
+    }
+    let left = store.sessions("ada", 6_500).await.unwrap();
+    assert_eq!(left, [&all[4], &all[0], &all[2]].map(Clone::clone));
+    // Many at once are no way around it, and none of them fails.
+    let at_once = (0..10).map(|_| {
+        let (store, (session, token)) = (side.store.clone(), session("ada", 7_000, 9_000));
+        tokio::spawn(async move { store.begin_session(&session, &token, log_in).await })
+    });
+    for one in at_once.collect::<Vec<_>>() {
+        one.await.unwrap().unwrap();
+    }
+    assert_eq!(store.sessions("ada", 7_500).await.unwrap().len(), 3);
+    assert_eq!(store.sessions("bob", 7_500).await.unwrap().len(), 1);
+}
+
+pub async fn a_device_is_known_to_who_logged_in_on_it(side: Side) {
+    let store = &side.store;
+    let log_in = async |user: &str, device: u8, at: u64| {
+        let (mut session, token) = session(user, at, at + 9_000);
+        session.created_at_ms = at;
+        let log_in = LogIn {
+            device_hash: Some([device; 32]),
+            ..LogIn::default()
+        };
+        store.begin_session(&session, &token, log_in).await.unwrap();
+    };
+    let knows = async |user, device| store.knows_device(user, &[device; 32], 500).await.unwrap();
+    log_in("ada", 1, 1_000).await;
+    assert!(knows("ada", 1).await);
+    assert!(!knows("bob", 1).await, "it is ada's");
+    assert!(!knows("ada", 2).await);
+    assert!(!knows("ADA ", 1).await);
+    assert!(
+        !store.knows_device("ada", &[1; 32], 1_000).await.unwrap(),
+        "too long ago"
+    );
+    // Twenty of them, the first among them since it was used again.
+    for device in 2..=DEVICES_PER_USER as u8 {
+        log_in("ada", device, u64::from(device) * 1_000).await;
+    }
+    log_in("ada", 1, 100_000).await;
+    log_in("ada", 99, 101_000).await;
+    assert!(knows("ada", 1).await && knows("ada", 3).await && knows("ada", 99).await);
+    assert!(!knows("ada", 2).await, "it was used longest ago");
+    let count = side.count("SELECT COUNT(*) FROM devices").await;
+    assert_eq!(count, i64::from(DEVICES_PER_USER));
 }
 
 pub async fn what_has_expired_is_swept(side: Side) {

@@ -22,6 +22,9 @@ macro_rules! store_suite {
                 a_session_holds_until_it_expires,
                 a_user_lists_and_ends_their_own_sessions,
                 using_a_session_puts_off_its_end,
+                a_session_has_a_longest_life_however_much_it_is_used,
+                beyond_so_many_sessions_the_longest_unused_end,
+                a_device_is_known_to_who_logged_in_on_it,
                 what_has_expired_is_swept,
             }
             messages {
@@ -48,12 +51,19 @@ macro_rules! store_suite {
                 a_room_is_as_it_was_made_and_changed,
                 changes_of_different_things_at_the_same_moment_are_all_kept,
                 a_rooms_name_is_its_own_and_no_users,
+                a_room_must_not_look_like_a_user_nor_a_user_like_a_room,
                 a_private_room_is_seen_by_its_owner_and_members_alone,
                 a_room_that_turns_private_vanishes_for_strangers,
                 a_user_sees_their_own_rooms_first_then_public_ones,
-                a_listing_ends_but_not_before_the_users_own,
+                a_list_is_read_page_by_page,
+                a_list_tells_each_rooms_latest_message,
+                an_invitation_stands_until_it_is_taken,
+                who_declines_is_asked_again_but_not_for_ever,
+                nobodys_list_is_filled_with_invitations,
+                nobody_invites_the_whole_town,
                 members_come_and_go,
                 nobody_owns_more_rooms_than_one_may,
+                nobody_makes_more_rooms_within_an_hour_than_one_may,
                 no_room_has_more_members_than_one_may,
             }
         }

@@ -1,12 +1,15 @@
 //! Rooms and who may see them.
 
+use std::{num::NonZeroU32, time::Duration};
+
 use common::store::{
-    BotPolicy, MEMBERS_PER_ROOM, PERSONA_MAX_CHARS, ROOMS_LISTED_MAX, ROOMS_PER_OWNER, Room,
-    RoomChanges, Store, StoreError,
+    BotPolicy, INVITATIONS_OPEN_BY_ONE, INVITATIONS_OPEN_MAX, INVITATIONS_PER_HOUR, Invited,
+    MEMBERS_PER_ROOM, Membership, PERSONA_MAX_CHARS, Room, RoomChanges, RoomLimits, Store,
+    StoreError,
 };
 use futures_util::future::join_all;
 
-use super::side::Side;
+use super::side::{Side, said};
 
 pub fn room(name: &str, owner: &str) -> Room {
     Room {
@@ -32,7 +35,11 @@ async fn users(side: &Side, names: &[&str]) {
 }
 
 async fn sees(store: &dyn Store, user: &str) -> Vec<String> {
-    let rooms = store.rooms_seen_by(user).await.unwrap();
+    page(store, user, None, 10_000).await
+}
+
+async fn page(store: &dyn Store, user: &str, after: Option<&str>, limit: usize) -> Vec<String> {
+    let rooms = store.rooms_listed(user, after, limit).await.unwrap();
     rooms.into_iter().map(|room| room.name).collect()
 }
 
@@ -114,6 +121,40 @@ pub async fn a_rooms_name_is_its_own_and_no_users(side: Side) {
     store.create_room(&room("room1", "ada")).await.unwrap();
 }
 
+pub async fn a_room_must_not_look_like_a_user_nor_a_user_like_a_room(side: Side) {
+    let store = &side.store;
+    users(&side, &["ada", "bob"]).await;
+    for name in ["b0b", "b-o-b", "bo_b"] {
+        for owner in ["ada", "bob"] {
+            let looks = store.create_room(&room(name, owner)).await;
+            assert!(matches!(looks, Err(StoreError::Taken)), "{name}: {looks:?}");
+        }
+        assert_eq!(store.room(name).await.unwrap(), None, "{name}");
+    }
+    store.create_room(&room("lobby", "ada")).await.unwrap();
+    for name in ["l0bby", "lo-bby"] {
+        let looks = store.create_user(name, "a hash").await;
+        assert!(matches!(looks, Err(StoreError::Taken)), "{name}: {looks:?}");
+        assert_eq!(store.password_hash(name).await.unwrap(), None, "{name}");
+    }
+    store.create_room(&room("bobs", "ada")).await.unwrap();
+    store.create_user("lobbyist", "a hash").await.unwrap();
+    // Of two that come at the same moment, one has it.
+    for number in 0..20 {
+        let (name, looks) = (
+            format!("eve{number}a"),
+            room(&format!("eve-{number}-a"), "ada"),
+        );
+        let both = tokio::join!(
+            store.create_user(&name, "a hash"),
+            store.create_room(&looks)
+        );
+        let both = [both.0, both.1];
+        let made = both.iter().filter(|made| made.is_ok()).count();
+        assert_eq!(made, 1, "{name}: {both:?}");
+    }
+}
+
 pub async fn a_private_room_is_seen_by_its_owner_and_members_alone(side: Side) {
     let store = &side.store;
     users(&side, &["ada", "bob", "eve"]).await;
@@ -187,17 +228,232 @@ pub async fn a_user_sees_their_own_rooms_first_then_public_ones(side: Side) {
     );
 }
 
-pub async fn a_listing_ends_but_not_before_the_users_own(side: Side) {
-    let store = &side.store;
-    users(&side, &["mia"]).await;
-    let rows: Vec<String> = (0..ROOMS_LISTED_MAX + 200)
-        .map(|number| format!("('pub-{number:05}', 'zoe', 0, 'off', '', 0)"))
+pub async fn a_list_is_read_page_by_page(side: Side) {
+    let store = side.store.as_ref();
+    users(&side, &["mia", "zoe"]).await;
+    // Of every kind, so that each begins in the middle of a page.
+    for number in 0..12 {
+        let (name, is_private) = (format!("room-{number:02}"), number % 2 == 0);
+        let owner = if number % 5 == 0 { "mia" } else { "zoe" };
+        let made = Room {
+            private: is_private,
+            ..room(&name, owner)
+        };
+        store.create_room(&made).await.unwrap();
+        if number % 3 == 0 {
+            store.add_member(&name, "mia").await.unwrap();
+        } else if number % 3 == 1 && number < 8 {
+            store.invite(&name, "mia", "zoe").await.unwrap();
+        }
+    }
+    let all = sees(store, "mia").await;
+    let expected = [
+        "mia", "room-00", "room-03", "room-05", "room-06", "room-09", "room-10", // in
+        "room-01", "room-04", "room-07", // invited
+        "room-11", // public
+    ];
+    assert_eq!(all, expected);
+    for limit in 1..=12 {
+        let mut read: Vec<String> = Vec::new();
+        loop {
+            let after = read.last().cloned();
+            let some = page(store, "mia", after.as_deref(), limit).await;
+            assert!(some.len() <= limit);
+            if some.is_empty() {
+                break;
+            }
+            read.extend(some);
+        }
+        assert_eq!(read, expected, "{limit} at a time");
+    }
+    // From rooms that are not there, or that she left.
+    assert_eq!(page(store, "mia", Some("nowhere"), 9).await, ["room-11"]);
+    store.remove_member("room-06", "mia").await.unwrap();
+    assert_eq!(
+        page(store, "mia", Some("room-06"), 2).await,
+        ["room-09", "room-10"]
+    );
+}
+
+pub async fn a_list_tells_each_rooms_latest_message(side: Side) {
+    let store = side.store.as_ref();
+    users(&side, &["ada", "bob"]).await;
+    for name in ["lobby", "quiet"] {
+        store.create_room(&room(name, "ada")).await.unwrap();
+    }
+    let batch = [
+        said("lobby", 7, "hi"),
+        said("lobby", 9, "ho"),
+        said("lobbz", 11, "hu"),
+    ];
+    store.write(&batch).await.unwrap();
+    for user in ["ada", "bob"] {
+        let listed = store.rooms_listed(user, None, 10).await.unwrap();
+        let latest = listed.iter().map(|room| (room.name.as_str(), room.latest));
+        let expected = [(user, 0), ("lobby", 9), ("quiet", 0)];
+        assert_eq!(latest.collect::<Vec<_>>(), expected, "{user}");
+    }
+}
+
+pub async fn an_invitation_stands_until_it_is_taken(side: Side) {
+    let store = side.store.as_ref();
+    users(&side, &["ada", "bob"]).await;
+    store.create_room(&private("attic", "ada")).await.unwrap();
+    let invite = async |user| store.invite("attic", user, "ada").await.unwrap();
+    assert_eq!(invite("bob").await, Invited::Now);
+    assert_eq!(invite("bob").await, Invited::Already);
+    assert_eq!(invite("ada").await, Invited::Already);
+    assert_eq!(invite("nobody").await, Invited::Nobody);
+    let by_ada = || Some("ada".to_owned());
+    let membership = async || store.membership("attic", "bob").await.unwrap();
+    assert_eq!(
+        membership().await,
+        Some(Membership {
+            invited_by: by_ada()
+        })
+    );
+    assert!(store.room_seen_by("attic", "bob").await.unwrap().is_some());
+    assert_eq!(store.members("attic").await.unwrap(), ["bob"]);
+    assert_eq!(store.invited("attic").await.unwrap(), ["bob"]);
+    let listed = store.rooms_listed("bob", None, 10).await.unwrap();
+    let listed = listed
+        .iter()
+        .map(|room| (room.name.as_str(), room.invited_by.clone()));
+    assert_eq!(
+        listed.collect::<Vec<_>>(),
+        [("bob", None), ("attic", by_ada())]
+    );
+
+    assert!(store.take_invitation("attic", "bob").await.unwrap());
+    assert!(!store.take_invitation("attic", "bob").await.unwrap());
+    assert_eq!(membership().await, Some(Membership { invited_by: None }));
+    assert_eq!(invite("bob").await, Invited::Already);
+    assert_eq!(store.invited("attic").await.unwrap(), [""; 0]);
+    assert_eq!(sees(store, "bob").await, ["attic", "bob"]);
+    assert_eq!(store.membership("attic", "ada").await.unwrap(), None);
+}
+
+pub async fn who_declines_is_asked_again_but_not_for_ever(side: Side) {
+    let store = side.store.as_ref();
+    users(&side, &["ada", "bob", "eve"]).await;
+    store.create_room(&private("attic", "eve")).await.unwrap();
+    store.create_room(&room("barn", "eve")).await.unwrap();
+    store.create_room(&room("cellar", "ada")).await.unwrap();
+    for room in ["attic", "barn", "attic"] {
+        assert_eq!(
+            store.invite(room, "bob", "eve").await.unwrap(),
+            Invited::Now
+        );
+        assert!(store.remove_member(room, "bob").await.unwrap());
+        assert_eq!(store.membership(room, "bob").await.unwrap(), None);
+        assert_eq!(store.invited(room).await.unwrap(), [""; 0]);
+    }
+    for room in ["attic", "barn"] {
+        let again = store.invite(room, "bob", "eve").await;
+        let Err(StoreError::TooOften { limit, again_in }) = again else {
+            panic!("{again:?}");
+        };
+        assert!(limit.contains("3 times within a day"), "{limit}");
+        let day = Duration::from_secs(24 * 60 * 60);
+        assert!(again_in <= day && again_in > day / 2, "{again_in:?}");
+    }
+    assert_eq!(sees(store, "bob").await, ["bob", "barn", "cellar"]);
+    // Others may, and so may she after a day.
+    assert_eq!(
+        store.invite("cellar", "bob", "ada").await.unwrap(),
+        Invited::Now
+    );
+    side.execute("UPDATE invitations SET ended_at_ms = 1 WHERE invited_by = 'eve'".to_owned())
+        .await;
+    assert_eq!(
+        store.invite("attic", "bob", "eve").await.unwrap(),
+        Invited::Now
+    );
+}
+
+pub async fn nobodys_list_is_filled_with_invitations(side: Side) {
+    let store = side.store.as_ref();
+    users(&side, &["ada", "bob", "eve"]).await;
+    let rows: Vec<String> = (0..INVITATIONS_OPEN_BY_ONE + 1)
+        .map(|number| format!("('of-eve-{number}', 'eve', 0, 'off', '', 0)"))
         .collect();
     side.execute(insert_rooms(&rows)).await;
-    store.create_room(&room("pub-00000a", "mia")).await.unwrap();
-    let seen = sees(store.as_ref(), "mia").await;
-    assert_eq!(seen.len(), ROOMS_LISTED_MAX);
-    assert_eq!(seen[..4], ["mia", "pub-00000a", "pub-00000", "pub-00001"]);
+    let wishes = (0..=INVITATIONS_OPEN_BY_ONE).map(|number| {
+        let store = side.store.clone();
+        let room = format!("of-eve-{number}");
+        tokio::spawn(async move { store.invite(&room, "bob", "eve").await })
+    });
+    let mut full = 0;
+    for wish in wishes.collect::<Vec<_>>() {
+        match wish.await.unwrap() {
+            Ok(Invited::Now) => (),
+            Err(StoreError::Full(_)) => full += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(full, 1, "also if all are sent at once");
+    let strangers = |others: u32| -> Vec<String> {
+        (0..others)
+            .map(|number| format!("('x-{number}', 'bob', 'stranger-{number}', 1, NULL, 0)"))
+            .collect()
+    };
+    let rows = strangers(INVITATIONS_OPEN_MAX - INVITATIONS_OPEN_BY_ONE);
+    side.execute(insert_invitations(&rows)).await;
+    store.create_room(&private("attic", "ada")).await.unwrap();
+    let full = store.invite("attic", "bob", "ada").await;
+    assert!(matches!(full, Err(StoreError::Full(_))), "{full:?}");
+    assert!(
+        store.take_invitation("of-eve-0", "bob").await.unwrap()
+            || store.take_invitation("of-eve-1", "bob").await.unwrap()
+    );
+    assert_eq!(
+        store.invite("attic", "bob", "ada").await.unwrap(),
+        Invited::Now
+    );
+}
+
+pub async fn nobody_invites_the_whole_town(side: Side) {
+    let store = side.store.as_ref();
+    users(&side, &["bob", "eve"]).await;
+    store.create_room(&room("square", "eve")).await.unwrap();
+    // Half an hour ago, as far as the database knows.
+    let rows: Vec<String> = (0..INVITATIONS_PER_HOUR)
+        .map(|number| {
+            format!(
+                "('square', 'crowd-{number}', 'eve', {}, NULL, 0)",
+                now_ms() - 1_800_000
+            )
+        })
+        .collect();
+    side.execute(insert_invitations(&rows)).await;
+    let often = store.invite("square", "bob", "eve").await;
+    let Err(StoreError::TooOften { again_in, .. }) = often else {
+        panic!("{often:?}");
+    };
+    assert!(
+        again_in.abs_diff(Duration::from_secs(1_800)) < Duration::from_secs(60),
+        "{again_in:?}"
+    );
+    // Whoever takes it was glad of it.
+    assert!(store.take_invitation("square", "crowd-7").await.unwrap());
+    assert_eq!(
+        store.invite("square", "bob", "eve").await.unwrap(),
+        Invited::Now
+    );
+}
+
+fn now_ms() -> u128 {
+    let now = std::time::SystemTime::now();
+    now.duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_millis()
+}
+
+fn insert_invitations(rows: &[String]) -> String {
+    let rows = rows.join(", ");
+    format!(
+        "INSERT INTO invitations (room, user, invited_by, invited_at_ms, ended_at_ms, ended_times) VALUES {rows}"
+    )
 }
 
 fn insert_rooms(rows: &[String]) -> String {
@@ -224,36 +480,73 @@ pub async fn members_come_and_go(side: Side) {
     assert_eq!(store.members("attic").await.unwrap(), ["cleo"]);
 }
 
+/// Six rooms that somebody asks for at once: how many were refused, and the last refusal.
+async fn six_wishes(side: &Side, owner: &str, limits: RoomLimits) -> (usize, Option<StoreError>) {
+    let wishes: Vec<_> = (0..6)
+        .map(|number| {
+            let store = side.store.clone();
+            let wish = room(&format!("wish-{owner}-{number}"), owner);
+            tokio::spawn(async move { store.create_room_within(&wish, limits).await })
+        })
+        .collect();
+    let (mut refused, mut last) = (0, None);
+    for wish in wishes {
+        if let Err(error) = wish.await.unwrap() {
+            (refused, last) = (refused + 1, Some(error));
+        }
+    }
+    (refused, last)
+}
+
 pub async fn nobody_owns_more_rooms_than_one_may(side: Side) {
-    let store = &side.store;
     users(&side, &["ada", "bob"]).await;
-    let rows: Vec<String> = (0..ROOMS_PER_OWNER - 2)
+    let limits = RoomLimits {
+        owned: NonZeroU32::new(100),
+        ..RoomLimits::default()
+    };
+    let rows: Vec<String> = (0..98)
         .map(|number| format!("('of-ada-{number}', 'ada', 0, 'off', '', 0)"))
         .collect();
     side.execute(insert_rooms(&rows)).await;
     // Two more are allowed, her own not counted, also if she asks for six at once.
-    let wishes: Vec<_> = (0..6)
-        .map(|number| {
-            let store = store.clone();
-            let wish = room(&format!("wish-{number}"), "ada");
-            tokio::spawn(async move { store.create_room(&wish).await })
-        })
-        .collect();
-    let mut full = 0;
-    for wish in wishes {
-        match wish.await.unwrap() {
-            Ok(()) => (),
-            Err(StoreError::Full(_)) => full += 1,
-            Err(error) => panic!("{error}"),
-        }
-    }
-    assert_eq!(full, 4);
-    assert_eq!(
-        side.count("SELECT COUNT(*) FROM rooms WHERE name LIKE 'wish-%'")
-            .await,
-        2
+    let (refused, why) = six_wishes(&side, "ada", limits).await;
+    assert_eq!(refused, 4);
+    assert!(
+        matches!(&why, Some(StoreError::Full(limit)) if limit.contains("100 rooms")),
+        "{why:?}"
     );
-    store.create_room(&room("of-bob", "bob")).await.unwrap();
+    let made = "SELECT COUNT(*) FROM rooms WHERE name LIKE 'wish-%'";
+    assert_eq!(side.count(made).await, 2);
+    assert_eq!(six_wishes(&side, "bob", limits).await.0, 0);
+    side.store
+        .create_room(&room("one-more", "ada"))
+        .await
+        .unwrap();
+}
+
+pub async fn nobody_makes_more_rooms_within_an_hour_than_one_may(side: Side) {
+    users(&side, &["ada", "bob"]).await;
+    let limits = RoomLimits {
+        per_hour: NonZeroU32::new(4),
+        ..RoomLimits::default()
+    };
+    let minutes_ago = |minutes: u128| now_ms() - minutes * 60_000;
+    let rows = [(1, 61), (2, 40), (3, 20)].map(|(number, minutes)| {
+        format!(
+            "('of-ada-{number}', 'ada', 0, 'off', '', {})",
+            minutes_ago(minutes)
+        )
+    });
+    side.execute(insert_rooms(&rows)).await;
+    let (refused, why) = six_wishes(&side, "ada", limits).await;
+    assert_eq!(refused, 4);
+    let Some(StoreError::TooOften { limit, again_in }) = why else {
+        panic!("{why:?}");
+    };
+    assert!(limit.contains("4 rooms within an hour"), "{limit}");
+    let in_20_minutes = again_in.abs_diff(Duration::from_secs(20 * 60));
+    assert!(in_20_minutes < Duration::from_secs(60), "{again_in:?}");
+    assert_eq!(six_wishes(&side, "bob", limits).await.0, 2);
 }
 
 pub async fn no_room_has_more_members_than_one_may(side: Side) {

@@ -10,7 +10,7 @@ use sqlx::{
     mysql::{MySqlConnectOptions, MySqlDatabaseError},
 };
 
-use super::{Connection, dialect::ENGINE};
+use super::{Connection, dialect::ENGINE, looks};
 use crate::sql::{
     call::reading,
     connections::{Connections, Lease, connect},
@@ -137,7 +137,7 @@ async fn connect_or_create(options: &MySqlConnectOptions) -> Result<MySqlConnect
 /// The migrator's own lock is none on MariaDB: it asks to wait for ever with a time limit of -1, which MariaDB refuses
 /// with a warning only.
 async fn migrate_locked(connection: &mut MySqlConnection) -> Result<(), StoreError> {
-    let lock = "SELECT GET_LOCK(CONCAT('chinwag ', MD5(DATABASE())), ?)";
+    let lock = "SELECT GET_LOCK(CONCAT('chinwag ', LEFT(SHA2(DATABASE(), 256), 40)), ?)";
     let locked: Option<i64> = sqlx::query_scalar(lock)
         .bind(MIGRATE_WAIT_SECONDS)
         .fetch_one(&mut *connection)
@@ -160,10 +160,11 @@ async fn migrate_locked(connection: &mut MySqlConnection) -> Result<(), StoreErr
         let unfinished = sqlx::query("DELETE FROM _sqlx_migrations WHERE success = FALSE");
         unfinished.execute(&mut *connection).await?;
         // Not `run`: its future cannot be shown to be `Send` with a borrowed connection.
-        MIGRATIONS.run_direct(None, connection, false).await
+        MIGRATIONS.run_direct(None, &mut *connection, false).await
     };
     let migrated: Result<(), MigrateError> = migrated.await;
-    migrated.map_err(|error| StoreError::Unavailable(schema::why(error, &MIGRATIONS)))
+    migrated.map_err(|error| StoreError::Unavailable(schema::why(error, &MIGRATIONS)))?;
+    Ok(looks::fill_in(connection).await?)
 }
 
 /// The server's number for an error, if the server said it.

@@ -25,3 +25,17 @@ pub(in crate::sql) static STORED_CONTENTS: BySize = BySize::new(
     " OR ",
     "",
 );
+/// The end of a session is put off, but not beyond its longest life.
+pub(in crate::sql) static TOUCH_SESSIONS: BySize = BySize::new(
+    "UPDATE sessions SET last_seen_at_ms = ?, expires_at_ms = MIN(?, created_at_ms + ?) \
+     WHERE expires_at_ms > ? AND id IN (",
+    "?",
+    ", ",
+    ")",
+);
+/// Whether some user's name looks like this. Whoever writes is the only one.
+pub(in crate::sql) const USER_THAT_LOOKS_SO: &str =
+    "SELECT 1 FROM users WHERE skeleton = ? LIMIT 1";
+/// Whether some room's does.
+pub(in crate::sql) const ROOM_THAT_LOOKS_SO: &str =
+    "SELECT 1 FROM room_looks WHERE skeleton = ? LIMIT 1";

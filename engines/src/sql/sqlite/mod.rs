@@ -7,6 +7,12 @@ mod accounts;
 #[path = "../statements/checks.rs"]
 mod checks;
 mod dialect;
+#[path = "../statements/invitations.rs"]
+mod invitations;
+#[path = "../statements/listing.rs"]
+mod listing;
+#[path = "../statements/looks.rs"]
+mod looks;
 #[path = "../statements/messages.rs"]
 mod messages;
 #[path = "../statements/rooms.rs"]

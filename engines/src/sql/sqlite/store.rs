@@ -11,7 +11,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use super::{Connection, dialect::ENGINE};
+use super::{Connection, dialect::ENGINE, looks};
 use crate::sql::{call::reading, failure::Failure, limits::ACQUIRE_LIMIT, schema, writes::Writes};
 
 /// The file in the data folder.
@@ -69,6 +69,7 @@ impl SqliteStore {
             let why = schema::why(error, &MIGRATIONS);
             StoreError::Unavailable(format!("{ENGINE}: {}: {why}", file.display()))
         })?;
+        looks::fill_in(store.writer().await?.connection()).await?;
         Ok(Arc::new(store))
     }
 

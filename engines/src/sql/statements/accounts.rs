@@ -1,15 +1,15 @@
 //! Users and their sessions, in statements that both engines understand.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, num::NonZeroU32};
 
 use async_trait::async_trait;
 use common::{
     names,
-    store::{Accounts, BotPolicy, Room, Session, StoreError},
+    store::{Accounts, BotPolicy, DEVICES_PER_USER, LogIn, Room, Session, StoreError},
 };
 use uuid::Uuid;
 
-use super::{Connection, ThisStore, dialect, rooms};
+use super::{Connection, ThisStore, dialect, looks, rooms};
 use crate::sql::{
     batch::{BySize, lists},
     call::{reading, transaction, writing},
@@ -19,13 +19,6 @@ use crate::sql::{
 
 static LIVE_SESSIONS: BySize = BySize::new(
     "SELECT id FROM sessions WHERE expires_at_ms > ? AND id IN (",
-    "?",
-    ", ",
-    ")",
-);
-
-static TOUCH_SESSIONS: BySize = BySize::new(
-    "UPDATE sessions SET last_seen_at_ms = ?, expires_at_ms = ? WHERE expires_at_ms > ? AND id IN (",
     "?",
     ", ",
     ")",
@@ -55,6 +48,61 @@ impl From<SessionRow> for Session {
     }
 }
 
+/// Longer than anything here: and yet a time can be added to it.
+const NO_END_MS: i64 = i64::MAX / 2;
+
+/// The most rows that one log-in clears away; the next one goes on.
+const CLEARED_MAX: i64 = 1_000;
+
+/// Notes that somebody has logged in on a device, and lets go of those that were used longest ago.
+async fn remember_device(
+    db: &mut Connection,
+    user: &str,
+    device: &[u8; 32],
+    now_ms: i64,
+) -> Result<(), Failure> {
+    let known = sqlx::query("UPDATE devices SET used_at_ms = ? WHERE device_hash = ? AND user = ?");
+    let known = known.bind(now_ms).bind(&device[..]).bind(user);
+    if known.execute(&mut *db).await?.rows_affected() > 0 {
+        return Ok(());
+    }
+    let insert =
+        sqlx::query("INSERT INTO devices (device_hash, user, used_at_ms) VALUES (?, ?, ?)");
+    let insert = insert.bind(&device[..]).bind(user).bind(now_ms);
+    insert.execute(&mut *db).await?;
+    let old = sqlx::query_scalar::<_, Vec<u8>>(
+        "SELECT device_hash FROM devices WHERE user = ? ORDER BY used_at_ms DESC, device_hash LIMIT ? OFFSET ?",
+    );
+    let old = old
+        .bind(user)
+        .bind(CLEARED_MAX)
+        .bind(i64::from(DEVICES_PER_USER));
+    for device in old.fetch_all(&mut *db).await? {
+        let delete = sqlx::query("DELETE FROM devices WHERE device_hash = ?");
+        delete.bind(device).execute(&mut *db).await?;
+    }
+    Ok(())
+}
+
+/// Ends what a user has of sessions beside a new one and beyond `most`.
+async fn end_longest_unused(
+    db: &mut Connection,
+    new: &Session,
+    most: NonZeroU32,
+) -> Result<Vec<Uuid>, Failure> {
+    let ending = sqlx::query_scalar::<_, Uuid>(
+        "SELECT id FROM sessions WHERE user = ? AND id <> ? ORDER BY last_seen_at_ms DESC, id LIMIT ? OFFSET ?",
+    );
+    let ending = ending.bind(&new.user).bind(new.id);
+    let ending = ending.bind(CLEARED_MAX).bind(i64::from(most.get()) - 1);
+    let ending = ending.fetch_all(&mut *db).await?;
+    for id in &ending {
+        let delete = sqlx::query("DELETE FROM sessions WHERE id = ?");
+        delete.bind(id).execute(&mut *db).await?;
+    }
+    Ok(ending)
+}
+
 #[async_trait]
 impl Accounts for ThisStore {
     async fn create_user(&self, name: &str, password_hash: &str) -> Result<(), StoreError> {
@@ -75,7 +123,8 @@ impl Accounts for ThisStore {
             .bind(now_ms())
             .execute(&mut *db)
             .await?;
-            rooms::insert(db, &own_room).await
+            rooms::insert(db, &own_room).await?;
+            looks::user_made(db, name).await
         });
         Ok(made.await?)
     }
@@ -91,12 +140,17 @@ impl Accounts for ThisStore {
         Ok(hash.await?)
     }
 
-    async fn create_session(
+    async fn begin_session(
         &self,
         session: &Session,
         token_hash: &[u8; 32],
-    ) -> Result<(), StoreError> {
-        let made = writing!(self, |db| {
+        log_in: LogIn,
+    ) -> Result<Vec<Uuid>, StoreError> {
+        let begun = transaction!(self, |db| {
+            // The user's own room stands for the user: what is counted here is counted by one at a time.
+            if log_in.device_hash.is_some() || log_in.sessions_max.is_some() {
+                rooms::lock(db, &session.user).await?;
+            }
             sqlx::query(
                 "INSERT INTO sessions (token_hash, id, user, device, created_at_ms, last_seen_at_ms, expires_at_ms) \
                  VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -108,11 +162,39 @@ impl Accounts for ThisStore {
             .bind(column(session.created_at_ms))
             .bind(column(session.last_seen_at_ms))
             .bind(column(session.expires_at_ms))
-            .execute(db)
+            .execute(&mut *db)
             .await?;
-            Ok(())
+            if let Some(device) = log_in.device_hash {
+                remember_device(db, &session.user, &device, column(session.created_at_ms)).await?;
+            }
+            match log_in.sessions_max {
+                Some(most) => end_longest_unused(db, session, most).await,
+                None => Ok(Vec::new()),
+            }
         });
-        Ok(made.await?)
+        Ok(begun.await?)
+    }
+
+    async fn knows_device(
+        &self,
+        user: &str,
+        device_hash: &[u8; 32],
+        since_ms: u64,
+    ) -> Result<bool, StoreError> {
+        if !names::may_exist(user) {
+            return Ok(false);
+        }
+        let known = reading!(self, |db| {
+            let query = sqlx::query(
+                "SELECT 1 FROM devices WHERE device_hash = ? AND user = ? AND used_at_ms > ?",
+            );
+            let query = query
+                .bind(&device_hash[..])
+                .bind(user)
+                .bind(column(since_ms));
+            Ok(query.fetch_optional(db).await?.is_some())
+        });
+        Ok(known.await?)
     }
 
     async fn session(
@@ -183,15 +265,18 @@ impl Accounts for ThisStore {
         sessions: &[Uuid],
         now_ms: u64,
         expires_at_ms: u64,
+        longest_ms: Option<u64>,
     ) -> Result<(), StoreError> {
+        let longest = longest_ms.map_or(NO_END_MS, |longest| column(longest).min(NO_END_MS));
         // In one order in every process, so that two of them wait for each other rather than deadlock.
         let mut sessions = sessions.to_vec();
         sessions.sort_unstable();
         for list in lists(&sessions, self.takes()) {
             let touched = writing!(self, |db| {
-                let mut query = sqlx::query(TOUCH_SESSIONS.sql(list.len()))
+                let mut query = sqlx::query(dialect::TOUCH_SESSIONS.sql(list.len()))
                     .bind(column(now_ms))
                     .bind(column(expires_at_ms))
+                    .bind(longest)
                     .bind(column(now_ms));
                 for id in &list {
                     query = query.bind(*id);

@@ -4,12 +4,12 @@ use async_trait::async_trait;
 use common::{
     names,
     store::{
-        BotPolicy, MEMBERS_PER_ROOM, ROOMS_LISTED_MAX, ROOMS_PER_OWNER, Room, RoomChanges, Rooms,
-        StoreError,
+        BotPolicy, COUNTED_WITHIN, Invited, ListedRoom, Membership, Room, RoomChanges, RoomLimits,
+        Rooms, StoreError,
     },
 };
 
-use super::{Connection, ThisStore};
+use super::{Connection, ThisStore, invitations, listing, looks};
 use crate::sql::{
     call::{reading, transaction, writing},
     columns::now_ms,
@@ -30,20 +30,20 @@ impl TryFrom<RoomRow> for Room {
     type Error = Failure;
 
     fn try_from(row: RoomRow) -> Result<Room, Failure> {
-        let bot = BotPolicy::from_word(&row.bot).ok_or_else(|| {
-            Failure::Away(format!(
-                "the room {} has an unknown policy for the bot",
-                row.name
-            ))
-        })?;
         Ok(Room {
+            bot: policy(&row.name, &row.bot)?,
             name: row.name,
             private: row.private,
-            bot,
             persona: row.persona,
             owner: row.owner,
         })
     }
+}
+
+/// When the bot answers in a room, as its row says.
+pub(super) fn policy(room: &str, word: &str) -> Result<BotPolicy, Failure> {
+    let why = || Failure::Away(format!("the room {room} has an unknown policy for the bot"));
+    BotPolicy::from_word(word).ok_or_else(why)
 }
 
 /// Writes a new room.
@@ -65,28 +65,46 @@ pub(super) async fn insert(db: &mut Connection, room: &Room) -> Result<(), Failu
 /// Locks a room's row until the transaction ends, so that a limit that is counted under it holds however many come at
 /// once. An update that changes nothing, because the engines have no other statement for it in common. False if there
 /// is no such room.
-async fn lock(db: &mut Connection, room: &str) -> Result<bool, Failure> {
+pub(super) async fn lock(db: &mut Connection, room: &str) -> Result<bool, Failure> {
     let query = sqlx::query("UPDATE rooms SET owner = owner WHERE name = ?");
     Ok(query.bind(room).execute(db).await?.rows_affected() > 0)
 }
 
 #[async_trait]
 impl Rooms for ThisStore {
-    async fn create_room(&self, room: &Room) -> Result<(), StoreError> {
+    async fn create_room_within(&self, room: &Room, limits: RoomLimits) -> Result<(), StoreError> {
         let made = transaction!(self, |db| {
             // The owner's own room stands for the owner.
             lock(db, &room.owner).await?;
-            let owned: i64 =
-                sqlx::query_scalar("SELECT COUNT(*) FROM rooms WHERE owner = ? AND name <> ?")
-                    .bind(&room.owner)
-                    .bind(&room.owner)
-                    .fetch_one(&mut *db)
-                    .await?;
             insert(db, room).await?;
-            if owned.cast_unsigned() >= ROOMS_PER_OWNER as u64 {
-                return Err(Failure::Refused(StoreError::Full(
-                    "you own as many rooms as one may",
-                )));
+            looks::room_made(db, &room.name).await?;
+            // The new one is among them.
+            if let Some(most) = limits.owned {
+                let owned: i64 =
+                    sqlx::query_scalar("SELECT COUNT(*) FROM rooms WHERE owner = ? AND name <> ?")
+                        .bind(&room.owner)
+                        .bind(&room.owner)
+                        .fetch_one(&mut *db)
+                        .await?;
+                if owned > i64::from(most.get()) {
+                    return Err(Failure::Refused(StoreError::Full(format!(
+                        "you own {most} rooms, as many as one may; another takes deleting one"
+                    ))));
+                }
+            }
+            if let Some(most) = limits.per_hour {
+                let now = now_ms();
+                let nth = sqlx::query_scalar::<_, i64>(
+                    "SELECT created_at_ms FROM rooms WHERE owner = ? AND name <> ? AND created_at_ms > ? \
+                     ORDER BY created_at_ms DESC LIMIT 1 OFFSET ?",
+                );
+                let nth = nth.bind(&room.owner).bind(&room.owner);
+                let nth = nth.bind(invitations::before(now, COUNTED_WITHIN));
+                let nth = nth.bind(i64::from(most.get())).fetch_optional(&mut *db);
+                if let Some(at) = nth.await? {
+                    let limit = format!("you made {most} rooms within an hour, as many as one may");
+                    return Err(invitations::too_often(limit, at, COUNTED_WITHIN, now));
+                }
             }
             Ok(())
         });
@@ -128,41 +146,14 @@ impl Rooms for ThisStore {
         Ok(room.await?)
     }
 
-    async fn rooms_seen_by(&self, user: &str) -> Result<Vec<Room>, StoreError> {
-        let limit = ROOMS_LISTED_MAX as i64;
-        let rooms = reading!(self, |db| {
-            let mut rows = sqlx::query_as::<_, RoomRow>(
-                "SELECT name, owner, private, bot, persona FROM rooms WHERE owner = ? \
-                 UNION ALL \
-                 SELECT rooms.name, rooms.owner, rooms.private, rooms.bot, rooms.persona \
-                 FROM members JOIN rooms ON rooms.name = members.room \
-                 WHERE members.user = ? AND rooms.owner <> ? \
-                 ORDER BY name LIMIT ?",
-            )
-            .bind(user)
-            .bind(user)
-            .bind(user)
-            .bind(limit)
-            .fetch_all(&mut *db)
-            .await?;
-            // Those of the user's that are public come again, so as many as may be listed are enough to fill up.
-            let public = sqlx::query_as::<_, RoomRow>(
-                "SELECT name, owner, private, bot, persona FROM rooms WHERE private = 0 ORDER BY name LIMIT ?",
-            )
-            .bind(limit)
-            .fetch_all(db)
-            .await?;
-            // In the order of the first query, by name.
-            let listed = rows.len();
-            for row in public {
-                let known = rows[..listed].binary_search_by(|known| known.name.cmp(&row.name));
-                if known.is_err() && rows.len() < ROOMS_LISTED_MAX {
-                    rows.push(row);
-                }
-            }
-            rows.into_iter().map(Room::try_from).collect()
-        });
-        Ok(rooms.await?)
+    async fn rooms_listed(
+        &self,
+        user: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<ListedRoom>, StoreError> {
+        let page = reading!(self, |db| { listing::page(db, user, after, limit).await });
+        Ok(page.await?)
     }
 
     async fn change_room(
@@ -204,23 +195,10 @@ impl Rooms for ThisStore {
             if !exists || !lock(db, room).await? {
                 return Ok(false);
             }
-            let sees = sqlx::query(
-                "SELECT 1 FROM rooms WHERE name = ? AND owner = ? \
-                 UNION ALL SELECT 1 FROM members WHERE room = ? AND user = ?",
-            );
-            let sees = sees.bind(room).bind(user).bind(room).bind(user);
-            if sees.fetch_optional(&mut *db).await?.is_some() {
+            if invitations::sees(db, room, user).await? {
                 return Ok(true);
             }
-            let members: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM members WHERE room = ?")
-                .bind(room)
-                .fetch_one(&mut *db)
-                .await?;
-            if members.cast_unsigned() >= MEMBERS_PER_ROOM as u64 {
-                return Err(Failure::Refused(StoreError::Full(
-                    "this room has as many members as one may",
-                )));
-            }
+            invitations::may_have_one_more(db, room).await?;
             let insert = sqlx::query("INSERT INTO members (room, user) VALUES (?, ?)");
             insert.bind(room).bind(user).execute(db).await?;
             Ok(true)
@@ -228,13 +206,62 @@ impl Rooms for ThisStore {
         Ok(added.await?)
     }
 
+    async fn invite(&self, room: &str, user: &str, by: &str) -> Result<Invited, StoreError> {
+        if ![room, user, by].into_iter().all(names::may_exist) {
+            return Ok(Invited::Nobody);
+        }
+        let invited = transaction!(self, |db| { invitations::invite(db, room, user, by).await });
+        Ok(invited.await?)
+    }
+
+    async fn take_invitation(&self, room: &str, user: &str) -> Result<bool, StoreError> {
+        if !names::may_exist(room) || !names::may_exist(user) {
+            return Ok(false);
+        }
+        let taken = writing!(self, |db| {
+            let query = sqlx::query(
+                "DELETE FROM invitations WHERE room = ? AND user = ? AND ended_at_ms IS NULL",
+            );
+            let done = query.bind(room).bind(user).execute(db).await?;
+            Ok(done.rows_affected() > 0)
+        });
+        Ok(taken.await?)
+    }
+
+    async fn invited(&self, room: &str) -> Result<Vec<String>, StoreError> {
+        let invited = reading!(self, |db| {
+            let query = sqlx::query_scalar(
+                "SELECT user FROM invitations WHERE room = ? AND ended_at_ms IS NULL",
+            );
+            Ok(query.bind(room).fetch_all(db).await?)
+        });
+        Ok(invited.await?)
+    }
+
+    async fn membership(&self, room: &str, user: &str) -> Result<Option<Membership>, StoreError> {
+        if !names::may_exist(room) || !names::may_exist(user) {
+            return Ok(None);
+        }
+        let membership = reading!(self, |db| {
+            let query = sqlx::query_scalar::<_, Option<String>>(
+                "SELECT invitations.invited_by FROM members LEFT JOIN invitations \
+                 ON invitations.room = members.room AND invitations.user = members.user \
+                 AND invitations.ended_at_ms IS NULL WHERE members.room = ? AND members.user = ?",
+            );
+            let row = query.bind(room).bind(user).fetch_optional(db).await?;
+            Ok(row.map(|invited_by| Membership { invited_by }))
+        });
+        Ok(membership.await?)
+    }
+
     async fn remove_member(&self, room: &str, user: &str) -> Result<bool, StoreError> {
         if !names::may_exist(room) || !names::may_exist(user) {
             return Ok(false);
         }
-        let removed = writing!(self, |db| {
+        let removed = transaction!(self, |db| {
             let query = sqlx::query("DELETE FROM members WHERE room = ? AND user = ?");
-            let done = query.bind(room).bind(user).execute(db).await?;
+            let done = query.bind(room).bind(user).execute(&mut *db).await?;
+            invitations::end(db, room, user).await?;
             Ok(done.rows_affected() > 0)
         });
         Ok(removed.await?)

@@ -197,6 +197,10 @@ impl Bench {
             ("USER_REQUESTS_PER_SECOND", "0".into()),
             ("ADDRESS_CONNECTIONS", "0".into()),
             ("ADDRESS_REQUESTS_PER_SECOND", "0".into()),
+            ("BOT_USER_RPM", "0".into()),
+            ("USER_ROOMS", "0".into()),
+            ("USER_ROOMS_PER_HOUR", "0".into()),
+            ("USER_BYTES_PER_DAY", "0".into()),
         ];
         let environment: Vec<_> = settings
             .map(|(name, value)| (name.to_owned(), value))

@@ -1,0 +1,99 @@
+//! Invitations as sockets see them: told to every socket of who is invited, and taken by whoever joins the room.
+
+use std::{collections::HashMap, sync::Arc};
+
+use common::{
+    live::{Control, Signal},
+    wire::{Seq, ServerFrame},
+};
+use parking_lot::Mutex;
+
+use super::{
+    Sockets,
+    inbox::{Inbox, Note},
+};
+
+/// Every socket of this edge, to be found by whose it is.
+#[derive(Default)]
+pub(super) struct SocketsByUser(Mutex<HashMap<Arc<str>, Vec<Arc<Inbox>>>>);
+
+impl SocketsByUser {
+    /// Notes one. It is forgotten when the answer is dropped.
+    pub(super) fn enter(self: &Arc<Self>, user: &Arc<str>, inbox: &Arc<Inbox>) -> ByUser {
+        let mut known = self.0.lock();
+        known
+            .entry(Arc::clone(user))
+            .or_default()
+            .push(Arc::clone(inbox));
+        ByUser {
+            all: Arc::clone(self),
+            user: Arc::clone(user),
+            inbox: Arc::clone(inbox),
+        }
+    }
+
+    fn tell(&self, user: &str, frame: &ServerFrame) {
+        let sockets = self.0.lock().get(user).cloned().unwrap_or_default();
+        for inbox in sockets {
+            inbox.put(Note::Told(frame.clone()));
+        }
+    }
+}
+
+/// One socket's entry, for as long as it is held.
+pub(super) struct ByUser {
+    all: Arc<SocketsByUser>,
+    user: Arc<str>,
+    inbox: Arc<Inbox>,
+}
+
+impl Drop for ByUser {
+    fn drop(&mut self) {
+        let mut known = self.all.0.lock();
+        if let Some(sockets) = known.get_mut(&self.user) {
+            sockets.retain(|inbox| !Arc::ptr_eq(inbox, &self.inbox));
+            if sockets.is_empty() {
+                known.remove(&self.user);
+            }
+        }
+    }
+}
+
+impl Sockets {
+    /// Tells somebody's sockets here that they are invited.
+    pub(super) fn tell_invited(&self, user: &str, room: &str, by: &str) {
+        let frame = ServerFrame::Invited {
+            room: room.to_owned(),
+            by: by.to_owned(),
+        };
+        self.by_user.tell(user, &frame);
+    }
+
+    /// The highest `seq` that this edge has shown in a room; 0 if the room is not open here.
+    pub(crate) fn latest_shown(&self, room: &str) -> Seq {
+        let room = self.hub.room(room);
+        room.map_or(0, |room| room.feed().ring.last())
+    }
+
+    /// Whoever joins a room takes the invitation to it, if one stands: beside the join, which does not wait for it. Should
+    /// it fail, the next join takes it.
+    pub(super) async fn take_invitation(self: Arc<Self>, user: Arc<str>, room: Arc<str>) {
+        let services = &self.services;
+        if !services.access.is_invited(&user, &room).await {
+            return;
+        }
+        match services.store.take_invitation(&room, &user).await {
+            Ok(true) => {
+                let control = Control::RoomChanged {
+                    room: room.to_string(),
+                };
+                self.handle_control(&control);
+                if let Err(error) = services.live.signal(&Signal::Control(control)).await {
+                    tracing::debug!(%error, "that an invitation was taken is not told");
+                }
+            }
+            Ok(false) => services.access.forget(&room),
+            Err(error) => tracing::debug!(%error, "an invitation is not taken yet"),
+        }
+    }
+}
