@@ -112,10 +112,11 @@ export class Chat {
       return;
     }
     const names = new Set(infos.map((info) => info.name));
-    for (const info of infos) this.#room(info.name).info = info;
+    for (const info of infos) this.#listed(info);
     for (const [name, room] of this.rooms) {
       if (names.has(name)) continue;
       // The server took the subscription away with the membership.
+      room.was ??= room.info;
       room.info = null;
       room.joined = false;
       if (room !== this.current && this.outbox.inRoom(name).length === 0) this.#forget(room);
@@ -125,6 +126,16 @@ export class Chat {
     this.memory.settle(first);
     for (const room of this.rooms.values()) if (room.info && this.isMine(room)) this.#enter(room);
     this.events.changed("rooms");
+  }
+
+  /** A room that is there for the user, whether or not it was before. */
+  #listed(info: RoomInfo): void {
+    const room = this.#room(info.name);
+    if (!room.info && room.was) {
+      room.was = null;
+      room.trouble = null;
+    }
+    room.info = info;
   }
 
   /** Goes into a room: it is the one that is looked at. */
@@ -154,8 +165,8 @@ export class Chat {
 
   async create(wanted: Parameters<typeof server.createRoom>[0]): Promise<Room> {
     const info = await server.createRoom(wanted);
+    this.#listed(info);
     const room = this.#room(info.name);
-    room.info = info;
     room.trouble = null;
     this.#enter(room);
     this.events.changed("rooms");
@@ -281,6 +292,7 @@ export class Chat {
 
   tryLoading(room: Room): void {
     room.trouble = null;
+    if (!room.info) void this.refreshRooms();
     if (room.timeline.loaded) void this.loadEarlier(room);
     else this.#enter(room);
     this.events.changed("room", room.name);

@@ -11,6 +11,8 @@ const THINKING_MS = 60_000;
 
 export class Room {
   info: RoomInfo | null = null;
+  /** What it was when it was last listed, if it is not any more: the user was put out of it. */
+  was: RoomInfo | null = null;
   readonly timeline = new Timeline();
   readonly drafts = new Drafts();
   /** Who is there, sorted. */

@@ -1,14 +1,15 @@
 // The rooms on the page: puts the parts together, and brings what changed in the chat onto the page, once a frame.
 
 import { Chat, type Change } from "../chat.ts";
+import type { Outgoing } from "../outbox.ts";
 import type { Message } from "../protocol.ts";
 import type { Room } from "../room.ts";
 import { allRows, inOneLine, keptRows, type Row } from "../rows.ts";
 import * as server from "../server.ts";
 import { statusLine } from "../status.ts";
 import { Composer, isWriting } from "./composer.ts";
-import { account, newRoom, roomDetails } from "./dialogs.ts";
-import { avatar, h, icon, iconButton, setText } from "./dom.ts";
+import { account, newRoom, noticeInDialog, roomDetails } from "./dialogs.ts";
+import { avatar, copyText, h, icon, iconButton, setText } from "./dom.ts";
 import { List } from "./list.ts";
 import { looksOf, renderRow, updateRow, type RowActions } from "./rows.ts";
 import { Sidebar } from "./sidebar.ts";
@@ -30,6 +31,7 @@ export class App {
   /** Said once: the seconds that are counted down are for the eye. */
   readonly #statusSpoken = h("p", { class: "sr-only", role: "status" });
   readonly #tryNow: HTMLButtonElement;
+  readonly #details = iconButton("people", "This room: people and bot", () => this.#openDetails());
   readonly #notice = h("p", { class: "notice", role: "status" });
   readonly #spoken = h("div", { class: "sr-only", "aria-live": "polite", role: "log", "aria-label": "New messages" });
   readonly #typing = h("p", { class: "typing", "aria-live": "polite" });
@@ -109,7 +111,7 @@ export class App {
           this.#menuButton,
           this.#picture,
           h("div", { class: "room-about" }, this.#title, this.#people),
-          iconButton("people", "This room: people and bot", () => this.#openDetails()),
+          this.#details,
         ),
         this.#status,
         h("div", { class: "conversation" }, this.#list.element, this.#blank, this.#jump),
@@ -326,13 +328,11 @@ export class App {
   }
 
   #tell(text: string): void {
-    this.#notice.textContent = text;
-    this.#notice.classList.add("shown");
+    const notice = noticeInDialog() ?? this.#notice;
     if (this.#noticeTimer) clearTimeout(this.#noticeTimer);
-    this.#noticeTimer = setTimeout(() => {
-      this.#notice.classList.remove("shown");
-      this.#notice.textContent = "";
-    }, NOTICE_MS);
+    for (const other of [this.#notice, noticeInDialog()]) if (other && other !== notice) other.textContent = "";
+    notice.textContent = text;
+    this.#noticeTimer = setTimeout(() => (notice.textContent = ""), NOTICE_MS);
   }
 
   // --- drawing --------------------------------------------------------------------------------------------------
@@ -375,9 +375,10 @@ export class App {
   }
 
   #drawRoom(room: Room): void {
-    const isMissing = room.trouble?.status === 404 || (this.#chat.listed && !room.info && room.trouble !== null);
-    const rows = room.timeline.loaded || this.#chat.outbox.inRoom(room.name).length > 0 ? this.#rows(room) : [];
-    if (this.#drawnRoom !== room && (room.timeline.loaded || rows.length > 0)) {
+    const isMissing = room.was !== null || room.trouble?.status === 404 || (this.#chat.listed && !room.info && room.trouble !== null);
+    if (isMissing) this.#drawnRoom = null;
+    const rows = isMissing ? [] : room.timeline.loaded || this.#chat.outbox.inRoom(room.name).length > 0 ? this.#rows(room) : [];
+    if (this.#drawnRoom !== room && !isMissing && (room.timeline.loaded || rows.length > 0)) {
       this.#drawnRoom = room;
       this.#seenTo = room.timeline.last?.seq ?? 0;
       this.#list.reset(rows, rows.some((row) => row.key === "new") ? "new" : null);
@@ -389,21 +390,21 @@ export class App {
     }
     this.#drawBlank(room, isMissing, rows.length === 0);
     this.#composer.enable(!isMissing);
+    this.#details.hidden = !room.info;
     this.#composer.refresh();
     this.#moved(this.#list.atEnd);
   }
 
   #drawBlank(room: Room, isMissing: boolean, isEmpty: boolean): void {
-    const shown = isMissing ? "missing" : room.trouble && isEmpty ? `trouble ${room.trouble.message}` : !room.timeline.loaded && isEmpty ? "loading" : isEmpty ? `empty ${room.name} ${room.info?.bot}` : "";
+    const unsent = isMissing ? this.#chat.outbox.inRoom(room.name) : [];
+    const shown = isMissing ? `missing ${room.name} ${room.was?.owner} ${unsent.map(({ id }) => id)}` : room.trouble && isEmpty ? `trouble ${room.trouble.message}` : !room.timeline.loaded && isEmpty ? "loading" : isEmpty ? `empty ${room.name} ${room.info?.bot}` : "";
     this.#blank.hidden = shown === "";
     if (this.#blank.dataset.shown === shown) return;
     this.#blank.dataset.shown = shown;
     if (isMissing) {
-      this.#blank.replaceChildren(
-        h("h2", null, "No such room"),
-        h("p", null, `There is no room “${room.name}”, or it is a private one that you were not invited to.`),
-        h("button", { type: "button", class: "button button-main", onclick: () => this.#go(this.#chat.user) }, "Back to your own room"),
-      );
+      const hadFocus = document.activeElement === null || document.activeElement === document.body;
+      this.#blank.replaceChildren(...this.#shutDoor(room, unsent));
+      if (hadFocus) this.#blank.querySelector<HTMLElement>("button")?.focus();
     } else if (shown.startsWith("trouble")) {
       this.#blank.replaceChildren(
         h("p", null, room.trouble!.message),
@@ -416,6 +417,25 @@ export class App {
     } else {
       this.#blank.replaceChildren();
     }
+  }
+
+  /** What stands before a room that one may not see, or not any more. Words that never got there can be had back. */
+  #shutDoor(room: Room, unsent: Outgoing[]): Node[] {
+    const { was, name } = room;
+    return [
+      h("span", { class: "door-lock" }, icon("lock")),
+      h("h2", null, was ? "You are no longer in this room" : "No such room"),
+      h("p", null, was ? `“${name}” is private, and you are not among those who were invited. ${was.owner} can let you in again.` : `There is no room “${name}”, or it is a private one that you were not invited to.`),
+      ...unsent.map(({ text }) =>
+        h("p", { class: "unsent" }, h("strong", null, "Not sent: "), h("span", { dir: "auto" }, text), iconButton("copy", "Copy what was not sent", async () => this.#tell((await copyText(text)) ? "Copied." : "The browser did not let this be copied."))),
+      ),
+      h(
+        "div",
+        { class: "door-choices" },
+        h("button", { type: "button", class: "button button-main", onclick: () => this.#go(this.#chat.user) }, "Back to your own room"),
+        h("button", { type: "button", class: "button", onclick: () => this.#chat.tryLoading(room) }, "Look again"),
+      ),
+    ];
   }
 
   /** What stands in a room where nothing was said yet. */

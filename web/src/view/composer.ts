@@ -118,7 +118,9 @@ export class Composer {
     this.#input.setSelectionRange(this.#input.value.length, this.#input.value.length);
   }
 
+  /** A door that is shut has no field before it. */
   enable(on: boolean): void {
+    this.element.hidden = !on;
     this.#input.disabled = !on;
     this.#button.disabled = !on;
   }

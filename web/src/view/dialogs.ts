@@ -18,7 +18,8 @@ const PERSONA_MAX_CHARS = 2_000;
 
 function dialog(title: string, ...content: (Node | null | false)[]): HTMLDialogElement {
   const close = iconButton("close", "Close", () => element.close());
-  const element = h("dialog", { class: "dialog", "aria-label": title }, h("header", { class: "dialog-head" }, h("h2", null, title), close), ...content);
+  const notice = h("p", { class: "dialog-notice", role: "status" });
+  const element = h("dialog", { class: "dialog", "aria-label": title }, h("header", { class: "dialog-head" }, h("h2", null, title), close), ...content, notice);
   const before = document.activeElement;
   element.addEventListener("close", () => {
     element.remove();
@@ -34,6 +35,11 @@ function dialog(title: string, ...content: (Node | null | false)[]): HTMLDialogE
   document.body.append(element);
   element.showModal();
   return element;
+}
+
+/** Where something is told while a dialog is open: what is behind one is neither seen nor read out. */
+export function noticeInDialog(): HTMLElement | null {
+  return [...document.querySelectorAll<HTMLElement>("dialog[open] > .dialog-notice")].at(-1) ?? null;
 }
 
 /** Runs a call; what it is refused for stands in `error`. */
@@ -201,11 +207,15 @@ function settings(chat: Chat, room: Room, events: { tell(text: string): void }):
   const error = h("p", { class: "form-error", role: "alert" });
   const button = h("button", { type: "submit", class: "button button-main" }, "Save");
   const isOwnRoom = room.name === chat.user;
+  const outsiders = putOut(room);
+  const isPrivate = privateBox(info.private);
+  isPrivate.addEventListener("change", () => void outsiders.show(!info.private && new FormData(form).has("private")));
   const form = h(
     "form",
     { "aria-label": "Room settings" },
     h("h3", { class: "dialog-title" }, isOwnRoom ? "The bot" : "Settings"),
-    !isOwnRoom && privateBox(info.private),
+    !isOwnRoom && isPrivate,
+    outsiders.element,
     policyChoice(info.bot),
     personaField(info.persona ?? ""),
     error,
@@ -219,12 +229,62 @@ function settings(chat: Chat, room: Room, events: { tell(text: string): void }):
     if (String(data.get("persona")) !== (info.persona ?? "")) change.persona = String(data.get("persona"));
     if (!isOwnRoom && data.has("private") !== info.private) change.private = data.has("private");
     void attempt(error, button, async () => {
+      let invited: string[] = [];
+      if (change.private) {
+        // Nobody is put out who was not named before.
+        if (await outsiders.show(true)) return;
+        invited = outsiders.wanted();
+        for (const name of invited) await server.addMember(room.name, name);
+      }
       if (Object.keys(change).length > 0) await chat.change(room, change);
       Object.assign(info, room.info);
-      events.tell("Saved.");
+      void outsiders.show(false);
+      events.tell(invited.length > 0 ? `Saved. ${inWords(invited)} ${invited.length === 1 ? "was" : "were"} invited.` : "Saved.");
     });
   });
   return form;
+}
+
+interface PutOut {
+  element: HTMLElement;
+  /** Names those who would lose a room that becomes private; true if one of them was not named before. */
+  show(on: boolean): Promise<boolean>;
+  /** Those of them who are to be invited. */
+  wanted(): string[];
+}
+
+/** Who is in a public room, or has spoken there, and was not invited. */
+function putOut(room: Room): PutOut {
+  const element = h("fieldset", { class: "put-out", hidden: true, "aria-live": "polite" });
+  const named = new Set<string>();
+  const boxes = () => [...element.querySelectorAll<HTMLInputElement>("input")];
+  return {
+    element,
+    wanted: () => boxes().filter((box) => box.checked).map((box) => box.value),
+    async show(on) {
+      element.hidden = !on;
+      if (!on) return false;
+      const invited = await server.members(room.name);
+      const spoke = room.timeline.messages.filter(({ kind }) => kind === "user").map(({ sender }) => sender);
+      const names = [...new Set([...room.people, ...spoke])].filter((name) => name !== room.info?.owner && !invited.includes(name)).sort();
+      const unchecked = new Set(boxes().filter((box) => !box.checked).map((box) => box.value));
+      const isNews = names.some((name) => !named.has(name));
+      names.forEach((name) => named.add(name));
+      element.hidden = names.length === 0;
+      element.replaceChildren(
+        h("legend", { class: "label" }, `${inWords(names)} would be put out`),
+        h("p", { class: "hint" }, "Those you invite stay."),
+        ...names.map((name) => h("label", { class: "option" }, h("input", { type: "checkbox", value: name, checked: !unchecked.has(name) }), h("span", null, `Invite ${name}`))),
+      );
+      return isNews;
+    },
+  };
+}
+
+/** Names as they stand in a sentence; of many the first few. */
+export function inWords(names: string[]): string {
+  if (names.length > 4) return `${names.slice(0, 3).join(", ")} and ${names.length - 3} others`;
+  return names.length < 2 ? (names[0] ?? "") : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
 }
 
 function leaving(chat: Chat, room: Room, close: () => void, events: { left(): void }): HTMLElement {
