@@ -3,6 +3,7 @@
 
 import { Link } from "./link.ts";
 import type { Phase } from "./connection.ts";
+import { serverNow } from "./clock.ts";
 import { newId } from "./ids.ts";
 import { Memory } from "./memory.ts";
 import { Outbox, type Outgoing } from "./outbox.ts";
@@ -468,7 +469,7 @@ export class Chat {
   // --- writing --------------------------------------------------------------------------------------------------
 
   send(room: Room, text: string, replyTo?: string): Outgoing {
-    const entry: Outgoing = { id: newId(), room: room.name, text: text.trim(), at: Date.now() };
+    const entry: Outgoing = { id: newId(serverNow()), room: room.name, text: text.trim(), at: Date.now() };
     if (replyTo) entry.replyTo = replyTo;
     if (room.info && !this.isMine(room)) this.memory.enter(room.name);
     room.newFrom = null;
@@ -508,7 +509,7 @@ export class Chat {
   answerAgain(room: Room, id: string): void {
     if (!this.#link.send({ type: "again", room: room.name, id })) return this.events.tell("There is no connection right now.");
     this.#wishes.set(id, room);
-    room.askedAgain.set(id, Date.now());
+    room.askedAgain.set(id, serverNow());
     this.events.changed("room", room.name);
   }
 
@@ -529,6 +530,7 @@ export class Chat {
   stopReply(room: Room, id: string): void {
     if (!this.#link.send({ type: "stop", room: room.name, id })) return this.events.tell("There is no connection right now.");
     room.drafts.stopping(id);
+    room.stopped.set(id, this.user);
     this.events.changed("room", room.name);
   }
 

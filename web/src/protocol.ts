@@ -33,7 +33,7 @@ const FRAMES = {
   },
   ack: { needs: { id: text, seq: number }, may: {} },
   error: { needs: { code: text as Reader<ErrorCode>, message: text }, may: { id: text, retry_after_ms: number } },
-  draft: { needs: { room: text, id: text, reply_to: text, attempt: number, offset: number, text }, may: {} },
+  draft: { needs: { room: text, id: text, reply_to: text, attempt: number, offset: number, text }, may: { thinking: flag, waiting: number } },
   typing: { needs: { room: text, user: text }, may: {} },
   presence: { needs: { room: text, users: names }, may: {} },
   ping: { needs: {}, may: {} },

@@ -1,5 +1,6 @@
 // The HTTP calls (docs/http.md). The session is a cookie that this code never sees.
 
+import { heardDate } from "./clock.ts";
 import type { Message, RoomInfo, SessionInfo } from "./protocol.ts";
 
 /** Longer than the server's own limit for a call, so that its words are heard where it has any. */
@@ -25,8 +26,10 @@ async function call<T>(method: string, path: string, body?: unknown, timeMs = CA
     options.body = JSON.stringify(body);
   }
   let response: Response;
+  const from = Date.now();
   try {
     response = await fetch(path, options);
+    heardDate(response.headers.get("date"), from, Date.now());
   } catch {
     throw new Refusal(0, "unavailable", "The server cannot be reached right now.");
   }

@@ -1,6 +1,7 @@
 // The rooms on the page: puts the parts together, and brings what changed in the chat onto the page, once a frame.
 
 import { Chat, type Change } from "../chat.ts";
+import { serverNow } from "../clock.ts";
 import type { Outgoing } from "../outbox.ts";
 import type { Message } from "../protocol.ts";
 import type { Room } from "../room.ts";
@@ -49,6 +50,8 @@ export class App {
   #noticeTimer: ReturnType<typeof setTimeout> | null = null;
   #kept: { room: Room; signature: string; rows: Row[] } | null = null;
   #drawnRoom: Room | null = null;
+  /** The list shows a question that waits for its answer. */
+  #awaits = false;
   /** The place from which on what arrived below, out of view, is counted. */
   #seenTo = 0;
 
@@ -239,8 +242,8 @@ export class App {
       if (name === "new") newRoom(this.#chat, (made) => this.#go(made));
       else if (name === "room") this.#openDetails();
       else if (name === "stop") {
-        const growing = room.drafts.all().at(-1);
-        if (growing) this.#chat.stopReply(room, growing.id);
+        const growing = room.drafts.all().at(-1)?.id ?? room.openQuestions(serverNow())[0]?.replyId;
+        if (growing) this.#chat.stopReply(room, growing);
         else this.#tell("No answer is being written.");
       } else if (name === "leave") {
         if (room.info?.owner === this.#chat.user) return this.#tell("This room is your own; it stays.");
@@ -366,12 +369,14 @@ export class App {
 
   #rows(room: Room): Row[] {
     const { messages, hasEarlier } = room.timeline;
-    const signature = `${messages.length} ${messages[0]?.seq} ${messages.at(-1)?.seq} ${hasEarlier} ${room.newFrom} ${new Date().getDate()} ${room.info?.bot} ${[...room.askedAgain.keys()].join()}`;
+    const signature = `${messages.length} ${messages[0]?.seq} ${messages.at(-1)?.seq} ${hasEarlier} ${room.newFrom} ${new Date().getDate()} ${room.info?.bot} ${[...room.askedAgain.keys()].join()} ${room.stopped.size}`;
     if (this.#kept?.room !== room || this.#kept.signature !== signature) {
       this.#kept = { room, signature, rows: keptRows(room, this.#chat.user) };
     }
     const { outbox } = this.#chat;
-    return allRows(room, this.#kept.rows, outbox.inRoom(room.name), (id) => outbox.whyWaiting(id), this.#chat.user, Date.now());
+    const rows = allRows(room, this.#kept.rows, outbox.inRoom(room.name), (id) => outbox.whyWaiting(id), this.#chat.user, serverNow());
+    this.#awaits = rows.at(-1)?.type === "waiting";
+    return rows;
   }
 
   #drawRoom(room: Room): void {
@@ -477,13 +482,8 @@ export class App {
     const names = room.whoTypes(Date.now());
     const text = names.length === 0 ? "" : names.length === 1 ? `${names[0]} is typing…` : names.length < 4 ? `${names.join(", ")} are typing…` : "Several people are typing…";
     setText(this.#typing, text);
-    if (room.drafts.all().length === 0) this.#drawThinking(room);
-  }
-
-  /** The dots go away by themselves when nobody is owed an answer any more. */
-  #drawThinking(room: Room): void {
-    const isShown = this.#list.elementOf("thinking") !== undefined;
-    if (isShown === (room.thinkingAbout(Date.now()) !== null)) return;
+    // The seconds go on, and a row goes away by itself when nobody is owed an answer any more.
+    if (!this.#awaits && room.openQuestions(serverNow()).length === 0) return;
     this.#dirty.add("room");
     this.#drawSoon();
   }

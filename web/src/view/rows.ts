@@ -1,9 +1,9 @@
 // How each kind of row looks.
 
 import { markdown } from "../markdown.ts";
-import type { MessageRow, Quote, Row } from "../rows.ts";
+import type { MessageRow, Quote, Row, WaitingRow } from "../rows.ts";
 import { pieces } from "../words.ts";
-import { avatar, copyText, h, hueOf, icon, iconButton } from "./dom.ts";
+import { avatar, copyText, h, hueOf, icon, iconButton, setText } from "./dom.ts";
 import { clockTime, dayName, fullTime } from "./times.ts";
 
 export interface RowActions {
@@ -23,10 +23,12 @@ export function looksOf(row: Row): string {
   switch (row.type) {
     case "day":
       return `${dayName(row.at)}`;
+    case "waiting":
+      return `waiting ${row.words} ${row.stopping} ${row.quote?.text ?? ""}`;
     case "draft":
       return `${row.draft.attempt} ${row.draft.chars} ${row.draft.headless} ${row.draft.stopping} ${row.quote?.text ?? ""}`;
     case "message":
-      return `${row.state} ${row.together} ${row.why ?? ""} ${row.quote?.text ?? ""} ${row.own} ${row.again} ${row.isLatest}`;
+      return `${row.state} ${row.together} ${row.why ?? ""} ${row.quote?.text ?? ""} ${row.own} ${row.again} ${row.isLatest} ${row.stoppedBy}`;
     default:
       return "";
   }
@@ -40,13 +42,8 @@ export function renderRow(row: Row, actions: RowActions): HTMLElement {
       return h("li", { class: "row row-new" }, h("span", null, "New"));
     case "begin":
       return h("li", { class: "row row-begin" }, "This is where it begins.");
-    case "thinking":
-      return h(
-        "li",
-        { class: "row row-bot" },
-        avatar("bot", true),
-        h("div", { class: "body" }, h("p", { class: "head" }, h("strong", { class: "sender" }, "bot")), h("p", { class: "dots" }, h("span", { class: "sr-only" }, "The bot is thinking"), h("i", null), h("i", null), h("i", null))),
-      );
+    case "waiting":
+      return waiting(row, actions);
     case "draft":
       return draft(row, actions);
     case "message":
@@ -59,19 +56,50 @@ type DraftRow = Row & { type: "draft" };
 
 /** Only the words of an answer that grows change; the button under them stays the one that is being pressed. */
 export function updateRow(row: Row, element: HTMLElement, actions: RowActions): boolean {
+  if (row.type === "waiting" && element.dataset.frame === frameOf(row)) {
+    setText(element.querySelector(".wait")!, row.words);
+    return true;
+  }
   if (row.type !== "draft" || element.dataset.frame !== frameOf(row)) return false;
   element.querySelector(".prose")!.replaceChildren(...draftWords(row, actions));
   return true;
 }
 
-/** What of a draft is not its words. */
-function frameOf(row: DraftRow): string {
-  return `${row.draft.stopping} ${row.quote?.text ?? ""}`;
+/** What of a row that grows is not its words. */
+function frameOf(row: DraftRow | WaitingRow): string {
+  const isStopping = row.type === "draft" ? row.draft.stopping : row.stopping;
+  return `${row.type} ${isStopping} ${row.quote?.text ?? ""}`;
+}
+
+/** It is said once that an answer is awaited: the seconds that are counted are for the eye. */
+function waiting(row: WaitingRow, actions: RowActions): HTMLElement {
+  const cancel = h(
+    "button",
+    { type: "button", class: "chip-button", "aria-label": "Cancel the question", disabled: row.stopping, onclick: () => actions.stop(row.key) },
+    icon("close"),
+    row.stopping ? "Cancelling…" : "Cancel",
+  );
+  return h(
+    "li",
+    { class: "row row-bot row-waiting", "data-frame": frameOf(row) },
+    avatar("bot", true),
+    h(
+      "div",
+      { class: "body" },
+      head("bot", null, null),
+      quoteOf(row.quote, row.replyTo, actions),
+      h("div", { class: "wait-line" }, h("span", { class: "dots", "aria-hidden": "true" }, h("i", null), h("i", null), h("i", null)), h("span", { class: "wait" }, row.words), cancel),
+    ),
+  );
 }
 
 function draftWords(row: DraftRow, actions: RowActions): Node[] {
-  const { text, headless } = row.draft;
-  const missed = headless ? [h("p", { class: "missed" }, "… the beginning comes with the finished answer")] : [];
+  const { text, headless, brokeOff } = row.draft;
+  const missed = headless
+    ? [h("p", { class: "missed" }, "… the beginning comes with the finished answer")]
+    : brokeOff
+      ? [h("p", { class: "missed" }, "It broke off, and begins again:")]
+      : [];
   return [...missed, withCode(markdown(text), actions)];
 }
 
@@ -111,7 +139,7 @@ function bot(row: MessageRow, actions: RowActions): HTMLElement {
     h(
       "div",
       { class: "body" },
-      head(row.sender, row.at, isFallback ? "automatic reply: the model gave no answer" : null),
+      head(row.sender, row.at, row.stoppedBy ? `stopped by ${row.stoppedBy}` : isFallback ? "automatic reply: the model gave no answer" : null),
       quoteOf(row.quote, row.replyTo, actions),
       h("div", { class: "prose" }, withCode(markdown(row.text), actions)),
       again && h("div", { class: "foot" }, again),
