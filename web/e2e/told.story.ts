@@ -73,3 +73,97 @@ test("a room that becomes private names those it puts out first, and keeps those
   await ada.sees("and so do I");
   for (const person of [ada, bob, cleo]) person.hadNoTrouble();
 });
+
+test("a browser that keeps no cookie is told so, and the form keeps its words", async () => {
+  const ada = await stage.somebody();
+  // As a server's answer looks to a browser that drops its cookie.
+  await ada.page.route("**/api/register", (route) => route.fulfill({ status: 201, json: { user: "ada", token: "" } }));
+  const form = ada.page.getByRole("form", { name: "Register" });
+  await form.getByLabel("Username").fill("ada");
+  await form.getByLabel("Password").fill("correct horse battery");
+  await form.getByLabel("Password").press("Enter");
+  await form.getByText(/your browser kept no cookie of it/).waitFor();
+  assert.equal(await form.getByLabel("Username").inputValue(), "ada");
+  ada.hadNoTrouble();
+});
+
+test("a browser that lets the page store nothing can talk all the same, and is told what is lost", async () => {
+  const ada = await stage.somebody();
+  await ada.page.addInitScript(() => {
+    for (const name of ["localStorage", "sessionStorage"]) {
+      Object.defineProperty(window, name, {
+        get() {
+          throw new DOMException("denied", "SecurityError");
+        },
+      });
+    }
+  });
+  await ada.page.reload();
+  await ada.registers(fresh("ada"));
+  await seesUncovered(ada, "This browser lets the page store nothing: what is half typed or not sent is lost when it is loaded again.");
+  await ada.says("two plus two?");
+  await ada.seesAnswer("four");
+  ada.hadNoTrouble();
+});
+
+test("a network that answers in the server's place is named, before and after one is in", async () => {
+  const ada = await stage.person("ada");
+  const portal = /Something else answers in the server's place: perhaps this network wants you to log in/;
+  await ada.page.route("**/api/**", (route) => route.fulfill({ status: 200, contentType: "text/html", body: "<h1>Airport WLAN</h1>" }));
+  await ada.page.evaluate(() => (document.querySelector<HTMLElement>('[aria-label^="New room"]')!.click(), undefined));
+  const form = ada.page.getByRole("form", { name: "New room" });
+  await form.getByLabel("Name", { exact: true }).fill(fresh("lobby"));
+  await form.getByRole("button", { name: "Make the room" }).click();
+  await form.getByText(portal).waitFor();
+  await ada.page.reload();
+  await ada.page.getByText(portal).waitFor();
+  await ada.page.unroute("**/api/**");
+  await ada.page.getByRole("button", { name: "Try now" }).click();
+  await ada.composer.waitFor();
+  ada.hadNoTrouble();
+});
+
+test("a page that gets no WebSocket though calls are answered says that, and talks once it gets one", async () => {
+  const ada = await stage.person("ada");
+  await ada.page.addInitScript(() => {
+    const Real = window.WebSocket;
+    const isBlocked = () => sessionStorage.getItem("blocked") !== "no";
+    window.WebSocket = class extends Real {
+      constructor(address: string | URL) {
+        super(isBlocked() ? new URL("/web/icon.svg", address) : address);
+      }
+    };
+  });
+  await ada.page.reload();
+  await ada.page.locator(".status").getByText(/something on the way to it, or in this browser, blocks WebSockets/).waitFor();
+  await ada.says("is anybody there?");
+  await ada.page.evaluate(() => sessionStorage.setItem("blocked", "no"));
+  await ada.page.getByRole("button", { name: "Try now" }).click();
+  await ada.seesSent("is anybody there?");
+  await ada.reconnects();
+});
+
+test("a page from an origin that is not allowed is told which", async () => {
+  const ada = await stage.somebody();
+  const elsewhere = stage.servers.address.replace("127.0.0.1", "chat.localhost");
+  await ada.page.goto(elsewhere);
+  const form = ada.page.getByRole("form", { name: "Register" });
+  await form.getByLabel("Username").fill("ada");
+  await form.getByLabel("Password").fill("correct horse battery");
+  await form.getByLabel("Password").press("Enter");
+  await form.getByText(`This page is from ${elsewhere}.`).waitFor();
+});
+
+test("a limit says when to try again, in the server's words", async () => {
+  const ada = await stage.person("ada");
+  const problem = { code: "rate_limited", status: 429, detail: "you have made 20 rooms within an hour" };
+  await ada.page.route("**/api/rooms", (route) =>
+    route.request().method() === "POST" ? route.fulfill({ status: 429, headers: { "retry-after": "90" }, contentType: "application/problem+json", body: JSON.stringify(problem) }) : route.fallback(),
+  );
+  await ada.page.getByRole("button", { name: "New room" }).click();
+  const form = ada.page.getByRole("form", { name: "New room" });
+  await form.getByLabel("Name", { exact: true }).fill(fresh("lobby"));
+  await form.getByRole("button", { name: "Make the room" }).click();
+  await form.getByText("You have made 20 rooms within an hour. Try again in 90 s.").waitFor();
+  ada.hadNoTrouble();
+});

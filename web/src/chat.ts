@@ -10,7 +10,8 @@ import { Outbox, type Outgoing } from "./outbox.ts";
 import { mentions, type ErrorFrame, type Message, type RoomInfo, type ServerFrame } from "./protocol.ts";
 import { Room } from "./room.ts";
 import * as server from "./server.ts";
-import { Refusal } from "./server.ts";
+import { Refusal, wordsOf } from "./server.ts";
+import type { Stores } from "./storage.ts";
 
 /** A page of history of the room that is looked at, and of one that only has a line in the list. */
 const PAGE = 100;
@@ -56,10 +57,10 @@ export class Chat {
   constructor(
     readonly user: string,
     private readonly events: ChatEvents,
-    storage: Storage,
+    stores: Stores,
   ) {
-    this.outbox = new Outbox(storage, user);
-    this.memory = new Memory(storage, user);
+    this.outbox = new Outbox(stores.shared, user);
+    this.memory = new Memory(stores, user);
     this.#link = new Link({
       frame: (frame) => this.#hear(frame),
       lost: () => this.#lost(),
@@ -85,6 +86,11 @@ export class Chat {
     removeEventListener("storage", this.#storageChanged);
     for (const timer of this.#timers) clearInterval(timer);
     if (this.#outboxTimer) clearTimeout(this.#outboxTimer);
+  }
+
+  /** Why there is no line, in words, where that is known. */
+  get lineTrouble(): string | null {
+    return this.#link.trouble;
   }
 
   tryNow(): void {
@@ -309,8 +315,8 @@ export class Chat {
       take(page);
       this.#markRead(room);
     } catch (error) {
-      const { status, message } = error as Refusal;
-      room.trouble = { status: status ?? 0, message };
+      const status = error instanceof Refusal ? error.status : -1;
+      room.trouble = { status, message: wordsOf(error) };
       if (status === 401) this.events.changed("gone");
     } finally {
       room.loading = null;
@@ -476,7 +482,7 @@ export class Chat {
     this.outbox.add(entry);
     this.memory.keepDraft(room.name, null);
     this.#typedAt.delete(room.name);
-    if (!this.outbox.durable) this.events.tell("This browser's storage is full or closed: do not reload before this is sent.");
+    if (!this.outbox.durable && this.phase.name !== "open") this.events.tell("This browser's storage is full or closed: do not reload before this is sent.");
     this.events.changed("outbox");
     this.events.changed("room", room.name);
     this.#pumpOutbox();
@@ -546,7 +552,6 @@ export class Chat {
   }
 
   #storageChanged = (event: StorageEvent) => {
-    if (event.storageArea !== localStorage) return;
     if (this.outbox.storageChanged(event.key, event.newValue, Date.now())) {
       this.events.changed("outbox");
       if (this.current) this.events.changed("room", this.current.name);

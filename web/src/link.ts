@@ -19,6 +19,10 @@ export class Link {
   #socket: WebSocket | null = null;
   #timer: ReturnType<typeof setInterval> | null = null;
   #checking = false;
+  /** Sockets that did not open though the server answered a call right after. */
+  #blocked = 0;
+  /** Why there is no line, in words; null while it stands, or where that is not known. */
+  trouble: string | null = null;
 
   constructor(private readonly events: LinkEvents) {}
 
@@ -81,6 +85,8 @@ export class Link {
       if (this.#socket !== socket) return;
       const frame = typeof event.data === "string" ? readFrame(event.data) : null;
       this.#feed(frame?.type === "welcome" ? { name: "heard", pingMs: frame.ping_ms } : { name: "heard" });
+      this.#blocked = 0;
+      this.trouble = null;
       if (frame?.type === "ping") this.send({ type: "pong" });
       else if (frame) this.events.frame(frame);
     };
@@ -105,9 +111,14 @@ export class Link {
     const asked = this.#socket;
     try {
       await server.me(true);
+      if (this.phase.name !== "waiting") return;
+      this.#blocked += 1;
+      // Once may be an accident.
+      if (this.#blocked >= 2) this.trouble = await server.whyNoSocket();
     } catch (error) {
       if (this.phase.name === "off") return;
-      const { status } = error as server.Refusal;
+      const status = error instanceof server.Refusal ? error.status : -1;
+      if (this.phase.name !== "open" && status >= 0) this.trouble = server.wordsOf(error);
       if (status === 401) this.events.sessionGone();
       else if (status === 0 && asked === this.#socket) this.#feed({ name: "unreachable" });
     } finally {

@@ -8,6 +8,7 @@ import type { Room } from "../room.ts";
 import { allRows, inOneLine, keptRows, type Row } from "../rows.ts";
 import * as server from "../server.ts";
 import { statusLine } from "../status.ts";
+import { openStores } from "../storage.ts";
 import { Composer, isWriting } from "./composer.ts";
 import { account, newRoom, noticeInDialog, roomDetails } from "./dialogs.ts";
 import { avatar, copyText, h, icon, iconButton, setText } from "./dom.ts";
@@ -66,7 +67,7 @@ export class App {
         arrived: (room, message) => this.#arrived(room, message),
         tell: (text) => this.#tell(text),
       },
-      localStorage,
+      openStores(),
     );
     this.#sidebar = new Sidebar(this.#chat, {
       open: (room) => this.#go(room),
@@ -135,6 +136,7 @@ export class App {
     this.#clock = setInterval(() => this.#drawStatus(), 250);
     this.#chat.start();
     this.#show(roomOfAddress() ?? this.#chat.user, "replace");
+    if (!this.#chat.outbox.durable) this.#tell("This browser lets the page store nothing: what is half typed or not sent is lost when it is loaded again.");
   }
 
   stop(): void {
@@ -215,7 +217,7 @@ export class App {
         try {
           await server.logOut();
         } catch (refusal) {
-          if ((refusal as server.Refusal).status !== 401) return this.#tell((refusal as Error).message);
+          if ((refusal as server.Refusal).status !== 401) return this.#tell(server.wordsOf(refusal));
         }
         history.replaceState(null, "", "/");
         this.leave(null);
@@ -259,7 +261,7 @@ export class App {
         this.#tell(`${who} was removed.`);
       }
     } catch (refusal) {
-      this.#tell((refusal as Error).message);
+      this.#tell(server.wordsOf(refusal));
     }
   }
 
@@ -491,10 +493,10 @@ export class App {
   #drawStatus(): void {
     const { phase, outbox } = this.#chat;
     const waiting = outbox.all().filter((entry) => !entry.failed).length;
-    const line = statusLine(phase, this.#upSince, Date.now(), navigator.onLine, waiting);
+    const line = statusLine(phase, this.#upSince, Date.now(), navigator.onLine, waiting, this.#chat.lineTrouble);
     this.#status.classList.toggle("shown", line !== null);
     setText(this.#statusText, line?.text ?? "");
-    setText(this.#statusSpoken, line ? "The connection is lost. Reconnecting." : "");
+    setText(this.#statusSpoken, line ? `${this.#chat.lineTrouble ?? "The connection is lost."} Reconnecting.` : "");
     this.#tryNow.hidden = !line?.canTry;
   }
 

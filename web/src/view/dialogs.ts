@@ -49,7 +49,7 @@ async function attempt(error: HTMLElement, button: HTMLButtonElement, call: () =
   try {
     await call();
   } catch (refusal) {
-    error.textContent = (refusal as Error).message;
+    error.textContent = server.wordsOf(refusal);
   } finally {
     button.disabled = false;
   }
@@ -177,7 +177,7 @@ function members(chat: Chat, room: Room, isOwner: boolean, events: { tell(text: 
     };
     list.replaceChildren(line(room.info?.owner ?? "", h("span", { class: "hint" }, "owner")), ...invited.map((name) => line(name, isOwner && removing(name))));
   };
-  load().catch((refusal) => (error.textContent = (refusal as Error).message));
+  load().catch((refusal) => (error.textContent = server.wordsOf(refusal)));
   const form = h(
     "form",
     { "aria-label": "People" },
@@ -345,7 +345,7 @@ export function account(chat: Chat, events: { logOut(): void; ended(): void }): 
     try {
       devices.replaceChildren(...(await server.sessions()).map((session) => device(session, end)));
     } catch (refusal) {
-      error.textContent = (refusal as Error).message;
+      error.textContent = server.wordsOf(refusal);
     }
   };
   const end = (session: SessionInfo, button: HTMLButtonElement) =>

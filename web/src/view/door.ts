@@ -6,13 +6,18 @@ import { h, mark } from "./dom.ts";
 
 const NAME_RULE = "3 to 32 letters (a to z), digits, _ or -";
 
+const NO_COOKIES = `This browser takes no cookies from ${location.host}, and without one nobody can be logged in. Allow them for this page, then load it again.`;
+/** What is said to somebody who was let in, and whom the server does not know a moment later. */
+export const NO_SESSION = `You were let in, but your browser kept no cookie of it. Allow cookies for ${location.host}${location.protocol === "http:" ? ", or come by https: the server may want that" : ""}, then try again.`;
+
 export interface Door {
   element: HTMLElement;
   focus(): void;
 }
 
-/** `notice` says why one is here again; `entered` is called once there is a session. */
-export function door(notice: string | null, entered: () => void): Door {
+/** `notice` says why one is here again; `entered` is called once there is a session, and says why that did not help. */
+export function door(notice: string | null, entered: () => Promise<string | null>): Door {
+  if (!navigator.cookieEnabled) notice = NO_COOKIES;
   const logIn = form("Log in", "Welcome back", "current-password", server.logIn, entered);
   const register = form("Register", "New here?", "new-password", server.register, entered);
   const element = h(
@@ -30,7 +35,7 @@ export function door(notice: string | null, entered: () => void): Door {
   return { element, focus: () => logIn.querySelector("input")!.focus() };
 }
 
-function form(title: string, greeting: string, autocomplete: string, enter: (name: string, password: string) => Promise<unknown>, entered: () => void): HTMLFormElement {
+function form(title: string, greeting: string, autocomplete: string, enter: (name: string, password: string) => Promise<unknown>, entered: () => Promise<string | null>): HTMLFormElement {
   const isNew = autocomplete === "new-password";
   const id = isNew ? "register" : "log-in";
   const name = field(`${id}-name`, "Username", isNew ? NAME_RULE : null, {
@@ -76,9 +81,10 @@ function form(title: string, greeting: string, autocomplete: string, enter: (nam
     element.setAttribute("aria-busy", "true");
     try {
       await enter(username, password.input.value);
-      entered();
+      error.textContent = await entered();
     } catch (refusal) {
-      const { status, message } = refusal as server.Refusal;
+      const status = refusal instanceof server.Refusal ? refusal.status : -1;
+      const message = server.wordsOf(refusal);
       if (status === 409) {
         name.say(message);
         name.input.focus();
