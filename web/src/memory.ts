@@ -9,6 +9,12 @@ export interface HalfTyped {
   replyTo?: string;
 }
 
+/** Whether anybody was in with this browser, as far as it remembers. */
+export function wasSomebodyHere(store: Store): boolean {
+  for (let index = 0; index < store.length; index += 1) if (store.key(index)?.startsWith("chinwag:here:")) return true;
+  return false;
+}
+
 export class Memory {
   /** Nothing was remembered when this began: all that is there counts as read. */
   isNewHere: boolean;

@@ -15,6 +15,8 @@ export interface Outgoing {
   replyTo?: string;
   /** When it was written, in milliseconds since 1970. */
   at: number;
+  /** It went out once: it may have arrived, so it cannot be taken back. */
+  sent?: true;
   /** Set once the server said a clear no: it is not sent again by itself. */
   failed?: { code: string; message: string };
 }
@@ -100,7 +102,7 @@ export class Outbox {
   retry(id: string): void {
     const entry = this.#entries.get(id);
     if (!entry?.failed) return;
-    const { failed: _, ...again } = entry;
+    const { failed: _, sent: __, ...again } = entry;
     this.#write(again);
     this.#flights.set(id, { sentAt: null, notBefore: 0, refusals: 0 });
   }
@@ -141,6 +143,7 @@ export class Outbox {
       if (!flight || now < flight.notBefore) continue;
       if (flight.sentAt !== null && now < flight.sentAt + ACK_WAIT_MS) continue;
       flight.sentAt = now;
+      if (!entry.sent) this.#write({ ...entry, sent: true });
       due.push(entry);
     }
     return due;

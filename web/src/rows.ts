@@ -33,6 +33,8 @@ export interface MessageRow {
   quote: Quote | null;
   replyTo: string | null;
   state: "kept" | "waiting" | "failed";
+  /** It waits, and never went out: it can be taken back. */
+  isHeld: boolean;
   /** Why it waits or failed. */
   why: string | null;
   /** With the newest reply to a request: whether another may be asked for, or was. */
@@ -98,6 +100,7 @@ export function keptRows(room: Room, user: string): Row[] {
       quote: quote(room, message, rows),
       replyTo: message.reply_to ?? null,
       state: "kept",
+      isHeld: false,
       why: null,
       again: newest.get(message.reply_to ?? "") !== message ? null : room.askedAgain.has(message.id) ? "asked" : "offered",
       stoppedBy: stopper(room, message.id, user),
@@ -130,6 +133,7 @@ export function allRows(room: Room, kept: Row[], outgoing: Outgoing[], why: (id:
       quote: entry.replyTo ? quoteOf(room.timeline.get(entry.replyTo)) : null,
       replyTo: entry.replyTo ?? null,
       state: entry.failed ? "failed" : "waiting",
+      isHeld: !entry.failed && !entry.sent,
       why: entry.failed?.message ?? why(entry.id) ?? null,
       again: null,
       stoppedBy: null,

@@ -67,3 +67,18 @@ export function unmarked(markdown: string): string {
     .replace(/\s+/gu, " ")
     .trim();
 }
+
+/** The server names at most so many who are in a room. */
+const PEOPLE_NAMED_MAX = 200;
+
+/** Who is in a room beside the user, in a line; nothing if nobody is. */
+export function whoIsHere(people: string[], user: string): string {
+  const others = people.filter((name) => name !== user);
+  if (others.length === 0) return "";
+  const more = others.length - 3;
+  const some = others.slice(0, 3).join(", ");
+  if (people.length >= PEOPLE_NAMED_MAX) return `${some} and at least ${more} more are here`;
+  return more > 0 ? `${some} and ${more} more are here` : `${some} ${others.length === 1 ? "is" : "are"} here`;
+}
+
+export const isMoreThanNamed = (people: string[]) => people.length >= PEOPLE_NAMED_MAX;

@@ -9,6 +9,7 @@ import { allRows, inOneLine, keptRows, type Row } from "../rows.ts";
 import * as server from "../server.ts";
 import { statusLine } from "../status.ts";
 import { openStores } from "../storage.ts";
+import { whoIsHere } from "../words.ts";
 import { Composer, isWriting } from "./composer.ts";
 import { account, newRoom, noticeInDialog, roomDetails } from "./dialogs.ts";
 import { avatar, copyText, h, icon, iconButton, setText } from "./dom.ts";
@@ -23,6 +24,7 @@ export class App {
   readonly #chat: Chat;
   readonly #sidebar: Sidebar;
   readonly #list: List;
+  readonly #actions: RowActions;
   readonly #composer: Composer;
   readonly #shell: HTMLElement;
   readonly #title = h("h1", { class: "room-heading" });
@@ -75,6 +77,7 @@ export class App {
       settings: () => this.#openAccount(),
     });
     const actions = this.#rowActions();
+    this.#actions = actions;
     this.#list = new List({
       render: (row) => renderRow(row, actions),
       update: (row, element) => updateRow(row, element, actions),
@@ -86,6 +89,7 @@ export class App {
     this.#composer = new Composer({
       send: (text, replyTo) => this.#send(text, replyTo),
       command: (name, argument) => void this.#command(name, argument),
+      unknown: (name) => this.#tell(`There is no command /${name}. To say it as it is, begin with two slashes.`),
       changed: (draft) => this.#chat.current && this.#chat.memory.keepDraft(this.#chat.current.name, draft),
       typing: () => this.#chat.current && this.#chat.typing(this.#chat.current),
       editFailed: () => this.#editFailed(),
@@ -133,9 +137,14 @@ export class App {
     addEventListener("popstate", this.#popped);
     document.addEventListener("visibilitychange", this.#seen);
     document.addEventListener("keydown", this.#key);
+    addEventListener("beforeprint", this.#print);
+    addEventListener("afterprint", this.#printed);
     this.#clock = setInterval(() => this.#drawStatus(), 250);
     this.#chat.start();
-    this.#show(roomOfAddress() ?? this.#chat.user, "replace");
+    const { pathname } = location;
+    const room = roomOfAddress();
+    this.#show(room ?? this.#chat.user, "replace");
+    if (!room && pathname !== "/") this.#tell(`There is nothing at ${decodeURI(pathname)}. This is your own room.`);
     if (!this.#chat.outbox.durable) this.#tell("This browser lets the page store nothing: what is half typed or not sent is lost when it is loaded again.");
   }
 
@@ -145,6 +154,9 @@ export class App {
     removeEventListener("popstate", this.#popped);
     document.removeEventListener("visibilitychange", this.#seen);
     document.removeEventListener("keydown", this.#key);
+    removeEventListener("beforeprint", this.#print);
+    removeEventListener("afterprint", this.#printed);
+    this.#printed();
     if (this.#clock) clearInterval(this.#clock);
     if (this.#frame) cancelAnimationFrame(this.#frame);
   }
@@ -205,6 +217,17 @@ export class App {
     this.#chat.markRead();
     void this.#chat.refreshRooms();
   };
+
+  /** On paper stands all that is held of the conversation, not the few rows that are in view. */
+  #print = () => {
+    const room = this.#chat.current;
+    if (!room || this.#drawnRoom !== room) return;
+    this.#printed();
+    const rows = this.#rows(room).map((row) => renderRow(row, this.#actions));
+    document.body.append(h("main", { class: "print" }, h("h1", null, this.#title.textContent), h("ol", null, ...rows)));
+  };
+
+  #printed = () => document.querySelector(".print")?.remove();
 
   #openDetails(): void {
     const room = this.#chat.current;
@@ -472,11 +495,8 @@ export class App {
       this.#picture.dataset.room = room.name;
       this.#picture.replaceChildren(avatar(room.name, isOwn));
     }
-    const others = room.people.filter((name) => name !== this.#chat.user);
-    const some = others.slice(0, 3).join(", ");
-    const more = others.length > 3 ? ` and ${others.length - 3} more` : "";
     const privacy = room.info ? (isOwn ? "Yours alone" : room.info.private ? "Private" : "Public") : "";
-    setText(this.#people, others.length > 0 ? `${some}${more} ${others.length === 1 ? "is" : "are"} here` : privacy);
+    setText(this.#people, whoIsHere(room.people, this.#chat.user) || privacy);
     this.#composer.placeholder(isOwn || room.info?.bot === "always" ? "Write to the bot" : "Write a message");
   }
 

@@ -1,6 +1,6 @@
 // Where one writes. What is half typed is kept for each room with every key.
 
-import { complete, readCommand, type Completion } from "../completion.ts";
+import { complete, isComplete, readCommand, readSlash, type Completion } from "../completion.ts";
 import type { HalfTyped } from "../memory.ts";
 import { countChars, MESSAGE_MAX_CHARS } from "../protocol.ts";
 import { h, icon, iconButton, setText } from "./dom.ts";
@@ -12,6 +12,8 @@ export interface ComposerEvents {
   send(text: string, replyTo?: string): void;
   /** True if the command was carried out, or refused in words. */
   command(name: string, argument: string): void;
+  /** There is no such command: nobody else is to read what was meant for the page. */
+  unknown(name: string): void;
   changed(draft: HalfTyped): void;
   typing(): void;
   /** Takes the last refused message back, if there is one. */
@@ -166,6 +168,12 @@ export class Composer {
     if (text === "" || this.#input.disabled) return this.focus();
     if (countChars(text) > MESSAGE_MAX_CHARS) return this.focus();
     const command = readCommand(text);
+    const slash = command ? null : readSlash(text);
+    if (slash && "unknown" in slash) {
+      this.#offer(null);
+      this.focus();
+      return this.events.unknown(slash.unknown);
+    }
     const replyTo = this.#replyTo;
     this.#input.value = "";
     this.#setReply(undefined);
@@ -175,7 +183,7 @@ export class Composer {
       this.events.changed({ text: "" });
       this.events.command(command.name, command.argument);
     } else {
-      this.events.send(text, replyTo);
+      this.events.send(slash ? slash.say : text, replyTo);
     }
     // A command may have opened a dialog, which has the focus then.
     if (!document.querySelector("dialog[open]")) this.focus();
@@ -191,7 +199,8 @@ export class Composer {
         this.#picked = (this.#picked + step + choices.length) % choices.length;
         return this.#drawChoices();
       }
-      if (event.key === "Tab" || (event.key === "Enter" && !event.shiftKey)) {
+      const isMeant = this.#picked === 0 && isComplete(this.#input.value);
+      if (event.key === "Tab" || (event.key === "Enter" && !event.shiftKey && !isMeant)) {
         event.preventDefault();
         return this.#take(this.#picked);
       }

@@ -6,6 +6,7 @@ import type { BotPolicy, SessionInfo } from "../protocol.ts";
 import type { Room } from "../room.ts";
 import * as server from "../server.ts";
 import { avatar, h, icon, iconButton } from "./dom.ts";
+import { isMoreThanNamed } from "../words.ts";
 import { fullTime } from "./times.ts";
 import { canNotify, notifyState, setTheme, themeChoice, wantNotifications, type Theme } from "./surroundings.ts";
 
@@ -137,7 +138,7 @@ export function roomDetails(chat: Chat, room: Room, events: { left(): void; tell
   const here = h("ul", { class: "people" });
   const drawHere = () => {
     const names = room.people.length > 0 ? room.people : [chat.user];
-    here.replaceChildren(...names.map((name) => h("li", null, avatar(name), name === chat.user ? `${name} (you)` : name)));
+    here.replaceChildren(...names.map((name) => h("li", null, avatar(name), name === chat.user ? `${name} (you)` : name)), isMoreThanNamed(names) ? h("li", { class: "hint" }, "and perhaps more") : "");
   };
   drawHere();
   const parts: (Node | null | false)[] = [

@@ -1,7 +1,9 @@
 // Where one logs in or registers. Both forms are there at once: nothing to find, and a password manager sees what is
-// what.
+// what. First stands the one that is wanted, most likely.
 
+import { wasSomebodyHere } from "../memory.ts";
 import * as server from "../server.ts";
+import { openStores } from "../storage.ts";
 import { h, mark } from "./dom.ts";
 
 const NAME_RULE = "3 to 32 letters (a to z), digits, _ or -";
@@ -20,6 +22,9 @@ export function door(notice: string | null, entered: () => Promise<string | null
   if (!navigator.cookieEnabled) notice = NO_COOKIES;
   const logIn = form("Log in", "Welcome back", "current-password", server.logIn, entered);
   const register = form("Register", "New here?", "new-password", server.register, entered);
+  // Nobody was in by this browser yet: a newcomer, most likely.
+  const forms = wasSomebodyHere(openStores().shared) ? [logIn, register] : [register, logIn];
+  forms[0]!.querySelector(".button")!.classList.add("button-main");
   const element = h(
     "main",
     { class: "door" },
@@ -30,9 +35,9 @@ export function door(notice: string | null, entered: () => Promise<string | null
       h("div", null, h("h1", { class: "brand" }, "Chinwag"), h("p", { class: "tagline" }, "Good talk, with people and with the AI in the room.")),
     ),
     notice && h("p", { class: "door-notice", role: "status" }, notice),
-    h("div", { class: "door-forms" }, logIn, register),
+    h("div", { class: "door-forms" }, ...forms),
   );
-  return { element, focus: () => logIn.querySelector("input")!.focus() };
+  return { element, focus: () => forms[0]!.querySelector("input")!.focus() };
 }
 
 function form(title: string, greeting: string, autocomplete: string, enter: (name: string, password: string) => Promise<unknown>, entered: () => Promise<string | null>): HTMLFormElement {
@@ -52,7 +57,7 @@ function form(title: string, greeting: string, autocomplete: string, enter: (nam
     autocomplete,
   });
   const error = h("p", { class: "form-error", role: "alert" });
-  const button = h("button", { class: isNew ? "button" : "button button-main", type: "submit" }, title);
+  const button = h("button", { class: "button", type: "submit" }, title);
   const element = h(
     "form",
     { class: "card", "aria-label": title, novalidate: true },

@@ -28,7 +28,7 @@ export function looksOf(row: Row): string {
     case "draft":
       return `${row.draft.attempt} ${row.draft.chars} ${row.draft.headless} ${row.draft.stopping} ${row.quote?.text ?? ""}`;
     case "message":
-      return `${row.state} ${row.together} ${row.why ?? ""} ${row.quote?.text ?? ""} ${row.own} ${row.again} ${row.isLatest} ${row.stoppedBy}`;
+      return `${row.state} ${row.isHeld} ${row.together} ${row.why ?? ""} ${row.quote?.text ?? ""} ${row.own} ${row.again} ${row.isLatest} ${row.stoppedBy}`;
     default:
       return "";
   }
@@ -176,6 +176,7 @@ function own(row: MessageRow, actions: RowActions): HTMLElement {
   if (row.state === "waiting") {
     state.append(icon("clock"), row.why ? `Waiting: ${row.why}` : "Waiting to be sent");
     if (!row.why) state.classList.add("state-quiet");
+    if (row.isHeld) state.append(h("button", { type: "button", class: "text-button", onclick: () => actions.edit(row.id) }, "Take back"));
   } else if (row.state === "failed") {
     state.classList.add("state-failed");
     state.append(icon("alert"), h("span", null, `Not sent: ${row.why ?? "refused"}`));

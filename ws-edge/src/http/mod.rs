@@ -136,7 +136,7 @@ pub(crate) fn routes(http: &Arc<Http>) -> Router {
         .nest("/api", api)
         .merge(upgrade::routes())
         .merge(page::routes())
-        .fallback(not_found)
+        .fallback(page::elsewhere)
         .method_not_allowed_fallback(wrong_method)
         .with_state(Arc::clone(http))
         .merge(health)

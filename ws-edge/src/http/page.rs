@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::Path,
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -33,6 +33,24 @@ pub(super) fn routes() -> Router<Arc<Http>> {
         )
         .route("/web/{*path}", get(asset))
         .layer(CompressionLayer::new())
+}
+
+/// What nobody asks for who knows the addresses. A person gets the page, which says that there is nothing here and leads on;
+/// a program gets what programs read.
+pub(super) async fn elsewhere(method: Method, headers: HeaderMap) -> Response {
+    let mut accepts = headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|accepted| accepted.to_str().ok());
+    let is_person = method.is_safe() && accepts.any(|kinds| kinds.contains("text/html"));
+    if !is_person {
+        return Problem::not_found("there is nothing at this address").into_response();
+    }
+    let mut page = file("index.html", &headers);
+    if page.status() == StatusCode::OK {
+        *page.status_mut() = StatusCode::NOT_FOUND;
+    }
+    page
 }
 
 async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Response {
