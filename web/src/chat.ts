@@ -18,6 +18,9 @@ const PAGE = 100;
 const PREVIEW = 30;
 /** Pages that are loaded at once. */
 const LOADS_MAX = 3;
+/** Pages of rooms that one is in, and calls for single ones, at a time. */
+const OWN_PAGES_MAX = 20;
+const UNLISTED_MAX = 30;
 const ROOMS_EVERY_MS = 30_000;
 /** The server passes `typing` on at most once in 2 s. */
 const TYPING_EVERY_MS = 2_500;
@@ -29,6 +32,8 @@ export interface ChatEvents {
   changed(change: Change, room?: string): void;
   /** A message came in live, not from the past. */
   arrived(room: Room, message: Message): void;
+  /** Somebody asks the user into a room. */
+  invited(room: string, by: string): void;
   /** Something to tell the user in a line. */
   tell(text: string): void;
 }
@@ -46,6 +51,8 @@ export class Chat {
   readonly #inView = new Set<string>();
   /** The call for the list that is under way. */
   #listing: Promise<void> | null = null;
+  /** The name after which the list of rooms goes on; null: it is whole. */
+  #nextRooms: string | null = null;
   /** There was no line for a while: rooms may have come and gone unheard. */
   #wasLost = false;
   /** Replies after which another was asked for, and that was not acked yet. */
@@ -102,6 +109,7 @@ export class Chat {
   /** Rooms that are the user's by right, or that the user went into. */
   isMine(room: Room): boolean {
     const { info } = room;
+    if (info?.invited_by) return false;
     return room.name === this.user || !info || info.private || info.owner === this.user || this.memory.hasEntered(room.name);
   }
 
@@ -111,17 +119,26 @@ export class Chat {
   }
 
   async #list(): Promise<void> {
-    let infos: RoomInfo[];
+    const infos: RoomInfo[] = [];
+    let next: string | null = null;
     try {
-      infos = await server.rooms();
+      // The rooms that one is in come first; of all others a page is enough until somebody wants more.
+      for (let pages = 0; pages === 0 || (next && pages < OWN_PAGES_MAX && this.#isIn(infos.at(-1))); pages += 1) {
+        const page = await server.rooms(next);
+        infos.push(...page.rooms);
+        next = page.next ?? null;
+      }
+      infos.push(...(await this.#unlisted(infos, next)));
     } catch (error) {
       if ((error as Refusal).status === 401) this.events.changed("gone");
       return;
     }
+    if (next === null || this.#nextRooms === null) this.#nextRooms = next;
     const names = new Set(infos.map((info) => info.name));
     for (const info of infos) this.#listed(info);
     for (const [name, room] of this.rooms) {
-      if (names.has(name)) continue;
+      // Further down in the list than was looked.
+      if (names.has(name) || (next !== null && room.info && !this.#isIn(room.info))) continue;
       // The server took the subscription away with the membership.
       room.was ??= room.info;
       room.info = null;
@@ -131,8 +148,78 @@ export class Chat {
     const first = !this.listed;
     this.listed = true;
     this.memory.settle(first);
-    for (const room of this.rooms.values()) if (room.info && this.isMine(room)) this.#enter(room);
+    // Opened by its address, and a public one: whoever looks into it is in it.
+    const { current } = this;
+    if (current?.info && !current.info.invited_by && !this.isMine(current)) this.memory.enter(current.name);
+    for (const room of this.rooms.values()) if ((room === current && !room.trouble) || (room.info && this.isMine(room))) this.#enter(room);
     this.events.changed("rooms");
+  }
+
+  /** What the user is in by the server's own knowledge, and is listed before all others. */
+  #isIn(info: RoomInfo | undefined): boolean {
+    return info !== undefined && (info.private || info.owner === this.user || info.invited_by !== undefined);
+  }
+
+  /** Public rooms that are looked at, or were gone into, and stand further down in the list. */
+  async #unlisted(infos: RoomInfo[], next: string | null): Promise<RoomInfo[]> {
+    if (next === null) return [];
+    const names = new Set(infos.map((info) => info.name));
+    const wanted = [this.current?.name ?? this.user, ...this.memory.entered()].filter((name) => !names.has(name) && !this.rooms.get(name)?.info);
+    const found = await Promise.all(wanted.slice(0, UNLISTED_MAX).map((name) => server.room(name).catch(() => null)));
+    return found.filter((info) => info !== null);
+  }
+
+  /** The list goes on after what is held of it. */
+  get hasMoreRooms(): boolean {
+    return this.#nextRooms !== null;
+  }
+
+  async loadMoreRooms(): Promise<void> {
+    try {
+      const page = await server.rooms(this.#nextRooms);
+      this.#nextRooms = page.next ?? null;
+      for (const info of page.rooms) this.#listed(info);
+    } catch (error) {
+      this.events.tell(wordsOf(error));
+    }
+    this.events.changed("rooms");
+  }
+
+  /** Rooms into which the user was invited, and has neither gone nor declined to go. */
+  get invitations(): Room[] {
+    return [...this.rooms.values()].filter((room) => room.info?.invited_by);
+  }
+
+  async takeInvitation(room: Room): Promise<void> {
+    await server.addMember(room.name, this.user);
+    if (room.info) room.info = { ...room.info, invited_by: undefined };
+    room.trouble = null;
+    this.#enter(room);
+    this.events.changed("rooms");
+  }
+
+  async decline(room: Room): Promise<void> {
+    await server.removeMember(room.name, this.user);
+    if (this.current === room) this.current = null;
+    this.#forget(room);
+    await this.refreshRooms();
+  }
+
+  /** Everybody who was heard of, for suggestions. */
+  knownPeople(): string[] {
+    const names = new Set<string>();
+    for (const room of this.rooms.values()) {
+      if (room.info) names.add(room.info.owner);
+      for (const name of room.people) names.add(name);
+      for (const { kind, sender } of room.timeline.messages) if (kind === "user") names.add(sender);
+    }
+    names.delete(this.user);
+    return [...names].sort();
+  }
+
+  /** All there is to know of a room: the list leaves some of it out. */
+  async details(room: Room): Promise<void> {
+    if (room.info && room.info.persona === undefined) room.info = { persona: null, ...room.info, ...(await server.room(room.name)) };
   }
 
   /** A room that is there for the user, whether or not it was before. */
@@ -153,7 +240,7 @@ export class Chat {
       room.newFrom = room.unread(this.user) > 0 ? room.readSeq : null;
       room.atEnd = true;
     }
-    if (room.info && !this.isMine(room)) this.memory.enter(name);
+    if (room.info && !room.info.invited_by && !this.isMine(room)) this.memory.enter(name);
     this.#enter(room);
     this.events.changed("rooms");
     return room;
@@ -205,6 +292,8 @@ export class Chat {
    * What was said in all others since they were read comes over the socket, which costs no call.
    */
   #enter(room: Room): void {
+    // To go in would be to take the invitation, and before the list is there nobody knows of one.
+    if (room.info?.invited_by) return;
     if (room.timeline.loaded || !this.#wantsPage(room)) this.#join(room);
     else if (!room.loading && !this.#loadQueue.includes(room)) {
       if (room === this.current) this.#loadQueue.unshift(room);
@@ -246,7 +335,7 @@ export class Chat {
   }
 
   #join(room: Room): void {
-    if (room.joined) return;
+    if (room.joined || room.info?.invited_by || (!room.info && !this.listed)) return;
     const { timeline } = room;
     const isKnown = timeline.loaded || timeline.resumeFrom > 0;
     const read = this.memory.readSeq(room.name);
@@ -385,6 +474,9 @@ export class Chat {
         if (room.drafts.receive(frame, Date.now())) this.events.changed("room", room.name);
         return;
       }
+      case "invited":
+        this.events.invited(frame.room, frame.by);
+        return void this.refreshRooms();
       case "typing": {
         if (frame.user === this.user) return;
         this.rooms.get(frame.room)?.typing(frame.user, Date.now());

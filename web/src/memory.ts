@@ -45,6 +45,14 @@ export class Memory {
     return this.#get(`in:${room}`) !== null;
   }
 
+  /** The rooms that were gone into. */
+  entered(): string[] {
+    const { shared } = this.stores;
+    const prefix = this.#key("in:");
+    const keys = Array.from({ length: shared.length }, (_, index) => shared.key(index) ?? "");
+    return keys.filter((key) => key.startsWith(prefix)).map((key) => key.slice(prefix.length));
+  }
+
   enter(room: string): void {
     this.#set(`in:${room}`, "1");
   }

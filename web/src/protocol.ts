@@ -36,6 +36,7 @@ const FRAMES = {
   draft: { needs: { room: text, id: text, reply_to: text, attempt: number, offset: number, text }, may: { thinking: flag, waiting: number } },
   typing: { needs: { room: text, user: text }, may: {} },
   presence: { needs: { room: text, users: names }, may: {} },
+  invited: { needs: { room: text, by: text }, may: {} },
   ping: { needs: {}, may: {} },
 };
 
@@ -68,8 +69,13 @@ export interface RoomInfo {
   name: string;
   private: boolean;
   bot: BotPolicy;
-  persona: string | null;
+  /** The list leaves it out. */
+  persona?: string | null;
   owner: string;
+  /** The place of what was said last, 0 if nothing was. Older servers do not tell. */
+  latest?: number;
+  /** Who invited the user, until that is taken or declined. */
+  invited_by?: string;
 }
 
 export interface SessionInfo {

@@ -66,7 +66,7 @@ export class Room {
 
   /** When something was last said here, as far as this page knows: also where that is not loaded. */
   get latestSeq(): number {
-    return Math.max(this.timeline.last?.seq ?? 0, this.timeline.heardTo, this.readSeq);
+    return Math.max(this.timeline.last?.seq ?? 0, this.timeline.heardTo, this.readSeq, this.info?.latest ?? 0);
   }
 
   typing(user: string, now: number): void {

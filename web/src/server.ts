@@ -93,7 +93,9 @@ export async function whyNoSocket(): Promise<string> {
 
 export const sessions = async () => (await call<{ sessions: SessionInfo[] }>("GET", "/api/sessions")).sessions;
 export const endSession = (id: string) => call<void>("DELETE", `/api/sessions/${seg(id)}`);
-export const rooms = async () => (await call<{ rooms: RoomInfo[] }>("GET", "/api/rooms")).rooms;
+/** A page of the list; `next`: the name after which it goes on. */
+export const rooms = (after: string | null) => call<{ rooms: RoomInfo[]; next?: string }>("GET", after === null ? "/api/rooms" : `/api/rooms?after=${seg(after)}`);
+export const room = (name: string) => call<RoomInfo>("GET", `/api/rooms/${seg(name)}`);
 export const members = async (room: string) => (await call<{ members: string[] }>("GET", `/api/rooms/${seg(room)}/members`)).members;
 export const createRoom = (room: Pick<RoomInfo, "name" | "private" | "bot"> & { persona?: string }) =>
   call<RoomInfo>("POST", "/api/rooms", room);

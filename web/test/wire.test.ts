@@ -71,7 +71,7 @@ test("every frame that the page writes is one that the server is known to read",
     location: { href: "http://chinwag.test/" },
     fetch: async (path: string) => Response.json(answers(path)),
   });
-  const chat = new Chat("ada", { changed() {}, arrived() {}, tell() {} }, { shared: new PassingStore(), own: new PassingStore() });
+  const chat = new Chat("ada", { changed() {}, arrived() {}, invited() {}, tell() {} }, { shared: new PassingStore(), own: new PassingStore() });
   // The compiler wants every type of frame in here, and the end of this test wants each of them written.
   const written: Record<ClientFrame["type"], ClientFrame[]> = { send: [], join: [], leave: [], typing: [], stop: [], again: [], pong: [] };
   const writes = async (type: ClientFrame["type"]) => written[type].push(await Line.last.writes(type));

@@ -11,7 +11,7 @@ import { statusLine } from "../status.ts";
 import { openStores } from "../storage.ts";
 import { whoIsHere } from "../words.ts";
 import { Composer, isWriting } from "./composer.ts";
-import { account, newRoom, noticeInDialog, roomDetails } from "./dialogs.ts";
+import { account, bringPeople, newRoom, noticeInDialog, roomDetails } from "./dialogs.ts";
 import { avatar, copyText, h, icon, iconButton, setText } from "./dom.ts";
 import { List } from "./list.ts";
 import { looksOf, renderRow, updateRow, type RowActions } from "./rows.ts";
@@ -31,11 +31,12 @@ export class App {
   readonly #people = h("p", { class: "room-people" });
   readonly #picture = h("span", { class: "room-picture" });
   readonly #status = h("div", { class: "status" });
+  readonly #invitation = h("div", { class: "invitation", role: "status" });
   readonly #statusText = h("span", null);
   /** Said once: the seconds that are counted down are for the eye. */
   readonly #statusSpoken = h("p", { class: "sr-only", role: "status" });
   readonly #tryNow: HTMLButtonElement;
-  readonly #details = iconButton("people", "This room: people and bot", () => this.#openDetails());
+  readonly #details = iconButton("people", "This room: people and bot", () => void this.#openDetails());
   readonly #notice = h("p", { class: "notice", role: "status" });
   readonly #spoken = h("div", { class: "sr-only", "aria-live": "polite", role: "log", "aria-label": "New messages" });
   readonly #typing = h("p", { class: "typing", "aria-live": "polite" });
@@ -67,6 +68,7 @@ export class App {
       {
         changed: (change, room) => this.#changed(change, room),
         arrived: (room, message) => this.#arrived(room, message),
+        invited: (room, by) => notify(`${by} invites you`, room, room, () => this.#go(room)),
         tell: (text) => this.#tell(text),
       },
       openStores(),
@@ -122,6 +124,7 @@ export class App {
           this.#details,
         ),
         this.#status,
+        this.#invitation,
         h("div", { class: "conversation" }, this.#list.element, this.#blank, this.#jump),
         this.#typing,
         this.#notice,
@@ -229,9 +232,15 @@ export class App {
 
   #printed = () => document.querySelector(".print")?.remove();
 
-  #openDetails(): void {
+  async #openDetails(): Promise<void> {
     const room = this.#chat.current;
-    if (room) this.#drawDetails = roomDetails(this.#chat, room, { left: () => this.#show(this.#chat.user, "replace"), tell: (text) => this.#tell(text) });
+    if (!room) return;
+    try {
+      await this.#chat.details(room);
+    } catch (refusal) {
+      return this.#tell(server.wordsOf(refusal));
+    }
+    if (room === this.#chat.current) this.#drawDetails = roomDetails(this.#chat, room, { left: () => this.#show(this.#chat.user, "replace"), tell: (text) => this.#tell(text) });
   }
 
   #openAccount(): void {
@@ -265,7 +274,7 @@ export class App {
     const who = argument.toLowerCase();
     try {
       if (name === "new") newRoom(this.#chat, (made) => this.#go(made));
-      else if (name === "room") this.#openDetails();
+      else if (name === "room") await this.#openDetails();
       else if (name === "stop") {
         const growing = room.drafts.all().at(-1)?.id ?? room.openQuestions(serverNow())[0]?.replyId;
         if (growing) this.#chat.stopReply(room, growing);
@@ -371,6 +380,7 @@ export class App {
     const room = this.#chat.current;
     if (dirty.has("rooms") || dirty.has("room")) {
       this.#sidebar.draw();
+      this.#drawInvitation();
       this.#drawTitle();
     }
     if (!room) {
@@ -406,9 +416,10 @@ export class App {
 
   #drawRoom(room: Room): void {
     const isMissing = room.was !== null || room.trouble?.status === 404 || (this.#chat.listed && !room.info && room.trouble !== null);
-    if (isMissing) this.#drawnRoom = null;
-    const rows = isMissing ? [] : room.timeline.loaded || this.#chat.outbox.inRoom(room.name).length > 0 ? this.#rows(room) : [];
-    if (this.#drawnRoom !== room && !isMissing && (room.timeline.loaded || rows.length > 0)) {
+    const isShut = isMissing || room.info?.invited_by !== undefined;
+    if (isShut) this.#drawnRoom = null;
+    const rows = isShut ? [] : room.timeline.loaded || this.#chat.outbox.inRoom(room.name).length > 0 ? this.#rows(room) : [];
+    if (this.#drawnRoom !== room && !isShut && (room.timeline.loaded || rows.length > 0)) {
       this.#drawnRoom = room;
       this.#seenTo = room.timeline.last?.seq ?? 0;
       this.#list.reset(rows, rows.some((row) => row.key === "new") ? "new" : null);
@@ -419,19 +430,22 @@ export class App {
       this.#list.set(rows, room.timeline.attached);
     }
     this.#drawBlank(room, isMissing, rows.length === 0);
-    this.#composer.enable(!isMissing);
-    this.#details.hidden = !room.info;
+    this.#composer.enable(!isShut);
+    this.#details.hidden = !room.info || isShut;
     this.#composer.refresh();
     this.#moved(this.#list.atEnd);
   }
 
   #drawBlank(room: Room, isMissing: boolean, isEmpty: boolean): void {
     const unsent = isMissing ? this.#chat.outbox.inRoom(room.name) : [];
-    const shown = isMissing ? `missing ${room.name} ${room.was?.owner} ${unsent.map(({ id }) => id)}` : room.trouble && isEmpty ? `trouble ${room.trouble.message}` : !room.timeline.loaded && isEmpty ? "loading" : isEmpty ? `empty ${room.name} ${room.info?.bot}` : "";
+    const invitedBy = room.info?.invited_by;
+    const shown = invitedBy ? `invited ${room.name}` : isMissing ? `missing ${room.name} ${room.was?.owner} ${unsent.map(({ id }) => id)}` : room.trouble && isEmpty ? `trouble ${room.trouble.message}` : !room.timeline.loaded && isEmpty ? "loading" : isEmpty ? `empty ${room.name} ${room.info?.bot} ${room.info?.private}` : "";
     this.#blank.hidden = shown === "";
     if (this.#blank.dataset.shown === shown) return;
     this.#blank.dataset.shown = shown;
-    if (isMissing) {
+    if (invitedBy) {
+      this.#blank.replaceChildren(avatar(room.name), h("h2", null, room.name), h("p", null, `${invitedBy} invites you into this ${room.info!.private ? "private " : ""}room.`), this.#joinOrDecline(room));
+    } else if (isMissing) {
       const hadFocus = document.activeElement === null || document.activeElement === document.body;
       this.#blank.replaceChildren(...this.#shutDoor(room, unsent));
       if (hadFocus) this.#blank.querySelector<HTMLElement>("button")?.focus();
@@ -447,6 +461,36 @@ export class App {
     } else {
       this.#blank.replaceChildren();
     }
+  }
+
+  #joinOrDecline(room: Room): HTMLElement {
+    const answer = async (call: () => Promise<void>) => {
+      try {
+        await call();
+      } catch (refusal) {
+        this.#tell(server.wordsOf(refusal));
+      }
+    };
+    const join = async () => {
+      await this.#chat.takeInvitation(room);
+      this.#go(room.name);
+    };
+    return h(
+      "div",
+      { class: "door-choices" },
+      h("button", { type: "button", class: "button button-main", onclick: () => void answer(join) }, "Join"),
+      h("button", { type: "button", class: "button", onclick: () => void answer(() => this.#chat.decline(room)) }, "Decline"),
+    );
+  }
+
+  /** The latest invitation, in whatever room one is. */
+  #drawInvitation(): void {
+    const room = this.#chat.invitations.filter((room) => room !== this.#chat.current).at(-1);
+    const shown = room ? room.name : "";
+    if (this.#invitation.dataset.shown === shown) return;
+    this.#invitation.dataset.shown = shown;
+    if (room) this.#invitation.replaceChildren(h("p", null, h("strong", null, room.info!.invited_by!), " invites you into ", h("strong", null, room.name)), this.#joinOrDecline(room));
+    else this.#invitation.replaceChildren();
   }
 
   /** What stands before a room that one may not see, or not any more. Words that never got there can be had back. */
@@ -484,6 +528,7 @@ export class App {
       isOwn ? avatar("bot", true) : avatar(room.name),
       h("h2", null, isOwn ? `Hello, ${this.#chat.user}` : room.name),
       ...words.map((text) => h("p", null, text)),
+      ...(isOwn || !room.info ? [] : [h("p", null, room.info.private ? (room.info.owner === this.#chat.user ? "Only those you invite can see it." : "Only those who were invited can see it.") : "Anybody can come in by its link."), bringPeople(this.#chat, room, (text) => this.#tell(text))]),
       h("div", { class: "ideas" }, ...ideas.map((text) => h("button", { type: "button", class: "idea", onclick: () => this.#send(text) }, text))),
     ];
   }

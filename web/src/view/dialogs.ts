@@ -5,7 +5,7 @@ import type { Chat } from "../chat.ts";
 import type { BotPolicy, SessionInfo } from "../protocol.ts";
 import type { Room } from "../room.ts";
 import * as server from "../server.ts";
-import { avatar, h, icon, iconButton } from "./dom.ts";
+import { avatar, copyText, h, icon, iconButton } from "./dom.ts";
 import { isMoreThanNamed } from "../words.ts";
 import { fullTime } from "./times.ts";
 import { canNotify, notifyState, setTheme, themeChoice, wantNotifications, type Theme } from "./surroundings.ts";
@@ -145,6 +145,7 @@ export function roomDetails(chat: Chat, room: Room, events: { left(): void; tell
     h("p", { class: "about" }, info.private ? icon("lock", "icon icon-tiny") : null, isOwnRoom ? "Yours alone: you and the bot." : `${info.private ? "A private room" : "A public room"}, made by ${isOwner ? "you" : info.owner}.`),
     h("h3", { class: "dialog-title" }, "Here now"),
     here,
+    !isOwnRoom && !isOwner && !info.private && h("p", { class: "hint-after" }, linkButton(room, (text) => events.tell(text))),
     !isOwnRoom && (isOwner || info.private) && members(chat, room, isOwner, events),
     isOwner && settings(chat, room, events),
     !isOwner && h("p", { class: "about" }, POLICIES.find(([value]) => value === info.bot)?.[2] ?? "", "."),
@@ -155,11 +156,47 @@ export function roomDetails(chat: Chat, room: Room, events: { left(): void; tell
   return drawHere;
 }
 
+/** A field for somebody's name, which suggests those who were heard of. */
+function personField(chat: Chat, label: string): { input: HTMLInputElement; suggestions: HTMLElement } {
+  const id = label.toLowerCase().replaceAll(" ", "-");
+  const input = h("input", { class: "input", name: "member", "aria-label": label, placeholder: "Name", autocomplete: "off", autocapitalize: "none", spellcheck: "false", list: id });
+  const suggestions = h("datalist", { id });
+  input.addEventListener("focus", () => suggestions.replaceChildren(...chat.knownPeople().map((name) => h("option", { value: name }))));
+  return { input, suggestions };
+}
+
+function linkButton(room: Room, tell: (text: string) => void): HTMLElement {
+  const link = new URL(`/rooms/${encodeURIComponent(room.name)}`, location.href).href;
+  const copy = async () => tell((await copyText(link)) ? "The link is copied. Send it to whom you like." : `This is the link: ${link}`);
+  return h("button", { type: "button", class: "chip-button", onclick: copy }, icon("link"), "Copy the link");
+}
+
+/** How to bring people into a room in which nobody has said anything yet. */
+export function bringPeople(chat: Chat, room: Room, tell: (text: string) => void): HTMLElement {
+  const isOwner = room.info?.owner === chat.user;
+  const error = h("p", { class: "form-error", role: "alert" });
+  const { input, suggestions } = personField(chat, "Whom to invite");
+  const button = h("button", { type: "submit", class: "button" }, "Invite");
+  const form = h("form", { class: "bring", "aria-label": "Bring somebody in" }, isOwner && h("div", { class: "invite-line" }, input, button), isOwner && suggestions, error, linkButton(room, tell));
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const name = input.value.trim().toLowerCase().replace(/^@/, "");
+    if (!name) return input.focus();
+    void attempt(error, button, async () => {
+      await server.addMember(room.name, name);
+      input.value = "";
+      tell(`${name} was invited.`);
+      input.focus();
+    });
+  });
+  return form;
+}
+
 /** Who was invited; the owner invites and removes. */
 function members(chat: Chat, room: Room, isOwner: boolean, events: { tell(text: string): void }): HTMLElement {
   const error = h("p", { class: "form-error", role: "alert" });
   const list = h("ul", { class: "members", "aria-label": "Members" }, h("li", { class: "hint" }, "Loading…"));
-  const input = h("input", { class: "input", name: "member", "aria-label": "Name of the person", placeholder: "Name", autocomplete: "off", autocapitalize: "none", spellcheck: "false", list: "here-now" });
+  const { input, suggestions } = personField(chat, "Name of the person");
   const invite = h("button", { type: "submit", class: "button button-main" }, "Invite");
   const load = async () => {
     const invited = await server.members(room.name);
@@ -185,8 +222,9 @@ function members(chat: Chat, room: Room, isOwner: boolean, events: { tell(text: 
     h("h3", { class: "dialog-title" }, "Members"),
     list,
     isOwner && h("div", { class: "invite-line" }, input, invite),
-    isOwner && h("datalist", { id: "here-now" }, ...room.people.filter((name) => name !== chat.user).map((name) => h("option", { value: name }))),
+    isOwner && suggestions,
     isOwner && h("p", { class: "hint" }, room.info?.private ? "Only those invited can see this room." : "This room is open to everybody; those invited stay when it becomes private."),
+    h("p", { class: "hint-after" }, linkButton(room, (text) => events.tell(text))),
     error,
   );
   form.addEventListener("submit", (event) => {

@@ -25,6 +25,9 @@ export class Sidebar {
   readonly element: HTMLElement;
   readonly #mine = h("ul", { class: "room-list" });
   readonly #others = h("ul", { class: "room-list" });
+  readonly #invited = h("ul", { class: "room-list" });
+  readonly #invitedTitle = h("h2", { class: "side-title" }, "Invitations");
+  readonly #more = h("button", { type: "button", class: "side-more", hidden: true, onclick: () => void this.chat.loadMoreRooms() }, "More rooms");
   readonly #othersTitle = h("h2", { class: "side-title", id: "others-title" }, "Open to everybody");
   readonly #filter: HTMLInputElement;
   readonly #title = h("h2", { class: "side-title" }, "Your rooms");
@@ -69,7 +72,7 @@ export class Sidebar {
       this.#found();
       this.events.open(first);
     });
-    this.#nav = h("nav", { class: "side-rooms", "aria-label": "Rooms" }, this.#none, this.#title, this.#mine, this.#othersTitle, this.#others);
+    this.#nav = h("nav", { class: "side-rooms", "aria-label": "Rooms" }, this.#none, this.#invitedTitle, this.#invited, this.#title, this.#mine, this.#othersTitle, this.#others, this.#more);
     this.element = h(
       "aside",
       { class: "side", id: "side", "aria-label": "Rooms and account" },
@@ -124,22 +127,26 @@ export class Sidebar {
     const listed = [...chat.rooms.values()].filter((room) => room.info);
     const rooms = listed.filter((room) => wanted === "" || room.name.includes(wanted));
     const mine = rooms.filter((room) => chat.isMine(room));
-    const others = rooms.filter((room) => !chat.isMine(room));
+    const invited = rooms.filter((room) => room.info?.invited_by);
+    const others = rooms.filter((room) => !chat.isMine(room) && !room.info?.invited_by);
     mine.sort((a, b) => Number(b.name === chat.user) - Number(a.name === chat.user) || b.latestSeq - a.latestSeq || (a.name < b.name ? -1 : 1));
     others.sort((a, b) => (a.name < b.name ? -1 : 1));
     const before = this.#drawn;
     const focused = document.activeElement;
     this.#drawn = new Map();
+    place(this.#invited, invited.map((room) => this.#line(room, false, before)));
     place(this.#mine, mine.map((room) => this.#line(room, true, before)));
     place(this.#others, others.map((room) => this.#line(room, false, before)));
     for (const [name, { element }] of before) if (!this.#drawn.has(name)) this.#inView.unobserve(element);
     // A line that is moved loses the focus. It has it again at once, since what was chosen may take it next.
     if (focused instanceof HTMLElement && focused !== document.activeElement && this.#nav.contains(focused)) focused.focus({ preventScroll: true });
     this.#title.hidden = mine.length === 0;
+    this.#invitedTitle.hidden = invited.length === 0;
+    this.#more.hidden = !chat.hasMoreRooms;
     this.#othersTitle.hidden = others.length === 0;
     setText(this.#none, rooms.length === 0 && wanted !== "" ? `No room has “${wanted}” in its name.` : "");
     this.#filter.hidden = listed.length < FILTER_FROM && !this.#searching;
-    this.#showCurrent([...mine, ...others]);
+    this.#showCurrent([...invited, ...mine, ...others]);
   }
 
   /** The line of the room that is looked at comes into view, and stays there when others go past it. */
@@ -161,7 +168,7 @@ export class Sidebar {
     const unread = isMine ? room.unread(chat.user) : 0;
     const latest = room.latest();
     const isOwnRoom = room.name === chat.user;
-    let words = isOwnRoom ? "Only you and the bot" : !isMine ? `by ${room.info!.owner}` : room.timeline.loaded ? "Nothing said yet" : "";
+    let words = isOwnRoom ? "Only you and the bot" : room.info!.invited_by ? `${room.info!.invited_by} invites you` : !isMine ? `by ${room.info!.owner}` : room.timeline.loaded ? "Nothing said yet" : "";
     if (isMine && latest) words = `${latest.sender === chat.user ? "you" : latest.sender}: ${inOneLine(latest, 80)}`;
     const time = isMine && room.latestSeq > 0 ? shortTime(room.latestSeq / 1_000) : "";
     const looks = JSON.stringify([isCurrent, unread, words, time, room.info!.private, isMine]);
