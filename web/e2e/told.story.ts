@@ -34,7 +34,7 @@ test("what is done in a dialog is told in it", async () => {
   await ada.page.getByRole("button", { name: "Save" }).click();
   await seesUncovered(ada, "Saved.");
   await ada.page.getByLabel("Name of the person").fill(bob.name);
-  await ada.page.getByRole("button", { name: "Invite" }).click();
+  await ada.page.getByRole("dialog").getByRole("button", { name: "Invite" }).click();
   await seesUncovered(ada, `${bob.name} was invited.`);
   await ada.page.getByRole("button", { name: `Remove ${bob.name}` }).click();
   await seesUncovered(ada, `${bob.name} was removed.`);

@@ -205,9 +205,15 @@ function quoteOf(message: Message | undefined): Quote | null {
   return { sender: message.sender, text: inOneLine(message, 140) };
 }
 
-/** What somebody said, or the bot, as one line of words. */
+const lines = new WeakMap<Message, Map<number, string>>();
+
+/** What was said, as one line of words. The same message is asked for with every word of an answer that grows below it. */
 export function inOneLine(message: Message, most: number): string {
-  return firstLine(message.kind === "user" ? message.message : unmarked(message.message), most);
+  const known = lines.get(message) ?? new Map<number, string>();
+  lines.set(message, known);
+  const line = known.get(most) ?? firstLine(unmarked(message.message), most);
+  known.set(most, line);
+  return line;
 }
 
 /** The beginning of a text, in one line. */

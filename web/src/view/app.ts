@@ -82,7 +82,7 @@ export class App {
     this.#actions = actions;
     this.#list = new List({
       render: (row) => renderRow(row, actions),
-      update: (row, element) => updateRow(row, element, actions),
+      update: updateRow,
       looks: looksOf,
       nearStart: () => this.#chat.current && void this.#chat.loadEarlier(this.#chat.current),
       nearEnd: () => this.#chat.current && void this.#chat.loadLater(this.#chat.current),

@@ -55,6 +55,7 @@ export class Composer {
       placeholder: "Write a message",
       enterkeyhint: "send",
       autocomplete: "off",
+      dir: "auto",
     });
     this.#button = h("button", { type: "submit", class: "send-button", "aria-label": "Send", title: "Send" }, icon("send"));
     this.#reply = h("div", { class: "composer-reply", hidden: true });
@@ -142,7 +143,7 @@ export class Composer {
     const about = this.events.describe(id);
     this.#reply.replaceChildren(
       icon("reply"),
-      h("p", null, "Replying to ", h("strong", null, about?.sender ?? "a message"), " ", h("span", null, about?.text ?? "")),
+      h("p", null, "Replying to ", h("strong", null, about?.sender ?? "a message"), " ", h("span", { dir: "auto" }, about?.text ?? "")),
       iconButton("close", "Do not reply to it", () => this.replyTo(undefined)),
     );
   }

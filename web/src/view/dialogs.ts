@@ -77,7 +77,7 @@ function personaField(value: string): HTMLElement {
     "div",
     { class: "field" },
     h("label", { class: "label", for: "persona" }, "Who the bot is here"),
-    h("textarea", { id: "persona", name: "persona", class: "input", rows: "3", maxlength: PERSONA_MAX_CHARS, "aria-describedby": "persona-hint" }, value),
+    h("textarea", { id: "persona", name: "persona", class: "input", dir: "auto", rows: "3", maxlength: PERSONA_MAX_CHARS, "aria-describedby": "persona-hint" }, value),
     h("p", { class: "hint", id: "persona-hint" }, "For example: a patient teacher of Spanish, who answers in short sentences"),
   );
 }
@@ -149,7 +149,7 @@ export function roomDetails(chat: Chat, room: Room, events: { left(): void; tell
     !isOwnRoom && (isOwner || info.private) && members(chat, room, isOwner, events),
     isOwner && settings(chat, room, events),
     !isOwner && h("p", { class: "about" }, POLICIES.find(([value]) => value === info.bot)?.[2] ?? "", "."),
-    !isOwner && info.persona ? h("blockquote", { class: "persona" }, info.persona) : null,
+    !isOwner && info.persona ? h("blockquote", { class: "persona", dir: "auto" }, info.persona) : null,
     !isOwner && !isOwnRoom && leaving(chat, room, () => opened.close(), events),
   ];
   const opened = dialog(isOwnRoom ? "You and the bot" : room.name, h("div", { class: "dialog-body" }, ...parts.filter((part) => part !== false && part !== null)));

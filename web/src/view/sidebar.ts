@@ -186,7 +186,7 @@ export class Sidebar {
         "span",
         { class: "room-words" },
         h("span", { class: "room-name" }, h("span", { class: "room-title" }, isOwnRoom ? "You and the bot" : room.name), isPrivate && icon("lock", "icon icon-tiny"), isPrivate && h("span", { class: "sr-only" }, "private"), h("span", { class: "room-time" }, time)),
-        h("span", { class: "room-line" }, h("span", { class: "room-last" }, words), unread > 0 && h("span", { class: "badge" }, count, h("span", { class: "sr-only" }, " unread"))),
+        h("span", { class: "room-line" }, h("span", { class: "room-last", dir: "auto" }, words), unread > 0 && h("span", { class: "badge" }, count, h("span", { class: "sr-only" }, " unread"))),
       ),
     );
     return line.element;
