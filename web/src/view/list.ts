@@ -61,6 +61,8 @@ export class List {
   #width = 0;
   /** By so much the rows stand higher than they should by the list's scrolling. */
   #shift = 0;
+  /** Where the end was when the reader began to move. */
+  #aimedEnd = 0;
   /** A finger is on the list. */
   #held = false;
   #resting: ReturnType<typeof setTimeout> | null = null;
@@ -183,11 +185,14 @@ export class List {
     if (clientHeight !== this.#height) return;
     const by = scrollTop - this.#placed;
     if (Math.abs(by) < MOVED_PX) return;
+    // A movement that takes a while goes to where the end was when it began.
+    if (this.#resting === null) this.#aimedEnd = this.#heights.total;
     this.#placed = scrollTop;
     this.#moves();
     if (by < 0) this.#gliding = false;
-    // Whoever moves down does not leave the end, though it may have gone further meanwhile.
-    this.#atEnd = this.#hasEnd && ((by > 0 && this.#atEnd) || this.#below() < END_PX);
+    // Whoever moves down does not leave the end, and comes to it, though it may have gone further meanwhile.
+    const below = Math.min(this.#below(), by > 0 ? this.#aimedEnd - this.#shift - this.#placed - this.#height : Number.POSITIVE_INFINITY);
+    this.#atEnd = this.#hasEnd && ((by > 0 && this.#atEnd) || below < END_PX);
     this.#noteAnchor();
     this.events.moved(this.#atEnd);
   }
