@@ -107,3 +107,54 @@ test("an answer that grows leaves alone what can change no more, and what is sel
   await until("the answer is whole", SEEN_MS, async () => (await ada.page.locator(".row-bot .prose p").count()) === 12);
   ada.hadNoTrouble();
 });
+
+test("a quote says what was said however far back that is, and leads there and on from there", async () => {
+  const ada = await stage.person("ada");
+  const room = fresh("lobby");
+  await ada.makes(room, { bot: "Not at all" });
+  await ada.says("the very first words");
+  await ada.seesSent("the very first words");
+  await ada.floods(room, 1, 450);
+  const earliest: { id: string; message: string }[] = await ada.page.evaluate(async (name) => (await (await fetch(`/api/rooms/${name}/messages?after=1&limit=7`)).json()).messages, room);
+  const [first, seventh] = [earliest[0]!, earliest.at(-1)!];
+  await ada.page.evaluate(
+    ({ room, replies }) =>
+      new Promise<void>((resolve) => {
+        const socket = new WebSocket(`ws://${location.host}/ws`);
+        let acked = 0;
+        socket.onopen = () => replies.forEach(([id, message]) => socket.send(JSON.stringify({ type: "send", room, message, reply_to: id })));
+        socket.onmessage = ({ data }) => JSON.parse(data).type === "ack" && (acked += 1) === replies.length && resolve();
+      }),
+    { room, replies: [[first.id, "to the first"], [seventh.id, "to another"], ["01900000-0000-7000-8000-000000000001", "to nothing"]] },
+  );
+  await ada.page.reload();
+  // Its id says when it was; the other's says nothing.
+  const quote = (of: string) => ada.row(of).getByRole("button", { name: /^In reply to/ });
+  await quote("to the first").getByText("the very first words").waitFor();
+  await quote("to another").getByText("An earlier message").waitFor();
+  await quote("to the first").click();
+  const isInView = (text: string) => async () => {
+    const row = ada.row(text).first();
+    if ((await row.count()) === 0) return false;
+    return row.evaluate((element) => {
+      const { top, bottom } = element.getBoundingClientRect();
+      return top >= 0 && bottom <= innerHeight;
+    });
+  };
+  await until("the first is in view", SEEN_MS, isInView("the very first words"));
+  // From there it goes on, without a hole, to the newest.
+  const seen = new Set<number>();
+  await until("the end is reached", SEEN_MS, async () => {
+    for (const text of await ada.page.locator(".rows .text").allInnerTexts()) seen.add(Number(/message (\d+)/.exec(text)?.[1]));
+    await ada.page.evaluate(() => (document.querySelector(".scroller")!.scrollTop += 1_200));
+    return (await ada.row("to nothing").count()) === 1;
+  });
+  for (let number = 1; number <= 450; number += 1) assert.ok(seen.has(number), `message ${number} was shown`);
+  await ada.page.reload();
+  await quote("to another").click();
+  await until("the seventh is in view", SEEN_MS, isInView(seventh.message.slice(0, 20)));
+  await ada.page.getByRole("button", { name: "Newest" }).click();
+  await quote("to nothing").click();
+  await ada.page.getByText("That message was not found.").waitFor();
+  ada.hadNoTrouble();
+});

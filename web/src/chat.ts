@@ -4,7 +4,7 @@
 import { Link } from "./link.ts";
 import type { Phase } from "./connection.ts";
 import { serverNow } from "./clock.ts";
-import { newId } from "./ids.ts";
+import { newId, timeOf } from "./ids.ts";
 import { Memory } from "./memory.ts";
 import { Outbox, type Outgoing } from "./outbox.ts";
 import { mentions, type ErrorFrame, type Message, type RoomInfo, type ServerFrame } from "./protocol.ts";
@@ -16,6 +16,10 @@ import type { Stores } from "./storage.ts";
 /** A page of history of the room that is looked at, and of one that only has a line in the list. */
 const PAGE = 100;
 const PREVIEW = 30;
+/** Pages that are gone through in search of a message. */
+const SEARCH_PAGES_MAX = 20;
+/** A sender's clock may be ahead of the server's by so much for its messages to be found by their ids. */
+const FIND_BEFORE_MS = 500;
 /** Pages that are loaded at once. */
 const LOADS_MAX = 3;
 /** Pages of rooms that one is in, and calls for single ones, at a time. */
@@ -384,6 +388,42 @@ export class Chat {
     room.atEnd = true;
     if (!room.timeline.attached) await this.#loadLatest(room);
     this.events.changed("room", room.name);
+  }
+
+  /** What is held becomes a stretch around a message, which may lie anywhere in the past. False if it is not found. */
+  async goTo(room: Room, id: string): Promise<boolean> {
+    if (room.timeline.get(id)) return true;
+    const found = room.quoted.get(id) ?? (await this.#find(room, id));
+    if (found) {
+      room.quoted.set(id, found);
+      const [before, after] = await Promise.all([server.history(room.name, { before: found.seq + 1 }, PAGE), server.history(room.name, { after: found.seq }, PAGE)]);
+      room.timeline.goTo([...before, ...after]);
+    } else {
+      // Its id tells nothing of its time: page by page, for a while.
+      for (let pages = 0; pages < SEARCH_PAGES_MAX && room.timeline.hasEarlier && !room.timeline.get(id) && !room.trouble; pages += 1) await this.loadEarlier(room);
+    }
+    this.events.changed("room", room.name);
+    return room.timeline.get(id) !== undefined;
+  }
+
+  /** A message that others reply to is asked for once, where its id tells when it was made. */
+  async wantQuote(room: Room, id: string): Promise<void> {
+    if (room.quoted.has(id)) return;
+    room.quoted.set(id, null);
+    try {
+      room.quoted.set(id, await this.#find(room, id));
+      this.events.changed("room", room.name);
+    } catch {
+      room.quoted.delete(id);
+    }
+  }
+
+  async #find(room: Room, id: string): Promise<Message | null> {
+    const at = timeOf(id);
+    if (at === null) return null;
+    // It was appended soon after it was made, or else when its sender had a line again, which nobody knows.
+    const page = await server.history(room.name, { after: Math.max(0, (at - FIND_BEFORE_MS) * 1_000) }, PREVIEW);
+    return page.find((message) => message.id === id) ?? null;
   }
 
   tryLoading(room: Room): void {

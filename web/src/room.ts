@@ -50,6 +50,8 @@ export class Room {
   trouble: { status: number; message: string } | null = null;
   /** Replies after which another was asked for, and when, in milliseconds since 1970. */
   readonly askedAgain = new Map<string, number>();
+  /** Messages that others reply to and that lie outside what is held; null: looked for, and not found. */
+  readonly quoted = new Map<string, Message | null>();
   /** Replies that were stopped, and by whom. */
   readonly stopped = new Map<string, string>();
   readonly #typing = new Map<string, number>();

@@ -16,6 +16,8 @@ const WAITING_ROWS_MAX = 3;
 export interface Quote {
   sender: string;
   text: string;
+  /** It is not known what it says, and worth asking for. */
+  isWanted: boolean;
 }
 
 export interface MessageRow {
@@ -197,12 +199,13 @@ function quote(room: Room, message: Message, rows: Row[]): Quote | null {
   if (!message.reply_to) return null;
   const above = rows.at(-1);
   if (above?.type === "message" && above.id === message.reply_to) return null;
-  return quoteOf(room.timeline.get(message.reply_to));
+  const known = room.timeline.get(message.reply_to) ?? room.quoted.get(message.reply_to);
+  return quoteOf(known ?? undefined) ?? { sender: "", text: "An earlier message", isWanted: known === undefined };
 }
 
 function quoteOf(message: Message | undefined): Quote | null {
   if (!message) return null;
-  return { sender: message.sender, text: inOneLine(message, 140) };
+  return { sender: message.sender, text: inOneLine(message, 140), isWanted: false };
 }
 
 const lines = new WeakMap<Message, Map<number, string>>();

@@ -305,13 +305,25 @@ export class App {
     return failed;
   }
 
+  async #showMessage(id: string): Promise<void> {
+    const room = this.#chat.current;
+    if (!room || this.#list.reveal(id)) return;
+    try {
+      const isFound = await this.#chat.goTo(room, id);
+      if (room !== this.#chat.current) return;
+      this.#list.set(this.#rows(room), room.timeline.attached);
+      if (!isFound || !this.#list.reveal(id)) this.#tell("That message was not found.");
+    } catch (refusal) {
+      this.#tell(server.wordsOf(refusal));
+    }
+  }
+
   #rowActions(): RowActions {
     return {
       user: this.#chat.user,
       reply: (id) => this.#composer.replyTo(id),
-      showMessage: (id) => {
-        if (!this.#list.reveal(id)) this.#tell("That message is further up; scroll there to see it.");
-      },
+      showMessage: (id) => void this.#showMessage(id),
+      wantQuote: (id) => this.#chat.current && void this.#chat.wantQuote(this.#chat.current, id),
       retry: (id) => this.#chat.retry(id),
       edit: (id) => {
         const entry = this.#chat.takeBack(id);
@@ -404,7 +416,7 @@ export class App {
 
   #rows(room: Room): Row[] {
     const { messages, hasEarlier } = room.timeline;
-    const signature = `${messages.length} ${messages[0]?.seq} ${messages.at(-1)?.seq} ${hasEarlier} ${room.newFrom} ${new Date().getDate()} ${room.info?.bot} ${[...room.askedAgain.keys()].join()} ${room.stopped.size}`;
+    const signature = `${messages.length} ${messages[0]?.seq} ${messages.at(-1)?.seq} ${hasEarlier} ${room.newFrom} ${new Date().getDate()} ${room.info?.bot} ${[...room.askedAgain.keys()].join()} ${room.stopped.size} ${[...room.quoted.values()].filter(Boolean).length}`;
     if (this.#kept?.room !== room || this.#kept.signature !== signature) {
       this.#kept = { room, signature, rows: keptRows(room, this.#chat.user) };
     }

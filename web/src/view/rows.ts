@@ -11,6 +11,8 @@ export interface RowActions {
   user: string;
   reply(id: string): void;
   showMessage(id: string): void;
+  /** What a message says that another replies to is to be seen. */
+  wantQuote(id: string): void;
   retry(id: string): void;
   edit(id: string): void;
   discard(id: string): void;
@@ -215,12 +217,13 @@ function head(sender: string, at: number | null, note: string | null): HTMLEleme
 
 function quoteOf(quote: Quote | null, id: string | null, actions: RowActions): HTMLElement | null {
   if (!quote || !id) return null;
+  if (quote.isWanted) actions.wantQuote(id);
   return h(
     "button",
     { type: "button", class: "quote", onclick: () => actions.showMessage(id) },
     h("span", { class: "sr-only" }, "In reply to "),
-    h("strong", null, quote.sender),
-    h("span", { class: "sr-only" }, ": "),
+    quote.sender && h("strong", null, quote.sender),
+    quote.sender && h("span", { class: "sr-only" }, ": "),
     h("span", { dir: "auto" }, quote.text),
   );
 }
