@@ -13,10 +13,11 @@ import { whoIsHere } from "../words.ts";
 import { Composer, isWriting } from "./composer.ts";
 import { account, bringPeople, newRoom, noticeInDialog, roomDetails } from "./dialogs.ts";
 import { avatar, copyText, h, icon, iconButton, setText } from "./dom.ts";
+import { leftLayer, opened, whenSettled } from "./layers.ts";
 import { List } from "./list.ts";
 import { looksOf, renderRow, updateRow, type RowActions } from "./rows.ts";
 import { Sidebar } from "./sidebar.ts";
-import { mayFocusField, notify } from "./surroundings.ts";
+import { isTelephone, mayFocusField, notify } from "./surroundings.ts";
 
 const NOTICE_MS = 6_000;
 
@@ -46,6 +47,7 @@ export class App {
   readonly #menuButton: HTMLButtonElement;
   readonly #menuBadge = h("span", { class: "badge badge-menu" });
   #drawDetails: () => void = () => undefined;
+  #menuClosed: () => void = () => undefined;
   #dirty = new Set<Change>();
   #stopped = false;
   #frame = 0;
@@ -87,6 +89,11 @@ export class App {
       nearStart: () => this.#chat.current && void this.#chat.loadEarlier(this.#chat.current),
       nearEnd: () => this.#chat.current && void this.#chat.loadLater(this.#chat.current),
       moved: (atEnd) => this.#moved(atEnd),
+    });
+    // A finger that touches a message brings up what can be done with it, as a mouse does that lies over it.
+    this.#list.element.addEventListener("click", ({ target }) => {
+      for (const row of this.#list.element.querySelectorAll(".touched")) row.classList.remove("touched");
+      if (isTelephone()) (target as Element).closest(".row")?.classList.add("touched");
     });
     this.#composer = new Composer({
       send: (text, replyTo) => this.#send(text, replyTo),
@@ -168,7 +175,9 @@ export class App {
 
   #go(room: string): void {
     this.#menu(false);
-    this.#show(room, this.#chat.current?.name === room ? "stay" : "push");
+    whenSettled(() => {
+      if (!this.#stopped) this.#show(room, this.#chat.current?.name === room ? "stay" : "push");
+    });
   }
 
   #show(name: string, how: "push" | "replace" | "stay"): void {
@@ -184,11 +193,16 @@ export class App {
     this.#chat.atEnd(room, this.#list.atEnd);
   }
 
-  #popped = () => this.#show(roomOfAddress() ?? this.#chat.user, "stay");
+  #popped = () => {
+    if (!leftLayer()) this.#show(roomOfAddress() ?? this.#chat.user, "stay");
+  };
 
   #menu(open: boolean): void {
+    const isOpen = this.#shell.classList.contains("menu-open");
     this.#shell.classList.toggle("menu-open", open);
     if (open) this.#sidebar.focus();
+    if (open && !isOpen) this.#menuClosed = opened(() => this.#menu(false));
+    else if (!open && isOpen) this.#menuClosed();
   }
 
   #key = (event: KeyboardEvent) => {
@@ -240,7 +254,7 @@ export class App {
     } catch (refusal) {
       return this.#tell(server.wordsOf(refusal));
     }
-    if (room === this.#chat.current) this.#drawDetails = roomDetails(this.#chat, room, { left: () => this.#show(this.#chat.user, "replace"), tell: (text) => this.#tell(text) });
+    if (room === this.#chat.current) this.#drawDetails = roomDetails(this.#chat, room, { left: () => whenSettled(() => this.#show(this.#chat.user, "replace")), tell: (text) => this.#tell(text) });
   }
 
   #openAccount(): void {

@@ -4,6 +4,7 @@ import { complete, isComplete, readCommand, readSlash, type Completion } from ".
 import type { HalfTyped } from "../memory.ts";
 import { countChars, MESSAGE_MAX_CHARS } from "../protocol.ts";
 import { h, icon, iconButton, setText } from "./dom.ts";
+import { isTelephone } from "./surroundings.ts";
 
 /** From so many characters on, what is left is shown. */
 const COUNT_FROM = MESSAGE_MAX_CHARS - 400;
@@ -53,7 +54,7 @@ export class Composer {
       "aria-autocomplete": "list",
       "aria-describedby": "composer-count",
       placeholder: "Write a message",
-      enterkeyhint: "send",
+      enterkeyhint: isTelephone() ? "enter" : "send",
       autocomplete: "off",
       dir: "auto",
     });
@@ -211,7 +212,8 @@ export class Composer {
         return this.#offer(null);
       }
     }
-    if (event.key === "Enter" && !event.shiftKey && !event.altKey) {
+    // A telephone's keyboard has no Shift for it: there the button sends.
+    if (event.key === "Enter" && !event.shiftKey && !event.altKey && !isTelephone()) {
       event.preventDefault();
       this.#send();
     } else if (event.key === "ArrowUp" && this.#input.value === "") {

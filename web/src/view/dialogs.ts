@@ -6,6 +6,7 @@ import type { BotPolicy, SessionInfo } from "../protocol.ts";
 import type { Room } from "../room.ts";
 import * as server from "../server.ts";
 import { avatar, copyText, h, icon, iconButton } from "./dom.ts";
+import { opened } from "./layers.ts";
 import { isMoreThanNamed } from "../words.ts";
 import { fullTime } from "./times.ts";
 import { canNotify, notifyState, setTheme, themeChoice, wantNotifications, type Theme } from "./surroundings.ts";
@@ -22,7 +23,9 @@ function dialog(title: string, ...content: (Node | null | false)[]): HTMLDialogE
   const notice = h("p", { class: "dialog-notice", role: "status" });
   const element = h("dialog", { class: "dialog", "aria-label": title }, h("header", { class: "dialog-head" }, h("h2", null, title), close), ...content, notice);
   const before = document.activeElement;
+  const closed = opened(() => element.close());
   element.addEventListener("close", () => {
+    closed();
     element.remove();
     // What had the focus has it again, but in Chromium a field then takes no keys until it is focused anew.
     if (before instanceof HTMLElement && document.activeElement === before) {
@@ -110,7 +113,7 @@ export function newRoom(chat: Chat, made: (room: string) => void): void {
     error,
     h("div", { class: "dialog-foot" }, button),
   );
-  const opened = dialog("New room", form);
+  const shown = dialog("New room", form);
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     const data = new FormData(form);
@@ -123,8 +126,8 @@ export function newRoom(chat: Chat, made: (room: string) => void): void {
       const persona = String(data.get("persona")).trim();
       await chat.create({ name, private: data.has("private"), bot: data.get("bot") as BotPolicy, ...(persona ? { persona } : {}) });
       // Only when it is closed does the focus go where the page wants it.
-      opened.addEventListener("close", () => made(name));
-      opened.close();
+      shown.addEventListener("close", () => made(name));
+      shown.close();
     });
   });
 }
@@ -150,9 +153,9 @@ export function roomDetails(chat: Chat, room: Room, events: { left(): void; tell
     isOwner && settings(chat, room, events),
     !isOwner && h("p", { class: "about" }, POLICIES.find(([value]) => value === info.bot)?.[2] ?? "", "."),
     !isOwner && info.persona ? h("blockquote", { class: "persona", dir: "auto" }, info.persona) : null,
-    !isOwner && !isOwnRoom && leaving(chat, room, () => opened.close(), events),
+    !isOwner && !isOwnRoom && leaving(chat, room, () => shown.close(), events),
   ];
-  const opened = dialog(isOwnRoom ? "You and the bot" : room.name, h("div", { class: "dialog-body" }, ...parts.filter((part) => part !== false && part !== null)));
+  const shown = dialog(isOwnRoom ? "You and the bot" : room.name, h("div", { class: "dialog-body" }, ...parts.filter((part) => part !== false && part !== null)));
   return drawHere;
 }
 

@@ -42,7 +42,8 @@ export function watchTheme(): void {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => applyTheme());
 }
 
-const isTelephone = () => matchMedia("(pointer: coarse)").matches;
+/** What is held in a hand and touched: a finger is large, and has a keyboard that comes and goes. */
+export const isTelephone = () => matchMedia("(pointer: coarse)").matches;
 /** What the page was last used with: `mouse`, `touch`, `pen`, or the keyboard of something that is no telephone. */
 let means = isTelephone() ? "touch" : "mouse";
 
