@@ -89,6 +89,7 @@ test("a private room is there for those invited, and gone for those removed", as
   assert.equal(await bob.composer.count(), 0);
   await ada.invites(bob.name);
   await bob.page.getByRole("button", { name: "Look again" }).click();
+  await bob.comesIn();
   await bob.sees("between us");
   assert.equal(await bob.composer.inputValue(), "half a thought");
   const failed = bob.page.locator(".row-own.failed");

@@ -67,7 +67,8 @@ test("a room that becomes private names those it puts out first, and keeps those
   await bob.seesSent("I stay");
   await ada.page.keyboard.press("Escape");
   await ada.invites(cleo.name);
-  await cleo.page.getByRole("button", { name: "Look again" }).click();
+  await cleo.page.reload();
+  await cleo.comesIn();
   await cleo.sees("I stay");
   await cleo.says("and so do I");
   await ada.sees("and so do I");
@@ -166,4 +167,29 @@ test("a limit says when to try again, in the server's words", async () => {
   await form.getByRole("button", { name: "Make the room" }).click();
   await form.getByText("You have made 20 rooms within an hour. Try again in 90 s.").waitFor();
   ada.hadNoTrouble();
+});
+
+test("below a path of a host all is there", async () => {
+  const below = await Stage.set({ BASE_PATH: "/chat" });
+  try {
+    const ada = await below.somebody();
+    await ada.page.goto(`${ada.address}/chat`);
+    await ada.registers(fresh("ada"));
+    const room = fresh("lobby");
+    await ada.makes(room);
+    assert.equal(ada.page.url(), `${ada.address}/chat/rooms/${room}`);
+    await ada.page.getByRole("button", { name: "Copy the link" }).click();
+    assert.equal(await ada.page.evaluate(() => navigator.clipboard.readText()), ada.page.url());
+    await ada.says('@bot [[practice: say="```rust\\nfn main() {}\\n```"]] code');
+    await ada.page.locator(".row-bot:not(.row-draft) .hljs-keyword").waitFor();
+    await ada.page.getByRole("link", { name: /You and the bot/ }).click();
+    await ada.page.getByRole("heading", { level: 1, name: "You and the bot" }).waitFor();
+    await ada.page.goBack();
+    await ada.page.reload();
+    await ada.page.locator(".row-bot .hljs-keyword").waitFor();
+    assert.equal(ada.page.url(), `${ada.address}/chat/rooms/${room}`);
+    ada.hadNoTrouble();
+  } finally {
+    await below.clear();
+  }
 });

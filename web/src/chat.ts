@@ -145,6 +145,7 @@ export class Chat {
       if (names.has(name) || (next !== null && room.info && !this.#isIn(room.info))) continue;
       // The server took the subscription away with the membership.
       room.was ??= room.info;
+      if (room.info) this.memory.leave(name);
       room.info = null;
       room.joined = false;
       if (room !== this.current && this.outbox.inRoom(name).length === 0) this.#forget(room);
@@ -232,6 +233,11 @@ export class Chat {
     if (!room.info && room.was) {
       room.was = null;
       room.trouble = null;
+    }
+    // Who is in a room already need not be asked into it: it is about to become private, most likely.
+    if (info.invited_by && this.memory.hasEntered(info.name)) {
+      info = { ...info, invited_by: undefined };
+      void server.addMember(info.name, this.user).catch(() => undefined);
     }
     room.info = info;
   }

@@ -1,5 +1,6 @@
 // The one WebSocket: feeds the state machine of connection.ts and does what it says.
 
+import { base } from "./base.ts";
 import { CLOSE_SESSION_GONE, readFrame, type ClientFrame, type ServerFrame } from "./protocol.ts";
 import { step, type Input, type Phase } from "./connection.ts";
 import * as server from "./server.ts";
@@ -76,7 +77,7 @@ export class Link {
 
   #open(): void {
     this.#close();
-    const address = new URL("/ws", location.href);
+    const address = new URL(`${base}/ws`, location.href);
     address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
     const socket = new WebSocket(address);
     this.#socket = socket;

@@ -1,5 +1,6 @@
 // The HTTP calls (docs/http.md). The session is a cookie that this code never sees.
 
+import { base } from "./base.ts";
 import { heardDate } from "./clock.ts";
 import type { Message, RoomInfo, SessionInfo } from "./protocol.ts";
 
@@ -28,7 +29,7 @@ async function call<T>(method: string, path: string, body?: unknown, timeMs = CA
   let response: Response;
   const from = Date.now();
   try {
-    response = await fetch(path, options);
+    response = await fetch(base + path, options);
     heardDate(response.headers.get("date"), from, Date.now());
   } catch {
     throw new Refusal(0, "unavailable", "The server cannot be reached right now.");
@@ -83,10 +84,10 @@ export const me = (quick = false) => call<Me>("GET", "/api/me", undefined, quick
 /** Why there is no WebSocket though calls are answered. */
 export async function whyNoSocket(): Promise<string> {
   const options = { signal: AbortSignal.timeout(CHECK_MS) };
-  const socket = await fetch("/ws", options);
+  const socket = await fetch(`${base}/ws`, options);
   // A call that would be let in but for being none: the way that a WebSocket takes is at fault, or the page's origin.
   if (socket.status >= 500) return refusalWords(socket, (await socket.json().catch(() => null))?.detail);
-  const origin = await fetch("/api/me", { method: "POST", ...options });
+  const origin = await fetch(`${base}/api/me`, { method: "POST", ...options });
   if (origin.status === 403) return refusalWords(origin, (await origin.json().catch(() => null))?.detail);
   return "The server answers, but something on the way to it, or in this browser, blocks WebSockets, and Chinwag needs them. Another network may help.";
 }

@@ -1,5 +1,6 @@
 // The rooms on the page: puts the parts together, and brings what changed in the chat onto the page, once a frame.
 
+import { addressOf, base } from "../base.ts";
 import { Chat, type Change } from "../chat.ts";
 import { serverNow } from "../clock.ts";
 import type { Outgoing } from "../outbox.ts";
@@ -151,10 +152,10 @@ export class App {
     addEventListener("afterprint", this.#printed);
     this.#clock = setInterval(() => this.#drawStatus(), 250);
     this.#chat.start();
-    const { pathname } = location;
+    const path = location.pathname.slice(base.length);
     const room = roomOfAddress();
     this.#show(room ?? this.#chat.user, "replace");
-    if (!room && pathname !== "/") this.#tell(`There is nothing at ${decodeURI(pathname)}. This is your own room.`);
+    if (!room && path !== "" && path !== "/") this.#tell(`There is nothing at ${location.pathname}. This is your own room.`);
     if (!this.#chat.outbox.durable) this.#tell("This browser lets the page store nothing: what is half typed or not sent is lost when it is loaded again.");
   }
 
@@ -181,7 +182,7 @@ export class App {
   }
 
   #show(name: string, how: "push" | "replace" | "stay"): void {
-    const address = `/rooms/${encodeURIComponent(name)}`;
+    const address = addressOf(name);
     if (how === "push") history.pushState(null, "", address);
     if (how === "replace") history.replaceState(null, "", address);
     const room = this.#chat.open(name);
@@ -265,7 +266,7 @@ export class App {
         } catch (refusal) {
           if ((refusal as server.Refusal).status !== 401) return this.#tell(server.wordsOf(refusal));
         }
-        history.replaceState(null, "", "/");
+        history.replaceState(null, "", `${base}/`);
         this.leave(null);
       },
       ended: () => this.leave("You logged this browser out."),
@@ -444,8 +445,10 @@ export class App {
     const isMissing = room.was !== null || room.trouble?.status === 404 || (this.#chat.listed && !room.info && room.trouble !== null);
     const isShut = isMissing || room.info?.invited_by !== undefined;
     if (isShut) this.#drawnRoom = null;
-    const rows = isShut ? [] : room.timeline.loaded || this.#chat.outbox.inRoom(room.name).length > 0 ? this.#rows(room) : [];
-    if (this.#drawnRoom !== room && !isShut && (room.timeline.loaded || rows.length > 0)) {
+    // Before the list is there nobody knows whether it is a room that one is only invited to.
+    const isKnown = room.info !== null || this.#chat.listed;
+    const rows = isShut || !isKnown ? [] : room.timeline.loaded || this.#chat.outbox.inRoom(room.name).length > 0 ? this.#rows(room) : [];
+    if (this.#drawnRoom !== room && !isShut && isKnown && (room.timeline.loaded || rows.length > 0)) {
       this.#drawnRoom = room;
       this.#seenTo = room.timeline.last?.seq ?? 0;
       this.#list.reset(rows, rows.some((row) => row.key === "new") ? "new" : null);
@@ -465,7 +468,7 @@ export class App {
   #drawBlank(room: Room, isMissing: boolean, isEmpty: boolean): void {
     const unsent = isMissing ? this.#chat.outbox.inRoom(room.name) : [];
     const invitedBy = room.info?.invited_by;
-    const shown = invitedBy ? `invited ${room.name}` : isMissing ? `missing ${room.name} ${room.was?.owner} ${unsent.map(({ id }) => id)}` : room.trouble && isEmpty ? `trouble ${room.trouble.message}` : !room.timeline.loaded && isEmpty ? "loading" : isEmpty ? `empty ${room.name} ${room.info?.bot} ${room.info?.private}` : "";
+    const shown = invitedBy ? `invited ${room.name}` : isMissing ? `missing ${room.name} ${room.was?.owner} ${unsent.map(({ id }) => id)}` : room.trouble && isEmpty ? `trouble ${room.trouble.message}` : (!room.timeline.loaded || (!room.info && !this.#chat.listed)) && isEmpty ? "loading" : isEmpty ? `empty ${room.name} ${room.info?.bot} ${room.info?.private}` : "";
     this.#blank.hidden = shown === "";
     if (this.#blank.dataset.shown === shown) return;
     this.#blank.dataset.shown = shown;
@@ -614,7 +617,7 @@ export class App {
 }
 
 function roomOfAddress(): string | null {
-  const [, place, name] = location.pathname.split("/");
+  const [, place, name] = location.pathname.slice(base.length).split("/");
   if (place !== "rooms" || !name) return null;
   try {
     return decodeURIComponent(name).toLowerCase();

@@ -1,6 +1,7 @@
 // What opens above the page: a new room, a room's people and bot, and one's own devices and settings. The browser's own
 // dialogs: they keep the focus inside, close with Escape, and give the focus back.
 
+import { addressOf } from "../base.ts";
 import type { Chat } from "../chat.ts";
 import type { BotPolicy, SessionInfo } from "../protocol.ts";
 import type { Room } from "../room.ts";
@@ -169,7 +170,7 @@ function personField(chat: Chat, label: string): { input: HTMLInputElement; sugg
 }
 
 function linkButton(room: Room, tell: (text: string) => void): HTMLElement {
-  const link = new URL(`/rooms/${encodeURIComponent(room.name)}`, location.href).href;
+  const link = new URL(addressOf(room.name), location.href).href;
   const copy = async () => tell((await copyText(link)) ? "The link is copied. Send it to whom you like." : `This is the link: ${link}`);
   return h("button", { type: "button", class: "chip-button", onclick: copy }, icon("link"), "Copy the link");
 }

@@ -3,6 +3,7 @@
 import type { Chat } from "../chat.ts";
 import type { Room } from "../room.ts";
 import { inOneLine } from "../rows.ts";
+import { addressOf } from "../base.ts";
 import { avatar, h, icon, iconButton, mark, setText } from "./dom.ts";
 import { shortTime } from "./times.ts";
 
@@ -194,7 +195,7 @@ export class Sidebar {
 
   /** The link stays the same whatever is in it, so that it keeps the focus. */
   #newLine(room: Room): Line {
-    const link = h("a", { class: "room-link", href: `/rooms/${encodeURIComponent(room.name)}`, "data-room": room.name });
+    const link = h("a", { class: "room-link", href: addressOf(room.name), "data-room": room.name });
     const element = h("li", { "data-room": room.name }, link);
     this.#inView.observe(element);
     return { element, link, looks: "" };

@@ -1,5 +1,7 @@
 // What belongs to the browser around the page: colours, notifications, the tab's title.
 
+import { base } from "../base.ts";
+
 export type Theme = "auto" | "light" | "dark";
 
 const THEME = "chinwag:theme";
@@ -72,7 +74,7 @@ export async function wantNotifications(on: boolean): Promise<void> {
 export function notify(title: string, body: string, tag: string, clicked: () => void): void {
   if (notifyState() !== "on" || !document.hidden) return;
   try {
-    const shown = new Notification(title, { body, tag, icon: "/web/icon.svg" });
+    const shown = new Notification(title, { body, tag, icon: `${base}/web/icon.svg` });
     shown.onclick = () => {
       window.focus();
       shown.close();

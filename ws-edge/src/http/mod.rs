@@ -70,6 +70,8 @@ pub(crate) struct Http {
     sockets: Arc<Sockets>,
     passwords: Passwords,
     origins: Origins,
+    /// What stands before every address.
+    base_path: String,
     readiness: Readiness,
     secure_cookies: bool,
     client_address_header: Option<HeaderName>,
@@ -91,6 +93,7 @@ impl Http {
             passwords: Passwords::new(),
             origins: Origins::new(&settings),
             readiness,
+            base_path: settings.base_path,
             secure_cookies: settings.secure_cookies,
             client_address_header: settings.client_address_header,
             failed_log_ins: FailedLogIns::default(),
@@ -132,11 +135,15 @@ pub(crate) fn routes(http: &Arc<Http>) -> Router {
         .layer(from_fn_with_state(Arc::clone(http), only_allowed_origins))
         .layer(from_fn(never_stored));
     let health = public_health_routes(http.readiness.clone());
-    Router::new()
+    let all = Router::new()
         .nest("/api", api)
         .merge(upgrade::routes())
-        .merge(page::routes())
-        .fallback(page::elsewhere)
+        .merge(page::routes());
+    let all = match http.base_path.as_str() {
+        "" => all,
+        path => page::at_base(path).nest(path, all),
+    };
+    all.fallback(page::elsewhere)
         .method_not_allowed_fallback(wrong_method)
         .with_state(Arc::clone(http))
         .merge(health)
