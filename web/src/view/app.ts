@@ -155,7 +155,7 @@ export class App {
     const path = location.pathname.slice(base.length);
     const room = roomOfAddress();
     this.#show(room ?? this.#chat.user, "replace");
-    if (!room && path !== "" && path !== "/") this.#tell(`There is nothing at ${location.pathname}. This is your own room.`);
+    if (!room && path !== "" && path !== "/") this.#tell(`There is nothing at ${base}${path}. This is your own room.`);
     if (!this.#chat.outbox.durable) this.#tell("This browser lets the page store nothing: what is half typed or not sent is lost when it is loaded again.");
   }
 

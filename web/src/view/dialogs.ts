@@ -9,7 +9,7 @@ import * as server from "../server.ts";
 import { avatar, copyText, h, icon, iconButton } from "./dom.ts";
 import { opened } from "./layers.ts";
 import { isMoreThanNamed } from "../words.ts";
-import { fullTime } from "./times.ts";
+import { clockTime, dayName } from "./times.ts";
 import { canNotify, notifyState, setTheme, themeChoice, wantNotifications, type Theme } from "./surroundings.ts";
 
 const POLICIES: [BotPolicy, string, string][] = [
@@ -163,7 +163,7 @@ export function roomDetails(chat: Chat, room: Room, events: { left(): void; tell
 /** A field for somebody's name, which suggests those who were heard of. */
 function personField(chat: Chat, label: string): { input: HTMLInputElement; suggestions: HTMLElement } {
   const id = label.toLowerCase().replaceAll(" ", "-");
-  const input = h("input", { class: "input", name: "member", "aria-label": label, placeholder: "Name", autocomplete: "off", autocapitalize: "none", spellcheck: "false", list: id });
+  const input = h("input", { class: "input", name: "member", "aria-label": label, placeholder: label, autocomplete: "off", autocapitalize: "none", spellcheck: "false", list: id });
   const suggestions = h("datalist", { id });
   input.addEventListener("focus", () => suggestions.replaceChildren(...chat.knownPeople().map((name) => h("option", { value: name }))));
   return { input, suggestions };
@@ -360,22 +360,28 @@ export function account(chat: Chat, events: { logOut(): void; ended(): void }): 
   ];
   const unsent = chat.outbox.all().length;
   dialog(
-    chat.user,
+    "Settings",
     h(
       "div",
       { class: "dialog-body" },
+      h("p", { class: "account" }, avatar(chat.user), h("strong", null, chat.user)),
       h(
         "fieldset",
-        { class: "fieldset fieldset-row" },
-        h("legend", { class: "label" }, "Colours"),
-        ...themes.map(([value, label]) =>
+        { class: "setting" },
+        h("legend", { class: "setting-title" }, "Colours"),
+        h("div", { class: "fieldset-row" }, ...themes.map(([value, label]) =>
           h("label", { class: "pill" }, h("input", { type: "radio", name: "theme", value, checked: value === theme, onchange: () => setTheme(value) }), label),
-        ),
+        )),
       ),
-      canNotify() && h("div", null, h("h3", { class: "dialog-title" }, "Notifications"), h("p", { class: "hint" }, "When this tab is hidden: private rooms, your name, and answers to you."), h("p", { class: "hint-after" }, notify)),
-      h("h3", { class: "dialog-title" }, "Where you are logged in"),
-      devices,
-      error,
+      canNotify() &&
+        h(
+          "section",
+          { class: "setting" },
+          h("h3", { class: "setting-title" }, "Notifications"),
+          h("p", { class: "hint" }, "When this tab is hidden: private rooms, your name, and answers to you."),
+          h("p", { class: "hint-after" }, notifyState() === "denied" ? h("em", null, "They are blocked; the settings of the browser can allow them.") : notify),
+        ),
+      h("section", { class: "setting" }, h("h3", { class: "setting-title" }, "Where you are logged in"), devices, error),
       h(
         "div",
         { class: "dialog-foot" },
@@ -408,7 +414,7 @@ function device(session: SessionInfo, end: (session: SessionInfo, button: HTMLBu
   return h(
     "li",
     null,
-    h("div", null, h("strong", { title: session.device }, name), h("p", { class: "hint" }, session.current ? "This browser" : `Last seen ${fullTime(seen)}`)),
+    h("div", null, h("strong", { title: session.device }, name), h("p", { class: "hint" }, session.current ? "This browser" : `Last seen: ${dayName(seen)}, ${clockTime(seen)}`)),
     !session.current && button,
   );
 }

@@ -144,7 +144,7 @@ function bot(row: MessageRow, actions: RowActions): HTMLElement {
     h(
       "div",
       { class: "body" },
-      head(row.sender, row.at, row.stoppedBy ? `stopped by ${row.stoppedBy}` : isFallback ? "automatic reply: the model gave no answer" : null),
+      head(row.sender, row.at, row.stoppedBy ? `stopped by ${row.stoppedBy}` : isFallback && row.text.startsWith("Stopped, ") ? "stopped" : isFallback ? "automatic reply: the model gave no answer" : null),
       quoteOf(row.quote, row.replyTo, actions),
       h("div", { class: "prose" }, withCode(markdown(row.text), actions.say)),
       again && h("div", { class: "foot" }, again),
