@@ -87,8 +87,10 @@ test("a private room is there for those invited, and gone for those removed", as
   await bob.page.getByRole("heading", { name: "No such room" }).waitFor();
   await bob.page.getByText("Not sent: am I still here?").waitFor();
   assert.equal(await bob.composer.count(), 0);
-  await ada.invites(bob.name);
   await bob.page.getByRole("button", { name: "Look again" }).click();
+  await bob.page.getByRole("heading", { name: "No such room" }).waitFor();
+  await ada.invites(bob.name);
+  await bob.page.reload();
   await bob.comesIn();
   await bob.sees("between us");
   assert.equal(await bob.composer.inputValue(), "half a thought");
