@@ -29,7 +29,8 @@ const ROOMS_EVERY_MS = 30_000;
 /** The server passes `typing` on at most once in 2 s. */
 const TYPING_EVERY_MS = 2_500;
 
-export type Change = "rooms" | "room" | "phase" | "outbox" | "typing" | "people" | "gone";
+/** `draft`: of a room nothing but an answer that grows. */
+export type Change = "rooms" | "room" | "draft" | "phase" | "outbox" | "typing" | "people" | "gone";
 
 export interface ChatEvents {
   /** Something is different; `room` where it concerns one. */
@@ -517,7 +518,7 @@ export class Chat {
         const room = this.rooms.get(frame.room);
         if (!room || room.timeline.get(frame.id)) return;
         room.stoppedTyping("bot");
-        if (room.drafts.receive(frame, Date.now())) this.events.changed("room", room.name);
+        if (room.drafts.receive(frame, Date.now())) this.events.changed("draft", room.name);
         return;
       }
       case "invited":

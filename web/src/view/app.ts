@@ -414,7 +414,7 @@ export class App {
       if (dirty.has("rooms")) this.#show(this.#chat.user, "replace");
       return;
     }
-    if (dirty.has("room") || dirty.has("rooms") || dirty.has("outbox")) this.#drawRoom(room);
+    if (dirty.has("room") || dirty.has("rooms") || dirty.has("outbox") || dirty.has("draft")) this.#drawRoom(room);
     if (dirty.has("people") || dirty.has("rooms") || dirty.has("room")) this.#drawHead(room);
     if (dirty.has("people")) this.#drawDetails();
     if (dirty.has("typing")) this.#drawTyping(room);
