@@ -93,7 +93,8 @@ pub async fn serve(
     let is_stored = stop.run_until_cancelled(all_is_stored(&queue)).await;
     if is_stored.is_some() {
         let listener = startup::listen("LISTEN", settings.edge.listen).await?;
-        println!("Chinwag is at http://{}", listener.local_addr()?);
+        let base_path = &settings.edge.base_path;
+        println!("Chinwag is at http://{}{base_path}", listener.local_addr()?);
         let edge = Edge::new(
             live.clone(),
             queue.clone(),

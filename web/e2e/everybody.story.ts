@@ -82,8 +82,8 @@ test("the keyboard alone: register, write, make a room, reply, go between rooms,
   };
   const register = ada.page.getByRole("form", { name: "Register" });
   await register.waitFor();
-  // From the first field on: password, Log in, then the other form.
-  for (let presses = 0; presses < 3; presses += 1) await keyboard.press("Tab");
+  // A newcomer is in the field for the name.
+  await ada.page.waitForFunction(() => document.activeElement?.id === "register-name");
   await keyboard.type(name);
   await keyboard.press("Tab");
   await keyboard.type("correct horse battery");

@@ -6,8 +6,8 @@ import { Servers, until } from "./servers.ts";
 
 const PASSWORD = "correct horse battery";
 const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
-/** How long anything may take to be seen: no story is about speed, and a machine may be doing much else. */
-export const SEEN_MS = 90_000;
+/** How long anything may take to be seen: no story is about speed, and a machine may be doing much else. With less of it a story fails sooner. */
+export const SEEN_MS = Number(process.env.SEEN_MS ?? 90_000);
 
 export interface Looks {
   width?: number;
@@ -43,6 +43,7 @@ export class Stage {
     context.setDefaultTimeout(SEEN_MS);
     this.#contexts.push(context);
     const person = new Person(this.servers.address, context, await context.newPage());
+    person.touch = looks.touch ?? false;
     person.watch();
     await person.page.goto(this.servers.address);
     return person;
@@ -72,6 +73,7 @@ export function fresh(name: string): string {
 
 export class Person {
   name = "";
+  touch = false;
   /** Whatever went wrong on the page: errors, and requests that left for another site. */
   readonly troubles: string[] = [];
 
@@ -138,7 +140,9 @@ export class Person {
 
   async says(text: string): Promise<void> {
     await this.composer.fill(text);
-    await this.composer.press("Enter");
+    // A telephone's Enter makes a new line.
+    if (this.touch) await this.send.tap();
+    else await this.composer.press("Enter");
   }
 
   /** Sees it once, and not on its way any more. */
@@ -157,6 +161,15 @@ export class Person {
 
   async opens(room: string): Promise<void> {
     await this.page.goto(`${this.address}/rooms/${room}`);
+    await this.comesIn();
+  }
+
+  /** Into the room that is looked at, also where one is asked first whether one wants to join it. */
+  async comesIn(): Promise<void> {
+    const join = this.page.locator(".blank").getByRole("button", { name: "Join" });
+    await this.page.locator(".room-link").first().waitFor({ state: "attached" });
+    await this.composer.or(join).first().waitFor();
+    if (await join.isVisible()) await join.click();
     await this.composer.waitFor();
   }
 

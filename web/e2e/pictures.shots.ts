@@ -70,6 +70,7 @@ test("pictures", async () => {
   }
   const { ada, bob, cleo } = people as { ada: Person; bob: Person; cleo: Person };
   await ada.makes("day-at-the-sea");
+  await cleo.makes("if-it-rains");
   await cleo.makes("book-club");
   await cleo.says("Chapter four by Monday?");
   await cleo.seesSent("Chapter four by Monday?");
@@ -126,6 +127,28 @@ test("pictures", async () => {
       await picture(visitor, `streaming-${size}-${colours}`);
       await visitor.page.getByRole("button", { name: "Stop the answer" }).click();
       await visitor.page.locator(".row-draft").waitFor({ state: "detached" });
+      await stage.servers.practise(["delay=60s"]);
+      for (const person of [bob, visitor]) await person.opens("if-it-rains");
+      await visitor.says("@bot and if it rains?");
+      await visitor.row(/Thinking, [23] s/).waitFor();
+      await bob.says("@bot when is high tide?");
+      await visitor.row("2nd in line").waitFor();
+      await picture(visitor, `waiting-${size}-${colours}`);
+      for (const person of [bob, visitor]) await person.page.getByRole("button", { name: "Cancel the question" }).last().click();
+      await visitor.page.locator(".row-waiting").waitFor({ state: "detached" });
+      if (width < 700) await visitor.page.getByRole("button", { name: "Rooms" }).click();
+      await visitor.makes(`quiet-corner-${size}-${colours}`);
+      await picture(visitor, `new-room-${size}-${colours}`);
+      await bob.opens(`quiet-corner-${size}-${colours}`);
+      await visitor.page.getByText(/bob.* here/).waitFor();
+      await visitor.page.getByRole("button", { name: "This room" }).click();
+      await visitor.page.getByLabel("Private").check();
+      await visitor.page.getByText("bob would be put out").waitFor();
+      await picture(visitor, `put-out-${size}-${colours}`);
+      await visitor.page.getByRole("button", { name: "Save" }).click();
+      await visitor.page.getByText("Saved. bob was invited.").waitFor();
+      await picture(visitor, `saved-${size}-${colours}`);
+      await bob.opens("day-at-the-sea");
       await visitor.context.close();
     }
   }
@@ -140,12 +163,19 @@ test("pictures", async () => {
       await visitor.says("The roses are out");
       await visitor.sees("The roses are out");
       await visitor.page.locator(".row-own.waiting").waitFor({ state: "detached" });
+      await visitor.context.setOffline(true);
+      await visitor.page.getByText(/offline/).first().waitFor();
+      await visitor.says("Who has the key to the gate?");
       await ada.says("/remove bob");
       await ada.page.getByText("bob was removed.").first().waitFor();
-      await visitor.says("Who has the key to the gate?");
+      await visitor.context.setOffline(false);
+      await visitor.page.getByText("Not sent:").waitFor();
+      await picture(visitor, `shut-${size}-${colours}`);
+      await ada.invites("bob");
+      await visitor.page.reload();
+      await visitor.comesIn();
       await visitor.page.locator(".row-own.failed").waitFor();
       await picture(visitor, `failed-${size}-${colours}`);
-      await ada.invites("bob");
       await visitor.page.getByRole("button", { name: "Discard" }).click();
       await visitor.opens("day-at-the-sea");
       await visitor.sees("I will bring the coffee");

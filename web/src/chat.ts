@@ -3,30 +3,42 @@
 
 import { Link } from "./link.ts";
 import type { Phase } from "./connection.ts";
-import { newId } from "./ids.ts";
+import { serverNow } from "./clock.ts";
+import { newId, timeOf } from "./ids.ts";
 import { Memory } from "./memory.ts";
 import { Outbox, type Outgoing } from "./outbox.ts";
 import { mentions, type ErrorFrame, type Message, type RoomInfo, type ServerFrame } from "./protocol.ts";
 import { Room } from "./room.ts";
 import * as server from "./server.ts";
-import { Refusal } from "./server.ts";
+import { Refusal, wordsOf } from "./server.ts";
+import type { Stores } from "./storage.ts";
 
 /** A page of history of the room that is looked at, and of one that only has a line in the list. */
 const PAGE = 100;
 const PREVIEW = 30;
+/** Pages that are gone through in search of a message. */
+const SEARCH_PAGES_MAX = 20;
+/** A sender's clock may be ahead of the server's by so much for its messages to be found by their ids. */
+const FIND_BEFORE_MS = 500;
 /** Pages that are loaded at once. */
 const LOADS_MAX = 3;
+/** Pages of rooms that one is in, and calls for single ones, at a time. */
+const OWN_PAGES_MAX = 20;
+const UNLISTED_MAX = 30;
 const ROOMS_EVERY_MS = 30_000;
 /** The server passes `typing` on at most once in 2 s. */
 const TYPING_EVERY_MS = 2_500;
 
-export type Change = "rooms" | "room" | "phase" | "outbox" | "typing" | "people" | "gone";
+/** `draft`: of a room nothing but an answer that grows. */
+export type Change = "rooms" | "room" | "draft" | "phase" | "outbox" | "typing" | "people" | "gone";
 
 export interface ChatEvents {
   /** Something is different; `room` where it concerns one. */
   changed(change: Change, room?: string): void;
   /** A message came in live, not from the past. */
   arrived(room: Room, message: Message): void;
+  /** Somebody asks the user into a room. */
+  invited(room: string, by: string): void;
   /** Something to tell the user in a line. */
   tell(text: string): void;
 }
@@ -44,6 +56,8 @@ export class Chat {
   readonly #inView = new Set<string>();
   /** The call for the list that is under way. */
   #listing: Promise<void> | null = null;
+  /** The name after which the list of rooms goes on; null: it is whole. */
+  #nextRooms: string | null = null;
   /** There was no line for a while: rooms may have come and gone unheard. */
   #wasLost = false;
   /** Replies after which another was asked for, and that was not acked yet. */
@@ -55,10 +69,10 @@ export class Chat {
   constructor(
     readonly user: string,
     private readonly events: ChatEvents,
-    storage: Storage,
+    stores: Stores,
   ) {
-    this.outbox = new Outbox(storage, user);
-    this.memory = new Memory(storage, user);
+    this.outbox = new Outbox(stores.shared, user);
+    this.memory = new Memory(stores, user);
     this.#link = new Link({
       frame: (frame) => this.#hear(frame),
       lost: () => this.#lost(),
@@ -86,6 +100,11 @@ export class Chat {
     if (this.#outboxTimer) clearTimeout(this.#outboxTimer);
   }
 
+  /** Why there is no line, in words, where that is known. */
+  get lineTrouble(): string | null {
+    return this.#link.trouble;
+  }
+
   tryNow(): void {
     this.#link.hurry();
   }
@@ -95,6 +114,7 @@ export class Chat {
   /** Rooms that are the user's by right, or that the user went into. */
   isMine(room: Room): boolean {
     const { info } = room;
+    if (info?.invited_by) return false;
     return room.name === this.user || !info || info.private || info.owner === this.user || this.memory.hasEntered(room.name);
   }
 
@@ -104,18 +124,29 @@ export class Chat {
   }
 
   async #list(): Promise<void> {
-    let infos: RoomInfo[];
+    const infos: RoomInfo[] = [];
+    let next: string | null = null;
     try {
-      infos = await server.rooms();
+      // The rooms that one is in come first; of all others a page is enough until somebody wants more.
+      for (let pages = 0; pages === 0 || (next && pages < OWN_PAGES_MAX && this.#isIn(infos.at(-1))); pages += 1) {
+        const page = await server.rooms(next);
+        infos.push(...page.rooms);
+        next = page.next ?? null;
+      }
+      infos.push(...(await this.#unlisted(infos, next)));
     } catch (error) {
       if ((error as Refusal).status === 401) this.events.changed("gone");
       return;
     }
+    if (next === null || this.#nextRooms === null) this.#nextRooms = next;
     const names = new Set(infos.map((info) => info.name));
-    for (const info of infos) this.#room(info.name).info = info;
+    for (const info of infos) this.#listed(info);
     for (const [name, room] of this.rooms) {
-      if (names.has(name)) continue;
+      // Further down in the list than was looked.
+      if (names.has(name) || (next !== null && room.info && !this.#isIn(room.info))) continue;
       // The server took the subscription away with the membership.
+      room.was ??= room.info;
+      if (room.info) this.memory.leave(name);
       room.info = null;
       room.joined = false;
       if (room !== this.current && this.outbox.inRoom(name).length === 0) this.#forget(room);
@@ -123,8 +154,93 @@ export class Chat {
     const first = !this.listed;
     this.listed = true;
     this.memory.settle(first);
-    for (const room of this.rooms.values()) if (room.info && this.isMine(room)) this.#enter(room);
+    // Opened by its address, and a public one: whoever looks into it is in it.
+    const { current } = this;
+    if (current?.info && !current.info.invited_by && !this.isMine(current)) this.memory.enter(current.name);
+    for (const room of this.rooms.values()) if ((room === current && !room.trouble) || (room.info && this.isMine(room))) this.#enter(room);
     this.events.changed("rooms");
+  }
+
+  /** What the user is in by the server's own knowledge, and is listed before all others. */
+  #isIn(info: RoomInfo | undefined): boolean {
+    return info !== undefined && (info.private || info.owner === this.user || info.invited_by !== undefined);
+  }
+
+  /** Public rooms that are looked at, or were gone into, and stand further down in the list. */
+  async #unlisted(infos: RoomInfo[], next: string | null): Promise<RoomInfo[]> {
+    if (next === null) return [];
+    const names = new Set(infos.map((info) => info.name));
+    const wanted = [this.current?.name ?? this.user, ...this.memory.entered()].filter((name) => !names.has(name) && !this.rooms.get(name)?.info);
+    const found = await Promise.all(wanted.slice(0, UNLISTED_MAX).map((name) => server.room(name).catch(() => null)));
+    return found.filter((info) => info !== null);
+  }
+
+  /** The list goes on after what is held of it. */
+  get hasMoreRooms(): boolean {
+    return this.#nextRooms !== null;
+  }
+
+  async loadMoreRooms(): Promise<void> {
+    try {
+      const page = await server.rooms(this.#nextRooms);
+      this.#nextRooms = page.next ?? null;
+      for (const info of page.rooms) this.#listed(info);
+    } catch (error) {
+      this.events.tell(wordsOf(error));
+    }
+    this.events.changed("rooms");
+  }
+
+  /** Rooms into which the user was invited, and has neither gone nor declined to go. */
+  get invitations(): Room[] {
+    return [...this.rooms.values()].filter((room) => room.info?.invited_by);
+  }
+
+  async takeInvitation(room: Room): Promise<void> {
+    await server.addMember(room.name, this.user);
+    if (room.info) room.info = { ...room.info, invited_by: undefined };
+    room.trouble = null;
+    this.#enter(room);
+    this.events.changed("rooms");
+  }
+
+  async decline(room: Room): Promise<void> {
+    await server.removeMember(room.name, this.user);
+    if (this.current === room) this.current = null;
+    this.#forget(room);
+    await this.refreshRooms();
+  }
+
+  /** Everybody who was heard of, for suggestions. */
+  knownPeople(): string[] {
+    const names = new Set<string>();
+    for (const room of this.rooms.values()) {
+      if (room.info) names.add(room.info.owner);
+      for (const name of room.people) names.add(name);
+      for (const { kind, sender } of room.timeline.messages) if (kind === "user") names.add(sender);
+    }
+    names.delete(this.user);
+    return [...names].sort();
+  }
+
+  /** All there is to know of a room: the list leaves some of it out. */
+  async details(room: Room): Promise<void> {
+    if (room.info && room.info.persona === undefined) room.info = { persona: null, ...room.info, ...(await server.room(room.name)) };
+  }
+
+  /** A room that is there for the user, whether or not it was before. */
+  #listed(info: RoomInfo): void {
+    const room = this.#room(info.name);
+    if (!room.info && room.was) {
+      room.was = null;
+      room.trouble = null;
+    }
+    // Who is in a room already need not be asked into it: it is about to become private, most likely.
+    if (info.invited_by && this.memory.hasEntered(info.name)) {
+      info = { ...info, invited_by: undefined };
+      void server.addMember(info.name, this.user).catch(() => undefined);
+    }
+    room.info = info;
   }
 
   /** Goes into a room: it is the one that is looked at. */
@@ -135,7 +251,7 @@ export class Chat {
       room.newFrom = room.unread(this.user) > 0 ? room.readSeq : null;
       room.atEnd = true;
     }
-    if (room.info && !this.isMine(room)) this.memory.enter(name);
+    if (room.info && !room.info.invited_by && !this.isMine(room)) this.memory.enter(name);
     this.#enter(room);
     this.events.changed("rooms");
     return room;
@@ -154,8 +270,8 @@ export class Chat {
 
   async create(wanted: Parameters<typeof server.createRoom>[0]): Promise<Room> {
     const info = await server.createRoom(wanted);
+    this.#listed(info);
     const room = this.#room(info.name);
-    room.info = info;
     room.trouble = null;
     this.#enter(room);
     this.events.changed("rooms");
@@ -187,6 +303,8 @@ export class Chat {
    * What was said in all others since they were read comes over the socket, which costs no call.
    */
   #enter(room: Room): void {
+    // To go in would be to take the invitation, and before the list is there nobody knows of one.
+    if (room.info?.invited_by) return;
     if (room.timeline.loaded || !this.#wantsPage(room)) this.#join(room);
     else if (!room.loading && !this.#loadQueue.includes(room)) {
       if (room === this.current) this.#loadQueue.unshift(room);
@@ -228,7 +346,7 @@ export class Chat {
   }
 
   #join(room: Room): void {
-    if (room.joined) return;
+    if (room.joined || room.info?.invited_by || (!room.info && !this.listed)) return;
     const { timeline } = room;
     const isKnown = timeline.loaded || timeline.resumeFrom > 0;
     const read = this.memory.readSeq(room.name);
@@ -279,8 +397,45 @@ export class Chat {
     this.events.changed("room", room.name);
   }
 
+  /** What is held becomes a stretch around a message, which may lie anywhere in the past. False if it is not found. */
+  async goTo(room: Room, id: string): Promise<boolean> {
+    if (room.timeline.get(id)) return true;
+    const found = room.quoted.get(id) ?? (await this.#find(room, id));
+    if (found) {
+      room.quoted.set(id, found);
+      const [before, after] = await Promise.all([server.history(room.name, { before: found.seq + 1 }, PAGE), server.history(room.name, { after: found.seq }, PAGE)]);
+      room.timeline.goTo([...before, ...after]);
+    } else {
+      // Its id tells nothing of its time: page by page, for a while.
+      for (let pages = 0; pages < SEARCH_PAGES_MAX && room.timeline.hasEarlier && !room.timeline.get(id) && !room.trouble; pages += 1) await this.loadEarlier(room);
+    }
+    this.events.changed("room", room.name);
+    return room.timeline.get(id) !== undefined;
+  }
+
+  /** A message that others reply to is asked for once, where its id tells when it was made. */
+  async wantQuote(room: Room, id: string): Promise<void> {
+    if (room.quoted.has(id)) return;
+    room.quoted.set(id, null);
+    try {
+      room.quoted.set(id, await this.#find(room, id));
+      this.events.changed("room", room.name);
+    } catch {
+      room.quoted.delete(id);
+    }
+  }
+
+  async #find(room: Room, id: string): Promise<Message | null> {
+    const at = timeOf(id);
+    if (at === null) return null;
+    // It was appended soon after it was made, or else when its sender had a line again, which nobody knows.
+    const page = await server.history(room.name, { after: Math.max(0, (at - FIND_BEFORE_MS) * 1_000) }, PREVIEW);
+    return page.find((message) => message.id === id) ?? null;
+  }
+
   tryLoading(room: Room): void {
     room.trouble = null;
+    if (!room.info) void this.refreshRooms();
     if (room.timeline.loaded) void this.loadEarlier(room);
     else this.#enter(room);
     this.events.changed("room", room.name);
@@ -296,8 +451,8 @@ export class Chat {
       take(page);
       this.#markRead(room);
     } catch (error) {
-      const { status, message } = error as Refusal;
-      room.trouble = { status: status ?? 0, message };
+      const status = error instanceof Refusal ? error.status : -1;
+      room.trouble = { status, message: wordsOf(error) };
       if (status === 401) this.events.changed("gone");
     } finally {
       room.loading = null;
@@ -363,9 +518,12 @@ export class Chat {
         const room = this.rooms.get(frame.room);
         if (!room || room.timeline.get(frame.id)) return;
         room.stoppedTyping("bot");
-        if (room.drafts.receive(frame, Date.now())) this.events.changed("room", room.name);
+        if (room.drafts.receive(frame, Date.now())) this.events.changed("draft", room.name);
         return;
       }
+      case "invited":
+        this.events.invited(frame.room, frame.by);
+        return void this.refreshRooms();
       case "typing": {
         if (frame.user === this.user) return;
         this.rooms.get(frame.room)?.typing(frame.user, Date.now());
@@ -456,14 +614,14 @@ export class Chat {
   // --- writing --------------------------------------------------------------------------------------------------
 
   send(room: Room, text: string, replyTo?: string): Outgoing {
-    const entry: Outgoing = { id: newId(), room: room.name, text: text.trim(), at: Date.now() };
+    const entry: Outgoing = { id: newId(serverNow()), room: room.name, text: text.trim(), at: Date.now() };
     if (replyTo) entry.replyTo = replyTo;
     if (room.info && !this.isMine(room)) this.memory.enter(room.name);
     room.newFrom = null;
     this.outbox.add(entry);
     this.memory.keepDraft(room.name, null);
     this.#typedAt.delete(room.name);
-    if (!this.outbox.durable) this.events.tell("This browser's storage is full or closed: do not reload before this is sent.");
+    if (!this.outbox.durable && this.phase.name !== "open") this.events.tell("This browser's storage is full or closed: do not reload before this is sent.");
     this.events.changed("outbox");
     this.events.changed("room", room.name);
     this.#pumpOutbox();
@@ -496,7 +654,7 @@ export class Chat {
   answerAgain(room: Room, id: string): void {
     if (!this.#link.send({ type: "again", room: room.name, id })) return this.events.tell("There is no connection right now.");
     this.#wishes.set(id, room);
-    room.askedAgain.set(id, Date.now());
+    room.askedAgain.set(id, serverNow());
     this.events.changed("room", room.name);
   }
 
@@ -517,6 +675,7 @@ export class Chat {
   stopReply(room: Room, id: string): void {
     if (!this.#link.send({ type: "stop", room: room.name, id })) return this.events.tell("There is no connection right now.");
     room.drafts.stopping(id);
+    room.stopped.set(id, this.user);
     this.events.changed("room", room.name);
   }
 
@@ -532,7 +691,6 @@ export class Chat {
   }
 
   #storageChanged = (event: StorageEvent) => {
-    if (event.storageArea !== localStorage) return;
     if (this.outbox.storageChanged(event.key, event.newValue, Date.now())) {
       this.events.changed("outbox");
       if (this.current) this.events.changed("room", this.current.name);

@@ -59,6 +59,25 @@ export function complete(text: string, caret: number, people: string[]): Complet
   return { from: caret - name[0].length, to: caret, choices };
 }
 
+/** Of a line that begins with `/` and a word: what it orders of the bot, that nobody knows the command, or null for all others. */
+export function readSlash(text: string): { say: string } | { unknown: string } | null {
+  const found = /^\/(\/?)([a-z]+)(?=\s|$)/i.exec(text.trim());
+  if (!found) return null;
+  const name = found[2]!.toLowerCase();
+  const ofBot = BOT_COMMANDS.some((known) => known.name === name);
+  if (ofBot && !found[1] && text.trim().length === found[0].length) return { say: `@bot /${name}` };
+  if (ofBot || COMMANDS.some((known) => known.name === name)) return null;
+  return found[1] ? { say: text.trim().slice(1) } : { unknown: name };
+}
+
+/** Whether a line is a command that needs nothing more: it goes at the first Enter, whatever is suggested. */
+export function isComplete(text: string): boolean {
+  const command = readCommand(text);
+  if (command) return command.argument !== "" || COMMANDS.some(({ name, argument }) => name === command.name && argument === null);
+  const slash = readSlash(text);
+  return slash !== null && "say" in slash && slash.say.startsWith("@bot ");
+}
+
 /** A whole line that is a command, with an empty argument if it lacks one; null if it is a message. Paths and the like (`/etc/hosts`) are messages. */
 export function readCommand(text: string): { name: string; argument: string } | null {
   const found = /^\/([a-z]+)(?:[ \t]+(\S+))?\s*$/i.exec(text.trim());

@@ -68,7 +68,7 @@ export function step(phase: Phase, input: Input, now: number, random: number): S
       // Whether the server is away or the session is gone is not told before the line stands: ask.
       if (input.name === "closed") return wait(phase.attempt + 1, ["check"]);
       if (input.name === "unreachable") return stay;
-      if (input.name === "tick" && now - phase.since >= OPEN_WAIT_MS) return wait(phase.attempt + 1, ["close"]);
+      if (input.name === "tick" && now - phase.since >= OPEN_WAIT_MS) return wait(phase.attempt + 1, ["close", "check"]);
       return stay;
     case "open":
       if (input.name === "heard") {

@@ -16,6 +16,10 @@ export interface Draft {
   at: number;
   /** The user asked for it to stop. */
   stopping: boolean;
+  /** An attempt of which something was seen broke off, and this is a later one. */
+  brokeOff: boolean;
+  /** So many questions of the room come before this one, as the server says; null where it says nothing of that. */
+  waiting: number | null;
 }
 
 /** Longer than the server's deadline for a reply: a draft that was silent for so long will not go on. */
@@ -48,14 +52,18 @@ export class Drafts {
         headless: frame.offset > 0,
         at: now,
         stopping: known?.stopping ?? false,
+        brokeOff: known !== undefined && (known.brokeOff || known.text !== ""),
+        waiting: frame.waiting ?? null,
       });
       return true;
     }
     again.at = now;
+    const wasWaiting = again.waiting;
+    again.waiting = frame.waiting ?? null;
     if (frame.offset === again.chars) {
       again.text += frame.text;
       again.chars += added;
-      return frame.text !== "";
+      return frame.text !== "" || wasWaiting !== again.waiting;
     }
     if (frame.offset > again.chars) {
       // A piece is missing: show what there is from here on, and let the finished message say it all.

@@ -30,3 +30,9 @@ export function newId(now: number = Date.now()): string {
   const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
 }
+
+/** When a message was made, in milliseconds since 1970, as its id says; null where it says nothing of that. */
+export function timeOf(id: string): number | null {
+  const found = /^([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-/.exec(id);
+  return found ? Number.parseInt(found[1]! + found[2]!, 16) : null;
+}

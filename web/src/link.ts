@@ -1,5 +1,6 @@
 // The one WebSocket: feeds the state machine of connection.ts and does what it says.
 
+import { base } from "./base.ts";
 import { CLOSE_SESSION_GONE, readFrame, type ClientFrame, type ServerFrame } from "./protocol.ts";
 import { step, type Input, type Phase } from "./connection.ts";
 import * as server from "./server.ts";
@@ -19,6 +20,10 @@ export class Link {
   #socket: WebSocket | null = null;
   #timer: ReturnType<typeof setInterval> | null = null;
   #checking = false;
+  /** Sockets that did not open though the server answered a call right after. */
+  #blocked = 0;
+  /** Why there is no line, in words; null while it stands, or where that is not known. */
+  trouble: string | null = null;
 
   constructor(private readonly events: LinkEvents) {}
 
@@ -72,7 +77,7 @@ export class Link {
 
   #open(): void {
     this.#close();
-    const address = new URL("/ws", location.href);
+    const address = new URL(`${base}/ws`, location.href);
     address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
     const socket = new WebSocket(address);
     this.#socket = socket;
@@ -81,6 +86,8 @@ export class Link {
       if (this.#socket !== socket) return;
       const frame = typeof event.data === "string" ? readFrame(event.data) : null;
       this.#feed(frame?.type === "welcome" ? { name: "heard", pingMs: frame.ping_ms } : { name: "heard" });
+      this.#blocked = 0;
+      this.trouble = null;
       if (frame?.type === "ping") this.send({ type: "pong" });
       else if (frame) this.events.frame(frame);
     };
@@ -105,9 +112,14 @@ export class Link {
     const asked = this.#socket;
     try {
       await server.me(true);
+      if (this.phase.name !== "waiting") return;
+      this.#blocked += 1;
+      // Once may be an accident.
+      if (this.#blocked >= 2) this.trouble = await server.whyNoSocket();
     } catch (error) {
       if (this.phase.name === "off") return;
-      const { status } = error as server.Refusal;
+      const status = error instanceof server.Refusal ? error.status : -1;
+      if (this.phase.name !== "open" && status >= 0) this.trouble = server.wordsOf(error);
       if (status === 401) this.events.sessionGone();
       else if (status === 0 && asked === this.#socket) this.#feed({ name: "unreachable" });
     } finally {

@@ -1,7 +1,7 @@
 // The page begins: who is here, and from the door into the rooms and back.
 
 import { App } from "./view/app.ts";
-import { door } from "./view/door.ts";
+import { door, NO_SESSION } from "./view/door.ts";
 import { h } from "./view/dom.ts";
 import { mayFocusField, watchMeans, watchTheme } from "./view/surroundings.ts";
 import * as server from "./server.ts";
@@ -12,19 +12,29 @@ const ASK_AGAIN_MS = 3_000;
 
 async function begin(): Promise<void> {
   try {
-    const { user } = await server.me();
-    enter(user);
+    enter((await server.me()).user);
   } catch (error) {
-    if ((error as Refusal).status === 401) return showDoor(null);
+    if (error instanceof Refusal && error.status === 401) return showDoor(null);
+    const isPassing = error instanceof Refusal;
     document.body.replaceChildren(
       h(
         "main",
         { class: "door" },
-        h("p", { class: "door-notice", role: "status" }, `${(error as Error).message} Trying again…`),
+        h("p", { class: "door-notice", role: "status" }, `${server.wordsOf(error)}${isPassing ? " Trying again…" : ""}`),
         h("button", { type: "button", class: "button", onclick: () => void begin() }, "Try now"),
       ),
     );
-    setTimeout(() => app === null && document.querySelector("form") === null && void begin(), ASK_AGAIN_MS);
+    if (isPassing) setTimeout(() => app === null && document.querySelector("form") === null && void begin(), ASK_AGAIN_MS);
+  }
+}
+
+/** From the door in, with a session that the server just gave. Why that did not help, if it did not. */
+async function beginWithSession(): Promise<string | null> {
+  try {
+    enter((await server.me()).user);
+    return null;
+  } catch (error) {
+    return error instanceof Refusal && error.status === 401 ? NO_SESSION : server.wordsOf(error);
   }
 }
 
@@ -40,7 +50,7 @@ function showDoor(notice: string | null): void {
   app = null;
   document.title = "Chinwag";
   for (const dialog of document.querySelectorAll("dialog")) dialog.remove();
-  const shown = door(notice, () => void begin());
+  const shown = door(notice, beginWithSession);
   document.body.replaceChildren(shown.element);
   if (mayFocusField()) shown.focus();
 }

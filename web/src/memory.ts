@@ -1,10 +1,18 @@
 // What this browser remembers for a user: what is half typed, which public rooms the user went into, and what was read.
-// Each thing lies under a key of its own, so that two tabs never overwrite each other's. Nothing here is secret, and
-// losing it (a private window, cleared storage) loses comfort only.
+// Each thing lies under a key of its own, so that two tabs never overwrite each other's; what is half typed is each tab's own, and the
+// last of it is there for a tab that has none. Nothing here is secret, and losing it (a private window, cleared storage) loses comfort only.
+
+import type { Store, Stores } from "./storage.ts";
 
 export interface HalfTyped {
   text: string;
   replyTo?: string;
+}
+
+/** Whether anybody was in with this browser, as far as it remembers. */
+export function wasSomebodyHere(store: Store): boolean {
+  for (let index = 0; index < store.length; index += 1) if (store.key(index)?.startsWith("chinwag:here:")) return true;
+  return false;
 }
 
 export class Memory {
@@ -13,7 +21,7 @@ export class Memory {
   readonly #halfTyped = new Map<string, HalfTyped>();
 
   constructor(
-    private readonly storage: Storage,
+    private readonly stores: Stores,
     private readonly user: string,
   ) {
     this.isNewHere = this.#get("here") === null;
@@ -37,6 +45,14 @@ export class Memory {
     return this.#get(`in:${room}`) !== null;
   }
 
+  /** The rooms that were gone into. */
+  entered(): string[] {
+    const { shared } = this.stores;
+    const prefix = this.#key("in:");
+    const keys = Array.from({ length: shared.length }, (_, index) => shared.key(index) ?? "");
+    return keys.filter((key) => key.startsWith(prefix)).map((key) => key.slice(prefix.length));
+  }
+
   enter(room: string): void {
     this.#set(`in:${room}`, "1");
   }
@@ -48,20 +64,19 @@ export class Memory {
   draft(room: string): HalfTyped {
     const known = this.#halfTyped.get(room);
     if (known) return known;
-    try {
-      const kept = JSON.parse(this.#get(`half:${room}`) ?? "null");
-      if (typeof kept?.text === "string") return kept;
-    } catch {
-      // Not ours, then.
-    }
-    return { text: "" };
+    // An empty one of this tab's own counts: there something was sent or wiped away.
+    return readHalfTyped(this.#get(`half:${room}`, this.stores.own)) ?? readHalfTyped(this.#get(`half:${room}`)) ?? { text: "" };
   }
 
   keepDraft(room: string, draft: HalfTyped | null): void {
-    const empty = !draft || (draft.text === "" && !draft.replyTo);
-    if (empty) this.#halfTyped.set(room, { text: "" });
-    else this.#halfTyped.set(room, draft);
-    this.#set(`half:${room}`, empty ? null : JSON.stringify(draft));
+    const kept = draft ?? { text: "" };
+    const isEmpty = kept.text === "" && !kept.replyTo;
+    const before = JSON.stringify(this.draft(room));
+    this.#halfTyped.set(room, kept);
+    this.#set(`half:${room}`, JSON.stringify(kept), this.stores.own);
+    if (!isEmpty) this.#set(`half:${room}`, JSON.stringify(kept));
+    // Another tab's is left to it.
+    else if (this.#get(`half:${room}`) === before) this.#set(`half:${room}`, null);
   }
 
   /** True if another tab changed what was read. */
@@ -73,20 +88,30 @@ export class Memory {
     return `chinwag:${name.split(":")[0]}:${this.user}:${name.slice(name.indexOf(":") + 1)}`;
   }
 
-  #get(name: string): string | null {
+  #get(name: string, store: Store = this.stores.shared): string | null {
     try {
-      return this.storage.getItem(this.#key(name));
+      return store.getItem(this.#key(name));
     } catch {
       return null;
     }
   }
 
-  #set(name: string, value: string | null): void {
+  #set(name: string, value: string | null, store: Store = this.stores.shared): void {
     try {
-      if (value === null) this.storage.removeItem(this.#key(name));
-      else this.storage.setItem(this.#key(name), value);
+      if (value === null) store.removeItem(this.#key(name));
+      else store.setItem(this.#key(name), value);
     } catch {
       // Full or forbidden: it is kept in this tab only.
     }
+  }
+}
+
+function readHalfTyped(text: string | null): HalfTyped | null {
+  try {
+    const kept = JSON.parse(text ?? "null");
+    return typeof kept?.text === "string" ? kept : null;
+  } catch {
+    // Not ours, then.
+    return null;
   }
 }

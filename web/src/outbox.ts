@@ -5,6 +5,7 @@
 // In each room one entry at a time is on its way, the oldest first: that is what keeps them in order.
 
 import type { ErrorFrame } from "./protocol.ts";
+import { PassingStore, type Store } from "./storage.ts";
 
 export interface Outgoing {
   /** UUID version 7: also the order. */
@@ -14,6 +15,8 @@ export interface Outgoing {
   replyTo?: string;
   /** When it was written, in milliseconds since 1970. */
   at: number;
+  /** It went out once: it may have arrived, so it cannot be taken back. */
+  sent?: true;
   /** Set once the server said a clear no: it is not sent again by itself. */
   failed?: { code: string; message: string };
 }
@@ -24,15 +27,6 @@ export const ACK_WAIT_MS = 10_000;
 export const FOREIGN_AFTER_MS = 8_000;
 const RETRY_LEAST_MS = 500;
 const RETRY_MOST_MS = 20_000;
-
-/** The part of the browser's storage that is needed, so that tests bring their own. */
-export interface Store {
-  readonly length: number;
-  key(index: number): string | null;
-  getItem(key: string): string | null;
-  setItem(key: string, value: string): void;
-  removeItem(key: string): void;
-}
 
 interface Flight {
   /** When it last went out; none: not on this connection. */
@@ -48,8 +42,8 @@ export class Outbox {
   readonly #prefix: string;
   readonly #entries = new Map<string, Outgoing>();
   readonly #flights = new Map<string, Flight>();
-  /** False once the storage refused an entry (full, or forbidden): then a reload would lose it. */
-  durable = true;
+  /** False where there is no storage, or once it refused an entry: then a reload would lose it. */
+  durable: boolean;
 
   constructor(
     private readonly store: Store,
@@ -57,6 +51,7 @@ export class Outbox {
     private readonly random: () => number = Math.random,
   ) {
     this.#prefix = `chinwag:out:${user}:`;
+    this.durable = !(store instanceof PassingStore);
     for (let index = 0; index < store.length; index += 1) {
       const key = store.key(index);
       if (key?.startsWith(this.#prefix)) this.#read(key, store.getItem(key), 0);
@@ -107,7 +102,7 @@ export class Outbox {
   retry(id: string): void {
     const entry = this.#entries.get(id);
     if (!entry?.failed) return;
-    const { failed: _, ...again } = entry;
+    const { failed: _, sent: __, ...again } = entry;
     this.#write(again);
     this.#flights.set(id, { sentAt: null, notBefore: 0, refusals: 0 });
   }
@@ -148,6 +143,7 @@ export class Outbox {
       if (!flight || now < flight.notBefore) continue;
       if (flight.sentAt !== null && now < flight.sentAt + ACK_WAIT_MS) continue;
       flight.sentAt = now;
+      if (!entry.sent) this.#write({ ...entry, sent: true });
       due.push(entry);
     }
     return due;

@@ -33,9 +33,10 @@ const FRAMES = {
   },
   ack: { needs: { id: text, seq: number }, may: {} },
   error: { needs: { code: text as Reader<ErrorCode>, message: text }, may: { id: text, retry_after_ms: number } },
-  draft: { needs: { room: text, id: text, reply_to: text, attempt: number, offset: number, text }, may: {} },
+  draft: { needs: { room: text, id: text, reply_to: text, attempt: number, offset: number, text }, may: { thinking: flag, waiting: number } },
   typing: { needs: { room: text, user: text }, may: {} },
   presence: { needs: { room: text, users: names }, may: {} },
+  invited: { needs: { room: text, by: text }, may: {} },
   ping: { needs: {}, may: {} },
 };
 
@@ -68,8 +69,13 @@ export interface RoomInfo {
   name: string;
   private: boolean;
   bot: BotPolicy;
-  persona: string | null;
+  /** The list leaves it out. */
+  persona?: string | null;
   owner: string;
+  /** The place of what was said last, 0 if nothing was. Older servers do not tell. */
+  latest?: number;
+  /** Who invited the user, until that is taken or declined. */
+  invited_by?: string;
 }
 
 export interface SessionInfo {

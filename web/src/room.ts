@@ -2,15 +2,35 @@
 
 import { Drafts } from "./drafts.ts";
 import { asksBot, isBotCommand, type Message, type RoomInfo } from "./protocol.ts";
+import { replyId } from "./reply_id.ts";
 import { Timeline } from "./timeline.ts";
 
 /** Longer than the pause between two `typing` frames of somebody who goes on. */
 const TYPING_MS = 5_000;
-/** The server's deadline for a reply is 60 s unless set otherwise; after that nobody should be told to wait. */
-const THINKING_MS = 60_000;
+/** The server's deadline for a reply is 60 s unless set otherwise; some time after that nobody should be told to wait. */
+const THINKING_MS = 65_000;
+/** So many messages back there may be a question that is not answered yet. */
+const LOOK_BACK = 200;
+
+/** A question to the bot, before a word of its answer is there. */
+export interface OpenQuestion {
+  request: Message;
+  /** The id that the reply will have. */
+  replyId: string;
+  /** So many others are answered first; 0: it is being answered. */
+  before: number;
+  /** Whose question is being answered, if it is not this one. */
+  ahead: string | null;
+  /** How long it is being answered, or waits: milliseconds since 1970. */
+  since: number;
+  /** It was taken back here. */
+  stopping: boolean;
+}
 
 export class Room {
   info: RoomInfo | null = null;
+  /** What it was when it was last listed, if it is not any more: the user was put out of it. */
+  was: RoomInfo | null = null;
   readonly timeline = new Timeline();
   readonly drafts = new Drafts();
   /** Who is there, sorted. */
@@ -30,6 +50,10 @@ export class Room {
   trouble: { status: number; message: string } | null = null;
   /** Replies after which another was asked for, and when, in milliseconds since 1970. */
   readonly askedAgain = new Map<string, number>();
+  /** Messages that others reply to and that lie outside what is held; null: looked for, and not found. */
+  readonly quoted = new Map<string, Message | null>();
+  /** Replies that were stopped, and by whom. */
+  readonly stopped = new Map<string, string>();
   readonly #typing = new Map<string, number>();
 
   constructor(readonly name: string) {}
@@ -44,7 +68,7 @@ export class Room {
 
   /** When something was last said here, as far as this page knows: also where that is not loaded. */
   get latestSeq(): number {
-    return Math.max(this.timeline.last?.seq ?? 0, this.timeline.heardTo, this.readSeq);
+    return Math.max(this.timeline.last?.seq ?? 0, this.timeline.heardTo, this.readSeq, this.info?.latest ?? 0);
   }
 
   typing(user: string, now: number): void {
@@ -69,36 +93,43 @@ export class Room {
     return newest;
   }
 
-  /** The latest question that the bot has neither answered nor begun to answer; null if it owes nothing. */
-  thinkingAbout(now: number): Message | null {
-    const again = this.#thinkingAgain(now);
-    if (again) return again;
+  /** The questions that the bot owes an answer of which nothing is to be seen yet, in the order in which they are answered. */
+  openQuestions(now: number): OpenQuestion[] {
     const policy = this.info?.bot ?? "mention";
     const { messages } = this.timeline;
-    const answered = new Set(this.drafts.all().map((draft) => draft.replyTo));
-    for (let index = messages.length - 1; index >= 0 && index >= messages.length - 50; index -= 1) {
+    const owed: { request: Message; replyId: string; at: number }[] = this.#askedAgain(now);
+    const answered = new Set<string>();
+    for (let index = messages.length - 1; index >= 0 && index >= messages.length - LOOK_BACK; index -= 1) {
       const message = messages[index]!;
-      if (message.kind !== "user") {
-        if (message.reply_to) answered.add(message.reply_to);
-      } else if (now - message.seq / 1_000 > THINKING_MS) {
-        return null;
-      } else if (asksBot(policy, message.message)) {
-        return answered.has(message.id) ? null : message;
-      }
+      const at = message.seq / 1_000;
+      if (message.kind !== "user") answered.add(message.reply_to ?? "");
+      else if (now - at > THINKING_MS) break;
+      else if (asksBot(policy, message.message) && !answered.has(message.id)) owed.push({ request: message, replyId: replyId(this.name, message.id), at });
     }
-    return null;
+    owed.sort((one, other) => one.at - other.at);
+    // Before the server says more, a draft without words is a question that is being answered.
+    const lastReply = messages.findLast(({ kind }) => kind !== "user");
+    const first = owed[0];
+    return owed.flatMap(({ request, replyId: reckoned, at }, index) => {
+      const draft = this.drafts.all().find(({ replyTo }) => replyTo === request.id);
+      if (draft?.text) return [];
+      const replyId = draft?.id ?? reckoned;
+      const before = draft?.waiting ?? (draft ? 0 : index);
+      return [{ request, replyId, before, ahead: before > 0 && request !== first!.request ? first!.request.sender : null, since: Math.max(at, before === 0 ? (lastReply?.seq ?? 0) / 1_000 : 0), stopping: this.stopped.has(replyId) }];
+    });
   }
 
-  /** A question that is to be answered again, as long as nothing of that is to be seen. */
-  #thinkingAgain(now: number): Message | null {
+  /** Questions that are to be answered again. */
+  #askedAgain(now: number): { request: Message; replyId: string; at: number }[] {
     const newest = this.newestReplies();
+    const owed = [];
     for (const [id, at] of this.askedAgain) {
       const reply = this.timeline.get(id);
       const request = reply?.reply_to ? this.timeline.get(reply.reply_to) : undefined;
       const isWaiting = reply && request && newest.get(request.id) === reply && now - at <= THINKING_MS;
-      if (!isWaiting) this.askedAgain.delete(id);
-      else if (!this.drafts.all().some((draft) => draft.replyTo === request.id)) return request;
+      if (isWaiting) owed.push({ request, replyId: replyId(this.name, id), at });
+      else this.askedAgain.delete(id);
     }
-    return null;
+    return owed;
   }
 }

@@ -4,15 +4,20 @@
 import type { Draft } from "./drafts.ts";
 import type { Outgoing } from "./outbox.ts";
 import type { Kind, Message } from "./protocol.ts";
-import type { Room } from "./room.ts";
+import type { OpenQuestion, Room } from "./room.ts";
 import { unmarked } from "./words.ts";
 
 /** Messages of one sender this close together stand under one name. */
 const TOGETHER_MS = 5 * 60 * 1_000;
 
+/** Of other people's questions that wait, so many are shown. */
+const WAITING_ROWS_MAX = 3;
+
 export interface Quote {
   sender: string;
   text: string;
+  /** It is not known what it says, and worth asking for. */
+  isWanted: boolean;
 }
 
 export interface MessageRow {
@@ -30,19 +35,34 @@ export interface MessageRow {
   quote: Quote | null;
   replyTo: string | null;
   state: "kept" | "waiting" | "failed";
+  /** It waits, and never went out: it can be taken back. */
+  isHeld: boolean;
   /** Why it waits or failed. */
   why: string | null;
   /** With the newest reply to a request: whether another may be asked for, or was. */
   again: "offered" | "asked" | null;
+  /** Who stopped it, if that is known. */
+  stoppedBy: string | null;
   /** Nothing was said after it. */
   isLatest: boolean;
+}
+
+/** A question of which no answer is to be seen yet. */
+export interface WaitingRow {
+  type: "waiting";
+  /** The reply's id: the answer takes the row's place. */
+  key: string;
+  words: string;
+  stopping: boolean;
+  quote: Quote | null;
+  replyTo: string;
 }
 
 export type Row =
   | { type: "day"; key: string; at: number }
   | { type: "new"; key: string }
   | { type: "begin"; key: string }
-  | { type: "thinking"; key: string }
+  | WaitingRow
   | { type: "draft"; key: string; draft: Draft; quote: Quote | null; together: boolean }
   | MessageRow;
 
@@ -82,8 +102,10 @@ export function keptRows(room: Room, user: string): Row[] {
       quote: quote(room, message, rows),
       replyTo: message.reply_to ?? null,
       state: "kept",
+      isHeld: false,
       why: null,
       again: newest.get(message.reply_to ?? "") !== message ? null : room.askedAgain.has(message.id) ? "asked" : "offered",
+      stoppedBy: stopper(room, message.id, user),
       isLatest: message === room.timeline.last,
     };
     row.together = isTogether(before, row);
@@ -113,8 +135,10 @@ export function allRows(room: Room, kept: Row[], outgoing: Outgoing[], why: (id:
       quote: entry.replyTo ? quoteOf(room.timeline.get(entry.replyTo)) : null,
       replyTo: entry.replyTo ?? null,
       state: entry.failed ? "failed" : "waiting",
+      isHeld: !entry.failed && !entry.sent,
       why: entry.failed?.message ?? why(entry.id) ?? null,
       again: null,
+      stoppedBy: null,
       isLatest: false,
     };
     row.together = isTogether(before?.type === "message" ? before : null, row);
@@ -123,6 +147,8 @@ export function allRows(room: Room, kept: Row[], outgoing: Outgoing[], why: (id:
   }
   const latest = room.timeline.last;
   for (const draft of room.drafts.all()) {
+    // One without words waits or is thought about: see below.
+    if (!draft.text) continue;
     const answers = room.timeline.get(draft.replyTo);
     rest.push({
       type: "draft",
@@ -132,8 +158,30 @@ export function allRows(room: Room, kept: Row[], outgoing: Outgoing[], why: (id:
       together: false,
     });
   }
-  if (room.thinkingAbout(now)) rest.push({ type: "thinking", key: "thinking" });
+  const open = room.openQuestions(now);
+  for (const [index, question] of open.entries()) {
+    const { request, replyId, stopping } = question;
+    if (index >= WAITING_ROWS_MAX && request.sender !== user) continue;
+    const quote = open.length > 1 || request !== latest ? quoteOf(request) : null;
+    rest.push({ type: "waiting", key: replyId, words: waitingWords(question, user, now), stopping, quote, replyTo: request.id });
+  }
   return rest.length === 0 ? kept : [...kept, ...rest];
+}
+
+function stopper(room: Room, id: string, user: string): string | null {
+  const by = room.stopped.get(id);
+  return by === user ? "you" : (by ?? null);
+}
+
+/** What stands in the place of an answer that is not begun. */
+export function waitingWords({ request, before, ahead, since, stopping }: OpenQuestion, user: string, now: number): string {
+  if (stopping) return "Taking it back";
+  const seconds = Math.floor((now - since) / 1_000);
+  if (before === 0) return seconds >= 1 ? `Thinking, ${seconds} s` : "Thinking";
+  const place = `${before + 1}${before === 1 ? "nd" : before === 2 ? "rd" : "th"} in line`;
+  if (!ahead) return `Waiting, ${place}`;
+  const whose = ahead !== user ? `${ahead}’s` : request.sender === user ? "your earlier" : "your";
+  return `Waiting for ${whose} answer, ${place}`;
 }
 
 function isTogether(before: MessageRow | null, row: MessageRow): boolean {
@@ -151,17 +199,24 @@ function quote(room: Room, message: Message, rows: Row[]): Quote | null {
   if (!message.reply_to) return null;
   const above = rows.at(-1);
   if (above?.type === "message" && above.id === message.reply_to) return null;
-  return quoteOf(room.timeline.get(message.reply_to));
+  const known = room.timeline.get(message.reply_to) ?? room.quoted.get(message.reply_to);
+  return quoteOf(known ?? undefined) ?? { sender: "", text: "An earlier message", isWanted: known === undefined };
 }
 
 function quoteOf(message: Message | undefined): Quote | null {
   if (!message) return null;
-  return { sender: message.sender, text: inOneLine(message, 140) };
+  return { sender: message.sender, text: inOneLine(message, 140), isWanted: false };
 }
 
-/** What somebody said, or the bot, as one line of words. */
+const lines = new WeakMap<Message, Map<number, string>>();
+
+/** What was said, as one line of words. The same message is asked for with every word of an answer that grows below it. */
 export function inOneLine(message: Message, most: number): string {
-  return firstLine(message.kind === "user" ? message.message : unmarked(message.message), most);
+  const known = lines.get(message) ?? new Map<number, string>();
+  lines.set(message, known);
+  const line = known.get(most) ?? firstLine(unmarked(message.message), most);
+  known.set(most, line);
+  return line;
 }
 
 /** The beginning of a text, in one line. */

@@ -1,5 +1,7 @@
 // The HTTP calls (docs/http.md). The session is a cookie that this code never sees.
 
+import { base } from "./base.ts";
+import { heardDate } from "./clock.ts";
 import type { Message, RoomInfo, SessionInfo } from "./protocol.ts";
 
 /** Longer than the server's own limit for a call, so that its words are heard where it has any. */
@@ -25,22 +27,39 @@ async function call<T>(method: string, path: string, body?: unknown, timeMs = CA
     options.body = JSON.stringify(body);
   }
   let response: Response;
+  const from = Date.now();
   try {
-    response = await fetch(path, options);
+    response = await fetch(base + path, options);
+    heardDate(response.headers.get("date"), from, Date.now());
   } catch {
     throw new Refusal(0, "unavailable", "The server cannot be reached right now.");
   }
   if (response.status === 204) return undefined as T;
-  let answer: { code?: string; detail?: string } = {};
+  let answer: { code?: string; detail?: string } | null = null;
   try {
-    answer = await response.json();
+    if (/\bjson\b/.test(response.headers.get("content-type") ?? "")) answer = await response.json();
   } catch {
-    // A proxy's own page, perhaps; the status says enough.
+    // Cut off, or no JSON after all.
   }
-  if (!response.ok) {
-    throw new Refusal(response.status, answer.code ?? "unavailable", sentence(answer.detail ?? `The server says ${response.status}.`));
-  }
+  if (response.ok && !answer) throw new Refusal(0, "unavailable", "Something else answers in the server's place: perhaps this network wants you to log in to it first.");
+  if (!response.ok) throw new Refusal(response.status, answer?.code ?? "unavailable", refusalWords(response, answer?.detail));
   return answer as T;
+}
+
+/** The server's own words, and what it leaves for the page to add. */
+function refusalWords(response: Response, detail: string | undefined): string {
+  const words = sentence(detail ?? `Something answers ${response.status} in the server's place or on the way to it`);
+  if (response.status === 403 && /origin/.test(words)) return `${words} This page is from ${location.origin}.`;
+  const seconds = Number(response.headers.get("retry-after") ?? Number.NaN);
+  if (!(seconds > 0) || /again/.test(words)) return words;
+  return `${words} Try again in ${seconds < 120 ? `${seconds} s` : `${Math.ceil(seconds / 60)} minutes`}.`;
+}
+
+/** What to tell people of an error: a refusal's words, never a script's. */
+export function wordsOf(error: unknown): string {
+  if (error instanceof Refusal) return error.message;
+  console.error(error);
+  return "This page made a mistake. Load it again, and if that does not help, tell whoever runs this server.";
 }
 
 /** The server's words begin small and end without a full stop. */
@@ -62,9 +81,22 @@ export const register = (username: string, password: string) =>
 export const logIn = (username: string, password: string) => call<{ user: string }>("POST", "/api/login", { username, password });
 export const logOut = () => call<void>("POST", "/api/logout");
 export const me = (quick = false) => call<Me>("GET", "/api/me", undefined, quick ? CHECK_MS : CALL_MS);
+/** Why there is no WebSocket though calls are answered. */
+export async function whyNoSocket(): Promise<string> {
+  const options = { signal: AbortSignal.timeout(CHECK_MS) };
+  const socket = await fetch(`${base}/ws`, options);
+  // A call that would be let in but for being none: the way that a WebSocket takes is at fault, or the page's origin.
+  if (socket.status >= 500) return refusalWords(socket, (await socket.json().catch(() => null))?.detail);
+  const origin = await fetch(`${base}/api/me`, { method: "POST", ...options });
+  if (origin.status === 403) return refusalWords(origin, (await origin.json().catch(() => null))?.detail);
+  return "The server answers, but something on the way to it, or in this browser, blocks WebSockets, and Chinwag needs them. Another network may help.";
+}
+
 export const sessions = async () => (await call<{ sessions: SessionInfo[] }>("GET", "/api/sessions")).sessions;
 export const endSession = (id: string) => call<void>("DELETE", `/api/sessions/${seg(id)}`);
-export const rooms = async () => (await call<{ rooms: RoomInfo[] }>("GET", "/api/rooms")).rooms;
+/** A page of the list; `next`: the name after which it goes on. */
+export const rooms = (after: string | null) => call<{ rooms: RoomInfo[]; next?: string }>("GET", after === null ? "/api/rooms" : `/api/rooms?after=${seg(after)}`);
+export const room = (name: string) => call<RoomInfo>("GET", `/api/rooms/${seg(name)}`);
 export const members = async (room: string) => (await call<{ members: string[] }>("GET", `/api/rooms/${seg(room)}/members`)).members;
 export const createRoom = (room: Pick<RoomInfo, "name" | "private" | "bot"> & { persona?: string }) =>
   call<RoomInfo>("POST", "/api/rooms", room);

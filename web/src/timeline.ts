@@ -102,6 +102,16 @@ export class Timeline {
     return this.#insertAll(page);
   }
 
+  /** Another stretch of the room, somewhere in its past, in the place of what was held. */
+  goTo(stretch: Message[]): void {
+    this.messages.length = 0;
+    this.#byId.clear();
+    this.attached = false;
+    this.loaded = true;
+    this.hasEarlier = true;
+    for (const message of stretch) this.#insert(message);
+  }
+
   /** From now on the end of what is held is not the end of the room. */
   detach(): void {
     this.attached = false;

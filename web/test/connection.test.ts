@@ -43,7 +43,7 @@ test("the server's ping decides what silence is", () => {
 
 test("a socket that does not open in time is given up", () => {
   const slow = step({ name: "connecting", since: 0, attempt: 0 }, { name: "tick" }, OPEN_WAIT_MS, 0.5);
-  assert.deepEqual([slow.phase.name, slow.outputs], ["waiting", ["close"]]);
+  assert.deepEqual([slow.phase.name, slow.outputs], ["waiting", ["close", "check"]]);
 });
 
 test("in doubt it asks, and believes only the answer", () => {
@@ -63,12 +63,13 @@ test("stopped is stopped, from everywhere", () => {
 
 test("the status line counts down, says what waits, and is silent about a blink", () => {
   const waiting: Phase = { name: "waiting", until: 9_000, attempt: 3 };
-  assert.equal(statusLine(open, 0, 99_999, true, 0), null);
-  assert.equal(statusLine(waiting, 5_900, 6_000, true, 0), null);
-  assert.deepEqual(statusLine(waiting, 0, 6_000, true, 2), {
+  assert.equal(statusLine(open, 0, 99_999, true, 0, null), null);
+  assert.equal(statusLine(waiting, 5_900, 6_000, true, 0, null), null);
+  assert.deepEqual(statusLine(waiting, 0, 6_000, true, 2, null), {
     text: "Reconnecting in 3 s · 2 messages will go out then",
     canTry: true,
     tone: "waiting",
   });
-  assert.match(statusLine(waiting, 0, 6_000, false, 0)!.text, /offline/);
+  assert.match(statusLine(waiting, 0, 6_000, false, 0, null)!.text, /offline/);
+  assert.equal(statusLine(waiting, 0, 6_000, true, 0, "WebSockets are blocked.")!.text, "WebSockets are blocked. · Reconnecting in 3 s");
 });

@@ -49,3 +49,8 @@ test("a draft that fell silent for longer than any deadline goes away", () => {
   assert.equal(drafts.expire(DRAFT_SILENT_MS + 1), true);
   assert.deepEqual(drafts.all(), []);
 });
+
+test("an answer that broke off and begins again is known as one, and a first attempt without words broke nothing off", () => {
+  assert.equal(after(piece(0, ""), piece(0, "Hello", 2)).brokeOff, false);
+  assert.equal(after(piece(0, "Hello"), piece(0, "", 2), piece(0, "Hi", 3)).brokeOff, true);
+});

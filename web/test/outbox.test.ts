@@ -2,7 +2,8 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ACK_WAIT_MS, FOREIGN_AFTER_MS, Outbox, type Store } from "../src/outbox.ts";
+import { ACK_WAIT_MS, FOREIGN_AFTER_MS, Outbox } from "../src/outbox.ts";
+import type { Store } from "../src/storage.ts";
 import type { ErrorCode } from "../src/protocol.ts";
 
 class Shelf implements Store {

@@ -1,9 +1,11 @@
 // What the list shows, and where its rows lie.
 
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { test } from "node:test";
 import { Heights } from "../src/heights.ts";
 import type { Message } from "../src/protocol.ts";
+import { replyId } from "../src/reply_id.ts";
 import { Room } from "../src/room.ts";
 import { allRows, firstLine, keptRows } from "../src/rows.ts";
 
@@ -48,8 +50,8 @@ test("another answer is offered after the newest reply to a request, and noted o
   assert.deepEqual(offers(), [null, null, "offered", null]);
   made.askedAgain.set(made.timeline.messages[2]!.id, START);
   assert.deepEqual(offers(), [null, null, "asked", null]);
-  assert.equal(made.thinkingAbout(START + 1), question);
-  assert.equal(made.thinkingAbout(START + 3_600_000), null);
+  assert.deepEqual(made.openQuestions(START + 1).map(({ request }) => request), [question]);
+  assert.deepEqual(made.openQuestions(START + 3_600_000), []);
   assert.deepEqual(offers(), [null, null, "offered", null]);
   made.info = { name: "r", private: false, bot: "off", persona: null, owner: "ada" };
   assert.deepEqual(offers(), [null, null, null, null]);
@@ -68,13 +70,37 @@ test("what is not kept yet stands last, and once only", () => {
   assert.deepEqual(states, [`${sent.id} kept`, "z1 waiting", "z2 failed"]);
 });
 
-test("the bot owes an answer until it begins one, and not for ever", () => {
-  const question = message(0, "ada", { message: "@bot why?" });
-  const made = room(question);
-  assert.equal(made.thinkingAbout(START + 1_000)?.id, question.id);
-  assert.equal(made.thinkingAbout(START + 70_000), null);
-  made.drafts.receive({ type: "draft", room: "r", id: "d", reply_to: question.id, attempt: 1, offset: 0, text: "Be" }, START);
-  assert.equal(made.thinkingAbout(START + 1_000), null);
+test("a question says its place in line, then how long it is thought about, until its answer begins, and not for ever", () => {
+  const questions = ["kim", "ada", "kim"].map((sender, index) => message(index / 60, sender, { message: "@bot why?" }));
+  const made = room(...questions);
+  const shown = (seconds: number) =>
+    allRows(made, keptRows(made, "ada"), [], () => undefined, "ada", START + seconds * 1_000).flatMap((row) => (row.type === "waiting" ? [row.words] : row.type === "draft" ? [row.draft.text] : []));
+  assert.deepEqual(shown(8.5), ["Thinking, 8 s", "Waiting for kim’s answer, 2nd in line", "Waiting for kim’s answer, 3rd in line"]);
+  assert.deepEqual(shown(80), []);
+  const draft = (question: Message, text: string, more = {}) =>
+    made.drafts.receive({ type: "draft", room: "r", id: replyId("r", question.id), reply_to: question.id, attempt: 1, offset: 0, text, ...more }, START);
+  // What the server says is better than what the page reckons.
+  draft(questions[1]!, "", { waiting: 4 });
+  assert.deepEqual(shown(8.5)[1], "Waiting for kim’s answer, 5th in line");
+  draft(questions[0]!, "", { thinking: true });
+  assert.deepEqual(shown(8.5)[0], "Thinking, 8 s");
+  draft(questions[0]!, "Be");
+  assert.deepEqual(shown(8.5), ["Be", "Waiting for kim’s answer, 5th in line", "Waiting for kim’s answer, 3rd in line"]);
+  made.stopped.set(replyId("r", questions[1]!.id), "ada");
+  assert.deepEqual(shown(8.5)[1], "Taking it back");
+  made.timeline.receive(message(1, "bot", { kind: "bot", reply_to: questions[0]!.id }));
+  made.drafts.finish(replyId("r", questions[0]!.id));
+  assert.deepEqual(shown(62), ["Taking it back", "Waiting for your answer, 2nd in line"]);
+});
+
+test("a reply's id follows from the room and the request, by the server's rule", () => {
+  const room = "day-at-the-sea";
+  const request = "01900000-0000-7000-8000-000000000001";
+  const bytes = createHash("sha256").update(`chinwag reply\0${room}`).update(Buffer.from(request.replaceAll("-", ""), "hex")).digest().subarray(0, 16);
+  const id = replyId(room, request).replaceAll("-", "");
+  bytes[6] = (bytes[6]! & 0x0f) | 0x80;
+  bytes[8] = (bytes[8]! & 0x3f) | 0x80;
+  assert.equal(id, bytes.toString("hex"));
 });
 
 test("the beginning of a text, in one line, never half a character", () => {

@@ -137,3 +137,17 @@ test("a room joined at its latest place after its page was read is whole if the 
   timeline.begin(7, 7);
   assert.equal(timeline.hasHole, true);
 });
+
+test("another stretch takes the place of what was held, and grows down to the end, where what came in meanwhile waits", () => {
+  const timeline = new Timeline();
+  timeline.reset(page(90, 100), 11);
+  timeline.goTo(page(1, 5));
+  assert.deepEqual([timeline.attached, timeline.hasEarlier, timeline.get("id-95")], [false, true, undefined]);
+  timeline.receive(message(101));
+  assert.deepEqual(seqs(timeline), [1, 2, 3, 4, 5]);
+  timeline.addLater(page(6, 55), 50);
+  timeline.addLater(page(56, 101), 50);
+  assert.equal(timeline.attached, true);
+  assert.deepEqual(seqs(timeline), page(1, 101).map(({ seq }) => seq));
+  assert.equal(timeline.resumeFrom, 101);
+});

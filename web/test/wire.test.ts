@@ -8,6 +8,7 @@ import clientFrames from "../../common/tests/golden/client_frames.json";
 import serverFrames from "../../common/tests/golden/server_frames.json";
 import { Chat } from "../src/chat.ts";
 import { readFrame, type ClientFrame } from "../src/protocol.ts";
+import { PassingStore } from "../src/storage.ts";
 
 test("every frame of the server is read, and no field of it lost", () => {
   for (const [name, frame] of Object.entries(serverFrames)) assert.deepEqual(readFrame(JSON.stringify(frame)), frame, name);
@@ -70,8 +71,7 @@ test("every frame that the page writes is one that the server is known to read",
     location: { href: "http://chinwag.test/" },
     fetch: async (path: string) => Response.json(answers(path)),
   });
-  const storage = { length: 0, key: () => null, getItem: () => null, setItem() {}, removeItem() {}, clear() {} };
-  const chat = new Chat("ada", { changed() {}, arrived() {}, tell() {} }, storage);
+  const chat = new Chat("ada", { changed() {}, arrived() {}, invited() {}, tell() {} }, { shared: new PassingStore(), own: new PassingStore() });
   // The compiler wants every type of frame in here, and the end of this test wants each of them written.
   const written: Record<ClientFrame["type"], ClientFrame[]> = { send: [], join: [], leave: [], typing: [], stop: [], again: [], pong: [] };
   const writes = async (type: ClientFrame["type"]) => written[type].push(await Line.last.writes(type));

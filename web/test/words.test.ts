@@ -3,18 +3,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import commandTexts from "../../common/tests/golden/command_texts.json";
-import { COMMANDS, complete, readCommand } from "../src/completion.ts";
+import { COMMANDS, complete, isComplete, readCommand, readSlash } from "../src/completion.ts";
 import { newId } from "../src/ids.ts";
 import { asksBot, BOT_COMMANDS, countChars, isBotCommand, mentions, readFrame } from "../src/protocol.ts";
-import { pieces, unmarked } from "../src/words.ts";
-
-const links = (text: string) => pieces(text).flatMap((piece) => (piece.type === "link" ? [piece.text] : []));
-
-test("links end where a reader says they end", () => {
-  assert.deepEqual(links("see https://example.com/a?b=c, and (http://x.org/y_(z))."), ["https://example.com/a?b=c", "http://x.org/y_(z)"]);
-  assert.deepEqual(links("javascript:alert(1) data:text/html,x ftp://a.b //c.d"), []);
-  assert.deepEqual(links('https://a.b/"><script>'), ["https://a.b/"]);
-});
+import { pieces, unmarked, whoIsHere } from "../src/words.ts";
 
 test("nothing of a text is lost by cutting it", () => {
   for (const text of ["plain", "@bot hi https://a.b.", "a@bot.com", "", "https://", "😀 @ada-b, x"]) {
@@ -23,7 +15,7 @@ test("nothing of a text is lost by cutting it", () => {
 });
 
 test("names are words of their own", () => {
-  const names = (text: string) => pieces(text).flatMap((piece) => (piece.type === "mention" ? [piece.text] : []));
+  const names = (text: string) => pieces(text).flatMap((piece) => (piece.isName ? [piece.text] : []));
   assert.deepEqual(names("@bot and mail@bot.com, @ada-b!"), ["@bot", "@ada-b"]);
 });
 
@@ -78,4 +70,22 @@ test("ids are version 7, and in order within a millisecond and over a clock that
 test("frames that are none, or unknown, are passed over", () => {
   for (const text of ["", "1", "null", "[]", '{"type":"later"}', '{"type":1}']) assert.equal(readFrame(text), null);
   assert.equal(readFrame('{"type":"ping"}')?.type, "ping");
+});
+
+test("a line that begins with a slash is a command, the bot's, or nobody's; paths and sentences are none", () => {
+  assert.deepEqual(readSlash("/inivte bob"), { unknown: "inivte" });
+  assert.deepEqual(readSlash("//shrug"), { say: "/shrug" });
+  assert.deepEqual(readSlash(`/${BOT_COMMANDS[0]!.name}`), { say: `@bot /${BOT_COMMANDS[0]!.name}` });
+  for (const text of ["/etc/hosts", "/new york is nice", "a /stop", "// a comment", "/", "/5"]) assert.equal(readSlash(text), null, text);
+  for (const [text, is] of [["/stop", true], ["/invite", false], ["/invite bob", true], ["/st", false], [`/${BOT_COMMANDS[0]!.name}`, true]] as const) {
+    assert.equal(isComplete(text), is, text);
+  }
+});
+
+test("who is in a room is counted, as far as the server names them", () => {
+  const people = (count: number) => Array.from({ length: count }, (_, index) => `p${index}`);
+  assert.equal(whoIsHere(["ada"], "ada"), "");
+  assert.equal(whoIsHere(["ada", "bob"], "ada"), "bob is here");
+  assert.equal(whoIsHere([...people(5), "ada"], "ada"), "p0, p1, p2 and 2 more are here");
+  assert.equal(whoIsHere(people(200), "ada"), "p0, p1, p2 and at least 197 more are here");
 });

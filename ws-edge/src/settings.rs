@@ -16,6 +16,10 @@ pub struct EdgeSettings {
     /// Address for browsers.
     #[arg(long, env = "LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
+    /// What stands before every address, where a proxy serves Chinwag below a path of a host: `/chat`. The proxy passes the
+    /// path on as it is.
+    #[arg(long, env = "BASE_PATH", default_value = "", value_parser = base_path)]
+    pub base_path: String,
     /// Origins of pages that may call, with commas: `https://chat.example.org`. None given: the page's own origin, that
     /// is, the `Host` that was called.
     #[arg(long, env = "ALLOWED_ORIGINS", value_delimiter = ',', value_parser = origin)]
@@ -88,13 +92,45 @@ fn origin(text: &str) -> Result<String, String> {
     Ok(format!("{scheme}://{host}"))
 }
 
+/// A path without a slash at its end, so that addresses can be written behind it; `/` is none.
+fn base_path(text: &str) -> Result<String, String> {
+    let path = text.trim().trim_end_matches('/');
+    let is_plain = |segment: &str| {
+        let plain =
+            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~');
+        !matches!(segment, "" | "." | "..") && segment.bytes().all(plain)
+    };
+    match path.strip_prefix('/') {
+        None if path.is_empty() => Ok(String::new()),
+        Some(segments) if segments.split('/').all(is_plain) => Ok(path.to_owned()),
+        _ => Err(format!(
+            "{text:?} is no path; write /chat, with letters, digits, -, _, . and ~"
+        )),
+    }
+}
+
 fn no_origin(text: &str) -> String {
     format!("{text:?} is no origin; write https://host or http://host:port")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::origin;
+    use super::{base_path, origin};
+
+    #[test]
+    fn a_base_path_has_no_slash_at_its_end() {
+        for (text, read) in [
+            ("", ""),
+            ("/", ""),
+            ("/chat", "/chat"),
+            ("/a/b-1/", "/a/b-1"),
+        ] {
+            assert_eq!(base_path(text).as_deref(), Ok(read));
+        }
+        for bad in ["chat", "//chat", "/a//b", "/..", "/{room}", "/a b", "/a?b"] {
+            assert!(base_path(bad).is_err(), "{bad:?}");
+        }
+    }
 
     #[test]
     fn origins_are_taken_as_browsers_write_them() {

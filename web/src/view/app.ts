@@ -1,18 +1,24 @@
 // The rooms on the page: puts the parts together, and brings what changed in the chat onto the page, once a frame.
 
+import { addressOf, base } from "../base.ts";
 import { Chat, type Change } from "../chat.ts";
+import { serverNow } from "../clock.ts";
+import type { Outgoing } from "../outbox.ts";
 import type { Message } from "../protocol.ts";
 import type { Room } from "../room.ts";
 import { allRows, inOneLine, keptRows, type Row } from "../rows.ts";
 import * as server from "../server.ts";
 import { statusLine } from "../status.ts";
+import { openStores } from "../storage.ts";
+import { whoIsHere } from "../words.ts";
 import { Composer, isWriting } from "./composer.ts";
-import { account, newRoom, roomDetails } from "./dialogs.ts";
-import { avatar, h, icon, iconButton, setText } from "./dom.ts";
+import { account, bringPeople, newRoom, noticeInDialog, roomDetails } from "./dialogs.ts";
+import { avatar, copyText, h, icon, iconButton, setText } from "./dom.ts";
+import { leftLayer, opened, whenSettled } from "./layers.ts";
 import { List } from "./list.ts";
 import { looksOf, renderRow, updateRow, type RowActions } from "./rows.ts";
 import { Sidebar } from "./sidebar.ts";
-import { mayFocusField, notify } from "./surroundings.ts";
+import { isTelephone, mayFocusField, notify } from "./surroundings.ts";
 
 const NOTICE_MS = 6_000;
 
@@ -20,16 +26,19 @@ export class App {
   readonly #chat: Chat;
   readonly #sidebar: Sidebar;
   readonly #list: List;
+  readonly #actions: RowActions;
   readonly #composer: Composer;
   readonly #shell: HTMLElement;
   readonly #title = h("h1", { class: "room-heading" });
   readonly #people = h("p", { class: "room-people" });
   readonly #picture = h("span", { class: "room-picture" });
   readonly #status = h("div", { class: "status" });
+  readonly #invitation = h("div", { class: "invitation", role: "status" });
   readonly #statusText = h("span", null);
   /** Said once: the seconds that are counted down are for the eye. */
   readonly #statusSpoken = h("p", { class: "sr-only", role: "status" });
   readonly #tryNow: HTMLButtonElement;
+  readonly #details = iconButton("people", "This room: people and bot", () => void this.#openDetails());
   readonly #notice = h("p", { class: "notice", role: "status" });
   readonly #spoken = h("div", { class: "sr-only", "aria-live": "polite", role: "log", "aria-label": "New messages" });
   readonly #typing = h("p", { class: "typing", "aria-live": "polite" });
@@ -39,6 +48,7 @@ export class App {
   readonly #menuButton: HTMLButtonElement;
   readonly #menuBadge = h("span", { class: "badge badge-menu" });
   #drawDetails: () => void = () => undefined;
+  #menuClosed: () => void = () => undefined;
   #dirty = new Set<Change>();
   #stopped = false;
   #frame = 0;
@@ -47,6 +57,8 @@ export class App {
   #noticeTimer: ReturnType<typeof setTimeout> | null = null;
   #kept: { room: Room; signature: string; rows: Row[] } | null = null;
   #drawnRoom: Room | null = null;
+  /** The list shows a question that waits for its answer. */
+  #awaits = false;
   /** The place from which on what arrived below, out of view, is counted. */
   #seenTo = 0;
 
@@ -59,9 +71,10 @@ export class App {
       {
         changed: (change, room) => this.#changed(change, room),
         arrived: (room, message) => this.#arrived(room, message),
+        invited: (room, by) => notify(`${by} invites you`, room, room, () => this.#go(room)),
         tell: (text) => this.#tell(text),
       },
-      localStorage,
+      openStores(),
     );
     this.#sidebar = new Sidebar(this.#chat, {
       open: (room) => this.#go(room),
@@ -69,17 +82,24 @@ export class App {
       settings: () => this.#openAccount(),
     });
     const actions = this.#rowActions();
+    this.#actions = actions;
     this.#list = new List({
       render: (row) => renderRow(row, actions),
-      update: (row, element) => updateRow(row, element, actions),
+      update: updateRow,
       looks: looksOf,
       nearStart: () => this.#chat.current && void this.#chat.loadEarlier(this.#chat.current),
       nearEnd: () => this.#chat.current && void this.#chat.loadLater(this.#chat.current),
       moved: (atEnd) => this.#moved(atEnd),
     });
+    // A finger that touches a message brings up what can be done with it, as a mouse does that lies over it.
+    this.#list.element.addEventListener("click", ({ target }) => {
+      for (const row of this.#list.element.querySelectorAll(".touched")) row.classList.remove("touched");
+      if (isTelephone()) (target as Element).closest(".row")?.classList.add("touched");
+    });
     this.#composer = new Composer({
       send: (text, replyTo) => this.#send(text, replyTo),
       command: (name, argument) => void this.#command(name, argument),
+      unknown: (name) => this.#tell(`There is no command /${name}. To say it as it is, begin with two slashes.`),
       changed: (draft) => this.#chat.current && this.#chat.memory.keepDraft(this.#chat.current.name, draft),
       typing: () => this.#chat.current && this.#chat.typing(this.#chat.current),
       editFailed: () => this.#editFailed(),
@@ -109,9 +129,10 @@ export class App {
           this.#menuButton,
           this.#picture,
           h("div", { class: "room-about" }, this.#title, this.#people),
-          iconButton("people", "This room: people and bot", () => this.#openDetails()),
+          this.#details,
         ),
         this.#status,
+        this.#invitation,
         h("div", { class: "conversation" }, this.#list.element, this.#blank, this.#jump),
         this.#typing,
         this.#notice,
@@ -127,9 +148,15 @@ export class App {
     addEventListener("popstate", this.#popped);
     document.addEventListener("visibilitychange", this.#seen);
     document.addEventListener("keydown", this.#key);
+    addEventListener("beforeprint", this.#print);
+    addEventListener("afterprint", this.#printed);
     this.#clock = setInterval(() => this.#drawStatus(), 250);
     this.#chat.start();
-    this.#show(roomOfAddress() ?? this.#chat.user, "replace");
+    const path = location.pathname.slice(base.length);
+    const room = roomOfAddress();
+    this.#show(room ?? this.#chat.user, "replace");
+    if (!room && path !== "" && path !== "/") this.#tell(`There is nothing at ${base}${path}. This is your own room.`);
+    if (!this.#chat.outbox.durable) this.#tell("This browser lets the page store nothing: what is half typed or not sent is lost when it is loaded again.");
   }
 
   stop(): void {
@@ -138,6 +165,9 @@ export class App {
     removeEventListener("popstate", this.#popped);
     document.removeEventListener("visibilitychange", this.#seen);
     document.removeEventListener("keydown", this.#key);
+    removeEventListener("beforeprint", this.#print);
+    removeEventListener("afterprint", this.#printed);
+    this.#printed();
     if (this.#clock) clearInterval(this.#clock);
     if (this.#frame) cancelAnimationFrame(this.#frame);
   }
@@ -146,11 +176,13 @@ export class App {
 
   #go(room: string): void {
     this.#menu(false);
-    this.#show(room, this.#chat.current?.name === room ? "stay" : "push");
+    whenSettled(() => {
+      if (!this.#stopped) this.#show(room, this.#chat.current?.name === room ? "stay" : "push");
+    });
   }
 
   #show(name: string, how: "push" | "replace" | "stay"): void {
-    const address = `/rooms/${encodeURIComponent(name)}`;
+    const address = addressOf(name);
     if (how === "push") history.pushState(null, "", address);
     if (how === "replace") history.replaceState(null, "", address);
     const room = this.#chat.open(name);
@@ -162,11 +194,16 @@ export class App {
     this.#chat.atEnd(room, this.#list.atEnd);
   }
 
-  #popped = () => this.#show(roomOfAddress() ?? this.#chat.user, "stay");
+  #popped = () => {
+    if (!leftLayer()) this.#show(roomOfAddress() ?? this.#chat.user, "stay");
+  };
 
   #menu(open: boolean): void {
+    const isOpen = this.#shell.classList.contains("menu-open");
     this.#shell.classList.toggle("menu-open", open);
     if (open) this.#sidebar.focus();
+    if (open && !isOpen) this.#menuClosed = opened(() => this.#menu(false));
+    else if (!open && isOpen) this.#menuClosed();
   }
 
   #key = (event: KeyboardEvent) => {
@@ -199,9 +236,26 @@ export class App {
     void this.#chat.refreshRooms();
   };
 
-  #openDetails(): void {
+  /** On paper stands all that is held of the conversation, not the few rows that are in view. */
+  #print = () => {
     const room = this.#chat.current;
-    if (room) this.#drawDetails = roomDetails(this.#chat, room, { left: () => this.#show(this.#chat.user, "replace"), tell: (text) => this.#tell(text) });
+    if (!room || this.#drawnRoom !== room) return;
+    this.#printed();
+    const rows = this.#rows(room).map((row) => renderRow(row, this.#actions));
+    document.body.append(h("main", { class: "print" }, h("h1", null, this.#title.textContent), h("ol", null, ...rows)));
+  };
+
+  #printed = () => document.querySelector(".print")?.remove();
+
+  async #openDetails(): Promise<void> {
+    const room = this.#chat.current;
+    if (!room) return;
+    try {
+      await this.#chat.details(room);
+    } catch (refusal) {
+      return this.#tell(server.wordsOf(refusal));
+    }
+    if (room === this.#chat.current) this.#drawDetails = roomDetails(this.#chat, room, { left: () => whenSettled(() => this.#show(this.#chat.user, "replace")), tell: (text) => this.#tell(text) });
   }
 
   #openAccount(): void {
@@ -210,9 +264,9 @@ export class App {
         try {
           await server.logOut();
         } catch (refusal) {
-          if ((refusal as server.Refusal).status !== 401) return this.#tell((refusal as Error).message);
+          if ((refusal as server.Refusal).status !== 401) return this.#tell(server.wordsOf(refusal));
         }
-        history.replaceState(null, "", "/");
+        history.replaceState(null, "", `${base}/`);
         this.leave(null);
       },
       ended: () => this.leave("You logged this browser out."),
@@ -235,10 +289,10 @@ export class App {
     const who = argument.toLowerCase();
     try {
       if (name === "new") newRoom(this.#chat, (made) => this.#go(made));
-      else if (name === "room") this.#openDetails();
+      else if (name === "room") await this.#openDetails();
       else if (name === "stop") {
-        const growing = room.drafts.all().at(-1);
-        if (growing) this.#chat.stopReply(room, growing.id);
+        const growing = room.drafts.all().at(-1)?.id ?? room.openQuestions(serverNow())[0]?.replyId;
+        if (growing) this.#chat.stopReply(room, growing);
         else this.#tell("No answer is being written.");
       } else if (name === "leave") {
         if (room.info?.owner === this.#chat.user) return this.#tell("This room is your own; it stays.");
@@ -254,7 +308,7 @@ export class App {
         this.#tell(`${who} was removed.`);
       }
     } catch (refusal) {
-      this.#tell((refusal as Error).message);
+      this.#tell(server.wordsOf(refusal));
     }
   }
 
@@ -266,13 +320,25 @@ export class App {
     return failed;
   }
 
+  async #showMessage(id: string): Promise<void> {
+    const room = this.#chat.current;
+    if (!room || this.#list.reveal(id)) return;
+    try {
+      const isFound = await this.#chat.goTo(room, id);
+      if (room !== this.#chat.current) return;
+      this.#list.set(this.#rows(room), room.timeline.attached);
+      if (!isFound || !this.#list.reveal(id)) this.#tell("That message was not found.");
+    } catch (refusal) {
+      this.#tell(server.wordsOf(refusal));
+    }
+  }
+
   #rowActions(): RowActions {
     return {
       user: this.#chat.user,
       reply: (id) => this.#composer.replyTo(id),
-      showMessage: (id) => {
-        if (!this.#list.reveal(id)) this.#tell("That message is further up; scroll there to see it.");
-      },
+      showMessage: (id) => void this.#showMessage(id),
+      wantQuote: (id) => this.#chat.current && void this.#chat.wantQuote(this.#chat.current, id),
       retry: (id) => this.#chat.retry(id),
       edit: (id) => {
         const entry = this.#chat.takeBack(id);
@@ -326,13 +392,11 @@ export class App {
   }
 
   #tell(text: string): void {
-    this.#notice.textContent = text;
-    this.#notice.classList.add("shown");
+    const notice = noticeInDialog() ?? this.#notice;
     if (this.#noticeTimer) clearTimeout(this.#noticeTimer);
-    this.#noticeTimer = setTimeout(() => {
-      this.#notice.classList.remove("shown");
-      this.#notice.textContent = "";
-    }, NOTICE_MS);
+    for (const other of [this.#notice, noticeInDialog()]) if (other && other !== notice) other.textContent = "";
+    notice.textContent = text;
+    this.#noticeTimer = setTimeout(() => (notice.textContent = ""), NOTICE_MS);
   }
 
   // --- drawing --------------------------------------------------------------------------------------------------
@@ -343,13 +407,14 @@ export class App {
     const room = this.#chat.current;
     if (dirty.has("rooms") || dirty.has("room")) {
       this.#sidebar.draw();
+      this.#drawInvitation();
       this.#drawTitle();
     }
     if (!room) {
       if (dirty.has("rooms")) this.#show(this.#chat.user, "replace");
       return;
     }
-    if (dirty.has("room") || dirty.has("rooms") || dirty.has("outbox")) this.#drawRoom(room);
+    if (dirty.has("room") || dirty.has("rooms") || dirty.has("outbox") || dirty.has("draft")) this.#drawRoom(room);
     if (dirty.has("people") || dirty.has("rooms") || dirty.has("room")) this.#drawHead(room);
     if (dirty.has("people")) this.#drawDetails();
     if (dirty.has("typing")) this.#drawTyping(room);
@@ -366,18 +431,24 @@ export class App {
 
   #rows(room: Room): Row[] {
     const { messages, hasEarlier } = room.timeline;
-    const signature = `${messages.length} ${messages[0]?.seq} ${messages.at(-1)?.seq} ${hasEarlier} ${room.newFrom} ${new Date().getDate()} ${room.info?.bot} ${[...room.askedAgain.keys()].join()}`;
+    const signature = `${messages.length} ${messages[0]?.seq} ${messages.at(-1)?.seq} ${hasEarlier} ${room.newFrom} ${new Date().getDate()} ${room.info?.bot} ${[...room.askedAgain.keys()].join()} ${room.stopped.size} ${[...room.quoted.values()].filter(Boolean).length}`;
     if (this.#kept?.room !== room || this.#kept.signature !== signature) {
       this.#kept = { room, signature, rows: keptRows(room, this.#chat.user) };
     }
     const { outbox } = this.#chat;
-    return allRows(room, this.#kept.rows, outbox.inRoom(room.name), (id) => outbox.whyWaiting(id), this.#chat.user, Date.now());
+    const rows = allRows(room, this.#kept.rows, outbox.inRoom(room.name), (id) => outbox.whyWaiting(id), this.#chat.user, serverNow());
+    this.#awaits = rows.at(-1)?.type === "waiting";
+    return rows;
   }
 
   #drawRoom(room: Room): void {
-    const isMissing = room.trouble?.status === 404 || (this.#chat.listed && !room.info && room.trouble !== null);
-    const rows = room.timeline.loaded || this.#chat.outbox.inRoom(room.name).length > 0 ? this.#rows(room) : [];
-    if (this.#drawnRoom !== room && (room.timeline.loaded || rows.length > 0)) {
+    const isMissing = room.was !== null || room.trouble?.status === 404 || (this.#chat.listed && !room.info && room.trouble !== null);
+    const isShut = isMissing || room.info?.invited_by !== undefined;
+    if (isShut) this.#drawnRoom = null;
+    // Before the list is there nobody knows whether it is a room that one is only invited to.
+    const isKnown = room.info !== null || this.#chat.listed;
+    const rows = isShut || !isKnown ? [] : room.timeline.loaded || this.#chat.outbox.inRoom(room.name).length > 0 ? this.#rows(room) : [];
+    if (this.#drawnRoom !== room && !isShut && isKnown && (room.timeline.loaded || rows.length > 0)) {
       this.#drawnRoom = room;
       this.#seenTo = room.timeline.last?.seq ?? 0;
       this.#list.reset(rows, rows.some((row) => row.key === "new") ? "new" : null);
@@ -388,22 +459,25 @@ export class App {
       this.#list.set(rows, room.timeline.attached);
     }
     this.#drawBlank(room, isMissing, rows.length === 0);
-    this.#composer.enable(!isMissing);
+    this.#composer.enable(!isShut);
+    this.#details.hidden = !room.info || isShut;
     this.#composer.refresh();
     this.#moved(this.#list.atEnd);
   }
 
   #drawBlank(room: Room, isMissing: boolean, isEmpty: boolean): void {
-    const shown = isMissing ? "missing" : room.trouble && isEmpty ? `trouble ${room.trouble.message}` : !room.timeline.loaded && isEmpty ? "loading" : isEmpty ? `empty ${room.name} ${room.info?.bot}` : "";
+    const unsent = isMissing ? this.#chat.outbox.inRoom(room.name) : [];
+    const invitedBy = room.info?.invited_by;
+    const shown = invitedBy ? `invited ${room.name}` : isMissing ? `missing ${room.name} ${room.was?.owner} ${unsent.map(({ id }) => id)}` : room.trouble && isEmpty ? `trouble ${room.trouble.message}` : (!room.timeline.loaded || (!room.info && !this.#chat.listed)) && isEmpty ? "loading" : isEmpty ? `empty ${room.name} ${room.info?.bot} ${room.info?.private}` : "";
     this.#blank.hidden = shown === "";
     if (this.#blank.dataset.shown === shown) return;
     this.#blank.dataset.shown = shown;
-    if (isMissing) {
-      this.#blank.replaceChildren(
-        h("h2", null, "No such room"),
-        h("p", null, `There is no room “${room.name}”, or it is a private one that you were not invited to.`),
-        h("button", { type: "button", class: "button button-main", onclick: () => this.#go(this.#chat.user) }, "Back to your own room"),
-      );
+    if (invitedBy) {
+      this.#blank.replaceChildren(avatar(room.name), h("h2", null, room.name), h("p", null, `${invitedBy} invites you into this ${room.info!.private ? "private " : ""}room.`), this.#joinOrDecline(room));
+    } else if (isMissing) {
+      const hadFocus = document.activeElement === null || document.activeElement === document.body;
+      this.#blank.replaceChildren(...this.#shutDoor(room, unsent));
+      if (hadFocus) this.#blank.querySelector<HTMLElement>("button")?.focus();
     } else if (shown.startsWith("trouble")) {
       this.#blank.replaceChildren(
         h("p", null, room.trouble!.message),
@@ -416,6 +490,55 @@ export class App {
     } else {
       this.#blank.replaceChildren();
     }
+  }
+
+  #joinOrDecline(room: Room): HTMLElement {
+    const answer = async (call: () => Promise<void>) => {
+      try {
+        await call();
+      } catch (refusal) {
+        this.#tell(server.wordsOf(refusal));
+      }
+    };
+    const join = async () => {
+      await this.#chat.takeInvitation(room);
+      this.#go(room.name);
+    };
+    return h(
+      "div",
+      { class: "door-choices" },
+      h("button", { type: "button", class: "button button-main", onclick: () => void answer(join) }, "Join"),
+      h("button", { type: "button", class: "button", onclick: () => void answer(() => this.#chat.decline(room)) }, "Decline"),
+    );
+  }
+
+  /** The latest invitation, in whatever room one is. */
+  #drawInvitation(): void {
+    const room = this.#chat.invitations.filter((room) => room !== this.#chat.current).at(-1);
+    const shown = room ? room.name : "";
+    if (this.#invitation.dataset.shown === shown) return;
+    this.#invitation.dataset.shown = shown;
+    if (room) this.#invitation.replaceChildren(h("p", null, h("strong", null, room.info!.invited_by!), " invites you into ", h("strong", null, room.name)), this.#joinOrDecline(room));
+    else this.#invitation.replaceChildren();
+  }
+
+  /** What stands before a room that one may not see, or not any more. Words that never got there can be had back. */
+  #shutDoor(room: Room, unsent: Outgoing[]): Node[] {
+    const { was, name } = room;
+    return [
+      h("span", { class: "door-lock" }, icon("lock")),
+      h("h2", null, was ? "You are no longer in this room" : "No such room"),
+      h("p", null, was ? `“${name}” is private, and you are not among those who were invited. ${was.owner} can let you in again.` : `There is no room “${name}”, or it is a private one that you were not invited to.`),
+      ...unsent.map(({ text }) =>
+        h("p", { class: "unsent" }, h("strong", null, "Not sent: "), h("span", { dir: "auto" }, text), iconButton("copy", "Copy what was not sent", async () => this.#tell((await copyText(text)) ? "Copied." : "The browser did not let this be copied."))),
+      ),
+      h(
+        "div",
+        { class: "door-choices" },
+        h("button", { type: "button", class: "button button-main", onclick: () => this.#go(this.#chat.user) }, "Back to your own room"),
+        h("button", { type: "button", class: "button", onclick: () => this.#chat.tryLoading(room) }, "Look again"),
+      ),
+    ];
   }
 
   /** What stands in a room where nothing was said yet. */
@@ -434,6 +557,7 @@ export class App {
       isOwn ? avatar("bot", true) : avatar(room.name),
       h("h2", null, isOwn ? `Hello, ${this.#chat.user}` : room.name),
       ...words.map((text) => h("p", null, text)),
+      ...(isOwn || !room.info ? [] : [h("p", null, room.info.private ? (room.info.owner === this.#chat.user ? "Only those you invite can see it." : "Only those who were invited can see it.") : "Anybody can come in by its link."), bringPeople(this.#chat, room, (text) => this.#tell(text))]),
       h("div", { class: "ideas" }, ...ideas.map((text) => h("button", { type: "button", class: "idea", onclick: () => this.#send(text) }, text))),
     ];
   }
@@ -445,11 +569,8 @@ export class App {
       this.#picture.dataset.room = room.name;
       this.#picture.replaceChildren(avatar(room.name, isOwn));
     }
-    const others = room.people.filter((name) => name !== this.#chat.user);
-    const some = others.slice(0, 3).join(", ");
-    const more = others.length > 3 ? ` and ${others.length - 3} more` : "";
     const privacy = room.info ? (isOwn ? "Yours alone" : room.info.private ? "Private" : "Public") : "";
-    setText(this.#people, others.length > 0 ? `${some}${more} ${others.length === 1 ? "is" : "are"} here` : privacy);
+    setText(this.#people, whoIsHere(room.people, this.#chat.user) || privacy);
     this.#composer.placeholder(isOwn || room.info?.bot === "always" ? "Write to the bot" : "Write a message");
   }
 
@@ -457,13 +578,8 @@ export class App {
     const names = room.whoTypes(Date.now());
     const text = names.length === 0 ? "" : names.length === 1 ? `${names[0]} is typing…` : names.length < 4 ? `${names.join(", ")} are typing…` : "Several people are typing…";
     setText(this.#typing, text);
-    if (room.drafts.all().length === 0) this.#drawThinking(room);
-  }
-
-  /** The dots go away by themselves when nobody is owed an answer any more. */
-  #drawThinking(room: Room): void {
-    const isShown = this.#list.elementOf("thinking") !== undefined;
-    if (isShown === (room.thinkingAbout(Date.now()) !== null)) return;
+    // The seconds go on, and a row goes away by itself when nobody is owed an answer any more.
+    if (!this.#awaits && room.openQuestions(serverNow()).length === 0) return;
     this.#dirty.add("room");
     this.#drawSoon();
   }
@@ -471,10 +587,10 @@ export class App {
   #drawStatus(): void {
     const { phase, outbox } = this.#chat;
     const waiting = outbox.all().filter((entry) => !entry.failed).length;
-    const line = statusLine(phase, this.#upSince, Date.now(), navigator.onLine, waiting);
+    const line = statusLine(phase, this.#upSince, Date.now(), navigator.onLine, waiting, this.#chat.lineTrouble);
     this.#status.classList.toggle("shown", line !== null);
     setText(this.#statusText, line?.text ?? "");
-    setText(this.#statusSpoken, line ? "The connection is lost. Reconnecting." : "");
+    setText(this.#statusSpoken, line ? `${this.#chat.lineTrouble ?? "The connection is lost."} Reconnecting.` : "");
     this.#tryNow.hidden = !line?.canTry;
   }
 
@@ -501,7 +617,7 @@ export class App {
 }
 
 function roomOfAddress(): string | null {
-  const [, place, name] = location.pathname.split("/");
+  const [, place, name] = location.pathname.slice(base.length).split("/");
   if (place !== "rooms" || !name) return null;
   try {
     return decodeURIComponent(name).toLowerCase();

@@ -1,9 +1,10 @@
 // Where one writes. What is half typed is kept for each room with every key.
 
-import { complete, readCommand, type Completion } from "../completion.ts";
+import { complete, isComplete, readCommand, readSlash, type Completion } from "../completion.ts";
 import type { HalfTyped } from "../memory.ts";
 import { countChars, MESSAGE_MAX_CHARS } from "../protocol.ts";
 import { h, icon, iconButton, setText } from "./dom.ts";
+import { isTelephone } from "./surroundings.ts";
 
 /** From so many characters on, what is left is shown. */
 const COUNT_FROM = MESSAGE_MAX_CHARS - 400;
@@ -12,6 +13,8 @@ export interface ComposerEvents {
   send(text: string, replyTo?: string): void;
   /** True if the command was carried out, or refused in words. */
   command(name: string, argument: string): void;
+  /** There is no such command: nobody else is to read what was meant for the page. */
+  unknown(name: string): void;
   changed(draft: HalfTyped): void;
   typing(): void;
   /** Takes the last refused message back, if there is one. */
@@ -51,8 +54,9 @@ export class Composer {
       "aria-autocomplete": "list",
       "aria-describedby": "composer-count",
       placeholder: "Write a message",
-      enterkeyhint: "send",
+      enterkeyhint: isTelephone() ? "enter" : "send",
       autocomplete: "off",
+      dir: "auto",
     });
     this.#button = h("button", { type: "submit", class: "send-button", "aria-label": "Send", title: "Send" }, icon("send"));
     this.#reply = h("div", { class: "composer-reply", hidden: true });
@@ -118,7 +122,9 @@ export class Composer {
     this.#input.setSelectionRange(this.#input.value.length, this.#input.value.length);
   }
 
+  /** A door that is shut has no field before it. */
   enable(on: boolean): void {
+    this.element.hidden = !on;
     this.#input.disabled = !on;
     this.#button.disabled = !on;
   }
@@ -138,7 +144,7 @@ export class Composer {
     const about = this.events.describe(id);
     this.#reply.replaceChildren(
       icon("reply"),
-      h("p", null, "Replying to ", h("strong", null, about?.sender ?? "a message"), " ", h("span", null, about?.text ?? "")),
+      h("p", null, "Replying to ", h("strong", null, about?.sender ?? "a message"), " ", h("span", { dir: "auto" }, about?.text ?? "")),
       iconButton("close", "Do not reply to it", () => this.replyTo(undefined)),
     );
   }
@@ -164,6 +170,12 @@ export class Composer {
     if (text === "" || this.#input.disabled) return this.focus();
     if (countChars(text) > MESSAGE_MAX_CHARS) return this.focus();
     const command = readCommand(text);
+    const slash = command ? null : readSlash(text);
+    if (slash && "unknown" in slash) {
+      this.#offer(null);
+      this.focus();
+      return this.events.unknown(slash.unknown);
+    }
     const replyTo = this.#replyTo;
     this.#input.value = "";
     this.#setReply(undefined);
@@ -173,7 +185,7 @@ export class Composer {
       this.events.changed({ text: "" });
       this.events.command(command.name, command.argument);
     } else {
-      this.events.send(text, replyTo);
+      this.events.send(slash ? slash.say : text, replyTo);
     }
     // A command may have opened a dialog, which has the focus then.
     if (!document.querySelector("dialog[open]")) this.focus();
@@ -189,7 +201,8 @@ export class Composer {
         this.#picked = (this.#picked + step + choices.length) % choices.length;
         return this.#drawChoices();
       }
-      if (event.key === "Tab" || (event.key === "Enter" && !event.shiftKey)) {
+      const isMeant = this.#picked === 0 && isComplete(this.#input.value);
+      if (event.key === "Tab" || (event.key === "Enter" && !event.shiftKey && !isMeant)) {
         event.preventDefault();
         return this.#take(this.#picked);
       }
@@ -199,7 +212,8 @@ export class Composer {
         return this.#offer(null);
       }
     }
-    if (event.key === "Enter" && !event.shiftKey && !event.altKey) {
+    // A telephone's keyboard has no Shift for it: there the button sends.
+    if (event.key === "Enter" && !event.shiftKey && !event.altKey && !isTelephone()) {
       event.preventDefault();
       this.#send();
     } else if (event.key === "ArrowUp" && this.#input.value === "") {

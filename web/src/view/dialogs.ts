@@ -1,12 +1,15 @@
 // What opens above the page: a new room, a room's people and bot, and one's own devices and settings. The browser's own
 // dialogs: they keep the focus inside, close with Escape, and give the focus back.
 
+import { addressOf } from "../base.ts";
 import type { Chat } from "../chat.ts";
 import type { BotPolicy, SessionInfo } from "../protocol.ts";
 import type { Room } from "../room.ts";
 import * as server from "../server.ts";
-import { avatar, h, icon, iconButton } from "./dom.ts";
-import { fullTime } from "./times.ts";
+import { avatar, copyText, h, icon, iconButton } from "./dom.ts";
+import { opened } from "./layers.ts";
+import { isMoreThanNamed } from "../words.ts";
+import { clockTime, dayName } from "./times.ts";
 import { canNotify, notifyState, setTheme, themeChoice, wantNotifications, type Theme } from "./surroundings.ts";
 
 const POLICIES: [BotPolicy, string, string][] = [
@@ -18,9 +21,12 @@ const PERSONA_MAX_CHARS = 2_000;
 
 function dialog(title: string, ...content: (Node | null | false)[]): HTMLDialogElement {
   const close = iconButton("close", "Close", () => element.close());
-  const element = h("dialog", { class: "dialog", "aria-label": title }, h("header", { class: "dialog-head" }, h("h2", null, title), close), ...content);
+  const notice = h("p", { class: "dialog-notice", role: "status" });
+  const element = h("dialog", { class: "dialog", "aria-label": title }, h("header", { class: "dialog-head" }, h("h2", null, title), close), ...content, notice);
   const before = document.activeElement;
+  const closed = opened(() => element.close());
   element.addEventListener("close", () => {
+    closed();
     element.remove();
     // What had the focus has it again, but in Chromium a field then takes no keys until it is focused anew.
     if (before instanceof HTMLElement && document.activeElement === before) {
@@ -36,6 +42,11 @@ function dialog(title: string, ...content: (Node | null | false)[]): HTMLDialogE
   return element;
 }
 
+/** Where something is told while a dialog is open: what is behind one is neither seen nor read out. */
+export function noticeInDialog(): HTMLElement | null {
+  return [...document.querySelectorAll<HTMLElement>("dialog[open] > .dialog-notice")].at(-1) ?? null;
+}
+
 /** Runs a call; what it is refused for stands in `error`. */
 async function attempt(error: HTMLElement, button: HTMLButtonElement, call: () => Promise<void>): Promise<void> {
   error.textContent = "";
@@ -43,7 +54,7 @@ async function attempt(error: HTMLElement, button: HTMLButtonElement, call: () =
   try {
     await call();
   } catch (refusal) {
-    error.textContent = (refusal as Error).message;
+    error.textContent = server.wordsOf(refusal);
   } finally {
     button.disabled = false;
   }
@@ -70,7 +81,7 @@ function personaField(value: string): HTMLElement {
     "div",
     { class: "field" },
     h("label", { class: "label", for: "persona" }, "Who the bot is here"),
-    h("textarea", { id: "persona", name: "persona", class: "input", rows: "3", maxlength: PERSONA_MAX_CHARS, "aria-describedby": "persona-hint" }, value),
+    h("textarea", { id: "persona", name: "persona", class: "input", dir: "auto", rows: "3", maxlength: PERSONA_MAX_CHARS, "aria-describedby": "persona-hint" }, value),
     h("p", { class: "hint", id: "persona-hint" }, "For example: a patient teacher of Spanish, who answers in short sentences"),
   );
 }
@@ -103,7 +114,7 @@ export function newRoom(chat: Chat, made: (room: string) => void): void {
     error,
     h("div", { class: "dialog-foot" }, button),
   );
-  const opened = dialog("New room", form);
+  const shown = dialog("New room", form);
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     const data = new FormData(form);
@@ -116,8 +127,8 @@ export function newRoom(chat: Chat, made: (room: string) => void): void {
       const persona = String(data.get("persona")).trim();
       await chat.create({ name, private: data.has("private"), bot: data.get("bot") as BotPolicy, ...(persona ? { persona } : {}) });
       // Only when it is closed does the focus go where the page wants it.
-      opened.addEventListener("close", () => made(name));
-      opened.close();
+      shown.addEventListener("close", () => made(name));
+      shown.close();
     });
   });
 }
@@ -131,28 +142,65 @@ export function roomDetails(chat: Chat, room: Room, events: { left(): void; tell
   const here = h("ul", { class: "people" });
   const drawHere = () => {
     const names = room.people.length > 0 ? room.people : [chat.user];
-    here.replaceChildren(...names.map((name) => h("li", null, avatar(name), name === chat.user ? `${name} (you)` : name)));
+    here.replaceChildren(...names.map((name) => h("li", null, avatar(name), name === chat.user ? `${name} (you)` : name)), isMoreThanNamed(names) ? h("li", { class: "hint" }, "and perhaps more") : "");
   };
   drawHere();
   const parts: (Node | null | false)[] = [
     h("p", { class: "about" }, info.private ? icon("lock", "icon icon-tiny") : null, isOwnRoom ? "Yours alone: you and the bot." : `${info.private ? "A private room" : "A public room"}, made by ${isOwner ? "you" : info.owner}.`),
     h("h3", { class: "dialog-title" }, "Here now"),
     here,
+    !isOwnRoom && !isOwner && !info.private && h("p", { class: "hint-after" }, linkButton(room, (text) => events.tell(text))),
     !isOwnRoom && (isOwner || info.private) && members(chat, room, isOwner, events),
     isOwner && settings(chat, room, events),
     !isOwner && h("p", { class: "about" }, POLICIES.find(([value]) => value === info.bot)?.[2] ?? "", "."),
-    !isOwner && info.persona ? h("blockquote", { class: "persona" }, info.persona) : null,
-    !isOwner && !isOwnRoom && leaving(chat, room, () => opened.close(), events),
+    !isOwner && info.persona ? h("blockquote", { class: "persona", dir: "auto" }, info.persona) : null,
+    !isOwner && !isOwnRoom && leaving(chat, room, () => shown.close(), events),
   ];
-  const opened = dialog(isOwnRoom ? "You and the bot" : room.name, h("div", { class: "dialog-body" }, ...parts.filter((part) => part !== false && part !== null)));
+  const shown = dialog(isOwnRoom ? "You and the bot" : room.name, h("div", { class: "dialog-body" }, ...parts.filter((part) => part !== false && part !== null)));
   return drawHere;
+}
+
+/** A field for somebody's name, which suggests those who were heard of. */
+function personField(chat: Chat, label: string): { input: HTMLInputElement; suggestions: HTMLElement } {
+  const id = label.toLowerCase().replaceAll(" ", "-");
+  const input = h("input", { class: "input", name: "member", "aria-label": label, placeholder: label, autocomplete: "off", autocapitalize: "none", spellcheck: "false", list: id });
+  const suggestions = h("datalist", { id });
+  input.addEventListener("focus", () => suggestions.replaceChildren(...chat.knownPeople().map((name) => h("option", { value: name }))));
+  return { input, suggestions };
+}
+
+function linkButton(room: Room, tell: (text: string) => void): HTMLElement {
+  const link = new URL(addressOf(room.name), location.href).href;
+  const copy = async () => tell((await copyText(link)) ? "The link is copied. Send it to whom you like." : `This is the link: ${link}`);
+  return h("button", { type: "button", class: "chip-button", onclick: copy }, icon("link"), "Copy the link");
+}
+
+/** How to bring people into a room in which nobody has said anything yet. */
+export function bringPeople(chat: Chat, room: Room, tell: (text: string) => void): HTMLElement {
+  const isOwner = room.info?.owner === chat.user;
+  const error = h("p", { class: "form-error", role: "alert" });
+  const { input, suggestions } = personField(chat, "Whom to invite");
+  const button = h("button", { type: "submit", class: "button" }, "Invite");
+  const form = h("form", { class: "bring", "aria-label": "Bring somebody in" }, isOwner && h("div", { class: "invite-line" }, input, button), isOwner && suggestions, error, linkButton(room, tell));
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const name = input.value.trim().toLowerCase().replace(/^@/, "");
+    if (!name) return input.focus();
+    void attempt(error, button, async () => {
+      await server.addMember(room.name, name);
+      input.value = "";
+      tell(`${name} was invited.`);
+      input.focus();
+    });
+  });
+  return form;
 }
 
 /** Who was invited; the owner invites and removes. */
 function members(chat: Chat, room: Room, isOwner: boolean, events: { tell(text: string): void }): HTMLElement {
   const error = h("p", { class: "form-error", role: "alert" });
   const list = h("ul", { class: "members", "aria-label": "Members" }, h("li", { class: "hint" }, "Loading…"));
-  const input = h("input", { class: "input", name: "member", "aria-label": "Name of the person", placeholder: "Name", autocomplete: "off", autocapitalize: "none", spellcheck: "false", list: "here-now" });
+  const { input, suggestions } = personField(chat, "Name of the person");
   const invite = h("button", { type: "submit", class: "button button-main" }, "Invite");
   const load = async () => {
     const invited = await server.members(room.name);
@@ -171,15 +219,16 @@ function members(chat: Chat, room: Room, isOwner: boolean, events: { tell(text: 
     };
     list.replaceChildren(line(room.info?.owner ?? "", h("span", { class: "hint" }, "owner")), ...invited.map((name) => line(name, isOwner && removing(name))));
   };
-  load().catch((refusal) => (error.textContent = (refusal as Error).message));
+  load().catch((refusal) => (error.textContent = server.wordsOf(refusal)));
   const form = h(
     "form",
     { "aria-label": "People" },
     h("h3", { class: "dialog-title" }, "Members"),
     list,
     isOwner && h("div", { class: "invite-line" }, input, invite),
-    isOwner && h("datalist", { id: "here-now" }, ...room.people.filter((name) => name !== chat.user).map((name) => h("option", { value: name }))),
+    isOwner && suggestions,
     isOwner && h("p", { class: "hint" }, room.info?.private ? "Only those invited can see this room." : "This room is open to everybody; those invited stay when it becomes private."),
+    h("p", { class: "hint-after" }, linkButton(room, (text) => events.tell(text))),
     error,
   );
   form.addEventListener("submit", (event) => {
@@ -201,11 +250,15 @@ function settings(chat: Chat, room: Room, events: { tell(text: string): void }):
   const error = h("p", { class: "form-error", role: "alert" });
   const button = h("button", { type: "submit", class: "button button-main" }, "Save");
   const isOwnRoom = room.name === chat.user;
+  const outsiders = putOut(room);
+  const isPrivate = privateBox(info.private);
+  isPrivate.addEventListener("change", () => void outsiders.show(!info.private && new FormData(form).has("private")));
   const form = h(
     "form",
     { "aria-label": "Room settings" },
     h("h3", { class: "dialog-title" }, isOwnRoom ? "The bot" : "Settings"),
-    !isOwnRoom && privateBox(info.private),
+    !isOwnRoom && isPrivate,
+    outsiders.element,
     policyChoice(info.bot),
     personaField(info.persona ?? ""),
     error,
@@ -219,12 +272,62 @@ function settings(chat: Chat, room: Room, events: { tell(text: string): void }):
     if (String(data.get("persona")) !== (info.persona ?? "")) change.persona = String(data.get("persona"));
     if (!isOwnRoom && data.has("private") !== info.private) change.private = data.has("private");
     void attempt(error, button, async () => {
+      let invited: string[] = [];
+      if (change.private) {
+        // Nobody is put out who was not named before.
+        if (await outsiders.show(true)) return;
+        invited = outsiders.wanted();
+        for (const name of invited) await server.addMember(room.name, name);
+      }
       if (Object.keys(change).length > 0) await chat.change(room, change);
       Object.assign(info, room.info);
-      events.tell("Saved.");
+      void outsiders.show(false);
+      events.tell(invited.length > 0 ? `Saved. ${inWords(invited)} ${invited.length === 1 ? "was" : "were"} invited.` : "Saved.");
     });
   });
   return form;
+}
+
+interface PutOut {
+  element: HTMLElement;
+  /** Names those who would lose a room that becomes private; true if one of them was not named before. */
+  show(on: boolean): Promise<boolean>;
+  /** Those of them who are to be invited. */
+  wanted(): string[];
+}
+
+/** Who is in a public room, or has spoken there, and was not invited. */
+function putOut(room: Room): PutOut {
+  const element = h("fieldset", { class: "put-out", hidden: true, "aria-live": "polite" });
+  const named = new Set<string>();
+  const boxes = () => [...element.querySelectorAll<HTMLInputElement>("input")];
+  return {
+    element,
+    wanted: () => boxes().filter((box) => box.checked).map((box) => box.value),
+    async show(on) {
+      element.hidden = !on;
+      if (!on) return false;
+      const invited = await server.members(room.name);
+      const spoke = room.timeline.messages.filter(({ kind }) => kind === "user").map(({ sender }) => sender);
+      const names = [...new Set([...room.people, ...spoke])].filter((name) => name !== room.info?.owner && !invited.includes(name)).sort();
+      const unchecked = new Set(boxes().filter((box) => !box.checked).map((box) => box.value));
+      const isNews = names.some((name) => !named.has(name));
+      names.forEach((name) => named.add(name));
+      element.hidden = names.length === 0;
+      element.replaceChildren(
+        h("legend", { class: "label" }, `${inWords(names)} would be put out`),
+        h("p", { class: "hint" }, "Those you invite stay."),
+        ...names.map((name) => h("label", { class: "option" }, h("input", { type: "checkbox", value: name, checked: !unchecked.has(name) }), h("span", null, `Invite ${name}`))),
+      );
+      return isNews;
+    },
+  };
+}
+
+/** Names as they stand in a sentence; of many the first few. */
+export function inWords(names: string[]): string {
+  if (names.length > 4) return `${names.slice(0, 3).join(", ")} and ${names.length - 3} others`;
+  return names.length < 2 ? (names[0] ?? "") : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
 }
 
 function leaving(chat: Chat, room: Room, close: () => void, events: { left(): void }): HTMLElement {
@@ -257,22 +360,28 @@ export function account(chat: Chat, events: { logOut(): void; ended(): void }): 
   ];
   const unsent = chat.outbox.all().length;
   dialog(
-    chat.user,
+    "Settings",
     h(
       "div",
       { class: "dialog-body" },
+      h("p", { class: "account" }, avatar(chat.user), h("strong", null, chat.user)),
       h(
         "fieldset",
-        { class: "fieldset fieldset-row" },
-        h("legend", { class: "label" }, "Colours"),
-        ...themes.map(([value, label]) =>
+        { class: "setting" },
+        h("legend", { class: "setting-title" }, "Colours"),
+        h("div", { class: "fieldset-row" }, ...themes.map(([value, label]) =>
           h("label", { class: "pill" }, h("input", { type: "radio", name: "theme", value, checked: value === theme, onchange: () => setTheme(value) }), label),
-        ),
+        )),
       ),
-      canNotify() && h("div", null, h("h3", { class: "dialog-title" }, "Notifications"), h("p", { class: "hint" }, "When this tab is hidden: private rooms, your name, and answers to you."), h("p", { class: "hint-after" }, notify)),
-      h("h3", { class: "dialog-title" }, "Where you are logged in"),
-      devices,
-      error,
+      canNotify() &&
+        h(
+          "section",
+          { class: "setting" },
+          h("h3", { class: "setting-title" }, "Notifications"),
+          h("p", { class: "hint" }, "When this tab is hidden: private rooms, your name, and answers to you."),
+          h("p", { class: "hint-after" }, notifyState() === "denied" ? h("em", null, "They are blocked; the settings of the browser can allow them.") : notify),
+        ),
+      h("section", { class: "setting" }, h("h3", { class: "setting-title" }, "Where you are logged in"), devices, error),
       h(
         "div",
         { class: "dialog-foot" },
@@ -285,7 +394,7 @@ export function account(chat: Chat, events: { logOut(): void; ended(): void }): 
     try {
       devices.replaceChildren(...(await server.sessions()).map((session) => device(session, end)));
     } catch (refusal) {
-      error.textContent = (refusal as Error).message;
+      error.textContent = server.wordsOf(refusal);
     }
   };
   const end = (session: SessionInfo, button: HTMLButtonElement) =>
@@ -305,7 +414,7 @@ function device(session: SessionInfo, end: (session: SessionInfo, button: HTMLBu
   return h(
     "li",
     null,
-    h("div", null, h("strong", { title: session.device }, name), h("p", { class: "hint" }, session.current ? "This browser" : `Last seen ${fullTime(seen)}`)),
+    h("div", null, h("strong", { title: session.device }, name), h("p", { class: "hint" }, session.current ? "This browser" : `Last seen: ${dayName(seen)}, ${clockTime(seen)}`)),
     !session.current && button,
   );
 }

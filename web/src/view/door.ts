@@ -1,20 +1,30 @@
 // Where one logs in or registers. Both forms are there at once: nothing to find, and a password manager sees what is
-// what.
+// what. First stands the one that is wanted, most likely.
 
+import { wasSomebodyHere } from "../memory.ts";
 import * as server from "../server.ts";
+import { openStores } from "../storage.ts";
 import { h, mark } from "./dom.ts";
 
 const NAME_RULE = "3 to 32 letters (a to z), digits, _ or -";
+
+const NO_COOKIES = `This browser takes no cookies from ${location.host}, and without one nobody can be logged in. Allow them for this page, then load it again.`;
+/** What is said to somebody who was let in, and whom the server does not know a moment later. */
+export const NO_SESSION = `You were let in, but your browser kept no cookie of it. Allow cookies for ${location.host}${location.protocol === "http:" ? ", or come by https: the server may want that" : ""}, then try again.`;
 
 export interface Door {
   element: HTMLElement;
   focus(): void;
 }
 
-/** `notice` says why one is here again; `entered` is called once there is a session. */
-export function door(notice: string | null, entered: () => void): Door {
+/** `notice` says why one is here again; `entered` is called once there is a session, and says why that did not help. */
+export function door(notice: string | null, entered: () => Promise<string | null>): Door {
+  if (!navigator.cookieEnabled) notice = NO_COOKIES;
   const logIn = form("Log in", "Welcome back", "current-password", server.logIn, entered);
   const register = form("Register", "New here?", "new-password", server.register, entered);
+  // Nobody was in by this browser yet: a newcomer, most likely.
+  const forms = wasSomebodyHere(openStores().shared) ? [logIn, register] : [register, logIn];
+  forms[0]!.querySelector(".button")!.classList.add("button-main");
   const element = h(
     "main",
     { class: "door" },
@@ -25,12 +35,12 @@ export function door(notice: string | null, entered: () => void): Door {
       h("div", null, h("h1", { class: "brand" }, "Chinwag"), h("p", { class: "tagline" }, "Good talk, with people and with the AI in the room.")),
     ),
     notice && h("p", { class: "door-notice", role: "status" }, notice),
-    h("div", { class: "door-forms" }, logIn, register),
+    h("div", { class: "door-forms" }, ...forms),
   );
-  return { element, focus: () => logIn.querySelector("input")!.focus() };
+  return { element, focus: () => forms[0]!.querySelector("input")!.focus() };
 }
 
-function form(title: string, greeting: string, autocomplete: string, enter: (name: string, password: string) => Promise<unknown>, entered: () => void): HTMLFormElement {
+function form(title: string, greeting: string, autocomplete: string, enter: (name: string, password: string) => Promise<unknown>, entered: () => Promise<string | null>): HTMLFormElement {
   const isNew = autocomplete === "new-password";
   const id = isNew ? "register" : "log-in";
   const name = field(`${id}-name`, "Username", isNew ? NAME_RULE : null, {
@@ -47,7 +57,7 @@ function form(title: string, greeting: string, autocomplete: string, enter: (nam
     autocomplete,
   });
   const error = h("p", { class: "form-error", role: "alert" });
-  const button = h("button", { class: isNew ? "button" : "button button-main", type: "submit" }, title);
+  const button = h("button", { class: "button", type: "submit" }, title);
   const element = h(
     "form",
     { class: "card", "aria-label": title, novalidate: true },
@@ -76,9 +86,10 @@ function form(title: string, greeting: string, autocomplete: string, enter: (nam
     element.setAttribute("aria-busy", "true");
     try {
       await enter(username, password.input.value);
-      entered();
+      error.textContent = await entered();
     } catch (refusal) {
-      const { status, message } = refusal as server.Refusal;
+      const status = refusal instanceof server.Refusal ? refusal.status : -1;
+      const message = server.wordsOf(refusal);
       if (status === 409) {
         name.say(message);
         name.input.focus();

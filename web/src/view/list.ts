@@ -61,6 +61,8 @@ export class List {
   #width = 0;
   /** By so much the rows stand higher than they should by the list's scrolling. */
   #shift = 0;
+  /** The last row, and how high it was, when the reader began to move; null where that was not the room's end. */
+  #aimed: { key: string; height: number } | null = null;
   /** A finger is on the list. */
   #held = false;
   #resting: ReturnType<typeof setTimeout> | null = null;
@@ -183,11 +185,17 @@ export class List {
     if (clientHeight !== this.#height) return;
     const by = scrollTop - this.#placed;
     if (Math.abs(by) < MOVED_PX) return;
+    // A movement that takes a while goes to where the end was when it began.
+    const last = this.#keys.length - 1;
+    if (this.#resting === null) this.#aimed = this.#hasEnd && last >= 0 ? { key: this.#keys[last]!, height: this.#heights.total - this.#heights.top(last) } : null;
     this.#placed = scrollTop;
     this.#moves();
     if (by < 0) this.#gliding = false;
-    // Whoever moves down does not leave the end, though it may have gone further meanwhile.
-    this.#atEnd = this.#hasEnd && ((by > 0 && this.#atEnd) || this.#below() < END_PX);
+    // Whoever moves down does not leave the end, and comes to it, though it may have gone further meanwhile.
+    const aimedTop = this.#aimed && by > 0 ? this.#topOf(this.#aimed.key) : null;
+    const aimed = aimedTop === null ? Number.POSITIVE_INFINITY : aimedTop + this.#aimed!.height - this.#shift - this.#placed - this.#height;
+    const below = Math.min(this.#below(), aimed);
+    this.#atEnd = this.#hasEnd && ((by > 0 && this.#atEnd) || below < END_PX);
     this.#noteAnchor();
     this.events.moved(this.#atEnd);
   }

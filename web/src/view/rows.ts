@@ -1,15 +1,18 @@
 // How each kind of row looks.
 
-import { markdown } from "../markdown.ts";
-import type { MessageRow, Quote, Row } from "../rows.ts";
-import { pieces } from "../words.ts";
-import { avatar, copyText, h, hueOf, icon, iconButton } from "./dom.ts";
+import { markdown, peopleMarkdown } from "../markdown.ts";
+import type { MessageRow, Quote, Row, WaitingRow } from "../rows.ts";
+import { codeFrame, withCode } from "./code.ts";
+import { avatar, copyText, h, hueOf, icon, iconButton, setText } from "./dom.ts";
+import { Growing } from "./growing.ts";
 import { clockTime, dayName, fullTime } from "./times.ts";
 
 export interface RowActions {
   user: string;
   reply(id: string): void;
   showMessage(id: string): void;
+  /** What a message says that another replies to is to be seen. */
+  wantQuote(id: string): void;
   retry(id: string): void;
   edit(id: string): void;
   discard(id: string): void;
@@ -23,10 +26,12 @@ export function looksOf(row: Row): string {
   switch (row.type) {
     case "day":
       return `${dayName(row.at)}`;
+    case "waiting":
+      return `waiting ${row.words} ${row.stopping} ${row.quote?.text ?? ""}`;
     case "draft":
       return `${row.draft.attempt} ${row.draft.chars} ${row.draft.headless} ${row.draft.stopping} ${row.quote?.text ?? ""}`;
     case "message":
-      return `${row.state} ${row.together} ${row.why ?? ""} ${row.quote?.text ?? ""} ${row.own} ${row.again} ${row.isLatest}`;
+      return `${row.state} ${row.isHeld} ${row.together} ${row.why ?? ""} ${row.quote?.text ?? ""} ${row.own} ${row.again} ${row.isLatest} ${row.stoppedBy}`;
     default:
       return "";
   }
@@ -40,13 +45,8 @@ export function renderRow(row: Row, actions: RowActions): HTMLElement {
       return h("li", { class: "row row-new" }, h("span", null, "New"));
     case "begin":
       return h("li", { class: "row row-begin" }, "This is where it begins.");
-    case "thinking":
-      return h(
-        "li",
-        { class: "row row-bot" },
-        avatar("bot", true),
-        h("div", { class: "body" }, h("p", { class: "head" }, h("strong", { class: "sender" }, "bot")), h("p", { class: "dots" }, h("span", { class: "sr-only" }, "The bot is thinking"), h("i", null), h("i", null), h("i", null))),
-      );
+    case "waiting":
+      return waiting(row, actions);
     case "draft":
       return draft(row, actions);
     case "message":
@@ -58,38 +58,71 @@ export function renderRow(row: Row, actions: RowActions): HTMLElement {
 type DraftRow = Row & { type: "draft" };
 
 /** Only the words of an answer that grows change; the button under them stays the one that is being pressed. */
-export function updateRow(row: Row, element: HTMLElement, actions: RowActions): boolean {
+export function updateRow(row: Row, element: HTMLElement): boolean {
+  if (row.type === "waiting" && element.dataset.frame === frameOf(row)) {
+    setText(element.querySelector(".wait")!, row.words);
+    return true;
+  }
   if (row.type !== "draft" || element.dataset.frame !== frameOf(row)) return false;
-  element.querySelector(".prose")!.replaceChildren(...draftWords(row, actions));
+  growing.get(element)!.show(row.draft.text);
   return true;
 }
 
-/** What of a draft is not its words. */
-function frameOf(row: DraftRow): string {
-  return `${row.draft.stopping} ${row.quote?.text ?? ""}`;
+/** The words of answers that grow, by their rows. */
+const growing = new WeakMap<HTMLElement, Growing>();
+
+/** What of a row that grows is not its words. */
+function frameOf(row: DraftRow | WaitingRow): string {
+  const more = row.type === "draft" ? `${row.draft.stopping} ${row.draft.headless} ${row.draft.brokeOff}` : row.stopping;
+  return `${row.type} ${more} ${row.quote?.text ?? ""}`;
 }
 
-function draftWords(row: DraftRow, actions: RowActions): Node[] {
-  const { text, headless } = row.draft;
-  const missed = headless ? [h("p", { class: "missed" }, "… the beginning comes with the finished answer")] : [];
-  return [...missed, withCode(markdown(text), actions)];
+/** It is said once that an answer is awaited: the seconds that are counted are for the eye. */
+function waiting(row: WaitingRow, actions: RowActions): HTMLElement {
+  const cancel = h(
+    "button",
+    { type: "button", class: "chip-button", "aria-label": "Cancel the question", disabled: row.stopping, onclick: () => actions.stop(row.key) },
+    icon("close"),
+    row.stopping ? "Cancelling…" : "Cancel",
+  );
+  return h(
+    "li",
+    { class: "row row-bot row-waiting", "data-frame": frameOf(row) },
+    avatar("bot", true),
+    h(
+      "div",
+      { class: "body" },
+      head("bot", null, null),
+      quoteOf(row.quote, row.replyTo, actions),
+      h("div", { class: "wait-line" }, h("span", { class: "dots", "aria-hidden": "true" }, h("i", null), h("i", null), h("i", null)), h("span", { class: "wait" }, row.words), cancel),
+    ),
+  );
 }
 
 function draft(row: DraftRow, actions: RowActions): HTMLElement {
-  const { id, stopping } = row.draft;
-  const words = h("div", { class: "prose growing", "aria-busy": "true" }, ...draftWords(row, actions));
+  const { id, stopping, text, headless, brokeOff } = row.draft;
+  const words = h("div", { class: "prose growing", "aria-busy": "true" });
+  const missed = headless ? "… the beginning comes with the finished answer" : brokeOff ? "It broke off, and begins again:" : null;
   const stop = h(
     "button",
     { type: "button", class: "chip-button", "aria-label": "Stop the answer", disabled: stopping, onclick: () => actions.stop(id) },
     icon("stop"),
     stopping ? "Stopping…" : "Stop",
   );
-  return h(
+  const element = h(
     "li",
     { class: "row row-bot row-draft", "data-frame": frameOf(row) },
     avatar("bot", true),
-    h("div", { class: "body" }, head("bot", null, "is writing"), quoteOf(row.quote, row.draft.replyTo, actions), words, h("div", { class: "foot" }, stop)),
+    h("div", { class: "body" }, head("bot", null, "is writing"), quoteOf(row.quote, row.draft.replyTo, actions), missed && h("p", { class: "missed" }, missed), words, h("div", { class: "foot" }, stop)),
   );
+  const grows = new Growing(
+    words,
+    (markdownText) => withCode(markdown(markdownText), actions.say),
+    (code, language) => codeFrame(code, language, actions.say),
+  );
+  growing.set(element, grows);
+  grows.show(text);
+  return element;
 }
 
 function bot(row: MessageRow, actions: RowActions): HTMLElement {
@@ -111,9 +144,9 @@ function bot(row: MessageRow, actions: RowActions): HTMLElement {
     h(
       "div",
       { class: "body" },
-      head(row.sender, row.at, isFallback ? "automatic reply: the model gave no answer" : null),
+      head(row.sender, row.at, row.stoppedBy ? `stopped by ${row.stoppedBy}` : isFallback && row.text.startsWith("Stopped, ") ? "stopped" : isFallback ? "automatic reply: the model gave no answer" : null),
       quoteOf(row.quote, row.replyTo, actions),
-      h("div", { class: "prose" }, withCode(markdown(row.text), actions)),
+      h("div", { class: "prose" }, withCode(markdown(row.text), actions.say)),
       again && h("div", { class: "foot" }, again),
     ),
     tools(row, actions),
@@ -130,7 +163,7 @@ function person(row: MessageRow, actions: RowActions): HTMLElement {
       { class: "body" },
       row.together ? h("p", { class: "sr-only" }, `${row.sender}, ${clockTime(row.at)}`) : head(row.sender, row.at, null),
       quoteOf(row.quote, row.replyTo, actions),
-      h("div", { class: "text" }, ...words(row.text, actions.user)),
+      h("div", { class: "prose text" }, withCode(peopleMarkdown(row.text, actions.user), actions.say)),
     ),
     tools(row, actions),
   );
@@ -142,12 +175,13 @@ function own(row: MessageRow, actions: RowActions): HTMLElement {
     { class: "bubble" },
     h("p", { class: "sr-only" }, `You, ${clockTime(row.at)}`),
     quoteOf(row.quote, row.replyTo, actions),
-    h("div", { class: "text" }, ...words(row.text, actions.user)),
+    h("div", { class: "prose text" }, withCode(peopleMarkdown(row.text, actions.user), actions.say)),
   );
   const state = h("p", { class: "state" });
   if (row.state === "waiting") {
     state.append(icon("clock"), row.why ? `Waiting: ${row.why}` : "Waiting to be sent");
     if (!row.why) state.classList.add("state-quiet");
+    if (row.isHeld) state.append(h("button", { type: "button", class: "text-button", onclick: () => actions.edit(row.id) }, "Take back"));
   } else if (row.state === "failed") {
     state.classList.add("state-failed");
     state.append(icon("alert"), h("span", null, `Not sent: ${row.why ?? "refused"}`));
@@ -183,13 +217,14 @@ function head(sender: string, at: number | null, note: string | null): HTMLEleme
 
 function quoteOf(quote: Quote | null, id: string | null, actions: RowActions): HTMLElement | null {
   if (!quote || !id) return null;
+  if (quote.isWanted) actions.wantQuote(id);
   return h(
     "button",
     { type: "button", class: "quote", onclick: () => actions.showMessage(id) },
     h("span", { class: "sr-only" }, "In reply to "),
-    h("strong", null, quote.sender),
-    h("span", { class: "sr-only" }, ": "),
-    h("span", null, quote.text),
+    quote.sender && h("strong", null, quote.sender),
+    quote.sender && h("span", { class: "sr-only" }, ": "),
+    h("span", { dir: "auto" }, quote.text),
   );
 }
 
@@ -202,40 +237,4 @@ function tools(row: MessageRow, actions: RowActions): HTMLElement {
     iconButton("reply", `Reply to ${row.own ? "yourself" : row.sender}: ${begin}`, () => actions.reply(row.id)),
     iconButton("copy", `Copy the text: ${begin}`, async () => actions.say((await copyText(row.text)) ? "Copied." : "The browser did not let this be copied.")),
   );
-}
-
-function words(text: string, user: string): Node[] {
-  return pieces(text).map((piece) => {
-    if (piece.type === "text") return document.createTextNode(piece.text);
-    if (piece.type === "mention") {
-      const isMe = piece.text.toLowerCase() === `@${user}`;
-      return h("span", { class: isMe ? "mention mention-me" : "mention" }, piece.text);
-    }
-    return h("a", { href: piece.href, target: "_blank", rel: "noopener noreferrer nofollow" }, piece.text);
-  });
-}
-
-/** Puts a copy button to each block of code, and lets wide tables and code scroll by themselves. */
-function withCode(fragment: DocumentFragment, actions: RowActions): DocumentFragment {
-  for (const block of fragment.querySelectorAll("pre")) {
-    const code = block.querySelector("code");
-    const language = /language-(\S+)/.exec(code?.className ?? "")?.[1] ?? "";
-    const frame = h("div", { class: "code" });
-    block.replaceWith(frame);
-    block.tabIndex = 0;
-    block.setAttribute("role", "group");
-    block.setAttribute("aria-label", language ? `Code, ${language}` : "Code");
-    const copy = h("button", { type: "button", class: "code-copy", "aria-label": "Copy the code" }, icon("copy"), h("span", null, "Copy"));
-    copy.addEventListener("click", async () => {
-      const done = await copyText((code ?? block).textContent ?? "");
-      actions.say(done ? "Code copied." : "The browser did not let this be copied.");
-    });
-    frame.append(h("div", { class: "code-bar" }, h("span", null, language), copy), block);
-  }
-  for (const table of fragment.querySelectorAll("table")) {
-    const frame = h("div", { class: "table-frame", tabindex: "0", role: "group", "aria-label": "Table" });
-    table.replaceWith(frame);
-    frame.append(table);
-  }
-  return fragment;
 }

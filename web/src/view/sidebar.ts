@@ -3,6 +3,7 @@
 import type { Chat } from "../chat.ts";
 import type { Room } from "../room.ts";
 import { inOneLine } from "../rows.ts";
+import { addressOf } from "../base.ts";
 import { avatar, h, icon, iconButton, mark, setText } from "./dom.ts";
 import { shortTime } from "./times.ts";
 
@@ -25,6 +26,9 @@ export class Sidebar {
   readonly element: HTMLElement;
   readonly #mine = h("ul", { class: "room-list" });
   readonly #others = h("ul", { class: "room-list" });
+  readonly #invited = h("ul", { class: "room-list" });
+  readonly #invitedTitle = h("h2", { class: "side-title" }, "Invitations");
+  readonly #more = h("button", { type: "button", class: "side-more", hidden: true, onclick: () => void this.chat.loadMoreRooms() }, "More rooms");
   readonly #othersTitle = h("h2", { class: "side-title", id: "others-title" }, "Open to everybody");
   readonly #filter: HTMLInputElement;
   readonly #title = h("h2", { class: "side-title" }, "Your rooms");
@@ -69,7 +73,7 @@ export class Sidebar {
       this.#found();
       this.events.open(first);
     });
-    this.#nav = h("nav", { class: "side-rooms", "aria-label": "Rooms" }, this.#none, this.#title, this.#mine, this.#othersTitle, this.#others);
+    this.#nav = h("nav", { class: "side-rooms", "aria-label": "Rooms" }, this.#none, this.#invitedTitle, this.#invited, this.#title, this.#mine, this.#othersTitle, this.#others, this.#more);
     this.element = h(
       "aside",
       { class: "side", id: "side", "aria-label": "Rooms and account" },
@@ -124,22 +128,26 @@ export class Sidebar {
     const listed = [...chat.rooms.values()].filter((room) => room.info);
     const rooms = listed.filter((room) => wanted === "" || room.name.includes(wanted));
     const mine = rooms.filter((room) => chat.isMine(room));
-    const others = rooms.filter((room) => !chat.isMine(room));
+    const invited = rooms.filter((room) => room.info?.invited_by);
+    const others = rooms.filter((room) => !chat.isMine(room) && !room.info?.invited_by);
     mine.sort((a, b) => Number(b.name === chat.user) - Number(a.name === chat.user) || b.latestSeq - a.latestSeq || (a.name < b.name ? -1 : 1));
     others.sort((a, b) => (a.name < b.name ? -1 : 1));
     const before = this.#drawn;
     const focused = document.activeElement;
     this.#drawn = new Map();
+    place(this.#invited, invited.map((room) => this.#line(room, false, before)));
     place(this.#mine, mine.map((room) => this.#line(room, true, before)));
     place(this.#others, others.map((room) => this.#line(room, false, before)));
     for (const [name, { element }] of before) if (!this.#drawn.has(name)) this.#inView.unobserve(element);
     // A line that is moved loses the focus. It has it again at once, since what was chosen may take it next.
     if (focused instanceof HTMLElement && focused !== document.activeElement && this.#nav.contains(focused)) focused.focus({ preventScroll: true });
     this.#title.hidden = mine.length === 0;
+    this.#invitedTitle.hidden = invited.length === 0;
+    this.#more.hidden = !chat.hasMoreRooms;
     this.#othersTitle.hidden = others.length === 0;
     setText(this.#none, rooms.length === 0 && wanted !== "" ? `No room has “${wanted}” in its name.` : "");
     this.#filter.hidden = listed.length < FILTER_FROM && !this.#searching;
-    this.#showCurrent([...mine, ...others]);
+    this.#showCurrent([...invited, ...mine, ...others]);
   }
 
   /** The line of the room that is looked at comes into view, and stays there when others go past it. */
@@ -161,7 +169,7 @@ export class Sidebar {
     const unread = isMine ? room.unread(chat.user) : 0;
     const latest = room.latest();
     const isOwnRoom = room.name === chat.user;
-    let words = isOwnRoom ? "Only you and the bot" : !isMine ? `by ${room.info!.owner}` : room.timeline.loaded ? "Nothing said yet" : "";
+    let words = isOwnRoom ? "Only you and the bot" : room.info!.invited_by ? `${room.info!.invited_by} invites you` : !isMine ? `by ${room.info!.owner}` : room.timeline.loaded ? "Nothing said yet" : "";
     if (isMine && latest) words = `${latest.sender === chat.user ? "you" : latest.sender}: ${inOneLine(latest, 80)}`;
     const time = isMine && room.latestSeq > 0 ? shortTime(room.latestSeq / 1_000) : "";
     const looks = JSON.stringify([isCurrent, unread, words, time, room.info!.private, isMine]);
@@ -179,7 +187,7 @@ export class Sidebar {
         "span",
         { class: "room-words" },
         h("span", { class: "room-name" }, h("span", { class: "room-title" }, isOwnRoom ? "You and the bot" : room.name), isPrivate && icon("lock", "icon icon-tiny"), isPrivate && h("span", { class: "sr-only" }, "private"), h("span", { class: "room-time" }, time)),
-        h("span", { class: "room-line" }, h("span", { class: "room-last" }, words), unread > 0 && h("span", { class: "badge" }, count, h("span", { class: "sr-only" }, " unread"))),
+        h("span", { class: "room-line" }, h("span", { class: "room-last", dir: "auto" }, words), unread > 0 && h("span", { class: "badge" }, count, h("span", { class: "sr-only" }, " unread"))),
       ),
     );
     return line.element;
@@ -187,7 +195,7 @@ export class Sidebar {
 
   /** The link stays the same whatever is in it, so that it keeps the focus. */
   #newLine(room: Room): Line {
-    const link = h("a", { class: "room-link", href: `/rooms/${encodeURIComponent(room.name)}`, "data-room": room.name });
+    const link = h("a", { class: "room-link", href: addressOf(room.name), "data-room": room.name });
     const element = h("li", { "data-room": room.name }, link);
     this.#inView.observe(element);
     return { element, link, looks: "" };

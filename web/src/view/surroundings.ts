@@ -1,5 +1,7 @@
 // What belongs to the browser around the page: colours, notifications, the tab's title.
 
+import { base } from "../base.ts";
+
 export type Theme = "auto" | "light" | "dark";
 
 const THEME = "chinwag:theme";
@@ -42,7 +44,8 @@ export function watchTheme(): void {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => applyTheme());
 }
 
-const isTelephone = () => matchMedia("(pointer: coarse)").matches;
+/** What is held in a hand and touched: a finger is large, and has a keyboard that comes and goes. */
+export const isTelephone = () => matchMedia("(pointer: coarse)").matches;
 /** What the page was last used with: `mouse`, `touch`, `pen`, or the keyboard of something that is no telephone. */
 let means = isTelephone() ? "touch" : "mouse";
 
@@ -71,7 +74,7 @@ export async function wantNotifications(on: boolean): Promise<void> {
 export function notify(title: string, body: string, tag: string, clicked: () => void): void {
   if (notifyState() !== "on" || !document.hidden) return;
   try {
-    const shown = new Notification(title, { body, tag, icon: "/web/icon.svg" });
+    const shown = new Notification(title, { body, tag, icon: `${base}/web/icon.svg` });
     shown.onclick = () => {
       window.focus();
       shown.close();

@@ -80,6 +80,8 @@ pub(crate) struct Http {
     sockets: Arc<Sockets>,
     passwords: Passwords,
     origins: Origins,
+    /// What stands before every address.
+    base_path: String,
     readiness: Readiness,
     secure_cookies: bool,
     failed_log_ins: FailedLogIns,
@@ -103,6 +105,7 @@ impl Http {
             passwords: Passwords::new(),
             origins: Origins::new(&settings),
             readiness,
+            base_path: settings.base_path,
             secure_cookies: settings.secure_cookies,
             devices,
             people: settings.people,
@@ -146,11 +149,15 @@ pub(crate) fn routes(http: &Arc<Http>) -> Router {
         .layer(from_fn_with_state(Arc::clone(http), only_allowed_origins))
         .layer(from_fn(never_stored));
     let health = public_health_routes(http.readiness.clone());
-    Router::new()
+    let all = Router::new()
         .nest("/api", api)
         .merge(upgrade::routes())
-        .merge(page::routes())
-        .fallback(not_found)
+        .merge(page::routes());
+    let all = match http.base_path.as_str() {
+        "" => all,
+        path => page::at_base(path).nest(path, all),
+    };
+    all.fallback(page::elsewhere)
         .method_not_allowed_fallback(wrong_method)
         .with_state(Arc::clone(http))
         .merge(health)
@@ -201,9 +208,10 @@ async fn admitted(
     next: Next,
 ) -> Response {
     let path = call.uri().path();
+    let path = path.strip_prefix(&*http.base_path).unwrap_or(path);
     let kind = match path {
         "/healthz" | "/readyz" => CallKind::Health,
-        "/" => CallKind::Page,
+        "" | "/" => CallKind::Page,
         _ if path.starts_with("/web/") || path.starts_with("/rooms/") => CallKind::Page,
         _ => CallKind::Call,
     };

@@ -11,8 +11,8 @@ use std::{
 use axum::{
     Router,
     body::Bytes,
-    extract::Path,
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    extract::{Path, State},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -32,15 +32,49 @@ struct Web;
 /// The page is the same for the list of rooms and for each of them; which one it shows is its own affair.
 pub(super) fn routes() -> Router<Arc<Http>> {
     Router::new()
-        .route(
-            "/",
-            get(async |headers: HeaderMap| file("index.html", &headers)),
-        )
-        .route(
-            "/rooms/{room}",
-            get(async |headers: HeaderMap| file("index.html", &headers)),
-        )
+        .route("/", get(index))
+        .route("/rooms/{room}", get(index))
         .route("/web/{*path}", get(asset))
+}
+
+/// The base path as people write it, with a slash at its end; without one it is what stands before all other addresses.
+pub(super) fn at_base(path: &str) -> Router<Arc<Http>> {
+    Router::new().route(&format!("{path}/"), get(index))
+}
+
+/// The page with the addresses of its files; where else it is to ask follows from theirs.
+async fn index(State(http): State<Arc<Http>>, headers: HeaderMap) -> Response {
+    let Some(mut found) = Web::get("index.html") else {
+        return Problem::not_found("there is nothing at this address").into_response();
+    };
+    if !http.base_path.is_empty() {
+        let page = String::from_utf8_lossy(&found.data);
+        let page = page.replace("=\"/web/", &format!("=\"{}/web/", http.base_path));
+        found.data = page.into_bytes().into();
+    }
+    answer(found, &headers)
+}
+
+/// What nobody asks for who knows the addresses. A person gets the page, which says that there is nothing here and leads on;
+/// a program gets what programs read.
+pub(super) async fn elsewhere(
+    State(http): State<Arc<Http>>,
+    method: Method,
+    headers: HeaderMap,
+) -> Response {
+    let mut accepts = headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|accepted| accepted.to_str().ok());
+    let is_person = method.is_safe() && accepts.any(|kinds| kinds.contains("text/html"));
+    if !is_person {
+        return Problem::not_found("there is nothing at this address").into_response();
+    }
+    let mut page = index(State(http), headers).await;
+    if page.status() == StatusCode::OK {
+        *page.status_mut() = StatusCode::NOT_FOUND;
+    }
+    page
 }
 
 async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Response {

@@ -102,7 +102,7 @@ pub(super) async fn create(
         .await?;
     // Somebody may have asked for it a moment ago, when it was not there.
     http.services.access.forget(&room.name);
-    let location = HeaderValue::from_str(&format!("/api/rooms/{}", room.name));
+    let location = HeaderValue::from_str(&format!("{}/api/rooms/{}", http.base_path, room.name));
     let location = location.expect("a room's name is made of a-z, 0-9, _ and -");
     Ok((
         StatusCode::CREATED,

@@ -102,3 +102,44 @@ async fn the_page_is_sent_compressed_to_who_takes_that() {
     assert_eq!(plain.header("content-encoding"), "");
     assert_eq!(first.header("etag"), plain.header("etag"));
 }
+
+#[tokio::test]
+async fn below_a_path_all_is_there_and_the_page_asks_for_its_files_there() {
+    let chat = Chat::start_with(&["--base-path", "/chat/"]).await;
+    let someone = chat.someone();
+    for page in ["/chat", "/chat/", "/chat/rooms/lobby"] {
+        let page = someone.get(page).await;
+        let page = &page.is(StatusCode::OK).text;
+        assert!(page.contains("=\"/chat/web/app.js\""), "{page}");
+        assert!(!page.contains("=\"/web/"), "{page}");
+    }
+    someone.get("/chat/web/app.js").await.is(StatusCode::OK);
+    someone
+        .get("/web/app.js")
+        .await
+        .is_problem(404, "not_found");
+    someone
+        .get("/chat/api/me")
+        .await
+        .is_problem(401, "unauthorized");
+    someone.get("/readyz").await.is(StatusCode::OK);
+}
+
+#[tokio::test]
+async fn where_nothing_is_people_get_the_page_and_programs_a_problem() {
+    let chat = Chat::start().await;
+    chat.someone()
+        .get("/nonsense")
+        .await
+        .is_problem(404, "not_found");
+    let person = chat.someone().with("accept", "text/html,*/*;q=0.8");
+    let page = person.get("/nonsense").await;
+    assert_eq!(
+        page.is(StatusCode::NOT_FOUND).header("content-type"),
+        "text/html; charset=utf-8"
+    );
+    person
+        .get("/api/nonsense")
+        .await
+        .is_problem(404, "not_found");
+}

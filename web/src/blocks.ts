@@ -1,0 +1,63 @@
+// A text in Markdown that grows, cut into the blocks it is made of: those that can change no more are settled, and only what comes
+// after them is read again. Pure: what is made of the blocks is the page's affair.
+
+import { Lexer } from "marked";
+
+export interface Growth {
+  /** The text began anew: nothing of what was settled before holds. */
+  anew: boolean;
+  /** Blocks that were settled now, as they were written. */
+  settled: string[];
+  /** What is not settled, as far as it was read. */
+  open: string;
+  /** What came after that: a few words, to be shown as they are until it is worth reading all of the open part again. */
+  unread: string;
+}
+
+/** So much of an open part may have grown before it is read again: a long list must not be read for each of its words. */
+const UNREAD_PART = 1 / 12;
+
+export class Blocks {
+  /** Characters that were read, in all: what a test counts. */
+  charsRead = 0;
+  #done = "";
+  #open = "";
+
+  grow(text: string): Growth {
+    const anew = !text.startsWith(this.#done);
+    if (anew) this.#done = this.#open = "";
+    let rest = text.slice(this.#done.length);
+    const known = rest.startsWith(this.#open) ? this.#open.length : 0;
+    const isCode = openCode(rest) !== null;
+    // It is read again when enough of it is new, which is at once where it is short.
+    if (known > 0 && !isCode && rest.length - known < known * UNREAD_PART) return { anew, settled: [], open: this.#open, unread: rest.slice(known) };
+    const settled: string[] = [];
+    // Nothing inside a fence that is not shut can be settled.
+    if (!isCode) {
+      this.charsRead += rest.length;
+      const tokens = Lexer.lex(rest, { gfm: true, breaks: true });
+      // The last block may go on, and what is behind it too; a blank line alone does not end a list.
+      let last = tokens.length - 1;
+      while (last > 0 && tokens[last]!.type === "space") last -= 1;
+      // Characters may be written otherwise there: then nothing is settled before the end.
+      const isTrue = rest.startsWith(tokens.map(({ raw }) => raw).join(""));
+      for (const { raw } of isTrue ? tokens.slice(0, Math.max(0, last)) : []) {
+        settled.push(raw);
+        rest = rest.slice(raw.length);
+      }
+    }
+    this.#done += settled.join("");
+    this.#open = rest;
+    return { anew, settled: settled.filter((raw) => raw.trim() !== ""), open: rest, unread: "" };
+  }
+}
+
+/** A block of code that was begun and not ended: its language, and what is there of it. */
+export function openCode(text: string): { language: string; code: string } | null {
+  const fence = /^ {0,3}(`{3,}|~{3,})([^`\n]*)(?:\n|$)/.exec(text);
+  if (!fence) return null;
+  const code = text.slice(fence[0].length);
+  const [mark] = fence[1]!;
+  if (new RegExp(`^ {0,3}${mark}{${fence[1]!.length},} *$`, "m").test(code)) return null;
+  return { language: /^[\w+#-]{1,24}/.exec(fence[2]!.trim())?.[0] ?? "", code };
+}
