@@ -2,7 +2,6 @@
 
 import assert from "node:assert/strict";
 import { chromium, type Browser, type BrowserContext, type Locator, type Page } from "playwright-core";
-import * as bidi from "playwright-firefox";
 import { fresh } from "./names.ts";
 import { Servers, until } from "./servers.ts";
 
@@ -12,15 +11,6 @@ const PASSWORD = "correct horse battery";
 const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 /** How long anything may take to be seen: no story is about speed, and a machine may be doing much else. With less of it a story fails sooner. */
 export const SEEN_MS = Number(process.env.SEEN_MS ?? 90_000);
-
-/** Whether the stories run in Firefox. Those that need what it does not have there say so and are passed over. */
-export const isFirefox = process.env.CHINWAG_BROWSER === "firefox";
-
-/** Debian's Firefox, by WebDriver BiDi, which this Playwright speaks as that Firefox does: the newest asks for more. */
-function firefox(): Promise<Browser> {
-  const { _bidiFirefox } = bidi as unknown as { _bidiFirefox: typeof chromium };
-  return _bidiFirefox.launch({ channel: "moz-firefox", executablePath: process.env.FIREFOX ?? "/usr/bin/firefox-esr", headless: true });
-}
 
 export interface Looks {
   width?: number;
@@ -40,20 +30,17 @@ export class Stage {
 
   static async set(settings: Record<string, string> = {}): Promise<Stage> {
     const servers = await Servers.start(settings);
-    return new Stage(servers, await (isFirefox ? firefox() : chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", headless: true, args: FLAGS })));
+    return new Stage(servers, await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", headless: true, args: FLAGS }));
   }
 
   /** Somebody at the door. */
   async somebody(looks: Looks = {}): Promise<Person> {
     const context = await this.browser.newContext({
       viewport: { width: looks.width ?? 1_200, height: looks.height ?? 800 },
-      // What follows cannot be asked of Firefox by way of WebDriver BiDi yet.
-      ...(!isFirefox && {
-        colorScheme: looks.dark ? ("dark" as const) : ("light" as const),
-        hasTouch: looks.touch ?? false,
-        locale: "en-GB",
-        permissions: ["clipboard-read", "clipboard-write"],
-      }),
+      colorScheme: looks.dark ? "dark" : "light",
+      hasTouch: looks.touch ?? false,
+      locale: "en-GB",
+      permissions: ["clipboard-read", "clipboard-write"],
     });
     context.setDefaultTimeout(SEEN_MS);
     this.#contexts.push(context);

@@ -4,12 +4,11 @@
 //   npm run e2e -- --services      against edge, worker and persister; needs REDIS_URL, AMQP_URL and DATABASE_URL, so
 //                                  run it as `../engines/private/engines.sh up -- npm run e2e -- --services`
 //   npm run e2e -- two-tabs xss    those whose file name has one of these in it
-//   npm run e2e -- --firefox       in Firefox; what it cannot do by WebDriver BiDi is passed over, and said
-//   npm run e2e -- --webkit        the main stories in WebKit, which is spoken to in another way
+//   npm run e2e -- --others        the main stories in Firefox and in WebKit
 //   npm run screenshots            writes web/out/screenshots/ and web/screenshots/
 //
 // It starts what `cargo build --workspace --bins` made, from CARGO_TARGET_DIR (else `target` at the root), and the
-// browser named by CHROMIUM (else /usr/bin/chromium) or FIREFOX (else /usr/bin/firefox-esr).
+// browser named by CHROMIUM (else /usr/bin/chromium).
 
 import { spawnSync } from "node:child_process";
 import { mkdirSync, readdirSync, rmSync } from "node:fs";
@@ -26,7 +25,7 @@ const out = join(here, "..", "out", `run-${process.pid}`);
 const args = process.argv.slice(2);
 const wanted = args.filter((arg) => !arg.startsWith("--"));
 const isScreenshots = args.includes("--screenshots");
-const end = isScreenshots ? ".shots.ts" : args.includes("--webkit") ? ".webkit.ts" : ".story.ts";
+const end = isScreenshots ? ".shots.ts" : args.includes("--others") ? ".others.ts" : ".story.ts";
 const names = readdirSync(here)
   .filter((name) => name.endsWith(end))
   .filter((name) => wanted.length === 0 || wanted.some((part) => name.includes(part)))
@@ -50,7 +49,7 @@ await build({
 const files = names.map((name) => join(out, name.replace(/\.ts$/, ".mjs")));
 const { status } = spawnSync(process.execPath, ["--enable-source-maps", "--test", "--test-reporter=spec", "--test-concurrency=1", `--test-timeout=${FILE_MS}`, ...files], {
   stdio: "inherit",
-  env: { ...process.env, CHINWAG_WEB: join(here, ".."), CHINWAG_SERVICES: args.includes("--services") ? "1" : "", CHINWAG_BROWSER: args.includes("--firefox") ? "firefox" : "chromium" },
+  env: { ...process.env, CHINWAG_WEB: join(here, ".."), CHINWAG_SERVICES: args.includes("--services") ? "1" : "" },
 });
 rmSync(out, { recursive: true, force: true });
 process.exit(status ?? 1);
