@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# To be sourced: afterwards `node` is new enough, the packages of package-lock.json are in web/node_modules, and CHROMIUM
-# names a browser. Installs what is missing with apt-get and npm; what is there and will do is left as it is.
+# To be sourced: afterwards `node` is new enough, the packages of package-lock.json are in web/node_modules, CHROMIUM
+# names a browser, and Firefox and WebKit with what drives them are there. Installs what is missing with apt-get and npm; what is there and will do is left as it is.
 
 # Playwright asks for it.
 node_at_least=20
@@ -17,6 +17,9 @@ web_tools() {
         CHROMIUM=$(command -v chromium || true)
         [[ -n $CHROMIUM ]] || missing+=(chromium)
     fi
+    command -v "${FIREFOX-firefox-esr}" >/dev/null || missing+=(firefox-esr)
+    command -v WebKitWebDriver >/dev/null || missing+=(webkit2gtk-driver)
+    command -v Xvfb >/dev/null || missing+=(xvfb)
     # Without any font a browser has no letters.
     [[ -n $(find /usr/share/fonts -name '*.[to]tf' -print -quit 2>/dev/null) ]] || missing+=(fonts-dejavu-core)
     if ((${#missing[@]})); then

@@ -2,7 +2,10 @@
 
 import assert from "node:assert/strict";
 import { chromium, type Browser, type BrowserContext, type Locator, type Page } from "playwright-core";
+import { fresh } from "./names.ts";
 import { Servers, until } from "./servers.ts";
+
+export { fresh };
 
 const PASSWORD = "correct horse battery";
 const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
@@ -27,8 +30,7 @@ export class Stage {
 
   static async set(settings: Record<string, string> = {}): Promise<Stage> {
     const servers = await Servers.start(settings);
-    const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
-    return new Stage(servers, await chromium.launch({ executablePath, headless: true, args: FLAGS }));
+    return new Stage(servers, await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", headless: true, args: FLAGS }));
   }
 
   /** Somebody at the door. */
@@ -61,14 +63,6 @@ export class Stage {
     await this.browser.close();
     await this.servers.stop();
   }
-}
-
-let made = 0;
-const run = Math.floor(Math.random() * 36 ** 4).toString(36);
-
-export function fresh(name: string): string {
-  made += 1;
-  return `${name}-${run}${made}`;
 }
 
 export class Person {

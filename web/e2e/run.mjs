@@ -4,6 +4,7 @@
 //   npm run e2e -- --services      against edge, worker and persister; needs REDIS_URL, AMQP_URL and DATABASE_URL, so
 //                                  run it as `../engines/private/engines.sh up -- npm run e2e -- --services`
 //   npm run e2e -- two-tabs xss    those whose file name has one of these in it
+//   npm run e2e -- --others        the main stories in Firefox and in WebKit
 //   npm run screenshots            writes web/out/screenshots/ and web/screenshots/
 //
 // It starts what `cargo build --workspace --bins` made, from CARGO_TARGET_DIR (else `target` at the root), and the
@@ -24,7 +25,7 @@ const out = join(here, "..", "out", `run-${process.pid}`);
 const args = process.argv.slice(2);
 const wanted = args.filter((arg) => !arg.startsWith("--"));
 const isScreenshots = args.includes("--screenshots");
-const end = isScreenshots ? ".shots.ts" : ".story.ts";
+const end = isScreenshots ? ".shots.ts" : args.includes("--others") ? ".others.ts" : ".story.ts";
 const names = readdirSync(here)
   .filter((name) => name.endsWith(end))
   .filter((name) => wanted.length === 0 || wanted.some((part) => name.includes(part)))

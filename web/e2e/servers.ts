@@ -120,7 +120,7 @@ export class Servers {
 }
 
 /** Below 32768: a client that keeps connecting to a closed port beyond it can end up connected to itself. */
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   for (;;) {
     const port = 20_000 + Math.floor(Math.random() * 12_000);
     const isFree = await new Promise<boolean>((resolve) => {

@@ -80,6 +80,12 @@ export class List {
     this.element = h("section", { class: "scroller", tabindex: "0", "aria-label": "Conversation" }, this.#items);
     this.element.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     this.element.addEventListener("touchstart", (event) => this.#touched(event), { passive: true });
+    // End leads to the end, also where that turns out to lie further down than the browser saw when it set out for it.
+    this.element.addEventListener("keydown", (event) => {
+      if (event.key !== "End" || event.target !== this.element || !this.#hasEnd) return;
+      event.preventDefault();
+      this.toEnd();
+    });
     new ResizeObserver(() => this.#resized()).observe(this.element);
   }
 
