@@ -111,10 +111,6 @@ impl Passwords {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         // One is left to the chat, or whoever floods this with passwords would slow what people say to each other.
         let cores = cores.saturating_sub(1).max(1);
-        let password: [u8; 32] = rand::random();
-        let nobody = argon2()
-            .hash_password(&password)
-            .expect("the parameters are good, the salt is made here");
         Passwords {
             line: Arc::new(Mutex::new(Line {
                 free: cores,
@@ -124,7 +120,7 @@ impl Passwords {
             })),
             waiting_max: cores * WAITING_PER_CORE,
             waiting_max_of_customer: cores * WAITING_PER_CORE_AND_CUSTOMER,
-            nobody: nobody.to_string().into(),
+            nobody: nobodys_hash().into(),
         }
     }
 
@@ -240,9 +236,28 @@ impl Turn {
 }
 
 fn argon2() -> Argon2<'static> {
-    let params =
-        Params::new(MEMORY_KIB, PASSES, LANES, None).expect("these are within Argon2's limits");
+    argon2_with(Params::new(MEMORY_KIB, PASSES, LANES, None))
+}
+
+fn argon2_with(params: Result<Params, argon2::Error>) -> Argon2<'static> {
+    let params = params.expect("these are within Argon2's limits");
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+}
+
+/// What no password leads to and what takes as long to look at as any other: a hash made with the least, and marked as made
+/// with all. A real one would cost every start as much as a log-in.
+fn nobodys_hash() -> String {
+    let least = Params::new(
+        Params::MIN_M_COST,
+        Params::MIN_T_COST,
+        Params::MIN_P_COST,
+        None,
+    );
+    let password: [u8; 32] = rand::random();
+    let hash = argon2_with(least).hash_password(&password);
+    let mut hash = hash.expect("the parameters are good, the salt is made here");
+    hash.params = argon2().params().try_into().expect("numbers");
+    hash.to_string()
 }
 
 /// Whether this may be a password, as far as its length and the name tell.
@@ -290,6 +305,19 @@ fn check_guesses(password: &str, name: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_nobody_has_costs_what_a_wrong_password_costs() {
+        let nobodys = nobodys_hash();
+        let nobodys = PasswordHash::new(&nobodys).unwrap();
+        let kept = argon2().hash_password(b"garlic and sapphires").unwrap();
+        assert_eq!(nobodys.params, kept.params);
+        assert_eq!(
+            nobodys.hash.map(|hash| hash.len()),
+            kept.hash.map(|hash| hash.len())
+        );
+        assert!(argon2().verify_password(b"password", &nobodys).is_err());
+    }
 
     #[test]
     fn known_devices_come_first_and_others_do_not_wait_for_ever() {
