@@ -279,10 +279,11 @@ impl<'a> Inquiry<'a> {
             Called::Failed(error) => {
                 let is_its_way = error.is_unfinished() && self.was_unfinished;
                 self.was_unfinished |= error.is_unfinished();
+                let own = is_its_way.then(|| text.clone());
                 self.failed(&error, text, permit);
                 call.failed(&error, Instant::now());
-                if is_its_way {
-                    let text = std::mem::take(&mut self.best);
+                // This one's own text: another's may be longer, and have been cut.
+                if let Some(text) = own {
                     let finished = Finished {
                         complete: true,
                         usage: Usage::default(),

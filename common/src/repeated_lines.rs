@@ -37,10 +37,10 @@ pub const EACH_LINE: &str = "each line";
 /// The part of a log that leaves lines out. Warnings and errors alone: what goes well is told as it is.
 #[derive(Clone, Default)]
 pub struct RepeatedLines {
-    kinds: Arc<Mutex<HashMap<Identifier, Kind>>>,
+    kinds: Arc<Mutex<HashMap<(Identifier, String), Kind>>>,
 }
 
-/// Lines from one place in a program.
+/// Lines from one place in a program, and of one library.
 struct Kind {
     began: Instant,
     window: Duration,
@@ -101,12 +101,14 @@ impl RepeatedLines {
             return true;
         }
         let mut kinds = self.kinds.lock();
-        let kind = kinds.entry(line.callsite()).or_insert_with(|| Kind {
-            began: now,
-            window: WINDOW,
-            lines: 0,
-            words: String::new(),
-        });
+        let kind = kinds
+            .entry((line.callsite(), library(event)))
+            .or_insert_with(|| Kind {
+                began: now,
+                window: WINDOW,
+                lines: 0,
+                words: String::new(),
+            });
         kind.lines += 1;
         if kind.lines == LINES_MAX + 1 {
             event.record(&mut Words(&mut kind.words));
@@ -125,12 +127,33 @@ impl<S: Subscriber> Layer<S> for RepeatedLines {
     }
 }
 
-/// Writes a line's own words down.
+/// Which library's line it is, of those that write by the crate `log`: all of them by way of one place a level.
+fn library(event: &Event<'_>) -> String {
+    struct Target(String);
+    impl Visit for Target {
+        fn record_str(&mut self, field: &Field, value: &str) {
+            if field.name() == "log.target" {
+                value.clone_into(&mut self.0);
+            }
+        }
+        fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
+    }
+    let mut target = Target(String::new());
+    if event.metadata().target() == "log" {
+        event.record(&mut target);
+    }
+    target.0
+}
+
+/// Writes a line's own words down, and the cause that it names: that may be another one by now.
 struct Words<'a>(&'a mut String);
 
 impl Visit for Words<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        if field.name() == "message" {
+        if ["message", "error", "why"].contains(&field.name()) {
+            if !self.0.is_empty() {
+                self.0.push_str(": ");
+            }
             self.0.push_str(&format!("{value:?}"));
             let most = (0..=WORDS_MAX_BYTES).rev();
             let end = most.into_iter().find(|end| self.0.is_char_boundary(*end));

@@ -139,7 +139,7 @@ impl Admission {
     /// whose they are: there only the number of all counts here.
     pub(crate) fn connection(&self, peer: SocketAddr) -> Result<Admitted, NotAdmitted> {
         let (network, site) = (network(peer.ip()), site(peer.ip()));
-        let is_behind_proxy = self.settings.client_address_header.is_some();
+        let is_behind_proxy = self.is_behind_proxy();
         let mut shares = None;
         if !is_behind_proxy {
             if self.opens.check(peer.ip()).is_err() {
@@ -147,14 +147,19 @@ impl Admission {
             }
             shares = Some(self.shares(peer.ip()).map_err(NotAdmitted::Told)?);
         }
-        let is_known = || is_behind_proxy || self.known.knows(network);
-        match self.callers.enter(site, is_known) {
+        let is_known = || self.known.knows(network);
+        match self.callers.enter(site, is_behind_proxy, is_known) {
             Some(place) => Ok(Admitted { shares, place }),
             None => Err(NotAdmitted::Told(Problem::unavailable(
                 "this edge has as many connections as it may have; the last places are for those who were logged in \
                  lately",
             ))),
         }
+    }
+
+    /// Whether connections are a proxy's, which says for each call whose it is.
+    pub(crate) fn is_behind_proxy(&self) -> bool {
+        self.settings.client_address_header.is_some()
     }
 
     /// One more connection, or behind a proxy one more call, of an address.

@@ -79,13 +79,13 @@ impl Allowances {
         let Some(allowance) = &self.bytes else {
             return Ok(());
         };
-        allowance.take(user.to_owned(), bytes as u64, Instant::now())
+        allowance.take(user.to_owned(), on_disk(bytes), Instant::now())
     }
 
     /// A message that was counted is not kept: it will be sent again, and counted then.
     pub(crate) fn give_back_bytes(&self, user: &str, bytes: usize) {
         if let Some(allowance) = &self.bytes {
-            allowance.give_back(user, bytes as u64);
+            allowance.give_back(user, on_disk(bytes));
         }
     }
 
@@ -100,6 +100,13 @@ impl Allowances {
             allowance.upkeep(now);
         }
     }
+}
+
+/// What a message takes of a disk at the least, with its keys and what else is kept beside its text.
+const MESSAGE_LEAST_BYTES: usize = 256;
+
+fn on_disk(bytes: usize) -> u64 {
+    bytes.max(MESSAGE_LEAST_BYTES) as u64
 }
 
 const WIDE: NonZeroU64 = NonZeroU64::new(WIDE_TIMES).expect("ten is not zero");

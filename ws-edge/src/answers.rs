@@ -41,7 +41,10 @@ const SITE_MOST: u32 = SITE_SHARE * ADDRESS_MOST;
 /// What one person's sockets may hold of what they missed in rooms, beside what all sockets share.
 const REPLAYS_MOST: u32 = 64 * 1024;
 
-/// And all of an edge.
+/// And those of all people at one address; a site has [`SITE_SHARE`] times as much.
+const ADDRESS_REPLAYS_MOST: u32 = 256 * 1024;
+
+/// And all of an edge: answers, and as much again of replays.
 const ALL_MOST: u32 = 1024 * 1024;
 
 /// So many readers are known before those are forgotten who hold nothing: others hold a connection each.
@@ -62,6 +65,7 @@ const COMPRESSOR_BYTES: usize = 320 * 1024;
 /// All such memory of one edge, and who holds how much of it.
 pub(crate) struct Answers {
     all: Arc<Semaphore>,
+    all_replays: Arc<Semaphore>,
     shares: Mutex<HashMap<Reader, Arc<Semaphore>>>,
 }
 
@@ -70,6 +74,8 @@ pub(crate) struct Answers {
 enum Reader {
     User(String),
     Replays(String),
+    ReplaysOfNetwork(Network),
+    ReplaysOfSite(Site),
     Network(Network),
     Site(Site),
 }
@@ -92,6 +98,7 @@ impl Answers {
     pub(crate) fn new() -> Answers {
         Answers {
             all: Arc::new(Semaphore::new(ALL_MOST as usize)),
+            all_replays: Arc::new(Semaphore::new(ALL_MOST as usize)),
             shares: Mutex::default(),
         }
     }
@@ -130,11 +137,30 @@ impl Answers {
     }
 
     /// Memory for what a socket of somebody's missed. Waits for as long as it takes: what is waited for is the same
-    /// person's.
-    pub(crate) async fn memory_for_replay(&self, user: &str, bytes: usize) -> AnswerMemory {
-        let share = self.share(Reader::Replays(user.to_owned()), REPLAYS_MOST);
-        let permit = share.acquire_many_owned(units(bytes)).await;
-        AnswerMemory(vec![permit.expect("the semaphores are never closed")])
+    /// person's, or the same address's.
+    pub(crate) async fn memory_for_replay(
+        &self,
+        user: &str,
+        address: IpAddr,
+        bytes: usize,
+    ) -> AnswerMemory {
+        let mut held = Vec::with_capacity(4);
+        for share in [
+            self.share(Reader::Replays(user.to_owned()), REPLAYS_MOST),
+            self.share(
+                Reader::ReplaysOfNetwork(network(address)),
+                ADDRESS_REPLAYS_MOST,
+            ),
+            self.share(
+                Reader::ReplaysOfSite(site(address)),
+                SITE_SHARE * ADDRESS_REPLAYS_MOST,
+            ),
+            Arc::clone(&self.all_replays),
+        ] {
+            let permit = share.acquire_many_owned(units(bytes)).await;
+            held.push(permit.expect("the semaphores are never closed"));
+        }
+        AnswerMemory(held)
     }
 
     fn share(&self, reader: Reader, most: u32) -> Arc<Semaphore> {

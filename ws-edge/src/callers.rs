@@ -44,17 +44,19 @@ impl Callers {
     }
 
     /// A place for one more; none if there is none for it. `is_known` says whether it comes from where somebody was
-    /// logged in lately.
+    /// logged in lately; behind a proxy, whose connections all come from one site, nobody can tell, and only calls are
+    /// refused before the last place is taken.
     pub(crate) fn enter(
         self: &Arc<Self>,
         site: Site,
+        is_behind_proxy: bool,
         is_known: impl FnOnce() -> bool,
     ) -> Option<CallerPlace> {
         let mut table = self.table.lock();
         if table.open >= self.most {
             return None;
         }
-        if table.open >= self.crowded_at() {
+        if table.open >= self.crowded_at() && !is_behind_proxy {
             let own = table.by_site.get(&site).map_or(0, BTreeMap::len);
             let sites = table.by_site.iter_mut();
             let most = sites.max_by_key(|(_, places)| places.len());
@@ -121,10 +123,12 @@ mod tests {
     #[test]
     fn who_holds_the_most_makes_room() {
         let callers = Callers::new(20);
-        let mut held: Vec<_> = (0..18).map(|_| callers.enter(at(1), NOT_KNOWN)).collect();
+        let mut held: Vec<_> = (0..18)
+            .map(|_| callers.enter(at(1), false, NOT_KNOWN))
+            .collect();
         assert!(callers.is_crowded());
-        assert!(callers.enter(at(1), NOT_KNOWN).is_none());
-        let ada = callers.enter(at(2), NOT_KNOWN).expect("a place");
+        assert!(callers.enter(at(1), false, NOT_KNOWN).is_none());
+        let ada = callers.enter(at(2), false, NOT_KNOWN).expect("a place");
         let oldest = held[0].as_ref().expect("a place");
         assert!(oldest.told_to_go.is_cancelled());
         drop(held.remove(0));
@@ -132,7 +136,7 @@ mod tests {
         // However often she comes, she ends with as many.
         let more: Vec<_> = (0..100)
             .map_while(|_| {
-                let place = callers.enter(at(2), NOT_KNOWN);
+                let place = callers.enter(at(2), false, NOT_KNOWN);
                 held.retain(|place| !place.as_ref().is_some_and(|p| p.told_to_go.is_cancelled()));
                 place
             })
@@ -143,19 +147,23 @@ mod tests {
     #[test]
     fn the_last_places_are_for_those_who_are_known() {
         let callers = Callers::new(20);
-        let _others: Vec<_> = (1..=18).map(|n| callers.enter(at(n), NOT_KNOWN)).collect();
-        assert!(callers.enter(at(100), NOT_KNOWN).is_none());
-        let known: Vec<_> = (101..=110).map(|n| callers.enter(at(n), || true)).collect();
+        let _others: Vec<_> = (1..=18)
+            .map(|n| callers.enter(at(n), false, NOT_KNOWN))
+            .collect();
+        assert!(callers.enter(at(100), false, NOT_KNOWN).is_none());
+        let known: Vec<_> = (101..=110)
+            .map(|n| callers.enter(at(n), false, || true))
+            .collect();
         assert_eq!(known.iter().flatten().count(), 2);
         drop(known);
-        assert!(callers.enter(at(100), || true).is_some());
+        assert!(callers.enter(at(100), false, || true).is_some());
     }
 
     #[test]
     fn nobody_is_counted_who_is_gone() {
         let callers = Callers::new(10);
         for n in 0..100 {
-            drop(callers.enter(at(n), NOT_KNOWN).expect("a place"));
+            drop(callers.enter(at(n), false, NOT_KNOWN).expect("a place"));
         }
         let table = callers.table.lock();
         assert!(table.open == 0 && table.by_site.is_empty());

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::{
     EdgeSettings,
-    network::{Network, network, site},
+    network::{Network, SITE_SHARE, Site, network, site},
     sessions::TokenHash,
     shares::Rates,
 };
@@ -23,6 +23,9 @@ const KEYS_MAX: usize = 100_000;
 /// Joins of one user a second, on all sockets; ten seconds' worth at once: some devices that come back to hundreds of
 /// rooms each.
 const JOINS_PER_SECOND: u32 = 300;
+
+/// For so long a join waits for its turn; beyond it is refused.
+const JOIN_WAITS_MOST: Duration = Duration::from_secs(60);
 
 /// `typing` of one user a second, on all sockets: each goes to everybody in a room.
 const TYPING_PER_SECOND: u32 = 5;
@@ -42,6 +45,8 @@ pub(crate) struct RateLimits {
     log_ins: Failures<(String, Network)>,
     /// Guessing many users' passwords, or asking which names are taken. High, since many may live behind one address.
     by_address: Failures<Network>,
+    /// The same from the many networks of one site.
+    by_site: Failures<Site>,
 }
 
 impl RateLimits {
@@ -57,6 +62,7 @@ impl RateLimits {
             by_device: Failures::new(10, Duration::from_secs(30)),
             log_ins: Failures::new(100, Duration::from_secs(5)),
             by_address: Failures::new(100, Duration::from_secs(1)),
+            by_site: Failures::new(100 * SITE_SHARE, Duration::from_secs(1) / SITE_SHARE),
         }
     }
 
@@ -69,12 +75,13 @@ impl RateLimits {
         verdict.map_err(|until| until.wait_time_from(self.messages.clock().now()))
     }
 
-    /// Counts one join of a user.
+    /// Counts one join of a user, and says how long it waits for its turn.
     ///
     /// # Errors
-    /// The time after which the next one is allowed.
-    pub(crate) fn check_join(&self, user: &str) -> Result<(), Duration> {
-        self.joins.check(user.to_owned(), Instant::now())
+    /// Too many wait already: the time after which to come again.
+    pub(crate) fn reserve_join(&self, user: &str) -> Result<Duration, Duration> {
+        self.joins
+            .reserve(user.to_owned(), JOIN_WAITS_MOST, Instant::now())
     }
 
     /// Counts one `typing` of a user.
@@ -105,7 +112,8 @@ impl RateLimits {
         self.by_name_and_address
             .check(&(name.to_owned(), network), now)?;
         self.by_name.check(&name.to_owned(), now)?;
-        self.by_address.check(&network, now)
+        self.by_address.check(&network, now)?;
+        self.by_site.check(&site(address), now)
     }
 
     /// Counts a right password.
@@ -124,6 +132,7 @@ impl RateLimits {
             .count((name.to_owned(), network), now);
         self.by_name.count(name.to_owned(), now);
         self.by_address.count(network, now);
+        self.by_site.count(site(address), now);
     }
 
     /// Whether an attempt to register from an address is heard. Counts nothing.
@@ -131,12 +140,16 @@ impl RateLimits {
     /// # Errors
     /// The time after which it is.
     pub(crate) fn check_register(&self, address: IpAddr) -> Result<(), Duration> {
-        self.by_address.check(&network(address), Instant::now())
+        let now = Instant::now();
+        self.by_address.check(&network(address), now)?;
+        self.by_site.check(&site(address), now)
     }
 
     /// Counts a registration under a name that is taken, or with a password that is guessed first.
     pub(crate) fn register_failed(&self, address: IpAddr) {
-        self.by_address.count(network(address), Instant::now());
+        let now = Instant::now();
+        self.by_address.count(network(address), now);
+        self.by_site.count(site(address), now);
     }
 
     /// Lets go of keys that have all their allowance back. Called on a timer.
@@ -151,6 +164,7 @@ impl RateLimits {
         self.by_device.upkeep(now);
         self.log_ins.upkeep(now);
         self.by_address.upkeep(now);
+        self.by_site.upkeep(now);
     }
 }
 

@@ -39,7 +39,7 @@ const HEAD_MAX_BYTES: usize = 16 * 1024;
 
 /// What the kernel keeps of what a client has not taken yet; it doubles it. Left to itself it keeps megabytes for each
 /// connection, which nobody counts.
-const KERNEL_BUFFER_BYTES: usize = 256 * 1024;
+const KERNEL_BUFFER_BYTES: usize = 64 * 1024;
 
 /// How long the kernel keeps them for a client that takes nothing, also after the connection was closed.
 const KERNEL_TIME: Duration = Duration::from_secs(60);

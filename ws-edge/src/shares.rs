@@ -131,6 +131,30 @@ impl<K: Eq + Hash> Rates<K> {
         }
     }
 
+    /// Counts one that waits for its turn, and says for how long; whoever comes later waits longer.
+    ///
+    /// # Errors
+    /// It would wait for longer than `most`, and is not counted: the time that it would wait.
+    pub(crate) fn reserve(
+        &self,
+        key: K,
+        most: Duration,
+        now: Instant,
+    ) -> Result<Duration, Duration> {
+        let Some(interval) = self.interval else {
+            return Ok(Duration::ZERO);
+        };
+        let mut table = self.table.lock();
+        let whole_at = table.entry(key, now);
+        let then = (*whole_at).max(now) + interval;
+        let wait = then.saturating_duration_since(now + BURST_TIME);
+        if wait > most {
+            return Err(wait);
+        }
+        *whole_at = then;
+        Ok(wait)
+    }
+
     /// Counts what turned out to weigh as much as so many more, whether they were allowed or not: the next one waits for
     /// it, at most [`DEBT_MOST`] longer.
     pub(crate) fn charge(&self, key: K, weight: u32, now: Instant) {

@@ -125,15 +125,18 @@ impl<D: Dialect> Answer<D> {
             self.is_done = true;
             return Ok(Taken::Quiet);
         }
-        let whole = [&std::mem::take(&mut self.unread)[..], event].concat();
+        let before = std::mem::take(&mut self.unread);
         let text = readable(event);
+        let whole;
         let (mut values, mut is_all) = values(&text);
-        let text = readable(&whole);
         if values.is_empty() && !is_all {
-            // Relays also cut an event into two.
-            (values, is_all) = self::values(&text);
-            if values.is_empty() && whole.len() <= EVENT_MAX_BYTES {
-                self.unread = whole;
+            // Relays also cut an event into two: this one and the one before, or it and the next.
+            if !before.is_empty() && before.len() + event.len() <= EVENT_MAX_BYTES {
+                whole = readable(&[&before, event].concat());
+                (values, is_all) = self::values(&whole);
+            }
+            if values.is_empty() {
+                self.unread = event.to_vec();
             }
         }
         let mut taken = match (is_all, values.is_empty()) {
@@ -184,7 +187,7 @@ impl<D: Dialect> Answer<D> {
         match said.end {
             // Nothing of what a filter stopped is kept, even if it stopped late.
             Some(End::Blocked(why)) => self.end = Some(End::Blocked(why)),
-            Some(end) if !self.has_ended() => {
+            Some(end) if !self.has_ended() && !matches!(self.end, Some(End::Blocked(_))) => {
                 (self.end, self.is_end_early) = (Some(end), false);
             }
             _ => {}

@@ -42,25 +42,26 @@ pub(super) fn readable(bytes: &[u8]) -> String {
 }
 
 /// The values of a text, one after the other, and whether all of it could be read. A list stands for what is in it.
-pub(super) fn values(text: &str) -> (Vec<Json<'_>>, bool) {
+pub(super) fn values(mut text: &str) -> (Vec<Json<'_>>, bool) {
     let mut values = Vec::new();
-    let mut reader = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
-    let mut read = 0;
-    while let Some(value) = reader.next() {
-        match value.map(|value| Json(value.get())) {
-            Ok(list) if list.0.starts_with('[') => values.extend(list.items()),
-            Ok(value) => values.push(value),
-            Err(_) => {
-                // A relay that loses the line's end between two events leaves the second one's mark.
-                let next = text[read..].trim_start().strip_prefix("data:");
-                let (more, is_all) = next.map_or((Vec::new(), false), self::values);
-                values.extend(more);
-                return (values, is_all);
+    loop {
+        let mut reader = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
+        let mut read = 0;
+        loop {
+            match reader.next().map(|value| value.map(RawValue::get)) {
+                None => return (values, true),
+                Some(Ok(list)) if list.starts_with('[') => values.extend(Json(list).items()),
+                Some(Ok(value)) => values.push(Json(value)),
+                Some(Err(_)) => break,
             }
+            read = reader.byte_offset();
         }
-        read = reader.byte_offset();
+        // A relay that loses the line's end between two events leaves the second one's mark.
+        match text[read..].trim_start().strip_prefix("data:") {
+            Some(next) => text = next,
+            None => return (values, false),
+        }
     }
-    (values, true)
 }
 
 impl<'a> Json<'a> {

@@ -84,10 +84,16 @@ impl<D: Dialect> Reading<D> {
     /// # Errors
     /// That it has, unless the answer was complete.
     pub(super) fn break_off(
-        self,
+        mut self,
         error: ModelError,
         pieces: Pieces<'_>,
     ) -> Result<Finished, ModelError> {
+        // The end may be there already, and lack only the blank line behind it.
+        for item in std::mem::take(&mut self.parser).finish() {
+            if self.take(&item, pieces).is_err() {
+                break;
+            }
+        }
         self.answer.break_off(error, pieces)
     }
 }

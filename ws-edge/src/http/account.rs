@@ -96,7 +96,7 @@ fn may_register(http: &Http, address: IpAddr) -> Result<(), Problem> {
     let allowed = http.services.allowances.check_registration(address);
     allowed.map_err(|wait| {
         Problem::rate_limited(
-            "as many accounts as may be within an hour were registered from here",
+            "as many accounts as may be within an hour were registered from here (ADDRESS_REGISTRATIONS_PER_HOUR)",
             wait,
         )
     })
@@ -120,17 +120,28 @@ pub(super) async fn log_in(
     let turn = http.passwords.turn(address, device.is_some()).await?;
     // Others may have failed while this one waited: without a second look, all who wait get a guess.
     may_log_in()?;
-    let (matches, turn) = turn.verify(password, kept).await?;
+    // Counted and told also where the caller hangs up meanwhile.
+    let judged = http.behind.spawn({
+        let (http, username) = (Arc::clone(&http), username.clone());
+        async move {
+            let (matches, turn) = turn.verify(password, kept).await?;
+            let limits = &http.services.limits;
+            if matches {
+                limits.logged_in(&username, address);
+            } else {
+                limits.log_in_failed(&username, address, device_hash.as_ref());
+                // A name that nobody has may be a password that was typed into the wrong field.
+                let user = if is_known { &username } else { "(unknown)" };
+                http.failed_log_ins.tell(user, address);
+            }
+            drop(turn);
+            Ok::<_, Problem>(matches)
+        }
+    });
+    let matches = judged.await.map_err(|_| Problem::internal())??;
     if !matches {
-        let limits = &http.services.limits;
-        limits.log_in_failed(&username, address, device_hash.as_ref());
-        // A name that nobody has may be a password that was typed into the wrong field.
-        let user = if is_known { &username } else { "(unknown)" };
-        http.failed_log_ins.tell(user, address);
         return Err(wrong());
     }
-    http.services.limits.logged_in(&username, address);
-    drop(turn);
     log_in_as(&http, &username, &headers, device).await
 }
 

@@ -16,6 +16,9 @@ use crate::{admission::CallOrigin, problem::Problem, services::Services};
 /// The most bytes of a call's body.
 const BODY_MAX_BYTES: usize = 64 * 1024;
 
+/// Bodies up to this size are not counted while they come in.
+const SMALL_BODY_BYTES: usize = 4 * 1024;
+
 /// A JSON object. The content type must say so: a form of another site cannot set it without asking.
 pub(super) struct JsonBody<T>(pub(super) T);
 
@@ -35,11 +38,16 @@ impl<T: DeserializeOwned> FromRequest<Arc<Http>> for JsonBody<T> {
         if length.is_some_and(|length| length > BODY_MAX_BYTES) {
             return Err(too_large());
         }
-        // Whoever sends it slowly holds a share of what their address may hold.
+        // Whoever sends it slowly holds a share of what their address may hold; but not of a small one, which is bounded by the
+        // connections: others there could not log in.
         let origin = call.extensions().get::<CallOrigin>();
         let address = origin.ok_or_else(Problem::internal)?.address;
         let most = length.unwrap_or(BODY_MAX_BYTES);
-        let _memory = http.services.answers.memory(None, address, most).await?;
+        let answers = &http.services.answers;
+        let _memory = match most {
+            ..=SMALL_BODY_BYTES => None,
+            _ => Some(answers.memory(None, address, most).await?),
+        };
         let body = to_bytes(call.into_body(), BODY_MAX_BYTES)
             .await
             .map_err(|error| {

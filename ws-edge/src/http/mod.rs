@@ -225,7 +225,16 @@ async fn admitted(
                 None => answer,
             }
         }
-        Err(problem) => problem.into_response(),
+        Err(problem) => {
+            let mut refused = problem.into_response();
+            // Another connection is counted, another call on this one would be refused as fast as it is asked. A proxy's
+            // connections carry others' calls too.
+            if !http.services.admission.is_behind_proxy() {
+                let close = HeaderValue::from_static("close");
+                refused.headers_mut().insert(header::CONNECTION, close);
+            }
+            refused
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a socket that comes back to a room, or was too slow in it, has missed. From the ring if it is there, else from
 //! the stream, read once for all who wait for it.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::extract::ws::Utf8Bytes;
 use common::{
@@ -54,6 +54,7 @@ const SMALL_BYTES: usize = 16 * 1024;
 #[derive(Clone)]
 pub(super) struct Replays {
     user: Arc<str>,
+    address: IpAddr,
     slots: Arc<Semaphore>,
 }
 
@@ -64,16 +65,20 @@ pub(super) struct ReplaySlot {
 }
 
 impl Replays {
-    pub(super) fn new(user: Arc<str>) -> Replays {
+    pub(super) fn new(user: Arc<str>, address: IpAddr) -> Replays {
         let slots = Arc::new(Semaphore::new(OF_ONE_SOCKET));
-        Replays { user, slots }
+        Replays {
+            user,
+            address,
+            slots,
+        }
     }
 
     /// Waits for one.
     pub(super) async fn slot(&self, answers: &Answers) -> ReplaySlot {
         let socket = Arc::clone(&self.slots).acquire_owned().await;
         let socket = socket.expect("never closed");
-        let memory = answers.memory_for_replay(&self.user, BACKLOG_BYTES_MAX);
+        let memory = answers.memory_for_replay(&self.user, self.address, BACKLOG_BYTES_MAX);
         ReplaySlot {
             _socket: socket,
             _memory: memory.await,
@@ -273,16 +278,17 @@ mod tests {
     fn a_client_that_reads_nothing_holds_a_handful_of_replays_and_its_user_some_more() {
         let answers = Answers::new();
         let taken = |replays: &Replays| replays.slot(&answers).now_or_never();
+        let address = "192.0.2.1".parse().unwrap();
         let mut held = Vec::new();
         for _ in 0..100 {
-            let replays = Replays::new("eve".into());
+            let replays = Replays::new("eve".into(), address);
             let slots: Vec<_> = std::iter::from_fn(|| taken(&replays)).collect();
             assert!(slots.len() <= OF_ONE_SOCKET);
             held.extend(slots);
         }
         assert_eq!(held.len() * BACKLOG_BYTES_MAX, 64 * 1024 * 1024);
-        assert!(taken(&Replays::new("ada".into())).is_some());
+        assert!(taken(&Replays::new("ada".into(), address)).is_some());
         held.pop();
-        assert!(taken(&Replays::new("eve".into())).is_some());
+        assert!(taken(&Replays::new("eve".into(), address)).is_some());
     }
 }

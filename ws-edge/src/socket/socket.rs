@@ -119,7 +119,7 @@ impl Socket {
         let connection = Connection::open(&session.user, room, limits, now, &mut outputs);
         sockets.meters.sockets.increment(1.0);
         let user: Arc<str> = Arc::from(&*session.user);
-        let replays = Replays::new(Arc::clone(&user));
+        let replays = Replays::new(Arc::clone(&user), origin.address);
         let mut socket = Box::new(Socket {
             _by_user: sockets.by_user.enter(&user, &registered.inbox),
             user,

@@ -43,8 +43,16 @@ pub(super) async fn join(
     after: Option<Seq>,
     inbox: Arc<Inbox>,
 ) {
-    while let Err(wait) = sockets.services.limits.check_join(&user) {
-        sleep(wait).await;
+    match sockets.services.limits.reserve_join(&user) {
+        Ok(wait) => sleep(wait).await,
+        Err(wait) => {
+            let refusal = Refusal {
+                code: ErrorCode::RateLimited,
+                message: "too many joins".into(),
+                retry_after: Some(wait),
+            };
+            return inbox.put(Note::Lost { sub, refusal });
+        }
     }
     let slot = match after {
         Some(_) => Some(replays.slot(&sockets.services.answers).await),
@@ -238,7 +246,9 @@ pub(super) fn too_many_messages(wait: Duration) -> Refusal {
 pub(super) fn too_many_bytes(wait: Duration) -> Refusal {
     Refusal {
         code: ErrorCode::RateLimited,
-        message: "as many bytes of messages as may be within a day were posted".into(),
+        message:
+            "as many bytes of messages as may be within a day were posted (USER_BYTES_PER_DAY)"
+                .into(),
         retry_after: Some(wait),
     }
 }

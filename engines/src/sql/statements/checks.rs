@@ -24,10 +24,15 @@ impl ThisStore {
         let place = column(id.as_u128() as u64 >> 1).max(PLACE + 1);
         let text = "x".repeat(bytes.min(TEXT_MAX));
         call!(self.writer(), |db| {
-            let insert = "INSERT INTO messages (room, seq, id, sender, kind, message) \
-                 VALUES (?, ?, ?, 'chinwag', 'user', ?)";
+            let insert = "INSERT INTO messages (room, seq, id, sender, kind, message, reply_to) \
+                 VALUES (?, ?, ?, 'chinwag', 'user', ?, ?)";
             let insert = sqlx::query(insert).bind(NOTES_ROOM).bind(place);
-            insert.bind(id).bind(&*text).execute(&mut *db).await?;
+            insert
+                .bind(id)
+                .bind(&*text)
+                .bind(id)
+                .execute(&mut *db)
+                .await?;
             let delete = sqlx::query("DELETE FROM messages WHERE room = ? AND seq = ?");
             delete.bind(NOTES_ROOM).bind(place).execute(db).await?;
             Ok(())

@@ -126,7 +126,8 @@ async fn rows_of(
     Ok(query.fetch_all(db).await?)
 }
 
-/// In which part of the user's list a room is. One that is private and not theirs any more was in the first.
+/// In which part of the user's list a room is. One that is private and not theirs any more was in the first; so is one that
+/// is not there, or the answer would tell which private rooms there are.
 async fn part_of(db: &mut Connection, user: &str, room: &str) -> Result<Part, Failure> {
     let query = sqlx::query_as::<_, (bool, String, i64, i64)>(
         "SELECT rooms.private, rooms.owner, \
@@ -139,6 +140,7 @@ async fn part_of(db: &mut Connection, user: &str, room: &str) -> Result<Part, Fa
     Ok(match query.fetch_optional(db).await? {
         Some((_, _, _, 1)) => Part::Invited,
         Some((private, owner, member, _)) if private || owner == user || member == 1 => Part::In,
-        _ => Part::Public,
+        None => Part::In,
+        Some(_) => Part::Public,
     })
 }

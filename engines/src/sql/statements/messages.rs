@@ -118,6 +118,14 @@ async fn insert(
     Ok(())
 }
 
+/// What goes wrong with the log of replies for reasons unknown is the log's trouble, never a message's: it waits.
+fn of_the_log(error: sqlx::Error) -> Failure {
+    match Failure::from(error) {
+        Failure::Unexplained(why) => Failure::Away(why),
+        other => other,
+    }
+}
+
 /// Inserts how replies came about; what is there already is left as it is.
 async fn insert_replies(
     db: &mut Connection,
@@ -142,7 +150,7 @@ async fn insert_replies(
                 .bind(reply.cost_micros.map(column))
                 .bind(&*reply.outcome);
         }
-        query.execute(&mut *db).await?;
+        query.execute(&mut *db).await.map_err(of_the_log)?;
     }
     Ok(())
 }

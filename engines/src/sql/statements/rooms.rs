@@ -88,7 +88,7 @@ impl Rooms for ThisStore {
                         .await?;
                 if owned > i64::from(most.get()) {
                     return Err(Failure::Refused(StoreError::Full(format!(
-                        "you own {most} rooms, as many as one may; another takes deleting one"
+                        "you own {most} rooms, as many as one may (USER_ROOMS); another takes deleting one"
                     ))));
                 }
             }
@@ -102,7 +102,9 @@ impl Rooms for ThisStore {
                 let nth = nth.bind(invitations::before(now, COUNTED_WITHIN));
                 let nth = nth.bind(i64::from(most.get())).fetch_optional(&mut *db);
                 if let Some(at) = nth.await? {
-                    let limit = format!("you made {most} rooms within an hour, as many as one may");
+                    let limit = format!(
+                        "you made {most} rooms within an hour, as many as one may (USER_ROOMS_PER_HOUR)"
+                    );
                     return Err(invitations::too_often(limit, at, COUNTED_WITHIN, now));
                 }
             }

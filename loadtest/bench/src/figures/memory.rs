@@ -70,10 +70,15 @@ async fn all_in_one() -> Vec<Row> {
         ("DATA_DIR", folder.path().join("data").display().to_string()),
         ("USER_MESSAGES_PER_SECOND", "1000000".into()),
         ("USER_MESSAGES_BURST", "1000000".into()),
+        ("USER_BYTES_PER_DAY", "0".into()),
+        ("ADDRESS_REQUESTS_PER_SECOND", "0".into()),
     ];
     let environment = settings.map(|(name, value)| (name.to_owned(), value));
     let process = Process::service("chinwag", &environment).await;
     let ada = Client::register(&process.url(), "ada").await;
+    for n in 0..AT_A_TIME {
+        Client::register(&process.url(), &format!("person-{n}")).await;
+    }
     let mut rooms = Vec::new();
     for number in 0..ROOMS {
         let name = format!("room-{number}");
@@ -101,9 +106,9 @@ async fn all_in_one() -> Vec<Row> {
 async fn log_in_often(process: &Process) {
     for _ in 0..LOG_INS / AT_A_TIME {
         let mut log_ins = JoinSet::new();
-        for _ in 0..AT_A_TIME {
+        for n in 0..AT_A_TIME {
             let url = process.url();
-            log_ins.spawn(async move { Client::log_in(&url, "ada").await });
+            log_ins.spawn(async move { Client::log_in(&url, &format!("person-{n}")).await });
         }
         log_ins.join_all().await;
     }
