@@ -217,6 +217,19 @@ mod tests {
     }
 
     #[test]
+    fn who_waits_has_a_turn_of_their_own_and_too_many_are_refused() {
+        let (rates, now) = (Rates::new(5), Instant::now());
+        let most = Duration::from_secs(1);
+        let waits: Vec<_> = (0..60).map(|_| rates.reserve("ada", most, now)).collect();
+        assert!(waits[..50].iter().all(|wait| *wait == Ok(Duration::ZERO)));
+        let later: Vec<_> = (1..=5)
+            .map(|n| Ok(Duration::from_millis(200 * n)))
+            .collect();
+        assert_eq!(waits[50..55], later, "one after the other");
+        assert!(waits[55..].iter().all(Result::is_err));
+    }
+
+    #[test]
     fn ten_seconds_worth_at_once_and_then_as_many_a_second_as_was_said() {
         let (rates, began) = (Rates::new(5), Instant::now());
         let heard = |now| {

@@ -18,8 +18,6 @@ const THOUGHTS_END: &str = "</think>";
 #[derive(Debug)]
 pub(super) struct ChatDialect {
     thoughts: Thoughts,
-    /// There were pieces: a `message` is all of them once more, and not a further piece.
-    had_pieces: bool,
 }
 
 /// Whether what is said is still a thought.
@@ -38,7 +36,6 @@ impl ChatDialect {
     pub(super) fn new() -> ChatDialect {
         ChatDialect {
             thoughts: Thoughts::Perhaps(String::new()),
-            had_pieces: false,
         }
     }
 }
@@ -68,8 +65,7 @@ impl Dialect for ChatDialect {
             said.take_words(words);
             if !said.text.is_empty() || said.thinks {
                 // A server that streams may send the whole of it once more with the last event.
-                said.is_whole = name == "message" && self.had_pieces;
-                self.had_pieces |= name != "message";
+                said.is_whole = name == "message";
                 break;
             }
         }

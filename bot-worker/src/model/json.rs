@@ -239,6 +239,13 @@ mod tests {
     }
 
     #[test]
+    fn marks_without_end_are_read_without_end() {
+        // On a stack that one call for each mark would overflow.
+        let marks = "data:".repeat(200_000);
+        assert_eq!(values(&marks).0.len(), 0);
+    }
+
+    #[test]
     fn what_can_be_read_of_a_text_is_read() {
         let seen = |text: &str| {
             let (values, is_all) = values(text);

@@ -336,6 +336,18 @@ mod tests {
     }
 
     #[test]
+    fn an_end_that_lacks_its_last_line_is_an_end_whatever_breaks_off() {
+        for api in [Api::Gemini, Api::Chat] {
+            let body = body_of(&api.good(false));
+            for error in [ModelError::cut("reset"), ModelError::silent("kept open")] {
+                let (text, ended) = api.read(&[body.trim_ascii_end()], Some(error));
+                assert!(ended.is_ok_and(|finished| finished.complete), "{api:?}");
+                assert_eq!(text, WORDS.concat(), "{api:?}");
+            }
+        }
+    }
+
+    #[test]
     fn after_the_end_nothing_that_comes_costs_anything() {
         let behind = [
             "[DONE]",

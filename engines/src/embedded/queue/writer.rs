@@ -251,7 +251,10 @@ impl Writer {
         if let Err(error) = table.close().await {
             tracing::warn!(%error, "the queue's file was not closed well; nothing is lost, the next start reads its log");
         }
-        drop(lock);
+        // Not by closing it: a process that is being started from here holds it open too until it is another program.
+        if let Err(error) = lock.unlock() {
+            tracing::warn!(%error, "the folder's lock was not given back");
+        }
         if let Some(done) = stopped {
             drop(done.send(Ok(())));
         }
