@@ -47,13 +47,19 @@ async fn a_body_that_never_comes_keeps_nobody_else_waiting() {
         stream.write_all(head.as_bytes()).await.unwrap();
         held.push(stream);
     }
-    // Elsewhere one logs in; at the same address one is told that there is no more room for it.
-    let body = r#"{"username":"nobody","password":"12345678"}"#;
-    let head = format!(
-        "Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    for (from, status) in [(ADAS, "HTTP/1.1 401"), (EVES, "HTTP/1.1 429")] {
+    // Log-ins are small, and heard; at the same address one is told that there is no more room for what is large.
+    for (from, length, status) in [
+        (ADAS, 0, "HTTP/1.1 401"),
+        (EVES, 0, "HTTP/1.1 401"),
+        (ADAS, 10_000, "HTTP/1.1 401"),
+        (EVES, 10_000, "HTTP/1.1 429"),
+    ] {
+        let body = r#"{"username":"nobody","password":"12345678"}"#;
+        let body = format!("{body:<length$}");
+        let head = format!(
+            "Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
         let mut stream = connect_from(from, url).await;
         let call = format!("POST /api/login HTTP/1.1\r\nHost: here\r\n{head}");
         stream.write_all(call.as_bytes()).await.unwrap();
