@@ -267,7 +267,10 @@ pub async fn a_list_is_read_page_by_page(side: Side) {
         assert_eq!(read, expected, "{limit} at a time");
     }
     // From rooms that are not there, which she cannot tell from those that she may not see, or that she left.
-    assert_eq!(page(store, "mia", Some("nowhere"), 9).await, expected[..9]);
+    assert_eq!(
+        page(store, "mia", Some("nowhere"), 9).await,
+        expected[1..10]
+    );
     store.remove_member("room-06", "mia").await.unwrap();
     assert_eq!(
         page(store, "mia", Some("room-06"), 2).await,
