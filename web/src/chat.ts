@@ -371,7 +371,8 @@ export class Chat {
   }
 
   #join(room: Room): void {
-    if (room.joined || room.info?.invited_by || (!room.info && !this.listed)) return;
+    // Whoever was put out is let in no more: to ask would only bring the list again, and that this question, without end.
+    if (room.joined || room.was || room.info?.invited_by || (!room.info && !this.listed)) return;
     const { timeline } = room;
     const isKnown = timeline.loaded || timeline.resumeFrom > 0;
     const read = this.memory.readSeq(room.name);

@@ -11,8 +11,10 @@ interface Call {
   answer(body: unknown, status?: number): void;
 }
 
-/** A browser without a page: the calls wait here until they are answered, and the line never comes up. */
+/** A browser without a page: the calls wait here until they are answered, and the line comes up when a test says so. */
 class Browser {
+  readonly sent: { type: string; room?: string }[] = [];
+  #socket: { onopen?(): void; onmessage?(event: object): void } = {};
   readonly calls: Call[] = [];
   readonly changes: Change[] = [];
   readonly chat: Chat;
@@ -23,12 +25,31 @@ class Browser {
       new Promise<Response>((resolve) => {
         this.calls.push({ what: `${method} ${address}`, answer: (body, status = 200) => resolve(body === undefined ? new Response(null, { status: 204 }) : Response.json(body, { status })) });
       });
+    const opened = (socket: object) => (this.#socket = socket);
+    const { sent } = this;
     class WebSocket {
-      close = none;
+      static readonly OPEN = 1;
+      readonly readyState = 1;
+      readonly close = none;
+      constructor() {
+        opened(this);
+      }
+      send(frame: string) {
+        sent.push(JSON.parse(frame));
+      }
     }
     Object.assign(globalThis, { fetch, WebSocket, addEventListener: none, removeEventListener: none, document: { hidden: false, addEventListener: none, removeEventListener: none }, location: { href: "http://localhost/" } });
     this.chat = new Chat("ada", { changed: (change) => this.changes.push(change), arrived: none, invited: none, tell: none }, { shared: new PassingStore(), own: new PassingStore() });
     this.chat.start();
+  }
+
+  hears(frame: object): void {
+    this.#socket.onmessage!({ data: JSON.stringify(frame) });
+  }
+
+  lineUp(): void {
+    this.#socket.onopen!();
+    this.hears({ type: "welcome", user: "ada", ping_ms: 25_000 });
   }
 
   /** Waits for a call, which is answered by whoever asks. */
@@ -128,4 +149,21 @@ test("a room is missing where the server says so, and not where it was only away
     den.trouble = { status, message: "no" };
     assert.equal(den.isMissing(true), isMissing, String(status));
   }
+});
+
+test("whoever is put out of the room that is looked at does not ask to be let in again and again", async (t) => {
+  const tab = await browser(t, { rooms: [own, room("den", { owner: "bob" })] });
+  const { chat } = tab;
+  tab.lineUp();
+  const den = chat.open("den");
+  await tab.answers("GET /api/rooms/den/messages?limit=100", { messages: [] });
+  const joins = () => tab.sent.filter((frame) => frame.type === "join" && frame.room === "den").length;
+  assert.equal(joins(), 1);
+  tab.hears({ type: "error", code: "not_found", message: "there is no such room, or you may not see it" });
+  await tab.answers(LIST, { rooms: [own] });
+  assert.deepEqual([den.was?.owner, joins()], ["bob", 1]);
+  // Let in again, it asks once more.
+  tab.hears({ type: "invited", room: "den", by: "bob" });
+  await tab.answers(LIST, { rooms: [own, room("den", { owner: "bob" })] });
+  assert.deepEqual([den.was, joins()], [null, 2]);
 });
