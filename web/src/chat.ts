@@ -224,7 +224,6 @@ export class Chat {
   async decline(room: Room): Promise<void> {
     await server.removeMember(room.name, this.user);
     this.#gone(room);
-    await this.refreshRooms();
   }
 
   /** Everybody who was heard of, for suggestions. */
@@ -280,15 +279,15 @@ export class Chat {
     this.#link.send({ type: "leave", room: room.name });
     room.joined = false;
     this.#gone(room);
-    await this.refreshRooms();
   }
 
-  /** The user is out of it, and sees that at once, whenever the next list comes. */
+  /** The user is out of it, and sees that at once: the list, which may be long in coming, is not waited for. */
   #gone(room: Room): void {
     this.#touched.add(room.name);
     if (this.current === room) this.current = null;
     this.#forget(room);
     this.events.changed("rooms");
+    void this.refreshRooms();
   }
 
   async create(wanted: Parameters<typeof server.createRoom>[0]): Promise<Room> {

@@ -98,15 +98,16 @@ test("an invitation that was taken or declined while the list was on its way doe
   const invited = (name: string) => room(name, { owner: "bob", invited_by: "bob" });
   const tab = await browser(t, { rooms: [own, invited("one"), invited("two")] });
   const { chat } = tab;
-  void chat.refreshRooms();
+  const listed = chat.refreshRooms();
   const older = await tab.asked(LIST);
   const taken = chat.takeInvitation(chat.rooms.get("one")!);
   await tab.answers("PUT /api/rooms/one/members/ada", undefined);
   await taken;
   const declined = chat.decline(chat.rooms.get("two")!);
   await tab.answers("DELETE /api/rooms/two/members/ada", undefined);
-  older.answer({ rooms: [own, invited("one"), invited("two")] });
   await declined;
+  older.answer({ rooms: [own, invited("one"), invited("two")] });
+  await listed;
   assert.deepEqual([chat.invitations, [...chat.rooms.keys()]], [[], ["ada", "one"]]);
   // What came after that list is in the one that is asked for next, without anybody's doing.
   await tab.answers(LIST, { rooms: [own, room("one", { owner: "bob" }), invited("three")] });
@@ -116,9 +117,10 @@ test("an invitation that was taken or declined while the list was on its way doe
 test("whoever leaves a room sees that at once, and not when the list is there", async (t) => {
   const tab = await browser(t, { rooms: [own, room("den", { owner: "bob" })] });
   const { chat } = tab;
-  void chat.leave(chat.open("den"));
+  const left = chat.leave(chat.open("den"));
   tab.changes.length = 0;
   await tab.answers("DELETE /api/rooms/den/members/ada", undefined);
+  await left;
   assert.deepEqual([chat.current, chat.rooms.has("den"), tab.changes.includes("rooms")], [null, false, true]);
   assert.ok(await tab.asked(LIST));
 });

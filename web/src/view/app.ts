@@ -299,8 +299,7 @@ export class App {
       } else if (name === "leave") {
         if (room.info?.owner === this.#chat.user) return this.#tell("This room is your own; it stays.");
         await this.#chat.leave(room);
-        // Where the tab is hidden nothing was drawn meanwhile. Elsewhere somebody may be in another room by now.
-        if (!this.#chat.current) this.#show(this.#chat.user, "replace");
+        this.#show(this.#chat.user, "replace");
       } else if (!who) {
         this.#tell(`Whom? Write /${name} and a name.`);
       } else if (name === "invite") {
