@@ -96,7 +96,7 @@ test("a newcomer is asked to register first, who was here before to log in", asy
   await ada.registers(fresh("ada"));
   await ada.page.getByRole("button", { name: /devices and settings/ }).click();
   await ada.page.getByRole("button", { name: "Log out", exact: true }).click();
-  await ada.page.getByRole("form").first().waitFor();
+  await ada.page.getByRole("form", { name: "Write" }).waitFor({ state: "detached" });
   assert.equal(await first(ada), "Log in");
   ada.hadNoTrouble();
 });
@@ -167,4 +167,29 @@ test("an address at which there is nothing is a page that says so", async () => 
   await ada.composer.waitFor();
   assert.match(await ada.page.evaluate(async () => (await (await fetch("/nonsense")).json()).detail), /nothing at this address/);
   await until("the address is the room's", SEEN_MS, async () => ada.page.url().endsWith(`/rooms/${ada.name}`));
+});
+
+test("the focus is lost neither with a button that goes, nor by a copy where the page may not use the clipboard", async () => {
+  const ada = await stage.person("ada");
+  const bob = await stage.person("bob");
+  const room = fresh("secret");
+  await ada.makes(room, { private: true });
+  await ada.invites(bob.name);
+  const decline = bob.page.locator(".invitation").getByRole("button", { name: "Decline" });
+  await decline.press("Enter");
+  await decline.waitFor({ state: "detached" });
+  assert.equal(await bob.page.evaluate(() => document.activeElement?.id), "composer-input");
+  // As over plain HTTP.
+  await ada.page.evaluate(() => Object.defineProperty(navigator, "clipboard", { value: undefined, configurable: true }));
+  await ada.page.getByRole("button", { name: "This room" }).click();
+  const dialog = ada.page.getByRole("dialog");
+  await dialog.getByRole("button", { name: "Copy the link" }).press("Enter");
+  await dialog.getByText("The link is copied.").waitFor();
+  assert.equal(await ada.page.evaluate(() => document.activeElement?.textContent), "Copy the link");
+  const copied = await ada.page.evaluate(() => {
+    delete (navigator as { clipboard?: unknown }).clipboard;
+    return navigator.clipboard.readText();
+  });
+  assert.equal(copied, ada.page.url());
+  for (const person of [ada, bob]) person.hadNoTrouble();
 });

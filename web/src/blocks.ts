@@ -61,3 +61,13 @@ export function openCode(text: string): { language: string; code: string } | nul
   if (new RegExp(`^ {0,3}${mark}{${fence[1]!.length},} *$`, "m").test(code)) return null;
   return { language: /^[\w+#-]{1,24}/.exec(fence[2]!.trim())?.[0] ?? "", code };
 }
+
+/** Whether a text ends within a block of code, which may stand in an item of a list or in a quotation. */
+export function isInCode(text: string): boolean {
+  let fence = "";
+  for (const [, mark, rest] of text.matchAll(/^[ \t>*+-]*(?:\d+[.)][ \t]+)?(`{3,}|~{3,})(.*)$/gm)) {
+    if (fence === "") fence = mark!;
+    else if (mark!.startsWith(fence) && rest!.trim() === "") fence = "";
+  }
+  return fence !== "";
+}

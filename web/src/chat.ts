@@ -3,7 +3,7 @@
 
 import { Link } from "./link.ts";
 import type { Phase } from "./connection.ts";
-import { serverNow } from "./clock.ts";
+import { serverNow, steadyNow } from "./clock.ts";
 import { newId, timeOf } from "./ids.ts";
 import { Memory } from "./memory.ts";
 import { Outbox, type Outgoing } from "./outbox.ts";
@@ -56,8 +56,14 @@ export class Chat {
   readonly #inView = new Set<string>();
   /** The call for the list that is under way. */
   #listing: Promise<void> | null = null;
-  /** The name after which the list of rooms goes on; null: it is whole. */
+  /** Something happened meanwhile that it may not have in it: it is asked for once more. */
+  #again = false;
+  /** Rooms that were changed from here since it was asked for: of those it may know less than this page does. */
+  readonly #touched = new Set<string>();
+  /** The name after which the list of rooms goes on; null: all of it is held. */
   #nextRooms: string | null = null;
+  /** Somebody asked for more rooms until there were no more. */
+  #wentToEnd = false;
   /** There was no line for a while: rooms may have come and gone unheard. */
   #wasLost = false;
   /** Replies after which another was asked for, and that was not acked yet. */
@@ -95,6 +101,7 @@ export class Chat {
 
   stop(): void {
     this.#link.stop();
+    this.#again = false;
     removeEventListener("storage", this.#storageChanged);
     for (const timer of this.#timers) clearInterval(timer);
     if (this.#outboxTimer) clearTimeout(this.#outboxTimer);
@@ -118,12 +125,20 @@ export class Chat {
     return room.name === this.user || !info || info.private || info.owner === this.user || this.memory.hasEntered(room.name);
   }
 
+  /** Asks for the list; once more, if a call for it is under way that may have been answered already. */
   refreshRooms(): Promise<void> {
-    this.#listing ??= this.#list().finally(() => (this.#listing = null));
+    if (this.#listing) this.#again = true;
+    this.#listing ??= this.#list().finally(() => {
+      this.#listing = null;
+      if (!this.#again) return;
+      this.#again = false;
+      void this.refreshRooms();
+    });
     return this.#listing;
   }
 
   async #list(): Promise<void> {
+    this.#touched.clear();
     const infos: RoomInfo[] = [];
     let next: string | null = null;
     try {
@@ -138,11 +153,11 @@ export class Chat {
       if ((error as Refusal).status === 401) this.events.changed("gone");
       return;
     }
-    if (next === null || this.#nextRooms === null) this.#nextRooms = next;
-    const names = new Set(infos.map((info) => info.name));
-    for (const info of infos) this.#listed(info);
+    if (next === null || (this.#nextRooms === null && !this.#wentToEnd)) this.#nextRooms = next;
+    const names = new Set([...infos.map((info) => info.name), ...this.#touched]);
+    for (const info of infos) if (!this.#touched.has(info.name)) this.#listed(info);
     for (const [name, room] of this.rooms) {
-      // Further down in the list than was looked.
+      // Changed meanwhile, or further down in the list than was looked.
       if (names.has(name) || (next !== null && room.info && !this.#isIn(room.info))) continue;
       // The server took the subscription away with the membership.
       room.was ??= room.info;
@@ -184,6 +199,7 @@ export class Chat {
     try {
       const page = await server.rooms(this.#nextRooms);
       this.#nextRooms = page.next ?? null;
+      this.#wentToEnd = this.#nextRooms === null;
       for (const info of page.rooms) this.#listed(info);
     } catch (error) {
       this.events.tell(wordsOf(error));
@@ -198,6 +214,7 @@ export class Chat {
 
   async takeInvitation(room: Room): Promise<void> {
     await server.addMember(room.name, this.user);
+    this.#touched.add(room.name);
     if (room.info) room.info = { ...room.info, invited_by: undefined };
     room.trouble = null;
     this.#enter(room);
@@ -206,9 +223,7 @@ export class Chat {
 
   async decline(room: Room): Promise<void> {
     await server.removeMember(room.name, this.user);
-    if (this.current === room) this.current = null;
-    this.#forget(room);
-    await this.refreshRooms();
+    this.#gone(room);
   }
 
   /** Everybody who was heard of, for suggestions. */
@@ -263,13 +278,21 @@ export class Chat {
     this.memory.leave(room.name);
     this.#link.send({ type: "leave", room: room.name });
     room.joined = false;
+    this.#gone(room);
+  }
+
+  /** The user is out of it, and sees that at once: the list, which may be long in coming, is not waited for. */
+  #gone(room: Room): void {
+    this.#touched.add(room.name);
     if (this.current === room) this.current = null;
     this.#forget(room);
-    await this.refreshRooms();
+    this.events.changed("rooms");
+    void this.refreshRooms();
   }
 
   async create(wanted: Parameters<typeof server.createRoom>[0]): Promise<Room> {
     const info = await server.createRoom(wanted);
+    this.#touched.add(info.name);
     this.#listed(info);
     const room = this.#room(info.name);
     room.trouble = null;
@@ -280,6 +303,7 @@ export class Chat {
 
   async change(room: Room, change: Parameters<typeof server.changeRoom>[1]): Promise<void> {
     room.info = await server.changeRoom(room.name, change);
+    this.#touched.add(room.name);
     this.events.changed("rooms");
     this.events.changed("room", room.name);
   }
@@ -346,7 +370,8 @@ export class Chat {
   }
 
   #join(room: Room): void {
-    if (room.joined || room.info?.invited_by || (!room.info && !this.listed)) return;
+    // Whoever was put out is let in no more: to ask would only bring the list again, and that this question, without end.
+    if (room.joined || room.was || room.info?.invited_by || (!room.info && !this.listed)) return;
     const { timeline } = room;
     const isKnown = timeline.loaded || timeline.resumeFrom > 0;
     const read = this.memory.readSeq(room.name);
@@ -494,7 +519,7 @@ export class Chat {
         }
         for (const [id, room] of this.#wishes) this.#link.send({ type: "again", room: room.name, id });
         // The first line comes up while the list is asked for, or just after.
-        if (this.#wasLost || !this.listed) void this.refreshRooms();
+        if (this.#wasLost || (!this.listed && !this.#listing)) void this.refreshRooms();
         this.#wasLost = false;
         this.#pumpOutbox();
         return;
@@ -505,7 +530,7 @@ export class Chat {
       case "ack":
         return this.#ack(frame.id, frame.seq);
       case "error":
-        if (this.outbox.refused(frame, Date.now())) {
+        if (this.outbox.refused(frame, steadyNow())) {
           this.events.changed("outbox");
           return this.#pumpOutbox();
         }
@@ -518,7 +543,7 @@ export class Chat {
         const room = this.rooms.get(frame.room);
         if (!room || room.timeline.get(frame.id)) return;
         room.stoppedTyping("bot");
-        if (room.drafts.receive(frame, Date.now())) this.events.changed("draft", room.name);
+        if (room.drafts.receive(frame, steadyNow())) this.events.changed("draft", room.name);
         return;
       }
       case "invited":
@@ -526,7 +551,7 @@ export class Chat {
         return void this.refreshRooms();
       case "typing": {
         if (frame.user === this.user) return;
-        this.rooms.get(frame.room)?.typing(frame.user, Date.now());
+        this.rooms.get(frame.room)?.typing(frame.user, steadyNow());
         return this.events.changed("typing", frame.room);
       }
       case "presence": {
@@ -645,8 +670,8 @@ export class Chat {
   }
 
   typing(room: Room): void {
-    const now = Date.now();
-    if (now - (this.#typedAt.get(room.name) ?? 0) < TYPING_EVERY_MS) return;
+    const now = steadyNow();
+    if (now - (this.#typedAt.get(room.name) ?? -TYPING_EVERY_MS) < TYPING_EVERY_MS) return;
     if (this.#link.send({ type: "typing", room: room.name })) this.#typedAt.set(room.name, now);
   }
 
@@ -681,17 +706,17 @@ export class Chat {
 
   #pumpOutbox(): void {
     if (this.phase.name === "open") {
-      for (const { room, id, text, replyTo } of this.outbox.due(Date.now())) {
+      for (const { room, id, text, replyTo } of this.outbox.due(steadyNow())) {
         this.#link.send({ type: "send", room, id, message: text, reply_to: replyTo });
       }
     }
     if (this.#outboxTimer) clearTimeout(this.#outboxTimer);
     const next = this.phase.name === "open" ? this.outbox.nextDue() : null;
-    this.#outboxTimer = next === null ? null : setTimeout(() => this.#pumpOutbox(), Math.max(50, next - Date.now()));
+    this.#outboxTimer = next === null ? null : setTimeout(() => this.#pumpOutbox(), Math.max(50, next - steadyNow()));
   }
 
   #storageChanged = (event: StorageEvent) => {
-    if (this.outbox.storageChanged(event.key, event.newValue, Date.now())) {
+    if (this.outbox.storageChanged(event.key, event.newValue, steadyNow())) {
       this.events.changed("outbox");
       if (this.current) this.events.changed("room", this.current.name);
       this.#pumpOutbox();
@@ -741,7 +766,7 @@ export class Chat {
   }
 
   #upkeep(): void {
-    const now = Date.now();
+    const now = steadyNow();
     for (const room of this.rooms.values()) {
       if (room.drafts.expire(now)) this.events.changed("room", room.name);
     }

@@ -12,7 +12,7 @@ export interface Draft {
   chars: number;
   /** True if the beginning was missed (a reload in the middle): the finished message will have it. */
   headless: boolean;
-  /** When the last piece came, in milliseconds since 1970. */
+  /** When the last piece came, by `steadyNow`. */
   at: number;
   /** The user asked for it to stop. */
   stopping: boolean;

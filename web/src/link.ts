@@ -1,6 +1,7 @@
 // The one WebSocket: feeds the state machine of connection.ts and does what it says.
 
 import { base } from "./base.ts";
+import { steadyNow } from "./clock.ts";
 import { CLOSE_SESSION_GONE, readFrame, type ClientFrame, type ServerFrame } from "./protocol.ts";
 import { step, type Input, type Phase } from "./connection.ts";
 import * as server from "./server.ts";
@@ -64,7 +65,7 @@ export class Link {
 
   #feed(input: Input): void {
     const before = this.phase;
-    const { phase, outputs } = step(before, input, Date.now(), Math.random());
+    const { phase, outputs } = step(before, input, steadyNow(), Math.random());
     this.phase = phase;
     for (const output of outputs) {
       if (output === "open") this.#open();

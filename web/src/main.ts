@@ -3,6 +3,7 @@
 import { App } from "./view/app.ts";
 import { door, NO_SESSION } from "./view/door.ts";
 import { h } from "./view/dom.ts";
+import { forgetLayers } from "./view/layers.ts";
 import { mayFocusField, watchMeans, watchTheme } from "./view/surroundings.ts";
 import * as server from "./server.ts";
 import { Refusal } from "./server.ts";
@@ -50,6 +51,7 @@ function showDoor(notice: string | null): void {
   app = null;
   document.title = "Chinwag";
   for (const dialog of document.querySelectorAll("dialog")) dialog.remove();
+  forgetLayers();
   const shown = door(notice, beginWithSession);
   document.body.replaceChildren(shown.element);
   if (mayFocusField()) shown.focus();

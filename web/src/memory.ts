@@ -19,6 +19,8 @@ export class Memory {
   /** Nothing was remembered when this began: all that is there counts as read. */
   isNewHere: boolean;
   readonly #halfTyped = new Map<string, HalfTyped>();
+  /** What the shared storage did not take, by its key: it lasts as long as the tab. */
+  readonly #kept = new Map<string, string | null>();
 
   constructor(
     private readonly stores: Stores,
@@ -49,8 +51,8 @@ export class Memory {
   entered(): string[] {
     const { shared } = this.stores;
     const prefix = this.#key("in:");
-    const keys = Array.from({ length: shared.length }, (_, index) => shared.key(index) ?? "");
-    return keys.filter((key) => key.startsWith(prefix)).map((key) => key.slice(prefix.length));
+    const keys = new Set([...Array.from({ length: shared.length }, (_, index) => shared.key(index) ?? ""), ...this.#kept.keys()]);
+    return [...keys].filter((key) => key.startsWith(prefix) && this.#kept.get(key) !== null).map((key) => key.slice(prefix.length));
   }
 
   enter(room: string): void {
@@ -81,6 +83,8 @@ export class Memory {
 
   /** True if another tab changed what was read. */
   storageChanged(key: string | null): boolean {
+    // It took that one, so it is there now.
+    if (key !== null) this.#kept.delete(key);
     return key?.startsWith(this.#key("read:")) ?? false;
   }
 
@@ -89,19 +93,25 @@ export class Memory {
   }
 
   #get(name: string, store: Store = this.stores.shared): string | null {
+    const key = this.#key(name);
+    const kept = store === this.stores.shared ? this.#kept.get(key) : undefined;
+    if (kept !== undefined) return kept;
     try {
-      return store.getItem(this.#key(name));
+      return store.getItem(key);
     } catch {
       return null;
     }
   }
 
   #set(name: string, value: string | null, store: Store = this.stores.shared): void {
+    const key = this.#key(name);
     try {
-      if (value === null) store.removeItem(this.#key(name));
-      else store.setItem(this.#key(name), value);
+      if (value === null) store.removeItem(key);
+      else store.setItem(key, value);
+      if (store === this.stores.shared) this.#kept.delete(key);
     } catch {
       // Full or forbidden: it is kept in this tab only.
+      if (store === this.stores.shared) this.#kept.set(key, value);
     }
   }
 }

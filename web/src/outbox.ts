@@ -28,6 +28,7 @@ export const FOREIGN_AFTER_MS = 8_000;
 const RETRY_LEAST_MS = 500;
 const RETRY_MOST_MS = 20_000;
 
+/** Its times are those of `steadyNow`, and none of them outlives the page: after a reload nothing is waited for. */
 interface Flight {
   /** When it last went out; none: not on this connection. */
   sentAt: number | null;
@@ -149,7 +150,7 @@ export class Outbox {
     return due;
   }
 
-  /** When [`due`] may have something again, in milliseconds since 1970; null if it has nothing to wait for. */
+  /** When [`due`] may have something again, by the clock that it is told; null if it has nothing to wait for. */
   nextDue(): number | null {
     let next: number | null = null;
     for (const { id } of this.#heads()) {

@@ -58,6 +58,15 @@ export class Room {
 
   constructor(readonly name: string) {}
 
+  /**
+   * There is no such room for the user, or not any more, as the server says; `listed`: the list of rooms is there. That it was
+   * away, or had too much to do, says nothing of the room.
+   */
+  isMissing(listed: boolean): boolean {
+    const status = this.trouble?.status ?? 0;
+    return this.was !== null || status === 404 || (listed && !this.info && status >= 400 && status < 500 && status !== 429);
+  }
+
   unread(user: string): number {
     return this.timeline.countAfter(this.readSeq, user);
   }

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Lexer } from "marked";
-import { Blocks } from "../src/blocks.ts";
+import { Blocks, isInCode } from "../src/blocks.ts";
 
 const words = (count: number) => Array.from({ length: count }, (_, index) => `word${index % 97}`);
 const lines = (count: number, each: number, begin: string) => {
@@ -47,4 +47,9 @@ test("a text that is another one begins anew", () => {
   const blocks = new Blocks();
   assert.deepEqual(blocks.grow("one\n\ntwo"), { anew: false, settled: ["one"], open: "two", unread: "" });
   assert.deepEqual(blocks.grow("other"), { anew: true, settled: [], open: "other", unread: "" });
+});
+
+test("words that come after a block of code do not stand in it, and those that go on with one do", () => {
+  for (const text of ["- a\n\n  ```js\n  let x", "1. ```\n   x", "> ~~~\n> ```", "````\n```\nx", "```\nx\n``` js"]) assert.ok(isInCode(text), text);
+  for (const text of ["", "a `b`", "```\nx\n```", "- ```\n  x\n  ```\n", "~~~\nx\n~~~~\nwords"]) assert.ok(!isInCode(text), text);
 });

@@ -2,7 +2,7 @@
 
 import { addressOf, base } from "../base.ts";
 import { Chat, type Change } from "../chat.ts";
-import { serverNow } from "../clock.ts";
+import { serverNow, steadyNow } from "../clock.ts";
 import type { Outgoing } from "../outbox.ts";
 import type { Message } from "../protocol.ts";
 import type { Room } from "../room.ts";
@@ -52,7 +52,8 @@ export class App {
   #dirty = new Set<Change>();
   #stopped = false;
   #frame = 0;
-  #upSince = Date.now();
+  /** When the line was last up, by `steadyNow`; 0: it is. */
+  #upSince = steadyNow();
   #clock: ReturnType<typeof setInterval> | null = null;
   #noticeTimer: ReturnType<typeof setTimeout> | null = null;
   #kept: { room: Room; signature: string; rows: Row[] } | null = null;
@@ -275,12 +276,13 @@ export class App {
 
   // --- writing --------------------------------------------------------------------------------------------------
 
-  #send(text: string, replyTo?: string): void {
+  #send(text: string, replyTo?: string): boolean {
     const room = this.#chat.current;
-    if (!room) return;
+    if (!room) return false;
     this.#chat.send(room, text, replyTo);
     if (room.timeline.attached) this.#list.toEnd();
     else void this.#toNewest();
+    return true;
   }
 
   async #command(name: string, argument: string): Promise<void> {
@@ -364,7 +366,7 @@ export class App {
       return;
     }
     if (change === "phase" && this.#chat.phase.name === "open") this.#upSince = 0;
-    else if (change === "phase" && this.#upSince === 0) this.#upSince = Date.now();
+    else if (change === "phase" && this.#upSince === 0) this.#upSince = steadyNow();
     if (room !== undefined && room !== this.#chat.current?.name) return;
     this.#dirty.add(change);
     // Animation frames stop in a hidden tab, and its title has to go on.
@@ -442,7 +444,7 @@ export class App {
   }
 
   #drawRoom(room: Room): void {
-    const isMissing = room.was !== null || room.trouble?.status === 404 || (this.#chat.listed && !room.info && room.trouble !== null);
+    const isMissing = room.isMissing(this.#chat.listed);
     const isShut = isMissing || room.info?.invited_by !== undefined;
     if (isShut) this.#drawnRoom = null;
     // Before the list is there nobody knows whether it is a room that one is only invited to.
@@ -518,8 +520,12 @@ export class App {
     const shown = room ? room.name : "";
     if (this.#invitation.dataset.shown === shown) return;
     this.#invitation.dataset.shown = shown;
+    // The button that was pressed goes, and the focus with it.
+    const hadFocus = this.#invitation.contains(document.activeElement);
     if (room) this.#invitation.replaceChildren(h("p", null, h("strong", null, room.info!.invited_by!), " invites you into ", h("strong", null, room.name)), this.#joinOrDecline(room));
     else this.#invitation.replaceChildren();
+    if (hadFocus && mayFocusField()) this.#composer.focus();
+    else if (hadFocus) this.#list.element.focus();
   }
 
   /** What stands before a room that one may not see, or not any more. Words that never got there can be had back. */
@@ -575,7 +581,7 @@ export class App {
   }
 
   #drawTyping(room: Room): void {
-    const names = room.whoTypes(Date.now());
+    const names = room.whoTypes(steadyNow());
     const text = names.length === 0 ? "" : names.length === 1 ? `${names[0]} is typing…` : names.length < 4 ? `${names.join(", ")} are typing…` : "Several people are typing…";
     setText(this.#typing, text);
     // The seconds go on, and a row goes away by itself when nobody is owed an answer any more.
@@ -587,7 +593,7 @@ export class App {
   #drawStatus(): void {
     const { phase, outbox } = this.#chat;
     const waiting = outbox.all().filter((entry) => !entry.failed).length;
-    const line = statusLine(phase, this.#upSince, Date.now(), navigator.onLine, waiting, this.#chat.lineTrouble);
+    const line = statusLine(phase, this.#upSince, steadyNow(), navigator.onLine, waiting, this.#chat.lineTrouble);
     this.#status.classList.toggle("shown", line !== null);
     setText(this.#statusText, line?.text ?? "");
     setText(this.#statusSpoken, line ? `${this.#chat.lineTrouble ?? "The connection is lost."} Reconnecting.` : "");

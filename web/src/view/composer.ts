@@ -3,14 +3,15 @@
 import { complete, isComplete, readCommand, readSlash, type Completion } from "../completion.ts";
 import type { HalfTyped } from "../memory.ts";
 import { countChars, MESSAGE_MAX_CHARS } from "../protocol.ts";
-import { h, icon, iconButton, setText } from "./dom.ts";
+import { h, icon, iconButton, isComposing, setText } from "./dom.ts";
 import { isTelephone } from "./surroundings.ts";
 
 /** From so many characters on, what is left is shown. */
 const COUNT_FROM = MESSAGE_MAX_CHARS - 400;
 
 export interface ComposerEvents {
-  send(text: string, replyTo?: string): void;
+  /** False if there is no room for it to go to. */
+  send(text: string, replyTo?: string): boolean;
   /** True if the command was carried out, or refused in words. */
   command(name: string, argument: string): void;
   /** There is no such command: nobody else is to read what was meant for the page. */
@@ -184,15 +185,15 @@ export class Composer {
     if (command) {
       this.events.changed({ text: "" });
       this.events.command(command.name, command.argument);
-    } else {
-      this.events.send(slash ? slash.say : text, replyTo);
+    } else if (!this.events.send(slash ? slash.say : text, replyTo)) {
+      this.show({ text, replyTo });
     }
     // A command may have opened a dialog, which has the focus then.
     if (!document.querySelector("dialog[open]")) this.focus();
   }
 
   #key(event: KeyboardEvent): void {
-    if (event.isComposing) return;
+    if (isComposing(event)) return;
     if (this.#completion) {
       const { choices } = this.#completion;
       const step = event.key === "ArrowDown" ? 1 : event.key === "ArrowUp" ? -1 : 0;

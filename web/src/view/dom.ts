@@ -91,6 +91,12 @@ export function iconButton(name: IconName, label: string, onclick: (event: Mouse
   return h("button", { type: "button", class: className, "aria-label": label, title: label, onclick }, icon(name));
 }
 
+/**
+ * The key belongs to an input method, by which a word is put together: it is no command, least of all the Enter that takes the
+ * word. Safari tells that Enter after the word was ended, and by this number alone.
+ */
+export const isComposing = (event: KeyboardEvent) => event.isComposing || event.keyCode === 229;
+
 /** Onto the clipboard, also where the page did not come over HTTPS. */
 export async function copyText(text: string): Promise<boolean> {
   try {
@@ -99,10 +105,13 @@ export async function copyText(text: string): Promise<boolean> {
   } catch {
     const area = h("textarea", { class: "off-page", "aria-hidden": "true", tabindex: "-1" });
     area.value = text;
-    document.body.append(area);
+    // What had the focus has it again after it. Behind a dialog nothing can have it.
+    const focused = document.activeElement;
+    (document.querySelector("dialog[open]") ?? document.body).append(area);
     area.select();
     const done = document.execCommand("copy");
     area.remove();
+    if (focused instanceof HTMLElement) focused.focus({ preventScroll: true });
     return done;
   }
 }

@@ -1,6 +1,6 @@
 // An answer as it grows on the page: what is settled of it stays as it is, whatever comes after.
 
-import { Blocks, openCode } from "../blocks.ts";
+import { Blocks, isInCode, openCode } from "../blocks.ts";
 import { h } from "./dom.ts";
 
 export class Growing {
@@ -33,7 +33,7 @@ export class Growing {
     }
     this.#open = open;
     if (this.#unread.data !== unread) this.#unread.data = unread;
-    if (unread && !this.#unread.isConnected) deepest(this.element).append(this.#unread);
+    if (unread && !this.#unread.isConnected) deepest(this.element, isInCode(open)).append(this.#unread);
   }
 
   /** Takes away what was not settled. */
@@ -56,8 +56,9 @@ export class Growing {
   }
 }
 
-/** Where the next words belong: in the last paragraph, item or cell. */
-function deepest(element: HTMLElement): HTMLElement {
+/** Where the next words belong: in the last paragraph, item or cell, and in a block of code only where that is not shut. */
+function deepest(element: HTMLElement, inCode: boolean): HTMLElement {
   const last = element.lastElementChild;
-  return last instanceof HTMLElement && /^(UL|OL|LI|P|BLOCKQUOTE|DIV|TABLE|TBODY|TR|TD)$/.test(last.tagName) ? deepest(last) : element;
+  if (last?.matches(".code")) return inCode ? last.querySelector("code")! : element;
+  return last instanceof HTMLElement && /^(UL|OL|LI|P|BLOCKQUOTE|DIV|TABLE|TBODY|TR|TD)$/.test(last.tagName) ? deepest(last, inCode) : element;
 }

@@ -13,8 +13,22 @@ let waiting = 0;
 /** Runs when no entry is being taken away any more. */
 export function whenSettled(run: () => void | Promise<void>): void {
   if (waiting === 0) return void run();
+  step(run);
+}
+
+/** One that fails is no reason for those after it to stay undone. */
+function step(run: () => void | Promise<void>): void {
   waiting += 1;
-  steps = steps.then(run).finally(() => (waiting -= 1));
+  steps = steps
+    .then(run)
+    .catch((error) => console.error(error))
+    .finally(() => (waiting -= 1));
+}
+
+/** All of it is gone from the page at once, unclosed: the next "back" is one. */
+export function forgetLayers(): void {
+  layers.length = 0;
+  leaving = false;
 }
 
 function leave(): Promise<void> {
@@ -34,8 +48,7 @@ export function opened(close: () => void): () => void {
     const at = layers.indexOf(close);
     if (at < 0) return;
     layers.splice(at, 1);
-    waiting += 1;
-    steps = steps.then(leave).finally(() => (waiting -= 1));
+    step(leave);
   };
 }
 

@@ -4,7 +4,7 @@ import type { Chat } from "../chat.ts";
 import type { Room } from "../room.ts";
 import { inOneLine } from "../rows.ts";
 import { addressOf } from "../base.ts";
-import { avatar, h, icon, iconButton, mark, setText } from "./dom.ts";
+import { avatar, h, icon, iconButton, isComposing, mark, setText } from "./dom.ts";
 import { shortTime } from "./times.ts";
 
 /** Below so many rooms nobody has to search. */
@@ -64,8 +64,9 @@ export class Sidebar {
     });
     this.#filter.addEventListener("input", () => this.draw());
     this.#filter.addEventListener("keydown", (event) => {
+      if (isComposing(event)) return;
       if (event.key === "Escape") this.#found();
-      if (event.key !== "Enter" || event.isComposing) return;
+      if (event.key !== "Enter") return;
       // The key would go on into the field that has the focus then, as a line break.
       event.preventDefault();
       const [first] = this.order;
