@@ -35,18 +35,15 @@ export class Sidebar {
   readonly #none = h("p", { class: "side-none", role: "status" });
   readonly #nav: HTMLElement;
   #drawn = new Map<string, Line>();
-  /** The room that is looked at, and the place of its line in the list. */
+  /** The room that is looked at, where it is in the list, and how high that was. */
   #current: Room | null = null;
-  #currentAt = -1;
-  /** Nobody has scrolled away from it. */
-  #currentSeen = false;
+  #height = 0;
   #searching = false;
   /** Only what stands in a line that is in view is worth asking for. */
   readonly #inView = new IntersectionObserver((changes) => {
     for (const { target, isIntersecting } of changes) {
       const { room } = (target as HTMLElement).dataset;
       this.chat.lineShown(room!, isIntersecting);
-      if (room === this.#current?.name) this.#currentSeen = isIntersecting;
     }
   });
 
@@ -96,6 +93,7 @@ export class Sidebar {
       this.#found();
       events.open(link.dataset.room!);
     });
+    new ResizeObserver(() => this.#resized()).observe(this.#nav);
   }
 
   /** The line of the room that is looked at has the focus, or the first one. */
@@ -125,6 +123,7 @@ export class Sidebar {
 
   draw(): void {
     const { chat } = this;
+    const wasSeen = this.#seesCurrent();
     const wanted = this.#filter.value.trim().toLowerCase();
     const listed = [...chat.rooms.values()].filter((room) => room.info);
     const rooms = listed.filter((room) => wanted === "" || room.name.includes(wanted));
@@ -148,19 +147,29 @@ export class Sidebar {
     this.#othersTitle.hidden = others.length === 0;
     setText(this.#none, rooms.length === 0 && wanted !== "" ? `No room has “${wanted}” in its name.` : "");
     this.#filter.hidden = listed.length < FILTER_FROM && !this.#searching;
-    this.#showCurrent([...invited, ...mine, ...others]);
+    this.#showCurrent([...invited, ...mine, ...others], wasSeen);
   }
 
-  /** The line of the room that is looked at comes into view, and stays there when others go past it. */
-  #showCurrent(order: Room[]): void {
+  /** Whether nobody has scrolled away from the line of the room that was looked at: all of it is in view, before anything is moved. */
+  #seesCurrent(height = this.#nav.clientHeight): boolean {
+    const line = this.#drawn.get(this.#current?.name ?? "")?.element.getBoundingClientRect();
+    const { top } = this.#nav.getBoundingClientRect();
+    return line !== undefined && line.top > top - 1 && line.bottom < top + height + 1;
+  }
+
+  /** What is above or below the list takes more or less room now. */
+  #resized(): void {
+    const before = this.#height;
+    this.#height = this.#nav.clientHeight;
+    if (this.#current && this.#seesCurrent(before)) this.#drawn.get(this.#current.name)!.element.scrollIntoView({ block: "nearest" });
+  }
+
+  /** The line of the room that is looked at comes into view, and stays there when others go past it, or grow. */
+  #showCurrent(order: Room[], wasSeen: boolean): void {
     const { current } = this.chat;
     const at = current ? order.indexOf(current) : -1;
     const isOther = this.#current !== current;
-    if (at >= 0 && (isOther || (at !== this.#currentAt && this.#currentSeen))) {
-      this.#drawn.get(current!.name)!.element.scrollIntoView({ block: "nearest" });
-      this.#currentSeen = true;
-    }
-    this.#currentAt = at;
+    if (at >= 0 && (isOther || wasSeen)) this.#drawn.get(current!.name)!.element.scrollIntoView({ block: "nearest" });
     if (at >= 0) this.#current = current;
   }
 
