@@ -181,8 +181,8 @@ fn coding(headers: &HeaderMap) -> Option<Coding> {
 
 /// The file with this hash, compressed when it is first asked for.
 fn packed(hash: [u8; 32], coding: Coding, plain: &[u8]) -> Bytes {
-    static PACKED: LazyLock<Mutex<HashMap<([u8; 32], Coding), Bytes>>> =
-        LazyLock::new(Mutex::default);
+    type Packed = HashMap<([u8; 32], Coding), Bytes>;
+    static PACKED: LazyLock<Mutex<Packed>> = LazyLock::new(Mutex::default);
     let mut packed = PACKED.lock();
     let packed = packed.entry((hash, coding)).or_insert_with(|| {
         let mut bytes = Vec::new();
