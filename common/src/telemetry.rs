@@ -115,6 +115,8 @@ fn with_buckets(builder: PrometheusBuilder) -> PrometheusBuilder {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::BTreeSet, fs, path::Path};
+
     use super::*;
 
     #[test]
@@ -134,6 +136,51 @@ mod tests {
             r#"chinwag_persist_batch_seconds_bucket{le="0.25"} 1"#,
         ] {
             assert!(text.contains(line), "{line} is not in {text}");
+        }
+    }
+
+    #[test]
+    fn every_metric_has_its_line_in_the_documents() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut counted = BTreeSet::new();
+        for part in [
+            "bot-worker",
+            "common",
+            "engines",
+            "persister",
+            "standalone",
+            "ws-edge",
+        ] {
+            names_in(&root.join(part).join("src"), &mut counted);
+        }
+        let page = fs::read_to_string(root.join("docs/metrics.md")).unwrap();
+        let told: BTreeSet<String> = page
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `chinwag_")?.split('`').next())
+            .map(|name| format!("chinwag_{name}"))
+            .collect();
+        assert!(counted.len() > 40, "only {counted:?} were found");
+        assert_eq!(counted, told);
+    }
+
+    /// The names that stand in sources as texts of their own.
+    fn names_in(folder: &Path, names: &mut BTreeSet<String>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                names_in(&path, names);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let source = fs::read_to_string(&path).unwrap();
+                let texts = ["counter!(", "gauge!(", "histogram!("]
+                    .into_iter()
+                    .flat_map(|call| source.split(call).skip(1))
+                    .filter_map(|rest| rest.trim_start().strip_prefix('"')?.split('"').next());
+                names.extend(
+                    texts
+                        .filter(|text| text.starts_with("chinwag_"))
+                        .map(str::to_owned),
+                );
+            }
         }
     }
 }
