@@ -6,7 +6,7 @@ use bot_worker::WorkerSettings;
 use clap::Parser;
 use common::{
     admin::{self, Engines, Readiness},
-    settings::{ProcessSettings, refuse_bad},
+    settings::{self, ProcessSettings, refuse_bad},
     startup::{finish_within, working_time},
     supervise::{self, Exit},
     telemetry::{self, PrometheusHandle, TelemetrySettings},
@@ -34,7 +34,7 @@ struct Settings {
 
 #[tokio::main]
 async fn main() -> Exit {
-    let mut settings = Settings::parse();
+    let mut settings: Settings = settings::parse();
     refuse_bad::<Settings>([
         settings.worker.check(),
         settings.live.check(),

@@ -5,7 +5,7 @@ use std::error::Error;
 use clap::Parser;
 use common::{
     admin::{self, Engines, Readiness},
-    settings::{ProcessSettings, refuse_bad},
+    settings::{self, ProcessSettings, refuse_bad},
     startup::{finish_within, stop_on_signal},
     supervise::{self, Exit},
     telemetry::{self, PrometheusHandle, TelemetrySettings},
@@ -79,9 +79,9 @@ async fn main() -> Exit {
     if let Some("migrate" | "dead-letters" | "repair" | "usage") =
         std::env::args().nth(1).as_deref()
     {
-        return work(Job::parse()).await.into();
+        return work(settings::parse()).await.into();
     }
-    let service = Service::parse();
+    let service: Service = settings::parse();
     refuse_bad::<Service>([service.queue.check(), service.store.check()]);
     let metrics = telemetry::init(&service.telemetry);
     supervise::process(async |stop| serve(service, metrics, stop).await).await

@@ -4,6 +4,7 @@ use std::{error::Error, io, path::PathBuf};
 
 use clap::Parser;
 use common::{
+    settings,
     supervise::{self, Exit},
     telemetry,
 };
@@ -33,9 +34,9 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 #[tokio::main]
 async fn main() -> Exit {
     if let Some("usage") = std::env::args().nth(1).as_deref() {
-        return work(Job::parse()).await.into();
+        return work(settings::parse()).await.into();
     }
-    let settings = Settings::parse();
+    let settings: Settings = settings::parse();
     let metrics = telemetry::init(&settings.telemetry);
     supervise::process(async |stop| serve(settings, metrics, stop).await).await
 }

@@ -5,7 +5,7 @@ use std::error::Error;
 use clap::Parser;
 use common::{
     admin::{self, Readiness},
-    settings::{ProcessSettings, refuse_bad},
+    settings::{self, ProcessSettings, refuse_bad},
     startup,
     supervise::{self, Exit},
     telemetry::{self, PrometheusHandle, TelemetrySettings},
@@ -39,7 +39,7 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[tokio::main]
 async fn main() -> Exit {
-    let settings = Settings::parse();
+    let settings: Settings = settings::parse();
     refuse_bad::<Settings>([
         settings.live.check(),
         settings.queue.check(),
