@@ -19,6 +19,7 @@ use crate::{PATIENCE, until};
 pub struct Process {
     name: String,
     binary: PathBuf,
+    arguments: Vec<String>,
     environment: Vec<(String, String)>,
     log: PathBuf,
     child: Mutex<Option<Child>>,
@@ -45,11 +46,34 @@ impl Process {
         let process = Process {
             name: name.into(),
             binary,
+            arguments: Vec::new(),
             environment,
             log,
             child: Mutex::new(None),
             listen,
             admin,
+        };
+        process.start_again();
+        process
+    }
+
+    /// Starts a program that is not Chinwag's, at an address where its arguments have it listen.
+    pub fn start_other(
+        binary: &Path,
+        arguments: &[&str],
+        listen: SocketAddr,
+        folder: &Path,
+    ) -> Process {
+        let name = binary.file_name().expect("a program").to_string_lossy();
+        let process = Process {
+            log: folder.join(format!("{name}.log")),
+            name: name.into(),
+            binary: binary.to_owned(),
+            arguments: arguments.iter().map(ToString::to_string).collect(),
+            environment: vec![("HOME".into(), folder.to_string_lossy().into())],
+            child: Mutex::new(None),
+            listen,
+            admin: listen,
         };
         process.start_again();
         process
@@ -68,6 +92,7 @@ impl Process {
             .open(&self.log)
             .expect("the folder is there");
         let mut command = Command::new(&self.binary);
+        command.args(&self.arguments);
         command.env_clear().envs(
             std::env::vars()
                 .filter(|(name, _)| matches!(name.as_str(), "PATH" | "HOME" | "TMPDIR")),

@@ -1,11 +1,15 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # variables are shared with the other parts
-# Installing the engines of Debian or Ubuntu without letting them run as services of the system.
+# Installing the engines, and the proxies of the documents, of Debian or Ubuntu without letting them run as services of the system.
 
 install_missing() {
     local missing=() sudo=() rc
     has redis-server redis-cli || missing+=(redis-server)
     has "$rabbitmq_server" erl epmd || missing+=(rabbitmq-server)
     has mariadbd mariadb mariadb-install-db || missing+=(mariadb-server)
+    # What stands before the edges in the documents' examples.
+    has nginx || missing+=(nginx-light)
+    has haproxy || missing+=(haproxy)
+    has caddy || missing+=(caddy)
     if ((${#missing[@]} == 0)); then
         echo "ok everything is installed"
         return
@@ -35,7 +39,7 @@ install_missing() {
         }
         # Not started now, and not with the next boot of the machine either.
         if [[ -n ${ours:-} && -d /run/systemd/system ]]; then
-            for service in redis-server rabbitmq-server mariadb; do
+            for service in redis-server rabbitmq-server mariadb nginx haproxy caddy; do
                 for package in "$@"; do
                     [[ $package == "$service"* ]] && systemctl disable "$service" || true
                 done
