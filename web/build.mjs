@@ -17,7 +17,7 @@ import { compile } from "tailwindcss";
 const PAGE_MAX_BYTES = 90_000;
 const FIRST_MAX_BYTES = 65_000;
 /** What is loaded only where it is wanted. */
-const LATER = ["highlight.js"];
+const LATER = ["highlight.js", "dialogs.js", "later.css"];
 const TARGET = ["es2022", "safari16"];
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -29,32 +29,50 @@ execFileSync(join(here, "node_modules", ".bin", "tsc"), ["--project", here], { s
 const files = new Map();
 for (const name of ["index.html", "icon.svg", "manifest.webmanifest"]) files.set(name, readFileSync(join(here, "src", name)));
 
-const bundle = await build({
-  absWorkingDir: here,
-  entryPoints: { app: "src/main.ts", highlight: "src/highlight.ts" },
-  outdir: target,
-  bundle: true,
-  format: "esm",
-  target: TARGET,
-  minify: true,
-  charset: "utf8",
-  legalComments: "eof",
-  write: false,
-  logLevel: "warning",
-});
-for (const { path, contents } of bundle.outputFiles) files.set(basename(path), Buffer.from(contents));
+/** Makes each entry one file, and says from which sources. */
+async function bundle(entryPoints, plugins = []) {
+  const { outputFiles, metafile } = await build({
+    absWorkingDir: here,
+    entryPoints,
+    plugins,
+    outdir: target,
+    bundle: true,
+    format: "esm",
+    target: TARGET,
+    minify: true,
+    charset: "utf8",
+    legalComments: "eof",
+    metafile: true,
+    write: false,
+    logLevel: "warning",
+  });
+  for (const { path, contents } of outputFiles) files.set(basename(path), Buffer.from(contents));
+  return Object.keys(metafile.inputs);
+}
+
+/** What is loaded later has `shared.ts` from the file that is there already. */
+const shared = {
+  name: "shared",
+  setup: (building) => building.onResolve({ filter: /\/shared\.ts$/ }, () => ({ path: "./app.js", external: true })),
+};
+const firstSources = await bundle({ app: "src/main.ts", highlight: "src/highlight.ts" });
+const twice = (await bundle({ dialogs: "src/view/dialogs.ts" }, [shared])).filter((source) => firstSources.includes(source));
+if (twice.length > 0) fail(`what is loaded later takes ${twice.join(", ")} along once more: it is to come by src/shared.ts`);
 
 // Tailwind as a function: its command line needs native packages, of which a lock made on one machine names only some.
-const sheet = join(here, "src", "app.css");
-const tailwind = await compile(readFileSync(sheet, "utf8"), {
-  from: sheet,
-  loadStylesheet: async (id, base) => {
-    const path = fileURLToPath(import.meta.resolve(`${id}/index.css`));
-    return { path, base, content: readFileSync(path, "utf8") };
-  },
-});
-const { code: css } = await transform(tailwind.build([]), { loader: "css", minify: true, target: TARGET, legalComments: "inline" });
-files.set("app.css", Buffer.from(css));
+for (const name of ["app.css", "later.css"]) {
+  const sheet = join(here, "src", name);
+  const tailwind = await compile(readFileSync(sheet, "utf8"), {
+    from: sheet,
+    base: dirname(sheet),
+    loadStylesheet: async (id, base) => {
+      const path = id.startsWith(".") ? join(base, id) : fileURLToPath(import.meta.resolve(`${id}/index.css`));
+      return { path, base: dirname(path), content: readFileSync(path, "utf8") };
+    },
+  });
+  const { code } = await transform(tailwind.build([]), { loader: "css", minify: true, target: TARGET, legalComments: "inline" });
+  files.set(name, Buffer.from(code));
+}
 
 let total = 0;
 let first = 0;

@@ -8,6 +8,8 @@ import { mayFocusField, watchMeans, watchTheme } from "./view/surroundings.ts";
 import * as server from "./server.ts";
 import { Refusal } from "./server.ts";
 
+export * from "./shared.ts";
+
 let app: App | null = null;
 const ASK_AGAIN_MS = 3_000;
 

@@ -2,7 +2,7 @@
 
 import { base } from "./base.ts";
 import { heardDate } from "./clock.ts";
-import type { Message, RoomInfo, SessionInfo } from "./protocol.ts";
+import type { Message, RoomInfo } from "./protocol.ts";
 
 /** Longer than the server's own limit for a call, so that its words are heard where it has any. */
 const CALL_MS = 35_000;
@@ -20,7 +20,7 @@ export class Refusal extends Error {
   }
 }
 
-async function call<T>(method: string, path: string, body?: unknown, timeMs = CALL_MS): Promise<T> {
+export async function call<T>(method: string, path: string, body?: unknown, timeMs = CALL_MS): Promise<T> {
   const options: RequestInit = { method, signal: AbortSignal.timeout(timeMs) };
   if (body !== undefined) {
     options.headers = { "content-type": "application/json" };
@@ -69,7 +69,7 @@ export function sentence(words: string): string {
   return /[.!?…]$/.test(begun) ? begun : `${begun}.`;
 }
 
-const seg = encodeURIComponent;
+export const seg = encodeURIComponent;
 
 export interface Me {
   user: string;
@@ -92,12 +92,9 @@ export async function whyNoSocket(): Promise<string> {
   return "The server answers, but something on the way to it, or in this browser, blocks WebSockets, and Chinwag needs them. Another network may help.";
 }
 
-export const sessions = async () => (await call<{ sessions: SessionInfo[] }>("GET", "/api/sessions")).sessions;
-export const endSession = (id: string) => call<void>("DELETE", `/api/sessions/${seg(id)}`);
 /** A page of the list; `next`: the name after which it goes on. */
 export const rooms = (after: string | null) => call<{ rooms: RoomInfo[]; next?: string }>("GET", after === null ? "/api/rooms" : `/api/rooms?after=${seg(after)}`);
 export const room = (name: string) => call<RoomInfo>("GET", `/api/rooms/${seg(name)}`);
-export const members = async (room: string) => (await call<{ members: string[] }>("GET", `/api/rooms/${seg(room)}/members`)).members;
 export const createRoom = (room: Pick<RoomInfo, "name" | "private" | "bot"> & { persona?: string }) =>
   call<RoomInfo>("POST", "/api/rooms", room);
 export const changeRoom = (name: string, change: Partial<Pick<RoomInfo, "private" | "bot"> & { persona: string }>) =>

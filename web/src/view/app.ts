@@ -12,8 +12,8 @@ import { statusLine } from "../status.ts";
 import { openStores } from "../storage.ts";
 import { whoIsHere } from "../words.ts";
 import { Composer, isWriting } from "./composer.ts";
-import { account, bringPeople, newRoom, noticeInDialog, roomDetails } from "./dialogs.ts";
 import { avatar, copyText, h, icon, iconButton, setText } from "./dom.ts";
+import { dialogs, loadAhead, noticeInDialog } from "./later.ts";
 import { leftLayer, opened, whenSettled } from "./layers.ts";
 import { List } from "./list.ts";
 import { looksOf, renderRow, updateRow, type RowActions } from "./rows.ts";
@@ -51,6 +51,8 @@ export class App {
   #menuClosed: () => void = () => undefined;
   #dirty = new Set<Change>();
   #stopped = false;
+  #opening = false;
+  #ahead: ReturnType<typeof setTimeout> | null = null;
   #frame = 0;
   /** When the line was last up, by `steadyNow`; 0: it is. */
   #upSince = steadyNow();
@@ -79,7 +81,7 @@ export class App {
     );
     this.#sidebar = new Sidebar(this.#chat, {
       open: (room) => this.#go(room),
-      newRoom: () => newRoom(this.#chat, (room) => this.#go(room)),
+      newRoom: () => void this.#later(({ newRoom }) => newRoom(this.#chat, (room) => this.#go(room))),
       settings: () => this.#openAccount(),
     });
     const actions = this.#rowActions();
@@ -153,6 +155,7 @@ export class App {
     addEventListener("afterprint", this.#printed);
     this.#clock = setInterval(() => this.#drawStatus(), 250);
     this.#chat.start();
+    this.#ahead = loadAhead();
     const path = location.pathname.slice(base.length);
     const room = roomOfAddress();
     this.#show(room ?? this.#chat.user, "replace");
@@ -169,6 +172,7 @@ export class App {
     removeEventListener("beforeprint", this.#print);
     removeEventListener("afterprint", this.#printed);
     this.#printed();
+    if (this.#ahead) clearTimeout(this.#ahead);
     if (this.#clock) clearInterval(this.#clock);
     if (this.#frame) cancelAnimationFrame(this.#frame);
   }
@@ -256,11 +260,22 @@ export class App {
     } catch (refusal) {
       return this.#tell(server.wordsOf(refusal));
     }
-    if (room === this.#chat.current) this.#drawDetails = roomDetails(this.#chat, room, { left: () => whenSettled(() => this.#show(this.#chat.user, "replace")), tell: (text) => this.#tell(text) });
+    await this.#later(({ roomDetails }) => {
+      if (room === this.#chat.current) this.#drawDetails = roomDetails(this.#chat, room, { left: () => whenSettled(() => this.#show(this.#chat.user, "replace")), tell: (text) => this.#tell(text) });
+    });
+  }
+
+  /** Opens something that is loaded later, and only once however often it is asked for meanwhile. */
+  async #later(open: (module: Awaited<ReturnType<typeof dialogs>>) => void): Promise<void> {
+    if (this.#opening) return;
+    this.#opening = true;
+    const module = await dialogs().catch((error: Error) => this.#tell(error.message));
+    this.#opening = false;
+    if (module && !this.#stopped) open(module);
   }
 
   #openAccount(): void {
-    account(this.#chat, {
+    void this.#later(({ account }) => account(this.#chat, {
       logOut: async () => {
         try {
           await server.logOut();
@@ -271,7 +286,7 @@ export class App {
         this.leave(null);
       },
       ended: () => this.leave("You logged this browser out."),
-    });
+    }));
   }
 
   // --- writing --------------------------------------------------------------------------------------------------
@@ -290,7 +305,7 @@ export class App {
     if (!room) return;
     const who = argument.toLowerCase();
     try {
-      if (name === "new") newRoom(this.#chat, (made) => this.#go(made));
+      if (name === "new") await this.#later(({ newRoom }) => newRoom(this.#chat, (made) => this.#go(made)));
       else if (name === "room") await this.#openDetails();
       else if (name === "stop") {
         const growing = room.drafts.all().at(-1)?.id ?? room.openQuestions(serverNow())[0]?.replyId;
@@ -563,9 +578,16 @@ export class App {
       isOwn ? avatar("bot", true) : avatar(room.name),
       h("h2", null, isOwn ? `Hello, ${this.#chat.user}` : room.name),
       ...words.map((text) => h("p", null, text)),
-      ...(isOwn || !room.info ? [] : [h("p", null, room.info.private ? (room.info.owner === this.#chat.user ? "Only those you invite can see it." : "Only those who were invited can see it.") : "Anybody can come in by its link."), bringPeople(this.#chat, room, (text) => this.#tell(text))]),
+      ...(isOwn || !room.info ? [] : [h("p", null, room.info.private ? (room.info.owner === this.#chat.user ? "Only those you invite can see it." : "Only those who were invited can see it.") : "Anybody can come in by its link."), this.#bringPeople(room)]),
       h("div", { class: "ideas" }, ...ideas.map((text) => h("button", { type: "button", class: "idea", onclick: () => this.#send(text) }, text))),
     ];
+  }
+
+  /** How to bring people in comes into its place a moment later. */
+  #bringPeople(room: Room): HTMLElement {
+    const place = h("div", { class: "bring" });
+    void dialogs().then(({ bringPeople }) => place.append(bringPeople(this.#chat, room, (text) => this.#tell(text))), () => undefined);
+    return place;
   }
 
   #drawHead(room: Room): void {

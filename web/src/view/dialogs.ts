@@ -1,16 +1,11 @@
 // What opens above the page: a new room, a room's people and bot, and one's own devices and settings. The browser's own
 // dialogs: they keep the focus inside, close with Escape, and give the focus back.
 
-import { addressOf } from "../base.ts";
+import * as server from "../calls.ts";
 import type { Chat } from "../chat.ts";
 import type { BotPolicy, SessionInfo } from "../protocol.ts";
 import type { Room } from "../room.ts";
-import * as server from "../server.ts";
-import { avatar, copyText, h, icon, iconButton } from "./dom.ts";
-import { opened } from "./layers.ts";
-import { isMoreThanNamed } from "../words.ts";
-import { clockTime, dayName } from "./times.ts";
-import { canNotify, notifyState, setTheme, themeChoice, wantNotifications, type Theme } from "./surroundings.ts";
+import { addressOf, avatar, canNotify, clockTime, copyText, dayName, h, icon, iconButton, isMoreThanNamed, notifyState, opened, setTheme, themeChoice, wantNotifications, type Theme } from "../shared.ts";
 
 const POLICIES: [BotPolicy, string, string][] = [
   ["mention", "When it is called", "It answers what has @bot in it"],
@@ -40,11 +35,6 @@ function dialog(title: string, ...content: (Node | null | false)[]): HTMLDialogE
   document.body.append(element);
   element.showModal();
   return element;
-}
-
-/** Where something is told while a dialog is open: what is behind one is neither seen nor read out. */
-export function noticeInDialog(): HTMLElement | null {
-  return [...document.querySelectorAll<HTMLElement>("dialog[open] > .dialog-notice")].at(-1) ?? null;
 }
 
 /** Runs a call; what it is refused for stands in `error`. */
