@@ -54,6 +54,7 @@ fn message() -> Message {
         kind: Kind::User,
         message: "hi \"Bob\" \\ \u{1}\n\u{1F44B}\u{2028}".into(),
         reply_to: None,
+        of: None,
     };
     new.at(1_700_000_000_000_001, 1_700_000_000_000_000)
 }
@@ -66,6 +67,63 @@ fn reply() -> Message {
         message: "four".into(),
         reply_to: Some(ID),
         ..message()
+    }
+}
+
+fn edited() -> Message {
+    Message {
+        kind: Kind::Edited,
+        of: Some(OTHER),
+        ..message()
+    }
+}
+
+fn deleted() -> Message {
+    Message {
+        kind: Kind::Deleted,
+        message: String::new(),
+        of: Some(OTHER),
+        ..message()
+    }
+}
+
+#[test]
+fn what_was_written_is_read_back() {
+    let newest = Message {
+        message: "five".into(),
+        edited: Some(1_700_000_000_000_009),
+        ..reply()
+    };
+    let gone = Message {
+        message: String::new(),
+        deleted: true,
+        ..message()
+    };
+    for message in [message(), reply(), edited(), deleted(), newest, gone] {
+        let frame = message.frame();
+        assert_eq!(
+            Message::from_frame(frame.as_bytes()).unwrap(),
+            message,
+            "{frame}"
+        );
+    }
+    for (frame, why) in [
+        (
+            edited().frame().replace("edited", "message"),
+            "neither `kind`",
+        ),
+        (
+            message()
+                .frame()
+                .replace("\"id\"", "\"of\":null,\"id\"")
+                .replace("message\",\"room", "deleted\",\"room"),
+            "`of`",
+        ),
+    ] {
+        let unread = Message::from_frame(frame.as_bytes())
+            .unwrap_err()
+            .to_string();
+        assert!(unread.contains(why), "{frame}: {unread}");
     }
 }
 
@@ -343,7 +401,7 @@ fn every_frame_and_every_code_has_its_example_and_its_line_in_the_documents() {
 #[test]
 fn a_frame_in_two_parts_is_the_frame() {
     // Whoever gives a message its place puts a beginning to its tail; the result is the frame, byte for byte.
-    for message in [message(), reply()] {
+    for message in [message(), reply(), edited(), deleted()] {
         let Message {
             room,
             seq,
@@ -353,6 +411,8 @@ fn a_frame_in_two_parts_is_the_frame() {
             kind,
             message: text,
             reply_to,
+            of,
+            ..
         } = message.clone();
         let new = NewMessage {
             room,
@@ -361,10 +421,12 @@ fn a_frame_in_two_parts_is_the_frame() {
             kind,
             message: text,
             reply_to,
+            of,
         };
         let at = message.at();
         let head = format!(
-            r#"{{"type":"message","room":"{}","seq":{seq},"prev":{prev},"at":"{at}","#,
+            r#"{{"type":"{}","room":"{}","seq":{seq},"prev":{prev},"at":"{at}","#,
+            kind.frame_type(),
             message.room
         );
         assert_eq!(head + &new.frame_tail(), message.frame());

@@ -186,6 +186,7 @@ impl Sending {
             kind: Kind::User,
             message,
             reply_to,
+            of: None,
         };
         let report_to = self.report_to.clone();
         let completion = Completion::new(move |outcome| {
