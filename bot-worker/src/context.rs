@@ -57,6 +57,8 @@ pub(crate) fn prompt(
             Kind::Bot => (Role::Model, own_words(&message.message).to_owned()),
             // Excuses would teach the model to make some.
             Kind::Fallback => continue,
+            // What they have changed is in the messages themselves.
+            Kind::Edited | Kind::Deleted => continue,
         };
         let with_it = tokens + cost(&text);
         if with_it > budget_tokens {
@@ -190,6 +192,9 @@ mod tests {
             kind,
             message: text.into(),
             reply_to: None,
+            of: None,
+            edited: None,
+            deleted: false,
         }
     }
 

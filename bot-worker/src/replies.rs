@@ -111,6 +111,7 @@ impl Replies {
             kind: outcome.kind,
             message: text.into_owned(),
             reply_to: Some(request.message.id),
+            of: None,
         };
         let total = request.received.elapsed();
         let first_token = outcome
@@ -182,6 +183,7 @@ impl Replies {
             kind,
             message,
             reply_to,
+            of: None,
         };
         self.post_until_kept(new, log, Writer::Known, interrupts)
             .await

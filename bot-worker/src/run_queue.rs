@@ -301,6 +301,9 @@ mod tests {
             kind: Kind::User,
             message: "2+2?".into(),
             reply_to: None,
+            of: None,
+            edited: None,
+            deleted: false,
         };
         Work {
             message,

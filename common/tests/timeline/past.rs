@@ -127,6 +127,7 @@ fn said() -> NewMessage {
         kind: Kind::User,
         message: "hello".to_owned(),
         reply_to: None,
+        of: None,
     }
 }
 

@@ -303,6 +303,7 @@ mod tests {
             kind: Kind::Bot,
             message: "Done.".into(),
             reply_to: Some(Uuid::from_u128(9)),
+            of: None,
         };
         new.at(5, 4).frame()
     }

@@ -70,6 +70,9 @@ pub fn said_as(room: &str, seq: u64, id: Uuid, text: &str) -> Envelope {
         kind: Kind::User,
         message: text.to_owned(),
         reply_to: None,
+        of: None,
+        edited: None,
+        deleted: false,
     };
     Envelope::new(message, None)
 }

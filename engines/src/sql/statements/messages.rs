@@ -303,6 +303,9 @@ impl MessageRow {
             kind,
             message: self.message,
             reply_to: self.reply_to,
+            of: None,
+            edited: None,
+            deleted: false,
         })
     }
 }

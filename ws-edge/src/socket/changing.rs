@@ -1,0 +1,91 @@
+//! Who may change which message: its author edits it; its author deletes it, the room's owner and an administrator any, and
+//! whoever asked also the bot's reply.
+
+use common::{
+    store::Room,
+    wire::{ErrorCode, Kind, Message, NewMessage},
+};
+use uuid::Uuid;
+
+use super::{connection::Refusal, tasks::no};
+use crate::services::Services;
+
+/// Returns if this event may be posted, by what is known at this moment; what is posted at the same moment is seen by the
+/// live engine. Of an event that was posted before it is not asked again: it is the same event, also where the message
+/// is deleted since.
+///
+/// # Errors
+/// What the sender is told. A message of another room is none of this one.
+pub(super) async fn check(
+    services: &Services,
+    room: &Room,
+    event: &NewMessage,
+    of: Uuid,
+) -> Result<(), Refusal> {
+    let target = services.timeline.find(&room.name, of).await?;
+    let checked = match target.filter(|target| !target.kind.is_change()) {
+        Some(target) => check_target(services, room, event, &target).await,
+        None => Err(no(
+            ErrorCode::NotFound,
+            "there is no such message in this room",
+        )),
+    };
+    let Err(refusal) = checked else { return Ok(()) };
+    let known = services.timeline.find(&room.name, event.id).await?;
+    let is_same = known.is_some_and(|known| {
+        known.sender == event.sender && known.kind == event.kind && known.of == event.of
+    });
+    if is_same { Ok(()) } else { Err(refusal) }
+}
+
+async fn check_target(
+    services: &Services,
+    room: &Room,
+    event: &NewMessage,
+    target: &Message,
+) -> Result<(), Refusal> {
+    let is_author = target.kind == Kind::User && target.sender == event.sender;
+    if event.kind == Kind::Edited {
+        if target.kind != Kind::User {
+            return Err(no(
+                ErrorCode::Forbidden,
+                "what the bot has said cannot be edited",
+            ));
+        }
+        if !is_author {
+            return Err(no(
+                ErrorCode::Forbidden,
+                "only whoever wrote a message may edit it",
+            ));
+        }
+    } else if !is_author && !may_delete_anothers(services, room, &event.sender, target).await? {
+        return Err(no(
+            ErrorCode::Forbidden,
+            "this message is not yours to delete",
+        ));
+    }
+    if target.deleted {
+        return Err(no(ErrorCode::BadRequest, "the message is deleted"));
+    }
+    Ok(())
+}
+
+async fn may_delete_anothers(
+    services: &Services,
+    room: &Room,
+    user: &str,
+    target: &Message,
+) -> Result<bool, Refusal> {
+    if room.owner == user {
+        return Ok(true);
+    }
+    if target.kind != Kind::User
+        && let Some(asked) = target.reply_to
+    {
+        let request = services.timeline.find(&room.name, asked).await?;
+        if request.is_some_and(|request| request.sender == user) {
+            return Ok(true);
+        }
+    }
+    Ok(services.sessions.is_administrator(user).await?)
+}
