@@ -5,8 +5,8 @@ use std::{collections::HashSet, sync::Arc};
 use common::{
     envelope::Envelope,
     store::{
-        Accounts, Invited, ListedRoom, LogIn, LookedUp, Membership, Messages, Room, RoomChanges,
-        RoomLimits, Rooms, Session, Store, StoreError, WriteError, Written,
+        Accounts, Invited, ListedRoom, LogIn, LookedUp, Membership, Messages, People, Room,
+        RoomChanges, RoomLimits, Rooms, Session, Standing, Store, StoreError, WriteError, Written,
     },
     wire::{Message, Seq},
 };
@@ -46,6 +46,9 @@ passes_on! { FaultyStore, beside [],
         async fn live_sessions(sessions: &[Uuid], now_ms: u64) -> Result<HashSet<Uuid>, StoreError>;
         async fn touch_sessions(sessions: &[Uuid], now_ms: u64, expires_at_ms: u64, longest_ms: Option<u64>) -> Result<(), StoreError>;
         async fn sweep_sessions(now_ms: u64) -> Result<u64, StoreError>;
+    }
+    People {
+        async fn standing(user: &str) -> Result<Option<Standing>, StoreError>;
     }
     Rooms {
         async fn create_room_within(room: &Room, limits: RoomLimits) -> Result<(), StoreError>;
