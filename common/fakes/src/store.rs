@@ -56,6 +56,7 @@ passes_on! { FaultyStore, beside [],
         async fn make_invite(invite: &Invite, token_hash: &[u8; 32]) -> Result<(), StoreError>;
         async fn invites(by: Option<&str>, now_ms: u64) -> Result<Vec<Invite>, StoreError>;
         async fn withdraw_invite(actor: Actor<'_>, id: Uuid) -> Result<bool, StoreError>;
+        async fn check_invite(token_hash: &[u8; 32], by_keepers_alone: bool) -> Result<(), StoreError>;
         async fn create_invited_user(name: &str, password_hash: &str, token_hash: &[u8; 32], by_keepers_alone: bool) -> Result<Option<String>, StoreError>;
         async fn change_password(user: &str, kept: &str, new: &str, session: Uuid, device_hash: Option<[u8; 32]>) -> Result<Option<Vec<Uuid>>, StoreError>;
         async fn end_other_sessions(user: &str, session: Uuid, device_hash: Option<[u8; 32]>) -> Result<Vec<Uuid>, StoreError>;

@@ -176,6 +176,16 @@ pub trait People: Send + Sync + 'static {
     /// [`StoreError::Unavailable`].
     async fn withdraw_invite(&self, actor: Actor<'_>, id: Uuid) -> Result<bool, StoreError>;
 
+    /// Whether somebody could come by this invitation just now, as [`People::create_invited_user`] has it.
+    ///
+    /// # Errors
+    /// [`StoreError::Forbidden`] with what is wrong with the invitation.
+    async fn check_invite(
+        &self,
+        token_hash: &[u8; 32],
+        by_keepers_alone: bool,
+    ) -> Result<(), StoreError>;
+
     /// Makes a user as [`Accounts::create_user`](super::Accounts::create_user) does, by an invitation, which is used once
     /// more then: of two who come with its last use, one gets in. With `by_keepers_alone` it must have been made by somebody
     /// who administers the server now. If it names a room that its maker may still give, they are a member of it; that room

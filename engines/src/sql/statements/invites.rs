@@ -188,26 +188,19 @@ pub(super) async fn take(
 ) -> Result<Option<String>, Failure> {
     // So that of two who would be the first administrator the second one sees the first.
     standings::lock(db).await?;
-    let invite = use_once(db, token_hash).await?;
+    // Whoever comes at the same moment waits here, and sees what was left.
+    let query = sqlx::query(
+        "UPDATE invites SET used = used + 1 \
+         WHERE token_hash = ? AND used < uses AND expires_at_ms > ? AND withdrawn_at_ms IS NULL",
+    );
+    let used = query
+        .bind(&token_hash[..])
+        .bind(now_ms())
+        .execute(&mut *db)
+        .await?;
+    let (invite, is_keeper) =
+        known(db, token_hash, by_keepers_alone, used.rows_affected() > 0).await?;
     let by = &*invite.made_by;
-    let maker = match is_account(by) {
-        true => standings::of(db, by).await?.unwrap_or_default(),
-        false => Standing {
-            admin: true,
-            ..Standing::default()
-        },
-    };
-    let is_keeper = maker.admin && !maker.disabled;
-    if maker.disabled || (!is_keeper && (invite.admin || by_keepers_alone)) {
-        return Err(standings::forbidden(
-            "whoever made this invitation may not let anybody in any more",
-        ));
-    }
-    if by == THE_SERVER && standings::administrators_beside(db, name).await? > 0 {
-        return Err(standings::forbidden(
-            "this invitation was for the first administrator, and there is one",
-        ));
-    }
     accounts::make(db, name, password_hash).await?;
     if invite.admin {
         let standing = Standing {
@@ -234,32 +227,60 @@ pub(super) async fn take(
     Ok(room)
 }
 
-/// Uses an invitation once more. Whoever comes at the same moment waits here, and sees what was left.
-async fn use_once(db: &mut Connection, token_hash: &[u8; 32]) -> Result<Invite, Failure> {
-    let now = now_ms();
-    let query = sqlx::query(
-        "UPDATE invites SET used = used + 1 \
-         WHERE token_hash = ? AND used < uses AND expires_at_ms > ? AND withdrawn_at_ms IS NULL",
-    );
-    let used = query
-        .bind(&token_hash[..])
-        .bind(now)
-        .execute(&mut *db)
-        .await?;
+/// Whether somebody could come by an invitation just now.
+pub(super) async fn check(
+    db: &mut Connection,
+    token_hash: &[u8; 32],
+    by_keepers_alone: bool,
+) -> Result<(), Failure> {
+    known(db, token_hash, by_keepers_alone, false)
+        .await
+        .map(drop)
+}
+
+/// The invitation, if it is worth something, and whether whoever made it administers the server. One that was used just now
+/// had that left.
+async fn known(
+    db: &mut Connection,
+    token_hash: &[u8; 32],
+    by_keepers_alone: bool,
+    was_used_now: bool,
+) -> Result<(Invite, bool), Failure> {
     let query = sqlx::query_as::<_, InviteRow>(
         "SELECT id, made_by, admin, room, uses, used, made_at_ms, expires_at_ms, withdrawn_at_ms FROM invites \
          WHERE token_hash = ?",
     );
-    let row = query.bind(&token_hash[..]).fetch_optional(db).await?;
-    match row {
-        Some(row) if used.rows_affected() > 0 => Ok(row.into()),
-        None => Err(standings::forbidden("there is no such invitation")),
-        Some(row) if row.withdrawn_at_ms.is_some() => {
-            Err(standings::forbidden("this invitation was withdrawn"))
-        }
-        Some(row) if row.expires_at_ms <= now => {
-            Err(standings::forbidden("this invitation has expired"))
-        }
-        Some(_) => Err(standings::forbidden("this invitation is used up")),
+    let row = query.bind(&token_hash[..]).fetch_optional(&mut *db).await?;
+    let row = row.ok_or_else(|| standings::forbidden("there is no such invitation"))?;
+    let wrong = match &row {
+        _ if was_used_now => None,
+        row if row.withdrawn_at_ms.is_some() => Some("this invitation was withdrawn"),
+        row if row.expires_at_ms <= now_ms() => Some("this invitation has expired"),
+        row if row.used >= row.uses => Some("this invitation is used up"),
+        _ => None,
+    };
+    if let Some(wrong) = wrong {
+        return Err(standings::forbidden(wrong));
     }
+    let invite = Invite::from(row);
+    let by = &*invite.made_by;
+    let maker = match is_account(by) {
+        true => standings::of(db, by).await?.unwrap_or_default(),
+        false => Standing {
+            admin: true,
+            ..Standing::default()
+        },
+    };
+    let is_keeper = maker.admin && !maker.disabled;
+    if maker.disabled || (!is_keeper && (invite.admin || by_keepers_alone)) {
+        return Err(standings::forbidden(
+            "whoever made this invitation may not let anybody in any more",
+        ));
+    }
+    if by == THE_SERVER && standings::administrators_beside(db, THE_SERVER).await? > 0 {
+        return Err(standings::forbidden(
+            "this invitation was for the first administrator, and there is one",
+        ));
+    }
+    Ok((invite, is_keeper))
 }

@@ -89,6 +89,17 @@ impl People for ThisStore {
         Ok(withdrawn.await?)
     }
 
+    async fn check_invite(
+        &self,
+        token_hash: &[u8; 32],
+        by_keepers_alone: bool,
+    ) -> Result<(), StoreError> {
+        let checked = reading!(self, |db| {
+            invites::check(db, token_hash, by_keepers_alone).await
+        });
+        Ok(checked.await?)
+    }
+
     async fn create_invited_user(
         &self,
         name: &str,
