@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use common::supervise;
 use tokio_util::sync::CancellationToken;
 
-use crate::services::Services;
+use crate::{services::Services, sessions::now_ms};
 
 /// Between two looks for messages that were shown and did not reach the database.
 const REPAIR_EVERY: Duration = Duration::from_secs(15);
@@ -22,6 +22,9 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(30);
 
 /// Between two times that expired sessions are deleted.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
+
+/// How long an invitation or a link is known that has expired.
+const DOOR_KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Starts all of it; it ends with `stop`.
 pub(crate) fn start(services: &Arc<Services>, stop: &CancellationToken) {
@@ -55,6 +58,7 @@ pub(crate) fn start(services: &Arc<Services>, stop: &CancellationToken) {
         stop,
         |services| async move {
             services.sessions.sweep().await;
+            sweep_door(&services).await;
         },
     );
 }
@@ -78,6 +82,14 @@ fn every<F, W>(
             work(Arc::clone(&services)).await;
         }
     });
+}
+
+/// Deletes invitations and links that ended long ago: for so long whoever comes with one is told what is wrong with it.
+async fn sweep_door(services: &Services) {
+    let before = now_ms().saturating_sub(DOOR_KEPT.as_millis() as u64);
+    if let Err(error) = services.store.sweep_door(before).await {
+        tracing::warn!(%error, "old invitations must wait");
+    }
 }
 
 /// Looks through the rooms that had messages lately: what was shown and is not in the database after half a minute is

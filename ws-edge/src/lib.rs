@@ -15,6 +15,7 @@ mod network;
 mod open_files;
 mod people_limits;
 mod problem;
+mod registration;
 mod seldom;
 mod services;
 mod serving;
@@ -27,5 +28,6 @@ mod watched_stream;
 
 pub use open_files::raise_open_files;
 pub use people_limits::PeopleLimits;
+pub use registration::Registration;
 pub use settings::EdgeSettings;
 pub use state::{Edge, run};

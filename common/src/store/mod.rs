@@ -3,6 +3,7 @@
 //! Two sides in the crate `engines`: MySQL, shared by any number of processes, and SQLite, a file in the data folder.
 //! Both pass the suite in `common/suites/src/store/`.
 
+mod people;
 pub mod usage;
 
 use std::{collections::HashSet, num::NonZeroU32, sync::Arc, time::Duration};
@@ -10,6 +11,12 @@ use std::{collections::HashSet, num::NonZeroU32, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+pub use people::{
+    Actor, AuditLine, INVITE_USES_MAX, INVITES_STANDING_MAX,
+    INVITES_STANDING_MAX_OF_ADMINISTRATORS, Invite, KeptRoom, LISTED_MAX, ListedAccount, OPERATOR,
+    People, Standing, StandingChanges, THE_SERVER,
+};
 
 use crate::{
     envelope::Envelope,
@@ -19,7 +26,7 @@ use crate::{
 
 /// All that lasts.
 #[async_trait]
-pub trait Store: Accounts + Rooms + Messages {
+pub trait Store: Accounts + People + Rooms + Messages {
     /// Whether the engine answers within its time limit, has the schema that this program was built with, and can be
     /// written to.
     ///
@@ -52,7 +59,7 @@ pub trait Accounts: Send + Sync + 'static {
     /// ([`crate::names::skeleton`]). After [`StoreError::Unavailable`] the user may have been made all the same.
     async fn create_user(&self, name: &str, password_hash: &str) -> Result<(), StoreError>;
 
-    /// The hash of a user's password; none if there is no such user.
+    /// The hash of a user's password; none if there is no such user, or not any more.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -77,7 +84,7 @@ pub trait Accounts: Send + Sync + 'static {
     /// [`DEVICES_PER_USER`] that were used last are kept.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`].
+    /// [`StoreError::Forbidden`] if the account is disabled.
     async fn begin_session(
         &self,
         session: &Session,
@@ -96,7 +103,7 @@ pub trait Accounts: Send + Sync + 'static {
         since_ms: u64,
     ) -> Result<bool, StoreError>;
 
-    /// The session of this token, unless it has expired by `now_ms`.
+    /// The session of this token, unless it has expired by `now_ms`, or its account is disabled.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -118,7 +125,7 @@ pub trait Accounts: Send + Sync + 'static {
     /// [`StoreError::Unavailable`].
     async fn end_session(&self, user: &str, session: Uuid) -> Result<bool, StoreError>;
 
-    /// Which of these sessions still hold at `now_ms`.
+    /// Which of these sessions still hold at `now_ms`: not those of accounts that are disabled.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -529,6 +536,9 @@ pub enum StoreError {
     /// The name is taken, or looks like one that is.
     #[error("this name is taken, or looks like one that is")]
     Taken,
+    /// It is not allowed as things are. Why, in words for people.
+    #[error("{0}")]
+    Forbidden(String),
     /// A limit is reached that does not pass by itself. Which one, in words for people.
     #[error("{0}")]
     Full(String),
@@ -546,7 +556,10 @@ impl Retryable for StoreError {
     fn retry(&self) -> Retry {
         match self {
             StoreError::Unavailable(_) => Retry::Again,
-            StoreError::Taken | StoreError::Full(_) | StoreError::TooOften { .. } => Retry::Never,
+            StoreError::Taken
+            | StoreError::Forbidden(_)
+            | StoreError::Full(_)
+            | StoreError::TooOften { .. } => Retry::Never,
         }
     }
 }

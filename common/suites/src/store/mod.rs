@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod messages;
+pub mod people;
 pub mod rooms;
 pub mod side;
 
@@ -46,6 +47,19 @@ macro_rules! store_suite {
                 what_was_asked_of_models_is_summed_by_day_room_user_and_model,
                 what_exists_is_told_by_its_ids,
                 a_write_that_is_cut_off_is_whole_or_not_there,
+            }
+            people {
+                an_invitation_lets_so_many_in_and_no_more,
+                of_two_who_come_with_the_last_use_one_gets_in,
+                an_invitation_is_worth_what_its_maker_may,
+                the_servers_own_invitation_is_for_the_first_administrator,
+                an_invitation_may_make_one_a_member_of_a_room,
+                a_new_password_ends_the_other_sessions,
+                a_link_sets_a_new_password_once,
+                a_disabled_account_has_no_session_and_gets_none,
+                the_last_administrator_stays,
+                a_deleted_account_leaves_its_name_and_nothing_else,
+                who_did_what_to_whom_is_in_the_log,
             }
             rooms {
                 a_room_is_as_it_was_made_and_changed,
