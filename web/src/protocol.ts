@@ -29,8 +29,12 @@ const FRAMES = {
   message: {
     // A kind that only a newer server knows is shown like the bot's: to pass the message over would leave a hole.
     needs: { room: text, seq: number, prev: number, id: text, sender: text, kind: text as Reader<Kind>, message: text },
-    may: { at: text, reply_to: text },
+    // In its newest state: `edited` is the place of its last edit; one that is deleted has no text.
+    may: { at: text, reply_to: text, edited: number, deleted: flag },
   },
+  // Events in the room's order that change a message.
+  edited: { needs: { room: text, seq: number, prev: number, id: text, of: text, by: text, message: text }, may: { at: text } },
+  deleted: { needs: { room: text, seq: number, prev: number, id: text, of: text, by: text }, may: { at: text } },
   ack: { needs: { id: text, seq: number }, may: {} },
   error: { needs: { code: text as Reader<ErrorCode>, message: text }, may: { id: text, retry_after_ms: number } },
   draft: { needs: { room: text, id: text, reply_to: text, attempt: number, offset: number, text }, may: { thinking: flag, waiting: number } },
@@ -54,6 +58,9 @@ export type ErrorFrame = Frames["error"];
 /** A message in its place. `seq` is the place and the time, in microseconds since 1970. */
 export type Message = Omit<Frames["message"], "type">;
 
+/** An edit or a deletion in its place. */
+export type ChangeFrame = Frames["edited"] | Frames["deleted"];
+
 export type ClientFrame =
   | { type: "send"; room: string; id: string; message: string; reply_to?: string }
   | { type: "join"; room: string; after?: number }
@@ -61,6 +68,8 @@ export type ClientFrame =
   | { type: "typing"; room: string }
   | { type: "stop"; room: string; id: string }
   | { type: "again"; room: string; id: string }
+  | { type: "edit"; room: string; id: string; of: string; message: string }
+  | { type: "delete"; room: string; id: string; of: string }
   | { type: "pong" };
 
 export type BotPolicy = "always" | "mention" | "off";
@@ -72,6 +81,9 @@ export interface RoomInfo {
   /** The list leaves it out. */
   persona?: string | null;
   owner: string;
+  /** What it is called, in place of its name, and what it is about. */
+  title?: string;
+  topic?: string;
   /** The place of what was said last, 0 if nothing was. Older servers do not tell. */
   latest?: number;
   /** Who invited the user, until that is taken or declined. */

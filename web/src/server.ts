@@ -74,10 +74,18 @@ export const seg = encodeURIComponent;
 export interface Me {
   user: string;
   session: string;
+  admin?: boolean;
+  may_invite?: boolean;
 }
 
-export const register = (username: string, password: string) =>
-  call<{ user: string }>("POST", "/api/register", { username, password });
+export type Registration = "open" | "invite" | "closed";
+
+/** Who may come in. Where that is not told, the server says no when somebody tries. */
+export const registration = () => call<{ registration: Registration }>("GET", "/api/door", undefined, CHECK_MS).then((door) => door.registration, () => "open" as const);
+export const register = (username: string, password: string, invite?: string) =>
+  call<{ user: string }>("POST", "/api/register", { username, password, invite });
+/** Sets a new password by a link, and logs in with it. */
+export const reset = (token: string, password: string) => call<{ user: string }>("POST", "/api/reset", { token, password });
 export const logIn = (username: string, password: string) => call<{ user: string }>("POST", "/api/login", { username, password });
 export const logOut = () => call<void>("POST", "/api/logout");
 export const me = (quick = false) => call<Me>("GET", "/api/me", undefined, quick ? CHECK_MS : CALL_MS);
@@ -97,8 +105,9 @@ export const rooms = (after: string | null) => call<{ rooms: RoomInfo[]; next?: 
 export const room = (name: string) => call<RoomInfo>("GET", `/api/rooms/${seg(name)}`);
 export const createRoom = (room: Pick<RoomInfo, "name" | "private" | "bot"> & { persona?: string }) =>
   call<RoomInfo>("POST", "/api/rooms", room);
-export const changeRoom = (name: string, change: Partial<Pick<RoomInfo, "private" | "bot"> & { persona: string }>) =>
+export const changeRoom = (name: string, change: Partial<Pick<RoomInfo, "private" | "bot" | "title" | "topic" | "owner"> & { persona: string }>) =>
   call<RoomInfo>("PATCH", `/api/rooms/${seg(name)}`, change);
+export const deleteRoom = (name: string) => call<void>("DELETE", `/api/rooms/${seg(name)}`);
 export const addMember = (room: string, user: string) => call<void>("PUT", `/api/rooms/${seg(room)}/members/${seg(user)}`);
 export const removeMember = (room: string, user: string) =>
   call<void>("DELETE", `/api/rooms/${seg(room)}/members/${seg(user)}`);

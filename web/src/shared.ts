@@ -2,7 +2,9 @@
 // the page twice: neither the bytes, nor what is remembered in a module.
 
 export { addressOf, base } from "./base.ts";
+export { titleOf } from "./room.ts";
 export { addMember, call, Refusal, removeMember, seg, wordsOf } from "./server.ts";
+export { openStores } from "./storage.ts";
 export { avatar, copyText, h, icon, iconButton, setText } from "./view/dom.ts";
 export { opened } from "./view/layers.ts";
 export { canNotify, notifyState, setTheme, themeChoice, wantNotifications, type Theme } from "./view/surroundings.ts";

@@ -5,7 +5,7 @@ import { Chat, type Change } from "../chat.ts";
 import { serverNow, steadyNow } from "../clock.ts";
 import type { Outgoing } from "../outbox.ts";
 import type { Message } from "../protocol.ts";
-import type { Room } from "../room.ts";
+import { titleOf, type Room } from "../room.ts";
 import { allRows, inOneLine, keptRows, type Row } from "../rows.ts";
 import * as server from "../server.ts";
 import { statusLine } from "../status.ts";
@@ -66,9 +66,10 @@ export class App {
   #seenTo = 0;
 
   constructor(
-    user: string,
+    me: server.Me,
     private readonly leave: (notice: string | null) => void,
   ) {
+    const { user } = me;
     this.#chat = new Chat(
       user,
       {
@@ -79,6 +80,8 @@ export class App {
       },
       openStores(),
     );
+    this.#chat.isAdmin = me.admin ?? false;
+    this.#chat.mayInvite = me.may_invite ?? false;
     this.#sidebar = new Sidebar(this.#chat, {
       open: (room) => this.#go(room),
       newRoom: () => void this.#later(({ newRoom }) => newRoom(this.#chat, (room) => this.#go(room))),
@@ -99,13 +102,19 @@ export class App {
       for (const row of this.#list.element.querySelectorAll(".touched")) row.classList.remove("touched");
       if (isTelephone()) (target as Element).closest(".row")?.classList.add("touched");
     });
+    this.#list.element.addEventListener("keydown", (event) => this.#rowKey(event));
     this.#composer = new Composer({
       send: (text, replyTo) => this.#send(text, replyTo),
       command: (name, argument) => void this.#command(name, argument),
       unknown: (name) => this.#tell(`There is no command /${name}. To say it as it is, begin with two slashes.`),
       changed: (draft) => this.#chat.current && this.#chat.memory.keepDraft(this.#chat.current.name, draft),
       typing: () => this.#chat.current && this.#chat.typing(this.#chat.current),
-      editFailed: () => this.#editFailed(),
+      editLast: () => this.#editLast(),
+      rewrite: (of, text) => (text ? this.#rewrite(of, text) : this.#askErase(of)),
+      says: (id) => {
+        const message = this.#chat.current?.timeline.get(id);
+        return message?.deleted ? null : message?.message;
+      },
       describe: (id) => {
         const message = this.#chat.current?.timeline.get(id);
         return message ? { sender: message.sender, text: inOneLine(message, 120) } : null;
@@ -286,6 +295,8 @@ export class App {
         this.leave(null);
       },
       ended: () => this.leave("You logged this browser out."),
+      departed: () => this.leave("Your account is deleted."),
+      tell: (text) => this.#tell(text),
     }));
   }
 
@@ -312,7 +323,7 @@ export class App {
         if (growing) this.#chat.stopReply(room, growing);
         else this.#tell("No answer is being written.");
       } else if (name === "leave") {
-        if (room.info?.owner === this.#chat.user) return this.#tell("This room is your own; it stays.");
+        if (room.info?.owner === this.#chat.user) return this.#tell(room.name === this.#chat.user ? "This room is your own; it stays." : "You own this room: hand it over first, or delete it.");
         await this.#chat.leave(room);
         this.#show(this.#chat.user, "replace");
       } else if (!who) {
@@ -329,12 +340,69 @@ export class App {
     }
   }
 
-  #editFailed(): { text: string; replyTo?: string } | null {
+  #editLast(): boolean {
     const room = this.#chat.current;
-    const failed = room && this.#chat.outbox.inRoom(room.name).findLast((entry) => entry.failed);
-    if (!failed) return null;
-    this.#chat.takeBack(failed.id);
-    return failed;
+    if (!room) return false;
+    const unsent = this.#chat.outbox.inRoom(room.name);
+    const failed = unsent.findLast((entry) => entry.failed);
+    if (failed) {
+      this.#takeBack(failed.id);
+      return true;
+    }
+    // The last one is on its way, and another is not meant.
+    if (unsent.some(({ of }) => !of) || !room.timeline.attached) return false;
+    const last = room.timeline.messages.findLast((message) => room.mayEdit(message, this.#chat.user));
+    if (last) this.#edit(last.id);
+    return last !== undefined;
+  }
+
+  /** What is not through yet is written anew: a message, or a change of one that is there. */
+  #takeBack(id: string): void {
+    const entry = this.#chat.takeBack(id);
+    if (!entry) return;
+    const kept = entry.of ? this.#chat.current?.timeline.get(entry.of) : undefined;
+    if (kept && !kept.deleted) this.#composer.edit(kept.id, kept.message, entry.text);
+    else this.#composer.fill(entry.text, entry.replyTo);
+  }
+
+  #edit(id: string): void {
+    const message = this.#chat.current?.timeline.get(id);
+    if (message) this.#composer.edit(id, message.message);
+  }
+
+  #rewrite(of: string, text: string): void {
+    if (this.#chat.current) this.#chat.rewrite(this.#chat.current, of, text);
+  }
+
+  /** Asks in the message's own row, once; the answer that is meant has the focus. */
+  #askErase(id: string | null): void {
+    const room = this.#chat.current;
+    if (!room) return;
+    const before = room.asking;
+    room.asking = id;
+    this.#drawRoom(room);
+    if (id !== null && !this.#list.elementOf(id)) this.#list.reveal(id);
+    const row = this.#list.elementOf(id ?? before ?? "");
+    row?.querySelector<HTMLElement>(id === null ? ".tools button" : ".ask button")?.focus();
+  }
+
+  #erase(id: string): void {
+    const room = this.#chat.current;
+    if (!room) return;
+    room.asking = null;
+    this.#chat.rewrite(room, id, "");
+  }
+
+  /** What can be done with a message by a key, wherever in its row the focus is. */
+  #rowKey(event: KeyboardEvent): void {
+    const room = this.#chat.current;
+    const message = room?.timeline.get(this.#list.keyAt(event.target) ?? "");
+    if (!room || !message || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "F2" && room.mayEdit(message, this.#chat.user)) this.#edit(message.id);
+    else if ((event.key === "Delete" || event.key === "Backspace") && room.mayDelete(message, this.#chat.user, this.#chat.isAdmin)) this.#askErase(message.id);
+    else if (event.key === "Escape" && room.asking === message.id) this.#askErase(null);
+    else return;
+    event.preventDefault();
   }
 
   async #showMessage(id: string): Promise<void> {
@@ -357,10 +425,10 @@ export class App {
       showMessage: (id) => void this.#showMessage(id),
       wantQuote: (id) => this.#chat.current && void this.#chat.wantQuote(this.#chat.current, id),
       retry: (id) => this.#chat.retry(id),
-      edit: (id) => {
-        const entry = this.#chat.takeBack(id);
-        if (entry) this.#composer.fill(entry.text, entry.replyTo);
-      },
+      edit: (id) => this.#takeBack(id),
+      rewrite: (id) => this.#edit(id),
+      askErase: (id) => this.#askErase(id),
+      erase: (id) => this.#erase(id),
       discard: (id) => {
         const entry = this.#chat.takeBack(id);
         if (entry) this.#tell("Discarded.");
@@ -403,9 +471,13 @@ export class App {
       while (this.#spoken.childElementCount > 10) this.#spoken.firstElementChild!.remove();
     }
     if (this.#chat.concerns(room, message)) {
-      const title = room.name === this.#chat.user ? message.sender : `${message.sender} in ${room.name}`;
+      const title = room.name === this.#chat.user ? message.sender : `${message.sender} in ${titleOf(room)}`;
       notify(title, inOneLine(message, 160), room.name, () => this.#go(room.name));
     }
+  }
+
+  tell(text: string): void {
+    this.#tell(text);
   }
 
   #tell(text: string): void {
@@ -440,7 +512,7 @@ export class App {
 
   #drawTitle(): void {
     const unread = this.#chat.unreadInAll();
-    const name = this.#chat.current && this.#chat.current.name !== this.#chat.user ? `${this.#chat.current.name} · Chinwag` : "Chinwag";
+    const name = this.#chat.current && this.#chat.current.name !== this.#chat.user ? `${titleOf(this.#chat.current)} · Chinwag` : "Chinwag";
     document.title = unread > 0 ? `(${unread > 99 ? "99+" : unread}) ${name}` : name;
     setText(this.#menuBadge, unread > 99 ? "99+" : unread > 0 ? String(unread) : "");
     this.#menuButton.setAttribute("aria-label", unread > 0 ? `Rooms, ${this.#menuBadge.textContent} unread` : "Rooms");
@@ -448,9 +520,9 @@ export class App {
 
   #rows(room: Room): Row[] {
     const { messages, hasEarlier } = room.timeline;
-    const signature = `${messages.length} ${messages[0]?.seq} ${messages.at(-1)?.seq} ${hasEarlier} ${room.newFrom} ${new Date().getDate()} ${room.info?.bot} ${[...room.askedAgain.keys()].join()} ${room.stopped.size} ${[...room.quoted.values()].filter(Boolean).length}`;
+    const signature = `${messages.length} ${messages[0]?.seq} ${messages.at(-1)?.seq} ${hasEarlier} ${room.newFrom} ${new Date().getDate()} ${room.info?.bot} ${[...room.askedAgain.keys()].join()} ${room.stopped.size} ${[...room.quoted.values()].filter(Boolean).length} ${room.timeline.version} ${room.asking} ${room.info?.owner}`;
     if (this.#kept?.room !== room || this.#kept.signature !== signature) {
-      this.#kept = { room, signature, rows: keptRows(room, this.#chat.user) };
+      this.#kept = { room, signature, rows: keptRows(room, this.#chat.user, this.#chat.isAdmin) };
     }
     const { outbox } = this.#chat;
     const rows = allRows(room, this.#kept.rows, outbox.inRoom(room.name), (id) => outbox.whyWaiting(id), this.#chat.user, serverNow());
@@ -490,7 +562,7 @@ export class App {
     if (this.#blank.dataset.shown === shown) return;
     this.#blank.dataset.shown = shown;
     if (invitedBy) {
-      this.#blank.replaceChildren(avatar(room.name), h("h2", null, room.name), h("p", null, `${invitedBy} invites you into this ${room.info!.private ? "private " : ""}room.`), this.#joinOrDecline(room));
+      this.#blank.replaceChildren(avatar(room.name), h("h2", null, titleOf(room)), h("p", null, `${invitedBy} invites you into this ${room.info!.private ? "private " : ""}room.`), this.#joinOrDecline(room));
     } else if (isMissing) {
       const hadFocus = document.activeElement === null || document.activeElement === document.body;
       this.#blank.replaceChildren(...this.#shutDoor(room, unsent));
@@ -537,7 +609,7 @@ export class App {
     this.#invitation.dataset.shown = shown;
     // The button that was pressed goes, and the focus with it.
     const hadFocus = this.#invitation.contains(document.activeElement);
-    if (room) this.#invitation.replaceChildren(h("p", null, h("strong", null, room.info!.invited_by!), " invites you into ", h("strong", null, room.name)), this.#joinOrDecline(room));
+    if (room) this.#invitation.replaceChildren(h("p", null, h("strong", null, room.info!.invited_by!), " invites you into ", h("strong", null, titleOf(room))), this.#joinOrDecline(room));
     else this.#invitation.replaceChildren();
     if (hadFocus && mayFocusField()) this.#composer.focus();
     else if (hadFocus) this.#list.element.focus();
@@ -549,7 +621,7 @@ export class App {
     return [
       h("span", { class: "door-lock" }, icon("lock")),
       h("h2", null, was ? "You are no longer in this room" : "No such room"),
-      h("p", null, was ? `“${name}” is private, and you are not among those who were invited. ${was.owner} can let you in again.` : `There is no room “${name}”, or it is a private one that you were not invited to.`),
+      h("p", null, was ? `“${titleOf(room)}” was deleted, or you were put out of it. ${was.owner} can let you in again.` : `There is no room “${name}”, or it is a private one that you were not invited to.`),
       ...unsent.map(({ text }) =>
         h("p", { class: "unsent" }, h("strong", null, "Not sent: "), h("span", { dir: "auto" }, text), iconButton("copy", "Copy what was not sent", async () => this.#tell((await copyText(text)) ? "Copied." : "The browser did not let this be copied."))),
       ),
@@ -576,7 +648,7 @@ export class App {
     const ideas = isOwn ? ["What can you do?", "Explain how a message travels through a chat server", "Help me plan a weekend by the sea"] : answers === "mention" ? ["@bot introduce yourself"] : [];
     return [
       isOwn ? avatar("bot", true) : avatar(room.name),
-      h("h2", null, isOwn ? `Hello, ${this.#chat.user}` : room.name),
+      h("h2", null, isOwn ? `Hello, ${this.#chat.user}` : titleOf(room)),
       ...words.map((text) => h("p", null, text)),
       ...(isOwn || !room.info ? [] : [h("p", null, room.info.private ? (room.info.owner === this.#chat.user ? "Only those you invite can see it." : "Only those who were invited can see it.") : "Anybody can come in by its link."), this.#bringPeople(room)]),
       h("div", { class: "ideas" }, ...ideas.map((text) => h("button", { type: "button", class: "idea", onclick: () => this.#send(text) }, text))),
@@ -592,13 +664,16 @@ export class App {
 
   #drawHead(room: Room): void {
     const isOwn = room.name === this.#chat.user;
-    setText(this.#title, isOwn ? "You and the bot" : room.name);
+    setText(this.#title, isOwn ? "You and the bot" : titleOf(room));
     if (this.#picture.dataset.room !== room.name) {
       this.#picture.dataset.room = room.name;
       this.#picture.replaceChildren(avatar(room.name, isOwn));
     }
     const privacy = room.info ? (isOwn ? "Yours alone" : room.info.private ? "Private" : "Public") : "";
-    setText(this.#people, whoIsHere(room.people, this.#chat.user) || privacy);
+    const here = whoIsHere(room.people, this.#chat.user) || privacy;
+    const topic = room.info?.topic?.replace(/\s+/gu, " ");
+    setText(this.#people, topic ? `${topic} · ${here}` : here);
+    this.#people.title = room.info?.topic ?? "";
     this.#composer.placeholder(isOwn || room.info?.bot === "always" ? "Write to the bot" : "Write a message");
   }
 

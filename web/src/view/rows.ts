@@ -18,6 +18,11 @@ export interface RowActions {
   discard(id: string): void;
   stop(id: string): void;
   answerAgain(id: string): void;
+  /** Writes a message that is kept anew. */
+  rewrite(id: string): void;
+  /** Asks whether a message is to be deleted; `null`: it stays. */
+  askErase(id: string | null): void;
+  erase(id: string): void;
   say(text: string): void;
 }
 
@@ -31,7 +36,7 @@ export function looksOf(row: Row): string {
     case "draft":
       return `${row.draft.attempt} ${row.draft.chars} ${row.draft.headless} ${row.draft.stopping} ${row.quote?.text ?? ""}`;
     case "message":
-      return `${row.state} ${row.isHeld} ${row.together} ${row.why ?? ""} ${row.quote?.text ?? ""} ${row.own} ${row.again} ${row.isLatest} ${row.stoppedBy}`;
+      return `${row.state} ${row.isHeld} ${row.together} ${row.why ?? ""} ${row.quote?.text ?? ""} ${row.own} ${row.again} ${row.isLatest} ${row.stoppedBy} ${row.edited} ${row.deleted} ${row.isAsked} ${row.mayEdit} ${row.mayDelete} ${row.entry?.id}`;
     default:
       return "";
   }
@@ -50,6 +55,7 @@ export function renderRow(row: Row, actions: RowActions): HTMLElement {
     case "draft":
       return draft(row, actions);
     case "message":
+      if (row.deleted) return gone(row);
       if (row.kind === "user") return row.own ? own(row, actions) : person(row, actions);
       return bot(row, actions);
   }
@@ -148,9 +154,37 @@ function bot(row: MessageRow, actions: RowActions): HTMLElement {
       quoteOf(row.quote, row.replyTo, actions),
       h("div", { class: "prose" }, withCode(markdown(row.text), actions.say)),
       again && h("div", { class: "foot" }, again),
+      asked(row, actions),
     ),
     tools(row, actions),
   );
+}
+
+/** In place of what was deleted, and is about to be. */
+function gone(row: MessageRow): HTMLElement {
+  const words = h("p", { class: "gone" }, icon("bin", "icon icon-tiny"), row.state !== "waiting" ? "Deleted" : row.why ? `To be deleted. Waiting: ${row.why}` : "Deleting…");
+  const hidden = h("p", { class: "sr-only" }, `${row.own ? "You" : row.sender}, ${clockTime(row.at)}`);
+  if (row.own) return h("li", { class: "row row-own row-gone" }, h("div", { class: "body" }, hidden, words));
+  const side = row.together ? h("span", { class: "aside-time", "aria-hidden": "true" }) : avatar(row.sender, row.kind !== "user");
+  return h("li", { class: `row row-person row-gone ${row.together ? "together" : ""}` }, side, h("div", { class: "body" }, row.together ? hidden : head(row.sender, row.at, null), words));
+}
+
+/** Asked once, in the row itself. */
+function asked(row: MessageRow, actions: RowActions): HTMLElement | false {
+  return (
+    row.isAsked &&
+    h(
+      "div",
+      { class: "foot ask", role: "group", "aria-label": "Delete this message?" },
+      h("span", null, "Delete it for everybody?"),
+      h("button", { type: "button", class: "chip-button chip-bad", onclick: () => actions.erase(row.id) }, icon("bin"), "Delete"),
+      h("button", { type: "button", class: "chip-button", onclick: () => actions.askErase(null) }, "Keep it"),
+    )
+  );
+}
+
+function editedNote(row: MessageRow): HTMLElement | false {
+  return row.edited !== null && h("span", { class: "edited", title: `Changed ${fullTime(row.edited)}` }, "edited");
 }
 
 function person(row: MessageRow, actions: RowActions): HTMLElement {
@@ -161,9 +195,11 @@ function person(row: MessageRow, actions: RowActions): HTMLElement {
     h(
       "div",
       { class: "body" },
-      row.together ? h("p", { class: "sr-only" }, `${row.sender}, ${clockTime(row.at)}`) : head(row.sender, row.at, null),
+      row.together ? h("p", { class: "sr-only" }, `${row.sender}, ${clockTime(row.at)}`) : head(row.sender, row.at, null, editedNote(row)),
       quoteOf(row.quote, row.replyTo, actions),
       h("div", { class: "prose text" }, withCode(peopleMarkdown(row.text, actions.user), actions.say)),
+      row.together && editedNote(row),
+      asked(row, actions),
     ),
     tools(row, actions),
   );
@@ -178,22 +214,24 @@ function own(row: MessageRow, actions: RowActions): HTMLElement {
     h("div", { class: "prose text" }, withCode(peopleMarkdown(row.text, actions.user), actions.say)),
   );
   const state = h("p", { class: "state" });
+  const isChange = row.entry?.of !== undefined;
+  const id = row.entry?.id ?? row.id;
   if (row.state === "waiting") {
-    state.append(icon("clock"), row.why ? `Waiting: ${row.why}` : "Waiting to be sent");
+    state.append(icon("clock"), row.why ? `Waiting: ${row.why}` : isChange ? "The change waits to be sent" : "Waiting to be sent");
     if (!row.why) state.classList.add("state-quiet");
-    if (row.isHeld) state.append(h("button", { type: "button", class: "text-button", onclick: () => actions.edit(row.id) }, "Take back"));
+    if (row.isHeld) state.append(h("button", { type: "button", class: "text-button", onclick: () => actions.edit(id) }, "Take back"));
   } else if (row.state === "failed") {
     state.classList.add("state-failed");
-    state.append(icon("alert"), h("span", null, `Not sent: ${row.why ?? "refused"}`));
+    state.append(icon("alert"), h("span", null, `Not ${isChange ? "changed" : "sent"}: ${row.why ?? "refused"}`));
   }
   const choices =
     row.state === "failed" &&
     h(
       "div",
       { class: "foot" },
-      h("button", { type: "button", class: "chip-button", onclick: () => actions.retry(row.id) }, icon("again"), "Try again"),
-      h("button", { type: "button", class: "chip-button", onclick: () => actions.edit(row.id) }, icon("edit"), "Edit"),
-      h("button", { type: "button", class: "chip-button", onclick: () => actions.discard(row.id) }, icon("close"), "Discard"),
+      h("button", { type: "button", class: "chip-button", onclick: () => actions.retry(id) }, icon("again"), "Try again"),
+      h("button", { type: "button", class: "chip-button", onclick: () => actions.edit(id) }, icon("edit"), "Edit"),
+      h("button", { type: "button", class: "chip-button", onclick: () => actions.discard(id) }, icon("close"), "Discard"),
     );
   const time =
     row.state === "kept" &&
@@ -201,17 +239,18 @@ function own(row: MessageRow, actions: RowActions): HTMLElement {
   return h(
     "li",
     { class: `row row-own ${row.together ? "together" : ""} ${row.state}` },
-    h("div", { class: "body" }, h("div", { class: "bubble-line" }, row.state === "kept" && tools(row, actions), time, bubble), row.state !== "kept" && state, choices),
+    h("div", { class: "body" }, h("div", { class: "bubble-line" }, row.state === "kept" && tools(row, actions), time, editedNote(row), bubble), row.state !== "kept" && state, choices, asked(row, actions)),
   );
 }
 
-function head(sender: string, at: number | null, note: string | null): HTMLElement {
+function head(sender: string, at: number | null, note: string | null, edited: HTMLElement | false = false): HTMLElement {
   return h(
     "p",
     { class: "head" },
     h("strong", { class: sender === "bot" ? "sender" : `sender ${hueOf(sender)}` }, sender),
     note && h("span", { class: "note" }, note),
     at !== null && h("time", { datetime: new Date(at).toISOString(), title: fullTime(at) }, clockTime(at)),
+    edited,
   );
 }
 
@@ -236,5 +275,14 @@ function tools(row: MessageRow, actions: RowActions): HTMLElement {
     row.again === "offered" && iconButton("again", `Answer again: ${begin}`, () => actions.answerAgain(row.id)),
     iconButton("reply", `Reply to ${row.own ? "yourself" : row.sender}: ${begin}`, () => actions.reply(row.id)),
     iconButton("copy", `Copy the text: ${begin}`, async () => actions.say((await copyText(row.text)) ? "Copied." : "The browser did not let this be copied.")),
+    row.mayEdit && keyed("F2", iconButton("edit", `Change: ${begin}`, () => actions.rewrite(row.id))),
+    row.mayDelete && keyed("Delete", iconButton("bin", `Delete: ${begin}`, () => actions.askErase(row.id))),
   );
+}
+
+/** The key that does the same wherever in the row the focus is. */
+function keyed(key: string, button: HTMLElement): HTMLElement {
+  button.setAttribute("aria-keyshortcuts", key);
+  button.title += ` (${key})`;
+  return button;
 }

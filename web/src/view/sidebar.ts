@@ -1,7 +1,7 @@
 // The list of rooms: one's own first, then by what was said last, then the public ones one has not gone into.
 
 import type { Chat } from "../chat.ts";
-import type { Room } from "../room.ts";
+import { titleOf, type Room } from "../room.ts";
 import { inOneLine } from "../rows.ts";
 import { addressOf } from "../base.ts";
 import { avatar, h, icon, iconButton, isComposing, mark, setText } from "./dom.ts";
@@ -126,7 +126,7 @@ export class Sidebar {
     const wasSeen = this.#seesCurrent();
     const wanted = this.#filter.value.trim().toLowerCase();
     const listed = [...chat.rooms.values()].filter((room) => room.info);
-    const rooms = listed.filter((room) => wanted === "" || room.name.includes(wanted));
+    const rooms = listed.filter((room) => wanted === "" || room.name.includes(wanted) || titleOf(room).toLowerCase().includes(wanted));
     const mine = rooms.filter((room) => chat.isMine(room));
     const invited = rooms.filter((room) => room.info?.invited_by);
     const others = rooms.filter((room) => !chat.isMine(room) && !room.info?.invited_by);
@@ -182,7 +182,7 @@ export class Sidebar {
     let words = isOwnRoom ? "Only you and the bot" : room.info!.invited_by ? `${room.info!.invited_by} invites you` : !isMine ? `by ${room.info!.owner}` : room.timeline.loaded ? "Nothing said yet" : "";
     if (isMine && latest) words = `${latest.sender === chat.user ? "you" : latest.sender}: ${inOneLine(latest, 80)}`;
     const time = isMine && room.latestSeq > 0 ? shortTime(room.latestSeq / 1_000) : "";
-    const looks = JSON.stringify([isCurrent, unread, words, time, room.info!.private, isMine]);
+    const looks = JSON.stringify([isCurrent, unread, words, time, room.info!.private, isMine, titleOf(room)]);
     const line = before.get(room.name) ?? this.#newLine(room);
     this.#drawn.set(room.name, line);
     if (line.looks === looks) return line.element;
@@ -196,7 +196,7 @@ export class Sidebar {
       h(
         "span",
         { class: "room-words" },
-        h("span", { class: "room-name" }, h("span", { class: "room-title" }, isOwnRoom ? "You and the bot" : room.name), isPrivate && icon("lock", "icon icon-tiny"), isPrivate && h("span", { class: "sr-only" }, "private"), h("span", { class: "room-time" }, time)),
+        h("span", { class: "room-name" }, h("span", { class: "room-title" }, isOwnRoom ? "You and the bot" : titleOf(room)), isPrivate && icon("lock", "icon icon-tiny"), isPrivate && h("span", { class: "sr-only" }, "private"), h("span", { class: "room-time" }, time)),
         h("span", { class: "room-line" }, h("span", { class: "room-last", dir: "auto" }, words), unread > 0 && h("span", { class: "badge" }, count, h("span", { class: "sr-only" }, " unread"))),
       ),
     );
