@@ -12,7 +12,6 @@ import { statusLine } from "../status.ts";
 import { openStores } from "../storage.ts";
 import { whoIsHere } from "../words.ts";
 import { Composer, isWriting } from "./composer.ts";
-import { account, bringPeople, newRoom, noticeInDialog, roomDetails } from "./dialogs.ts";
 import { avatar, copyText, h, icon, iconButton, setText } from "./dom.ts";
 import { leftLayer, opened, whenSettled } from "./layers.ts";
 import { List } from "./list.ts";
@@ -22,6 +21,11 @@ import { isTelephone, mayFocusField, notify } from "./surroundings.ts";
 
 const NOTICE_MS = 6_000;
 
+type Dialogs = typeof import("./dialogs.ts");
+
+/** Where something is told while a dialog is open: what is behind one is neither seen nor read out. */
+const noticeInDialog = () => [...document.querySelectorAll<HTMLElement>("dialog[open] > .dialog-notice")].at(-1) ?? null;
+
 export class App {
   readonly #chat: Chat;
   readonly #sidebar: Sidebar;
@@ -29,7 +33,7 @@ export class App {
   readonly #actions: RowActions;
   readonly #composer: Composer;
   readonly #shell: HTMLElement;
-  readonly #title = h("h1", { class: "room-heading" });
+  readonly #title = h("h1", { class: "room-heading", dir: "auto" });
   readonly #people = h("p", { class: "room-people" });
   readonly #picture = h("span", { class: "room-picture" });
   readonly #status = h("div", { class: "status" });
@@ -79,14 +83,14 @@ export class App {
     );
     this.#sidebar = new Sidebar(this.#chat, {
       open: (room) => this.#go(room),
-      newRoom: () => newRoom(this.#chat, (room) => this.#go(room)),
-      settings: () => this.#openAccount(),
+      newRoom: () => void this.#newRoom(),
+      settings: () => void this.#openAccount(),
     });
     const actions = this.#rowActions();
     this.#actions = actions;
     this.#list = new List({
       render: (row) => renderRow(row, actions),
-      update: updateRow,
+      update: (row, element) => updateRow(row, element, actions),
       looks: looksOf,
       nearStart: () => this.#chat.current && void this.#chat.loadEarlier(this.#chat.current),
       nearEnd: () => this.#chat.current && void this.#chat.loadLater(this.#chat.current),
@@ -256,11 +260,26 @@ export class App {
     } catch (refusal) {
       return this.#tell(server.wordsOf(refusal));
     }
-    if (room === this.#chat.current) this.#drawDetails = roomDetails(this.#chat, room, { left: () => whenSettled(() => this.#show(this.#chat.user, "replace")), tell: (text) => this.#tell(text) });
+    const dialogs = await this.#dialogs();
+    if (dialogs && room === this.#chat.current) this.#drawDetails = dialogs.roomDetails(this.#chat, room, { left: () => whenSettled(() => this.#show(this.#chat.user, "replace")), tell: (text) => this.#tell(text) });
   }
 
-  #openAccount(): void {
-    account(this.#chat, {
+  async #newRoom(): Promise<void> {
+    (await this.#dialogs())?.newRoom(this.#chat, (room) => this.#go(room));
+  }
+
+  /** Few open one at once: the page is there sooner without them. */
+  async #dialogs(): Promise<Dialogs | null> {
+    try {
+      return await import("./dialogs.ts");
+    } catch {
+      this.#tell("The server cannot be reached to open this. Try again in a moment.");
+      return null;
+    }
+  }
+
+  async #openAccount(): Promise<void> {
+    (await this.#dialogs())?.account(this.#chat, {
       logOut: async () => {
         try {
           await server.logOut();
@@ -290,7 +309,7 @@ export class App {
     if (!room) return;
     const who = argument.toLowerCase();
     try {
-      if (name === "new") newRoom(this.#chat, (made) => this.#go(made));
+      if (name === "new") await this.#newRoom();
       else if (name === "room") await this.#openDetails();
       else if (name === "stop") {
         const growing = room.drafts.all().at(-1)?.id ?? room.openQuestions(serverNow())[0]?.replyId;
@@ -563,9 +582,15 @@ export class App {
       isOwn ? avatar("bot", true) : avatar(room.name),
       h("h2", null, isOwn ? `Hello, ${this.#chat.user}` : room.name),
       ...words.map((text) => h("p", null, text)),
-      ...(isOwn || !room.info ? [] : [h("p", null, room.info.private ? (room.info.owner === this.#chat.user ? "Only those you invite can see it." : "Only those who were invited can see it.") : "Anybody can come in by its link."), bringPeople(this.#chat, room, (text) => this.#tell(text))]),
+      ...(isOwn || !room.info ? [] : [h("p", null, room.info.private ? (room.info.owner === this.#chat.user ? "Only those you invite can see it." : "Only those who were invited can see it.") : "Anybody can come in by its link."), this.#bringPeople(room)]),
       h("div", { class: "ideas" }, ...ideas.map((text) => h("button", { type: "button", class: "idea", onclick: () => this.#send(text) }, text))),
     ];
+  }
+
+  #bringPeople(room: Room): HTMLElement {
+    const place = h("div", null);
+    void this.#dialogs().then((dialogs) => dialogs && place.replaceWith(dialogs.bringPeople(this.#chat, room, (text) => this.#tell(text))));
+    return place;
   }
 
   #drawHead(room: Room): void {

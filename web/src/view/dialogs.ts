@@ -1,5 +1,5 @@
 // What opens above the page: a new room, a room's people and bot, and one's own devices and settings. The browser's own
-// dialogs: they keep the focus inside, close with Escape, and give the focus back.
+// dialogs: they keep the focus inside, close with Escape, and give the focus back. Loaded with the first of them.
 
 import { addressOf } from "../base.ts";
 import type { Chat } from "../chat.ts";
@@ -40,11 +40,6 @@ function dialog(title: string, ...content: (Node | null | false)[]): HTMLDialogE
   document.body.append(element);
   element.showModal();
   return element;
-}
-
-/** Where something is told while a dialog is open: what is behind one is neither seen nor read out. */
-export function noticeInDialog(): HTMLElement | null {
-  return [...document.querySelectorAll<HTMLElement>("dialog[open] > .dialog-notice")].at(-1) ?? null;
 }
 
 /** Runs a call; what it is refused for stands in `error`. */
