@@ -2,6 +2,7 @@
 // example of every frame; test/wire.test.ts holds against it what is read and what is written here.
 
 import botCommands from "../../common/tests/golden/commands.json";
+import { isOfName } from "./words.ts";
 
 /** Reads one field of a frame; undefined if it cannot be used. */
 type Reader<T> = (value: unknown) => T | undefined;
@@ -161,7 +162,7 @@ export function isBotCommand(text: string): boolean {
 export function mentions(text: string, name: string): boolean {
   const lower = text.toLowerCase();
   const mention = `@${name}`;
-  const isName = (char: string | undefined) => char !== undefined && /[\p{L}\p{N}_-]/u.test(char);
+  const isName = (char: string | undefined) => char !== undefined && isOfName(char);
   for (let at = lower.indexOf(mention); at >= 0; at = lower.indexOf(mention, at + 1)) {
     const before = [...lower.slice(Math.max(0, at - 2), at)].at(-1);
     const after = [...lower.slice(at + mention.length, at + mention.length + 2)][0];

@@ -5,7 +5,7 @@ import type { Draft } from "./drafts.ts";
 import type { Outgoing } from "./outbox.ts";
 import type { Kind, Message } from "./protocol.ts";
 import type { OpenQuestion, Room } from "./room.ts";
-import { unmarked } from "./words.ts";
+import { beginning, unmarked } from "./words.ts";
 
 /** Messages of one sender this close together stand under one name. */
 const TOGETHER_MS = 5 * 60 * 1_000;
@@ -270,6 +270,5 @@ export function inOneLine(message: Message, most: number): string {
 /** The beginning of a text, in one line. */
 export function firstLine(text: string, most: number): string {
   const line = text.replace(/\s+/gu, " ").trim();
-  const points = [...line];
-  return points.length > most ? `${points.slice(0, most - 1).join("")}…` : line;
+  return beginning(line, most) === line ? line : `${beginning(line, most - 1)}…`;
 }

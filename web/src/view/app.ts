@@ -29,7 +29,7 @@ export class App {
   readonly #actions: RowActions;
   readonly #composer: Composer;
   readonly #shell: HTMLElement;
-  readonly #title = h("h1", { class: "room-heading" });
+  readonly #title = h("h1", { class: "room-heading", dir: "auto" });
   readonly #people = h("p", { class: "room-people" });
   readonly #picture = h("span", { class: "room-picture" });
   readonly #status = h("div", { class: "status" });
@@ -91,7 +91,7 @@ export class App {
     this.#actions = actions;
     this.#list = new List({
       render: (row) => renderRow(row, actions),
-      update: updateRow,
+      update: (row, element) => updateRow(row, element, actions),
       looks: looksOf,
       nearStart: () => this.#chat.current && void this.#chat.loadEarlier(this.#chat.current),
       nearEnd: () => this.#chat.current && void this.#chat.loadLater(this.#chat.current),
@@ -657,8 +657,8 @@ export class App {
 
   /** How to bring people in comes into its place a moment later. */
   #bringPeople(room: Room): HTMLElement {
-    const place = h("div", { class: "bring" });
-    void dialogs().then(({ bringPeople }) => place.append(bringPeople(this.#chat, room, (text) => this.#tell(text))), () => undefined);
+    const place = h("div", null);
+    void dialogs().then(({ bringPeople }) => place.replaceWith(bringPeople(this.#chat, room, (text) => this.#tell(text))), () => undefined);
     return place;
   }
 

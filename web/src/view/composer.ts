@@ -4,6 +4,7 @@ import { complete, isComplete, readCommand, readSlash, type Completion } from ".
 import type { HalfTyped } from "../memory.ts";
 import { countChars, MESSAGE_MAX_CHARS } from "../protocol.ts";
 import { h, icon, iconButton, isComposing, setText } from "./dom.ts";
+import { directionOf } from "../words.ts";
 import { isTelephone } from "./surroundings.ts";
 
 /** From so many characters on, what is left is shown. */
@@ -197,7 +198,7 @@ export class Composer {
     const about = this.events.describe(id);
     this.#reply.replaceChildren(
       icon("reply"),
-      h("p", null, "Replying to ", h("strong", null, about?.sender ?? "a message"), " ", h("span", { dir: "auto" }, about?.text ?? "")),
+      h("p", null, h("span", null, "Replying to ", h("strong", null, about?.sender ?? "a message")), h("span", { class: "cut", dir: directionOf(about?.text ?? "") }, about?.text ?? "")),
       iconButton("close", "Do not reply to it", () => this.replyTo(undefined)),
     );
   }
@@ -215,6 +216,7 @@ export class Composer {
   }
 
   #fit(): void {
+    this.#input.dir = directionOf(this.#input.value);
     this.#input.style.height = "auto";
     this.#input.style.height = `${this.#input.scrollHeight}px`;
     const length = this.#input.value.length < COUNT_FROM ? 0 : countChars(this.#input.value);

@@ -26,8 +26,8 @@ function later<Module>(name: string): () => Promise<Module> {
 
 let styled: Promise<void> | null = null;
 
-/** How all of them look. */
-function style(): Promise<void> {
+/** How all of them look, and code in colours. */
+export function style(): Promise<void> {
   styled ??= new Promise((resolve, reject) => {
     const link = document.createElement("link");
     link.rel = "stylesheet";

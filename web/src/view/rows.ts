@@ -2,8 +2,10 @@
 
 import { markdown, peopleMarkdown } from "../markdown.ts";
 import type { MessageRow, Quote, Row, WaitingRow } from "../rows.ts";
+import { beginning, directionOf } from "../words.ts";
 import { codeFrame, withCode } from "./code.ts";
 import { avatar, copyText, h, hueOf, icon, iconButton, setText } from "./dom.ts";
+import { withFormulas } from "./formulas.ts";
 import { Growing } from "./growing.ts";
 import { clockTime, dayName, fullTime } from "./times.ts";
 
@@ -63,8 +65,25 @@ export function renderRow(row: Row, actions: RowActions): HTMLElement {
 
 type DraftRow = Row & { type: "draft" };
 
-/** Only the words of an answer that grows change; the button under them stays the one that is being pressed. */
-export function updateRow(row: Row, element: HTMLElement): boolean {
+/**
+ * Only the words of an answer that grows change; the button under them stays the one that is being pressed. And when it is there, its words
+ * stay the same ones: somebody may have begun to select them.
+ */
+export function updateRow(row: Row, element: HTMLElement, actions: RowActions): boolean {
+  const grown = row.type === "message" && growing.get(element);
+  if (grown) {
+    const made = bot(row, actions);
+    const [before, after] = [element, made].map((one) => one.querySelector(".prose")!) as [HTMLElement, HTMLElement];
+    grown.end(after);
+    before.className = after.className;
+    before.removeAttribute("aria-busy");
+    around(before, after);
+    around(before.parentElement!, after.parentElement!);
+    element.className = made.className;
+    delete element.dataset.frame;
+    growing.delete(element);
+    return true;
+  }
   if (row.type === "waiting" && element.dataset.frame === frameOf(row)) {
     setText(element.querySelector(".wait")!, row.words);
     return true;
@@ -72,6 +91,15 @@ export function updateRow(row: Row, element: HTMLElement): boolean {
   if (row.type !== "draft" || element.dataset.frame !== frameOf(row)) return false;
   growing.get(element)!.show(row.draft.text);
   return true;
+}
+
+/** Puts what stands beside an element beside another one. */
+function around(kept: HTMLElement, made: HTMLElement): void {
+  const siblings = [...made.parentElement!.children];
+  const at = siblings.indexOf(made);
+  for (const old of [...kept.parentElement!.children]) if (old !== kept) old.remove();
+  kept.before(...siblings.slice(0, at));
+  kept.after(...siblings.slice(at + 1));
 }
 
 /** The words of answers that grow, by their rows. */
@@ -123,7 +151,7 @@ function draft(row: DraftRow, actions: RowActions): HTMLElement {
   );
   const grows = new Growing(
     words,
-    (markdownText) => withCode(markdown(markdownText), actions.say),
+    (markdownText, isOpen) => withFormulas(withCode(markdown(markdownText, isOpen), actions.say)),
     (code, language) => codeFrame(code, language, actions.say),
   );
   growing.set(element, grows);
@@ -152,7 +180,7 @@ function bot(row: MessageRow, actions: RowActions): HTMLElement {
       { class: "body" },
       head(row.sender, row.at, row.stoppedBy ? `stopped by ${row.stoppedBy}` : isFallback && row.text.startsWith("Stopped, ") ? "stopped" : isFallback ? "automatic reply: the model gave no answer" : null),
       quoteOf(row.quote, row.replyTo, actions),
-      h("div", { class: "prose" }, withCode(markdown(row.text), actions.say)),
+      h("div", { class: "prose" }, withFormulas(withCode(markdown(row.text), actions.say))),
       again && h("div", { class: "foot" }, again),
       asked(row, actions),
     ),
@@ -197,7 +225,7 @@ function person(row: MessageRow, actions: RowActions): HTMLElement {
       { class: "body" },
       row.together ? h("p", { class: "sr-only" }, `${row.sender}, ${clockTime(row.at)}`) : head(row.sender, row.at, null, editedNote(row)),
       quoteOf(row.quote, row.replyTo, actions),
-      h("div", { class: "prose text" }, withCode(peopleMarkdown(row.text, actions.user), actions.say)),
+      h("div", { class: "prose text" }, withFormulas(withCode(peopleMarkdown(row.text, actions.user), actions.say))),
       row.together && editedNote(row),
       asked(row, actions),
     ),
@@ -211,7 +239,7 @@ function own(row: MessageRow, actions: RowActions): HTMLElement {
     { class: "bubble" },
     h("p", { class: "sr-only" }, `You, ${clockTime(row.at)}`),
     quoteOf(row.quote, row.replyTo, actions),
-    h("div", { class: "prose text" }, withCode(peopleMarkdown(row.text, actions.user), actions.say)),
+    h("div", { class: "prose text" }, withFormulas(withCode(peopleMarkdown(row.text, actions.user), actions.say))),
   );
   const state = h("p", { class: "state" });
   const isChange = row.entry?.of !== undefined;
@@ -263,12 +291,12 @@ function quoteOf(quote: Quote | null, id: string | null, actions: RowActions): H
     h("span", { class: "sr-only" }, "In reply to "),
     quote.sender && h("strong", null, quote.sender),
     quote.sender && h("span", { class: "sr-only" }, ": "),
-    h("span", { dir: "auto" }, quote.text),
+    h("span", { class: "cut", dir: directionOf(quote.text) }, quote.text),
   );
 }
 
 function tools(row: MessageRow, actions: RowActions): HTMLElement {
-  const begin = row.text.slice(0, 40);
+  const begin = beginning(row.text, 40);
   return h(
     "div",
     { class: "tools" },

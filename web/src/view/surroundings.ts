@@ -74,7 +74,7 @@ export async function wantNotifications(on: boolean): Promise<void> {
 export function notify(title: string, body: string, tag: string, clicked: () => void): void {
   if (notifyState() !== "on" || !document.hidden) return;
   try {
-    const shown = new Notification(title, { body, tag, icon: `${base}/web/icon.svg` });
+    const shown = new Notification(title, { body, tag, dir: "auto", icon: `${base}/web/icon.svg` });
     shown.onclick = () => {
       window.focus();
       shown.close();
