@@ -4,6 +4,8 @@
 
 #[path = "../statements/accounts.rs"]
 mod accounts;
+#[path = "../statements/changes.rs"]
+mod changes;
 #[path = "../statements/checks.rs"]
 mod checks;
 mod dialect;
