@@ -3,6 +3,7 @@
 //! Two sides in the crate `engines`: MySQL, shared by any number of processes, and SQLite, a file in the data folder.
 //! Both pass the suite in `common/suites/src/store/`.
 
+mod people;
 pub mod usage;
 
 use std::{collections::HashSet, num::NonZeroU32, sync::Arc, time::Duration};
@@ -10,6 +11,12 @@ use std::{collections::HashSet, num::NonZeroU32, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+pub use people::{
+    Actor, AuditLine, INVITE_USES_MAX, INVITES_STANDING_MAX,
+    INVITES_STANDING_MAX_OF_ADMINISTRATORS, Invite, KeptRoom, LISTED_MAX, ListedAccount, OPERATOR,
+    People, Standing, StandingChanges, THE_SERVER,
+};
 
 use crate::{
     envelope::Envelope,
@@ -19,7 +26,7 @@ use crate::{
 
 /// All that lasts.
 #[async_trait]
-pub trait Store: Accounts + Rooms + Messages {
+pub trait Store: Accounts + People + Rooms + Messages {
     /// Whether the engine answers within its time limit, has the schema that this program was built with, and can be
     /// written to.
     ///
@@ -52,7 +59,7 @@ pub trait Accounts: Send + Sync + 'static {
     /// ([`crate::names::skeleton`]). After [`StoreError::Unavailable`] the user may have been made all the same.
     async fn create_user(&self, name: &str, password_hash: &str) -> Result<(), StoreError>;
 
-    /// The hash of a user's password; none if there is no such user.
+    /// The hash of a user's password; none if there is no such user, or not any more.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -77,7 +84,7 @@ pub trait Accounts: Send + Sync + 'static {
     /// [`DEVICES_PER_USER`] that were used last are kept.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`].
+    /// [`StoreError::Forbidden`] if the account is disabled.
     async fn begin_session(
         &self,
         session: &Session,
@@ -96,7 +103,7 @@ pub trait Accounts: Send + Sync + 'static {
         since_ms: u64,
     ) -> Result<bool, StoreError>;
 
-    /// The session of this token, unless it has expired by `now_ms`.
+    /// The session of this token, unless it has expired by `now_ms`, or its account is disabled.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -118,7 +125,7 @@ pub trait Accounts: Send + Sync + 'static {
     /// [`StoreError::Unavailable`].
     async fn end_session(&self, user: &str, session: Uuid) -> Result<bool, StoreError>;
 
-    /// Which of these sessions still hold at `now_ms`.
+    /// Which of these sessions still hold at `now_ms`: not those of accounts that are disabled.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -421,20 +428,25 @@ pub trait Messages: Send + Sync + 'static {
     /// Idempotent on (room, id) and on (room, seq): one that is there already is left as it is. Sorted by key inside,
     /// and tried again on deadlock and lock-wait, so that any number of writers may run.
     ///
+    /// Events are written like messages, and change theirs whichever comes first and however often: the newest edit by its
+    /// place wins, and a deletion over everything. What is deleted loses its text, its edits do too, and none of them gets one
+    /// again, whatever is written later.
+    ///
     /// # Errors
     /// [`WriteError::Rejected`]: nothing was written. [`WriteError::Unavailable`]: nothing or, where the answer to the
     /// commit was lost, all of it.
     async fn write(&self, batch: &[Envelope]) -> Result<Written, WriteError>;
 
-    /// A room's messages after a `seq`, ascending, at most `limit`, with `prev` filled in from the database.
+    /// A room's messages, in their newest state, and the events among them, after a `seq`, ascending, at most `limit`, with
+    /// `prev` filled in from the database.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     async fn after(&self, room: &str, after: Seq, limit: usize)
     -> Result<Vec<Message>, StoreError>;
 
-    /// A room's last messages before a `seq` (`Seq::MAX` for the very last), ascending, at most `limit`, with `prev`
-    /// filled in from the database.
+    /// A room's last messages before a `seq` (`Seq::MAX` for the very last), in their newest state and without the events
+    /// among them, ascending, at most `limit`; `prev` is the place of the message before.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -445,13 +457,13 @@ pub trait Messages: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<Message>, StoreError>;
 
-    /// The highest `seq` in a room; 0 if it has no message.
+    /// The highest `seq` in a room, of a message or an event; 0 if it has none.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     async fn latest(&self, room: &str) -> Result<Seq, StoreError>;
 
-    /// The message with this id in this room, with `prev` 0.
+    /// The message with this id in this room, in its newest state, or the event, with `prev` 0.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -491,8 +503,8 @@ pub struct Written {
     /// Rows that are new. With another writer at the same rows, both may count them.
     pub new: usize,
     /// Positions in the batch of messages whose (room, seq) another id already has, or whose id has another sender or
-    /// text. They are not stored; that is not to be passed over in silence. (The same message under another seq is no such
-    /// thing: it is stored.)
+    /// text, or changes another message. They are not stored; that is not to be passed over in silence. (The same message under
+    /// another seq is no such thing: it is stored. Nor is one whose text was taken away.)
     pub conflicts: Vec<usize>,
 }
 
@@ -529,6 +541,9 @@ pub enum StoreError {
     /// The name is taken, or looks like one that is.
     #[error("this name is taken, or looks like one that is")]
     Taken,
+    /// It is not allowed as things are. Why, in words for people.
+    #[error("{0}")]
+    Forbidden(String),
     /// A limit is reached that does not pass by itself. Which one, in words for people.
     #[error("{0}")]
     Full(String),
@@ -546,7 +561,10 @@ impl Retryable for StoreError {
     fn retry(&self) -> Retry {
         match self {
             StoreError::Unavailable(_) => Retry::Again,
-            StoreError::Taken | StoreError::Full(_) | StoreError::TooOften { .. } => Retry::Never,
+            StoreError::Taken
+            | StoreError::Forbidden(_)
+            | StoreError::Full(_)
+            | StoreError::TooOften { .. } => Retry::Never,
         }
     }
 }

@@ -1,7 +1,9 @@
 //! What every side of the store promises, told on SQLite in a folder of its own and on a real MySQL server.
 
 pub mod accounts;
+pub mod changes;
 pub mod messages;
+pub mod people;
 pub mod rooms;
 pub mod side;
 
@@ -27,6 +29,19 @@ macro_rules! store_suite {
                 a_device_is_known_to_who_logged_in_on_it,
                 what_has_expired_is_swept,
             }
+            changes {
+                an_event_has_a_place_of_its_own_and_changes_its_message,
+                edits_and_a_deletion_come_to_the_same_in_any_order_and_any_batches,
+                what_comes_again_changes_nothing_once_more,
+                writers_at_the_same_time_leave_no_text_of_what_is_deleted,
+                what_the_stream_has_erased_is_stored_without_its_text,
+                a_text_that_was_taken_away_is_no_conflict,
+                an_event_under_the_id_of_something_else_is_a_conflict,
+                an_event_changes_its_own_room_alone,
+                many_deletions_since_the_oldest_of_a_batch_are_all_honoured,
+                an_event_that_can_never_be_written_is_rejected_and_changes_nothing,
+                sums_over_replies_are_the_same_when_all_is_deleted,
+            }
             messages {
                 what_is_written_is_read_back_in_order,
                 pages_go_back_and_forth_without_a_gap,
@@ -46,6 +61,19 @@ macro_rules! store_suite {
                 what_was_asked_of_models_is_summed_by_day_room_user_and_model,
                 what_exists_is_told_by_its_ids,
                 a_write_that_is_cut_off_is_whole_or_not_there,
+            }
+            people {
+                an_invitation_lets_so_many_in_and_no_more,
+                of_two_who_come_with_the_last_use_one_gets_in,
+                an_invitation_is_worth_what_its_maker_may,
+                the_servers_own_invitation_is_for_the_first_administrator,
+                an_invitation_may_make_one_a_member_of_a_room,
+                a_new_password_ends_the_other_sessions,
+                a_link_sets_a_new_password_once,
+                a_disabled_account_has_no_session_and_gets_none,
+                the_last_administrator_stays,
+                a_deleted_account_leaves_its_name_and_nothing_else,
+                who_did_what_to_whom_is_in_the_log,
             }
             rooms {
                 a_room_is_as_it_was_made_and_changed,
