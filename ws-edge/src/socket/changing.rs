@@ -1,14 +1,19 @@
 //! Who may change which message: its author edits it; its author deletes it, the room's owner and an administrator any, and
 //! whoever asked also the bot's reply.
 
+use std::time::Duration;
+
 use common::{
     store::Room,
     wire::{ErrorCode, Kind, Message, NewMessage},
 };
 use uuid::Uuid;
 
-use super::{connection::Refusal, tasks::no};
+use super::{connection::Refusal, send_queue::unavailable, tasks::no};
 use crate::services::Services;
+
+/// When it may be tried again after the database did not answer.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Returns if this event may be posted, by what is known at this moment; what is posted at the same moment is seen by the
 /// live engine. Of an event that was posted before it is not asked again: it is the same event, also where the message
@@ -87,5 +92,11 @@ async fn may_delete_anothers(
             return Ok(true);
         }
     }
-    Ok(services.sessions.is_administrator(user).await?)
+    let is_administrator = services.sessions.is_administrator(user).await;
+    is_administrator.map_err(|_| {
+        unavailable(
+            "it cannot be looked up just now who may delete it",
+            LOOK_AGAIN_AFTER,
+        )
+    })
 }
