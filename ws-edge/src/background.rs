@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use common::supervise;
 use tokio_util::sync::CancellationToken;
 
-use crate::services::Services;
+use crate::{services::Services, sessions::now_ms};
 
 /// Between two looks for messages that were shown and did not reach the database.
 const REPAIR_EVERY: Duration = Duration::from_secs(15);
@@ -23,6 +23,12 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(30);
 /// Between two times that expired sessions are deleted.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
+/// Between two looks for deleted rooms that are to be looked through.
+const ERASE_EVERY: Duration = Duration::from_secs(3);
+
+/// The most deleted rooms in one look.
+const ERASE_ROOMS: usize = 20;
+
 /// Starts all of it; it ends with `stop`.
 pub(crate) fn start(services: &Arc<Services>, stop: &CancellationToken) {
     every(
@@ -32,6 +38,15 @@ pub(crate) fn start(services: &Arc<Services>, stop: &CancellationToken) {
         stop,
         |services| async move {
             repair(&services).await;
+        },
+    );
+    every(
+        "deleted rooms",
+        ERASE_EVERY,
+        services,
+        stop,
+        |services| async move {
+            erase(&services).await;
         },
     );
     every(
@@ -57,6 +72,19 @@ pub(crate) fn start(services: &Arc<Services>, stop: &CancellationToken) {
             services.sessions.sweep().await;
         },
     );
+}
+
+/// Looks through deleted rooms for what came late: it was in somebody's hands when the room was deleted, or whoever deleted it
+/// died in the middle.
+async fn erase(services: &Services) {
+    match services.store.deletions_due(now_ms(), ERASE_ROOMS).await {
+        Ok(rooms) => {
+            for room in rooms {
+                services.erase(&room).await;
+            }
+        }
+        Err(error) => tracing::warn!(%error, "deleted rooms cannot be looked through"),
+    }
 }
 
 /// Does something again and again, with pauses of half to one and a half times `pause`, so that edges that were

@@ -72,6 +72,8 @@ struct Room {
     last: Option<Seq>,
     /// The latest seq when the room was last settled, and in which round that was.
     settled: Option<(Seq, u64)>,
+    /// It was erased.
+    is_gone: bool,
     bot: TurnQueue,
     present: HashMap<String, Present>,
     shown: Vec<String>,
@@ -194,6 +196,7 @@ impl Room {
             stream: VecDeque::new(),
             last: None,
             settled: None,
+            is_gone: false,
             bot: TurnQueue::default(),
             present: HashMap::new(),
             shown: Vec::new(),
@@ -271,6 +274,9 @@ impl Live for EmbeddedLive {
         floor: Option<Seq>,
     ) -> Result<Vec<Appended>, LiveError> {
         let mut state = self.shared.state();
+        if state.rooms.get(room).is_some_and(|room| room.is_gone) {
+            return Ok(vec![Appended::Gone; requests.len()]);
+        }
         // An id that was made before the oldest that is remembered may have been used before that as well.
         if floor.is_none()
             && let Some(known) = state.rooms.get(room)
@@ -424,6 +430,18 @@ impl Live for EmbeddedLive {
         Ok(())
     }
 
+    async fn erase(&self, room: &str) -> Result<(), LiveError> {
+        let mut state = self.shared.state();
+        let room = state.room(room);
+        let outlets = std::mem::take(&mut room.outlets);
+        *room = Room {
+            is_gone: true,
+            outlets,
+            ..Room::new(Arc::clone(&room.name))
+        };
+        Ok(())
+    }
+
     fn subscriber(&self, capacity: usize) -> (Arc<dyn Subscriber>, mpsc::Receiver<LiveEvent>) {
         let (outlet, events) = Outlet::open(capacity);
         let number = self.shared.subscriptions.fetch_add(1, Ordering::Relaxed);
@@ -454,7 +472,7 @@ impl Turns for EmbeddedLive {
     ) -> Result<TurnStatus, LiveError> {
         let mut state = self.shared.state();
         let room = state.room(&request.room);
-        if room.ids.contains_key(&request.reply) {
+        if room.is_gone || room.ids.contains_key(&request.reply) {
             return Ok(TurnStatus::Answered);
         }
         let lease = self.shared.timings.turn_lease;

@@ -14,10 +14,8 @@ use super::side::{Side, said};
 pub fn room(name: &str, owner: &str) -> Room {
     Room {
         name: name.to_owned(),
-        private: false,
-        bot: BotPolicy::Mention,
-        persona: String::new(),
         owner: owner.to_owned(),
+        ..Room::default()
     }
 }
 
@@ -57,12 +55,17 @@ pub async fn a_room_is_as_it_was_made_and_changed(side: Side) {
         private: true,
         bot: BotPolicy::Off,
         persona: "A parrot.\0\u{202e}".into(),
+        title: "Das schöne Schiff 🚢".into(),
+        topic: "Where we sail\nand when".into(),
         ..made
     };
     let changes = RoomChanges {
         private: Some(changed.private),
         bot: Some(changed.bot),
         persona: Some(changed.persona.clone()),
+        title: Some(changed.title.clone()),
+        topic: Some(changed.topic.clone()),
+        hand_over: None,
     };
     let nothing = RoomChanges::default();
     for changes in [&changes, &changes, &nothing] {

@@ -15,6 +15,8 @@ mod listing;
 mod looks;
 #[path = "../statements/messages.rs"]
 mod messages;
+#[path = "../statements/removals.rs"]
+mod removals;
 #[path = "../statements/rooms.rs"]
 mod rooms;
 mod store;

@@ -110,8 +110,8 @@ impl Accounts for ThisStore {
             name: name.to_owned(),
             private: true,
             bot: BotPolicy::Always,
-            persona: String::new(),
             owner: name.to_owned(),
+            ..Room::default()
         };
         let made = transaction!(self, |db| {
             sqlx::query(
