@@ -247,6 +247,22 @@ impl Sessions {
         }
     }
 
+    /// Whether this user administers the server just now. The database is asked each time: who may do what others may not
+    /// is not taken from memory.
+    ///
+    /// # Errors
+    /// 503 if the database does not answer.
+    pub(crate) async fn is_administrator(&self, user: &str) -> Result<bool, Problem> {
+        match timeout(STORE_TIME, self.store.standing(user)).await {
+            Ok(Ok(standing)) => {
+                Ok(standing.is_some_and(|standing| standing.admin && !standing.disabled))
+            }
+            Ok(Err(_)) | Err(_) => Err(Problem::unavailable(
+                "the database does not answer just now",
+            )),
+        }
+    }
+
     fn remember(&self, hash: TokenHash, session: &Arc<Session>, asked_at: Instant, forgotten: u64) {
         let mut memory = self.memory();
         if memory.forgotten != forgotten {

@@ -5,8 +5,9 @@ use std::{collections::HashSet, sync::Arc};
 use common::{
     envelope::Envelope,
     store::{
-        Accounts, Invited, ListedRoom, LogIn, LookedUp, Membership, Messages, Removals, Room, RoomChanges,
-        RoomLimits, Rooms, Session, Store, StoreError, WriteError, Written,
+        Accounts, Invited, ListedRoom, LogIn, LookedUp, Membership, Messages, People, Removals,
+        Room, RoomChanges, RoomKeeper, RoomLimits, Rooms, Session, Standing, Store, StoreError,
+        WriteError, Written,
     },
     wire::{Message, Seq},
 };
@@ -47,13 +48,16 @@ passes_on! { FaultyStore, beside [],
         async fn touch_sessions(sessions: &[Uuid], now_ms: u64, expires_at_ms: u64, longest_ms: Option<u64>) -> Result<(), StoreError>;
         async fn sweep_sessions(now_ms: u64) -> Result<u64, StoreError>;
     }
+    People {
+        async fn standing(user: &str) -> Result<Option<Standing>, StoreError>;
+    }
     Rooms {
         async fn create_room_within(room: &Room, limits: RoomLimits) -> Result<(), StoreError>;
         async fn room(name: &str) -> Result<Option<Room>, StoreError>;
         async fn room_seen_by(name: &str, user: &str) -> Result<Option<Room>, StoreError>;
         async fn rooms_listed(user: &str, after: Option<&str>, limit: usize) -> Result<Vec<ListedRoom>, StoreError>;
         async fn change_room(name: &str, changes: &RoomChanges) -> Result<Option<Room>, StoreError>;
-        async fn delete_room(name: &str, by: Option<&str>) -> Result<bool, StoreError>;
+        async fn delete_room(name: &str, by: RoomKeeper<'_>) -> Result<bool, StoreError>;
         async fn ban(room: &str, user: &str, by: &str) -> Result<bool, StoreError>;
         async fn lift_ban(room: &str, user: &str) -> Result<bool, StoreError>;
         async fn bans(room: &str) -> Result<Vec<String>, StoreError>;

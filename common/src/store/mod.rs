@@ -3,6 +3,7 @@
 //! Two sides in the crate `engines`: MySQL, shared by any number of processes, and SQLite, a file in the data folder.
 //! Both pass the suite in `common/suites/src/store/`.
 
+mod people;
 mod removals;
 pub mod usage;
 
@@ -11,6 +12,8 @@ use std::{collections::HashSet, num::NonZeroU32, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+pub use people::{People, Standing};
 
 use crate::{
     envelope::Envelope,
@@ -22,7 +25,7 @@ pub use self::removals::Removals;
 
 /// All that lasts.
 #[async_trait]
-pub trait Store: Accounts + Rooms + Messages + Removals {
+pub trait Store: Accounts + People + Rooms + Messages + Removals {
     /// Whether the engine answers within its time limit, has the schema that this program was built with, and can be
     /// written to.
     ///
@@ -55,7 +58,7 @@ pub trait Accounts: Send + Sync + 'static {
     /// ([`crate::names::skeleton`]). After [`StoreError::Unavailable`] the user may have been made all the same.
     async fn create_user(&self, name: &str, password_hash: &str) -> Result<(), StoreError>;
 
-    /// The hash of a user's password; none if there is no such user.
+    /// The hash of a user's password; none if there is no such user, or not any more.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -80,7 +83,7 @@ pub trait Accounts: Send + Sync + 'static {
     /// [`DEVICES_PER_USER`] that were used last are kept.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`].
+    /// [`StoreError::Forbidden`] if the account is disabled.
     async fn begin_session(
         &self,
         session: &Session,
@@ -99,7 +102,7 @@ pub trait Accounts: Send + Sync + 'static {
         since_ms: u64,
     ) -> Result<bool, StoreError>;
 
-    /// The session of this token, unless it has expired by `now_ms`.
+    /// The session of this token, unless it has expired by `now_ms`, or its account is disabled.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -121,7 +124,7 @@ pub trait Accounts: Send + Sync + 'static {
     /// [`StoreError::Unavailable`].
     async fn end_session(&self, user: &str, session: Uuid) -> Result<bool, StoreError>;
 
-    /// Which of these sessions still hold at `now_ms`.
+    /// Which of these sessions still hold at `now_ms`: not those of accounts that are disabled.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -238,11 +241,12 @@ pub trait Rooms: Send + Sync + 'static {
     ) -> Result<Option<Room>, StoreError>;
 
     /// Deletes a room with its members, invitations and bans; what was said in it is taken away by [`Removals`] then. Its
-    /// name is nobody's from now on. With `by`, only as long as it is that owner's. False if there is no such room.
+    /// name is nobody's from now on. Its owner may, and an administrator, whose deed is written into the audit log. False if
+    /// there is no such room.
     ///
     /// # Errors
-    /// [`StoreError::Forbidden`] if it is not that owner's, or somebody's own room.
-    async fn delete_room(&self, name: &str, by: Option<&str>) -> Result<bool, StoreError>;
+    /// [`StoreError::Forbidden`] if it is not `by`'s, or somebody's own room.
+    async fn delete_room(&self, name: &str, by: RoomKeeper<'_>) -> Result<bool, StoreError>;
 
     /// Has a user not see a room any more, and not be invited to it, until the ban is lifted; ends their membership.
     /// Idempotent. False if there is no such user, or no such room.
@@ -428,6 +432,17 @@ pub struct HandOver {
     pub to: String,
     /// How many rooms they may own then.
     pub owned_max: Option<NonZeroU32>,
+    /// The administrator who has it so; none if the owner does.
+    pub administrator: Option<String>,
+}
+
+/// Who disposes of a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoomKeeper<'a> {
+    /// Its owner, and only as long as they are.
+    Owner(&'a str),
+    /// Whoever administers the server.
+    Administrator(&'a str),
 }
 
 /// When the bot answers a message.
@@ -595,6 +610,9 @@ pub enum StoreError {
     /// The name is taken, or looks like one that is.
     #[error("this name is taken, or looks like one that is")]
     Taken,
+    /// It is not allowed as things are. Why, in words for people.
+    #[error("{0}")]
+    Forbidden(String),
     /// A limit is reached that does not pass by itself. Which one, in words for people.
     #[error("{0}")]
     Full(String),
@@ -606,9 +624,6 @@ pub enum StoreError {
         /// When it has passed.
         again_in: Duration,
     },
-    /// Whoever asks may not, or not any more. Why, in words for people.
-    #[error("{0}")]
-    Forbidden(String),
     /// What it is about is not there, or not any more. What, in words for people.
     #[error("{0}")]
     NotFound(String),

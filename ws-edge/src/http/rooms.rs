@@ -12,8 +12,8 @@ use common::{
     live::Control,
     names,
     store::{
-        BotPolicy, HandOver, Invited, ListedRoom, PERSONA_MAX_CHARS, Room, RoomChanges, StoreError,
-        TITLE_MAX_CHARS, TOPIC_MAX_CHARS,
+        BotPolicy, HandOver, Invited, ListedRoom, PERSONA_MAX_CHARS, Room, RoomChanges, RoomKeeper,
+        StoreError, TITLE_MAX_CHARS, TOPIC_MAX_CHARS,
     },
     wire::says_nothing,
 };
@@ -164,7 +164,7 @@ pub(super) async fn members(
     Ok(Json(Members { members }).into_response())
 }
 
-#[derive(Deserialize)]
+#[derive(Default, PartialEq, Eq, Deserialize)]
 pub(super) struct Changes {
     private: Option<bool>,
     bot: Option<BotPolicy>,
@@ -181,13 +181,23 @@ pub(super) async fn change(
     InPath(name): InPath<String>,
     JsonBody(changes): JsonBody<Changes>,
 ) -> Result<Response, Problem> {
-    let room = owned_room(&http, &name, &caller.user).await?;
+    let is_only_handed_over = changes.owner.is_some()
+        && changes
+            == Changes {
+                owner: changes.owner.clone(),
+                ..Changes::default()
+            };
+    let room = match is_only_handed_over {
+        true => kept_room(&http, &name, &caller.user).await?,
+        false => owned_room(&http, &name, &caller.user).await?,
+    };
     // Users are found under their own names, so theirs are not for everybody to walk into.
     if room.name == room.owner && changes.private == Some(false) {
         return Err(Problem::forbidden("your own room stays private"));
     }
     let hand_over = changes.owner.map(|to| HandOver {
-        from: caller.user.clone(),
+        administrator: (room.owner != caller.user).then(|| caller.user.clone()),
+        from: room.owner,
         to,
         owned_max: http.people.rooms().owned,
     });
@@ -269,17 +279,11 @@ pub(super) async fn delete(
     InPath(name): InPath<String>,
 ) -> Result<StatusCode, Problem> {
     let services = &http.services;
-    let by = match seen_room(&http, &name, &caller.user).await {
-        Ok(room) if room.owner == caller.user => Some(&*caller.user),
-        // Administrators need not see it.
-        refused => {
-            if !services.sessions.is_administrator(&caller.user).await? {
-                return Err(refused.err().unwrap_or_else(not_yours));
-            }
-            None
-        }
+    let room = kept_room(&http, &name, &caller.user).await?;
+    let by = match room.owner == caller.user {
+        true => RoomKeeper::Owner(&caller.user),
+        false => RoomKeeper::Administrator(&caller.user),
     };
-    names::check_room(&name).map_err(|_| AccessError::NotFound)?;
     if !services.store.delete_room(&name, by).await? {
         return Err(AccessError::NotFound.into());
     }
@@ -412,6 +416,18 @@ async fn seen_room(http: &Http, name: &str, user: &str) -> Result<Room, Problem>
     names::check_room(name).map_err(|_| AccessError::NotFound)?;
     let room = http.services.store.room_seen_by(name, user).await?;
     Ok(room.ok_or(AccessError::NotFound)?)
+}
+
+/// A room for its owner, or for an administrator, who need not see it.
+async fn kept_room(http: &Http, name: &str, user: &str) -> Result<Room, Problem> {
+    match owned_room(http, name, user).await {
+        Ok(room) => Ok(room),
+        Err(problem) if problem.status == StatusCode::SERVICE_UNAVAILABLE => Err(problem),
+        Err(problem) => match http.services.sessions.is_administrator(user).await? {
+            true => Ok(http.services.store.room(name).await?.ok_or(problem)?),
+            false => Err(problem),
+        },
+    }
 }
 
 async fn owned_room(http: &Http, name: &str, user: &str) -> Result<Room, Problem> {

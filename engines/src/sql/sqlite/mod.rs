@@ -4,6 +4,8 @@
 
 #[path = "../statements/accounts.rs"]
 mod accounts;
+#[path = "../statements/audit.rs"]
+mod audit;
 #[path = "../statements/checks.rs"]
 mod checks;
 mod dialect;
@@ -15,10 +17,14 @@ mod listing;
 mod looks;
 #[path = "../statements/messages.rs"]
 mod messages;
+#[path = "../statements/people.rs"]
+mod people;
 #[path = "../statements/removals.rs"]
 mod removals;
 #[path = "../statements/rooms.rs"]
 mod rooms;
+#[path = "../statements/standings.rs"]
+mod standings;
 mod store;
 #[path = "../statements/usage.rs"]
 mod usage;

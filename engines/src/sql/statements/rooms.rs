@@ -5,11 +5,11 @@ use common::{
     names,
     store::{
         BANS_PER_ROOM, BotPolicy, COUNTED_WITHIN, HandOver, Invited, ListedRoom, Membership, Room,
-        RoomChanges, RoomLimits, Rooms, StoreError,
+        RoomChanges, RoomKeeper, RoomLimits, Rooms, StoreError,
     },
 };
 
-use super::{Connection, ThisStore, invitations, listing, looks, removals};
+use super::{Connection, ThisStore, audit, invitations, listing, looks, removals};
 use crate::sql::{
     call::{reading, transaction, writing},
     columns::now_ms,
@@ -128,10 +128,13 @@ async fn hand_over(db: &mut Connection, room: &str, to: &HandOver) -> Result<(),
         from,
         to,
         owned_max,
+        administrator,
     } = to;
     let no = |refusal| Err(Failure::Refused(refusal));
     if from == room {
-        return no(StoreError::Forbidden("one's own room stays one's own".into()));
+        return no(StoreError::Forbidden(
+            "one's own room stays one's own".into(),
+        ));
     }
     // How many rooms somebody owns is counted under the lock of their own.
     if !names::may_exist(to) || !lock(db, to).await? {
@@ -149,7 +152,8 @@ async fn hand_over(db: &mut Connection, room: &str, to: &HandOver) -> Result<(),
         "SELECT 1 FROM users WHERE users.name = ? \
          AND (EXISTS (SELECT 1 FROM rooms WHERE rooms.name = ? AND rooms.private = 0) \
          OR EXISTS (SELECT 1 FROM members WHERE members.room = ? AND members.user = users.name)) \
-         AND NOT EXISTS (SELECT 1 FROM bans WHERE bans.room = ? AND bans.user = users.name)",
+         AND NOT EXISTS (SELECT 1 FROM bans WHERE bans.room = ? AND bans.user = users.name) \
+         AND NOT EXISTS (SELECT 1 FROM standings WHERE standings.user = users.name AND standings.disabled = 1)",
     );
     let sees = sees.bind(to).bind(room).bind(room).bind(room);
     if sees.fetch_optional(&mut *db).await?.is_none() {
@@ -170,7 +174,10 @@ async fn hand_over(db: &mut Connection, room: &str, to: &HandOver) -> Result<(),
         query.execute(&mut *db).await?;
     }
     let insert = sqlx::query("INSERT INTO members (room, user) VALUES (?, ?)");
-    insert.bind(room).bind(from).execute(db).await?;
+    insert.bind(room).bind(from).execute(&mut *db).await?;
+    if let Some(by) = administrator {
+        audit::note(db, by, "room_handed_over", room, &format!("{from} to {to}")).await?;
+    }
     Ok(())
 }
 
@@ -328,7 +335,7 @@ impl Rooms for ThisStore {
         Ok(changed.await?)
     }
 
-    async fn delete_room(&self, name: &str, by: Option<&str>) -> Result<bool, StoreError> {
+    async fn delete_room(&self, name: &str, by: RoomKeeper<'_>) -> Result<bool, StoreError> {
         if !names::may_exist(name) {
             return Ok(false);
         }
@@ -342,13 +349,16 @@ impl Rooms for ThisStore {
             let (owner, created_at_ms) = row.bind(name).fetch_one(&mut *db).await?;
             let why = match by {
                 _ if owner == name => Some("one's own room cannot be deleted"),
-                Some(by) if by != owner => Some("the room has another owner"),
+                RoomKeeper::Owner(by) if by != owner => Some("the room has another owner"),
                 _ => None,
             };
             if let Some(why) = why {
                 return Err(Failure::Refused(StoreError::Forbidden(why.into())));
             }
             removals::note_deletion(db, name, &owner, created_at_ms).await?;
+            if let RoomKeeper::Administrator(by) = by {
+                audit::note(db, by, "room_deleted", name, &format!("it was {owner}'s")).await?;
+            }
             for table in [
                 "DELETE FROM members WHERE room = ?",
                 "DELETE FROM invitations WHERE room = ?",
