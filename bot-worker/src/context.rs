@@ -170,10 +170,10 @@ mod tests {
     fn room(persona: &str) -> Room {
         Room {
             name: "lobby".into(),
-            private: false,
             bot: BotPolicy::Always,
             persona: persona.into(),
             owner: "ada".into(),
+            ..Room::default()
         }
     }
 

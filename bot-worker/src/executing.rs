@@ -103,6 +103,11 @@ impl Executing {
                 drop(turn);
                 verdict
             }
+            Err(NoReply::RoomDeleted) => {
+                claim.release(Some(turn), true).await;
+                count("room_deleted");
+                Some(Verdict::Ack)
+            }
             Err(NoReply::Unanswerable(reason)) => {
                 claim.release(Some(turn), true).await;
                 Some(Verdict::DeadLetter(reason))
@@ -173,6 +178,9 @@ impl Executing {
         let room = match room {
             Ok(Ok(Some(room))) => room,
             // Nobody could read a reply there, and posting one would bring the room's stream back to life.
+            Ok(Ok(None)) if self.replies.has_lost_its_room(request).await => {
+                return Err(NoReply::RoomDeleted);
+            }
             Ok(Ok(None)) => {
                 let why = format!("there is no room {:?}", message.room);
                 return Err(NoReply::Unanswerable(why));
@@ -216,6 +224,8 @@ impl Executing {
 enum NoReply {
     /// The worker drains: another is to do it.
     HandBack,
+    /// Nobody is there to read it, and what was asked is not to be kept anywhere.
+    RoomDeleted,
     /// It can never be answered, for this reason.
     Unanswerable(String),
 }
@@ -231,7 +241,6 @@ fn unknown_room(name: &str) -> Room {
         name: name.to_owned(),
         private: false,
         bot: BotPolicy::Always,
-        persona: String::new(),
-        owner: String::new(),
+        ..Room::default()
     }
 }

@@ -80,6 +80,15 @@ impl Replies {
         matches!(kept, Ok(Ok(Some(_)))).then_some(Found::Kept)
     }
 
+    /// Whether the request's room was deleted. Not, if that cannot be told.
+    pub(crate) async fn has_lost_its_room(&self, request: &Request) -> bool {
+        let deleted = self.store.was_deleted(&request.message.room);
+        matches!(
+            tokio::time::timeout(LOOK_UP_TIME, deleted).await,
+            Ok(Ok(true))
+        )
+    }
+
     /// Whether the reply has come to the database.
     pub(crate) async fn is_kept(&self, request: &Request) -> bool {
         let kept = self.store.find(&request.message.room, request.reply);
@@ -234,6 +243,8 @@ impl Replies {
                         tracing::error!(room = %new.room, "{why}");
                         return Some(Verdict::DeadLetter(why));
                     }
+                    // Nobody is there to read it.
+                    Err(PostError::RoomGone | PostError::Gone) => return None,
                     // Somebody else is at it: either they post it, or they are gone in a moment.
                     Err(PostError::Fenced) => {
                         if let Writer::Attempt { fence, .. } = &mut writer {

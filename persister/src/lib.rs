@@ -5,10 +5,12 @@
 pub mod accounts;
 mod batch;
 pub mod dead_letters;
+mod deleted_rooms;
 pub mod repair;
 pub mod usage;
 
 use std::{
+    collections::HashSet,
     pin::pin,
     sync::{
         Arc,
@@ -22,7 +24,7 @@ use common::{
     envelope::Envelope,
     queue::{Consumer, Queue, QueueName, Receipt, Verdict},
     retry::{GaveUp, RetryPolicy, retry_until},
-    store::{Store, WriteError, Written},
+    store::{Store, StoreError, WriteError, Written},
     supervise::{self, Fault},
 };
 use tokio::{
@@ -32,6 +34,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use batch::{Batch, BatchLimits};
+use deleted_rooms::DeletedRooms;
 
 /// What can be set about a persister. A batch is written when any of the three is reached.
 #[derive(Args, Clone, Debug)]
@@ -84,6 +87,7 @@ pub async fn run(
     let persister = Persister {
         consumer: queue.consume(QueueName::Persist, prefetch).await,
         store,
+        deleted_rooms: Arc::default(),
         stop: stop.clone(),
     };
     tracing::info!(prefetch, "persisting");
@@ -127,6 +131,7 @@ async fn collect_all(
 struct Persister {
     consumer: Arc<dyn Consumer>,
     store: Arc<dyn Store>,
+    deleted_rooms: Arc<DeletedRooms>,
     stop: CancellationToken,
 }
 
@@ -151,6 +156,24 @@ impl Collected {
             }
         }
         collected
+    }
+
+    /// Takes out what is for these rooms.
+    fn without(self, rooms: &HashSet<String>) -> (Collected, Vec<Receipt>) {
+        let mut rest = Collected {
+            dead: self.dead,
+            ..Collected::default()
+        };
+        let mut out = Vec::new();
+        for (receipt, envelope) in self.receipts.into_iter().zip(self.envelopes) {
+            if rooms.contains(&envelope.message.room) {
+                out.push(receipt);
+            } else {
+                rest.receipts.push(receipt);
+                rest.envelopes.push(envelope);
+            }
+        }
+        (rest, out)
     }
 
     fn all(self) -> Vec<Receipt> {
@@ -194,7 +217,19 @@ impl Persister {
     /// False if it was time to stop while the database was away.
     async fn persist(&self, batch: Collected) -> bool {
         let began = Instant::now();
+        let Some(deleted) = self.deleted_among(&batch).await else {
+            self.hand_back(batch.all()).await;
+            return false;
+        };
+        let (batch, forgotten) = match deleted.is_empty() {
+            true => (batch, Vec::new()),
+            false => batch.without(&deleted),
+        };
+        if !forgotten.is_empty() {
+            metrics::counter!("chinwag_persist_forgotten_total").increment(forgotten.len() as u64);
+        }
         let mut outcome = self.write(&batch).await;
+        outcome.done.extend(forgotten);
         metrics::histogram!("chinwag_persist_batch_seconds").record(began.elapsed().as_secs_f64());
         metrics::histogram!("chinwag_persist_batch_messages").record(batch.envelopes.len() as f64);
         outcome.dead.extend(batch.dead);
@@ -205,6 +240,19 @@ impl Persister {
             self.hand_back(in_vain).await;
         }
         all
+    }
+
+    /// Which of the batch's rooms were deleted; none if it was time to stop while the database was away.
+    async fn deleted_among(&self, batch: &Collected) -> Option<HashSet<String>> {
+        let look = async || {
+            let rooms = batch.envelopes.iter().map(|one| &*one.message.room);
+            self.deleted_rooms.among(&*self.store, rooms).await
+        };
+        let told = |error: &StoreError, again_in| {
+            metrics::counter!("chinwag_persist_waits_total").increment(1);
+            tracing::warn!(%error, ?again_in, "which rooms were deleted cannot be asked; nothing is lost, it waits");
+        };
+        retry_until(&self.stop, WRITE_AGAIN, look, told).await.ok()
     }
 
     /// Writes rows in one go; where one of them can never be written, in halves, until that one is alone.

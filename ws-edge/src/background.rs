@@ -25,6 +25,11 @@ const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
 /// How long an invitation or a link is known that has expired.
 const DOOR_KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// Between two looks for deleted rooms that are to be looked through.
+const ERASE_EVERY: Duration = Duration::from_secs(3);
+
+/// The most deleted rooms in one look.
+const ERASE_ROOMS: usize = 20;
 
 /// Starts all of it; it ends with `stop`.
 pub(crate) fn start(services: &Arc<Services>, stop: &CancellationToken) {
@@ -35,6 +40,15 @@ pub(crate) fn start(services: &Arc<Services>, stop: &CancellationToken) {
         stop,
         |services| async move {
             repair(&services).await;
+        },
+    );
+    every(
+        "deleted rooms",
+        ERASE_EVERY,
+        services,
+        stop,
+        |services| async move {
+            erase(&services).await;
         },
     );
     every(
@@ -61,6 +75,19 @@ pub(crate) fn start(services: &Arc<Services>, stop: &CancellationToken) {
             sweep_door(&services).await;
         },
     );
+}
+
+/// Looks through deleted rooms for what came late: it was in somebody's hands when the room was deleted, or whoever deleted it
+/// died in the middle.
+async fn erase(services: &Services) {
+    match services.store.deletions_due(now_ms(), ERASE_ROOMS).await {
+        Ok(rooms) => {
+            for room in rooms {
+                services.erase(&room).await;
+            }
+        }
+        Err(error) => tracing::warn!(%error, "deleted rooms cannot be looked through"),
+    }
 }
 
 /// Does something again and again, with pauses of half to one and a half times `pause`, so that edges that were

@@ -152,6 +152,7 @@ impl From<StoreError> for Problem {
                 Problem::bad_request_as(StatusCode::CONFLICT, StoreError::Taken.to_string())
             }
             StoreError::Forbidden(why) | StoreError::Full(why) => Problem::forbidden(why),
+            StoreError::NotFound(what) => Problem::not_found(what),
             StoreError::TooOften { limit, again_in } => Problem::rate_limited(limit, again_in),
         }
     }

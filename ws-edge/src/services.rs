@@ -6,14 +6,21 @@ use common::{
     live::{Control, Live},
     posting::Poster,
     queue::Queue,
-    store::Store,
+    store::{Store, StoreError},
     timeline::Timeline,
 };
+use tokio::time::sleep;
 
 use crate::{
     EdgeSettings, access::Access, admission::Admission, allowances::Allowances, answers::Answers,
     limits::RateLimits, sessions::Sessions,
 };
+
+/// How many messages of a deleted room are taken away in one statement: its locks are held for some milliseconds.
+const ERASED_AT_ONCE: usize = 500;
+
+/// Between two of them, so that whoever writes messages hardly notices.
+const ERASE_PAUSE: Duration = Duration::from_millis(10);
 
 /// The engines of one edge, and what it knows and remembers of what is in them.
 pub(crate) struct Services {
@@ -57,6 +64,24 @@ impl Services {
             poster,
             timeline,
         }
+    }
+
+    /// Takes away all that was said in a room that was deleted. What is left over when something is away is taken away by
+    /// whoever [looks through it](crate::background) next.
+    pub(crate) async fn erase(&self, room: &str) {
+        if let Err(error) = self.live.erase(room).await {
+            tracing::warn!(%error, room, "a deleted room is not erased yet");
+        }
+        if let Err(error) = self.erase_stored(room).await {
+            tracing::warn!(%error, room, "a deleted room's history is not all erased yet");
+        }
+    }
+
+    async fn erase_stored(&self, room: &str) -> Result<(), StoreError> {
+        while self.store.erase_deleted(room, ERASED_AT_ONCE).await? > 0 {
+            sleep(ERASE_PAUSE).await;
+        }
+        Ok(())
     }
 
     /// Forgets what is not so any more, after a control. Idempotent: this process's own words come back to it.

@@ -64,10 +64,10 @@ impl Surroundings {
     pub(crate) async fn add_room(&self, name: &str, persona: &str) {
         let room = Room {
             name: name.into(),
-            private: false,
             bot: BotPolicy::Always,
             persona: persona.into(),
             owner: "ada".into(),
+            ..Room::default()
         };
         match self.store.create_room(&room).await {
             Ok(()) | Err(StoreError::Taken) => {}

@@ -85,6 +85,7 @@ passes_on! { FaultyLive, beside ["tail", "subscribe"],
         async fn unsettled(limit: usize, server: &str) -> Result<Vec<Unsettled>, LiveError>;
         async fn settled(room: &Unsettled) -> Result<(), LiveError>;
         async fn compare_anew() -> Result<(), LiveError>;
+        async fn erase(room: &str) -> Result<(), LiveError>;
         async fn ping() -> Result<(), LiveError>;
         by hand {
             async fn tail(&self, room: &str, after: Seq, limit: usize) -> Result<Tail, LiveError> {

@@ -6,8 +6,9 @@ use common::{
     envelope::Envelope,
     store::{
         Accounts, Actor, AuditLine, Invite, Invited, KeptRoom, ListedAccount, ListedRoom, LogIn,
-        LookedUp, Membership, Messages, People, Room, RoomChanges, RoomLimits, Rooms, Session,
-        Standing, StandingChanges, Store, StoreError, WriteError, Written,
+        LookedUp, Membership, Messages, People, Removals, Room, RoomChanges, RoomKeeper,
+        RoomLimits, Rooms, Session, Standing, StandingChanges, Store, StoreError, WriteError,
+        Written,
         usage::{UsageAsked, UsageSum},
     },
     wire::{Message, Seq},
@@ -77,6 +78,10 @@ passes_on! { FaultyStore, beside [],
         async fn room_seen_by(name: &str, user: &str) -> Result<Option<Room>, StoreError>;
         async fn rooms_listed(user: &str, after: Option<&str>, limit: usize) -> Result<Vec<ListedRoom>, StoreError>;
         async fn change_room(name: &str, changes: &RoomChanges) -> Result<Option<Room>, StoreError>;
+        async fn delete_room(name: &str, by: RoomKeeper<'_>) -> Result<bool, StoreError>;
+        async fn ban(room: &str, user: &str, by: &str) -> Result<bool, StoreError>;
+        async fn lift_ban(room: &str, user: &str) -> Result<bool, StoreError>;
+        async fn bans(room: &str) -> Result<Vec<String>, StoreError>;
         async fn add_member(room: &str, user: &str) -> Result<bool, StoreError>;
         async fn invite(room: &str, user: &str, by: &str) -> Result<Invited, StoreError>;
         async fn take_invitation(room: &str, user: &str) -> Result<bool, StoreError>;
@@ -92,5 +97,10 @@ passes_on! { FaultyStore, beside [],
         async fn latest(room: &str) -> Result<Seq, StoreError>;
         async fn find(room: &str, id: Uuid) -> Result<Option<Message>, StoreError>;
         async fn look_up(room: &str, ids: &[Uuid]) -> Result<LookedUp, StoreError>;
+    }
+    Removals {
+        async fn deleted_among(rooms: &[&str]) -> Result<HashSet<String>, StoreError>;
+        async fn deletions_due(now_ms: u64, limit: usize) -> Result<Vec<String>, StoreError>;
+        async fn erase_deleted(room: &str, limit: usize) -> Result<u64, StoreError>;
     }
 }

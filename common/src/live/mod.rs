@@ -171,6 +171,14 @@ pub trait Live: Turns {
     /// [`LiveError`] if the engine does not answer in time.
     async fn compare_anew(&self) -> Result<(), LiveError>;
 
+    /// Forgets all of a room that was deleted: its stream, its ids, its turns and drafts and who is there. From then on, for
+    /// as long as a silent room is remembered, nothing is appended to it ([`Appended::RoomGone`]) and nobody gets a turn in it.
+    /// Idempotent.
+    ///
+    /// # Errors
+    /// [`LiveError`] if the engine does not answer in time.
+    async fn erase(&self, room: &str) -> Result<(), LiveError>;
+
     /// Opens this process's one subscription to what is shown. Events come until the receiver is dropped, which closes it.
     /// The control topic is subscribed from the start; a [`LiveEvent::ControlGap`] says when, if that takes a moment.
     /// The channel is bounded: what comes while it is full is dropped, and told as one [`LiveEvent::Gap`] for each room
@@ -291,6 +299,8 @@ pub enum Appended {
     Cold,
     /// A reply, and whoever wrote it has lost the right to post it; nothing was done.
     Fenced,
+    /// The room was [erased](Live::erase); nothing was done.
+    RoomGone,
 }
 
 /// A piece of a room's stream.

@@ -152,6 +152,9 @@ pub enum PostError {
     /// A reply, and its writer has lost the right to post it. Nothing was shown.
     #[error("another attempt at this reply has taken over")]
     Fenced,
+    /// The room was deleted.
+    #[error("there is no such room any more")]
+    RoomGone,
 }
 
 impl From<LiveError> for PostError {
@@ -351,6 +354,9 @@ impl Poster {
             return Ok(0);
         }
         let known = self.store.room(room).await?;
+        if known.is_none() && self.store.was_deleted(room).await? {
+            return Ok(0);
+        }
         let asks = |message: &Message| {
             let asks = |room: &Room| room.bot.asks(&message.message);
             message.kind == Kind::User && !message.deleted && known.as_ref().is_some_and(asks)
@@ -539,6 +545,9 @@ impl Poster {
             Placement::Appended(_, Appended::Taken) => completion.complete(Err(PostError::IdTaken)),
             Placement::Appended(_, Appended::Gone) => completion.complete(Err(PostError::Gone)),
             Placement::Appended(_, Appended::Fenced) => completion.complete(Err(PostError::Fenced)),
+            Placement::Appended(_, Appended::RoomGone) => {
+                completion.complete(Err(PostError::RoomGone));
+            }
             Placement::Appended(_, Appended::Cold) => completion.complete(Err(still_cold())),
             Placement::Kept(message) => self.answer_kept(message, route, reply, completion).await,
             Placement::Refused(error) => completion.complete(Err(error)),

@@ -4,6 +4,7 @@
 //! Both pass the suite in `common/suites/src/store/`.
 
 mod people;
+mod removals;
 pub mod usage;
 
 use std::{collections::HashSet, num::NonZeroU32, sync::Arc, time::Duration};
@@ -24,9 +25,11 @@ use crate::{
     wire::{Message, Seq},
 };
 
+pub use self::removals::Removals;
+
 /// All that lasts.
 #[async_trait]
-pub trait Store: Accounts + People + Rooms + Messages {
+pub trait Store: Accounts + People + Rooms + Messages + Removals {
     /// Whether the engine answers within its time limit, has the schema that this program was built with, and can be
     /// written to.
     ///
@@ -198,8 +201,9 @@ pub trait Rooms: Send + Sync + 'static {
     /// Makes a room, if its owner has not as many as one may: also if many are asked for at once, by whichever processes.
     ///
     /// # Errors
-    /// [`StoreError::Taken`] if a user or room has this very name, or a user one that looks the same (`room-1` and `room-l`
-    /// may both exist: nobody is taken for a room); [`StoreError::Full`] and [`StoreError::TooOften`] by the limits.
+    /// [`StoreError::Taken`] if a user or room has this very name, or a room had it that was deleted, or a user one that
+    /// looks the same (`room-1` and `room-l` may both exist: nobody is taken for a room); [`StoreError::Full`] and
+    /// [`StoreError::TooOften`] by the limits.
     async fn create_room_within(&self, room: &Room, limits: RoomLimits) -> Result<(), StoreError>;
 
     /// A room, whoever asks; none if there is no such room.
@@ -208,7 +212,7 @@ pub trait Rooms: Send + Sync + 'static {
     /// [`StoreError::Unavailable`].
     async fn room(&self, name: &str) -> Result<Option<Room>, StoreError>;
 
-    /// A room if `user` may see it: it is public, theirs, or they are a member.
+    /// A room if `user` may see it: it is public and they are not banned, it is theirs, or they are a member.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -228,20 +232,50 @@ pub trait Rooms: Send + Sync + 'static {
     ) -> Result<Vec<ListedRoom>, StoreError>;
 
     /// Changes a room, and leaves what is not to be changed as it is, also where somebody else changes that at the same
-    /// moment. Returns the room as it is then; none if there is no such room.
+    /// moment. Returns the room as it is then; none if there is no such room. Where it is [handed over](HandOver) as well,
+    /// all of it is done or nothing.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`].
+    /// [`StoreError::Unavailable`]; of handing it over [`StoreError::Forbidden`] if it is not that owner's, [`StoreError::Full`]
+    /// if the new one owns as many rooms as one may, and [`StoreError::NotFound`] if they are nobody, or may not see it.
     async fn change_room(
         &self,
         name: &str,
         changes: &RoomChanges,
     ) -> Result<Option<Room>, StoreError>;
 
+    /// Deletes a room with its members, invitations and bans; what was said in it is taken away by [`Removals`] then. Its
+    /// name is nobody's from now on. Its owner may, and an administrator, whose deed is written into the audit log. False if
+    /// there is no such room.
+    ///
+    /// # Errors
+    /// [`StoreError::Forbidden`] if it is not `by`'s, or somebody's own room.
+    async fn delete_room(&self, name: &str, by: RoomKeeper<'_>) -> Result<bool, StoreError>;
+
+    /// Has a user not see a room any more, and not be invited to it, until the ban is lifted; ends their membership.
+    /// Idempotent. False if there is no such user, or no such room.
+    ///
+    /// # Errors
+    /// [`StoreError::Forbidden`] if the room is theirs; [`StoreError::Full`] beyond [`BANS_PER_ROOM`].
+    async fn ban(&self, room: &str, user: &str, by: &str) -> Result<bool, StoreError>;
+
+    /// Lifts a ban. Idempotent. False if there was none.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn lift_ban(&self, room: &str, user: &str) -> Result<bool, StoreError>;
+
+    /// Who is banned from a room, by name.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn bans(&self, room: &str) -> Result<Vec<String>, StoreError>;
+
     /// Lets a user see a private room, without asking them. Idempotent. False if there is no such user.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`]; [`StoreError::Full`] beyond [`MEMBERS_PER_ROOM`].
+    /// [`StoreError::Unavailable`]; [`StoreError::Full`] beyond [`MEMBERS_PER_ROOM`]; [`StoreError::Forbidden`] if they are
+    /// banned.
     async fn add_member(&self, room: &str, user: &str) -> Result<bool, StoreError>;
 
     /// Lets a user see a room, as one who is invited to it by its owner and has not said yet what they think of it. Leaves a
@@ -249,7 +283,7 @@ pub trait Rooms: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError::Full`] beyond [`MEMBERS_PER_ROOM`] and the limits of [invitations](INVITATIONS_OPEN_MAX);
-    /// [`StoreError::TooOften`] beyond those that pass.
+    /// [`StoreError::TooOften`] beyond those that pass; [`StoreError::Forbidden`] if they are banned.
     async fn invite(&self, room: &str, user: &str, by: &str) -> Result<Invited, StoreError>;
 
     /// Takes an invitation that stands. False if there is none.
@@ -285,6 +319,8 @@ pub trait Rooms: Send + Sync + 'static {
 
 /// The most members of one room.
 pub const MEMBERS_PER_ROOM: usize = 10_000;
+/// The most people who are banned from one room: they are read with it.
+pub const BANS_PER_ROOM: usize = 10_000;
 /// The most invitations that stand open for one person, by everybody: a list that can be looked through.
 pub const INVITATIONS_OPEN_MAX: u32 = 200;
 /// The most of them by one owner: nobody's list is one stranger's.
@@ -300,13 +336,17 @@ pub const INVITATIONS_PER_HOUR: u32 = 500;
 pub const COUNTED_WITHIN: Duration = Duration::from_secs(60 * 60);
 /// The most characters of a persona.
 pub const PERSONA_MAX_CHARS: usize = 2_000;
+/// The most characters of a room's title: a line of a list.
+pub const TITLE_MAX_CHARS: usize = 100;
+/// And of its topic.
+pub const TOPIC_MAX_CHARS: usize = 500;
 
 /// How many rooms one user may own, their own not counted; none is as many as they like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RoomLimits {
     /// In all.
     pub owned: Option<NonZeroU32>,
-    /// Made within an hour, and still there.
+    /// Made within an hour, those that were deleted since with them.
     pub per_hour: Option<NonZeroU32>,
 }
 
@@ -333,6 +373,9 @@ pub struct Membership {
 pub struct ListedRoom {
     /// Its name.
     pub name: String,
+    /// What it is called where it is shown; empty for its name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub title: String,
     /// Whether only its owner and members see it.
     pub private: bool,
     /// When the bot answers.
@@ -346,8 +389,8 @@ pub struct ListedRoom {
     pub invited_by: Option<String>,
 }
 
-/// A room.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A room. What is not set about it is not written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Room {
     /// Its name.
     pub name: String,
@@ -359,6 +402,12 @@ pub struct Room {
     pub persona: String,
     /// Who may change it.
     pub owner: String,
+    /// What it is called where it is shown; empty for its name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub title: String,
+    /// What it is about.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub topic: String,
 }
 
 /// What of a room is to be changed.
@@ -370,15 +419,44 @@ pub struct RoomChanges {
     pub bot: Option<BotPolicy>,
     /// Who the bot is to be here; empty for itself.
     pub persona: Option<String>,
+    /// What it is called where it is shown; empty for its name.
+    pub title: Option<String>,
+    /// What it is about.
+    pub topic: Option<String>,
+    /// Whose it is to be.
+    pub hand_over: Option<HandOver>,
+}
+
+/// A room that gets another owner: somebody who may see it. The old one stays as a member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HandOver {
+    /// Whose it has to be still.
+    pub from: String,
+    /// Whose it is to be.
+    pub to: String,
+    /// How many rooms they may own then.
+    pub owned_max: Option<NonZeroU32>,
+    /// The administrator who has it so; none if the owner does.
+    pub administrator: Option<String>,
+}
+
+/// Who disposes of a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoomKeeper<'a> {
+    /// Its owner, and only as long as they are.
+    Owner(&'a str),
+    /// Whoever administers the server.
+    Administrator(&'a str),
 }
 
 /// When the bot answers a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BotPolicy {
     /// Every message of a person.
     Always,
     /// Messages with `@bot` in them.
+    #[default]
     Mention,
     /// None.
     Off,
@@ -555,6 +633,9 @@ pub enum StoreError {
         /// When it has passed.
         again_in: Duration,
     },
+    /// What it is about is not there, or not any more. What, in words for people.
+    #[error("{0}")]
+    NotFound(String),
 }
 
 impl Retryable for StoreError {
@@ -562,9 +643,10 @@ impl Retryable for StoreError {
         match self {
             StoreError::Unavailable(_) => Retry::Again,
             StoreError::Taken
-            | StoreError::Forbidden(_)
             | StoreError::Full(_)
-            | StoreError::TooOften { .. } => Retry::Never,
+            | StoreError::TooOften { .. }
+            | StoreError::Forbidden(_)
+            | StoreError::NotFound(_) => Retry::Never,
         }
     }
 }

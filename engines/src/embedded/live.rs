@@ -75,6 +75,8 @@ struct Room {
     last: Option<Seq>,
     /// The latest seq when the room was last settled, and in which round that was.
     settled: Option<(Seq, u64)>,
+    /// It was erased.
+    is_gone: bool,
     bot: TurnQueue,
     present: HashMap<String, Present>,
     shown: Vec<String>,
@@ -206,6 +208,7 @@ impl Room {
             changes: HashMap::new(),
             last: None,
             settled: None,
+            is_gone: false,
             bot: TurnQueue::default(),
             present: HashMap::new(),
             shown: Vec::new(),
@@ -315,6 +318,9 @@ impl Live for EmbeddedLive {
         floor: Option<Seq>,
     ) -> Result<Vec<Appended>, LiveError> {
         let mut state = self.shared.state();
+        if state.rooms.get(room).is_some_and(|room| room.is_gone) {
+            return Ok(vec![Appended::RoomGone; requests.len()]);
+        }
         // An id that was made before the oldest that is remembered may have been used before that as well.
         if floor.is_none()
             && let Some(known) = state.rooms.get(room)
@@ -485,6 +491,18 @@ impl Live for EmbeddedLive {
         Ok(())
     }
 
+    async fn erase(&self, room: &str) -> Result<(), LiveError> {
+        let mut state = self.shared.state();
+        let room = state.room(room);
+        let outlets = std::mem::take(&mut room.outlets);
+        *room = Room {
+            is_gone: true,
+            outlets,
+            ..Room::new(Arc::clone(&room.name))
+        };
+        Ok(())
+    }
+
     fn subscriber(&self, capacity: usize) -> (Arc<dyn Subscriber>, mpsc::Receiver<LiveEvent>) {
         let (outlet, events) = Outlet::open(capacity);
         let number = self.shared.subscriptions.fetch_add(1, Ordering::Relaxed);
@@ -515,7 +533,7 @@ impl Turns for EmbeddedLive {
     ) -> Result<TurnStatus, LiveError> {
         let mut state = self.shared.state();
         let room = state.room(&request.room);
-        if room.ids.contains_key(&request.reply) {
+        if room.is_gone || room.ids.contains_key(&request.reply) {
             return Ok(TurnStatus::Answered);
         }
         let lease = self.shared.timings.turn_lease;

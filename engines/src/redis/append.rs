@@ -112,6 +112,7 @@ impl Appends {
             let texts: Vec<Vec<u8>> = match answer {
                 Value::BulkString(word) => match word.as_slice() {
                     b"cold" => return Ok(vec![Appended::Cold; requests.len()]),
+                    b"gone" => return Ok(vec![Appended::RoomGone; requests.len()]),
                     b"unsettle again" if !again => {
                         again = true;
                         continue;

@@ -26,7 +26,7 @@ use super::{
     append::{Appends, frame, number},
     keys::slot,
     request::Request,
-    scripts::Scripts,
+    scripts::{ROOM_GONE, Scripts},
     server::{RedisServer, failed, micros},
     settings::RedisSettings,
     subscription::{self, Subscription},
@@ -123,6 +123,7 @@ impl RedisLive {
             .collect::<Result<Vec<_>, _>>()?;
         // Below 2^53, so the double holds it exactly.
         let latest = latest.first().map_or(0, |(_, score)| *score as Seq);
+        let latest = if latest >= ROOM_GONE { 0 } else { latest };
         Ok((latest, messages))
     }
 }
@@ -322,6 +323,23 @@ impl Live for RedisLive {
             .await
             .map(drop)
             .map_err(|error| failed(WHAT, error))
+    }
+
+    async fn erase(&self, room: &str) -> Result<(), LiveError> {
+        let keys = &self.server.keys;
+        let keys = [
+            keys.stream(room),
+            keys.ids(room),
+            keys.turn_queue(room),
+            keys.turn(room),
+            keys.draft(room),
+            keys.present(room),
+        ];
+        let keys = keys.each_ref().map(String::as_str);
+        self.server
+            .call::<i64>("erasing a room", &self.scripts.erase, &keys, &[])
+            .await
+            .map(drop)
     }
 
     fn subscriber(&self, capacity: usize) -> (Arc<dyn Subscriber>, mpsc::Receiver<LiveEvent>) {

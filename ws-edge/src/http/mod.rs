@@ -148,7 +148,15 @@ pub(crate) fn routes(http: &Arc<Http>) -> Router {
         .route("/sessions/{id}", delete(account::end_session));
     let read = Router::new()
         .route("/rooms", get(rooms::list).post(rooms::create))
-        .route("/rooms/{room}", get(rooms::show).patch(rooms::change))
+        .route(
+            "/rooms/{room}",
+            get(rooms::show).patch(rooms::change).delete(rooms::delete),
+        )
+        .route("/rooms/{room}/bans", get(rooms::bans))
+        .route(
+            "/rooms/{room}/bans/{user}",
+            put(rooms::ban).delete(rooms::lift_ban),
+        )
         .route("/rooms/{room}/members", get(rooms::members))
         .route(
             "/rooms/{room}/members/{user}",

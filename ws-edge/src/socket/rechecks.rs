@@ -163,26 +163,25 @@ pub(super) async fn run(sockets: Arc<Sockets>) {
     }
 }
 
-/// Takes those out of a room who may no longer see it. Returns whether it is private.
+/// Takes those out of a room who may no longer see it. Returns whether it is private, or gone.
 async fn check_room(store: &dyn Store, room: &Room) -> Result<bool, StoreError> {
     if room.members().is_empty() {
         return Ok(true);
     }
-    let may_see: Option<BTreeSet<String>> = match store.room(&room.name).await? {
-        Some(known) if !known.private => return Ok(false),
-        Some(known) => Some(
-            store
-                .members(&room.name)
-                .await?
-                .into_iter()
-                .chain([known.owner])
-                .collect(),
-        ),
-        None => None,
+    let known = store.room(&room.name).await?;
+    let is_private = known.as_ref().is_none_or(|known| known.private);
+    // Who sees it, or, of a public room, who does not.
+    let listed: BTreeSet<String> = match &known {
+        Some(known) if known.private => {
+            let members = store.members(&room.name).await?.into_iter();
+            members.chain([known.owner.clone()]).collect()
+        }
+        Some(_) => store.bans(&room.name).await?.into_iter().collect(),
+        None => BTreeSet::new(),
     };
     let leaving = room
         .members()
-        .evict(|user| !may_see.as_ref().is_some_and(|users| users.contains(user)));
+        .evict(|user| listed.contains(user) != is_private);
     for member in leaving {
         let refusal = Refusal {
             code: ErrorCode::NotFound,
@@ -194,7 +193,7 @@ async fn check_room(store: &dyn Store, room: &Room) -> Result<bool, StoreError> 
             refusal,
         });
     }
-    Ok(true)
+    Ok(is_private)
 }
 
 impl Sockets {

@@ -276,6 +276,7 @@ impl From<PostError> for Refusal {
             PostError::Unavailable { retry_after, .. } => {
                 unavailable("not kept yet; send it again with the same id", retry_after)
             }
+            PostError::RoomGone => AccessError::NotFound.into(),
             // Only replies are fenced, and nobody sends one over a socket.
             error @ (PostError::IdTaken | PostError::Gone | PostError::Fenced) => Refusal {
                 code: ErrorCode::BadRequest,

@@ -37,6 +37,7 @@ macro_rules! live_suite {
                 young_messages_stay_and_old_ones_go_beyond_a_thousand,
                 a_stream_and_its_ids_have_a_limit,
                 a_silent_room_is_forgotten,
+                an_erased_room_knows_nothing_and_takes_nothing,
             }
             shown {
                 what_is_appended_after_subscribing_is_shown,

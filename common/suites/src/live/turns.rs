@@ -57,7 +57,7 @@ fn reply(place: &TurnRequest, text: &str) -> NewMessage {
     }
 }
 
-async fn stands(live: &dyn Live, place: &TurnRequest) -> TurnStatus {
+pub async fn stands(live: &dyn Live, place: &TurnRequest) -> TurnStatus {
     live.request_turn(place, TurnMode::InOrder, KEEP)
         .await
         .unwrap()

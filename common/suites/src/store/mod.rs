@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod changes;
 pub mod messages;
 pub mod people;
+pub mod removals;
 pub mod rooms;
 pub mod side;
 
@@ -75,6 +76,13 @@ macro_rules! store_suite {
                 a_deleted_account_leaves_its_name_and_nothing_else,
                 who_did_what_to_whom_is_in_the_log,
             }
+            removals {
+                a_deleted_room_goes_with_all_that_was_said_in_it,
+                the_name_of_a_deleted_room_is_nobodys,
+                a_room_is_deleted_by_its_owner_or_an_administrator,
+                a_deleted_room_is_looked_through_by_one_at_a_time_and_ever_more_seldom,
+                whoever_deletes_rooms_makes_no_more_within_an_hour,
+            }
             rooms {
                 a_room_is_as_it_was_made_and_changed,
                 changes_of_different_things_at_the_same_moment_are_all_kept,
@@ -90,6 +98,9 @@ macro_rules! store_suite {
                 nobodys_list_is_filled_with_invitations,
                 nobody_invites_the_whole_town,
                 members_come_and_go,
+                a_room_is_handed_over_to_somebody_who_sees_it,
+                of_many_hand_overs_at_once_one_is_done,
+                who_is_banned_neither_sees_a_room_nor_is_invited,
                 nobody_owns_more_rooms_than_one_may,
                 nobody_makes_more_rooms_within_an_hour_than_one_may,
                 no_room_has_more_members_than_one_may,

@@ -159,6 +159,9 @@ end
 
 local first = tonumber(call('ZRANGE', IDS, -1, -1, 'WITHSCORES')[2])
 local is_cold = not first
+if first and first >= ROOM_GONE then
+  return 'gone'
+end
 if is_cold then
   if not floor then
     return 'cold'

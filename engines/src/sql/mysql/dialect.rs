@@ -64,3 +64,8 @@ pub(in crate::sql) const USER_THAT_LOOKS_SO: &str =
 /// Whether some room's does.
 pub(in crate::sql) const ROOM_THAT_LOOKS_SO: &str =
     "SELECT 1 FROM room_looks WHERE skeleton = ? LIMIT 1 LOCK IN SHARE MODE";
+/// Whether a room of this name was deleted; with a lock, as above.
+pub(in crate::sql) const ROOM_WAS_DELETED: &str =
+    "SELECT 1 FROM deleted_rooms WHERE name = ? LIMIT 1 LOCK IN SHARE MODE";
+pub(in crate::sql) const ERASE_MESSAGES: &str =
+    "DELETE FROM messages WHERE room = ? ORDER BY seq LIMIT ?";

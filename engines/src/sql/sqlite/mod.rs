@@ -25,6 +25,8 @@ mod messages;
 mod passwords;
 #[path = "../statements/people.rs"]
 mod people;
+#[path = "../statements/removals.rs"]
+mod removals;
 #[path = "../statements/rooms.rs"]
 mod rooms;
 #[path = "../statements/standings.rs"]

@@ -114,8 +114,8 @@ pub(super) async fn make(
         name: name.to_owned(),
         private: true,
         bot: BotPolicy::Always,
-        persona: String::new(),
         owner: name.to_owned(),
+        ..Room::default()
     };
     let insert = sqlx::query(
         "INSERT INTO users (name, skeleton, password_hash, created_at_ms) VALUES (?, ?, ?, ?)",

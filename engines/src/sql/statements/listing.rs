@@ -11,6 +11,7 @@ macro_rules! listed {
     ($from:literal) => {
         concat!(
             "SELECT rooms.name, rooms.owner, rooms.private, rooms.bot, \
+             COALESCE((SELECT room_details.title FROM room_details WHERE room_details.room = rooms.name), '') AS title, \
              COALESCE((SELECT messages.seq FROM messages WHERE messages.room = rooms.name \
              ORDER BY messages.seq DESC LIMIT 1), 0) AS latest, ",
             $from
@@ -37,7 +38,8 @@ const INVITED: &str = listed!(
 
 const PUBLIC: &str = listed!(
     "NULL AS invited_by FROM rooms WHERE rooms.private = 0 AND rooms.name > ? AND rooms.owner <> ? AND NOT EXISTS \
-     (SELECT 1 FROM members WHERE members.room = rooms.name AND members.user = ?) ORDER BY rooms.name LIMIT ?"
+     (SELECT 1 FROM members WHERE members.room = rooms.name AND members.user = ?) AND NOT EXISTS \
+     (SELECT 1 FROM bans WHERE bans.room = rooms.name AND bans.user = ?) ORDER BY rooms.name LIMIT ?"
 );
 
 /// A row of the list.
@@ -47,6 +49,7 @@ struct ListedRow {
     owner: String,
     private: bool,
     bot: String,
+    title: String,
     latest: i64,
     invited_by: Option<String>,
 }
@@ -58,6 +61,7 @@ impl TryFrom<ListedRow> for ListedRoom {
         Ok(ListedRoom {
             bot: super::rooms::policy(&row.name, &row.bot)?,
             name: row.name,
+            title: row.title,
             private: row.private,
             owner: row.owner,
             latest: row.latest.cast_unsigned(),
@@ -120,7 +124,7 @@ async fn rows_of(
         Part::Invited => sqlx::query_as(INVITED).bind(user).bind(after).bind(most),
         Part::Public => {
             let query = sqlx::query_as(PUBLIC).bind(after).bind(user);
-            query.bind(user).bind(most)
+            query.bind(user).bind(user).bind(most)
         }
     };
     Ok(query.fetch_all(db).await?)
