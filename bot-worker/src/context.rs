@@ -51,7 +51,8 @@ pub(crate) fn prompt(
     let request_text = said(request);
     let mut tokens = cost(&request_text);
     let mut newest_first = vec![(Role::People, request_text)];
-    for message in past.iter().rev().filter(|said| !is_about_a_command(said)) {
+    let past = past.iter().filter(|message| !message.deleted);
+    for message in past.rev().filter(|said| !is_about_a_command(said)) {
         let (role, text) = match message.kind {
             Kind::User => (Role::People, said(message)),
             Kind::Bot => (Role::Model, own_words(&message.message).to_owned()),
