@@ -18,7 +18,7 @@ import { minify } from "terser";
 const PAGE_MAX_BYTES = 160_000;
 const FIRST_MAX_BYTES = 65_000;
 /** What is loaded only where it is wanted. */
-const LATER = ["dialogs.js", "later.css", "highlight.js", "formulas.js", "formulas.css"];
+const LATER = ["dialogs.js", "admin.js", "later.css", "highlight.js", "formulas.js", "formulas.css"];
 const TARGET = ["es2022", "safari16"];
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -58,7 +58,7 @@ const shared = {
   setup: (building) => building.onResolve({ filter: /\/shared\.ts$/ }, () => ({ path: "./app.js", external: true })),
 };
 const firstSources = await bundle({ app: "src/main.ts", highlight: "src/highlight.ts", formulas: "src/formulas.ts" });
-const twice = (await bundle({ dialogs: "src/view/dialogs.ts" }, [shared])).filter((source) => firstSources.includes(source));
+const twice = (await bundle({ dialogs: "src/view/dialogs.ts", admin: "src/view/admin.ts" }, [shared])).filter((source) => firstSources.includes(source));
 if (twice.length > 0) fail(`what is loaded later takes ${twice.join(", ")} along once more: it is to come by src/shared.ts`);
 
 // Tailwind as a function: its command line needs native packages, of which a lock made on one machine names only some.

@@ -6,7 +6,7 @@ export { titleOf } from "./room.ts";
 export { addMember, call, Refusal, removeMember, seg, wordsOf } from "./server.ts";
 export { openStores } from "./storage.ts";
 export { avatar, copyText, h, icon, iconButton, setText } from "./view/dom.ts";
-export { opened } from "./view/layers.ts";
+export { opened, whenSettled } from "./view/layers.ts";
 export { canNotify, notifyState, setTheme, themeChoice, wantNotifications, type Theme } from "./view/surroundings.ts";
 export { clockTime, dayName, fullTime } from "./view/times.ts";
 export { isMoreThanNamed } from "./words.ts";

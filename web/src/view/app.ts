@@ -13,7 +13,7 @@ import { openStores } from "../storage.ts";
 import { whoIsHere } from "../words.ts";
 import { Composer, isWriting } from "./composer.ts";
 import { avatar, copyText, h, icon, iconButton, setText } from "./dom.ts";
-import { dialogs, loadAhead, noticeInDialog } from "./later.ts";
+import { admin, dialogs, loadAhead, noticeInDialog } from "./later.ts";
 import { leftLayer, opened, whenSettled } from "./layers.ts";
 import { List } from "./list.ts";
 import { looksOf, renderRow, updateRow, type RowActions } from "./rows.ts";
@@ -52,6 +52,7 @@ export class App {
   #dirty = new Set<Change>();
   #stopped = false;
   #opening = false;
+  #administration: HTMLElement | null = null;
   #ahead: ReturnType<typeof setTimeout> | null = null;
   #frame = 0;
   /** When the line was last up, by `steadyNow`; 0: it is. */
@@ -167,8 +168,10 @@ export class App {
     this.#ahead = loadAhead();
     const path = location.pathname.slice(base.length);
     const room = roomOfAddress();
-    this.#show(room ?? this.#chat.user, "replace");
-    if (!room && path !== "" && path !== "/") this.#tell(`There is nothing at ${base}${path}. This is your own room.`);
+    const isAdmin = isAdminAddress();
+    this.#show(room ?? this.#chat.user, isAdmin ? "stay" : "replace");
+    if (isAdmin) void this.#administer();
+    else if (!room && path !== "" && path !== "/") this.#tell(`There is nothing at ${base}${path}. This is your own room.`);
     if (!this.#chat.outbox.durable) this.#tell("This browser lets the page store nothing: what is half typed or not sent is lost when it is loaded again.");
   }
 
@@ -181,6 +184,7 @@ export class App {
     removeEventListener("beforeprint", this.#print);
     removeEventListener("afterprint", this.#printed);
     this.#printed();
+    this.#leaveAdministration();
     if (this.#ahead) clearTimeout(this.#ahead);
     if (this.#clock) clearInterval(this.#clock);
     if (this.#frame) cancelAnimationFrame(this.#frame);
@@ -191,7 +195,10 @@ export class App {
   #go(room: string): void {
     this.#menu(false);
     whenSettled(() => {
-      if (!this.#stopped) this.#show(room, this.#chat.current?.name === room ? "stay" : "push");
+      if (this.#stopped) return;
+      const isHere = this.#chat.current?.name === room && !this.#administration;
+      this.#leaveAdministration();
+      this.#show(room, isHere ? "stay" : "push");
     });
   }
 
@@ -209,8 +216,34 @@ export class App {
   }
 
   #popped = () => {
-    if (!leftLayer()) this.#show(roomOfAddress() ?? this.#chat.user, "stay");
+    if (leftLayer()) return;
+    if (isAdminAddress()) return void this.#administer();
+    this.#leaveAdministration();
+    this.#show(roomOfAddress() ?? this.#chat.user, "stay");
   };
+
+  /** What administrators see lies in the place of the rooms, which go on behind it. */
+  async #administer(): Promise<void> {
+    if (this.#administration) return;
+    if (!this.#chat.isAdmin) {
+      this.#show(this.#chat.user, "replace");
+      return this.#tell("Only administrators see that page.");
+    }
+    const module = await admin().catch((error: Error) => this.#tell(error.message));
+    if (!module || this.#stopped || this.#administration || !isAdminAddress()) return;
+    const shown = module.administration(this.#chat.user, () => this.#go(this.#chat.current?.name ?? this.#chat.user));
+    this.#administration = shown.element;
+    this.#shell.hidden = true;
+    document.body.append(shown.element);
+    document.title = "Administration · Chinwag";
+    shown.focus();
+  }
+
+  #leaveAdministration(): void {
+    this.#administration?.remove();
+    this.#administration = null;
+    this.#shell.hidden = false;
+  }
 
   #menu(open: boolean): void {
     const isOpen = this.#shell.classList.contains("menu-open");
@@ -221,7 +254,7 @@ export class App {
   }
 
   #key = (event: KeyboardEvent) => {
-    if (event.defaultPrevented || document.querySelector("dialog[open]")) return;
+    if (event.defaultPrevented || this.#administration || document.querySelector("dialog[open]")) return;
     if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k") {
       event.preventDefault();
       this.#menu(true);
@@ -295,6 +328,10 @@ export class App {
         this.leave(null);
       },
       ended: () => this.leave("You logged this browser out."),
+      administer: () => {
+        history.pushState(null, "", `${base}/admin`);
+        void this.#administer();
+      },
       departed: () => this.leave("Your account is deleted."),
       tell: (text) => this.#tell(text),
     }));
@@ -511,6 +548,7 @@ export class App {
   }
 
   #drawTitle(): void {
+    if (this.#administration) return;
     const unread = this.#chat.unreadInAll();
     const name = this.#chat.current && this.#chat.current.name !== this.#chat.user ? `${titleOf(this.#chat.current)} · Chinwag` : "Chinwag";
     document.title = unread > 0 ? `(${unread > 99 ? "99+" : unread}) ${name}` : name;
@@ -718,6 +756,8 @@ export class App {
     this.#composer.focus();
   }
 }
+
+const isAdminAddress = () => location.pathname.slice(base.length) === "/admin";
 
 function roomOfAddress(): string | null {
   const [, place, name] = location.pathname.slice(base.length).split("/");

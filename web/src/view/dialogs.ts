@@ -8,7 +8,7 @@ import type { Room } from "../room.ts";
 import { attempt, dialog, labelled } from "./dialog.ts";
 import { dataPart, elsewhere, invitesPart, leavingPart, passwordPart, tokensPart } from "./own_account.ts";
 import { ownersPart } from "./own_room.ts";
-import { addressOf, avatar, canNotify, clockTime, copyText, dayName, h, icon, isMoreThanNamed, notifyState, setTheme, themeChoice, titleOf, wantNotifications, type Theme } from "../shared.ts";
+import { addressOf, avatar, canNotify, clockTime, copyText, dayName, h, icon, isMoreThanNamed, notifyState, setTheme, themeChoice, titleOf, wantNotifications, whenSettled, type Theme } from "../shared.ts";
 
 const POLICIES: [BotPolicy, string, string][] = [
   ["mention", "When it is called", "It answers what has @bot in it"],
@@ -322,7 +322,7 @@ function leaving(chat: Chat, room: Room, close: () => void, events: { left(): vo
   return h("div", { class: "dialog-foot" }, error, button);
 }
 
-export function account(chat: Chat, events: { logOut(): void; ended(): void; departed(): void; tell(text: string): void }): void {
+export function account(chat: Chat, events: { logOut(): void; ended(): void; administer(): void; departed(): void; tell(text: string): void }): void {
   const tell = (text: string) => events.tell(text);
   const theme = themeChoice();
   const devices = h("ul", { class: "devices" }, h("li", { class: "hint" }, "Loading…"));
@@ -339,7 +339,7 @@ export function account(chat: Chat, events: { logOut(): void; ended(): void; dep
     ["dark", "Dark"],
   ];
   const unsent = chat.outbox.all().length;
-  dialog(
+  const shown = dialog(
     "Settings",
     h(
       "div",
@@ -367,6 +367,7 @@ export function account(chat: Chat, events: { logOut(): void; ended(): void; dep
         "div",
         { class: "dialog-foot" },
         unsent > 0 ? h("p", { class: "hint" }, `${unsent} unsent ${unsent === 1 ? "message stays" : "messages stay"} in this browser until you log in again.`) : null,
+        chat.isAdmin && h("button", { type: "button", class: "button", onclick: () => (shown.addEventListener("close", () => whenSettled(() => events.administer())), shown.close()) }, "Administration"),
         h("button", { type: "button", class: "button", onclick: () => events.logOut() }, "Log out"),
       ),
     ),

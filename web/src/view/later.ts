@@ -45,6 +45,8 @@ export function style(): Promise<void> {
 
 export const dialogs = later<typeof import("./dialogs.ts")>("dialogs.js");
 
+export const admin = later<typeof import("./admin.ts")>("admin.js");
+
 export function loadAhead(): ReturnType<typeof setTimeout> {
   return setTimeout(() => void dialogs().catch(() => undefined), QUIET_MS);
 }
