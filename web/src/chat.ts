@@ -72,6 +72,8 @@ export class Chat {
   #wentToEnd = false;
   /** There was no line for a while: rooms may have come and gone unheard. */
   #wasLost = false;
+  /** What was read, by room, and is to be told to the server. */
+  readonly #toTell = new Map<string, number>();
   /** Replies after which another was asked for, and that was not acked yet. */
   #wishes = new Map<string, Room>();
   #typedAt = new Map<string, number>();
@@ -106,6 +108,7 @@ export class Chat {
   }
 
   stop(): void {
+    this.#tellRead();
     this.#link.stop();
     this.#again = false;
     removeEventListener("storage", this.#storageChanged);
@@ -262,6 +265,17 @@ export class Chat {
       void server.addMember(info.name, this.user).catch(() => undefined);
     }
     room.info = info;
+    if (info.read === undefined) return;
+    // Read in another browser: there somebody went into it, too.
+    if (this.memory.isNewHere && !this.listed && info.read > 0) this.memory.enter(info.name);
+    this.#readTo(room, info.read);
+    if (room.readSeq > info.read) this.#toTell.set(room.name, room.readSeq);
+  }
+
+  /** Where this browser is new, and no other has told, all that is there counts as read. */
+  #isPast(room: Room): boolean {
+    const { info } = room;
+    return this.memory.readSeq(room.name) === null && !info?.read && !info?.unread;
   }
 
   /** Goes into a room: it is the one that is looked at. */
@@ -388,10 +402,10 @@ export class Chat {
     if (room.joined || room.was || room.info?.invited_by || (!room.info && !this.listed)) return;
     const { timeline } = room;
     const isKnown = timeline.loaded || timeline.resumeFrom > 0;
-    const read = this.memory.readSeq(room.name);
-    // Where this browser is new, all that is there counts as read, and only how far it goes is to be known.
-    room.joinedBare = !isKnown && read === null && this.memory.isNewHere;
-    if (!isKnown && !room.joinedBare) timeline.begin(read ?? 0, 0);
+    // Of what counts as read it is only to be known how far it goes.
+    room.joinedBare = !isKnown && this.memory.isNewHere && this.#isPast(room);
+    if (!isKnown && !room.joinedBare) timeline.begin(this.memory.readSeq(room.name) ?? 0, 0);
+    room.joinedFrom = timeline.resumeFrom;
     room.joined = this.#link.send(room.joinedBare ? { type: "join", room: room.name } : { type: "join", room: room.name, after: timeline.resumeFrom });
   }
 
@@ -403,7 +417,7 @@ export class Chat {
       room.timeline.reset(page, limit);
       const latest = page.at(-1)?.seq ?? 0;
       // What was said before somebody came in, or before this browser was used, is past and not news.
-      if (this.memory.readSeq(room.name) === null && (this.memory.isNewHere || room === this.current)) this.#read(room, latest);
+      if ((this.memory.isNewHere && this.#isPast(room)) || (room === this.current && this.memory.readSeq(room.name) === null)) this.#read(room, latest);
       if (room === this.current && room.newFrom === null && room.unread(this.user) > 0) room.newFrom = room.readSeq;
       this.#join(room);
       this.events.changed("rooms");
@@ -574,6 +588,10 @@ export class Chat {
         if (room.drafts.receive(frame, steadyNow())) this.events.changed("draft", room.name);
         return;
       }
+      case "read": {
+        const room = this.rooms.get(frame.room);
+        return void (room && this.#readTo(room, frame.seq));
+      }
       case "invited":
         this.events.invited(frame.room, frame.by);
         return void this.refreshRooms();
@@ -607,7 +625,8 @@ export class Chat {
   #joinedWhole(room: Room, seq: number): void {
     const { timeline, joinedBare } = room;
     timeline.begin(joinedBare ? seq : 0, seq);
-    if (joinedBare && this.memory.readSeq(room.name) === null) this.#read(room, seq);
+    if (!joinedBare) room.heldFrom = Math.min(room.heldFrom, room.joinedFrom);
+    if (joinedBare && this.#isPast(room)) this.#read(room, seq);
     if (seq === 0 && !timeline.loaded) timeline.reset([], PREVIEW);
     if (joinedBare && timeline.hasHole) void this.#fillGap(room);
     this.events.changed("rooms");
@@ -806,10 +825,23 @@ export class Chat {
   }
 
   #read(room: Room, seq: number): void {
-    if (seq <= room.readSeq) return;
+    if (this.#readTo(room, seq)) this.#toTell.set(room.name, seq);
+  }
+
+  /** Here or on another device. True if it was not known yet. */
+  #readTo(room: Room, seq: number): boolean {
+    if (seq <= room.readSeq) return false;
     room.readSeq = seq;
     this.memory.keepRead(room.name, seq);
     this.events.changed("rooms");
+    return true;
+  }
+
+  /** Once a second at most, and only to a server that keeps it. */
+  #tellRead(): void {
+    for (const [room, seq] of this.#toTell) {
+      if (this.rooms.get(room)?.info?.read === undefined || this.#link.send({ type: "read", room, seq })) this.#toTell.delete(room);
+    }
   }
 
   unreadInAll(): number {
@@ -828,6 +860,7 @@ export class Chat {
 
   #upkeep(): void {
     const now = steadyNow();
+    this.#tellRead();
     for (const room of this.rooms.values()) {
       if (room.drafts.expire(now)) this.events.changed("room", room.name);
     }

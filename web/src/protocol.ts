@@ -42,6 +42,7 @@ const FRAMES = {
   typing: { needs: { room: text, user: text }, may: {} },
   presence: { needs: { room: text, users: names }, may: {} },
   invited: { needs: { room: text, by: text }, may: {} },
+  read: { needs: { room: text, seq: number }, may: {} },
   ping: { needs: {}, may: {} },
 };
 
@@ -71,6 +72,7 @@ export type ClientFrame =
   | { type: "again"; room: string; id: string }
   | { type: "edit"; room: string; id: string; of: string; message: string }
   | { type: "delete"; room: string; id: string; of: string }
+  | { type: "read"; room: string; seq: number }
   | { type: "pong" };
 
 export type BotPolicy = "always" | "mention" | "off";
@@ -87,6 +89,9 @@ export interface RoomInfo {
   topic?: string;
   /** The place of what was said last, 0 if nothing was. Older servers do not tell. */
   latest?: number;
+  /** How far the user has read it on any device, 0 if never; and how many of others' messages are behind that, up to a hundred or so. */
+  read?: number;
+  unread?: number;
   /** Who invited the user, until that is taken or declined. */
   invited_by?: string;
 }

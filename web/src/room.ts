@@ -42,8 +42,12 @@ export class Room {
   readSeq = 0;
   /** Where the line "new" stands: what was read when the room was opened. Null: nowhere. */
   newFrom: number | null = null;
+  /** Before a page is loaded: from here on all that was said is held. */
+  heldFrom = Number.POSITIVE_INFINITY;
   /** A `join` went out on this connection. */
   joined = false;
+  /** From where on it asked for what was said. */
+  joinedFrom = 0;
   /** That `join` asked for nothing that was said before. */
   joinedBare = false;
   /** The user sees the end of the room. */
@@ -104,8 +108,12 @@ export class Room {
     return asked?.sender === user;
   }
 
+  /** What is held tells; where that does not reach back to what was read, the server's count does. */
   unread(user: string): number {
-    return this.timeline.countAfter(this.readSeq, user);
+    const { timeline, info, readSeq } = this;
+    const counted = timeline.countAfter(readSeq, user);
+    const from = !timeline.loaded ? this.heldFrom : timeline.hasEarlier ? (timeline.first?.seq ?? 0) : 0;
+    return from > readSeq && info?.read === readSeq ? Math.max(counted, info.unread ?? 0) : counted;
   }
 
   latest(): Message | undefined {

@@ -177,6 +177,33 @@ test("whoever is put out of the room that is looked at does not ask to be let in
   assert.deepEqual([den.was, joins()], [null, 2]);
 });
 
+test("what was read anywhere is read here, and what was read here is told once a second at most", async (t) => {
+  t.mock.timers.enable({ apis: ["setInterval"] });
+  const tab = await browser(t, { rooms: [own, room("den", { owner: "bob", read: 4_000, unread: 3, latest: 9_000 }), room("open", { owner: "bob", private: false, read: 0, unread: 0, latest: 9_000 })] });
+  const { chat } = tab;
+  tab.lineUp();
+  const den = chat.rooms.get("den")!;
+  // A browser in which nobody was before: the count is the server's, until what was missed is there.
+  assert.deepEqual([den.readSeq, den.unread("ada"), chat.isMine(chat.rooms.get("open")!)], [4_000, 3, false]);
+  tab.hears({ type: "joined", room: "den", seq: 9_000, complete: true });
+  const said = (seq: number, prev: number) => ({ type: "message", room: "den", seq, prev, id: `m${seq}`, sender: "bob", kind: "user", message: "hi", at: "" });
+  for (const [seq, prev] of [[5_000, 4_000], [9_000, 5_000]] as const) tab.hears(said(seq, prev));
+  assert.equal(den.unread("ada"), 2);
+  tab.hears({ type: "read", room: "den", seq: 5_000 });
+  assert.equal(den.unread("ada"), 1);
+  const told = () => tab.sent.filter(({ type }) => type === "read");
+  chat.open("den");
+  chat.atEnd(den, true);
+  tab.hears(said(9_500, 9_000));
+  assert.deepEqual([den.unread("ada"), told()], [0, []]);
+  t.mock.timers.tick(1_000);
+  t.mock.timers.tick(1_000);
+  assert.deepEqual(told(), [{ type: "read", room: "den", seq: 9_500 }]);
+  // An older place is no news.
+  tab.hears({ type: "read", room: "den", seq: 1 });
+  assert.equal(den.readSeq, 9_500);
+});
+
 /** A room that is looked at, with a message of one's own in it. */
 async function inDen(t: { after(run: () => void): void }) {
   const tab = await browser(t, { rooms: [own, room("den")] });

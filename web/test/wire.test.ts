@@ -59,10 +59,11 @@ class Line {
   }
 }
 
-test("every frame that the page writes is one that the server is known to read", async () => {
+test("every frame that the page writes is one that the server is known to read", async (t) => {
+  t.mock.timers.enable({ apis: ["setInterval"] });
   const reply = serverFrames["message, a reply"];
   let past: object[] = [reply];
-  const room = { name: "lobby", private: false, bot: "always", persona: null, owner: "ada" };
+  const room = { name: "lobby", private: false, bot: "always", persona: null, owner: "ada", read: 0, unread: 0 };
   const answers = (path: string) => (path === "/api/rooms" ? { rooms: [room] } : { messages: past });
   const ignore = { addEventListener() {}, removeEventListener() {} };
   Object.assign(globalThis, ignore, {
@@ -73,7 +74,7 @@ test("every frame that the page writes is one that the server is known to read",
   });
   const chat = new Chat("ada", { changed() {}, arrived() {}, invited() {}, tell() {} }, { shared: new PassingStore(), own: new PassingStore() });
   // The compiler wants every type of frame in here, and the end of this test wants each of them written.
-  const written: Record<ClientFrame["type"], ClientFrame[]> = { send: [], join: [], leave: [], typing: [], stop: [], again: [], edit: [], delete: [], pong: [] };
+  const written: Record<ClientFrame["type"], ClientFrame[]> = { send: [], join: [], leave: [], typing: [], stop: [], again: [], edit: [], delete: [], read: [], pong: [] };
   const writes = async (type: ClientFrame["type"]) => written[type].push(await Line.last.writes(type));
 
   chat.start();
@@ -99,6 +100,9 @@ test("every frame that the page writes is one that the server is known to read",
     await writes(type);
     Line.last.hears({ ...serverFrames.ack, id });
   }
+  chat.atEnd(lobby, true);
+  t.mock.timers.tick(1_000);
+  await writes("read");
   past = [];
   const leaving = chat.leave(lobby);
   await writes("leave");

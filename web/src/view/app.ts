@@ -504,13 +504,18 @@ export class App {
 
   #arrived(room: Room, message: Message): void {
     if (room === this.#chat.current && message.sender !== this.#chat.user) {
-      this.#spoken.append(h("p", null, `${message.sender}: ${inOneLine(message, 300)}`));
+      this.#spoken.append(h("p", { "data-id": message.id }, `${message.sender}: ${inOneLine(message, 300)}`));
       while (this.#spoken.childElementCount > 10) this.#spoken.firstElementChild!.remove();
     }
     if (this.#chat.concerns(room, message)) {
       const title = room.name === this.#chat.user ? message.sender : `${message.sender} in ${titleOf(room)}`;
       notify(title, inOneLine(message, 160), room.name, () => this.#go(room.name));
     }
+  }
+
+  /** What is deleted is not read out either. */
+  #unspeak(room: Room): void {
+    for (const line of [...this.#spoken.children] as HTMLElement[]) if (room.timeline.get(line.dataset.id!)?.deleted) line.remove();
   }
 
   tell(text: string): void {
@@ -585,6 +590,7 @@ export class App {
     } else {
       this.#list.set(rows, room.timeline.attached);
     }
+    this.#unspeak(room);
     this.#drawBlank(room, isMissing, rows.length === 0);
     this.#composer.enable(!isShut);
     this.#details.hidden = !room.info || isShut;

@@ -194,7 +194,8 @@ export class Composer {
       this.#reply.replaceChildren(icon("edit"), h("p", null, h("strong", null, "Changing"), " ", h("span", { dir: "auto" }, text)), iconButton("close", "Leave it as it is", () => this.#leaveAndFocus()));
       return;
     }
-    if (!id) return;
+    // What was quoted may be deleted, and stands nowhere then.
+    if (!id) return this.#reply.replaceChildren();
     const about = this.events.describe(id);
     this.#reply.replaceChildren(
       icon("reply"),
