@@ -118,7 +118,7 @@ test("a password is changed, which ends all other sessions, and a link sets a ne
   await phone.composer.waitFor();
   await ada.page.getByRole("form", { name: "Log in" }).waitFor();
   await ada.page.goto(link);
-  await ada.page.getByLabel("Password").fill("fourth horse battery");
+  await ada.page.getByRole("form", { name: "Set the password" }).getByLabel("Password").fill("fourth horse battery");
   await ada.page.getByRole("button", { name: "Set the password" }).click();
   await ada.page.getByRole("alert").filter({ hasText: /link/ }).waitFor();
   for (const person of [ada, phone, admin]) person.hadNoTrouble();
