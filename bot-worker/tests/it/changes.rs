@@ -181,5 +181,8 @@ async fn the_model_is_told_the_newest_texts_and_nothing_that_is_deleted() {
     scene.reply_to(&question).await;
     let told = told(&scene, 0);
     assert!(told.contains("ahoi") && !told.contains("ahoy"), "{told}");
-    assert!(!told.contains("never mind") && !told.contains("bob"), "{told}");
+    assert!(
+        !told.contains("never mind") && !told.contains("bob"),
+        "{told}"
+    );
 }

@@ -109,8 +109,10 @@ async fn every_engine_and_every_service_dies_while_messages_are_changed() {
         let joined = eve.joins("lobby", Some(0)).await;
         assert_eq!(joined["complete"], true);
         let latest = joined["seq"].clone();
-        eve.waits_for("the latest", |frame| frame["seq"] == latest && frame["type"] != "joined")
-            .await;
+        eve.waits_for("the latest", |frame| {
+            frame["seq"] == latest && frame["type"] != "joined"
+        })
+        .await;
         assert_eq!(screen(&eve.frames()), ledger);
     }
 }

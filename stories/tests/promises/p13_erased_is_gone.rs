@@ -52,7 +52,10 @@ async fn a_word_that_is_deleted_in_the_middle_of_traffic_is_nowhere_whoever_dies
     // With others talking.
     let telling = async {
         let of = tells(&mut ada, plain, &url).await;
-        assert!(!places_of(&chat, plain).await.is_empty(), "the search finds it");
+        assert!(
+            !places_of(&chat, plain).await.is_empty(),
+            "the search finds it"
+        );
         ada.changes_until_acked(of, None, &url).await;
     };
     tokio::join!(telling, talk(&mut bob, 30, &url));
@@ -76,7 +79,8 @@ async fn a_word_that_is_deleted_in_the_middle_of_traffic_is_nowhere_whoever_dies
         let frame = ada.change(id, of, None);
         ada.sends(&frame).await;
         let event = id.to_string();
-        bob.waits_for("the deletion", |frame| frame["id"] == event).await;
+        bob.waits_for("the deletion", |frame| frame["id"] == event)
+            .await;
         edge.kill();
         wire.cut();
         if direction == Direction::ToService {
@@ -100,7 +104,10 @@ async fn a_word_that_is_deleted_in_the_middle_of_traffic_is_nowhere_whoever_dies
     let of = tells(&mut ada, redelivered, &url).await;
     until("it is written", PATIENCE, async || {
         let places = places_of(&chat, redelivered).await;
-        places.iter().any(|place| place.contains("messages")).then_some(())
+        places
+            .iter()
+            .any(|place| place.contains("messages"))
+            .then_some(())
     })
     .await;
     ada.changes_until_acked(of, None, &url).await;
@@ -112,7 +119,10 @@ async fn a_word_that_is_deleted_in_the_middle_of_traffic_is_nowhere_whoever_dies
     let (_, last) = ada.says_until_acked("that was all", &url).await;
     until("all is written", Duration::from_secs(60), async || {
         let history = bob.history().await;
-        history.iter().any(|message| message["seq"] == last).then_some(())
+        history
+            .iter()
+            .any(|message| message["seq"] == last)
+            .then_some(())
     })
     .await;
     for word in &words {
@@ -149,7 +159,8 @@ async fn a_question_that_is_deleted_while_it_is_answered_is_nowhere_whichever_wo
                 worker.kill();
             }
             chat.workers.clear();
-            chat.workers.push(chat.service("bot-worker", "another", &[]));
+            chat.workers
+                .push(chat.service("bot-worker", "another", &[]));
         }
         // The next one has its turn, and the model is told nothing of it.
         let next = ada.says("@bot what is two plus two?").await;
