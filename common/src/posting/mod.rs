@@ -353,6 +353,7 @@ impl Poster {
         let known = self.store.room(room).await?;
         let asks = |message: &Message| {
             let asks = |room: &Room| room.bot.asks(&message.message);
+            // Of what is deleted there is only its place, and nothing to be asked.
             message.kind == Kind::User && !message.deleted && known.as_ref().is_some_and(asks)
         };
         let (mut repaired, mut failed) = (0, None);

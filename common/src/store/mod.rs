@@ -47,6 +47,15 @@ pub trait Store: Accounts + People + Rooms + Messages {
     /// # Errors
     /// [`StoreError::Unavailable`] if not, with what is wrong.
     async fn takes_rows(&self, bytes: usize) -> Result<(), StoreError>;
+
+    /// Clears what the engine's files still hold of what was deleted, as far as that is in this process's hand: a server's files
+    /// are its own. Costs nothing if nothing was deleted since.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn clear_remains(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 /// Users and their sessions.
@@ -468,6 +477,21 @@ pub trait Messages: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::Unavailable`].
     async fn find(&self, room: &str, id: Uuid) -> Result<Option<Message>, StoreError>;
+
+    /// Which of these messages, by room and id, are deleted, whether they were ever written or not.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn deleted(
+        &self,
+        messages: &[(String, Uuid)],
+    ) -> Result<HashSet<(String, Uuid)>, StoreError>;
+
+    /// How many messages are deleted: another number says that another one is.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn deletions(&self) -> Result<u64, StoreError>;
 
     /// Which of these ids the room has, and which server says so.
     ///

@@ -96,7 +96,7 @@ pub(super) async fn apply(
 }
 
 /// Which of these messages are deleted.
-async fn deleted_of(
+pub(super) async fn deleted_of(
     db: &mut Connection,
     keys: &[Key<'_>],
     takes: usize,

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{
     Connection, ThisStore,
-    changes::{MessageRow, apply, deleted_among, read_messages, scrub},
+    changes::{MessageRow, apply, deleted_among, deleted_of, read_messages, scrub},
     dialect,
 };
 use crate::sql::{
@@ -298,7 +298,7 @@ impl ThisStore {
     async fn write_missing(&self, rows: &[Row<'_>]) -> Result<Written, Failure> {
         let takes = self.takes();
         let keys: Vec<_> = rows.iter().map(Row::key).collect();
-        transaction!(self, |db| {
+        let written = transaction!(self, |db| {
             let before = Stored::under(db, &keys, false, takes).await?;
             let missing: Vec<&Row> = rows
                 .iter()
@@ -332,7 +332,11 @@ impl ThisStore {
                 conflicts,
             })
         })
-        .await
+        .await;
+        if rows.iter().any(|row| row.message().deleted) {
+            self.note_remains();
+        }
+        written
     }
 }
 
@@ -347,7 +351,9 @@ impl ThisStore {
         if deleted.is_empty() {
             return Ok(());
         }
-        transaction!(self, |db| { scrub(db, &deleted, takes).await }).await
+        transaction!(self, |db| { scrub(db, &deleted, takes).await }).await?;
+        self.note_remains();
+        Ok(())
     }
 }
 
@@ -443,6 +449,25 @@ impl Messages for ThisStore {
             row.map(|row| row.after(0)).transpose()
         });
         Ok(found.await?)
+    }
+
+    async fn deleted(
+        &self,
+        messages: &[(String, Uuid)],
+    ) -> Result<HashSet<(String, Uuid)>, StoreError> {
+        let keys: Vec<_> = messages.iter().map(|(room, id)| (&**room, *id)).collect();
+        let takes = self.takes();
+        let deleted = reading!(self, |db| { deleted_of(db, &keys, takes).await });
+        Ok(deleted.await?.into_iter().collect())
+    }
+
+    async fn deletions(&self) -> Result<u64, StoreError> {
+        let deletions = reading!(self, |db| {
+            let query = "SELECT COUNT(*) FROM message_states WHERE deleted_seq > 0";
+            let count: i64 = sqlx::query_scalar(query).fetch_one(db).await?;
+            Ok(count.unsigned_abs())
+        });
+        Ok(deletions.await?)
     }
 
     async fn look_up(&self, room: &str, ids: &[Uuid]) -> Result<LookedUp, StoreError> {
