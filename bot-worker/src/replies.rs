@@ -94,10 +94,7 @@ impl Replies {
     /// Whether the reply has come to the database.
     pub(crate) async fn is_kept(&self, request: &Request) -> bool {
         let kept = self.store.find(&request.message.room, request.reply);
-        matches!(
-            timeout(LOOK_UP_TIME, kept).await,
-            Ok(Ok(Some(_)))
-        )
+        matches!(timeout(LOOK_UP_TIME, kept).await, Ok(Ok(Some(_))))
     }
 
     /// Posts what came of asking. None if another attempt has posted the reply meanwhile, or is to, since what this one was

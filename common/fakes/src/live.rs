@@ -11,7 +11,8 @@ use std::{
 use async_trait::async_trait;
 use common::{
     live::{
-        AppendRequest, Appended, Change, Live, LiveError, LiveEvent, Signal, Subscriber, Tail, Unsettled,
+        AppendRequest, Appended, Change, Live, LiveError, LiveEvent, Signal, Subscriber, Tail,
+        Unsettled,
         turns::{Draft, DraftOutcome, DraftSnapshot, TurnMode, TurnRequest, TurnStatus, Turns},
     },
     wire::{Message, Seq},

@@ -236,9 +236,7 @@ impl AppendRequest {
     pub fn new(message: NewMessage, part: BotRole) -> AppendRequest {
         let tail = message.frame_tail();
         let is_a_persons = message.kind == Kind::User || message.kind.is_change();
-        let made = is_a_persons
-            .then(|| fresh_id(message.id))
-            .flatten();
+        let made = is_a_persons.then(|| fresh_id(message.id)).flatten();
         AppendRequest {
             message,
             part,

@@ -68,7 +68,9 @@ impl Appends {
         let mut keys = vec![self.server.keys.stream(room), self.server.keys.ids(room)];
         let any =
             |wanted: fn(&BotRole) -> bool| requests.iter().any(|request| wanted(&request.part));
-        let any_change = requests.iter().any(|request| request.message.kind.is_change());
+        let any_change = requests
+            .iter()
+            .any(|request| request.message.kind.is_change());
         let any_reply = any_change || any(|role| matches!(role, BotRole::Reply(_)));
         if any_reply || any(|role| matches!(role, BotRole::Request(_))) {
             keys.push(self.server.keys.turn_queue(room));
@@ -229,7 +231,11 @@ fn present() -> (String, String) {
 /// A role, as the script reads it.
 fn role_word(role: BotRole, message: &NewMessage) -> Vec<u8> {
     if let Some(of) = message.of {
-        let word = if message.kind == Kind::Deleted { "-" } else { "~" };
+        let word = if message.kind == Kind::Deleted {
+            "-"
+        } else {
+            "~"
+        };
         let reply = reply_id(&message.room, of);
         return [format!("{word}{of}").as_bytes(), reply.as_bytes()].concat();
     }

@@ -9,8 +9,8 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use common::{
     live::{
-        AppendRequest, Appended, Change, Live, LiveError, LiveEvent, LiveTimings, PRESENCE_MAX_USERS,
-        Signal, Subscriber, Tail, Unsettled,
+        AppendRequest, Appended, Change, Live, LiveError, LiveEvent, LiveTimings,
+        PRESENCE_MAX_USERS, Signal, Subscriber, Tail, Unsettled,
         turns::{
             Draft, DraftOutcome, DraftSnapshot, Fence, IN_HAND_MAX, TurnMode, TurnRequest,
             TurnStatus, Turns,
@@ -183,14 +183,18 @@ impl Live for RedisLive {
         for id in ids {
             newest.arg(id.to_string());
         }
-        let answers = self.server.client.run(slot, Request::idempotent(vec![newest]));
+        let answers = self
+            .server
+            .client
+            .run(slot, Request::idempotent(vec![newest]));
         let answer = answers.await.map_err(|error| failed(WHAT, error))?.pop();
-        let newest: Vec<Option<Vec<u8>>> = from_redis_value(answer.unwrap_or_default())
-            .map_err(|error| failed(WHAT, error))?;
+        let newest: Vec<Option<Vec<u8>>> =
+            from_redis_value(answer.unwrap_or_default()).map_err(|error| failed(WHAT, error))?;
         let (mut changes, mut edited) = (Vec::new(), Vec::new());
         for (of, word) in ids.iter().zip(newest) {
             let Some(word) = word else { continue };
-            let number = |text: &[u8]| number(Some(text.to_vec())).map_err(|error| failed(WHAT, error));
+            let number =
+                |text: &[u8]| number(Some(text.to_vec())).map_err(|error| failed(WHAT, error));
             match word.strip_prefix(b"d") {
                 Some(seq) => changes.push(Change {
                     of: *of,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use common::{
     store::Room,
-    wire::{ErrorCode, Kind, Message, NewMessage},
+    wire::{ErrorCode, Kind, Message, NewMessage, Seq, made_at, now_seq},
 };
 use uuid::Uuid;
 
@@ -14,6 +14,9 @@ use crate::services::Services;
 
 /// When it may be tried again after the database did not answer.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// How long a message may be on its way to the database, in microseconds: longer than the persisters are ever behind.
+const ON_ITS_WAY_US: Seq = 600_000_000;
 
 /// Returns if this event may be posted, by what is known at this moment; what is posted at the same moment is seen by the
 /// live engine. Of an event that was posted before it is not asked again: it is the same event, also where the message
@@ -30,6 +33,10 @@ pub(super) async fn check(
     let target = services.timeline.find(&room.name, of).await?;
     let checked = match target.filter(|target| !target.kind.is_change()) {
         Some(target) => check_target(services, room, event, &target).await,
+        None if may_be_on_its_way(services, &room.name, of).await? => Err(unavailable(
+            "the message may be on its way to the database still",
+            LOOK_AGAIN_AFTER,
+        )),
         None => Err(no(
             ErrorCode::NotFound,
             "there is no such message in this room",
@@ -41,6 +48,22 @@ pub(super) async fn check(
         known.sender == event.sender && known.kind == event.kind && known.of == event.of
     });
     if is_same { Ok(()) } else { Err(refusal) }
+}
+
+/// Whether a message that is found nowhere may be in the queue all the same: it was made a while ago, and the room's
+/// stream was lost since and does not reach back as far.
+async fn may_be_on_its_way(services: &Services, room: &str, of: Uuid) -> Result<bool, Refusal> {
+    let Some(made) = made_at(of).filter(|made| now_seq().abs_diff(*made) < ON_ITS_WAY_US) else {
+        return Ok(false);
+    };
+    let tail = services.live.tail(room, 0, 1).await?;
+    match tail.messages.first() {
+        Some(first) => Ok(first.prev > 0 && made < first.seq),
+        None => {
+            let latest = services.timeline.latest(room).await?;
+            Ok(latest > 0)
+        }
+    }
 }
 
 async fn check_target(

@@ -146,7 +146,9 @@ impl DraftState {
         // If it goes on, the next piece shows a hole, and it is read again.
         let is_interrupted = |draft: &DraftSnapshot| {
             let questions = interrupted.iter();
-            questions.flatten().any(|question| *question == draft.reply_to)
+            questions
+                .flatten()
+                .any(|question| *question == draft.reply_to)
                 || interrupted.contains(&None)
         };
         let read = read.filter(|draft| !is_interrupted(draft));

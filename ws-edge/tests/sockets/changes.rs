@@ -135,7 +135,7 @@ async fn who_was_away_sees_what_is_left_in_order_and_no_text_that_is_deleted() {
     }
     let (client, _) = chat.logs_in("bob").await;
     let page = client.get("/api/rooms/lobby/messages").await;
-    let messages = page.json["messages"].as_array().unwrap();
+    let messages = page.body["messages"].as_array().unwrap();
     let texts: Vec<_> = messages.iter().map(|one| one["message"].clone()).collect();
     assert_eq!(texts, ["first of all", ""]);
     assert!(messages[0]["edited"].is_u64() && messages[1]["deleted"] == true);

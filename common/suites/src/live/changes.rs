@@ -112,7 +112,10 @@ pub async fn a_deletion_takes_the_text_of_the_message_and_of_its_edits(side: Sid
     // Sent again by a client that had no ack, it does not come back.
     let again = side.two.append(&question, None).await.unwrap();
     assert_eq!(again, Appended::Known(wanted[1].clone()));
-    assert_eq!(side.two.find("lobby", before.id).await.unwrap(), Some(before));
+    assert_eq!(
+        side.two.find("lobby", before.id).await.unwrap(),
+        Some(before)
+    );
 }
 
 pub async fn what_has_become_of_a_message_is_told_by_its_id(side: Side) {
