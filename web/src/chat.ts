@@ -68,6 +68,8 @@ export class Chat {
   #wasLost = false;
   /** Replies after which another was asked for, and that was not acked yet. */
   #wishes = new Map<string, Room>();
+  /** Rooms of which the server was not told how far they were read. */
+  readonly #untold = new Set<Room>();
   #typedAt = new Map<string, number>();
   #outboxTimer: ReturnType<typeof setTimeout> | null = null;
   #timers: ReturnType<typeof setInterval>[] = [];
@@ -256,6 +258,7 @@ export class Chat {
       void server.addMember(info.name, this.user).catch(() => undefined);
     }
     room.info = info;
+    if (info.read) this.#readElsewhere(room, info.read);
   }
 
   /** Goes into a room: it is the one that is looked at. */
@@ -546,6 +549,11 @@ export class Chat {
         if (room.drafts.receive(frame, steadyNow())) this.events.changed("draft", room.name);
         return;
       }
+      case "read": {
+        const room = this.rooms.get(frame.room);
+        if (room) this.#readElsewhere(room, frame.seq);
+        return;
+      }
       case "invited":
         this.events.invited(frame.room, frame.by);
         return void this.refreshRooms();
@@ -564,6 +572,7 @@ export class Chat {
 
   #joined(room: Room | undefined, seq: number, complete: boolean): void {
     if (!room) return;
+    if (this.#untold.has(room)) this.#tellRead(room);
     if (complete) return this.#joinedWhole(room, seq);
     // Too much was missed. Somebody who reads further up keeps their place; for everybody else the end is loaded.
     if (room === this.current && !room.atEnd) {
@@ -745,10 +754,23 @@ export class Chat {
   }
 
   #read(room: Room, seq: number): void {
-    if (seq <= room.readSeq) return;
+    if (!this.#readElsewhere(room, seq)) return;
+    this.#tellRead(room);
+  }
+
+  /** Tells the server, and so the user's other devices; where there is no line, when the room is joined again. */
+  #tellRead(room: Room): void {
+    if (this.#link.send({ type: "read", room: room.name, seq: room.readSeq })) this.#untold.delete(room);
+    else this.#untold.add(room);
+  }
+
+  /** The user has read so far, on whichever device. False if that is known. */
+  #readElsewhere(room: Room, seq: number): boolean {
+    if (seq <= room.readSeq) return false;
     room.readSeq = seq;
     this.memory.keepRead(room.name, seq);
     this.events.changed("rooms");
+    return true;
   }
 
   unreadInAll(): number {

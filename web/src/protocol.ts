@@ -37,6 +37,7 @@ const FRAMES = {
   typing: { needs: { room: text, user: text }, may: {} },
   presence: { needs: { room: text, users: names }, may: {} },
   invited: { needs: { room: text, by: text }, may: {} },
+  read: { needs: { room: text, seq: number }, may: {} },
   ping: { needs: {}, may: {} },
 };
 
@@ -61,6 +62,7 @@ export type ClientFrame =
   | { type: "typing"; room: string }
   | { type: "stop"; room: string; id: string }
   | { type: "again"; room: string; id: string }
+  | { type: "read"; room: string; seq: number }
   | { type: "pong" };
 
 export type BotPolicy = "always" | "mention" | "off";
@@ -74,6 +76,8 @@ export interface RoomInfo {
   owner: string;
   /** The place of what was said last, 0 if nothing was. Older servers do not tell. */
   latest?: number;
+  /** How far the user has read, by what the server knows; 0 if it knows of nothing. */
+  read?: number;
   /** Who invited the user, until that is taken or declined. */
   invited_by?: string;
 }

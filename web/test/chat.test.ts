@@ -169,3 +169,35 @@ test("whoever is put out of the room that is looked at does not ask to be let in
   await tab.answers(LIST, { rooms: [own, room("den", { owner: "bob" })] });
   assert.deepEqual([den.was, joins()], [null, 2]);
 });
+
+test("what is read on one device is read on all", async (t) => {
+  const den = (read: number) => ({ rooms: [own, room("den", { owner: "bob", read, latest: 30 } as Partial<RoomInfo>)] });
+  const tab = await browser(t, den(20));
+  const { chat } = tab;
+  const said = (seq: number) => ({ type: "message", room: "den", seq, prev: seq - 10, id: `m${seq}`, sender: "bob", kind: "user", message: "hi" });
+  const list = async (read: number) => {
+    void chat.refreshRooms();
+    await tab.answers(LIST, den(read));
+  };
+  const told = () => tab.sent.flatMap((frame) => (frame.type === "read" ? [(frame as { seq?: number }).seq] : []));
+  tab.lineUp();
+  const it = chat.rooms.get("den")!;
+  // A browser that is new asks for what was not read yet, by what the server knows.
+  assert.deepEqual(tab.sent.filter((frame) => frame.type === "join" && frame.room === "den").map((frame) => (frame as { after?: number }).after), [20]);
+  tab.hears({ type: "joined", room: "den", seq: 30, complete: true });
+  tab.hears(said(30));
+  assert.deepEqual([it.readSeq, it.unread("ada"), told()], [20, 1, []]);
+  tab.hears({ type: "read", room: "den", seq: 30 });
+  assert.deepEqual([it.readSeq, it.unread("ada"), told()], [30, 0, []]);
+  // Neither an older frame nor an older list takes it back.
+  tab.hears({ type: "read", room: "den", seq: 10 });
+  await list(20);
+  assert.deepEqual([it.readSeq, told()], [30, []]);
+  // What is read here is told, once.
+  chat.open("den");
+  await tab.answers("GET /api/rooms/den/messages?limit=100", { messages: [said(30)] });
+  tab.hears(said(40));
+  chat.markRead();
+  chat.markRead();
+  assert.deepEqual([it.readSeq, told()], [40, [40]]);
+});

@@ -73,7 +73,7 @@ test("every frame that the page writes is one that the server is known to read",
   });
   const chat = new Chat("ada", { changed() {}, arrived() {}, invited() {}, tell() {} }, { shared: new PassingStore(), own: new PassingStore() });
   // The compiler wants every type of frame in here, and the end of this test wants each of them written.
-  const written: Record<ClientFrame["type"], ClientFrame[]> = { send: [], join: [], leave: [], typing: [], stop: [], again: [], pong: [] };
+  const written: Record<ClientFrame["type"], ClientFrame[]> = { send: [], join: [], leave: [], typing: [], stop: [], again: [], read: [], pong: [] };
   const writes = async (type: ClientFrame["type"]) => written[type].push(await Line.last.writes(type));
 
   chat.start();
@@ -94,6 +94,8 @@ test("every frame that the page writes is one that the server is known to read",
   await writes("stop");
   chat.answerAgain(lobby, serverFrames.ack.id);
   await writes("again");
+  chat.atEnd(lobby, true);
+  await writes("read");
   past = [];
   const leaving = chat.leave(lobby);
   await writes("leave");

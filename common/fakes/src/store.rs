@@ -5,9 +5,9 @@ use std::{collections::HashSet, sync::Arc};
 use common::{
     envelope::Envelope,
     store::{
-        Accounts, Invited, ListedRoom, LogIn, LookedUp, Membership, Messages, People, Removals,
-        Room, RoomChanges, RoomKeeper, RoomLimits, Rooms, Session, Standing, Store, StoreError,
-        WriteError, Written,
+        Accounts, Invited, ListedRoom, LogIn, LookedUp, Membership, Messages, People, ReadMark,
+        ReadMarks, Removals, Room, RoomChanges, RoomKeeper, RoomLimits, Rooms, Session, Standing,
+        Store, StoreError, WriteError, Written,
     },
     wire::{Message, Seq},
 };
@@ -76,6 +76,9 @@ passes_on! { FaultyStore, beside [],
         async fn latest(room: &str) -> Result<Seq, StoreError>;
         async fn find(room: &str, id: Uuid) -> Result<Option<Message>, StoreError>;
         async fn look_up(room: &str, ids: &[Uuid]) -> Result<LookedUp, StoreError>;
+    }
+    ReadMarks {
+        async fn mark_read(marks: &[ReadMark]) -> Result<(), StoreError>;
     }
     Removals {
         async fn deleted_among(rooms: &[&str]) -> Result<HashSet<String>, StoreError>;

@@ -54,6 +54,13 @@ pub enum ClientFrame {
         /// The reply's id.
         id: Uuid,
     },
+    /// The room was read up to here.
+    Read {
+        /// The room.
+        room: String,
+        /// Up to which message.
+        seq: Seq,
+    },
     /// The answer to `ping`.
     Pong,
 }
@@ -79,6 +86,7 @@ struct RawFrame {
     id: Option<String>,
     reply_to: Option<String>,
     after: Option<Seq>,
+    seq: Option<Seq>,
 }
 
 impl ClientFrame {
@@ -205,6 +213,15 @@ impl RawFrame {
                 Ok(ClientFrame::Again {
                     room: need_room(room)?,
                     id,
+                })
+            }
+            "read" => {
+                let seq = self.seq;
+                let seq =
+                    seq.ok_or_else(|| bad("`seq` is missing: how far was read".to_owned()))?;
+                Ok(ClientFrame::Read {
+                    room: need_room(room)?,
+                    seq,
                 })
             }
             "pong" => Ok(ClientFrame::Pong),

@@ -12,6 +12,7 @@ mod drafts;
 mod edges;
 mod gaps;
 mod posting;
+mod reading;
 mod resume;
 mod rooms;
 mod shares;

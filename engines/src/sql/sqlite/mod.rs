@@ -19,6 +19,8 @@ mod looks;
 mod messages;
 #[path = "../statements/people.rs"]
 mod people;
+#[path = "../statements/read_marks.rs"]
+mod read_marks;
 #[path = "../statements/removals.rs"]
 mod removals;
 #[path = "../statements/rooms.rs"]
