@@ -235,6 +235,11 @@ fn every_frame_of_a_client_is_read_as_it_always_was() {
             "delete, no room",
             json!({"type": "delete", "id": ID, "of": OTHER}),
         ),
+        (
+            "read",
+            json!({"type": "read", "room": "lobby", "seq": 1_700_000_000_000_001_u64}),
+        ),
+        ("read, no seq", json!({"type": "read", "room": "lobby"})),
         ("pong", json!({"type": "pong"})),
         ("unknown type", json!({"type": "shout", "room": "lobby"})),
         ("wrong type of a field", json!({"message": 5, "id": ID})),
@@ -358,8 +363,15 @@ fn every_frame_of_the_server_is_written_as_it_always_was() {
         (
             "invited",
             ServerFrame::Invited {
-                room,
+                room: room.clone(),
                 by: "ada".into(),
+            },
+        ),
+        (
+            "read",
+            ServerFrame::Read {
+                room,
+                seq: 1_700_000_000_000_001,
             },
         ),
         ("ping", ServerFrame::Ping),

@@ -31,6 +31,9 @@ const ERASE_EVERY: Duration = Duration::from_secs(3);
 /// The most deleted rooms in one look.
 const ERASE_ROOMS: usize = 20;
 
+/// Between two times that it is written how far people have read: a process that is killed loses no more than that.
+const WRITE_READ_EVERY: Duration = Duration::from_secs(1);
+
 /// Starts all of it; it ends with `stop`.
 pub(crate) fn start(services: &Arc<Services>, stop: &CancellationToken) {
     every(
@@ -49,6 +52,15 @@ pub(crate) fn start(services: &Arc<Services>, stop: &CancellationToken) {
         stop,
         |services| async move {
             erase(&services).await;
+        },
+    );
+    every(
+        "reading places",
+        WRITE_READ_EVERY,
+        services,
+        stop,
+        |services| async move {
+            services.reading_places.write().await;
         },
     );
     every(

@@ -15,6 +15,7 @@ mod network;
 mod open_files;
 mod people_limits;
 mod problem;
+mod read_marks;
 mod registration;
 mod seldom;
 mod services;

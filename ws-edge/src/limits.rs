@@ -30,11 +30,15 @@ const JOIN_WAITS_MOST: Duration = Duration::from_secs(60);
 /// `typing` of one user a second, on all sockets: each goes to everybody in a room.
 const TYPING_PER_SECOND: u32 = 5;
 
+/// Rooms that one user reads on in within a second, on all sockets, ten seconds' worth at once: each is a row that is written.
+const READS_PER_SECOND: u32 = 5;
+
 /// What is allowed here.
 pub(crate) struct RateLimits {
     messages: DefaultKeyedRateLimiter<String>,
     joins: Rates<String>,
     typing: Rates<String>,
+    reads: Rates<String>,
     /// Guessing one user's password from one address.
     by_name_and_address: Failures<(String, Network)>,
     /// Guessing one user's password from many addresses. High, so that it takes many addresses to keep a user out.
@@ -57,6 +61,7 @@ impl RateLimits {
             messages: RateLimiter::keyed(messages),
             joins: Rates::new(JOINS_PER_SECOND),
             typing: Rates::new(TYPING_PER_SECOND),
+            reads: Rates::new(READS_PER_SECOND),
             by_name_and_address: Failures::new(10, Duration::from_secs(30)),
             by_name: Failures::new(300, Duration::from_secs(10)),
             by_device: Failures::new(10, Duration::from_secs(30)),
@@ -90,6 +95,14 @@ impl RateLimits {
     /// The time after which the next one is allowed.
     pub(crate) fn check_typing(&self, user: &str) -> Result<(), Duration> {
         self.typing.check(user.to_owned(), Instant::now())
+    }
+
+    /// Counts that a user has read on in one more room.
+    ///
+    /// # Errors
+    /// The time after which the next one is allowed.
+    pub(crate) fn check_read(&self, user: &str) -> Result<(), Duration> {
+        self.reads.check(user.to_owned(), Instant::now())
     }
 
     /// Whether an attempt at a user's password from an address is heard, right or wrong: a right one that was heard

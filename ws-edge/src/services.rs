@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use crate::{
     EdgeSettings, access::Access, admission::Admission, allowances::Allowances, answers::Answers,
-    limits::RateLimits, sessions::Sessions,
+    limits::RateLimits, read_marks::ReadingPlaces, sessions::Sessions,
 };
 
 /// How many messages of a deleted room are taken away in one statement: its locks are held for some milliseconds.
@@ -30,6 +30,7 @@ pub(crate) struct Services {
     pub(crate) timeline: Timeline,
     pub(crate) sessions: Sessions,
     pub(crate) access: Access,
+    pub(crate) reading_places: ReadingPlaces,
     pub(crate) limits: RateLimits,
     pub(crate) admission: Arc<Admission>,
     pub(crate) answers: Answers,
@@ -55,6 +56,7 @@ impl Services {
                 settings.secure_cookies,
             ),
             access: Access::new(Arc::clone(&store)),
+            reading_places: ReadingPlaces::new(Arc::clone(&store), Arc::clone(&live)),
             limits: RateLimits::new(settings),
             admission: Arc::new(Admission::new(settings)),
             answers: Answers::new(),
@@ -90,7 +92,7 @@ impl Services {
             Control::SessionRevoked { session } => self.sessions.forget(*session),
             Control::RoomChanged { room } => self.access.forget(room),
             Control::Invited { room, .. } => self.access.forget(room),
-            Control::StopReply { .. } => {}
+            Control::Read { .. } | Control::StopReply { .. } => {}
         }
     }
 

@@ -6,9 +6,9 @@ use common::{
     envelope::Envelope,
     store::{
         Accounts, Actor, AuditLine, Invite, Invited, KeptRoom, ListedAccount, ListedRoom, LogIn,
-        LookedUp, Membership, Messages, People, Removals, Room, RoomChanges, RoomKeeper,
-        RoomLimits, Rooms, Session, Standing, StandingChanges, Store, StoreError, WriteError,
-        Written,
+        LookedUp, Membership, Messages, People, ReadMark, ReadMarks, Removals, Room, RoomChanges,
+        RoomKeeper, RoomLimits, Rooms, Session, Standing, StandingChanges, Store, StoreError,
+        WriteError, Written,
         usage::{UsageAsked, UsageSum},
     },
     wire::{Message, Seq},
@@ -100,6 +100,9 @@ passes_on! { FaultyStore, beside [],
         async fn deleted(messages: &[(String, Uuid)]) -> Result<HashSet<(String, Uuid)>, StoreError>;
         async fn deletions() -> Result<u64, StoreError>;
         async fn look_up(room: &str, ids: &[Uuid]) -> Result<LookedUp, StoreError>;
+    }
+    ReadMarks {
+        async fn mark_read(marks: &[ReadMark]) -> Result<(), StoreError>;
     }
     Removals {
         async fn deleted_among(rooms: &[&str]) -> Result<HashSet<String>, StoreError>;

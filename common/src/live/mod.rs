@@ -18,6 +18,7 @@ use self::turns::{Fence, TURN_LEASE, Turns};
 use crate::{
     causes::WithCauses,
     retry::{Retry, Retryable},
+    store::ReadMark,
     wire::{Kind, Message, NewMessage, Seq, made_at, now_seq},
 };
 
@@ -403,6 +404,11 @@ pub enum Control {
         /// By whom.
         by: String,
     },
+    /// People have read rooms up to some place: their other sockets are told.
+    Read {
+        /// Who, where and how far.
+        places: Vec<ReadElsewhere>,
+    },
     /// Somebody wants a reply stopped.
     StopReply {
         /// The room.
@@ -410,6 +416,15 @@ pub enum Control {
         /// The reply's id.
         reply: Uuid,
     },
+}
+
+/// Somebody has read a room up to some place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadElsewhere {
+    /// Who, where and how far.
+    pub mark: ReadMark,
+    /// The socket that said so, which is not told.
+    pub socket: u64,
 }
 
 /// What comes out of a process's subscription.

@@ -4,6 +4,7 @@
 //! Both pass the suite in `common/suites/src/store/`.
 
 mod people;
+mod read_marks;
 mod removals;
 pub mod usage;
 
@@ -25,11 +26,14 @@ use crate::{
     wire::{Message, Seq},
 };
 
-pub use self::removals::Removals;
+pub use self::{
+    read_marks::{ReadMark, ReadMarks, UNREAD_MAX},
+    removals::Removals,
+};
 
 /// All that lasts.
 #[async_trait]
-pub trait Store: Accounts + People + Rooms + Messages + Removals {
+pub trait Store: Accounts + People + Rooms + Messages + ReadMarks + Removals {
     /// Whether the engine answers within its time limit, has the schema that this program was built with, and can be
     /// written to.
     ///
@@ -393,6 +397,11 @@ pub struct ListedRoom {
     pub owner: String,
     /// The highest `seq` in it; 0 if it has no message.
     pub latest: Seq,
+    /// How far the user that asked has read it; 0 if they never have.
+    pub read: Seq,
+    /// How many messages of others are behind that in the database, up to [`UNREAD_MAX`]; 0 in a public room that they have
+    /// neither read nor are a member of.
+    pub unread: u32,
     /// Who invited the user that asked, as long as they have not taken it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub invited_by: Option<String>,

@@ -33,8 +33,8 @@ pub trait Removals: Send + Sync + 'static {
     /// [`StoreError::Unavailable`].
     async fn deletions_due(&self, now_ms: u64, limit: usize) -> Result<Vec<String>, StoreError>;
 
-    /// Takes away at most so many messages of a deleted room, and of people's marks in it. Returns how many rows that
-    /// were; 0 if nothing is left. Does nothing to a room that was not deleted.
+    /// Takes away at most so many messages of a deleted room, and as many of people's marks in it. Returns how many rows
+    /// that were; 0 if nothing is left. Does nothing to a room that was not deleted.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].

@@ -74,6 +74,13 @@ pub enum ClientFrame {
         /// The message.
         of: Uuid,
     },
+    /// The room was read up to here.
+    Read {
+        /// The room.
+        room: String,
+        /// Up to which message.
+        seq: Seq,
+    },
     /// The answer to `ping`.
     Pong,
 }
@@ -100,6 +107,7 @@ struct RawFrame {
     reply_to: Option<String>,
     of: Option<String>,
     after: Option<Seq>,
+    seq: Option<Seq>,
 }
 
 impl ClientFrame {
@@ -242,6 +250,15 @@ impl RawFrame {
                     id,
                     of,
                     message,
+                })
+            }
+            "read" => {
+                let seq = self.seq;
+                let seq =
+                    seq.ok_or_else(|| bad("`seq` is missing: how far was read".to_owned()))?;
+                Ok(ClientFrame::Read {
+                    room: need_room(room)?,
+                    seq,
                 })
             }
             "pong" => Ok(ClientFrame::Pong),

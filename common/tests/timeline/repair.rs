@@ -224,8 +224,8 @@ async fn what_is_erased_in_the_stream_is_handed_over_as_a_place_without_a_text()
         name: ROOM.to_owned(),
         private: false,
         bot: BotPolicy::Always,
-        persona: String::new(),
         owner: "ada".to_owned(),
+        ..Room::default()
     };
     past.store.create_user("ada", "").await.unwrap();
     past.store.create_room(&room).await.unwrap();

@@ -120,6 +120,8 @@ pub(super) enum Output {
     },
     /// Show that the user types; answered by [`Input::TaskDone`].
     Typing { room: String },
+    /// Note how far the user has read; answered by [`Input::TaskDone`].
+    Read { room: String, seq: Seq },
     /// Stop a reply; answered by [`Input::TaskDone`].
     Stop { room: String, reply: Uuid },
     /// Have a reply's request answered again; answered by [`Input::TaskDone`].
@@ -292,6 +294,15 @@ impl Connection {
                 }
             }
             Ok(ClientFrame::Typing { room }) => self.typing(now, room, out),
+            Ok(ClientFrame::Read { room, seq }) => {
+                if self.tasks >= TASKS_MAX {
+                    let refusal = limited("too many calls are under way", RETRY_WHEN_FULL);
+                    self.refuse(now, refusal, None, out);
+                } else {
+                    self.tasks += 1;
+                    out.push(Output::Read { room, seq });
+                }
+            }
             Ok(ClientFrame::Stop { room, id }) => {
                 self.task(now, id, Output::Stop { room, reply: id }, out);
             }

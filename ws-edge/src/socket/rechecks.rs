@@ -92,6 +92,7 @@ impl Sockets {
                 }
             }
             Control::Invited { user, room, by } => self.tell_invited(user, room, by),
+            Control::Read { places } => self.tell_read(places),
             // Replies are the workers' business.
             Control::StopReply { .. } => {}
         }

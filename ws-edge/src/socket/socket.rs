@@ -329,6 +329,16 @@ impl Socket {
                     );
                     self.sockets.hub.spawn(task);
                 }
+                Output::Read { room, seq } => {
+                    let task = tasks::read(
+                        Arc::clone(&self.sockets),
+                        Arc::clone(&self.user),
+                        room,
+                        seq,
+                        Arc::clone(&self.registered.inbox),
+                    );
+                    self.sockets.hub.spawn(task);
+                }
                 Output::Stop { room, reply } => {
                     if self.says_too_much(reply) {
                         continue;

@@ -13,6 +13,7 @@ mod drafts;
 mod edges;
 mod gaps;
 mod posting;
+mod reading;
 mod resume;
 mod rooms;
 mod shares;

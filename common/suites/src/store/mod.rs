@@ -93,6 +93,8 @@ macro_rules! store_suite {
                 a_user_sees_their_own_rooms_first_then_public_ones,
                 a_list_is_read_page_by_page,
                 a_list_tells_each_rooms_latest_message,
+                a_list_tells_what_is_not_read_yet,
+                a_mark_of_what_was_read_never_goes_back,
                 an_invitation_stands_until_it_is_taken,
                 who_declines_is_asked_again_but_not_for_ever,
                 nobodys_list_is_filled_with_invitations,

@@ -4,8 +4,8 @@ use std::{num::NonZeroU32, time::Duration};
 
 use common::store::{
     BotPolicy, HandOver, INVITATIONS_OPEN_BY_ONE, INVITATIONS_OPEN_MAX, INVITATIONS_PER_HOUR,
-    Invited, MEMBERS_PER_ROOM, Membership, PERSONA_MAX_CHARS, Room, RoomChanges, RoomLimits, Store,
-    StoreError,
+    Invited, MEMBERS_PER_ROOM, Membership, PERSONA_MAX_CHARS, ReadMark, Room, RoomChanges,
+    RoomLimits, Store, StoreError, UNREAD_MAX,
 };
 use futures_util::future::join_all;
 
@@ -403,6 +403,92 @@ pub async fn a_list_tells_each_rooms_latest_message(side: Side) {
         let expected = [(user, 0), ("lobby", 9), ("quiet", 0)];
         assert_eq!(latest.collect::<Vec<_>>(), expected, "{user}");
     }
+}
+
+fn read(user: &str, room: &str, seq: u64) -> ReadMark {
+    ReadMark {
+        user: user.into(),
+        room: room.into(),
+        seq,
+    }
+}
+
+pub async fn a_list_tells_what_is_not_read_yet(side: Side) {
+    let store = side.store.as_ref();
+    users(&side, &["ada", "bob"]).await;
+    for name in ["lobby", "quiet", "loud", "strange"] {
+        store.create_room(&room(name, "bob")).await.unwrap();
+    }
+    for name in ["lobby", "loud"] {
+        store.add_member(name, "ada").await.unwrap();
+    }
+    let mut batch: Vec<_> = (1..=10).map(|n| said("lobby", n, "hers")).collect();
+    for envelope in batch.iter_mut().filter(|one| one.message.seq % 2 == 0) {
+        envelope.message.sender = "bob".into();
+    }
+    let bobs = |room: &str, seq| {
+        let mut envelope = said(room, seq, "his");
+        envelope.message.sender = "bob".into();
+        envelope
+    };
+    batch.extend((1..=250).map(|n| bobs("loud", n)));
+    batch.push(bobs("strange", 1));
+    store.write(&batch).await.unwrap();
+    let unread = async || -> Vec<(String, u64, u32)> {
+        let listed = store.rooms_listed("ada", None, 100).await.unwrap();
+        let listed = listed.into_iter().filter(|room| room.latest > 0);
+        let what = listed.map(|room| (room.name, room.read, room.unread));
+        what.collect()
+    };
+    let of = |name: &str, read, unread| (name.to_owned(), read, unread);
+    let expected = [
+        of("lobby", 0, 5),
+        of("loud", 0, UNREAD_MAX),
+        of("strange", 0, 0),
+    ];
+    assert_eq!(unread().await, expected);
+    let marks = [
+        read("ada", "lobby", 4),
+        read("ada", "loud", 245),
+        read("ada", "strange", 1),
+        read("bob", "lobby", 10),
+    ];
+    store.mark_read(&marks).await.unwrap();
+    let expected = [of("lobby", 4, 3), of("loud", 245, 5), of("strange", 1, 0)];
+    assert_eq!(unread().await, expected);
+    store.write(&[bobs("strange", 7)]).await.unwrap();
+    store.mark_read(&[read("ada", "loud", 250)]).await.unwrap();
+    let expected = [of("lobby", 4, 3), of("loud", 250, 0), of("strange", 1, 1)];
+    assert_eq!(unread().await, expected);
+}
+
+pub async fn a_mark_of_what_was_read_never_goes_back(side: Side) {
+    let store = side.store.as_ref();
+    users(&side, &["ada"]).await;
+    store.create_room(&room("lobby", "ada")).await.unwrap();
+    store.mark_read(&[]).await.unwrap();
+    let last = async || {
+        let listed = store.rooms_listed("ada", None, 100).await.unwrap();
+        listed
+            .iter()
+            .find(|room| room.name == "lobby")
+            .unwrap()
+            .read
+    };
+    let all: Vec<_> = (1..=700)
+        .map(|seq| [read("ada", "lobby", 700 - seq)])
+        .collect();
+    store.mark_read(&all.concat()).await.unwrap();
+    assert_eq!(last().await, 699);
+    join_all(all.iter().take(20).map(|mark| store.mark_read(mark))).await;
+    store.mark_read(&[read("ada", "lobby", 5)]).await.unwrap();
+    assert_eq!(last().await, 699);
+    // As many rooms and people as one edge writes at once.
+    let many: Vec<_> = (0..1_500)
+        .map(|n| read("ada", &format!("room-{n}"), n))
+        .collect();
+    store.mark_read(&many).await.unwrap();
+    assert_eq!(side.count("SELECT COUNT(*) FROM read_marks").await, 1_501);
 }
 
 pub async fn an_invitation_stands_until_it_is_taken(side: Side) {

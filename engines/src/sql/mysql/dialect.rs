@@ -69,3 +69,7 @@ pub(in crate::sql) const ROOM_WAS_DELETED: &str =
     "SELECT 1 FROM deleted_rooms WHERE name = ? LIMIT 1 LOCK IN SHARE MODE";
 pub(in crate::sql) const ERASE_MESSAGES: &str =
     "DELETE FROM messages WHERE room = ? ORDER BY seq LIMIT ?";
+/// A mark that is there goes on, and never back. (The newer name for what was to be inserted is one that MariaDB lacks.)
+pub(in crate::sql) const FURTHEST_READ: &str =
+    " ON DUPLICATE KEY UPDATE seq = GREATEST(seq, VALUES(seq))";
+pub(in crate::sql) const ERASE_READ_MARKS: &str = "DELETE FROM read_marks WHERE room = ? LIMIT ?";

@@ -71,3 +71,8 @@ pub(in crate::sql) const ROOM_WAS_DELETED: &str =
     "SELECT 1 FROM deleted_rooms WHERE name = ? LIMIT 1";
 pub(in crate::sql) const ERASE_MESSAGES: &str = "DELETE FROM messages WHERE (room, seq) IN \
      (SELECT room, seq FROM messages WHERE room = ? ORDER BY seq LIMIT ?)";
+/// A mark that is there goes on, and never back.
+pub(in crate::sql) const FURTHEST_READ: &str =
+    " ON CONFLICT (user, room) DO UPDATE SET seq = MAX(seq, excluded.seq)";
+pub(in crate::sql) const ERASE_READ_MARKS: &str = "DELETE FROM read_marks WHERE (user, room) IN \
+     (SELECT user, room FROM read_marks WHERE room = ? LIMIT ?)";

@@ -25,6 +25,8 @@ mod messages;
 mod passwords;
 #[path = "../statements/people.rs"]
 mod people;
+#[path = "../statements/read_marks.rs"]
+mod read_marks;
 #[path = "../statements/removals.rs"]
 mod removals;
 #[path = "../statements/rooms.rs"]

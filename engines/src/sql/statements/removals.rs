@@ -105,8 +105,12 @@ impl Removals for ThisStore {
             if !was_deleted(db, room).await? {
                 return Ok(0);
             }
-            let messages = sqlx::query(dialect::ERASE_MESSAGES).bind(room).bind(limit);
-            Ok(messages.execute(db).await?.rows_affected())
+            let mut erased = 0;
+            for table in [dialect::ERASE_MESSAGES, dialect::ERASE_READ_MARKS] {
+                let query = sqlx::query(table).bind(room).bind(limit);
+                erased += query.execute(&mut *db).await?.rows_affected();
+            }
+            Ok(erased)
         });
         Ok(erased.await?)
     }

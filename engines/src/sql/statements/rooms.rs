@@ -291,7 +291,10 @@ impl Rooms for ThisStore {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<ListedRoom>, StoreError> {
-        let page = reading!(self, |db| { listing::page(db, user, after, limit).await });
+        let takes = self.takes();
+        let page = reading!(self, |db| {
+            listing::page(db, user, after, limit, takes).await
+        });
         Ok(page.await?)
     }
 
