@@ -20,6 +20,8 @@ import { Sidebar } from "./sidebar.ts";
 import { isTelephone, mayFocusField, notify } from "./surroundings.ts";
 
 const NOTICE_MS = 6_000;
+/** Pages of messages, each fetched by itself, and waits for one. */
+const PRINTED_PAGES_MAX = 1_000;
 
 type Dialogs = typeof import("./dialogs.ts");
 
@@ -217,6 +219,9 @@ export class App {
       event.preventDefault();
       this.#menu(true);
       this.#sidebar.find();
+    } else if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "p" && this.#chat.current?.timeline.hasEarlier) {
+      event.preventDefault();
+      void this.#printAll(this.#chat.current);
     } else if (event.altKey && (event.key === "ArrowDown" || event.key === "ArrowUp")) {
       event.preventDefault();
       const { order } = this.#sidebar;
@@ -241,13 +246,26 @@ export class App {
     void this.#chat.refreshRooms();
   };
 
+  /** What is not held of a conversation is fetched first. */
+  async #printAll(room: Room): Promise<void> {
+    this.#tell("Fetching the whole conversation to print it…");
+    if (!room.timeline.attached) await this.#chat.toNewest(room);
+    const isLeft = () => room !== this.#chat.current || this.#stopped;
+    for (let pages = 0; pages < PRINTED_PAGES_MAX && room.timeline.hasEarlier && !room.trouble && !isLeft(); pages += 1) {
+      await this.#chat.loadEarlier(room);
+      // Another page may be on its way, which is then waited for.
+      await new Promise(requestAnimationFrame);
+    }
+    if (!isLeft()) print();
+  }
+
   /** On paper stands all that is held of the conversation, not the few rows that are in view. */
   #print = () => {
     const room = this.#chat.current;
     if (!room || this.#drawnRoom !== room) return;
     this.#printed();
     const rows = this.#rows(room).map((row) => renderRow(row, this.#actions));
-    document.body.append(h("main", { class: "print" }, h("h1", null, this.#title.textContent), h("ol", null, ...rows)));
+    document.body.append(h("main", { class: "print" }, h("h1", null, this.#title.textContent), room.timeline.hasEarlier && h("p", null, "What was said before this is not printed."), h("ol", null, ...rows)));
   };
 
   #printed = () => document.querySelector(".print")?.remove();
