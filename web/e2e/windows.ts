@@ -61,12 +61,16 @@ export async function firefox(width: number, height: number): Promise<Window> {
       await page.mouse.wheel({ deltaY: px });
     },
     asks: <T>(body: string) => page.evaluate(`(() => { ${body} })()`) as Promise<T>,
-    // Its pages stand in streams that are compressed.
     prints: async () => {
       const paper = Buffer.from(await page.pdf());
-      const streams = paper.toString("latin1").matchAll(/stream\r?\n/g);
-      const texts = [...streams].map(({ index, 0: begin }) => inflateSync(paper.subarray(index + begin.length), { finishFlush: constants.Z_SYNC_FLUSH }).toString("latin1"));
-      return Number(/\/Count (\d+)/.exec(texts.join("\n"))?.[1]);
+      for (const { index, 0: begin } of paper.toString("latin1").matchAll(/(?<!end)stream\r?\n/g)) {
+        // How many pages there are stands in one of its streams, and those are compressed.
+        const bytes = paper.subarray(index + begin.length);
+        const text = bytes[0] === 0x78 ? inflateSync(bytes, { finishFlush: constants.Z_SYNC_FLUSH }).toString("latin1") : "";
+        const [, pages] = /\/Count (\d+)/.exec(text) ?? [];
+        if (pages) return Number(pages);
+      }
+      return 0;
     },
     ends: () => browser.close(),
   };

@@ -77,6 +77,11 @@ for (const [script, words] of Object.entries({ ...RIGHT_TO_LEFT, ...LEFT_TO_RIGH
       return { left: inner!.left - outer!.left, right: outer!.right - inner!.right };
     });
     assert.ok(direction === "rtl" ? edge.right > edge.left : edge.left > edge.right, JSON.stringify(edge));
+    const sides = await answer.locator("table").evaluate((table) => {
+      const [outer, inner] = [table.parentElement!, table].map((element) => element.getBoundingClientRect());
+      return { left: inner!.left - outer!.left, right: outer!.right - inner!.right };
+    });
+    assert.ok(direction === "rtl" ? sides.right <= sides.left : sides.left <= sides.right, JSON.stringify(sides));
     assert.equal(await answer.locator("code").first().evaluate((element) => getComputedStyle(element).direction), "ltr");
     ada.hadNoTrouble();
   });

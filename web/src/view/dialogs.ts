@@ -137,6 +137,8 @@ export function roomDetails(chat: Chat, room: Room, events: { left(): void; tell
   const here = h("ul", { class: "people" });
   const drawHere = () => {
     const names = room.people.length > 0 ? room.people : [chat.user];
+    // More than find room are scrolled, by keys as well.
+    here.tabIndex = names.length > 12 ? 0 : -1;
     here.replaceChildren(...names.map((name) => h("li", null, avatar(name), name === chat.user ? `${name} (you)` : name)), isMoreThanNamed(names) ? h("li", { class: "hint" }, "and perhaps more") : "");
   };
   drawHere();
