@@ -152,6 +152,8 @@ export class App {
 
   start(): void {
     document.body.replaceChildren(this.#shell);
+    // Whoever moves a mouse may be about to press something: then it is there when it is pressed.
+    this.#shell.addEventListener("pointerover", () => void import("./dialogs.ts").catch(() => undefined), { once: true });
     addEventListener("popstate", this.#popped);
     document.addEventListener("visibilitychange", this.#seen);
     document.addEventListener("keydown", this.#key);
