@@ -118,6 +118,7 @@ test("formulas are shown as formulas, loaded with the first, and what is none st
   await bad.waitFor();
   assert.equal(await bad.locator("a, img").count(), 0);
   assert.ok((await bad.boundingBox())!.height < 900);
+  assert.equal(await bad.locator(".formula").first().evaluate((place) => getComputedStyle(place).contain), "paint");
   ada.hadNoTrouble();
 });
 

@@ -1,5 +1,5 @@
 // What opens above the page: a new room, a room's people and bot, and one's own devices and settings. The browser's own
-// dialogs: they keep the focus inside, close with Escape, and give the focus back. Loaded with the first of them.
+// dialogs: they keep the focus inside, close with Escape, and give the focus back. Not loaded before they are likely to be wanted.
 
 import { addressOf } from "../base.ts";
 import type { Chat } from "../chat.ts";
