@@ -161,6 +161,11 @@ for (const engine of ["Firefox", "WebKit"]) {
       await ada.clicks(row("row-own", "there"));
       await ada.clicks(CONVERSATION);
       assert.match(await ring(), / none$/);
+      // What opens has the focus.
+      await ada.clicks("//button[contains(@class, 'me')]");
+      await ada.sees("//dialog");
+      assert.match(await ring(), /[^ ] none$/);
+      await ada.clicks("//dialog//button[@aria-label='Close']");
       await ada.window.presses("//button[@aria-label='New room']", "Tab");
       assert.doesNotMatch(await ring(), / none$/);
     });
