@@ -16,6 +16,7 @@ export interface Looks {
   width?: number;
   height?: number;
   dark?: boolean;
+  locale?: string;
   touch?: boolean;
 }
 
@@ -39,7 +40,7 @@ export class Stage {
       viewport: { width: looks.width ?? 1_200, height: looks.height ?? 800 },
       colorScheme: looks.dark ? "dark" : "light",
       hasTouch: looks.touch ?? false,
-      locale: "en-GB",
+      locale: looks.locale ?? "en-GB",
       permissions: ["clipboard-read", "clipboard-write"],
     });
     context.setDefaultTimeout(SEEN_MS);

@@ -15,26 +15,43 @@ export interface Formula extends Tokens.Generic {
   isOpen: boolean;
 }
 
-const BEGINS = /\\\(|\\\[|\$\$/;
-/** Within a formula a backslash goes with what comes after it, and there is no blank line. */
-const inner = (more: string) => String.raw`(?:(?!\n[ \t]*\n)(?:\\[^]|[^\\${more}]))`;
-const endedBy = (end: string, more = "") => String.raw`(?:(?!${end})${inner(more)})+${end}`;
-const ROUND = String.raw`\\\(${endedBy(String.raw`\\\)`)}`;
-// A link's brackets may be masked.
-const SQUARE = String.raw`\\\[${endedBy(String.raw`\\\]`)}(?!\()`;
-const DOLLARS = String.raw`\$\$(?!\$)${endedBy(String.raw`\$\$`, "$")}(?!\$)`;
-const INLINE = new RegExp(`^(?:${ROUND}|${SQUARE}|${DOLLARS})`);
-const ALL = new RegExp(`${ROUND}|${SQUARE}|${DOLLARS}`, "g");
-const BLOCK = new RegExp(`^ {0,3}(${SQUARE}|${DOLLARS})[ \\t]*(?:\\n+|$)`);
-const OPEN = new RegExp(`^(?:${BEGINS.source})${inner("")}*$`);
-const OPEN_BLOCK = new RegExp(String.raw`^ {0,3}(?:\\\[|\$\$)${inner("")}*$`);
+const BEGINS = /\\[([]|\$\$/g;
+const ENDS: Record<string, string> = { "\\(": "\\)", "\\[": "\\]", "$$": "$$" };
+const BLANK_LINE = /\n[ \t]*\n/y;
+/** What of each kind began last and was not ended: whatever begins behind it is not ended either, and need not be looked at. */
+const unended: Record<string, string> = {};
 
-/** `$$` may be many other things: a formula has no blank at its edges, or at both and something of mathematics or lines of its own. */
-function isFormula(raw: string): boolean {
-  if (!raw.startsWith("$")) return true;
-  const words = raw.slice(2, -2);
+/** The formula that a text begins with; nothing if it begins with none, null if that is not ended. By hand, since anybody may write what makes a pattern slow. */
+function formulaAt(src: string): string | null {
+  const begin = src.slice(0, 2);
+  const end = ENDS[begin];
+  if (!end) return "";
+  if (unended[begin]?.endsWith(src)) return null;
+  for (let at = 2; at < src.length; at += 1) {
+    const char = src[at];
+    if (src.startsWith(end, at)) return isFormula(src, at) ? src.slice(0, at + 2) : "";
+    // A backslash goes with what comes after it.
+    if (char === "\\") at += 1;
+    else if (char === "$" && end === "$$") return "";
+    else if (char === "\n") {
+      BLANK_LINE.lastIndex = at;
+      if (BLANK_LINE.test(src)) return "";
+    }
+  }
+  unended[begin] = src;
+  return null;
+}
+
+/**
+ * Between `\[` and `\](` may be the words of a link. `$$` may be many other things: a formula has no blank at its edges, or at both and something of
+ * mathematics or lines of its own.
+ */
+function isFormula(src: string, end: number): boolean {
+  const words = src.slice(2, end);
+  if (!words.trim() || (src[0] === "\\" && src[1] === "[" && src[end + 2] === "(")) return false;
+  if (src[0] === "\\") return true;
   const begins = /^\s/.test(words);
-  return begins === /\s$/.test(words) && (!begins || /[\\^_=<>+*/{}\n]/.test(words));
+  return src[end + 2] !== "$" && begins === /\s$/.test(words) && (!begins || /[\\^_=<>+*/{}\n]/.test(words));
 }
 
 /** Signs beside which emphasis begins or ends. */
@@ -50,11 +67,25 @@ function beside(src: string, before: string): string {
   return isUnspaced(before) || isUnspaced(next) ? "" : before;
 }
 
+let masks = { before: "", from: 0, after: "" };
+
 /** The marks within a formula are its own. In what comes here as masked, its backslashes are masked already. */
 function withoutFormulas(masked: string, src: string): string {
-  const done = masked.length - src.length;
-  for (const { index, 0: raw } of src.matchAll(ALL)) masked = masked.slice(0, done + index) + letters(raw) + masked.slice(done + index + raw.length);
-  return masked;
+  if (src.search(BEGINS) < 0) return masked;
+  // Once for all marks of a piece.
+  if (masks.before === masked && masks.from >= src.length) return masks.after;
+  let after = masked.slice(0, masked.length - src.length);
+  let done = 0;
+  for (const { index } of src.matchAll(BEGINS)) {
+    const raw = index < done ? "" : formulaAt(src.slice(index));
+    if (!raw) continue;
+    const from = masked.length - src.length;
+    after += masked.slice(from + done, from + index) + letters(raw);
+    done = index + raw.length;
+  }
+  after = done > 0 ? after + masked.slice(masked.length - src.length + done) : masked;
+  masks = { before: masked, from: src.length, after };
+  return after;
 }
 
 /** A host in letters without accents ends where a script without blanks begins; one in any letters has all that are there. */
@@ -92,20 +123,25 @@ function dialect(grows: boolean): MarkedExtension {
         level: "block",
         start: (src: string) => /\n {0,3}(?=\\\[|\$\$)/.exec(src)?.index,
         tokenizer(src: string) {
-          const [raw, words] = BLOCK.exec(src) ?? [];
-          if (raw && isFormula(words!)) return formula(raw, true);
-          const [open] = (grows && !INLINE.test(src.trimStart()) && OPEN_BLOCK.exec(src)) || [];
-          return open ? formula(open, true, true) : undefined;
+          const begin = /^ {0,3}(?=\\\[|\$\$)/.exec(src)?.[0];
+          if (begin === undefined) return undefined;
+          const found = formulaAt(src.slice(begin.length));
+          if (found === null) return grows ? formula(src, true, true) : undefined;
+          const behind = /^[ \t]*(?:\n+|$)/.exec(src.slice(begin.length + found.length));
+          return found && behind ? formula(begin + found + behind[0], true) : undefined;
         },
       },
       {
         name: FORMULA,
         level: "inline",
-        start: (src: string) => BEGINS.exec(src)?.index,
+        start: (src: string) => {
+          const at = src.search(BEGINS);
+          return at < 0 ? undefined : at;
+        },
         tokenizer(src: string) {
-          const raw = INLINE.exec(src)?.[0];
-          if (raw && isFormula(raw)) return formula(raw, false);
-          if (grows && !raw && OPEN.test(src)) return formula(src, false, true);
+          const found = formulaAt(src);
+          if (found) return formula(found, false);
+          if (grows && found === null) return formula(src, false, true);
           // As it was written: to Markdown the backslash alone would go.
           return /^\\[()[\]]/.test(src) ? { type: "text", raw: src.slice(0, 2), text: src.slice(0, 2) } : undefined;
         },

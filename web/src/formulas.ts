@@ -1,5 +1,7 @@
 // Formulas, from what TeX writes to MathML. Loaded with the first formula that is shown.
 
+/*! Temml | Copyright (c) 2020 Ron Kok; (c) 2013-2020 Khan Academy and other contributors | MIT License */
+
 import temml from "temml";
 
 /** Wider or higher is nothing that anybody means; and a formula may define itself only so often. */

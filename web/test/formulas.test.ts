@@ -53,3 +53,10 @@ test("a formula by itself is one block, however it comes", () => {
   for (let end = 1; end <= text.length; end += 1) settled.push(...blocks.grow(text.slice(0, end)).settled);
   assert.deepEqual(settled.map((raw) => raw.trim()), ["Words.", "\\[\na\n- b\n= c\n\\]", "More.", "$$\nx\n$$"]);
 });
+
+// Anybody may write these, and everybody's page reads them: what a pattern goes through again and again took a quarter of a minute each.
+test("what was written to be slow to read is not", { timeout: 60_000 }, () => {
+  for (const piece of ["\\(\\\\)", "\\(*a*", "*a\\(b", "\\[*", "\n\\[", "$$ ", "\n$$", "\\( *a* \\) *", "https://a-", "https://a.b/)", "日**a", "**「a」"]) {
+    for (const grows of [false, true]) found(piece.repeat(4_000).slice(0, 4_000), grows);
+  }
+});

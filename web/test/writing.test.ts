@@ -53,6 +53,11 @@ for (const [name, { word, quoted, stop, on, runs }] of Object.entries(SYSTEMS)) 
     assert.deepEqual(complete(`${word}@bo`, word.length + 3, [])?.choices.map(({ insert }) => insert), ["@bot "]);
   });
 
+  test(`${name}: what is looked for is found in whatever form it was typed`, () => {
+    for (const form of ["NFC", "NFD", "NFKC"]) assert.ok(isFound(`a-${word}-b`, ` ${word.normalize(form)} `), form);
+    assert.ok(!isFound(word, `${word}x`));
+  });
+
   test(`${name}: what is cut is cut between what a reader takes for characters, and is counted as the server counts`, () => {
     const characters = [...new Intl.Segmenter().segment(word)].map(({ segment }) => segment);
     for (const [index] of characters.entries()) assert.equal(beginning(word, index + 1), characters.slice(0, index + 1).join(""));

@@ -508,7 +508,9 @@ impl BotPolicy {
 }
 
 fn mentions_bot(message: &str) -> bool {
-    let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
+    // Letters of other scripts than Latin do not go on with a name: in many of them no blank is set before or after it.
+    let is_latin = |c: char| matches!(c, '\0'..='\u{24f}' | '\u{1e00}'..='\u{1eff}');
+    let is_name = |c: char| matches!(c, '_' | '-') || (is_latin(c) && c.is_alphanumeric());
     let lower = message.to_lowercase();
     lower.match_indices("@bot").any(|(at, mention)| {
         let before = lower[..at].chars().next_back();
@@ -693,9 +695,26 @@ mod tests {
         for message in ["@bot hi", "hi @Bot!", "(@bot)", "what now, @bot?", "@bot"] {
             assert!(Mention.asks(message), "{message:?}");
         }
-        for message in ["bot hi", "@bottle", "ada@bot", "@bot-2", "@bot_", "hi"] {
+        for message in [
+            "bot hi", "@bottle", "ada@bot", "@bot-2", "@bot_", "hi", "é@bot", "@botế",
+        ] {
             assert!(!Mention.asks(message), "{message:?}");
         }
         assert!(Always.asks("hi") && !Off.asks("@bot"));
+    }
+
+    #[test]
+    fn no_blank_is_needed_beside_its_name_where_a_script_sets_none() {
+        for message in [
+            "ねえ@bot教えて",
+            "请@bot回答",
+            "@bot에게",
+            "ช่วย@botหน่อย",
+            "ל@bot",
+            "و@bot،",
+            "कृपया@bot।",
+        ] {
+            assert!(Mention.asks(message), "{message:?}");
+        }
     }
 }

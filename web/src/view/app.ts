@@ -3,7 +3,6 @@
 import { addressOf, base } from "../base.ts";
 import { Chat, type Change } from "../chat.ts";
 import { serverNow, steadyNow } from "../clock.ts";
-import type { Outgoing } from "../outbox.ts";
 import type { Message } from "../protocol.ts";
 import { titleOf, type Room } from "../room.ts";
 import { allRows, inOneLine, keptRows, type Row } from "../rows.ts";
@@ -12,7 +11,7 @@ import { statusLine } from "../status.ts";
 import { openStores } from "../storage.ts";
 import { whoIsHere } from "../words.ts";
 import { Composer, isWriting } from "./composer.ts";
-import { avatar, copyText, h, icon, iconButton, setText } from "./dom.ts";
+import { avatar, h, icon, iconButton, setText } from "./dom.ts";
 import { admin, dialogs, loadAhead, noticeInDialog } from "./later.ts";
 import { leftLayer, opened, whenSettled } from "./layers.ts";
 import { List } from "./list.ts";
@@ -21,6 +20,8 @@ import { Sidebar } from "./sidebar.ts";
 import { isTelephone, mayFocusField, notify } from "./surroundings.ts";
 
 const NOTICE_MS = 6_000;
+/** Pages of messages, each fetched by itself, and waits for one. */
+const PRINTED_PAGES_MAX = 1_000;
 
 export class App {
   readonly #chat: Chat;
@@ -259,6 +260,9 @@ export class App {
       event.preventDefault();
       this.#menu(true);
       this.#sidebar.find();
+    } else if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "p" && this.#chat.current?.timeline.hasEarlier) {
+      event.preventDefault();
+      void this.#printAll(this.#chat.current);
     } else if (event.altKey && (event.key === "ArrowDown" || event.key === "ArrowUp")) {
       event.preventDefault();
       const { order } = this.#sidebar;
@@ -283,13 +287,26 @@ export class App {
     void this.#chat.refreshRooms();
   };
 
+  /** What is not held of a conversation is fetched first. */
+  async #printAll(room: Room): Promise<void> {
+    this.#tell("Fetching the whole conversation to print it…");
+    if (!room.timeline.attached) await this.#chat.toNewest(room);
+    const isLeft = () => room !== this.#chat.current || this.#stopped;
+    for (let pages = 0; pages < PRINTED_PAGES_MAX && room.timeline.hasEarlier && !room.trouble && !isLeft(); pages += 1) {
+      await this.#chat.loadEarlier(room);
+      // Another page may be on its way, which is then waited for.
+      await new Promise(requestAnimationFrame);
+    }
+    if (!isLeft()) print();
+  }
+
   /** On paper stands all that is held of the conversation, not the few rows that are in view. */
   #print = () => {
     const room = this.#chat.current;
     if (!room || this.#drawnRoom !== room) return;
     this.#printed();
     const rows = this.#rows(room).map((row) => renderRow(row, this.#actions));
-    document.body.append(h("main", { class: "print" }, h("h1", null, this.#title.textContent), h("ol", null, ...rows)));
+    document.body.append(h("main", { class: "print" }, h("h1", null, this.#title.textContent), room.timeline.hasEarlier && h("p", null, "What was said before this is not printed."), h("ol", null, ...rows)));
   };
 
   #printed = () => document.querySelector(".print")?.remove();
@@ -609,8 +626,12 @@ export class App {
       this.#blank.replaceChildren(avatar(room.name), h("h2", null, titleOf(room)), h("p", null, `${invitedBy} invites you into this ${room.info!.private ? "private " : ""}room.`), this.#joinOrDecline(room));
     } else if (isMissing) {
       const hadFocus = document.activeElement === null || document.activeElement === document.body;
-      this.#blank.replaceChildren(...this.#shutDoor(room, unsent));
-      if (hadFocus) this.#blank.querySelector<HTMLElement>("button")?.focus();
+      this.#blank.replaceChildren(h("h2", null, "This room is shut"));
+      void dialogs().then(({ shutDoor }) => {
+        if (this.#blank.dataset.shown !== shown) return;
+        this.#blank.replaceChildren(...shutDoor(room, unsent, { back: () => this.#go(this.#chat.user), lookAgain: () => this.#chat.tryLoading(room), tell: (text) => this.#tell(text) }));
+        if (hadFocus) this.#blank.querySelector<HTMLElement>("button")?.focus();
+      }, () => undefined);
     } else if (shown.startsWith("trouble")) {
       this.#blank.replaceChildren(
         h("p", null, room.trouble!.message),
@@ -657,25 +678,6 @@ export class App {
     else this.#invitation.replaceChildren();
     if (hadFocus && mayFocusField()) this.#composer.focus();
     else if (hadFocus) this.#list.element.focus();
-  }
-
-  /** What stands before a room that one may not see, or not any more. Words that never got there can be had back. */
-  #shutDoor(room: Room, unsent: Outgoing[]): Node[] {
-    const { was, name } = room;
-    return [
-      h("span", { class: "door-lock" }, icon("lock")),
-      h("h2", null, was ? "You are no longer in this room" : "No such room"),
-      h("p", null, was ? `“${titleOf(room)}” was deleted, or you were put out of it. ${was.owner} can let you in again.` : `There is no room “${name}”, or it is a private one that you were not invited to.`),
-      ...unsent.map(({ text }) =>
-        h("p", { class: "unsent" }, h("strong", null, "Not sent: "), h("span", { dir: "auto" }, text), iconButton("copy", "Copy what was not sent", async () => this.#tell((await copyText(text)) ? "Copied." : "The browser did not let this be copied."))),
-      ),
-      h(
-        "div",
-        { class: "door-choices" },
-        h("button", { type: "button", class: "button button-main", onclick: () => this.#go(this.#chat.user) }, "Back to your own room"),
-        h("button", { type: "button", class: "button", onclick: () => this.#chat.tryLoading(room) }, "Look again"),
-      ),
-    ];
   }
 
   /** What stands in a room where nothing was said yet. */

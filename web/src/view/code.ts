@@ -29,6 +29,7 @@ export function withCode(fragment: DocumentFragment, say: Say): DocumentFragment
   }
   for (const table of fragment.querySelectorAll("table")) {
     const frame = h("div", { class: "table-frame", tabindex: "0", role: "group", "aria-label": "Table" });
+    frame.dir = table.dir;
     table.replaceWith(frame);
     frame.append(table);
   }

@@ -1,14 +1,15 @@
 // What opens above the page: a new room, a room's people and bot, and one's own devices and settings. The browser's own
-// dialogs: they keep the focus inside, close with Escape, and give the focus back. Loaded with the first of them.
+// dialogs: they keep the focus inside, close with Escape, and give the focus back. Not loaded before they are likely to be wanted.
 
 import * as server from "../calls.ts";
 import type { Chat } from "../chat.ts";
 import type { BotPolicy, SessionInfo } from "../protocol.ts";
+import type { Outgoing } from "../outbox.ts";
 import type { Room } from "../room.ts";
-import { attempt, dialog, labelled } from "./dialog.ts";
+import { attempt, dialog, labelled, type Tell } from "./dialog.ts";
 import { dataPart, elsewhere, invitesPart, leavingPart, passwordPart, tokensPart } from "./own_account.ts";
 import { ownersPart } from "./own_room.ts";
-import { addressOf, avatar, canNotify, clockTime, copyText, dayName, h, icon, isMoreThanNamed, notifyState, setTheme, themeChoice, titleOf, wantNotifications, whenSettled, type Theme } from "../shared.ts";
+import { addressOf, avatar, canNotify, clockTime, copyText, dayName, h, icon, iconButton, isMoreThanNamed, notifyState, setTheme, themeChoice, titleOf, wantNotifications, whenSettled, type Theme } from "../shared.ts";
 
 const POLICIES: [BotPolicy, string, string][] = [
   ["mention", "When it is called", "It answers what has @bot in it"],
@@ -106,6 +107,8 @@ export function roomDetails(chat: Chat, room: Room, events: { left(): void; tell
   const here = h("ul", { class: "people" });
   const drawHere = () => {
     const names = room.people.length > 0 ? room.people : [chat.user];
+    // More than find room are scrolled, by keys as well.
+    here.tabIndex = names.length > 12 ? 0 : -1;
     here.replaceChildren(...names.map((name) => h("li", null, avatar(name), name === chat.user ? `${name} (you)` : name)), isMoreThanNamed(names) ? h("li", { class: "hint" }, "and perhaps more") : "");
   };
   drawHere();
@@ -412,4 +415,16 @@ export function deviceName(agent: string): string {
 function notifyWords(): string {
   const state = notifyState();
   return state === "on" ? "Turn notifications off" : state === "denied" ? "Blocked in the browser's settings" : "Turn notifications on";
+}
+
+/** What stands before a room that one may not see, or not any more. Words that never got there can be had back. */
+export function shutDoor({ name, info, was }: Room, unsent: Outgoing[], events: { back(): void; lookAgain(): void; tell: Tell }): Node[] {
+  const copy = async (text: string) => events.tell((await copyText(text)) ? "Copied." : "The browser did not let this be copied.");
+  return [
+    h("span", { class: "door-lock" }, icon("lock")),
+    h("h2", null, was ? "You are no longer in this room" : "No such room"),
+    h("p", null, was ? `“${titleOf({ name, info, was })}” was deleted, or you were put out of it. ${was.owner} can let you in again.` : `There is no room “${name}”, or it is a private one that you were not invited to.`),
+    ...unsent.map(({ text }) => h("p", { class: "unsent" }, h("strong", null, "Not sent: "), h("span", { dir: "auto" }, text), iconButton("copy", "Copy what was not sent", () => void copy(text)))),
+    h("div", { class: "door-choices" }, h("button", { type: "button", class: "button button-main", onclick: events.back }, "Back to your own room"), h("button", { type: "button", class: "button", onclick: events.lookAgain }, "Look again")),
+  ];
 }

@@ -1,13 +1,13 @@
 // How each kind of row looks.
 
 import { markdown, peopleMarkdown } from "../markdown.ts";
-import type { MessageRow, Quote, Row, WaitingRow } from "../rows.ts";
-import { beginning, directionOf } from "../words.ts";
+import { firstLine, type MessageRow, type Quote, type Row, type WaitingRow } from "../rows.ts";
+import { directionOf } from "../words.ts";
 import { codeFrame, withCode } from "./code.ts";
 import { avatar, copyText, h, hueOf, icon, iconButton, setText } from "./dom.ts";
 import { withFormulas } from "./formulas.ts";
 import { Growing } from "./growing.ts";
-import { clockTime, dayName, fullTime } from "./times.ts";
+import { clockTime, dayName, fullTime, tightTime } from "./times.ts";
 
 export interface RowActions {
   user: string;
@@ -219,7 +219,7 @@ function person(row: MessageRow, actions: RowActions): HTMLElement {
   return h(
     "li",
     { class: row.together ? "row row-person together" : "row row-person" },
-    row.together ? h("time", { class: "aside-time", datetime: new Date(row.at).toISOString(), "aria-hidden": "true" }, clockTime(row.at)) : avatar(row.sender),
+    row.together ? h("time", { class: "aside-time", datetime: new Date(row.at).toISOString(), "aria-hidden": "true" }, tightTime(row.at)) : avatar(row.sender),
     h(
       "div",
       { class: "body" },
@@ -296,7 +296,7 @@ function quoteOf(quote: Quote | null, id: string | null, actions: RowActions): H
 }
 
 function tools(row: MessageRow, actions: RowActions): HTMLElement {
-  const begin = beginning(row.text, 40);
+  const begin = firstLine(row.text, 40);
   return h(
     "div",
     { class: "tools" },
