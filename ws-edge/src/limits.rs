@@ -3,7 +3,7 @@
 //! Each edge counts for itself. With several, what is allowed in all is the sum: the limits are there against floods
 //! and guessing, and a factor of a few does not help either.
 
-use std::{collections::HashMap, hash::Hash, net::IpAddr, time::Duration};
+use std::{collections::HashMap, hash::Hash, net::IpAddr, num::NonZeroU32, time::Duration};
 
 use common::secret_token::TokenHash;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock};
@@ -33,9 +33,13 @@ const TYPING_PER_SECOND: u32 = 5;
 /// Rooms that one user reads on in within a second, on all sockets, ten seconds' worth at once: each is a row that is written.
 const READS_PER_SECOND: u32 = 5;
 
+/// A deletion has the live engine go through all of a room's stream: a flood of them must leave it time for others.
+const DELETION_WEIGHT: NonZeroU32 = NonZeroU32::new(10).expect("above zero");
+
 /// What is allowed here.
 pub(crate) struct RateLimits {
     messages: DefaultKeyedRateLimiter<String>,
+    messages_burst: NonZeroU32,
     joins: Rates<String>,
     typing: Rates<String>,
     reads: Rates<String>,
@@ -59,6 +63,7 @@ impl RateLimits {
             .allow_burst(settings.user_messages_burst);
         RateLimits {
             messages: RateLimiter::keyed(messages),
+            messages_burst: settings.user_messages_burst,
             joins: Rates::new(JOINS_PER_SECOND),
             typing: Rates::new(TYPING_PER_SECOND),
             reads: Rates::new(READS_PER_SECOND),
@@ -78,6 +83,19 @@ impl RateLimits {
     pub(crate) fn check_user_message(&self, user: &str) -> Result<(), Duration> {
         let verdict = self.messages.check_key(&user.to_owned());
         verdict.map_err(|until| until.wait_time_from(self.messages.clock().now()))
+    }
+
+    /// Counts one deletion of a user, which weighs as much as [`DELETION_WEIGHT`] messages.
+    ///
+    /// # Errors
+    /// The time after which the next one is allowed.
+    pub(crate) fn check_user_deletion(&self, user: &str) -> Result<(), Duration> {
+        let weight = DELETION_WEIGHT.min(self.messages_burst);
+        match self.messages.check_key_n(&user.to_owned(), weight) {
+            Ok(Err(until)) => Err(until.wait_time_from(self.messages.clock().now())),
+            // It is never more than all that may come at once.
+            Ok(Ok(())) | Err(_) => Ok(()),
+        }
     }
 
     /// Counts one join of a user, and says how long it waits for its turn.

@@ -397,7 +397,12 @@ impl Socket {
 
     fn post(&mut self, room: &Arc<str>, id: Uuid, said: Said) {
         let bytes = said.bytes();
-        if let Err(wait) = self.sockets.services.limits.check_user_message(&self.user) {
+        let limits = &self.sockets.services.limits;
+        let checked = match &said {
+            Said::Change { text: None, .. } => limits.check_user_deletion(&self.user),
+            _ => limits.check_user_message(&self.user),
+        };
+        if let Err(wait) = checked {
             let refusal = tasks::too_many_messages(wait);
             self.step(Input::Posted {
                 id,

@@ -3,7 +3,7 @@
 use chat_client::ChatSocket;
 use common::{
     envelope::{Envelope, reply_id},
-    live::Live,
+    live::{Control, Live, Signal},
     queue::{QueueName, Route},
     store::{Accounts, Rooms},
     wire::{Kind, Message, NewMessage},
@@ -11,7 +11,7 @@ use common::{
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::chat::Chat;
+use crate::{chat::Chat, edges::until};
 
 fn edit(of: &Value, message: &str) -> Value {
     json!({"type": "edit", "room": "lobby", "id": Uuid::now_v7(), "of": of, "message": message})
@@ -208,4 +208,68 @@ async fn what_is_not_in_the_room_cannot_be_changed() {
     let mut frame = delete(&said);
     frame["id"] = event["id"].clone();
     is_refused(&mut ada, frame, "bad_request", "another message").await;
+}
+
+#[tokio::test]
+async fn a_flood_of_deletions_is_held_up_before_one_of_messages() {
+    let flags = ["--user-messages-per-second=1", "--user-messages-burst=25"];
+    let chat = Chat::start_with(&flags).await;
+    let mut ada = chat.in_lobby("ada").await;
+    let mut said = Vec::new();
+    for text in ["one", "two", "three"] {
+        said.push(says(&mut ada, text).await);
+    }
+    is_acked(&mut ada, delete(&said[0])).await;
+    is_acked(&mut ada, delete(&said[1])).await;
+    is_refused(&mut ada, delete(&said[2]), "rate_limited", "too many").await;
+    is_acked(&mut ada, edit(&said[2], "four")).await;
+}
+
+#[tokio::test]
+async fn of_an_edit_and_a_deletion_at_the_same_moment_nothing_is_left_but_that_it_is_deleted() {
+    let chat = Chat::start().await;
+    let mut ada = chat.in_lobby("ada").await;
+    let mut owner = chat.in_lobby("owner").await;
+    for round in 0..20 {
+        let said = says(&mut ada, "a secret").await;
+        let edited = answer(&mut ada, edit(&said, "the secret"));
+        let deleted = answer(&mut owner, delete(&said));
+        let ((edited, why), (deleted, _)) = tokio::join!(edited, deleted);
+        assert_eq!(deleted, "ack");
+        let is_late = edited == "bad_request" && why.contains("deleted");
+        assert!(edited == "ack" || is_late, "{round}: {edited}: {why}");
+    }
+    let left = chat.live.tail("lobby", 0, 1_000).await.unwrap().messages;
+    assert!(left.iter().all(|one| one.message.is_empty()), "{left:?}");
+}
+
+#[tokio::test]
+async fn a_right_that_is_lost_between_the_click_and_its_arrival_is_lost() {
+    let chat = Chat::start().await;
+    chat.opens("secret", true).await;
+    chat.store.create_user("bob", "").await.unwrap();
+    chat.store.add_member("secret", "bob").await.unwrap();
+    let said = json!(chat.says("secret", "bob", "psst").await.id);
+    let mut bob = chat.connects("bob", "/ws").await;
+    let in_secret = |mut frame: Value| {
+        frame["room"] = json!("secret");
+        frame
+    };
+    is_acked(&mut bob, in_secret(edit(&said, "hush"))).await;
+    chat.store.remove_member("secret", "bob").await.unwrap();
+    let room = "secret".to_owned();
+    chat.signals(Signal::Control(Control::RoomChanged { room }))
+        .await;
+    until("bob is put out", async || {
+        let frame = in_secret(edit(&said, "hush, hush"));
+        answer(&mut bob, frame).await.0 == "not_found"
+    })
+    .await;
+    is_refused(
+        &mut bob,
+        in_secret(delete(&said)),
+        "not_found",
+        "may not see",
+    )
+    .await;
 }
