@@ -6,7 +6,7 @@ use common::{
     envelope::Envelope,
     store::{
         Accounts, Invited, ListedRoom, LogIn, LookedUp, Membership, Messages, Room, RoomChanges,
-        RoomLimits, Rooms, Session, Store, StoreError, WriteError, Written,
+        RoomLimits, Rooms, SentAt, SentPage, Session, Store, StoreError, WriteError, Written,
     },
     wire::{Message, Seq},
 };
@@ -70,6 +70,7 @@ passes_on! { FaultyStore, beside [],
         async fn find(room: &str, id: Uuid) -> Result<Option<Message>, StoreError>;
         async fn deleted(messages: &[(String, Uuid)]) -> Result<HashSet<(String, Uuid)>, StoreError>;
         async fn deletions() -> Result<u64, StoreError>;
+        async fn by_sender(sender: &str, after: &SentAt, limit: usize) -> Result<SentPage, StoreError>;
         async fn look_up(room: &str, ids: &[Uuid]) -> Result<LookedUp, StoreError>;
     }
 }

@@ -18,6 +18,7 @@ mod all_in_one;
 mod frozen_broker;
 mod operators;
 mod other_database;
+mod persisted_changes;
 mod quiet_logs;
 mod quota;
 mod redis_failover;
