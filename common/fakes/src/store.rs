@@ -7,8 +7,8 @@ use common::{
     store::{
         Accounts, Actor, AuditLine, Invite, Invited, KeptRoom, ListedAccount, ListedRoom, LogIn,
         LookedUp, Membership, Messages, People, ReadMark, ReadMarks, Removals, Room, RoomChanges,
-        RoomKeeper, RoomLimits, Rooms, Session, Standing, StandingChanges, Store, StoreError,
-        WriteError, Written,
+        RoomKeeper, RoomLimits, Rooms, SentAt, SentPage, Session, Standing, StandingChanges, Store,
+        StoreError, WriteError, Written,
         usage::{UsageAsked, UsageSum},
     },
     wire::{Message, Seq},
@@ -99,6 +99,7 @@ passes_on! { FaultyStore, beside [],
         async fn find(room: &str, id: Uuid) -> Result<Option<Message>, StoreError>;
         async fn deleted(messages: &[(String, Uuid)]) -> Result<HashSet<(String, Uuid)>, StoreError>;
         async fn deletions() -> Result<u64, StoreError>;
+        async fn by_sender(sender: &str, after: &SentAt, limit: usize) -> Result<SentPage, StoreError>;
         async fn look_up(room: &str, ids: &[Uuid]) -> Result<LookedUp, StoreError>;
     }
     ReadMarks {
