@@ -5,6 +5,7 @@
 pub mod accounts;
 mod batch;
 pub mod dead_letters;
+mod erasing;
 pub mod repair;
 pub mod usage;
 
@@ -24,6 +25,7 @@ use common::{
     retry::{GaveUp, RetryPolicy, retry_until},
     store::{Store, WriteError, Written},
     supervise::{self, Fault},
+    wire::Kind,
 };
 use tokio::{
     sync::mpsc,
@@ -32,6 +34,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use batch::{Batch, BatchLimits};
+use erasing::Eraser;
 
 /// What can be set about a persister. A batch is written when any of the three is reached.
 #[derive(Args, Clone, Debug)]
@@ -81,12 +84,16 @@ pub async fn run(
         .persist_batch_messages
         .saturating_mul(BATCHES_IN_HAND)
         .min(IN_HAND_MAX);
+    let eraser = Arc::new(Eraser::new(Arc::clone(&queue), Arc::clone(&store)));
     let persister = Persister {
         consumer: queue.consume(QueueName::Persist, prefetch).await,
         store,
+        eraser: Arc::clone(&eraser),
         stop: stop.clone(),
     };
     tracing::info!(prefetch, "persisting");
+    let erasing = supervise::spawn_until("eraser", &stop, async move { eraser.run().await });
+    let _erasing = AbortOnDropHandle::new(erasing);
     // The next batch is collected and read while one is written; one at a time is written, in their order.
     let (batches, mut collected) = mpsc::channel(1);
     let collecting = collect_all(persister.clone(), limits, most_age, batches);
@@ -127,6 +134,7 @@ async fn collect_all(
 struct Persister {
     consumer: Arc<dyn Consumer>,
     store: Arc<dyn Store>,
+    eraser: Arc<Eraser>,
     stop: CancellationToken,
 }
 
@@ -197,6 +205,10 @@ impl Persister {
         let mut outcome = self.write(&batch).await;
         metrics::histogram!("chinwag_persist_batch_seconds").record(began.elapsed().as_secs_f64());
         metrics::histogram!("chinwag_persist_batch_messages").record(batch.envelopes.len() as f64);
+        let deletes = |envelope: &Envelope| envelope.message.kind == Kind::Deleted;
+        if batch.envelopes.iter().any(deletes) {
+            self.eraser.look_again();
+        }
         outcome.dead.extend(batch.dead);
         let in_vain = std::mem::take(&mut outcome.back);
         self.settle(outcome).await;
@@ -268,6 +280,10 @@ impl Persister {
     }
 
     async fn settle(&self, outcome: BatchOutcome) {
+        if !outcome.dead.is_empty() {
+            // It may hold what was deleted before.
+            self.eraser.look_again();
+        }
         for (receipt, reason) in outcome.dead {
             metrics::counter!("chinwag_persist_dead_letters_total").increment(1);
             tracing::error!(%reason, "a message cannot be written: it goes to the dead letters, see `persister dead-letters`");
@@ -307,8 +323,13 @@ fn note_written(
     for (position, (receipt, envelope)) in receipts.iter().zip(envelopes).enumerate() {
         if written.conflicts.contains(&position) {
             let message = &envelope.message;
+            let what = match message.kind {
+                Kind::Edited => "this edit: ",
+                Kind::Deleted => "this deletion: ",
+                _ => "",
+            };
             let reason = format!(
-                "another message has seq {} of room {}, or the id {}",
+                "{what}another message has seq {} of room {}, or the id {}",
                 message.seq, message.room, message.id
             );
             outcome.dead.push((*receipt, reason));

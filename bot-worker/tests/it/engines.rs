@@ -85,6 +85,28 @@ impl Surroundings {
         }
     }
 
+    /// Its author gives a message another text.
+    pub(crate) async fn edits(&self, message: &Message, text: &str) -> Message {
+        self.changes(message, Kind::Edited, text).await
+    }
+
+    /// Its author deletes a message.
+    pub(crate) async fn deletes(&self, message: &Message) -> Message {
+        self.changes(message, Kind::Deleted, "").await
+    }
+
+    async fn changes(&self, message: &Message, kind: Kind, text: &str) -> Message {
+        let event = NewMessage {
+            kind,
+            of: Some(message.id),
+            ..new(&message.room, &message.sender, text)
+        };
+        match self.live.append(&event, Some(0)).await.unwrap() {
+            Appended::New(event) => event,
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// A message at this place, in the database alone.
     pub(crate) async fn stored(&self, room: &str, sender: &str, text: &str, seq: Seq) -> Message {
         self.onlooker.subscribe(room).await.unwrap();
@@ -168,5 +190,6 @@ fn new(room: &str, sender: &str, text: &str) -> NewMessage {
         },
         message: text.into(),
         reply_to: None,
+        of: None,
     }
 }

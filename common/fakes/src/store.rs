@@ -36,6 +36,7 @@ passes_on! { FaultyStore, beside [],
         async fn ping() -> Result<(), StoreError>;
         async fn server() -> Result<Arc<str>, StoreError>;
         async fn takes_rows(bytes: usize) -> Result<(), StoreError>;
+        async fn clear_remains() -> Result<(), StoreError>;
     }
     Accounts {
         async fn create_user(name: &str, password_hash: &str) -> Result<(), StoreError>;
@@ -91,6 +92,8 @@ passes_on! { FaultyStore, beside [],
         async fn before(room: &str, before: Seq, limit: usize) -> Result<Vec<Message>, StoreError>;
         async fn latest(room: &str) -> Result<Seq, StoreError>;
         async fn find(room: &str, id: Uuid) -> Result<Option<Message>, StoreError>;
+        async fn deleted(messages: &[(String, Uuid)]) -> Result<HashSet<(String, Uuid)>, StoreError>;
+        async fn deletions() -> Result<u64, StoreError>;
         async fn look_up(room: &str, ids: &[Uuid]) -> Result<LookedUp, StoreError>;
     }
 }

@@ -47,6 +47,15 @@ pub trait Store: Accounts + People + Rooms + Messages {
     /// # Errors
     /// [`StoreError::Unavailable`] if not, with what is wrong.
     async fn takes_rows(&self, bytes: usize) -> Result<(), StoreError>;
+
+    /// Clears what the engine's files still hold of what was deleted, as far as that is in this process's hand: a server's files
+    /// are its own. Costs nothing if nothing was deleted since.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn clear_remains(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 /// Users and their sessions.
@@ -428,20 +437,25 @@ pub trait Messages: Send + Sync + 'static {
     /// Idempotent on (room, id) and on (room, seq): one that is there already is left as it is. Sorted by key inside,
     /// and tried again on deadlock and lock-wait, so that any number of writers may run.
     ///
+    /// Events are written like messages, and change theirs whichever comes first and however often: the newest edit by its
+    /// place wins, and a deletion over everything. What is deleted loses its text, its edits do too, and none of them gets one
+    /// again, whatever is written later.
+    ///
     /// # Errors
     /// [`WriteError::Rejected`]: nothing was written. [`WriteError::Unavailable`]: nothing or, where the answer to the
     /// commit was lost, all of it.
     async fn write(&self, batch: &[Envelope]) -> Result<Written, WriteError>;
 
-    /// A room's messages after a `seq`, ascending, at most `limit`, with `prev` filled in from the database.
+    /// A room's messages, in their newest state, and the events among them, after a `seq`, ascending, at most `limit`, with
+    /// `prev` filled in from the database.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     async fn after(&self, room: &str, after: Seq, limit: usize)
     -> Result<Vec<Message>, StoreError>;
 
-    /// A room's last messages before a `seq` (`Seq::MAX` for the very last), ascending, at most `limit`, with `prev`
-    /// filled in from the database.
+    /// A room's last messages before a `seq` (`Seq::MAX` for the very last), in their newest state and without the events
+    /// among them, ascending, at most `limit`; `prev` is the place of the message before.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -452,17 +466,32 @@ pub trait Messages: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<Message>, StoreError>;
 
-    /// The highest `seq` in a room; 0 if it has no message.
+    /// The highest `seq` in a room, of a message or an event; 0 if it has none.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     async fn latest(&self, room: &str) -> Result<Seq, StoreError>;
 
-    /// The message with this id in this room, with `prev` 0.
+    /// The message with this id in this room, in its newest state, or the event, with `prev` 0.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     async fn find(&self, room: &str, id: Uuid) -> Result<Option<Message>, StoreError>;
+
+    /// Which of these messages, by room and id, are deleted, whether they were ever written or not.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn deleted(
+        &self,
+        messages: &[(String, Uuid)],
+    ) -> Result<HashSet<(String, Uuid)>, StoreError>;
+
+    /// How many messages are deleted: another number says that another one is.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn deletions(&self) -> Result<u64, StoreError>;
 
     /// Which of these ids the room has, and which server says so.
     ///
@@ -498,8 +527,8 @@ pub struct Written {
     /// Rows that are new. With another writer at the same rows, both may count them.
     pub new: usize,
     /// Positions in the batch of messages whose (room, seq) another id already has, or whose id has another sender or
-    /// text. They are not stored; that is not to be passed over in silence. (The same message under another seq is no such
-    /// thing: it is stored.)
+    /// text, or changes another message. They are not stored; that is not to be passed over in silence. (The same message under
+    /// another seq is no such thing: it is stored. Nor is one whose text was taken away.)
     pub conflicts: Vec<usize>,
 }
 

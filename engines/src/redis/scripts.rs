@@ -53,7 +53,11 @@ impl Scripts {
         let script = |parts: &[&str]| Script::new(format!("{numbers}{}", parts.concat()));
         let date = include_str!("scripts/rfc3339.lua");
         Scripts {
-            append: script(&[date, include_str!("scripts/append.lua")]),
+            append: script(&[
+                date,
+                include_str!("scripts/changes.lua"),
+                include_str!("scripts/append.lua"),
+            ]),
             find: script(&[include_str!("scripts/find.lua")]),
             announce: script(&[include_str!("scripts/announce.lua")]),
             unsettle: script(&[include_str!("scripts/unsettle.lua")]),

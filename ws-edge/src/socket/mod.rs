@@ -4,6 +4,7 @@
 //! are read from a ring that all sockets of the process share ([`hub`], [`ring`]).
 
 mod arriving;
+mod changing;
 mod closing;
 mod connection;
 mod draft_state;

@@ -205,8 +205,9 @@ async fn ask_again(
         Some(request) => sockets.services.timeline.find(room, request).await?,
         None => None,
     };
-    let request =
-        request.ok_or_else(|| no(ErrorCode::NotFound, "what that reply answers is not there"))?;
+    let request = request
+        .filter(|request| !request.deleted)
+        .ok_or_else(|| no(ErrorCode::NotFound, "what that reply answers is not there"))?;
     let again = Again {
         after: reply,
         at: now_seq(),
@@ -218,7 +219,8 @@ async fn ask_again(
     })
 }
 
-fn no(code: ErrorCode, message: &str) -> Refusal {
+/// A plain no.
+pub(super) fn no(code: ErrorCode, message: &str) -> Refusal {
     Refusal {
         code,
         message: message.to_owned(),

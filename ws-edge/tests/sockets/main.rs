@@ -6,6 +6,7 @@
 )]
 
 mod bad_input;
+mod changes;
 mod chat;
 mod drafts;
 #[path = "../edges/mod.rs"]

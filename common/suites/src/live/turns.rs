@@ -77,7 +77,7 @@ pub async fn posts(live: &dyn Live, place: &TurnRequest, fence: Fence, text: &st
         .unwrap()
 }
 
-fn draft(place: &TurnRequest, fence: Fence, attempt: u32, before: &str, text: &str) -> Draft {
+pub fn draft(place: &TurnRequest, fence: Fence, attempt: u32, before: &str, text: &str) -> Draft {
     Draft {
         room: place.room.clone(),
         reply: place.reply,

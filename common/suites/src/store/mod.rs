@@ -1,6 +1,7 @@
 //! What every side of the store promises, told on SQLite in a folder of its own and on a real MySQL server.
 
 pub mod accounts;
+pub mod changes;
 pub mod messages;
 pub mod people;
 pub mod rooms;
@@ -27,6 +28,19 @@ macro_rules! store_suite {
                 beyond_so_many_sessions_the_longest_unused_end,
                 a_device_is_known_to_who_logged_in_on_it,
                 what_has_expired_is_swept,
+            }
+            changes {
+                an_event_has_a_place_of_its_own_and_changes_its_message,
+                edits_and_a_deletion_come_to_the_same_in_any_order_and_any_batches,
+                what_comes_again_changes_nothing_once_more,
+                writers_at_the_same_time_leave_no_text_of_what_is_deleted,
+                what_the_stream_has_erased_is_stored_without_its_text,
+                a_text_that_was_taken_away_is_no_conflict,
+                an_event_under_the_id_of_something_else_is_a_conflict,
+                an_event_changes_its_own_room_alone,
+                many_deletions_since_the_oldest_of_a_batch_are_all_honoured,
+                an_event_that_can_never_be_written_is_rejected_and_changes_nothing,
+                sums_over_replies_are_the_same_when_all_is_deleted,
             }
             messages {
                 what_is_written_is_read_back_in_order,

@@ -16,9 +16,36 @@ pub(in crate::sql) static STORED_MESSAGES: BySize = BySize::new(
     ", ",
     ")",
 );
-/// The same, and what the messages say.
+/// The same, and what the messages are and say.
 pub(in crate::sql) static STORED_CONTENTS: BySize = BySize::new(
-    "SELECT room, id, sender, message FROM messages WHERE (id, room) IN (",
+    "SELECT m.room, m.id, m.sender, m.message, m.reply_to, e.kind AS event, e.target FROM messages m \
+     LEFT JOIN message_events e ON e.room = m.room AND e.id = m.id WHERE (m.id, m.room) IN (",
+    "(?, ?)",
+    ", ",
+    ")",
+);
+/// The newest edit wins, and a deletion over everything. Each assignment sees those before it.
+pub(in crate::sql) const MERGE_STATE: &str = " ON DUPLICATE KEY UPDATE \
+     message = CASE WHEN deleted_seq > 0 OR VALUES(deleted_seq) > 0 THEN '' \
+     WHEN VALUES(edited_seq) > edited_seq THEN VALUES(message) ELSE message END, \
+     edited_seq = GREATEST(edited_seq, VALUES(edited_seq)), \
+     deleted_seq = GREATEST(deleted_seq, VALUES(deleted_seq))";
+/// Which messages are deleted.
+pub(in crate::sql) static DELETED_STATES: BySize = BySize::new(
+    "SELECT room, id FROM message_states WHERE deleted_seq > 0 AND (room, id) IN (",
+    "(?, ?)",
+    ", ",
+    ")",
+);
+/// The events that change these messages.
+pub(in crate::sql) static EVENTS_OF: BySize = BySize::new(
+    "SELECT room, id FROM message_events WHERE (room, target) IN (",
+    "(?, ?)",
+    ", ",
+    ")",
+);
+pub(in crate::sql) static SCRUB_MESSAGES: BySize = BySize::new(
+    "UPDATE messages SET message = '' WHERE (id, room) IN (",
     "(?, ?)",
     ", ",
     ")",

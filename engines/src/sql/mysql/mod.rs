@@ -6,6 +6,8 @@
 mod accounts;
 #[path = "../statements/audit.rs"]
 mod audit;
+#[path = "../statements/changes.rs"]
+mod changes;
 #[path = "../statements/checks.rs"]
 mod checks;
 mod dialect;

@@ -18,9 +18,36 @@ pub(in crate::sql) static STORED_MESSAGES: BySize = BySize::new(
     " OR ",
     "",
 );
-/// The same, and what the messages say.
+/// The same, and what the messages are and say.
 pub(in crate::sql) static STORED_CONTENTS: BySize = BySize::new(
-    "SELECT room, id, sender, message FROM messages WHERE ",
+    "SELECT m.room, m.id, m.sender, m.message, m.reply_to, e.kind AS event, e.target FROM messages m \
+     LEFT JOIN message_events e ON e.room = m.room AND e.id = m.id WHERE ",
+    "(m.id = ? AND m.room = ?)",
+    " OR ",
+    "",
+);
+/// The newest edit wins, and a deletion over everything. Each assignment sees what was before all of them.
+pub(in crate::sql) const MERGE_STATE: &str = " ON CONFLICT (room, id) DO UPDATE SET \
+     message = CASE WHEN deleted_seq > 0 OR excluded.deleted_seq > 0 THEN '' \
+     WHEN excluded.edited_seq > edited_seq THEN excluded.message ELSE message END, \
+     edited_seq = MAX(edited_seq, excluded.edited_seq), \
+     deleted_seq = MAX(deleted_seq, excluded.deleted_seq)";
+/// Which messages are deleted.
+pub(in crate::sql) static DELETED_STATES: BySize = BySize::new(
+    "SELECT room, id FROM message_states WHERE deleted_seq > 0 AND (",
+    "(room = ? AND id = ?)",
+    " OR ",
+    ")",
+);
+/// The events that change these messages.
+pub(in crate::sql) static EVENTS_OF: BySize = BySize::new(
+    "SELECT room, id FROM message_events WHERE ",
+    "(room = ? AND target = ?)",
+    " OR ",
+    "",
+);
+pub(in crate::sql) static SCRUB_MESSAGES: BySize = BySize::new(
+    "UPDATE messages SET message = '' WHERE ",
     "(id = ? AND room = ?)",
     " OR ",
     "",
