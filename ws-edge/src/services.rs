@@ -12,7 +12,7 @@ use common::{
 
 use crate::{
     EdgeSettings, access::Access, admission::Admission, allowances::Allowances, answers::Answers,
-    limits::RateLimits, sessions::Sessions,
+    departures::DeletedAccounts, limits::RateLimits, sessions::Sessions,
 };
 
 /// The engines of one edge, and what it knows and remembers of what is in them.
@@ -27,6 +27,7 @@ pub(crate) struct Services {
     pub(crate) admission: Arc<Admission>,
     pub(crate) answers: Answers,
     pub(crate) allowances: Allowances,
+    pub(crate) deleted_accounts: DeletedAccounts,
 }
 
 impl Services {
@@ -52,6 +53,7 @@ impl Services {
             admission: Arc::new(Admission::new(settings)),
             answers: Answers::new(),
             allowances: Allowances::new(&settings.people),
+            deleted_accounts: DeletedAccounts::new(Arc::clone(&store)),
             live,
             store,
             poster,

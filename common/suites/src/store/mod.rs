@@ -74,6 +74,7 @@ macro_rules! store_suite {
                 the_last_administrator_stays,
                 a_deleted_account_leaves_its_name_and_nothing_else,
                 who_did_what_to_whom_is_in_the_log,
+                who_leaves_with_their_messages_is_followed_by_one_process_at_a_time,
             }
             rooms {
                 a_room_is_as_it_was_made_and_changed,
