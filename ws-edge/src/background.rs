@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use common::supervise;
 use tokio_util::sync::CancellationToken;
 
-use crate::{services::Services, sessions::now_ms};
+use crate::{departures, services::Services, sessions::now_ms};
 
 /// Between two looks for messages that were shown and did not reach the database.
 const REPAIR_EVERY: Duration = Duration::from_secs(15);
@@ -22,6 +22,9 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(30);
 
 /// Between two times that expired sessions are deleted.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
+
+/// Between two looks for people who left and whose messages are to go with them.
+const DEPARTURES_EVERY: Duration = Duration::from_secs(10);
 
 /// How long an invitation or a link is known that has expired.
 const DOOR_KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -75,6 +78,15 @@ pub(crate) fn start(services: &Arc<Services>, stop: &CancellationToken) {
             services.allowances.upkeep();
             services.access.upkeep();
             services.sessions.upkeep().await;
+        },
+    );
+    every(
+        "departures",
+        DEPARTURES_EVERY,
+        services,
+        stop,
+        |services| async move {
+            departures::go_on(&services).await;
         },
     );
     every(

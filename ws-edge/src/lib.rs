@@ -7,6 +7,7 @@ mod allowances;
 mod answers;
 mod background;
 mod callers;
+mod departures;
 mod devices;
 mod http;
 mod known_addresses;

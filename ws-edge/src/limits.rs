@@ -53,6 +53,8 @@ pub(crate) struct RateLimits {
     log_ins: Failures<(String, Network)>,
     /// Guessing many users' passwords, or asking which names are taken. High, since many may live behind one address.
     by_address: Failures<Network>,
+    /// Archives of all that somebody wrote.
+    exports: Failures<String>,
     /// The same from the many networks of one site.
     by_site: Failures<Site>,
 }
@@ -71,6 +73,7 @@ impl RateLimits {
             by_name: Failures::new(300, Duration::from_secs(10)),
             by_device: Failures::new(10, Duration::from_secs(30)),
             log_ins: Failures::new(100, Duration::from_secs(5)),
+            exports: Failures::new(5, Duration::from_secs(600)),
             by_address: Failures::new(100, Duration::from_secs(1)),
             by_site: Failures::new(100 * SITE_SHARE, Duration::from_secs(1) / SITE_SHARE),
         }
@@ -166,6 +169,17 @@ impl RateLimits {
         self.by_site.count(site(address), now);
     }
 
+    /// Counts an archive of all that somebody wrote.
+    ///
+    /// # Errors
+    /// The time after which the next one is allowed.
+    pub(crate) fn check_export(&self, user: &str) -> Result<(), Duration> {
+        let (user, now) = (user.to_owned(), Instant::now());
+        self.exports.check(&user, now)?;
+        self.exports.count(user, now);
+        Ok(())
+    }
+
     /// Whether an attempt to register from an address is heard. Counts nothing.
     ///
     /// # Errors
@@ -194,6 +208,7 @@ impl RateLimits {
         self.by_name.upkeep(now);
         self.by_device.upkeep(now);
         self.log_ins.upkeep(now);
+        self.exports.upkeep(now);
         self.by_address.upkeep(now);
         self.by_site.upkeep(now);
     }

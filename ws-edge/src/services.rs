@@ -13,7 +13,8 @@ use tokio::time::sleep;
 
 use crate::{
     EdgeSettings, access::Access, admission::Admission, allowances::Allowances, answers::Answers,
-    limits::RateLimits, read_marks::ReadingPlaces, sessions::Sessions,
+    departures::DeletedAccounts, limits::RateLimits, read_marks::ReadingPlaces,
+    sessions::Sessions,
 };
 
 /// How many messages of a deleted room are taken away in one statement: its locks are held for some milliseconds.
@@ -35,6 +36,7 @@ pub(crate) struct Services {
     pub(crate) admission: Arc<Admission>,
     pub(crate) answers: Answers,
     pub(crate) allowances: Allowances,
+    pub(crate) deleted_accounts: DeletedAccounts,
 }
 
 impl Services {
@@ -61,6 +63,7 @@ impl Services {
             admission: Arc::new(Admission::new(settings)),
             answers: Answers::new(),
             allowances: Allowances::new(&settings.people),
+            deleted_accounts: DeletedAccounts::new(Arc::clone(&store)),
             live,
             store,
             poster,

@@ -5,10 +5,10 @@ use std::{collections::HashSet, sync::Arc};
 use common::{
     envelope::Envelope,
     store::{
-        Accounts, Actor, AuditLine, Invite, Invited, KeptRoom, ListedAccount, ListedRoom, LogIn,
-        LookedUp, Membership, Messages, People, ReadMark, ReadMarks, Removals, Room, RoomChanges,
-        RoomKeeper, RoomLimits, Rooms, SentAt, SentPage, Session, Standing, StandingChanges, Store,
-        StoreError, WriteError, Written,
+        Accounts, Actor, AuditLine, Departure, Invite, Invited, KeptRoom, ListedAccount,
+        ListedRoom, LogIn, LookedUp, Membership, Messages, People, ReadMark, ReadMarks, Removals,
+        Room, RoomChanges, RoomKeeper, RoomLimits, Rooms, SentAt, SentPage, Session, Standing,
+        StandingChanges, Store, StoreError, WriteError, Written,
         usage::{UsageAsked, UsageSum},
     },
     wire::{Message, Seq},
@@ -67,6 +67,11 @@ passes_on! { FaultyStore, beside [],
         async fn use_reset(token_hash: &[u8; 32], password_hash: &str) -> Result<Vec<Uuid>, StoreError>;
         async fn change_standing(actor: Actor<'_>, user: &str, changes: StandingChanges) -> Result<Option<(Standing, Vec<Uuid>)>, StoreError>;
         async fn delete_account(actor: Actor<'_>, user: &str, with_messages: bool) -> Result<Option<Vec<Uuid>>, StoreError>;
+        async fn deleted_accounts() -> Result<Vec<String>, StoreError>;
+        async fn claim_departure(now_ms: u64, until_ms: u64, left_before_ms: u64) -> Result<Option<Departure>, StoreError>;
+        async fn departure_reached(user: &str, after_room: &str, until_ms: u64) -> Result<(), StoreError>;
+        async fn departure_done(user: &str) -> Result<(), StoreError>;
+        async fn room_names(after: &str, limit: usize) -> Result<Vec<String>, StoreError>;
         async fn accounts_listed(after: Option<&str>, limit: usize) -> Result<Vec<ListedAccount>, StoreError>;
         async fn rooms_kept(after: Option<&str>, limit: usize) -> Result<Vec<KeptRoom>, StoreError>;
         async fn usage_sums(asked: &UsageAsked) -> Result<Vec<UsageSum>, StoreError>;

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use people::{
-    Actor, AuditLine, INVITE_USES_MAX, INVITES_STANDING_MAX,
+    Actor, AuditLine, Departure, INVITE_USES_MAX, INVITES_STANDING_MAX,
     INVITES_STANDING_MAX_OF_ADMINISTRATORS, Invite, KeptRoom, LISTED_MAX, ListedAccount, OPERATOR,
     People, Standing, StandingChanges, THE_SERVER,
 };

@@ -135,6 +135,15 @@ pub struct AuditLine {
     pub detail: String,
 }
 
+/// Somebody who left and whose messages are to go with them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Departure {
+    /// Who.
+    pub user: String,
+    /// The room up to which they are gone, in the order of names.
+    pub after_room: String,
+}
+
 /// Accounts as those see them who keep the door.
 #[async_trait]
 pub trait People: Send + Sync + 'static {
@@ -278,6 +287,47 @@ pub trait People: Send + Sync + 'static {
         user: &str,
         with_messages: bool,
     ) -> Result<Option<Vec<Uuid>>, StoreError>;
+
+    /// The names of deleted accounts.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn deleted_accounts(&self) -> Result<Vec<String>, StoreError>;
+
+    /// Somebody who left before `left_before_ms`, whose messages are to go and with whom no process says at `now_ms` that it
+    /// goes on. The caller does, until `until_ms`.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn claim_departure(
+        &self,
+        now_ms: u64,
+        until_ms: u64,
+        left_before_ms: u64,
+    ) -> Result<Option<Departure>, StoreError>;
+
+    /// Notes up to which room somebody's messages are gone, and until when the caller goes on.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn departure_reached(
+        &self,
+        user: &str,
+        after_room: &str,
+        until_ms: u64,
+    ) -> Result<(), StoreError>;
+
+    /// Nothing is left of what somebody wrote.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn departure_done(&self, user: &str) -> Result<(), StoreError>;
+
+    /// The names of all rooms that come after a name, in order.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn room_names(&self, after: &str, limit: usize) -> Result<Vec<String>, StoreError>;
 
     /// Accounts by name.
     ///

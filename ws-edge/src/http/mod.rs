@@ -4,6 +4,7 @@ mod account;
 mod administration;
 mod body;
 mod door;
+mod export;
 mod failed_log_ins;
 mod history;
 mod origin;
@@ -27,7 +28,10 @@ use axum::{
     routing::{delete, get, patch, post, put},
 };
 use common::admin::{Readiness, public_health_routes};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout, timeout_at},
+};
 use tokio_util::task::TaskTracker;
 use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer};
 
@@ -45,6 +49,9 @@ use self::{failed_log_ins::FailedLogIns, origin::Origins, passwords::Passwords};
 
 /// How long a call may take. Longer than any engine's own time limit, so that theirs is told where there is one.
 const CALL_TIME: Duration = Duration::from_secs(30);
+
+/// Archives that are written at a time.
+const EXPORTS_MAX: usize = 2;
 
 /// Scripts and styles from here alone, nothing inline, and no page of another site around this one.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
@@ -92,6 +99,8 @@ pub(crate) struct Http {
     people: PeopleLimits,
     /// Who may register.
     registration: Registration,
+    /// The right to write an archive.
+    exports: Arc<Semaphore>,
     /// What goes on behind calls that were answered.
     behind: TaskTracker,
 }
@@ -116,6 +125,7 @@ impl Http {
             devices,
             people: settings.people,
             failed_log_ins: FailedLogIns::default(),
+            exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
             behind: TaskTracker::new(),
         }
     }
@@ -134,6 +144,7 @@ pub(crate) fn routes(http: &Arc<Http>) -> Router {
         .route("/login", post(account::log_in))
         .route("/logout", post(account::log_out))
         .route("/me", get(account::me).delete(own_account::leave))
+        .route("/me/export", get(export::export))
         .route("/password", post(own_account::change_password))
         .route("/reset", post(own_account::reset))
         .route("/logout-everywhere", post(own_account::log_out_everywhere))

@@ -27,6 +27,7 @@ use crate::problem::Problem;
 impl Http {
     /// Closes the sockets of sessions that have ended, everywhere.
     pub(super) async fn tell_ended(&self, sessions: Vec<Uuid>) {
+        self.services.deleted_accounts.forget();
         let told = sessions.into_iter();
         join_all(told.map(|session| self.tell(Control::SessionRevoked { session }))).await;
     }

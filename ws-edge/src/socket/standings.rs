@@ -41,6 +41,7 @@ pub(super) async fn run(sockets: Arc<Sockets>) {
         match timeout(LOOK_TIME, look(&sockets, &mut found)).await {
             Ok(Ok(())) => {
                 if last_look.elapsed() > BLIND_MOST {
+                    sockets.services.deleted_accounts.forget();
                     sockets.services.sessions.forget_all();
                     sockets.recheck_sessions();
                 }
@@ -67,6 +68,7 @@ async fn look(sockets: &Sockets, found: &mut HashMap<String, Found>) -> Result<(
             continue;
         }
         let first_found = known.map_or_else(Instant::now, |found| found.first_found);
+        sockets.services.deleted_accounts.forget();
         sockets.services.sessions.forget_user(&user);
         let sessions = sockets.registry.sessions_of(&user);
         sockets.check_sessions(&sessions).await?;

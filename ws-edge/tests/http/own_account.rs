@@ -2,7 +2,7 @@
 
 use chat_client::{Client, HttpAnswer, PASSWORD};
 use reqwest::{Method, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{chat::Chat, edges::until};
 
@@ -168,4 +168,111 @@ async fn who_leaves_is_gone_and_nobody_takes_their_name() {
         .await
         .is_problem(403, "forbidden");
     ada.get("/api/me").await.is(StatusCode::OK);
+}
+
+/// Somebody says something in a room, and it is in the database; something else is in the stream alone.
+async fn talks(chat: &Chat, room: &str, sender: &str) {
+    let kept = chat
+        .says(room, sender, &format!("{sender} wrote this first"))
+        .await;
+    chat.persists(&[kept]).await;
+    chat.says(room, sender, &format!("{sender} wrote this last"))
+        .await;
+}
+
+fn texts(listing: &Value) -> Vec<(String, String)> {
+    let text = |message: &Value, field: &str| message[field].as_str().unwrap().to_owned();
+    let messages = listing["messages"].as_array().unwrap().iter();
+    messages
+        .map(|message| (text(message, "sender"), text(message, "message")))
+        .collect()
+}
+
+#[tokio::test]
+async fn one_takes_along_all_that_one_wrote_and_nothing_else() {
+    let chat = Chat::start().await;
+    let (ada, bob) = (chat.registers("ada").await, chat.registers("bob").await);
+    ada.makes_room("lobby").await.is(StatusCode::CREATED);
+    for (room, sender) in [("lobby", "ada"), ("lobby", "bob"), ("ada", "ada")] {
+        talks(&chat, room, sender).await;
+    }
+    let archive = ada.get("/api/me/export").await;
+    archive.is(StatusCode::OK);
+    assert!(
+        archive
+            .header("content-disposition")
+            .contains("chinwag-ada.json")
+    );
+    let body = &archive.body;
+    assert_eq!(
+        (&body["user"], &body["complete"]),
+        (&json!("ada"), &json!(true))
+    );
+    let own = |text: &str| ("ada".to_owned(), format!("ada wrote this {text}"));
+    assert_eq!(
+        texts(body),
+        [own("first"), own("last"), own("first"), own("last")]
+    );
+    assert_eq!(body["messages"][3]["room"], "lobby");
+    chat.someone()
+        .get("/api/me/export")
+        .await
+        .is_problem(401, "unauthorized");
+    for _ in 0..4 {
+        ada.get("/api/me/export").await.is(StatusCode::OK);
+    }
+    ada.get("/api/me/export")
+        .await
+        .is_problem(429, "rate_limited");
+    bob.get("/api/me/export").await.is(StatusCode::OK);
+}
+
+#[tokio::test]
+async fn what_stays_of_somebody_who_left_bears_no_name() {
+    let chat = Chat::start().await;
+    let (ada, bob) = (chat.registers("ada").await, chat.registers("bob").await);
+    ada.makes_room("lobby").await.is(StatusCode::CREATED);
+    talks(&chat, "lobby", "bob").await;
+    let before = ada.get("/api/rooms/lobby/messages").await;
+    assert_eq!(texts(&before.body)[0].0, "bob");
+    leaves(&bob, PASSWORD, "keep")
+        .await
+        .is(StatusCode::NO_CONTENT);
+    for at in [&ada, &chat.elsewhere(&ada)] {
+        until("both edges show it", async || {
+            let history = at.get("/api/rooms/lobby/messages").await;
+            let texts = texts(&history.body);
+            texts.len() == 2 && texts.iter().all(|(sender, _)| sender == "deleted user")
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn what_somebody_takes_with_them_is_gone_and_others_stays() {
+    let chat = Chat::start().await;
+    let (ada, bob) = (chat.registers("ada").await, chat.registers("bob").await);
+    ada.makes_room("lobby").await.is(StatusCode::CREATED);
+    for sender in ["bob", "ada", "bob"] {
+        talks(&chat, "lobby", sender).await;
+    }
+    leaves(&bob, PASSWORD, "delete")
+        .await
+        .is(StatusCode::NO_CONTENT);
+    until("nothing of bob's is left", async || {
+        let history = ada.get("/api/rooms/lobby/messages").await;
+        let (gone, left): (Vec<_>, Vec<_>) = texts(&history.body)
+            .into_iter()
+            .partition(|(_, text)| text.is_empty());
+        assert!(left.iter().filter(|(sender, _)| sender == "ada").count() == 2);
+        gone.len() == 4 && left.len() == 2
+    })
+    .await;
+    assert!(
+        chat.store
+            .deleted_accounts()
+            .await
+            .unwrap()
+            .contains(&"bob".to_owned())
+    );
 }

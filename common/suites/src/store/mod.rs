@@ -76,6 +76,7 @@ macro_rules! store_suite {
                 the_last_administrator_stays,
                 a_deleted_account_leaves_its_name_and_nothing_else,
                 who_did_what_to_whom_is_in_the_log,
+                who_leaves_with_their_messages_is_followed_by_one_process_at_a_time,
             }
             removals {
                 a_deleted_room_goes_with_all_that_was_said_in_it,

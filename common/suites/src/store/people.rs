@@ -625,3 +625,50 @@ pub async fn who_did_what_to_whom_is_in_the_log(side: Side) {
         lines[1..]
     );
 }
+
+pub async fn who_leaves_with_their_messages_is_followed_by_one_process_at_a_time(side: Side) {
+    let store = &*side.store;
+    accounts(store, &["ada", "bob", "carol"]).await;
+    store
+        .create_room(&super::rooms::room("lobby", "ada"))
+        .await
+        .unwrap();
+    assert_eq!(store.room_names("", 2).await.unwrap(), ["ada", "bob"]);
+    assert_eq!(
+        store.room_names("bob", 9).await.unwrap(),
+        ["carol", "lobby"]
+    );
+    store
+        .delete_account(Actor::Operator, "carol", false)
+        .await
+        .unwrap()
+        .unwrap();
+    let now = now_ms() + HOUR_MS;
+    let claim = async |now| store.claim_departure(now, now + 1_000, now).await.unwrap();
+    assert_eq!(claim(now).await, None, "carol's stay");
+    store
+        .delete_account(Actor::Operator, "bob", true)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        store.claim_departure(now, now + 1_000, 5).await.unwrap(),
+        None,
+        "too early"
+    );
+    let begun = claim(now).await.unwrap();
+    assert_eq!((&*begun.user, &*begun.after_room), ("bob", ""));
+    assert_eq!(claim(now + 999).await, None, "somebody goes on with it");
+    store
+        .departure_reached("bob", "carol", now + 2_000)
+        .await
+        .unwrap();
+    assert_eq!(claim(now + 1_500).await, None);
+    let left = claim(now + 2_000).await.unwrap();
+    assert_eq!((&*left.user, &*left.after_room), ("bob", "carol"));
+    store.departure_done("bob").await.unwrap();
+    assert_eq!(claim(now + 9_000).await, None);
+    let mut gone = store.deleted_accounts().await.unwrap();
+    gone.sort();
+    assert_eq!(gone, ["bob", "carol"]);
+}

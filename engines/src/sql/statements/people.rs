@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use common::{
     names,
     store::{
-        Actor, AuditLine, Invite, KeptRoom, LISTED_MAX, ListedAccount, People, Standing,
+        Actor, AuditLine, Departure, Invite, KeptRoom, LISTED_MAX, ListedAccount, People, Standing,
         StandingChanges, StoreError, THE_SERVER,
         usage::{UsageAsked, UsageSum},
     },
@@ -200,6 +200,77 @@ impl People for ThisStore {
             standings::delete(db, actor, user, with_messages).await
         });
         Ok(deleted.await?)
+    }
+
+    async fn deleted_accounts(&self) -> Result<Vec<String>, StoreError> {
+        let names = reading!(self, |db| {
+            let query = sqlx::query_scalar("SELECT user FROM standings WHERE deleted = 1");
+            Ok(query.fetch_all(db).await?)
+        });
+        Ok(names.await?)
+    }
+
+    async fn claim_departure(
+        &self,
+        now_ms: u64,
+        until_ms: u64,
+        left_before_ms: u64,
+    ) -> Result<Option<Departure>, StoreError> {
+        let claimed = transaction!(self, |db| {
+            let query = sqlx::query_as::<_, (String, String)>(
+                "SELECT user, after_room FROM departures WHERE claimed_until_ms <= ? AND left_at_ms <= ? \
+                 ORDER BY left_at_ms LIMIT 1",
+            );
+            let query = query.bind(column(now_ms)).bind(column(left_before_ms));
+            let Some((user, after_room)) = query.fetch_optional(&mut *db).await? else {
+                return Ok(None);
+            };
+            let claim = sqlx::query(
+                "UPDATE departures SET claimed_until_ms = ? WHERE user = ? AND claimed_until_ms <= ?",
+            );
+            let claim = claim.bind(column(until_ms)).bind(&user);
+            let claim = claim.bind(column(now_ms)).execute(db).await?;
+            // Somebody else may have taken it at this moment.
+            let departure = Departure { user, after_room };
+            Ok((claim.rows_affected() > 0).then_some(departure))
+        });
+        Ok(claimed.await?)
+    }
+
+    async fn departure_reached(
+        &self,
+        user: &str,
+        after_room: &str,
+        until_ms: u64,
+    ) -> Result<(), StoreError> {
+        let noted = writing!(self, |db| {
+            let query = sqlx::query(
+                "UPDATE departures SET after_room = ?, claimed_until_ms = ? WHERE user = ?",
+            );
+            let query = query.bind(after_room).bind(column(until_ms)).bind(user);
+            query.execute(db).await?;
+            Ok(())
+        });
+        Ok(noted.await?)
+    }
+
+    async fn departure_done(&self, user: &str) -> Result<(), StoreError> {
+        let done = writing!(self, |db| {
+            let query = sqlx::query("DELETE FROM departures WHERE user = ?");
+            query.bind(user).execute(db).await?;
+            Ok(())
+        });
+        Ok(done.await?)
+    }
+
+    async fn room_names(&self, after: &str, limit: usize) -> Result<Vec<String>, StoreError> {
+        let names = reading!(self, |db| {
+            let query =
+                sqlx::query_scalar("SELECT name FROM rooms WHERE name > ? ORDER BY name LIMIT ?");
+            let query = query.bind(after).bind(column(limit as u64));
+            Ok(query.fetch_all(db).await?)
+        });
+        Ok(names.await?)
     }
 
     async fn accounts_listed(
