@@ -17,7 +17,7 @@ use crate::{
     fallback::Reason,
     interrupts::{Interrupt, Interrupts},
     load::{RecentTimes, too_many_for_slots, too_many_in_room},
-    replies::{Found, LOOK_UP_TIME, Replies, count},
+    replies::{Found, LOOK_UP_TIME, Replies, Right, count},
     run_queue::{Begun, RunQueueEnd, Work},
     turns::{Claim, QueuedTurn, Turn},
 };
@@ -107,6 +107,7 @@ impl Answering {
             return self.was_answered(request, Some(found), interrupts).await;
         }
         let (mut offers, mut begun) = (0, None);
+        let mut request = request.clone();
         // The turn is held until the reply is posted, so that a room's replies stand in the order of its requests.
         // Whoever's time is up meanwhile does not wait for that.
         let (turn, outcome) = loop {
@@ -115,12 +116,23 @@ impl Answering {
                 Waited::Answered => {
                     drop(queued);
                     return self
-                        .answered_elsewhere(request, offers > 0, interrupts)
+                        .answered_elsewhere(&request, offers > 0, interrupts)
                         .await;
                 }
                 Waited::NotAsked(turn, outcome) => break (turn, outcome),
                 Waited::HandBack => return hand_back(queued.claim(), None).await,
             };
+            // Since it has the turn: what changes it from now on takes the turn away.
+            match self.replies.newest(&request).await {
+                Some(question) if question.deleted => {
+                    queued.claim().release(Some(turn), true).await;
+                    count("deleted");
+                    return Verdict::Ack;
+                }
+                Some(question) => request.message.message = question.message,
+                None => {}
+            }
+            let request = &request;
             if let Some(outcome) = self.without_model(request, interrupts).await {
                 break (Some(turn), outcome);
             }
@@ -141,10 +153,11 @@ impl Answering {
                 Offered::HandBack(turn) => return hand_back(queued.claim(), Some(turn)).await,
             }
         };
-        let fence = turn.as_ref().map(|turn| turn.fence);
+        let request = &request;
+        let right = Right::of_own_words(turn.as_ref().map(|turn| turn.fence));
         let posted = self
             .replies
-            .post(request, outcome, queued.claim(), fence, interrupts);
+            .post(request, outcome, queued.claim(), right, interrupts);
         match posted.await {
             Some(verdict) => verdict,
             None => {
@@ -245,6 +258,12 @@ impl Answering {
             let looked = tokio::select! {
                 biased;
                 begun = &mut offer => return answered_here(begun.ok(), turn).await,
+                () = turn.lost.cancelled() => {
+                    if !self.run_queue.withdraw(&work, fence).await {
+                        return answered_here(offer.try_recv().ok(), turn).await;
+                    }
+                    return Offered::Elsewhere;
+                }
                 looked = interrupts.race(false, sleep(LOOK_EVERY)) => looked,
             };
             let why = match looked {

@@ -51,12 +51,15 @@ pub(crate) fn prompt(
     let request_text = said(request);
     let mut tokens = cost(&request_text);
     let mut newest_first = vec![(Role::People, request_text)];
-    for message in past.iter().rev().filter(|said| !is_about_a_command(said)) {
+    let past = past.iter().filter(|message| !message.deleted);
+    for message in past.rev().filter(|said| !is_about_a_command(said)) {
         let (role, text) = match message.kind {
             Kind::User => (Role::People, said(message)),
             Kind::Bot => (Role::Model, own_words(&message.message).to_owned()),
             // Excuses would teach the model to make some.
             Kind::Fallback => continue,
+            // What they have changed is in the messages themselves.
+            Kind::Edited | Kind::Deleted => continue,
         };
         let with_it = tokens + cost(&text);
         if with_it > budget_tokens {
@@ -168,10 +171,10 @@ mod tests {
     fn room(persona: &str) -> Room {
         Room {
             name: "lobby".into(),
-            private: false,
             bot: BotPolicy::Always,
             persona: persona.into(),
             owner: "ada".into(),
+            ..Room::default()
         }
     }
 
@@ -190,6 +193,9 @@ mod tests {
             kind,
             message: text.into(),
             reply_to: None,
+            of: None,
+            edited: None,
+            deleted: false,
         }
     }
 

@@ -49,13 +49,15 @@ struct Growing {
 }
 
 impl Drafts {
-    /// Begins to show what will be written for the reply `id` to the request `reply_to`, as long as the fence holds.
+    /// Begins to show what will be written for the reply `id` to the request `reply_to`, as long as the fence holds; tells
+    /// `lost` when it does not.
     pub(crate) fn begin(
         live: Arc<dyn Live>,
         room: String,
         id: Uuid,
         reply_to: Uuid,
         fence: Fence,
+        lost: CancellationToken,
     ) -> Drafts {
         let (text, growing) = watch::channel(Growing::default());
         let ended = CancellationToken::new();
@@ -65,6 +67,7 @@ impl Drafts {
             id,
             reply_to,
             fence,
+            lost,
             seen: Seen::default(),
         };
         let showing = tokio::spawn(painter.show(growing, ended.clone()));
@@ -146,6 +149,7 @@ struct Painter {
     id: Uuid,
     reply_to: Uuid,
     fence: Fence,
+    lost: CancellationToken,
     seen: Seen,
 }
 
@@ -170,7 +174,7 @@ impl Painter {
             match self.live.draft(&draft).await {
                 Ok(DraftOutcome::Shown) => self.seen = seen,
                 Ok(DraftOutcome::FromStart) => self.seen = Seen::default(),
-                Ok(DraftOutcome::Fenced) => return,
+                Ok(DraftOutcome::Fenced) => return self.lost.cancel(),
                 Err(error) => tracing::debug!(reply = %self.id, %error, "a draft was not shown"),
             }
             ended.run_until_cancelled(sleep(BETWEEN_DRAFTS)).await;

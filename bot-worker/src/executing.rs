@@ -21,13 +21,14 @@ use crate::{
     Engines,
     answering::Request,
     asking::{AskOutcome, Asking, HandBack},
+    commands,
     context::{self, PAST_MAX_MESSAGES, SINCE_MAX_MESSAGES},
     drafts::{Drafts, attempt_number},
     fallback::Reason,
     interrupts::{Drain, Interrupt, Interrupts},
-    replies::{LOOK_UP_TIME, Replies, count},
+    replies::{LOOK_UP_TIME, Replies, Right, count},
     run_queue::{Run, Work},
-    turns::Turns,
+    turns::{Turn, Turns},
 };
 
 /// What all that one worker answers has in common.
@@ -88,20 +89,28 @@ impl Executing {
         let turn = claim.resume().await.ok()??;
         let outcome = tokio::select! {
             biased;
-            outcome = self.outcome(&request, fence, slot, &interrupts) => outcome,
+            outcome = self.outcome(&request, &turn, slot, &interrupts) => outcome,
             () = turn.lost.cancelled() => {
-                tracing::warn!(request = %message.id, room = %message.room, "lost the turn: this worker stood still, or Redis did");
+                tracing::info!(request = %message.id, room = %message.room, "lost the turn: what it was told has changed since, or this worker stood still, or Redis did");
+                claim.release(Some(turn), false).await;
                 return None;
             }
         };
         match outcome {
-            Ok(outcome) => {
+            Ok((outcome, seen)) => {
+                let is_of_the_room = outcome.text.is_some();
+                let right = Right::of_turn(fence, is_of_the_room.then_some(seen));
                 let posted = self
                     .replies
-                    .post(&request, outcome, &claim, Some(fence), &interrupts);
+                    .post(&request, outcome, &claim, right, &interrupts);
                 let verdict = posted.await;
                 drop(turn);
                 verdict
+            }
+            Err(NoReply::RoomDeleted) => {
+                claim.release(Some(turn), true).await;
+                count("room_deleted");
+                Some(Verdict::Ack)
             }
             Err(NoReply::Unanswerable(reason)) => {
                 claim.release(Some(turn), true).await;
@@ -111,6 +120,15 @@ impl Executing {
                 claim.release(Some(turn), false).await;
                 count("handed_back");
                 Some(Verdict::HandBack)
+            }
+            Err(NoReply::Deleted) => {
+                claim.release(Some(turn), true).await;
+                count("deleted");
+                Some(Verdict::Ack)
+            }
+            Err(NoReply::Unread) => {
+                claim.release(Some(turn), false).await;
+                None
             }
         }
     }
@@ -139,40 +157,57 @@ impl Executing {
         (request, interrupts)
     }
 
-    /// What to reply.
+    /// What to reply, and up to where that takes in what has changed in the room.
     async fn outcome(
         &self,
         request: &Request,
-        fence: Fence,
+        turn: &Turn,
         slot: OwnedSemaphorePermit,
         interrupts: &Interrupts,
-    ) -> Result<AskOutcome, NoReply> {
-        let message = &request.message;
+    ) -> Result<(AskOutcome, Seq), NoReply> {
+        let (message, fence) = (&request.message, turn.fence);
         let looked_up = async {
-            let room = timeout(LOOK_UP_TIME, self.engines.store.room(&message.room));
-            let past = timeout(
-                LOOK_UP_TIME,
-                self.timeline
-                    .before(&message.room, message.seq + 1, PAST_MAX_MESSAGES),
-            );
-            // The answer to the request before this one stands behind this one.
+            // The answer to the request before this one stands behind this one. Read first: what changes after it makes
+            // the reply void.
             let answered = timeout(
                 LOOK_UP_TIME,
                 self.engines
                     .live
                     .tail(&message.room, message.seq, SINCE_MAX_MESSAGES),
             );
-            tokio::join!(room, past, answered)
+            let answered = answered.await;
+            let question = timeout(LOOK_UP_TIME, self.timeline.find(&message.room, message.id));
+            let room = timeout(LOOK_UP_TIME, self.engines.store.room(&message.room));
+            let past = timeout(
+                LOOK_UP_TIME,
+                self.timeline
+                    .before(&message.room, message.seq + 1, PAST_MAX_MESSAGES),
+            );
+            let (question, room, past) = tokio::join!(question, room, past);
+            (answered, question, room, past)
         };
-        let (room, past, answered) = match interrupts.race(false, looked_up).await {
+        let own_words = |reason| Ok((AskOutcome::unasked(reason), 0));
+        let (answered, question, room, past) = match interrupts.race(false, looked_up).await {
             Ok(looked_up) => looked_up,
             Err(Interrupt::HandBack) => return Err(NoReply::HandBack),
-            Err(Interrupt::Stopped) => return Ok(AskOutcome::unasked(Reason::Stopped)),
-            Err(Interrupt::TimeUp) => return Ok(AskOutcome::unasked(Reason::TooSlow)),
+            Err(Interrupt::Stopped) => return own_words(Reason::Stopped),
+            Err(Interrupt::TimeUp) => return own_words(Reason::TooSlow),
         };
+        let mut message = message.clone();
+        match question {
+            Ok(Ok(Some(newest))) if newest.deleted => return Err(NoReply::Deleted),
+            Ok(Ok(Some(newest))) => message.message = newest.message,
+            // Where neither engine has it just now, what it said when it was asked has to do.
+            _ if message.message.is_empty() => return Err(NoReply::Unread),
+            _ => {}
+        }
+        let message = &message;
         let room = match room {
             Ok(Ok(Some(room))) => room,
             // Nobody could read a reply there, and posting one would bring the room's stream back to life.
+            Ok(Ok(None)) if self.replies.has_lost_its_room(request).await => {
+                return Err(NoReply::RoomDeleted);
+            }
             Ok(Ok(None)) => {
                 let why = format!("there is no room {:?}", message.room);
                 return Err(NoReply::Unanswerable(why));
@@ -191,8 +226,13 @@ impl Executing {
                 Vec::new()
             }
         };
+        let mut seen = 0;
         if let Ok(Ok(answered)) = answered {
+            seen = answered.latest;
             past.extend(answered.messages);
+        }
+        if let Some(command) = commands::read(&message.message) {
+            return Ok((AskOutcome::of_command(command), seen));
         }
         let prompt = context::prompt(&room, message, &past, self.context_tokens);
         let drafts = Drafts::begin(
@@ -201,6 +241,7 @@ impl Executing {
             request.reply,
             message.id,
             fence,
+            turn.lost.clone(),
         );
         let number = |call| attempt_number(fence.number, call);
         let outcome = self
@@ -208,7 +249,7 @@ impl Executing {
             .ask(request, &prompt, slot, interrupts, &drafts, number)
             .await;
         drafts.end().await;
-        Ok(outcome?)
+        Ok((outcome?, seen))
     }
 }
 
@@ -216,8 +257,14 @@ impl Executing {
 enum NoReply {
     /// The worker drains: another is to do it.
     HandBack,
+    /// Nobody is there to read it, and what was asked is not to be kept anywhere.
+    RoomDeleted,
     /// It can never be answered, for this reason.
     Unanswerable(String),
+    /// It is deleted.
+    Deleted,
+    /// What it asks cannot be read just now; whoever has its delivery knows.
+    Unread,
 }
 
 impl From<HandBack> for NoReply {
@@ -231,7 +278,6 @@ fn unknown_room(name: &str) -> Room {
         name: name.to_owned(),
         private: false,
         bot: BotPolicy::Always,
-        persona: String::new(),
-        owner: String::new(),
+        ..Room::default()
     }
 }

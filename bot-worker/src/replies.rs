@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use common::{
     envelope::ReplyLog,
     live::{
-        Live, STREAM_MIN_AGE,
+        Live, LiveError, STREAM_MIN_AGE,
         turns::{Fence, TurnStatus},
     },
     names::BOT,
@@ -13,14 +13,15 @@ use common::{
     queue::{Route, Verdict},
     retry::RetryPolicy,
     store::Store,
-    wire::{Message, NewMessage, now_seq},
+    timeline::Timeline,
+    wire::{Kind, Message, NewMessage, Seq, now_seq},
 };
 use metrics::{counter, histogram};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::{
-    answering::Request, asking::AskOutcome, fallback::Reason, interrupts::Interrupts,
-    prices::Prices, turns::Claim,
+    answering::Request, asking::AskOutcome, context::SINCE_MAX_MESSAGES, fallback::Reason,
+    interrupts::Interrupts, prices::Prices, turns::Claim,
 };
 
 /// How long the engines may take to tell whether there is a reply already, before it goes on without.
@@ -37,6 +38,7 @@ const POST_AGAIN_AFTER_ANOTHER: Duration = Duration::from_millis(100);
 pub(crate) struct Replies {
     pub live: Arc<dyn Live>,
     pub store: Arc<dyn Store>,
+    pub timeline: Timeline,
     pub poster: Poster,
     pub fallback: Option<String>,
     pub prices: Prices,
@@ -80,22 +82,29 @@ impl Replies {
         matches!(kept, Ok(Ok(Some(_)))).then_some(Found::Kept)
     }
 
-    /// Whether the reply has come to the database.
-    pub(crate) async fn is_kept(&self, request: &Request) -> bool {
-        let kept = self.store.find(&request.message.room, request.reply);
+    /// Whether the request's room was deleted. Not, if that cannot be told.
+    pub(crate) async fn has_lost_its_room(&self, request: &Request) -> bool {
+        let deleted = self.store.was_deleted(&request.message.room);
         matches!(
-            tokio::time::timeout(LOOK_UP_TIME, kept).await,
-            Ok(Ok(Some(_)))
+            tokio::time::timeout(LOOK_UP_TIME, deleted).await,
+            Ok(Ok(true))
         )
     }
 
-    /// Posts what came of asking. None if another attempt has posted the reply meanwhile.
+    /// Whether the reply has come to the database.
+    pub(crate) async fn is_kept(&self, request: &Request) -> bool {
+        let kept = self.store.find(&request.message.room, request.reply);
+        matches!(timeout(LOOK_UP_TIME, kept).await, Ok(Ok(Some(_))))
+    }
+
+    /// Posts what came of asking. None if another attempt has posted the reply meanwhile, or is to, since what this one was
+    /// told has changed. To a question that is deleted nothing is replied.
     pub(crate) async fn post(
         &self,
         request: &Request,
         outcome: AskOutcome,
         claim: &Claim,
-        fence: Option<Fence>,
+        right: Right,
         interrupts: &Interrupts,
     ) -> Option<Verdict> {
         let text = match (&outcome.text, outcome.reason) {
@@ -111,6 +120,7 @@ impl Replies {
             kind: outcome.kind,
             message: text.into_owned(),
             reply_to: Some(request.message.id),
+            of: None,
         };
         let total = request.received.elapsed();
         let first_token = outcome
@@ -129,7 +139,11 @@ impl Replies {
             cost_micros,
             outcome: outcome.word.to_owned(),
         };
-        let writer = Writer::Attempt { claim, fence };
+        let writer = Writer::Attempt {
+            claim,
+            request,
+            right,
+        };
         let verdict = self.post_until_kept(new, log, writer, interrupts).await?;
         if verdict == Verdict::Ack {
             count(outcome.word);
@@ -182,10 +196,41 @@ impl Replies {
             kind,
             message,
             reply_to,
+            of: None,
         };
         self.post_until_kept(new, log, Writer::Known, interrupts)
             .await
             .unwrap_or(Verdict::Ack)
+    }
+
+    /// The question as it is now; none if that cannot be told.
+    pub(crate) async fn newest(&self, request: &Request) -> Option<Message> {
+        let Message { room, id, .. } = &request.message;
+        let found = timeout(LOOK_UP_TIME, self.timeline.find(room, *id)).await;
+        found.ok()?.ok()?
+    }
+
+    /// Whether what was made of a room's messages may be posted by a fence that was given before this is asked.
+    async fn still_holds(&self, request: &Request, right: &mut Right) -> Result<Holds, LiveError> {
+        if right.is_checked {
+            return Ok(Holds::Yes);
+        }
+        let newest = self.newest(request).await;
+        if newest.is_some_and(|question| question.deleted) {
+            return Ok(Holds::Deleted);
+        }
+        let Message { room, id, .. } = &request.message;
+        if let Some(seen) = right.seen {
+            let since = self.live.tail(room, seen, SINCE_MAX_MESSAGES).await?;
+            let has_changed = |event: &Message| {
+                event.kind == Kind::Deleted || event.kind == Kind::Edited && event.of == Some(*id)
+            };
+            if !since.reaches_back || since.messages.iter().any(has_changed) {
+                return Ok(Holds::Changed);
+            }
+        }
+        right.is_checked = true;
+        Ok(Holds::Yes)
     }
 
     /// Tries as long as this process lives: a reply that was written is not thrown away. How many are kept so is
@@ -207,16 +252,34 @@ impl Replies {
                             .post(new.clone(), Route::Persist, Some(log.clone()))
                             .await
                     }
-                    Writer::Attempt { claim, fence } => {
-                        let standing = match *fence {
+                    Writer::Attempt {
+                        claim,
+                        request,
+                        right,
+                    } => {
+                        let standing = match right.fence {
                             Some(fence) => Ok(TurnStatus::Granted(fence)),
                             None => claim.take_now().await,
                         };
                         match standing {
                             Ok(TurnStatus::Granted(granted)) => {
-                                *fence = Some(granted);
-                                let (new, log) = (new.clone(), log.clone());
-                                self.poster.post_reply(new, log, granted).await
+                                right.fence = Some(granted);
+                                match self.still_holds(request, right).await {
+                                    Ok(Holds::Yes) => {
+                                        let (new, log) = (new.clone(), log.clone());
+                                        self.poster.post_reply(new, log, granted).await
+                                    }
+                                    Ok(Holds::Changed) => {
+                                        claim.release(None, false).await;
+                                        return None;
+                                    }
+                                    Ok(Holds::Deleted) => {
+                                        claim.release(None, true).await;
+                                        count("deleted");
+                                        return Some(Verdict::Ack);
+                                    }
+                                    Err(error) => Err(error.into()),
+                                }
                             }
                             Ok(TurnStatus::Answered) => return None,
                             Ok(TurnStatus::Waiting) => Err(PostError::Fenced),
@@ -226,16 +289,17 @@ impl Replies {
                 };
                 match posted {
                     Ok(_) => return Some(Verdict::Ack),
-                    Err(PostError::IdTaken) => {
-                        let why =
-                            format!("somebody else has posted under the reply's id {}", new.id);
+                    Err(error @ (PostError::IdTaken | PostError::Gone)) => {
+                        let why = format!("the reply's id {} is not free: {error}", new.id);
                         tracing::error!(room = %new.room, "{why}");
                         return Some(Verdict::DeadLetter(why));
                     }
-                    // Somebody else is at it: either they post it, or they are gone in a moment.
+                    // Nobody is there to read it.
+                    Err(PostError::RoomGone) => return None,
+                    // Somebody else is at it: either they post it, or they are gone in a moment. Or something has changed.
                     Err(PostError::Fenced) => {
-                        if let Writer::Attempt { fence, .. } = &mut writer {
-                            *fence = None;
+                        if let Writer::Attempt { right, .. } = &mut writer {
+                            (right.fence, right.is_checked) = (None, false);
                         }
                         sleep(POST_AGAIN_AFTER_ANOTHER).await;
                     }
@@ -266,8 +330,49 @@ enum Writer<'a> {
     /// By the fence that this attempt has, or gets.
     Attempt {
         claim: &'a Claim,
-        fence: Option<Fence>,
+        request: &'a Request,
+        right: Right,
     },
+}
+
+/// The right to post what an attempt has come to.
+pub(crate) struct Right {
+    /// None if it is still to be asked for, out of turn.
+    fence: Option<Fence>,
+    /// Up to where it takes in what has changed in the room, if it says anything of what was said there; none if it is
+    /// words of our own.
+    seen: Option<Seq>,
+    /// Whether the question was looked at since the fence was given. What changes it later makes the fence void.
+    is_checked: bool,
+}
+
+impl Right {
+    /// Of one who had the turn, and has read after that what was said.
+    pub(crate) fn of_turn(fence: Fence, seen: Option<Seq>) -> Right {
+        Right {
+            fence: Some(fence),
+            seen,
+            is_checked: true,
+        }
+    }
+
+    /// Of one who says words of our own, with the turn or without.
+    pub(crate) fn of_own_words(fence: Option<Fence>) -> Right {
+        Right {
+            fence,
+            seen: None,
+            is_checked: false,
+        }
+    }
+}
+
+/// Whether a reply may still be posted.
+enum Holds {
+    Yes,
+    /// What it was made of has another text by now, or is gone.
+    Changed,
+    /// Its question is gone.
+    Deleted,
 }
 
 /// Whether a reply may be in the database that the stream does not have: at a redelivery; if the request is so old

@@ -37,7 +37,9 @@ const WITHOUT_SLOT_PER_SLOT: usize = 4;
 /// What a worker needs to answer a request that another may hold. Times are by the fleet's clock.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Work {
-    /// The message that asks.
+    /// The message that asks. Its text is not put into the queue: whoever answers it reads what it is by then. (A worker of
+    /// the version before cannot read this, and leaves it to whoever has offered it.)
+    #[serde(rename = "question", alias = "message")]
     pub message: Message,
     /// When it was asked for.
     pub asked: Seq,
@@ -130,10 +132,12 @@ impl RunQueueEnd {
     ) -> Result<oneshot::Receiver<Begun>, QuotaError> {
         let (begins, begun) = oneshot::channel();
         self.offered.lock().insert(fence.holder, begins);
+        let mut shown = work.clone();
+        shown.message.message.clear();
         let offer = Offer {
             place: place(work, fence),
             user: work.message.sender.clone(),
-            work: serde_json::to_string(work).expect("strings and numbers always serialise"),
+            work: serde_json::to_string(&shown).expect("strings and numbers always serialise"),
         };
         let offered = self.quota.offer(&offer).await;
         if offered.is_err() {
@@ -301,6 +305,9 @@ mod tests {
             kind: Kind::User,
             message: "2+2?".into(),
             reply_to: None,
+            of: None,
+            edited: None,
+            deleted: false,
         };
         Work {
             message,
@@ -332,6 +339,7 @@ mod tests {
         let begun = here.offer(&own, own_fence).await.unwrap();
         let run = here.next(|| 2).await;
         let ended = begun.await.unwrap();
+        assert_eq!(run.work.message.message, "", "whoever has it reads it");
         run.ended.unwrap().send(Some(Verdict::Ack)).unwrap();
         assert_eq!(ended.await, Ok(Some(Verdict::Ack)));
 

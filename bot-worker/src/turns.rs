@@ -84,7 +84,7 @@ pub(crate) struct RoomPlace {
 pub(crate) struct Turn {
     /// The right to show and post the reply.
     pub fence: Fence,
-    /// Cancelled when it was given to another.
+    /// Cancelled when it was given to another, or what was to be answered has changed.
     pub lost: CancellationToken,
     _renewing: AbortOnDropHandle<()>,
 }
@@ -249,7 +249,13 @@ impl Claim {
                 sleep(RENEW_EVERY).await;
                 match claim.asks(TurnMode::InOrder).await {
                     Ok(TurnStatus::Granted(still)) if still == fence => {}
-                    Ok(_) => return told.cancel(),
+                    Ok(status) => {
+                        // What was to be answered has changed, and nobody else has asked yet.
+                        if let TurnStatus::Granted(_) = status {
+                            claim.release(None, false).await;
+                        }
+                        return told.cancel();
+                    }
                     // Whether it was lost shows when the engine is back.
                     Err(error) => {
                         tracing::debug!(room = %claim.request.room, %error, "a turn was not renewed");

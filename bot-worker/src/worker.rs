@@ -94,18 +94,19 @@ impl Worker {
             RunQueueEnd::new(Arc::clone(&engines.quota), Arc::clone(asking.slots())),
         );
         let run_queue = Arc::new(run_queue);
+        let timeline = Timeline::new(
+            Arc::clone(&engines.live),
+            Arc::clone(&engines.store),
+            poster.clone(),
+        );
         let replies = Arc::new(Replies {
+            timeline: timeline.clone(),
             live: Arc::clone(&engines.live),
             store: Arc::clone(&engines.store),
             poster: poster.clone(),
             fallback: settings.bot_fallback.clone(),
             prices: settings.bot_prices.clone(),
         });
-        let timeline = Timeline::new(
-            Arc::clone(&engines.live),
-            Arc::clone(&engines.store),
-            poster.clone(),
-        );
         let executing = Arc::new(Executing {
             engines: engines.clone(),
             replies: Arc::clone(&replies),

@@ -153,6 +153,7 @@ mod tests {
             kind: Kind::Bot,
             message: "\"four\"\n\u{1F600}".into(),
             reply_to: Some(Uuid::new_v4()),
+            of: None,
         };
         let tail = new.frame_tail();
         let message = new.at(1_795_381_179_442_887, 12);

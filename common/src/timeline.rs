@@ -15,11 +15,11 @@ use tokio::{
 use uuid::Uuid;
 
 use crate::{
-    live::{Live, LiveError, Tail, Unsettled},
+    live::{Change, Live, LiveError, Tail, Unsettled},
     posting::{PostError, Poster},
     retry::{Retry, Retryable},
     store::{Store, StoreError},
-    wire::{Message, Seq, now_seq},
+    wire::{Kind, Message, Seq, now_seq},
 };
 
 /// The most messages a client that comes back is sent over its socket; one that missed more loads the history.
@@ -229,7 +229,7 @@ impl Timeline {
             latest => latest.max(newest(&kept, 0)),
         };
         let hole = refuse_hole(&kept, &tail, after);
-        let resume = within_limit(merge(kept, tail.messages), latest);
+        let resume = within_limit(without_deleted(merge(kept, tail.messages)), latest);
         // Where there is too much to be sent, it does not matter what is missing in it.
         if resume.complete {
             hole?;
@@ -317,15 +317,37 @@ impl Timeline {
         }
     }
 
-    /// One message by its id.
+    /// One message by its id, in its newest state, or an event.
     ///
     /// # Errors
     /// [`TimelineError`] if an engine that is needed for it is away.
     pub async fn find(&self, room: &str, id: Uuid) -> Result<Option<Message>, TimelineError> {
-        match self.live.find(room, id).await? {
-            Some(shown) => Ok(Some(shown)),
-            None => Ok(self.store.find(room, id).await?),
+        let mut found = match self.live.find(room, id).await? {
+            Some(shown) => Some(shown),
+            None => self.store.find(room, id).await?,
+        };
+        // After that: what has changed it by now is either in what was found, or in the stream.
+        self.to_newest_state(room, found.as_mut_slice()).await?;
+        Ok(found)
+    }
+
+    /// Brings messages to the state that they have by what the stream knows, and the database perhaps not yet.
+    async fn to_newest_state(&self, room: &str, messages: &mut [Message]) -> Result<(), LiveError> {
+        let ids: Vec<Uuid> = messages.iter().map(|message| message.id).collect();
+        if ids.is_empty() {
+            return Ok(());
         }
+        let changes = self.live.changes(room, &ids).await?;
+        let mut by_id: HashMap<Uuid, Change> = changes
+            .into_iter()
+            .map(|change| (change.of, change))
+            .collect();
+        for message in messages {
+            if let Some(change) = by_id.remove(&message.id) {
+                change.apply(message);
+            }
+        }
+        Ok(())
     }
 
     /// The latest `seq` in a room.
@@ -341,7 +363,7 @@ impl Timeline {
         }
     }
 
-    /// A page of history: the last `limit` messages before a `seq`.
+    /// A page of history: the last `limit` messages before a `seq`, in their newest state.
     ///
     /// # Errors
     /// [`TimelineError`] if an engine that is needed for it is away, or if something of the page is in neither.
@@ -351,10 +373,27 @@ impl Timeline {
         before: Seq,
         limit: usize,
     ) -> Result<Vec<Message>, TimelineError> {
+        let is_latest = before == Seq::MAX;
+        match self.page_before(room, before, limit, !is_latest).await {
+            // What the database has last may be an event, which is in no page.
+            Err(TimelineError::Behind) if is_latest => {
+                self.page_before(room, before, limit, true).await
+            }
+            page => page,
+        }
+    }
+
+    async fn page_before(
+        &self,
+        room: &str,
+        before: Seq,
+        limit: usize,
+        asks_latest: bool,
+    ) -> Result<Vec<Message>, TimelineError> {
         // What is written to the database meanwhile must not be taken for something that is in `kept`: asked first.
-        let stored_until = match before {
-            Seq::MAX => 0,
-            _ => self.store.latest(room).await?,
+        let stored_until = match asks_latest {
+            true => self.store.latest(room).await?,
+            false => 0,
         };
         let kept = self.store.before(room, before, limit).await?;
         let stored_until = stored_until.max(newest(&kept, 0));
@@ -364,8 +403,10 @@ impl Timeline {
         } else {
             kept.first().map_or(0, |message| message.seq - 1)
         };
-        let (whole_since, shown) = self.stream_before(room, oldest, before, limit).await?;
-        self.repair_missing(room, &kept, &shown).await;
+        let stream = self.stream_before(room, oldest, before, limit).await?;
+        let (whole_since, shown, events) = stream;
+        let all = [&*shown, &*events].concat();
+        self.repair_missing(room, &kept, &all).await;
         let mut page = merge(kept, shown);
         page.drain(..page.len().saturating_sub(limit));
         let is_streams =
@@ -373,42 +414,50 @@ impl Timeline {
         if !is_streams && stored_until < whole_since.min(before.saturating_sub(1)) {
             return Err(TimelineError::Behind);
         }
+        self.to_newest_state(room, &mut page).await?;
         Ok(page)
     }
 
     /// The last `limit` messages of a room's stream between two `seq`s, and the one after which, up to the second
-    /// one, the stream lacks none.
+    /// one, the stream lacks none; and the events that were read with them.
     async fn stream_before(
         &self,
         room: &str,
         after: Seq,
         before: Seq,
         limit: usize,
-    ) -> Result<(Seq, Vec<Message>), TimelineError> {
-        let mut messages = Vec::new();
+    ) -> Result<(Seq, Vec<Message>, Vec<Message>), TimelineError> {
+        let (mut messages, mut events) = (Vec::new(), Vec::new());
         let (mut whole_since, mut last) = (0, after);
         // As much as a page needs while the database is not behind.
         let mut count = limit + PAGE_MAX_MESSAGES;
         let mut permit = None;
+        let mut is_linked = false;
         loop {
             let tail = self.live.tail(room, last, count).await?;
             if !tail.reaches_back {
                 // What was read so far does not link up: the stream was trimmed meanwhile.
                 messages.clear();
+                is_linked = false;
             }
-            if messages.is_empty() {
+            if !is_linked {
                 whole_since = tail.messages.first().map_or(0, |first| first.prev);
             }
+            is_linked = true;
             let was_full = tail.messages.len() >= count;
             last = newest(&tail.messages, last);
             let wanted = tail.messages.into_iter();
-            messages.extend(wanted.filter(|message| message.seq < before));
+            let wanted = wanted.filter(|message| message.seq < before);
+            let (changes, said) = wanted.partition::<Vec<_>, _>(|message| message.kind.is_change());
+            messages.extend(said);
+            events.extend(changes);
+            events.drain(..events.len().saturating_sub(limit + PAGE_MAX_MESSAGES));
             let surplus = messages.len().saturating_sub(limit);
             if let Some(dropped) = messages.drain(..surplus).next_back() {
                 whole_since = dropped.seq;
             }
             if !was_full || last >= before {
-                return Ok((whole_since, messages));
+                return Ok((whole_since, messages, events));
             }
             if permit.is_none() {
                 let turn = timeout(LONG_READ_PATIENCE, self.long_reads.acquire()).await;
@@ -418,11 +467,38 @@ impl Timeline {
         }
     }
 
-    /// A page of history: the first `limit` messages after a `seq`.
+    /// A page of history: the first `limit` messages after a `seq`, in their newest state.
     ///
     /// # Errors
     /// As [`Timeline::before`].
     pub async fn after(
+        &self,
+        room: &str,
+        after: Seq,
+        limit: usize,
+    ) -> Result<Vec<Message>, TimelineError> {
+        let (mut page, mut last) = (Vec::<Message>::new(), after);
+        loop {
+            let piece = self.piece_after(room, last, limit).await?;
+            let was_full = piece.len() >= limit;
+            last = newest(&piece, last);
+            for mut message in piece.into_iter().filter(|one| !one.kind.is_change()) {
+                if let Some(before) = page.last() {
+                    message.prev = before.seq;
+                }
+                page.push(message);
+            }
+            if !was_full || page.len() >= limit {
+                break;
+            }
+        }
+        page.truncate(limit);
+        self.to_newest_state(room, &mut page).await?;
+        Ok(page)
+    }
+
+    /// What comes first after a `seq`, messages and events, at most `limit`.
+    async fn piece_after(
         &self,
         room: &str,
         after: Seq,
@@ -438,9 +514,9 @@ impl Timeline {
             tail.retain(|message| message.seq < newest(&kept, after));
         }
         self.repair_missing(room, &kept, &tail).await;
-        let mut page = merge(kept, tail);
-        page.truncate(limit);
-        Ok(page)
+        let mut piece = merge(kept, tail);
+        piece.truncate(limit);
+        Ok(piece)
     }
 
     /// Rooms to be compared by [`Timeline::repair`], and the server that they are to be compared with.
@@ -675,4 +751,22 @@ fn merge(kept: Vec<Message>, stream: Vec<Message>) -> Vec<Message> {
         prev = message.seq;
     }
     all
+}
+
+/// What is deleted has no text, whichever of the two has not heard of it yet: neither the message nor its edits.
+fn without_deleted(mut messages: Vec<Message>) -> Vec<Message> {
+    let deletions = messages.iter().filter(|one| one.kind == Kind::Deleted);
+    let deleted: HashSet<Uuid> = deletions.filter_map(|event| event.of).collect();
+    if deleted.is_empty() {
+        return messages;
+    }
+    for message in &mut messages {
+        if deleted.contains(&message.id) {
+            message.message.clear();
+            message.deleted = true;
+        } else if message.of.is_some_and(|of| deleted.contains(&of)) {
+            message.message.clear();
+        }
+    }
+    messages
 }

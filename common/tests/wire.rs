@@ -54,6 +54,7 @@ fn message() -> Message {
         kind: Kind::User,
         message: "hi \"Bob\" \\ \u{1}\n\u{1F44B}\u{2028}".into(),
         reply_to: None,
+        of: None,
     };
     new.at(1_700_000_000_000_001, 1_700_000_000_000_000)
 }
@@ -66,6 +67,63 @@ fn reply() -> Message {
         message: "four".into(),
         reply_to: Some(ID),
         ..message()
+    }
+}
+
+fn edited() -> Message {
+    Message {
+        kind: Kind::Edited,
+        of: Some(OTHER),
+        ..message()
+    }
+}
+
+fn deleted() -> Message {
+    Message {
+        kind: Kind::Deleted,
+        message: String::new(),
+        of: Some(OTHER),
+        ..message()
+    }
+}
+
+#[test]
+fn what_was_written_is_read_back() {
+    let newest = Message {
+        message: "five".into(),
+        edited: Some(1_700_000_000_000_009),
+        ..reply()
+    };
+    let gone = Message {
+        message: String::new(),
+        deleted: true,
+        ..message()
+    };
+    for message in [message(), reply(), edited(), deleted(), newest, gone] {
+        let frame = message.frame();
+        assert_eq!(
+            Message::from_frame(frame.as_bytes()).unwrap(),
+            message,
+            "{frame}"
+        );
+    }
+    for (frame, why) in [
+        (
+            edited().frame().replace("edited", "message"),
+            "neither `kind`",
+        ),
+        (
+            message()
+                .frame()
+                .replace("\"id\"", "\"of\":null,\"id\"")
+                .replace("message\",\"room", "deleted\",\"room"),
+            "`of`",
+        ),
+    ] {
+        let unread = Message::from_frame(frame.as_bytes())
+            .unwrap_err()
+            .to_string();
+        assert!(unread.contains(why), "{frame}: {unread}");
     }
 }
 
@@ -128,6 +186,60 @@ fn every_frame_of_a_client_is_read_as_it_always_was() {
         ("stop, no id", json!({"type": "stop", "room": "lobby"})),
         ("again", json!({"type": "again", "room": "lobby", "id": ID})),
         ("again, no id", json!({"type": "again", "room": "lobby"})),
+        (
+            "edit",
+            json!({"type": "edit", "room": "lobby", "id": ID, "of": OTHER, "message": " hello "}),
+        ),
+        (
+            "edit, to nothing",
+            json!({"type": "edit", "room": "lobby", "id": ID, "of": OTHER, "message": " \u{200b} "}),
+        ),
+        (
+            "edit, too long",
+            json!({"type": "edit", "room": "lobby", "id": ID, "of": OTHER, "message": "a".repeat(4_001)}),
+        ),
+        (
+            "edit, no message",
+            json!({"type": "edit", "room": "lobby", "id": ID, "of": OTHER}),
+        ),
+        (
+            "edit, no id",
+            json!({"type": "edit", "room": "lobby", "of": OTHER, "message": "hello"}),
+        ),
+        (
+            "edit, of nothing",
+            json!({"type": "edit", "room": "lobby", "id": ID, "message": "hello"}),
+        ),
+        (
+            "edit, of a word",
+            json!({"type": "edit", "room": "lobby", "id": ID, "of": "that one", "message": "hello"}),
+        ),
+        (
+            "edit, the server's id",
+            json!({"type": "edit", "room": "lobby", "id": Uuid::from_u128(0x0190_0000_0000_8000_8000_0000_0000_0001),
+                "of": OTHER, "message": "hello"}),
+        ),
+        (
+            "delete",
+            json!({"type": "delete", "room": "lobby", "id": ID, "of": OTHER}),
+        ),
+        (
+            "delete, no id",
+            json!({"type": "delete", "room": "lobby", "of": OTHER}),
+        ),
+        (
+            "delete, of nothing",
+            json!({"type": "delete", "room": "lobby", "id": ID}),
+        ),
+        (
+            "delete, no room",
+            json!({"type": "delete", "id": ID, "of": OTHER}),
+        ),
+        (
+            "read",
+            json!({"type": "read", "room": "lobby", "seq": 1_700_000_000_000_001_u64}),
+        ),
+        ("read, no seq", json!({"type": "read", "room": "lobby"})),
         ("pong", json!({"type": "pong"})),
         ("unknown type", json!({"type": "shout", "room": "lobby"})),
         ("wrong type of a field", json!({"message": 5, "id": ID})),
@@ -251,8 +363,15 @@ fn every_frame_of_the_server_is_written_as_it_always_was() {
         (
             "invited",
             ServerFrame::Invited {
-                room,
+                room: room.clone(),
                 by: "ada".into(),
+            },
+        ),
+        (
+            "read",
+            ServerFrame::Read {
+                room,
+                seq: 1_700_000_000_000_001,
             },
         ),
         ("ping", ServerFrame::Ping),
@@ -269,12 +388,34 @@ fn every_frame_of_the_server_is_written_as_it_always_was() {
     lines.push(("message", message().frame()));
     lines.push(("message, a reply", reply().frame()));
     lines.push(("message, a fallback", fallback.frame()));
+    let newest = Message {
+        message: "five".into(),
+        edited: Some(1_700_000_000_000_009),
+        ..reply()
+    };
+    let gone = Message {
+        message: String::new(),
+        deleted: true,
+        ..reply()
+    };
+    lines.push(("message, edited since", newest.frame()));
+    lines.push(("message, deleted since", gone.frame()));
+    lines.push(("edited", edited().frame()));
+    lines.push(("deleted", deleted().frame()));
     golden("server_frames.json", &lines);
     for (name, frame) in frames {
         let read: ServerFrame = serde_json::from_str(&frame.frame()).unwrap();
         assert_eq!(read, frame, "{name} reads back");
     }
-    for message in [message(), reply(), fallback] {
+    for message in [
+        message(),
+        reply(),
+        fallback,
+        newest,
+        gone,
+        edited(),
+        deleted(),
+    ] {
         assert_eq!(
             Message::from_frame(message.frame().as_bytes()).unwrap(),
             message
@@ -335,7 +476,7 @@ fn every_frame_and_every_code_has_its_example_and_its_line_in_the_documents() {
     assert_eq!(codes, documented("Codes"));
     assert_eq!(read, documented("From the client"));
     let mut written = known::<ServerFrame>(&json!({"type": "?"}));
-    written.insert("message".into());
+    written.extend(["message", "edited", "deleted"].map(str::to_owned));
     assert_eq!(types, written);
     assert_eq!(codes, known::<ErrorCode>(&json!("?")));
 }
@@ -343,7 +484,7 @@ fn every_frame_and_every_code_has_its_example_and_its_line_in_the_documents() {
 #[test]
 fn a_frame_in_two_parts_is_the_frame() {
     // Whoever gives a message its place puts a beginning to its tail; the result is the frame, byte for byte.
-    for message in [message(), reply()] {
+    for message in [message(), reply(), edited(), deleted()] {
         let Message {
             room,
             seq,
@@ -353,6 +494,8 @@ fn a_frame_in_two_parts_is_the_frame() {
             kind,
             message: text,
             reply_to,
+            of,
+            ..
         } = message.clone();
         let new = NewMessage {
             room,
@@ -361,10 +504,12 @@ fn a_frame_in_two_parts_is_the_frame() {
             kind,
             message: text,
             reply_to,
+            of,
         };
         let at = message.at();
         let head = format!(
-            r#"{{"type":"message","room":"{}","seq":{seq},"prev":{prev},"at":"{at}","#,
+            r#"{{"type":"{}","room":"{}","seq":{seq},"prev":{prev},"at":"{at}","#,
+            kind.frame_type(),
             message.room
         );
         assert_eq!(head + &new.frame_tail(), message.frame());

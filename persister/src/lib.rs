@@ -2,12 +2,16 @@
 //! between comes again and changes nothing, so each message is in the database exactly once.
 #![warn(missing_docs)]
 
+pub mod accounts;
 mod batch;
 pub mod dead_letters;
+mod deleted_rooms;
+mod erasing;
 pub mod repair;
 pub mod usage;
 
 use std::{
+    collections::HashSet,
     pin::pin,
     sync::{
         Arc,
@@ -21,8 +25,9 @@ use common::{
     envelope::Envelope,
     queue::{Consumer, Queue, QueueName, Receipt, Verdict},
     retry::{GaveUp, RetryPolicy, retry_until},
-    store::{Store, WriteError, Written},
+    store::{Store, StoreError, WriteError, Written},
     supervise::{self, Fault},
+    wire::Kind,
 };
 use tokio::{
     sync::mpsc,
@@ -31,6 +36,8 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use batch::{Batch, BatchLimits};
+use deleted_rooms::DeletedRooms;
+use erasing::Eraser;
 
 /// What can be set about a persister. A batch is written when any of the three is reached.
 #[derive(Args, Clone, Debug)]
@@ -80,12 +87,17 @@ pub async fn run(
         .persist_batch_messages
         .saturating_mul(BATCHES_IN_HAND)
         .min(IN_HAND_MAX);
+    let eraser = Arc::new(Eraser::new(Arc::clone(&queue), Arc::clone(&store)));
     let persister = Persister {
         consumer: queue.consume(QueueName::Persist, prefetch).await,
         store,
+        deleted_rooms: Arc::default(),
+        eraser: Arc::clone(&eraser),
         stop: stop.clone(),
     };
     tracing::info!(prefetch, "persisting");
+    let erasing = supervise::spawn_until("eraser", &stop, async move { eraser.run().await });
+    let _erasing = AbortOnDropHandle::new(erasing);
     // The next batch is collected and read while one is written; one at a time is written, in their order.
     let (batches, mut collected) = mpsc::channel(1);
     let collecting = collect_all(persister.clone(), limits, most_age, batches);
@@ -126,6 +138,8 @@ async fn collect_all(
 struct Persister {
     consumer: Arc<dyn Consumer>,
     store: Arc<dyn Store>,
+    deleted_rooms: Arc<DeletedRooms>,
+    eraser: Arc<Eraser>,
     stop: CancellationToken,
 }
 
@@ -150,6 +164,24 @@ impl Collected {
             }
         }
         collected
+    }
+
+    /// Takes out what is for these rooms.
+    fn without(self, rooms: &HashSet<String>) -> (Collected, Vec<Receipt>) {
+        let mut rest = Collected {
+            dead: self.dead,
+            ..Collected::default()
+        };
+        let mut out = Vec::new();
+        for (receipt, envelope) in self.receipts.into_iter().zip(self.envelopes) {
+            if rooms.contains(&envelope.message.room) {
+                out.push(receipt);
+            } else {
+                rest.receipts.push(receipt);
+                rest.envelopes.push(envelope);
+            }
+        }
+        (rest, out)
     }
 
     fn all(self) -> Vec<Receipt> {
@@ -193,9 +225,25 @@ impl Persister {
     /// False if it was time to stop while the database was away.
     async fn persist(&self, batch: Collected) -> bool {
         let began = Instant::now();
+        let Some(deleted) = self.deleted_among(&batch).await else {
+            self.hand_back(batch.all()).await;
+            return false;
+        };
+        let (batch, forgotten) = match deleted.is_empty() {
+            true => (batch, Vec::new()),
+            false => batch.without(&deleted),
+        };
+        if !forgotten.is_empty() {
+            metrics::counter!("chinwag_persist_forgotten_total").increment(forgotten.len() as u64);
+        }
         let mut outcome = self.write(&batch).await;
+        outcome.done.extend(forgotten);
         metrics::histogram!("chinwag_persist_batch_seconds").record(began.elapsed().as_secs_f64());
         metrics::histogram!("chinwag_persist_batch_messages").record(batch.envelopes.len() as f64);
+        let deletes = |envelope: &Envelope| envelope.message.kind == Kind::Deleted;
+        if batch.envelopes.iter().any(deletes) {
+            self.eraser.look_again();
+        }
         outcome.dead.extend(batch.dead);
         let in_vain = std::mem::take(&mut outcome.back);
         self.settle(outcome).await;
@@ -204,6 +252,19 @@ impl Persister {
             self.hand_back(in_vain).await;
         }
         all
+    }
+
+    /// Which of the batch's rooms were deleted; none if it was time to stop while the database was away.
+    async fn deleted_among(&self, batch: &Collected) -> Option<HashSet<String>> {
+        let look = async || {
+            let rooms = batch.envelopes.iter().map(|one| &*one.message.room);
+            self.deleted_rooms.among(&*self.store, rooms).await
+        };
+        let told = |error: &StoreError, again_in| {
+            metrics::counter!("chinwag_persist_waits_total").increment(1);
+            tracing::warn!(%error, ?again_in, "which rooms were deleted cannot be asked; nothing is lost, it waits");
+        };
+        retry_until(&self.stop, WRITE_AGAIN, look, told).await.ok()
     }
 
     /// Writes rows in one go; where one of them can never be written, in halves, until that one is alone.
@@ -267,6 +328,10 @@ impl Persister {
     }
 
     async fn settle(&self, outcome: BatchOutcome) {
+        if !outcome.dead.is_empty() {
+            // It may hold what was deleted before.
+            self.eraser.look_again();
+        }
         for (receipt, reason) in outcome.dead {
             metrics::counter!("chinwag_persist_dead_letters_total").increment(1);
             tracing::error!(%reason, "a message cannot be written: it goes to the dead letters, see `persister dead-letters`");
@@ -306,8 +371,13 @@ fn note_written(
     for (position, (receipt, envelope)) in receipts.iter().zip(envelopes).enumerate() {
         if written.conflicts.contains(&position) {
             let message = &envelope.message;
+            let what = match message.kind {
+                Kind::Edited => "this edit: ",
+                Kind::Deleted => "this deletion: ",
+                _ => "",
+            };
             let reason = format!(
-                "another message has seq {} of room {}, or the id {}",
+                "{what}another message has seq {} of room {}, or the id {}",
                 message.seq, message.room, message.id
             );
             outcome.dead.push((*receipt, reason));

@@ -144,6 +144,33 @@ impl Person {
     /// edges takes it. Returns the id and the place.
     pub async fn says_until_acked(&mut self, text: &str, edges: &[String]) -> (Uuid, u64) {
         let id = Uuid::now_v7();
+        let frame = json!({ "type": "send", "room": self.room, "id": id, "message": text });
+        (id, self.sends_until_acked(id, &frame, edges).await)
+    }
+
+    /// The same with an edit of a message, or without a text its deletion.
+    pub async fn changes_until_acked(
+        &mut self,
+        of: Uuid,
+        text: Option<&str>,
+        edges: &[String],
+    ) -> u64 {
+        let id = Uuid::now_v7();
+        let frame = self.change(id, of, text);
+        self.sends_until_acked(id, &frame, edges).await
+    }
+
+    /// The frame that edits a message in the room they talk in, or deletes it.
+    pub fn change(&self, id: Uuid, of: Uuid, text: Option<&str>) -> Value {
+        let mut frame = json!({ "type": "delete", "room": self.room, "id": id, "of": of });
+        if let Some(text) = text {
+            frame["type"] = "edit".into();
+            frame["message"] = text.into();
+        }
+        frame
+    }
+
+    async fn sends_until_acked(&mut self, id: Uuid, frame: &Value, edges: &[String]) -> u64 {
         let said = timeout(PATIENCE * 2, async {
             for attempt in 0.. {
                 if self.recorder.is_none() {
@@ -154,7 +181,7 @@ impl Person {
                     }
                 }
                 let heard_before = self.recorder().count();
-                self.says_as(id, text).await;
+                self.sends(frame).await;
                 match self.verdict_on(id, heard_before).await {
                     Ok(Verdict::Acked(seq)) => return seq,
                     Ok(Verdict::Later(after)) => sleep(after).await,
@@ -163,9 +190,8 @@ impl Person {
             }
             unreachable!("attempts do not end")
         });
-        let seq = said.await;
-        let seq = seq.unwrap_or_else(|_| panic!("{} could not say {text:?}", self.name));
-        (id, seq)
+        said.await
+            .unwrap_or_else(|_| panic!("{} could not send {frame}", self.name))
     }
 
     /// Connects again and joins the room they talk in. False if the edge is not there, or not yet.

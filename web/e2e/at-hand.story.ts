@@ -89,6 +89,7 @@ test("whatever has the focus, what is typed where nothing takes it goes into the
   // A dialog's own field keeps its words.
   await ada.composer.fill("");
   await ada.page.getByRole("button", { name: "New room" }).click();
+  await ada.page.getByRole("dialog").waitFor();
   await keyboard.type("a name");
   assert.equal(await ada.page.getByLabel("Name", { exact: true }).inputValue(), "a name");
   await keyboard.press("Escape");

@@ -146,6 +146,6 @@ test("of a list in pages, one page is asked for, and more when somebody wants mo
   assert.equal(await bob.page.getByRole("button", { name: "More rooms" }).count(), 0);
   // What the list leaves out is asked for when the room is described.
   await bob.page.getByRole("button", { name: "This room" }).click();
-  await bob.page.getByRole("dialog").getByText(`made by ${ada.name}`).waitFor();
+  await bob.page.getByRole("dialog").getByText(`owned by ${ada.name}`).waitFor();
   bob.hadNoTrouble();
 });

@@ -1,33 +1,13 @@
 // Keyboard alone, screen readers, small screens.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { fresh, Stage, type Person } from "./people.ts";
-
-const axe = readFileSync(join(process.env.CHINWAG_WEB!, "node_modules", "axe-core", "axe.min.js"), "utf8");
+import { hasNoViolations } from "./axe.ts";
+import { fresh, Stage } from "./people.ts";
 
 let stage: Stage;
 before(async () => void (stage = await Stage.set()));
 after(() => stage.clear());
-
-async function hasNoViolations(person: Person, where: string): Promise<void> {
-  // Colours are looked at when they have come to rest.
-  await person.page.evaluate(async () => {
-    await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
-    // Brought to their ends, not waited for: what belongs to a row that goes away never gets there.
-    for (const animation of document.getAnimations()) if (animation.effect?.getComputedTiming().iterations !== Infinity) animation.finish();
-  });
-  const cdp = await person.context.newCDPSession(person.page);
-  // Past the page's own policy, which would rightly not let it in.
-  await cdp.send("Runtime.evaluate", { expression: axe });
-  const found = await person.page.evaluate(async () => {
-    const { violations } = await (window as unknown as { axe: { run(): Promise<{ violations: { id: string; nodes: { html: string; failureSummary: string }[] }[] }> } }).axe.run();
-    return violations.map(({ id, nodes }) => `${id}: ${nodes.slice(0, 3).map((node) => `${node.html.slice(0, 160)} ${node.failureSummary.slice(0, 300)}`).join(" | ")}`);
-  });
-  assert.deepEqual(found, [], where);
-}
 
 for (const dark of [false, true]) {
   test(`axe finds nothing to object to, ${dark ? "dark" : "light"}`, async () => {

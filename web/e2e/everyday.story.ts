@@ -159,6 +159,60 @@ test("a conversation is copied with each line once, and printed from its beginni
   ada.hadNoTrouble();
 });
 
+test("printing fetches what is not there yet, and the paper has all of it", async () => {
+  const ada = await stage.person("ada");
+  const room = fresh("lobby");
+  await ada.makes(room, { bot: "Not at all" });
+  await ada.floods(room, 1, 450);
+  await ada.page.reload();
+  await ada.sees("message 450 ");
+  await ada.page.evaluate(() => {
+    window.print = () => {
+      dispatchEvent(new Event("beforeprint"));
+      document.body.dataset.printed = String(document.querySelectorAll(".print .row-own").length);
+      dispatchEvent(new Event("afterprint"));
+    };
+  });
+  await ada.page.keyboard.press("Control+p");
+  await ada.page.locator("body[data-printed]").waitFor();
+  assert.equal(await ada.page.evaluate(() => document.body.dataset.printed), "450");
+  // And on real paper.
+  const paper = await ada.page.pdf();
+  assert.ok((paper.toString("latin1").match(/\/Type *\/Page\b/g) ?? []).length > 5);
+  ada.hadNoTrouble();
+});
+
+test("grouped messages are as high as their words, whatever the clock, and nothing lies over the words of the one under the mouse", async () => {
+  for (const locale of ["en-US", "en-GB", "ko-KR"]) {
+    const ada = await stage.person("ada", { locale });
+    const bob = await stage.person("bob", { locale });
+    const room = fresh("lobby");
+    await ada.makes(room, { bot: "Not at all" });
+    await bob.opens(room);
+    const long = "words that go on and on ".repeat(20).trim();
+    for (const text of ["the first", "short one", "short two", `${long} end`]) {
+      await bob.says(text);
+      await bob.seesSent(text);
+    }
+    await ada.sees(`${long} end`);
+    await until("rows are as high as their words", SEEN_MS, async () => {
+      const heights = await ada.page.locator(".row-person.together").evaluateAll((rows) => rows.slice(0, 2).map((row) => [row.getBoundingClientRect().height, row.querySelector(".text")!.getBoundingClientRect().height]));
+      return heights.length === 2 && heights.every(([row, text]) => row! - text! < 4);
+    });
+    for (const row of await ada.page.locator(".row-person").all()) {
+      await row.hover();
+      const over = await row.evaluate((element) => {
+        const tools = element.querySelector(".tools")!.getBoundingClientRect();
+        const words = document.createRange();
+        words.selectNodeContents(element.querySelector(".text")!);
+        return [...words.getClientRects()].filter(({ left, right, top, bottom }) => right > left && left < tools.right && right > tools.left && top < tools.bottom && bottom > tools.top).length;
+      });
+      assert.equal(over, 0, `${locale}: ${await row.innerText()}`);
+    }
+    for (const person of [ada, bob]) person.hadNoTrouble();
+  }
+});
+
 test("an address at which there is nothing is a page that says so", async () => {
   const ada = await stage.person("ada");
   const answer = await ada.page.goto(`${ada.address}/nonsense`);

@@ -133,6 +133,43 @@ for (const engine of ["Firefox", "WebKit"]) {
       for (const reader of [ada, again]) await reader.sees(`${row("row", "while it is away")}[not(contains(@class, 'waiting'))]`);
     });
 
+    test("a long conversation is printed from its beginning to its end", async () => {
+      const ada = await registered("ada");
+      for (let line = 1; line <= 3; line += 1) {
+        await ada.types(FIELD, "a line of many");
+        for (let more = 1; more <= 30; more += 1) await ada.window.presses(FIELD, "Shift+Enter");
+        await ada.says(`the end of ${line}`);
+        await ada.sees(row("row-own", `the end of ${line}`));
+      }
+      const pages = await ada.window.prints();
+      if (pages !== null) assert.ok(pages >= 3, `${pages} pages`);
+      // What goes on paper, in whatever browser.
+      const rows = await ada.window.asks<number>("dispatchEvent(new Event('beforeprint')); const rows = document.querySelectorAll('.print .row-own').length; dispatchEvent(new Event('afterprint')); return rows;");
+      assert.equal(rows, 3);
+    });
+
+    test("Arabic runs from right to left, a formula is one, and a mouse leaves no ring around what it pressed", async () => {
+      const ada = await registered("ada");
+      await ada.says("مرحبا بكم");
+      await ada.says("\\(x^2\\) there");
+      await ada.sees("//*[local-name()='math']");
+      const runs = await ada.window.asks<string>("return getComputedStyle([...document.querySelectorAll('.row-own .text p')].find((p) => p.textContent.includes('مرحبا'))).direction;");
+      assert.equal(runs, "rtl");
+      // Without a screen Firefox never has the focus, and so never a ring.
+      if (engine === "Firefox") return;
+      const ring = () => ada.window.asks<string>("const { outlineStyle } = getComputedStyle(document.activeElement); return `${document.activeElement.className} ${outlineStyle}`;");
+      await ada.clicks(row("row-own", "there"));
+      await ada.clicks(CONVERSATION);
+      assert.match(await ring(), / none$/);
+      // What opens has the focus.
+      await ada.clicks("//button[contains(@class, 'me')]");
+      await ada.sees("//dialog");
+      assert.match(await ring(), /[^ ] none$/);
+      await ada.clicks("//dialog//button[@aria-label='Close']");
+      await ada.window.presses("//button[@aria-label='New room']", "Tab");
+      assert.doesNotMatch(await ring(), / none$/);
+    });
+
     test("narrow: nothing is wider than the window, and the field is in it", async () => {
       const ada = await registered("ada", 400, 800);
       await ada.says(`a long word: ${"abcdefghij".repeat(30)}`);

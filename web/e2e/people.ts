@@ -16,6 +16,7 @@ export interface Looks {
   width?: number;
   height?: number;
   dark?: boolean;
+  locale?: string;
   touch?: boolean;
 }
 
@@ -33,13 +34,13 @@ export class Stage {
     return new Stage(servers, await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", headless: true, args: FLAGS }));
   }
 
-  /** Somebody at the door. */
-  async somebody(looks: Looks = {}): Promise<Person> {
+  /** Somebody at the door, who may have come by a link. */
+  async somebody(looks: Looks = {}, link?: string): Promise<Person> {
     const context = await this.browser.newContext({
       viewport: { width: looks.width ?? 1_200, height: looks.height ?? 800 },
       colorScheme: looks.dark ? "dark" : "light",
       hasTouch: looks.touch ?? false,
-      locale: "en-GB",
+      locale: looks.locale ?? "en-GB",
       permissions: ["clipboard-read", "clipboard-write"],
     });
     context.setDefaultTimeout(SEEN_MS);
@@ -47,7 +48,7 @@ export class Stage {
     const person = new Person(this.servers.address, context, await context.newPage());
     person.touch = looks.touch ?? false;
     person.watch();
-    await person.page.goto(this.servers.address);
+    await person.page.goto(link ?? this.servers.address);
     return person;
   }
 

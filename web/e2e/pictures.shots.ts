@@ -2,14 +2,10 @@
 // reconnecting line, a failed message. Written to web/out/screenshots/; the best of them to web/screenshots/, which is
 // committed, since the README shows them.
 
-import { mkdirSync } from "node:fs";
-import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { Stage, type Person } from "./people.ts";
+import { picture, SIZES } from "./picture.ts";
 
-const web = process.env.CHINWAG_WEB!;
-const folder = join(web, "out", "screenshots");
-const BEST = ["room-wide-light", "streaming-wide-dark", "room-narrow-dark", "reconnecting-narrow-light", "failed-wide-light"];
 const ANSWER = [
   "Happy to. For **six people** and a Saturday in May:",
   "",
@@ -42,25 +38,8 @@ const TIDES = [
 ].join("\\n");
 
 let stage: Stage;
-before(async () => {
-  for (const made of [folder, join(web, "screenshots")]) mkdirSync(made, { recursive: true });
-  stage = await Stage.set();
-});
+before(async () => void (stage = await Stage.set()));
 after(() => stage.clear());
-
-async function picture(person: Person, name: string): Promise<void> {
-  await person.page.evaluate(() => document.fonts.ready);
-  await person.page.mouse.move(0, 0);
-  // Moving parts have come to rest.
-  await person.page.waitForTimeout(450);
-  await person.page.screenshot({ path: join(BEST.includes(name) ? join(web, "screenshots") : folder, `${name}.png`) });
-}
-
-const SIZES = [
-  { size: "wide", width: 1_280, height: 820 },
-  { size: "narrow", width: 390, height: 844 },
-  { size: "tiny", width: 320, height: 568 },
-];
 
 test("pictures", async () => {
   const people: Record<string, Person> = {};

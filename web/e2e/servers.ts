@@ -60,6 +60,15 @@ export class Servers {
     if (!answer.ok) throw new Error(`the practice model refuses: ${await answer.text()}`);
   }
 
+  /** The link that makes whoever opens it an administrator: the all-in-one prints it at its first start, an operator asks for it. */
+  async firstLink(): Promise<string> {
+    if (!hasServices) return /opens this link[^\n]*?(http\S+#invite=\w+)/.exec(this.#words)![1]!;
+    const before = this.#words.length;
+    const making = this.#spawn("persister", {}, ["accounts", "invite", "--admin", "--url", this.address]);
+    await until("the operator has a link", READY_MS, async () => making.exitCode !== null);
+    return /http\S+#invite=\w+/.exec(this.#words.slice(before))![0];
+  }
+
   /** What the page talks to: the edge, or the all-in-one with everything in it. */
   async startEdge(): Promise<void> {
     const program = hasServices ? "ws-edge" : "chinwag";

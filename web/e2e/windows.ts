@@ -3,6 +3,7 @@
 // stories about them need.
 
 import { spawn } from "node:child_process";
+import { constants, inflateSync } from "node:zlib";
 import puppeteer, { type KeyInput } from "puppeteer-core";
 import { Builder, By, Capabilities, Key, type WebElement } from "selenium-webdriver";
 import { freePort, until } from "./servers.ts";
@@ -11,7 +12,7 @@ export const SEEN_MS = 90_000;
 const FIREFOX = process.env.FIREFOX ?? "/usr/bin/firefox-esr";
 const MINIBROWSER = process.env.MINIBROWSER ?? "/usr/lib/x86_64-linux-gnu/webkit2gtk-4.1/MiniBrowser";
 
-export type Press = "Enter" | "Shift+Enter" | "PageUp" | "End";
+export type Press = "Enter" | "Shift+Enter" | "PageUp" | "End" | "Tab";
 
 export interface Window {
   goes(address: string): Promise<void>;
@@ -25,6 +26,8 @@ export interface Window {
   wheels(xpath: string, px: number): Promise<void>;
   /** What a function's body gives back. */
   asks<T>(body: string): Promise<T>;
+  /** The pages of what it prints; null where the driver cannot. */
+  prints(): Promise<number | null>;
   ends(): Promise<void>;
 }
 
@@ -58,6 +61,17 @@ export async function firefox(width: number, height: number): Promise<Window> {
       await page.mouse.wheel({ deltaY: px });
     },
     asks: <T>(body: string) => page.evaluate(`(() => { ${body} })()`) as Promise<T>,
+    prints: async () => {
+      const paper = Buffer.from(await page.pdf());
+      for (const { index, 0: begin } of paper.toString("latin1").matchAll(/(?<!end)stream\r?\n/g)) {
+        // How many pages there are stands in one of its streams, and those are compressed.
+        const bytes = paper.subarray(index + begin.length);
+        const text = bytes[0] === 0x78 ? inflateSync(bytes, { finishFlush: constants.Z_SYNC_FLUSH }).toString("latin1") : "";
+        const [, pages] = /\/Count (\d+)/.exec(text) ?? [];
+        if (pages) return Number(pages);
+      }
+      return 0;
+    },
     ends: () => browser.close(),
   };
 }
@@ -72,7 +86,7 @@ export async function xvfb(): Promise<{ display: string; end(): void }> {
   return { display, end: () => void screen.kill("SIGKILL") };
 }
 
-const KEYS: Record<Press, string> = { Enter: Key.ENTER, "Shift+Enter": Key.chord(Key.SHIFT, Key.ENTER), PageUp: Key.PAGE_UP, End: Key.END };
+const KEYS: Record<Press, string> = { Enter: Key.ENTER, "Shift+Enter": Key.chord(Key.SHIFT, Key.ENTER), PageUp: Key.PAGE_UP, End: Key.END, Tab: Key.TAB };
 
 export async function webkit(display: string, width: number, height: number): Promise<Window> {
   const port = await freePort();
@@ -100,6 +114,7 @@ export async function webkit(display: string, width: number, height: number): Pr
       await actions.scroll(0, 0, 0, px, (await first(xpath))!).perform();
     },
     asks: <T>(body: string) => window.executeScript<T>(body),
+    prints: async () => null,
     ends: async () => {
       await window.quit().catch(() => {});
       driver.kill("SIGKILL");

@@ -109,6 +109,28 @@ test("an answer that grows leaves alone what can change no more, and what is sel
   ada.hadNoTrouble();
 });
 
+test("what is selected in the words that still grow stays selected, and when they are all there", async () => {
+  const ada = await stage.person("ada");
+  await ada.says(`[[practice: pace=60ms say="${"Some **bold** words and `code` that come three at a time. ".repeat(20)}"]] go`);
+  await ada.page.locator(".row-draft .growing p", { hasText: "three at a time" }).waitFor();
+  await ada.page.evaluate(() => {
+    const words = document.querySelector(".row-draft .growing p")!;
+    getSelection()!.setBaseAndExtent(words.firstChild!, 2, words.querySelector("code")!.firstChild!, 2);
+  });
+  const selected = () => ada.page.evaluate(() => getSelection()!.toString());
+  assert.equal(await selected(), "me bold words and co");
+  const length = () => ada.page.evaluate(() => document.querySelector(".row-bot .prose")!.textContent.length);
+  const before = await length();
+  await until("it has grown", SEEN_MS, async () => (await length()) > before + 200);
+  assert.equal(await selected(), "me bold words and co");
+  await ada.page.getByRole("button", { name: "Answer again", exact: true }).waitFor();
+  assert.equal(await selected(), "me bold words and co");
+  assert.equal(await ada.page.locator(".row-bot .tools").count(), 1);
+  assert.equal(await ada.page.locator(".row-bot .prose").getAttribute("aria-busy"), null);
+  assert.equal(await ada.page.locator(".row-draft, .growing, .note").count(), 0);
+  ada.hadNoTrouble();
+});
+
 test("a quote says what was said however far back that is, and leads there and on from there", async () => {
   const ada = await stage.person("ada");
   const room = fresh("lobby");

@@ -1,7 +1,7 @@
 // A text in Markdown that grows, cut into the blocks it is made of: those that can change no more are settled, and only what comes
 // after them is read again. Pure: what is made of the blocks is the page's affair.
 
-import { Lexer } from "marked";
+import { reader } from "./dialect.ts";
 
 export interface Growth {
   /** The text began anew: nothing of what was settled before holds. */
@@ -16,6 +16,8 @@ export interface Growth {
 
 /** So much of an open part may have grown before it is read again: a long list must not be read for each of its words. */
 const UNREAD_PART = 1 / 12;
+
+const growing = reader(true);
 
 export class Blocks {
   /** Characters that were read, in all: what a test counts. */
@@ -35,7 +37,7 @@ export class Blocks {
     // Nothing inside a fence that is not shut can be settled.
     if (!isCode) {
       this.charsRead += rest.length;
-      const tokens = Lexer.lex(rest, { gfm: true, breaks: true });
+      const tokens = growing.lexer(rest);
       // The last block may go on, and what is behind it too; a blank line alone does not end a list.
       let last = tokens.length - 1;
       while (last > 0 && tokens[last]!.type === "space") last -= 1;

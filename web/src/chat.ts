@@ -7,7 +7,7 @@ import { serverNow, steadyNow } from "./clock.ts";
 import { newId, timeOf } from "./ids.ts";
 import { Memory } from "./memory.ts";
 import { Outbox, type Outgoing } from "./outbox.ts";
-import { mentions, type ErrorFrame, type Message, type RoomInfo, type ServerFrame } from "./protocol.ts";
+import { mentions, type ChangeFrame, type ErrorFrame, type Message, type RoomInfo, type ServerFrame } from "./protocol.ts";
 import { Room } from "./room.ts";
 import * as server from "./server.ts";
 import { Refusal, wordsOf } from "./server.ts";
@@ -18,6 +18,8 @@ const PAGE = 100;
 const PREVIEW = 30;
 /** Pages that are gone through in search of a message. */
 const SEARCH_PAGES_MAX = 20;
+/** Pages that are read again after an absence, by whoever reads further up. */
+const MEND_PAGES_MAX = 20;
 /** A sender's clock may be ahead of the server's by so much for its messages to be found by their ids. */
 const FIND_BEFORE_MS = 500;
 /** Pages that are loaded at once. */
@@ -49,6 +51,10 @@ export class Chat {
   readonly memory: Memory;
   current: Room | null = null;
   listed = false;
+  /** The user may delete whatever anybody said. */
+  isAdmin = false;
+  /** The user may make links by which people come in who have no account yet. */
+  mayInvite = false;
   #link: Link;
   #loads = 0;
   #loadQueue: Room[] = [];
@@ -66,6 +72,8 @@ export class Chat {
   #wentToEnd = false;
   /** There was no line for a while: rooms may have come and gone unheard. */
   #wasLost = false;
+  /** What was read, by room, and is to be told to the server. */
+  readonly #toTell = new Map<string, number>();
   /** Replies after which another was asked for, and that was not acked yet. */
   #wishes = new Map<string, Room>();
   #typedAt = new Map<string, number>();
@@ -100,6 +108,7 @@ export class Chat {
   }
 
   stop(): void {
+    this.#tellRead();
     this.#link.stop();
     this.#again = false;
     removeEventListener("storage", this.#storageChanged);
@@ -256,6 +265,17 @@ export class Chat {
       void server.addMember(info.name, this.user).catch(() => undefined);
     }
     room.info = info;
+    if (info.read === undefined) return;
+    // Read in another browser: there somebody went into it, too.
+    if (this.memory.isNewHere && !this.listed && info.read > 0) this.memory.enter(info.name);
+    this.#readTo(room, info.read);
+    if (room.readSeq > info.read) this.#toTell.set(room.name, room.readSeq);
+  }
+
+  /** Where this browser is new, and no other has told, all that is there counts as read. */
+  #isPast(room: Room): boolean {
+    const { info } = room;
+    return this.memory.readSeq(room.name) === null && !info?.read && !info?.unread;
   }
 
   /** Goes into a room: it is the one that is looked at. */
@@ -278,6 +298,14 @@ export class Chat {
     this.memory.leave(room.name);
     this.#link.send({ type: "leave", room: room.name });
     room.joined = false;
+    this.#gone(room);
+  }
+
+  /** The room goes, with all that was said in it. */
+  async remove(room: Room): Promise<void> {
+    await server.deleteRoom(room.name);
+    for (const { id } of this.outbox.inRoom(room.name)) this.outbox.remove(id);
+    this.memory.leave(room.name);
     this.#gone(room);
   }
 
@@ -374,10 +402,10 @@ export class Chat {
     if (room.joined || room.was || room.info?.invited_by || (!room.info && !this.listed)) return;
     const { timeline } = room;
     const isKnown = timeline.loaded || timeline.resumeFrom > 0;
-    const read = this.memory.readSeq(room.name);
-    // Where this browser is new, all that is there counts as read, and only how far it goes is to be known.
-    room.joinedBare = !isKnown && read === null && this.memory.isNewHere;
-    if (!isKnown && !room.joinedBare) timeline.begin(read ?? 0, 0);
+    // Of what counts as read it is only to be known how far it goes.
+    room.joinedBare = !isKnown && this.memory.isNewHere && this.#isPast(room);
+    if (!isKnown && !room.joinedBare) timeline.begin(this.memory.readSeq(room.name) ?? 0, 0);
+    room.joinedFrom = timeline.resumeFrom;
     room.joined = this.#link.send(room.joinedBare ? { type: "join", room: room.name } : { type: "join", room: room.name, after: timeline.resumeFrom });
   }
 
@@ -389,7 +417,7 @@ export class Chat {
       room.timeline.reset(page, limit);
       const latest = page.at(-1)?.seq ?? 0;
       // What was said before somebody came in, or before this browser was used, is past and not news.
-      if (this.memory.readSeq(room.name) === null && (this.memory.isNewHere || room === this.current)) this.#read(room, latest);
+      if ((this.memory.isNewHere && this.#isPast(room)) || (room === this.current && this.memory.readSeq(room.name) === null)) this.#read(room, latest);
       if (room === this.current && room.newFrom === null && room.unread(this.user) > 0) room.newFrom = room.readSeq;
       this.#join(room);
       this.events.changed("rooms");
@@ -498,13 +526,23 @@ export class Chat {
     }
   }
 
-  /** What was missed need not come after what is held: it may have turned up too late for its place there. */
-  async #mend(room: Room): Promise<void> {
-    const { last } = room.timeline;
-    if (!last) return;
-    await this.#load(room, "later", { before: last.seq + 1 }, PAGE, (page) => {
-      room.timeline.mend(page);
-    });
+  /**
+   * What was missed need not come after what is held: it may have turned up too late for its place there, or have changed what
+   * is there. The pages that are held are read again, the last first, `most` of them.
+   */
+  async #mend(room: Room, most = 1): Promise<void> {
+    const { timeline } = room;
+    const { last } = timeline;
+    let before = (last?.seq ?? 0) + 1;
+    // Unless another stretch is held meanwhile.
+    for (let pages = 0; last && pages < most && before > timeline.first!.seq && timeline.get(last.id) && !room.loading; pages += 1) {
+      let first = 0;
+      await this.#load(room, "later", { before }, PAGE, (page) => {
+        if (timeline.get(last.id)) timeline.mend(page);
+        first = page[0]?.seq ?? 0;
+      });
+      before = first;
+    }
   }
 
   // --- frames ---------------------------------------------------------------------------------------------------
@@ -527,10 +565,14 @@ export class Chat {
         return this.#joined(this.rooms.get(frame.room), frame.seq, frame.complete);
       case "message":
         return this.#message(frame);
+      case "edited":
+      case "deleted":
+        return this.#change(frame);
       case "ack":
         return this.#ack(frame.id, frame.seq);
       case "error":
         if (this.outbox.refused(frame, steadyNow())) {
+          this.#deletionRefused(frame);
           this.events.changed("outbox");
           return this.#pumpOutbox();
         }
@@ -545,6 +587,10 @@ export class Chat {
         room.stoppedTyping("bot");
         if (room.drafts.receive(frame, steadyNow())) this.events.changed("draft", room.name);
         return;
+      }
+      case "read": {
+        const room = this.rooms.get(frame.room);
+        return void (room && this.#readTo(room, frame.seq));
       }
       case "invited":
         this.events.invited(frame.room, frame.by);
@@ -569,7 +615,7 @@ export class Chat {
     if (room === this.current && !room.atEnd) {
       room.timeline.detach();
       this.events.changed("room", room.name);
-      void this.#mend(room);
+      void this.#mend(room, MEND_PAGES_MAX);
     } else {
       void this.#loadLatest(room);
     }
@@ -579,7 +625,8 @@ export class Chat {
   #joinedWhole(room: Room, seq: number): void {
     const { timeline, joinedBare } = room;
     timeline.begin(joinedBare ? seq : 0, seq);
-    if (joinedBare && this.memory.readSeq(room.name) === null) this.#read(room, seq);
+    if (!joinedBare) room.heldFrom = Math.min(room.heldFrom, room.joinedFrom);
+    if (joinedBare && this.#isPast(room)) this.#read(room, seq);
     if (seq === 0 && !timeline.loaded) timeline.reset([], PREVIEW);
     if (joinedBare && timeline.hasHole) void this.#fillGap(room);
     this.events.changed("rooms");
@@ -591,7 +638,7 @@ export class Chat {
     const result = room.timeline.receive(message);
     room.stoppedTyping(message.sender);
     room.drafts.finish(message.id);
-    if (result === "gap") void this.#fillGap(room);
+    if (result === "gap") void this.#fillGap(room).then(() => this.#mend(room));
     // Whoever wrote it had nothing before it left to read, or it would be counted.
     if (message.sender === this.user && room.timeline.attached && !room.loading && room.unread(this.user) === 0) this.#read(room, message.seq);
     if (result !== "known") {
@@ -602,12 +649,33 @@ export class Chat {
     this.events.changed("room", room.name);
   }
 
+  #change(frame: ChangeFrame): void {
+    const room = this.rooms.get(frame.room);
+    if (!room) return;
+    // A page of history has no events in it, but each message in its newest state.
+    if (room.change(frame)) void this.#fillGap(room).then(() => this.#mend(room));
+    this.events.changed("rooms");
+    this.events.changed("room", room.name);
+  }
+
+  /** Nothing that was written is lost with it: it is said, and the message stands there again. */
+  #deletionRefused({ id }: ErrorFrame): void {
+    const entry = this.outbox.get(id!);
+    if (!entry?.failed || !entry.of || entry.text) return;
+    this.outbox.remove(entry.id);
+    this.events.tell(`Not deleted: ${server.sentence(entry.failed.message)}`);
+    this.events.changed("room", entry.room);
+  }
+
   #ack(id: string, seq: number): void {
     if (this.#wishes.delete(id)) return;
     const entry = this.outbox.remove(id);
     if (entry) {
       const room = this.rooms.get(entry.room);
-      room?.timeline.keepOwn({
+      const { of } = entry;
+      const place = { room: entry.room, seq, prev: 0, id, by: this.user };
+      if (of) room?.change(entry.text ? { ...place, type: "edited", of, message: entry.text } : { ...place, type: "deleted", of }, true);
+      else room?.timeline.keepOwn({
         room: entry.room,
         seq,
         prev: 0,
@@ -643,9 +711,19 @@ export class Chat {
     if (replyTo) entry.replyTo = replyTo;
     if (room.info && !this.isMine(room)) this.memory.enter(room.name);
     room.newFrom = null;
-    this.outbox.add(entry);
     this.memory.keepDraft(room.name, null);
     this.#typedAt.delete(room.name);
+    return this.#put(room, entry);
+  }
+
+  /** Gives a message another text; an empty one deletes it. An earlier change that never went out is not needed any more. */
+  rewrite(room: Room, of: string, text: string): Outgoing {
+    for (const { id, sent } of this.outbox.changesOf(of)) if (!sent) this.outbox.remove(id);
+    return this.#put(room, { id: newId(serverNow()), room: room.name, text: text.trim(), of, at: Date.now() });
+  }
+
+  #put(room: Room, entry: Outgoing): Outgoing {
+    this.outbox.add(entry);
     if (!this.outbox.durable && this.phase.name !== "open") this.events.tell("This browser's storage is full or closed: do not reload before this is sent.");
     this.events.changed("outbox");
     this.events.changed("room", room.name);
@@ -706,8 +784,10 @@ export class Chat {
 
   #pumpOutbox(): void {
     if (this.phase.name === "open") {
-      for (const { room, id, text, replyTo } of this.outbox.due(steadyNow())) {
-        this.#link.send({ type: "send", room, id, message: text, reply_to: replyTo });
+      for (const { room, id, text, replyTo, of } of this.outbox.due(steadyNow())) {
+        if (!of) this.#link.send({ type: "send", room, id, message: text, reply_to: replyTo });
+        else if (text) this.#link.send({ type: "edit", room, id, of, message: text });
+        else this.#link.send({ type: "delete", room, id, of });
       }
     }
     if (this.#outboxTimer) clearTimeout(this.#outboxTimer);
@@ -745,10 +825,23 @@ export class Chat {
   }
 
   #read(room: Room, seq: number): void {
-    if (seq <= room.readSeq) return;
+    if (this.#readTo(room, seq)) this.#toTell.set(room.name, seq);
+  }
+
+  /** Here or on another device. True if it was not known yet. */
+  #readTo(room: Room, seq: number): boolean {
+    if (seq <= room.readSeq) return false;
     room.readSeq = seq;
     this.memory.keepRead(room.name, seq);
     this.events.changed("rooms");
+    return true;
+  }
+
+  /** Once a second at most, and only to a server that keeps it. */
+  #tellRead(): void {
+    for (const [room, seq] of this.#toTell) {
+      if (this.rooms.get(room)?.info?.read === undefined || this.#link.send({ type: "read", room, seq })) this.#toTell.delete(room);
+    }
   }
 
   unreadInAll(): number {
@@ -767,6 +860,7 @@ export class Chat {
 
   #upkeep(): void {
     const now = steadyNow();
+    this.#tellRead();
     for (const room of this.rooms.values()) {
       if (room.drafts.expire(now)) this.events.changed("room", room.name);
     }

@@ -1,6 +1,7 @@
 // What `@` and `/` complete to, and what a line that begins with `/` orders. Pure.
 
 import { BOT_COMMANDS } from "./protocol.ts";
+import { OF_NAME } from "./words.ts";
 
 export interface Choice {
   /** What is put in. */
@@ -32,6 +33,8 @@ export const COMMANDS: Command[] = [
 ];
 
 const MOST = 8;
+/** Some input methods write the sign as wide as their own letters. */
+const NAME_BEGUN = new RegExp(`(?<!${OF_NAME})[@\uff20]([a-z0-9_-]*)$`, "iu");
 
 /** What could be meant at the caret; null if nothing. */
 export function complete(text: string, caret: number, people: string[]): Completion | null {
@@ -47,7 +50,7 @@ export function complete(text: string, caret: number, people: string[]): Complet
     for (const { name, hint } of BOT_COMMANDS) if (name.startsWith(typed)) choices.push({ insert: `@bot /${name}`, label: `/${name}`, hint });
     return choices.length > 0 ? { from: 0, to: caret, choices } : null;
   }
-  const name = /(?<![\p{L}\p{N}_-])@([a-z0-9_-]*)$/iu.exec(before);
+  const name = NAME_BEGUN.exec(before);
   if (!name) return null;
   const typed = name[1]!.toLowerCase();
   const names = ["bot", ...people.filter((person) => person !== "bot")];

@@ -7,6 +7,8 @@ import type { Store, Stores } from "./storage.ts";
 export interface HalfTyped {
   text: string;
   replyTo?: string;
+  /** A message that is being given another text; what is half typed beside that waits. */
+  edit?: { of: string; text: string };
 }
 
 /** Whether anybody was in with this browser, as far as it remembers. */
@@ -72,7 +74,7 @@ export class Memory {
 
   keepDraft(room: string, draft: HalfTyped | null): void {
     const kept = draft ?? { text: "" };
-    const isEmpty = kept.text === "" && !kept.replyTo;
+    const isEmpty = kept.text === "" && !kept.replyTo && !kept.edit;
     const before = JSON.stringify(this.draft(room));
     this.#halfTyped.set(room, kept);
     this.#set(`half:${room}`, JSON.stringify(kept), this.stores.own);

@@ -11,8 +11,11 @@ export interface Outgoing {
   /** UUID version 7: also the order. */
   id: string;
   room: string;
+  /** Empty with a deletion. */
   text: string;
   replyTo?: string;
+  /** With an edit or a deletion: which message it changes. */
+  of?: string;
   /** When it was written, in milliseconds since 1970. */
   at: number;
   /** It went out once: it may have arrived, so it cannot be taken back. */
@@ -62,6 +65,11 @@ export class Outbox {
   /** Everything, oldest first. */
   all(): Outgoing[] {
     return [...this.#entries.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
+  }
+
+  /** What changes a message, and is not through yet. */
+  changesOf(of: string): Outgoing[] {
+    return this.all().filter((entry) => entry.of === of);
   }
 
   inRoom(room: string): Outgoing[] {

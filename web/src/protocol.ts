@@ -2,6 +2,7 @@
 // example of every frame; test/wire.test.ts holds against it what is read and what is written here.
 
 import botCommands from "../../common/tests/golden/commands.json";
+import { isOfName } from "./words.ts";
 
 /** Reads one field of a frame; undefined if it cannot be used. */
 type Reader<T> = (value: unknown) => T | undefined;
@@ -29,14 +30,19 @@ const FRAMES = {
   message: {
     // A kind that only a newer server knows is shown like the bot's: to pass the message over would leave a hole.
     needs: { room: text, seq: number, prev: number, id: text, sender: text, kind: text as Reader<Kind>, message: text },
-    may: { at: text, reply_to: text },
+    // In its newest state: `edited` is the place of its last edit; one that is deleted has no text.
+    may: { at: text, reply_to: text, edited: number, deleted: flag },
   },
+  // Events in the room's order that change a message.
+  edited: { needs: { room: text, seq: number, prev: number, id: text, of: text, by: text, message: text }, may: { at: text } },
+  deleted: { needs: { room: text, seq: number, prev: number, id: text, of: text, by: text }, may: { at: text } },
   ack: { needs: { id: text, seq: number }, may: {} },
   error: { needs: { code: text as Reader<ErrorCode>, message: text }, may: { id: text, retry_after_ms: number } },
   draft: { needs: { room: text, id: text, reply_to: text, attempt: number, offset: number, text }, may: { thinking: flag, waiting: number } },
   typing: { needs: { room: text, user: text }, may: {} },
   presence: { needs: { room: text, users: names }, may: {} },
   invited: { needs: { room: text, by: text }, may: {} },
+  read: { needs: { room: text, seq: number }, may: {} },
   ping: { needs: {}, may: {} },
 };
 
@@ -54,6 +60,9 @@ export type ErrorFrame = Frames["error"];
 /** A message in its place. `seq` is the place and the time, in microseconds since 1970. */
 export type Message = Omit<Frames["message"], "type">;
 
+/** An edit or a deletion in its place. */
+export type ChangeFrame = Frames["edited"] | Frames["deleted"];
+
 export type ClientFrame =
   | { type: "send"; room: string; id: string; message: string; reply_to?: string }
   | { type: "join"; room: string; after?: number }
@@ -61,6 +70,9 @@ export type ClientFrame =
   | { type: "typing"; room: string }
   | { type: "stop"; room: string; id: string }
   | { type: "again"; room: string; id: string }
+  | { type: "edit"; room: string; id: string; of: string; message: string }
+  | { type: "delete"; room: string; id: string; of: string }
+  | { type: "read"; room: string; seq: number }
   | { type: "pong" };
 
 export type BotPolicy = "always" | "mention" | "off";
@@ -72,8 +84,14 @@ export interface RoomInfo {
   /** The list leaves it out. */
   persona?: string | null;
   owner: string;
+  /** What it is called, in place of its name, and what it is about. */
+  title?: string;
+  topic?: string;
   /** The place of what was said last, 0 if nothing was. Older servers do not tell. */
   latest?: number;
+  /** How far the user has read it on any device, 0 if never; and how many of others' messages are behind that, up to a hundred or so. */
+  read?: number;
+  unread?: number;
   /** Who invited the user, until that is taken or declined. */
   invited_by?: string;
 }
@@ -149,7 +167,7 @@ export function isBotCommand(text: string): boolean {
 export function mentions(text: string, name: string): boolean {
   const lower = text.toLowerCase();
   const mention = `@${name}`;
-  const isName = (char: string | undefined) => char !== undefined && /[\p{L}\p{N}_-]/u.test(char);
+  const isName = (char: string | undefined) => char !== undefined && isOfName(char);
   for (let at = lower.indexOf(mention); at >= 0; at = lower.indexOf(mention, at + 1)) {
     const before = [...lower.slice(Math.max(0, at - 2), at)].at(-1);
     const after = [...lower.slice(at + mention.length, at + mention.length + 2)][0];

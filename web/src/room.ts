@@ -1,7 +1,7 @@
 // One room as this page knows it. No network and no page in here.
 
 import { Drafts } from "./drafts.ts";
-import { asksBot, isBotCommand, type Message, type RoomInfo } from "./protocol.ts";
+import { asksBot, isBotCommand, type ChangeFrame, type Message, type RoomInfo } from "./protocol.ts";
 import { replyId } from "./reply_id.ts";
 import { Timeline } from "./timeline.ts";
 
@@ -27,6 +27,9 @@ export interface OpenQuestion {
   stopping: boolean;
 }
 
+/** What a room is called where people read it. */
+export const titleOf = ({ name, info, was }: Pick<Room, "name" | "info" | "was">): string => (info ?? was)?.title || name;
+
 export class Room {
   info: RoomInfo | null = null;
   /** What it was when it was last listed, if it is not any more: the user was put out of it. */
@@ -39,8 +42,12 @@ export class Room {
   readSeq = 0;
   /** Where the line "new" stands: what was read when the room was opened. Null: nowhere. */
   newFrom: number | null = null;
+  /** Before a page is loaded: from here on all that was said is held. */
+  heldFrom = Number.POSITIVE_INFINITY;
   /** A `join` went out on this connection. */
   joined = false;
+  /** From where on it asked for what was said. */
+  joinedFrom = 0;
   /** That `join` asked for nothing that was said before. */
   joinedBare = false;
   /** The user sees the end of the room. */
@@ -54,6 +61,10 @@ export class Room {
   readonly quoted = new Map<string, Message | null>();
   /** Replies that were stopped, and by whom. */
   readonly stopped = new Map<string, string>();
+  /** The message of which it is asked whether it is to be deleted. */
+  asking: string | null = null;
+  /** What asked nobody when it was said: an edit of it asks nobody either. */
+  readonly #unasked = new Set<string>();
   readonly #typing = new Map<string, number>();
 
   constructor(readonly name: string) {}
@@ -67,8 +78,42 @@ export class Room {
     return this.was !== null || status === 404 || (listed && !this.info && status >= 400 && status < 500 && status !== 429);
   }
 
+  /** An edit or a deletion, heard of or one's own that was acked. True if something before it is missing. */
+  change(frame: ChangeFrame, isOwn = false): boolean {
+    const { timeline, drafts } = this;
+    const before = timeline.get(frame.of);
+    if (before && !before.edited && !asksBot(this.info?.bot ?? "mention", before.message)) this.#unasked.add(frame.of);
+    let gap = false;
+    if (isOwn) timeline.keepChange(frame);
+    else gap = timeline.change(frame);
+    const quoted = this.quoted.get(frame.of);
+    if (quoted) this.quoted.set(frame.of, timeline.newest(quoted));
+    // What was being answered is asked anew, or not at all any more.
+    for (const { id, replyTo } of drafts.all()) if (replyTo === frame.of || id === frame.of) drafts.finish(id);
+    if (frame.type === "deleted" && this.asking === frame.of) this.asking = null;
+    return gap;
+  }
+
+  /** Nobody changes another's words. */
+  mayEdit(message: Message, user: string): boolean {
+    return message.kind === "user" && message.sender === user && !message.deleted;
+  }
+
+  /** Its author, the room's owner, an administrator; an answer of the bot also whoever asked. */
+  mayDelete(message: Message, user: string, isAdmin: boolean): boolean {
+    if (message.deleted) return false;
+    if (isAdmin || this.info?.owner === user) return true;
+    if (message.kind === "user") return message.sender === user;
+    const asked = message.reply_to ? (this.timeline.get(message.reply_to) ?? this.quoted.get(message.reply_to)) : undefined;
+    return asked?.sender === user;
+  }
+
+  /** What is held tells; where that does not reach back to what was read, the server's count does. */
   unread(user: string): number {
-    return this.timeline.countAfter(this.readSeq, user);
+    const { timeline, info, readSeq } = this;
+    const counted = timeline.countAfter(readSeq, user);
+    const from = !timeline.loaded ? this.heldFrom : timeline.hasEarlier ? (timeline.first?.seq ?? 0) : 0;
+    return from > readSeq && info?.read === readSeq ? Math.max(counted, info.unread ?? 0) : counted;
   }
 
   latest(): Message | undefined {
@@ -98,7 +143,10 @@ export class Room {
     const newest = new Map<string, Message>();
     if (this.info?.bot === "off") return newest;
     for (const message of this.timeline.messages) if (message.kind !== "user" && message.reply_to) newest.set(message.reply_to, message);
-    for (const id of newest.keys()) if (isBotCommand(this.timeline.get(id)?.message ?? "")) newest.delete(id);
+    for (const id of newest.keys()) {
+      const request = this.timeline.get(id);
+      if (request?.deleted || isBotCommand(request?.message ?? "")) newest.delete(id);
+    }
     return newest;
   }
 
@@ -113,6 +161,7 @@ export class Room {
       const at = message.seq / 1_000;
       if (message.kind !== "user") answered.add(message.reply_to ?? "");
       else if (now - at > THINKING_MS) break;
+      else if (message.deleted || this.#unasked.has(message.id)) continue;
       else if (asksBot(policy, message.message) && !answered.has(message.id)) owed.push({ request: message, replyId: replyId(this.name, message.id), at });
     }
     owed.sort((one, other) => one.at - other.at);

@@ -5,7 +5,7 @@ import type { Draft } from "./drafts.ts";
 import type { Outgoing } from "./outbox.ts";
 import type { Kind, Message } from "./protocol.ts";
 import type { OpenQuestion, Room } from "./room.ts";
-import { unmarked } from "./words.ts";
+import { beginning, unmarked } from "./words.ts";
 
 /** Messages of one sender this close together stand under one name. */
 const TOGETHER_MS = 5 * 60 * 1_000;
@@ -45,6 +45,15 @@ export interface MessageRow {
   stoppedBy: string | null;
   /** Nothing was said after it. */
   isLatest: boolean;
+  /** When it was last changed, in milliseconds since 1970. */
+  edited: number | null;
+  deleted: boolean;
+  /** What of it is not through yet: a message of one's own, or a change of one that is kept; the entry of the outbox. */
+  entry: Outgoing | null;
+  mayEdit: boolean;
+  mayDelete: boolean;
+  /** It is asked whether it is to be deleted. */
+  isAsked: boolean;
 }
 
 /** A question of which no answer is to be seen yet. */
@@ -72,7 +81,7 @@ function day(at: number): number {
 }
 
 /** The rows of what is kept. They only change with the timeline. */
-export function keptRows(room: Room, user: string): Row[] {
+export function keptRows(room: Room, user: string, isAdmin = false): Row[] {
   const rows: Row[] = [];
   if (!room.timeline.hasEarlier && room.timeline.messages.length > 0) rows.push({ type: "begin", key: "begin" });
   let before: MessageRow | null = null;
@@ -107,6 +116,12 @@ export function keptRows(room: Room, user: string): Row[] {
       again: newest.get(message.reply_to ?? "") !== message ? null : room.askedAgain.has(message.id) ? "asked" : "offered",
       stoppedBy: stopper(room, message.id, user),
       isLatest: message === room.timeline.last,
+      edited: message.edited && !message.deleted ? message.edited / 1_000 : null,
+      deleted: message.deleted ?? false,
+      entry: null,
+      mayEdit: room.mayEdit(message, user),
+      mayDelete: room.mayDelete(message, user, isAdmin),
+      isAsked: room.asking === message.id,
     };
     row.together = isTogether(before, row);
     rows.push(row);
@@ -115,13 +130,36 @@ export function keptRows(room: Room, user: string): Row[] {
   return rows;
 }
 
+/** Whether a message stands in the list, and still says something. */
+function isHeld(room: Room, id: string): boolean {
+  const message = room.timeline.get(id);
+  return message !== undefined && !message.deleted;
+}
+
+/** The rows of messages that are changed here, as they are to be, before the server has the change. */
+function withChanges(room: Room, kept: Row[], outgoing: Outgoing[], why: (id: string) => string | undefined): Row[] {
+  // The latest of a message counts.
+  const changes = new Map(outgoing.flatMap((entry) => (entry.of && isHeld(room, entry.of) ? [[entry.of, entry]] : [])));
+  if (changes.size === 0) return kept;
+  return kept.map((row) => {
+    const entry = row.type === "message" ? changes.get(row.id) : undefined;
+    if (!entry || row.type !== "message") return row;
+    const state = entry.failed ? "failed" : "waiting";
+    const said = entry.failed?.message ?? why(entry.id) ?? null;
+    return entry.text
+      ? { ...row, entry, text: entry.text, state, why: said, isHeld: !entry.failed && !entry.sent, mayEdit: false, mayDelete: false }
+      : { ...row, entry, state, why: said, deleted: true, isAsked: false };
+  });
+}
+
 /** What comes behind: growing replies, then one's own that are not kept yet. */
 export function allRows(room: Room, kept: Row[], outgoing: Outgoing[], why: (id: string) => string | undefined, user: string, now: number): Row[] {
   const rest: Row[] = [];
+  kept = withChanges(room, kept, outgoing, why);
   if (!room.timeline.attached) return kept;
   let before: Row | null = kept.at(-1) ?? null;
   for (const entry of outgoing) {
-    if (room.timeline.get(entry.id)) continue;
+    if (room.timeline.get(entry.id) || (entry.of && (isHeld(room, entry.of) || !entry.text))) continue;
     const row: MessageRow = {
       type: "message",
       key: entry.id,
@@ -140,6 +178,12 @@ export function allRows(room: Room, kept: Row[], outgoing: Outgoing[], why: (id:
       again: null,
       stoppedBy: null,
       isLatest: false,
+      edited: null,
+      deleted: false,
+      entry,
+      mayEdit: false,
+      mayDelete: false,
+      isAsked: false,
     };
     row.together = isTogether(before?.type === "message" ? before : null, row);
     rest.push(row);
@@ -205,8 +249,12 @@ function quote(room: Room, message: Message, rows: Row[]): Quote | null {
 
 function quoteOf(message: Message | undefined): Quote | null {
   if (!message) return null;
+  if (message.deleted) return { sender: "", text: DELETED, isWanted: false };
   return { sender: message.sender, text: inOneLine(message, 140), isWanted: false };
 }
+
+/** What stands where the words of a deleted message would. */
+const DELETED = "A deleted message";
 
 const lines = new WeakMap<Message, Map<number, string>>();
 
@@ -214,7 +262,7 @@ const lines = new WeakMap<Message, Map<number, string>>();
 export function inOneLine(message: Message, most: number): string {
   const known = lines.get(message) ?? new Map<number, string>();
   lines.set(message, known);
-  const line = known.get(most) ?? firstLine(unmarked(message.message), most);
+  const line = known.get(most) ?? firstLine(message.deleted ? DELETED : unmarked(message.message), most);
   known.set(most, line);
   return line;
 }
@@ -222,6 +270,5 @@ export function inOneLine(message: Message, most: number): string {
 /** The beginning of a text, in one line. */
 export function firstLine(text: string, most: number): string {
   const line = text.replace(/\s+/gu, " ").trim();
-  const points = [...line];
-  return points.length > most ? `${points.slice(0, most - 1).join("")}…` : line;
+  return beginning(line, most) === line ? line : `${beginning(line, most - 1)}…`;
 }

@@ -2,7 +2,7 @@
 
 import { base } from "./base.ts";
 import { heardDate } from "./clock.ts";
-import type { Message, RoomInfo, SessionInfo } from "./protocol.ts";
+import type { Message, RoomInfo } from "./protocol.ts";
 
 /** Longer than the server's own limit for a call, so that its words are heard where it has any. */
 const CALL_MS = 35_000;
@@ -20,7 +20,7 @@ export class Refusal extends Error {
   }
 }
 
-async function call<T>(method: string, path: string, body?: unknown, timeMs = CALL_MS): Promise<T> {
+export async function call<T>(method: string, path: string, body?: unknown, timeMs = CALL_MS): Promise<T> {
   const options: RequestInit = { method, signal: AbortSignal.timeout(timeMs) };
   if (body !== undefined) {
     options.headers = { "content-type": "application/json" };
@@ -69,15 +69,23 @@ export function sentence(words: string): string {
   return /[.!?…]$/.test(begun) ? begun : `${begun}.`;
 }
 
-const seg = encodeURIComponent;
+export const seg = encodeURIComponent;
 
 export interface Me {
   user: string;
   session: string;
+  admin?: boolean;
+  may_invite?: boolean;
 }
 
-export const register = (username: string, password: string) =>
-  call<{ user: string }>("POST", "/api/register", { username, password });
+export type Registration = "open" | "invite" | "closed";
+
+/** Who may come in. Where that is not told, the server says no when somebody tries. */
+export const registration = () => call<{ registration: Registration }>("GET", "/api/door", undefined, CHECK_MS).then((door) => door.registration, () => "open" as const);
+export const register = (username: string, password: string, invite?: string) =>
+  call<{ user: string }>("POST", "/api/register", { username, password, invite });
+/** Sets a new password by a link, and logs in with it. */
+export const reset = (token: string, password: string) => call<{ user: string }>("POST", "/api/reset", { token, password });
 export const logIn = (username: string, password: string) => call<{ user: string }>("POST", "/api/login", { username, password });
 export const logOut = () => call<void>("POST", "/api/logout");
 export const me = (quick = false) => call<Me>("GET", "/api/me", undefined, quick ? CHECK_MS : CALL_MS);
@@ -92,16 +100,14 @@ export async function whyNoSocket(): Promise<string> {
   return "The server answers, but something on the way to it, or in this browser, blocks WebSockets, and Chinwag needs them. Another network may help.";
 }
 
-export const sessions = async () => (await call<{ sessions: SessionInfo[] }>("GET", "/api/sessions")).sessions;
-export const endSession = (id: string) => call<void>("DELETE", `/api/sessions/${seg(id)}`);
 /** A page of the list; `next`: the name after which it goes on. */
 export const rooms = (after: string | null) => call<{ rooms: RoomInfo[]; next?: string }>("GET", after === null ? "/api/rooms" : `/api/rooms?after=${seg(after)}`);
 export const room = (name: string) => call<RoomInfo>("GET", `/api/rooms/${seg(name)}`);
-export const members = async (room: string) => (await call<{ members: string[] }>("GET", `/api/rooms/${seg(room)}/members`)).members;
 export const createRoom = (room: Pick<RoomInfo, "name" | "private" | "bot"> & { persona?: string }) =>
   call<RoomInfo>("POST", "/api/rooms", room);
-export const changeRoom = (name: string, change: Partial<Pick<RoomInfo, "private" | "bot"> & { persona: string }>) =>
+export const changeRoom = (name: string, change: Partial<Pick<RoomInfo, "private" | "bot" | "title" | "topic" | "owner"> & { persona: string }>) =>
   call<RoomInfo>("PATCH", `/api/rooms/${seg(name)}`, change);
+export const deleteRoom = (name: string) => call<void>("DELETE", `/api/rooms/${seg(name)}`);
 export const addMember = (room: string, user: string) => call<void>("PUT", `/api/rooms/${seg(room)}/members/${seg(user)}`);
 export const removeMember = (room: string, user: string) =>
   call<void>("DELETE", `/api/rooms/${seg(room)}/members/${seg(user)}`);

@@ -5,10 +5,29 @@
 // keeps their place: the stretch is then detached, what comes in live waits aside, and the stretch grows downwards by
 // pages until it meets it.
 
-import type { Message } from "./protocol.ts";
+import type { ChangeFrame, Message } from "./protocol.ts";
 
 /** Live messages that wait aside while detached; the oldest go first, since paging down brings them again. */
 const ASIDE_MAX = 1_000;
+/** Changes that are remembered for messages that are not held: a page that was asked for before one may come after it. */
+const CHANGES_MAX = 1_000;
+
+/** What of a change belongs to the message: where it stands, and what it says from then on; null: it is deleted. */
+type Changed = Pick<ChangeFrame, "seq" | "of"> & { message: string | null };
+
+/** An edit without a text is one whose text was deleted since. */
+const changeOf = (frame: ChangeFrame): Changed => ({ seq: frame.seq, of: frame.of, message: (frame.type === "edited" && frame.message) || null });
+
+/** A message as it is after a change; the same if it knew of it, or of a later one. What is deleted stays so. */
+function changed(message: Message, { seq, message: text }: Changed): Message {
+  if (message.deleted || (text !== null && seq <= (message.edited ?? 0))) return message;
+  return text === null ? { ...message, message: "", deleted: true } : { ...message, message: text, edited: seq };
+}
+
+/** A message that is held, in the newer of its two states. */
+function newer(held: Message, other: Message): Message {
+  return changed(held, { of: held.id, seq: other.edited ?? 0, message: other.deleted ? null : other.message });
+}
 
 export class Timeline {
   /** Ascending by `seq`, each `id` once. */
@@ -23,6 +42,9 @@ export class Timeline {
   resumeFrom = 0;
   /** The latest place in the room that was heard of, whether or not what is there is held. */
   heardTo = 0;
+  /** Goes up whenever a message that is held becomes another. */
+  version = 0;
+  readonly #changes = new Map<string, Changed>();
   readonly #byId = new Map<string, Message>();
   #aside: Message[] = [];
 
@@ -125,7 +147,11 @@ export class Timeline {
     const gap = this.loaded && this.attached && this.resumeFrom > 0 && message.prev > this.resumeFrom;
     if (!gap) this.resumeFrom = Math.max(this.resumeFrom, message.seq);
     this.heardTo = Math.max(this.heardTo, message.seq);
-    if (this.#byId.has(message.id)) return "known";
+    const held = this.#byId.get(message.id);
+    if (held) {
+      this.#replace(held, newer(held, message));
+      return "known";
+    }
     if (!this.attached) {
       if (this.#aside.some((other) => other.id === message.id)) return "known";
       this.#aside.push(message);
@@ -134,6 +160,44 @@ export class Timeline {
     }
     this.#insert(message);
     return gap ? "gap" : "new";
+  }
+
+  /**
+   * An edit or a deletion, which has a place in the room's order like a message. True if something is missing between it and what is
+   * held. Comes it before its message, or before a page that knows nothing of it, it is held against that as well.
+   */
+  change(frame: ChangeFrame): boolean {
+    const gap = this.loaded && this.attached && this.resumeFrom > 0 && frame.prev > this.resumeFrom;
+    if (!gap) this.resumeFrom = Math.max(this.resumeFrom, frame.seq);
+    this.heardTo = Math.max(this.heardTo, frame.seq);
+    this.keepChange(frame);
+    return gap;
+  }
+
+  /** A change of one's own that was acked: what is before it may be missing. */
+  keepChange(frame: ChangeFrame): void {
+    const change = changeOf(frame);
+    const known = this.#changes.get(change.of);
+    if (known && (known.message === null || (change.message !== null && known.seq >= change.seq))) return;
+    this.#changes.delete(change.of);
+    this.#changes.set(change.of, change);
+    if (this.#changes.size > CHANGES_MAX) this.#changes.delete(this.#changes.keys().next().value!);
+    const held = this.#byId.get(change.of);
+    if (held) this.#replace(held, changed(held, change));
+    this.#aside = this.#aside.map((message) => (message.id === change.of ? changed(message, change) : message));
+  }
+
+  /** A message in the newest state that was heard of. */
+  newest(message: Message): Message {
+    const change = this.#changes.get(message.id);
+    return change ? changed(message, change) : message;
+  }
+
+  #replace(held: Message, by: Message): void {
+    if (held === by) return;
+    this.#byId.set(held.id, by);
+    this.messages[this.#indexOf(held.seq)] = by;
+    this.version += 1;
   }
 
   /** A message of one's own that was acked before it came back. Its place is known; what is before it may be missing. */
@@ -149,15 +213,19 @@ export class Timeline {
     for (let index = this.messages.length - 1; index >= 0; index -= 1) {
       const message = this.messages[index]!;
       if (message.seq <= seq) break;
-      if (message.sender !== except) count += 1;
+      if (message.sender !== except && !message.deleted) count += 1;
     }
-    return count + this.#aside.filter((message) => message.seq > seq && message.sender !== except).length;
+    return count + this.#aside.filter((message) => message.seq > seq && message.sender !== except && !message.deleted).length;
   }
 
   #insertAll(page: Message[]): number {
     const before = this.messages.length;
+    for (const message of page) {
+      const held = this.#byId.get(message.id);
+      if (held) this.#replace(held, newer(held, message));
+    }
     // A whole page before the first is put there at once: one by one would move everything behind it each time.
-    const fresh = page.filter((message) => !this.#byId.has(message.id));
+    const fresh = page.filter((message) => !this.#byId.has(message.id)).map((message) => this.newest(message));
     if (fresh.length > 0 && this.first && fresh.at(-1)!.seq < this.first.seq) {
       for (const message of fresh) this.#byId.set(message.id, message);
       this.messages.unshift(...fresh);
@@ -168,16 +236,23 @@ export class Timeline {
   }
 
   #insert(message: Message): void {
-    if (this.#byId.has(message.id)) return;
-    this.#byId.set(message.id, message);
+    const held = this.#byId.get(message.id);
+    if (held) return this.#replace(held, newer(held, message));
+    const newest = this.newest(message);
+    this.#byId.set(message.id, newest);
+    this.messages.splice(this.#indexOf(message.seq), 0, newest);
+  }
+
+  /** Where a message with this place is, or would be. */
+  #indexOf(seq: number): number {
     let low = 0;
     let high = this.messages.length;
-    if (high > 0 && this.messages[high - 1]!.seq < message.seq) low = high;
+    if (high > 0 && this.messages[high - 1]!.seq < seq) return high;
     while (low < high) {
       const middle = (low + high) >> 1;
-      if (this.messages[middle]!.seq < message.seq) low = middle + 1;
+      if (this.messages[middle]!.seq < seq) low = middle + 1;
       else high = middle;
     }
-    this.messages.splice(low, 0, message);
+    return low;
   }
 }

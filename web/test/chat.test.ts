@@ -13,8 +13,9 @@ interface Call {
 
 /** A browser without a page: the calls wait here until they are answered, and the line comes up when a test says so. */
 class Browser {
-  readonly sent: { type: string; room?: string }[] = [];
-  #socket: { onopen?(): void; onmessage?(event: object): void } = {};
+  readonly sent: { type: string; room?: string; id?: string; of?: string; message?: string }[] = [];
+  readonly told: string[] = [];
+  #socket: { onopen?(): void; onclose?(event: object): void; onmessage?(event: object): void } = {};
   readonly calls: Call[] = [];
   readonly changes: Change[] = [];
   readonly chat: Chat;
@@ -39,12 +40,18 @@ class Browser {
       }
     }
     Object.assign(globalThis, { fetch, WebSocket, addEventListener: none, removeEventListener: none, document: { hidden: false, addEventListener: none, removeEventListener: none }, location: { href: "http://localhost/" } });
-    this.chat = new Chat("ada", { changed: (change) => this.changes.push(change), arrived: none, invited: none, tell: none }, { shared: new PassingStore(), own: new PassingStore() });
+    this.chat = new Chat("ada", { changed: (change) => this.changes.push(change), arrived: none, invited: none, tell: (text) => this.told.push(text) }, { shared: new PassingStore(), own: new PassingStore() });
     this.chat.start();
   }
 
   hears(frame: object): void {
     this.#socket.onmessage!({ data: JSON.stringify(frame) });
+  }
+
+  /** The line breaks, and another is tried at once. */
+  loses(): void {
+    this.#socket.onclose!({ code: 1006 });
+    this.chat.tryNow();
   }
 
   lineUp(): void {
@@ -168,4 +175,74 @@ test("whoever is put out of the room that is looked at does not ask to be let in
   tab.hears({ type: "invited", room: "den", by: "bob" });
   await tab.answers(LIST, { rooms: [own, room("den", { owner: "bob" })] });
   assert.deepEqual([den.was, joins()], [null, 2]);
+});
+
+test("what was read anywhere is read here, and what was read here is told once a second at most", async (t) => {
+  t.mock.timers.enable({ apis: ["setInterval"] });
+  const tab = await browser(t, { rooms: [own, room("den", { owner: "bob", read: 4_000, unread: 3, latest: 9_000 }), room("open", { owner: "bob", private: false, read: 0, unread: 0, latest: 9_000 })] });
+  const { chat } = tab;
+  tab.lineUp();
+  const den = chat.rooms.get("den")!;
+  // A browser in which nobody was before: the count is the server's, until what was missed is there.
+  assert.deepEqual([den.readSeq, den.unread("ada"), chat.isMine(chat.rooms.get("open")!)], [4_000, 3, false]);
+  tab.hears({ type: "joined", room: "den", seq: 9_000, complete: true });
+  const said = (seq: number, prev: number) => ({ type: "message", room: "den", seq, prev, id: `m${seq}`, sender: "bob", kind: "user", message: "hi", at: "" });
+  for (const [seq, prev] of [[5_000, 4_000], [9_000, 5_000]] as const) tab.hears(said(seq, prev));
+  assert.equal(den.unread("ada"), 2);
+  tab.hears({ type: "read", room: "den", seq: 5_000 });
+  assert.equal(den.unread("ada"), 1);
+  const told = () => tab.sent.filter(({ type }) => type === "read");
+  chat.open("den");
+  chat.atEnd(den, true);
+  tab.hears(said(9_500, 9_000));
+  assert.deepEqual([den.unread("ada"), told()], [0, []]);
+  t.mock.timers.tick(1_000);
+  t.mock.timers.tick(1_000);
+  assert.deepEqual(told(), [{ type: "read", room: "den", seq: 9_500 }]);
+  // An older place is no news.
+  tab.hears({ type: "read", room: "den", seq: 1 });
+  assert.equal(den.readSeq, 9_500);
+});
+
+/** A room that is looked at, with a message of one's own in it. */
+async function inDen(t: { after(run: () => void): void }) {
+  const tab = await browser(t, { rooms: [own, room("den")] });
+  tab.lineUp();
+  const den = tab.chat.open("den");
+  const said = { room: "den", seq: 5_000, prev: 0, id: "m1", sender: "ada", kind: "user", message: "teh", at: "" };
+  await tab.answers("GET /api/rooms/den/messages?limit=100", { messages: [said] });
+  return { tab, den, sent: (type: string) => tab.sent.filter((frame) => frame.type === type) };
+}
+
+test("a change goes out until it is acked, under its first id, and is applied once", async (t) => {
+  const { tab, den, sent } = await inDen(t);
+  const { id } = tab.chat.rewrite(den, "m1", "the ");
+  assert.deepEqual(sent("edit"), [{ type: "edit", room: "den", id, of: "m1", message: "the" }]);
+  // A new line: nobody knows whether it arrived.
+  tab.loses();
+  tab.lineUp();
+  assert.deepEqual(sent("edit").map((frame) => frame.id), [id, id]);
+  tab.hears({ type: "edited", room: "den", seq: 6_000, prev: 5_000, id, of: "m1", by: "ada", message: "the", at: "" });
+  tab.hears({ type: "ack", id, seq: 6_000 });
+  assert.deepEqual([den.timeline.get("m1")?.message, den.timeline.get("m1")?.edited, den.timeline.resumeFrom, tab.chat.outbox.all()], ["the", 6_000, 6_000, []]);
+});
+
+test("a change that never went out gives way to a later one, and a deletion that is refused is said and no more", async (t) => {
+  const { tab, den, sent } = await inDen(t);
+  tab.loses();
+  tab.chat.rewrite(den, "m1", "one");
+  tab.chat.rewrite(den, "m1", "two");
+  const { id } = tab.chat.rewrite(den, "m1", "");
+  tab.lineUp();
+  assert.deepEqual([sent("edit"), sent("delete")], [[], [{ type: "delete", room: "den", id, of: "m1" }]]);
+  tab.hears({ type: "error", code: "forbidden", message: "only its author may", id });
+  assert.deepEqual([tab.told.at(-1), tab.chat.outbox.all(), den.timeline.get("m1")?.message], ["Not deleted: Only its author may.", [], "teh"]);
+});
+
+test("whoever reads further up after a long absence has each page that is held read again", async (t) => {
+  const { tab, den } = await inDen(t);
+  den.atEnd = false;
+  tab.hears({ type: "joined", room: "den", seq: 9_000, complete: false });
+  await tab.answers("GET /api/rooms/den/messages?limit=100&before=5001", { messages: [{ ...den.timeline.last, message: "", deleted: true }] });
+  assert.equal(den.timeline.get("m1")?.deleted, true);
 });

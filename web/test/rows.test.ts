@@ -117,3 +117,44 @@ test("rows are found by height, measured ones where they are and others where gu
   heights.set(["0", "a", "b", "c"], () => 10);
   assert.deepEqual([heights.top(2), heights.total, heights.at(59)], [60, 80, 1]);
 });
+
+test("what is changed here is shown at once, and what it was is there again where the server says no", () => {
+  const own = message(0, "ada");
+  const made = room(own, message(1, "bob"));
+  const entry = { id: "e1", room: "r", text: "better", of: own.id, at: START };
+  const shown = (...outgoing: Parameters<typeof allRows>[2]) => allRows(made, keptRows(made, "ada"), outgoing, () => undefined, "ada", START + 999_999).flatMap((row) => (row.type === "message" ? [row] : []));
+  assert.deepEqual(shown(entry).map(({ text, state }) => `${text} ${state}`), [`better waiting`, `${made.timeline.last!.message} kept`]);
+  assert.deepEqual(shown({ ...entry, text: "" }).map(({ deleted }) => deleted), [true, false]);
+  const [failed] = shown({ ...entry, failed: { code: "forbidden", message: "no" } });
+  assert.deepEqual([failed!.state, failed!.text, failed!.entry?.id], ["failed", "better", "e1"]);
+  // What it would have changed is gone: the words stand by themselves, and a deletion has none.
+  made.change({ type: "deleted", room: "r", seq: own.seq + 9e9, prev: 0, id: "d1", of: own.id, by: "bob" });
+  assert.deepEqual(shown(entry, { ...entry, id: "e2", text: "" }).map(({ text, deleted }) => `${text} ${deleted}`), [" true", `${made.timeline.last!.message} false`, "better false"]);
+});
+
+test("an author changes and deletes, the owner and administrators delete, and of an answer also whoever asked", () => {
+  const question = message(0, "bob");
+  const made = room(question, message(1, "bot", { kind: "bot", reply_to: question.id }), message(2, "ada"));
+  made.info = { name: "r", private: false, bot: "mention", owner: "cleo" };
+  const may = (user: string, isAdmin = false) =>
+    keptRows(made, user, isAdmin).flatMap((row) => (row.type === "message" ? [`${row.mayEdit ? "e" : ""}${row.mayDelete ? "d" : ""}`] : [])).join();
+  assert.deepEqual([may("bob"), may("ada"), may("cleo"), may("dan"), may("dan", true)], ["ed,d,", ",,ed", "d,d,d", ",,", "d,d,d"]);
+});
+
+test("a deleted message is quoted without its words, and owed no answer; a changed one is asked anew", () => {
+  const question = message(0, "ada", { message: "@bot secret?" });
+  const other = message(0.1, "bob", { message: "@bot and this?", reply_to: question.id });
+  const made = room(question, message(0.05, "cleo"), other);
+  const change = (type: "edited" | "deleted", of: Message, seconds: number) => made.change({ type, room: "r", seq: (START + seconds * 1_000) * 1_000, prev: 0, id: `${type}-${seconds}`, of: of.id, by: "ada", message: "@bot better?" });
+  const draft = (of: Message) => made.drafts.receive({ type: "draft", room: "r", id: replyId("r", of.id), reply_to: of.id, attempt: 1, offset: 0, text: "It" }, START);
+  draft(question);
+  draft(other);
+  change("deleted", question, 8);
+  assert.deepEqual(made.drafts.all().map(({ replyTo }) => replyTo), [other.id]);
+  assert.deepEqual(keptRows(made, "ada").flatMap((row) => (row.type === "message" && row.quote ? [row.quote] : [])), [{ sender: "", text: "A deleted message", isWanted: false }]);
+  change("edited", other, 9);
+  assert.deepEqual(made.drafts.all(), []);
+  // What asked nobody at first asks nobody by an edit.
+  change("edited", made.timeline.messages[1]!, 10);
+  assert.deepEqual(made.openQuestions(START + 20_000).map(({ request }) => request.id), [other.id]);
+});

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Message } from "../src/protocol.ts";
+import type { ChangeFrame, Message } from "../src/protocol.ts";
 import { Timeline } from "../src/timeline.ts";
 
 const message = (seq: number, prev = seq - 1, id = `id-${seq}`): Message => ({
@@ -150,4 +150,66 @@ test("another stretch takes the place of what was held, and grows down to the en
   assert.equal(timeline.attached, true);
   assert.deepEqual(seqs(timeline), page(1, 101).map(({ seq }) => seq));
   assert.equal(timeline.resumeFrom, 101);
+});
+
+const edited = (of: number, seq: number, prev = seq - 1): ChangeFrame => ({ type: "edited", room: "lobby", seq, prev, id: `edit-${seq}`, of: `id-${of}`, by: "ada", message: `edited at ${seq}` });
+const deleted = (of: number, seq: number, prev = seq - 1): ChangeFrame => ({ type: "deleted", room: "lobby", seq, prev, id: `delete-${seq}`, of: `id-${of}`, by: "ada" });
+const said = (timeline: Timeline, of: number) => {
+  const message = timeline.get(`id-${of}`);
+  return message?.deleted ? null : message?.message;
+};
+
+test("a change has a place like a message, and what comes behind it is joined on to it", () => {
+  const timeline = new Timeline();
+  timeline.reset(page(1, 3), 50);
+  assert.equal(timeline.change(edited(2, 4)), false);
+  assert.equal(timeline.receive(message(5)), "new");
+  assert.deepEqual([seqs(timeline), timeline.resumeFrom, said(timeline, 2)], [[1, 2, 3, 5], 5, "edited at 4"]);
+  assert.equal(timeline.change(deleted(3, 8)), true);
+  assert.deepEqual([timeline.resumeFrom, said(timeline, 3)], [5, null]);
+});
+
+test("the newest state wins in whatever order changes come, and what is deleted stays so", () => {
+  const orders = [[edited(1, 4), edited(1, 5)], [edited(1, 5), edited(1, 4)], [edited(1, 5), edited(1, 4), edited(1, 5)]];
+  for (const changes of orders) {
+    const timeline = new Timeline();
+    timeline.reset(page(1, 3), 50);
+    for (const change of changes) timeline.change(change);
+    assert.deepEqual([said(timeline, 1), timeline.get("id-1")?.edited], ["edited at 5", 5]);
+    timeline.change(deleted(1, 6));
+    timeline.change(edited(1, 7));
+    assert.equal(said(timeline, 1), null);
+    timeline.change({ ...edited(2, 8), message: "" } as ChangeFrame);
+    assert.equal(said(timeline, 2), null);
+  }
+});
+
+test("a page that was asked for before a change, and comes after it, does not bring the old words back", () => {
+  const timeline = new Timeline();
+  timeline.change(edited(2, 9));
+  timeline.change(deleted(3, 10));
+  timeline.reset(page(1, 8), 50);
+  assert.deepEqual([said(timeline, 2), said(timeline, 3), said(timeline, 4)], ["edited at 9", null, "text 4"]);
+  timeline.goTo(page(2, 3));
+  assert.deepEqual([said(timeline, 2), said(timeline, 3)], ["edited at 9", null]);
+  // Live ones that wait aside, too.
+  timeline.receive(message(11));
+  timeline.change(deleted(11, 12));
+  assert.equal(timeline.countAfter(10, "bob"), 0);
+  timeline.addLater(page(4, 11), 50);
+  assert.equal(said(timeline, 11), null);
+});
+
+test("a page in a newer state changes what is held, in its place", () => {
+  const timeline = new Timeline();
+  timeline.reset(page(1, 4), 50);
+  const { version } = timeline;
+  assert.equal(timeline.mend([{ ...message(2), message: "newer", edited: 7 }, { ...message(3), message: "", deleted: true }]), 0);
+  assert.deepEqual([seqs(timeline), said(timeline, 2), said(timeline, 3)], [[1, 2, 3, 4], "newer", null]);
+  assert.notEqual(timeline.version, version);
+  // An older page says nothing new.
+  timeline.mend(page(1, 4));
+  assert.deepEqual([said(timeline, 2), said(timeline, 3)], ["newer", null]);
+  assert.equal(timeline.receive({ ...message(4), message: "on resume", edited: 9 }), "known");
+  assert.equal(said(timeline, 4), "on resume");
 });

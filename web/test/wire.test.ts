@@ -59,10 +59,11 @@ class Line {
   }
 }
 
-test("every frame that the page writes is one that the server is known to read", async () => {
+test("every frame that the page writes is one that the server is known to read", async (t) => {
+  t.mock.timers.enable({ apis: ["setInterval"] });
   const reply = serverFrames["message, a reply"];
   let past: object[] = [reply];
-  const room = { name: "lobby", private: false, bot: "always", persona: null, owner: "ada" };
+  const room = { name: "lobby", private: false, bot: "always", persona: null, owner: "ada", read: 0, unread: 0 };
   const answers = (path: string) => (path === "/api/rooms" ? { rooms: [room] } : { messages: past });
   const ignore = { addEventListener() {}, removeEventListener() {} };
   Object.assign(globalThis, ignore, {
@@ -73,7 +74,7 @@ test("every frame that the page writes is one that the server is known to read",
   });
   const chat = new Chat("ada", { changed() {}, arrived() {}, invited() {}, tell() {} }, { shared: new PassingStore(), own: new PassingStore() });
   // The compiler wants every type of frame in here, and the end of this test wants each of them written.
-  const written: Record<ClientFrame["type"], ClientFrame[]> = { send: [], join: [], leave: [], typing: [], stop: [], again: [], pong: [] };
+  const written: Record<ClientFrame["type"], ClientFrame[]> = { send: [], join: [], leave: [], typing: [], stop: [], again: [], edit: [], delete: [], read: [], pong: [] };
   const writes = async (type: ClientFrame["type"]) => written[type].push(await Line.last.writes(type));
 
   chat.start();
@@ -94,6 +95,14 @@ test("every frame that the page writes is one that the server is known to read",
   await writes("stop");
   chat.answerAgain(lobby, serverFrames.ack.id);
   await writes("again");
+  for (const [type, text] of [["edit", "hello"], ["delete", ""]] as const) {
+    const { id } = chat.rewrite(lobby, reply.id, text);
+    await writes(type);
+    Line.last.hears({ ...serverFrames.ack, id });
+  }
+  chat.atEnd(lobby, true);
+  t.mock.timers.tick(1_000);
+  await writes("read");
   past = [];
   const leaving = chat.leave(lobby);
   await writes("leave");
@@ -101,12 +110,14 @@ test("every frame that the page writes is one that the server is known to read",
   await writes("join");
   chat.stop();
 
-  const known = Object.values(clientFrames).flatMap(({ frame, is }) => ("read" in is ? [frame] : []));
+  // The server trims what it reads, and so does the page before it writes.
+  const trimmed = (frame: object) => ("message" in frame ? { ...frame, message: String(frame.message).trim() } : frame);
+  const known = Object.values(clientFrames).flatMap(({ frame, is }) => ("read" in is && typeof frame === "object" ? [trimmed(frame)] : []));
   for (const [type, frames] of Object.entries(written)) {
     assert.notEqual(frames.length, 0, type);
     for (const frame of frames) {
       // The page makes the ids of its messages itself; those of the golden frames are all the same.
-      const shown = frame.type === "send" ? { ...frame, id: serverFrames.ack.id } : frame;
+      const shown = ["send", "edit", "delete"].includes(frame.type) ? { ...frame, id: serverFrames.ack.id } : frame;
       assert.ok(known.some((golden) => isDeepStrictEqual(golden, shown)), JSON.stringify(shown));
     }
   }

@@ -76,8 +76,9 @@ struct Known {
 struct KnownRoom {
     asked_at: Instant,
     room: Arc<Room>,
-    /// Asked for when the first who is not the owner wants to see a private room.
-    members: Option<Arc<HashSet<String>>>,
+    /// Who sees a private room beside its owner, or who does not see a public one. Asked for when the first who is not the
+    /// owner wants to see it.
+    listed: Option<Arc<HashSet<String>>>,
     /// Who has not taken their invitation yet. Asked for when the first who is not the owner joins.
     invited: Option<Arc<HashSet<String>>>,
 }
@@ -85,12 +86,11 @@ struct KnownRoom {
 type AccessResult = Result<Arc<Room>, AccessError>;
 
 impl KnownRoom {
-    /// The answer for a user; none if the members would have to be known for it.
+    /// The answer for a user; none if it would have to be known for it who is a member, or banned.
     fn answer(&self, user: &str) -> Option<AccessResult> {
-        let seen = !self.room.private || self.room.owner == user;
-        let seen = match &self.members {
-            _ if seen => true,
-            Some(members) => members.contains(user),
+        let seen = match &self.listed {
+            _ if self.room.owner == user => true,
+            Some(listed) => listed.contains(user) == self.room.private,
             None => return None,
         };
         Some(if seen {
@@ -103,7 +103,7 @@ impl KnownRoom {
     fn weight(&self) -> usize {
         let length =
             |users: &Option<Arc<HashSet<String>>>| users.as_ref().map_or(0, |users| users.len());
-        1 + length(&self.members) + length(&self.invited)
+        1 + length(&self.listed) + length(&self.invited)
     }
 }
 
@@ -233,14 +233,17 @@ impl Access {
                 KnownRoom {
                     asked_at,
                     room: Arc::new(room),
-                    members: None,
+                    listed: None,
                     invited: None,
                 }
             }
         };
         if known.answer(user).is_none() {
-            let members = self.store.members(name).await?;
-            known.members = Some(Arc::new(members.into_iter().collect()));
+            let listed = match known.room.private {
+                true => self.store.members(name).await?,
+                false => self.store.bans(name).await?,
+            };
+            known.listed = Some(Arc::new(listed.into_iter().collect()));
         }
         self.remember(name, entry, &known);
         Ok(known.answer(user).unwrap_or(Err(AccessError::NotFound)))
@@ -372,13 +375,12 @@ mod tests {
                 store.create_user(user, "hash").await.unwrap();
             }
             for (name, private) in [("den", true), ("lobby", false)] {
-                let (name, owner, persona) = (name.to_owned(), "ada".to_owned(), String::new());
                 let room = Room {
-                    name,
+                    name: name.to_owned(),
                     private,
                     bot: BotPolicy::Off,
-                    persona,
-                    owner,
+                    owner: "ada".to_owned(),
+                    ..Room::default()
                 };
                 store.create_room(&room).await.unwrap();
             }

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use common::supervise;
 use tokio_util::sync::CancellationToken;
 
-use crate::services::Services;
+use crate::{departures, services::Services, sessions::now_ms};
 
 /// Between two looks for messages that were shown and did not reach the database.
 const REPAIR_EVERY: Duration = Duration::from_secs(15);
@@ -23,6 +23,20 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(30);
 /// Between two times that expired sessions are deleted.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
+/// Between two looks for people who left and whose messages are to go with them.
+const DEPARTURES_EVERY: Duration = Duration::from_secs(10);
+
+/// How long an invitation or a link is known that has expired.
+const DOOR_KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// Between two looks for deleted rooms that are to be looked through.
+const ERASE_EVERY: Duration = Duration::from_secs(3);
+
+/// The most deleted rooms in one look.
+const ERASE_ROOMS: usize = 20;
+
+/// Between two times that it is written how far people have read: a process that is killed loses no more than that.
+const WRITE_READ_EVERY: Duration = Duration::from_secs(1);
+
 /// Starts all of it; it ends with `stop`.
 pub(crate) fn start(services: &Arc<Services>, stop: &CancellationToken) {
     every(
@@ -32,6 +46,24 @@ pub(crate) fn start(services: &Arc<Services>, stop: &CancellationToken) {
         stop,
         |services| async move {
             repair(&services).await;
+        },
+    );
+    every(
+        "deleted rooms",
+        ERASE_EVERY,
+        services,
+        stop,
+        |services| async move {
+            erase(&services).await;
+        },
+    );
+    every(
+        "reading places",
+        WRITE_READ_EVERY,
+        services,
+        stop,
+        |services| async move {
+            services.reading_places.write().await;
         },
     );
     every(
@@ -49,14 +81,37 @@ pub(crate) fn start(services: &Arc<Services>, stop: &CancellationToken) {
         },
     );
     every(
+        "departures",
+        DEPARTURES_EVERY,
+        services,
+        stop,
+        |services| async move {
+            departures::go_on(&services).await;
+        },
+    );
+    every(
         "session sweep",
         SWEEP_EVERY,
         services,
         stop,
         |services| async move {
             services.sessions.sweep().await;
+            sweep_door(&services).await;
         },
     );
+}
+
+/// Looks through deleted rooms for what came late: it was in somebody's hands when the room was deleted, or whoever deleted it
+/// died in the middle.
+async fn erase(services: &Services) {
+    match services.store.deletions_due(now_ms(), ERASE_ROOMS).await {
+        Ok(rooms) => {
+            for room in rooms {
+                services.erase(&room).await;
+            }
+        }
+        Err(error) => tracing::warn!(%error, "deleted rooms cannot be looked through"),
+    }
 }
 
 /// Does something again and again, with pauses of half to one and a half times `pause`, so that edges that were
@@ -78,6 +133,14 @@ fn every<F, W>(
             work(Arc::clone(&services)).await;
         }
     });
+}
+
+/// Deletes invitations and links that ended long ago: for so long whoever comes with one is told what is wrong with it.
+async fn sweep_door(services: &Services) {
+    let before = now_ms().saturating_sub(DOOR_KEPT.as_millis() as u64);
+    if let Err(error) = services.store.sweep_door(before).await {
+        tracing::warn!(%error, "old invitations must wait");
+    }
 }
 
 /// Looks through the rooms that had messages lately: what was shown and is not in the database after half a minute is

@@ -3,8 +3,9 @@
 //! Each edge counts for itself. With several, what is allowed in all is the sum: the limits are there against floods
 //! and guessing, and a factor of a few does not help either.
 
-use std::{collections::HashMap, hash::Hash, net::IpAddr, time::Duration};
+use std::{collections::HashMap, hash::Hash, net::IpAddr, num::NonZeroU32, time::Duration};
 
+use common::secret_token::TokenHash;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
@@ -12,7 +13,6 @@ use tokio::time::Instant;
 use crate::{
     EdgeSettings,
     network::{Network, SITE_SHARE, Site, network, site},
-    sessions::TokenHash,
     shares::Rates,
 };
 
@@ -30,11 +30,19 @@ const JOIN_WAITS_MOST: Duration = Duration::from_secs(60);
 /// `typing` of one user a second, on all sockets: each goes to everybody in a room.
 const TYPING_PER_SECOND: u32 = 5;
 
+/// Rooms that one user reads on in within a second, on all sockets, ten seconds' worth at once: each is a row that is written.
+const READS_PER_SECOND: u32 = 5;
+
+/// A deletion has the live engine go through all of a room's stream: a flood of them must leave it time for others.
+const DELETION_WEIGHT: NonZeroU32 = NonZeroU32::new(10).expect("above zero");
+
 /// What is allowed here.
 pub(crate) struct RateLimits {
     messages: DefaultKeyedRateLimiter<String>,
+    messages_burst: NonZeroU32,
     joins: Rates<String>,
     typing: Rates<String>,
+    reads: Rates<String>,
     /// Guessing one user's password from one address.
     by_name_and_address: Failures<(String, Network)>,
     /// Guessing one user's password from many addresses. High, so that it takes many addresses to keep a user out.
@@ -45,6 +53,8 @@ pub(crate) struct RateLimits {
     log_ins: Failures<(String, Network)>,
     /// Guessing many users' passwords, or asking which names are taken. High, since many may live behind one address.
     by_address: Failures<Network>,
+    /// Archives of all that somebody wrote.
+    exports: Failures<String>,
     /// The same from the many networks of one site.
     by_site: Failures<Site>,
 }
@@ -55,12 +65,15 @@ impl RateLimits {
             .allow_burst(settings.user_messages_burst);
         RateLimits {
             messages: RateLimiter::keyed(messages),
+            messages_burst: settings.user_messages_burst,
             joins: Rates::new(JOINS_PER_SECOND),
             typing: Rates::new(TYPING_PER_SECOND),
+            reads: Rates::new(READS_PER_SECOND),
             by_name_and_address: Failures::new(10, Duration::from_secs(30)),
             by_name: Failures::new(300, Duration::from_secs(10)),
             by_device: Failures::new(10, Duration::from_secs(30)),
             log_ins: Failures::new(100, Duration::from_secs(5)),
+            exports: Failures::new(5, Duration::from_secs(600)),
             by_address: Failures::new(100, Duration::from_secs(1)),
             by_site: Failures::new(100 * SITE_SHARE, Duration::from_secs(1) / SITE_SHARE),
         }
@@ -73,6 +86,19 @@ impl RateLimits {
     pub(crate) fn check_user_message(&self, user: &str) -> Result<(), Duration> {
         let verdict = self.messages.check_key(&user.to_owned());
         verdict.map_err(|until| until.wait_time_from(self.messages.clock().now()))
+    }
+
+    /// Counts one deletion of a user, which weighs as much as [`DELETION_WEIGHT`] messages.
+    ///
+    /// # Errors
+    /// The time after which the next one is allowed.
+    pub(crate) fn check_user_deletion(&self, user: &str) -> Result<(), Duration> {
+        let weight = DELETION_WEIGHT.min(self.messages_burst);
+        match self.messages.check_key_n(&user.to_owned(), weight) {
+            Ok(Err(until)) => Err(until.wait_time_from(self.messages.clock().now())),
+            // It is never more than all that may come at once.
+            Ok(Ok(())) | Err(_) => Ok(()),
+        }
     }
 
     /// Counts one join of a user, and says how long it waits for its turn.
@@ -90,6 +116,14 @@ impl RateLimits {
     /// The time after which the next one is allowed.
     pub(crate) fn check_typing(&self, user: &str) -> Result<(), Duration> {
         self.typing.check(user.to_owned(), Instant::now())
+    }
+
+    /// Counts that a user has read on in one more room.
+    ///
+    /// # Errors
+    /// The time after which the next one is allowed.
+    pub(crate) fn check_read(&self, user: &str) -> Result<(), Duration> {
+        self.reads.check(user.to_owned(), Instant::now())
     }
 
     /// Whether an attempt at a user's password from an address is heard, right or wrong: a right one that was heard
@@ -135,6 +169,17 @@ impl RateLimits {
         self.by_site.count(site(address), now);
     }
 
+    /// Counts an archive of all that somebody wrote.
+    ///
+    /// # Errors
+    /// The time after which the next one is allowed.
+    pub(crate) fn check_export(&self, user: &str) -> Result<(), Duration> {
+        let (user, now) = (user.to_owned(), Instant::now());
+        self.exports.check(&user, now)?;
+        self.exports.count(user, now);
+        Ok(())
+    }
+
     /// Whether an attempt to register from an address is heard. Counts nothing.
     ///
     /// # Errors
@@ -163,6 +208,7 @@ impl RateLimits {
         self.by_name.upkeep(now);
         self.by_device.upkeep(now);
         self.log_ins.upkeep(now);
+        self.exports.upkeep(now);
         self.by_address.upkeep(now);
         self.by_site.upkeep(now);
     }

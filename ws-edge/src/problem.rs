@@ -151,7 +151,8 @@ impl From<StoreError> for Problem {
             StoreError::Taken => {
                 Problem::bad_request_as(StatusCode::CONFLICT, StoreError::Taken.to_string())
             }
-            StoreError::Full(limit) => Problem::forbidden(limit),
+            StoreError::Forbidden(why) | StoreError::Full(why) => Problem::forbidden(why),
+            StoreError::NotFound(what) => Problem::not_found(what),
             StoreError::TooOften { limit, again_in } => Problem::rate_limited(limit, again_in),
         }
     }

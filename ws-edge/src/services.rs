@@ -6,14 +6,22 @@ use common::{
     live::{Control, Live},
     posting::Poster,
     queue::Queue,
-    store::Store,
+    store::{Store, StoreError},
     timeline::Timeline,
 };
+use tokio::time::sleep;
 
 use crate::{
     EdgeSettings, access::Access, admission::Admission, allowances::Allowances, answers::Answers,
-    limits::RateLimits, sessions::Sessions,
+    departures::DeletedAccounts, limits::RateLimits, read_marks::ReadingPlaces,
+    sessions::Sessions,
 };
+
+/// How many messages of a deleted room are taken away in one statement: its locks are held for some milliseconds.
+const ERASED_AT_ONCE: usize = 500;
+
+/// Between two of them, so that whoever writes messages hardly notices.
+const ERASE_PAUSE: Duration = Duration::from_millis(10);
 
 /// The engines of one edge, and what it knows and remembers of what is in them.
 pub(crate) struct Services {
@@ -23,10 +31,12 @@ pub(crate) struct Services {
     pub(crate) timeline: Timeline,
     pub(crate) sessions: Sessions,
     pub(crate) access: Access,
+    pub(crate) reading_places: ReadingPlaces,
     pub(crate) limits: RateLimits,
     pub(crate) admission: Arc<Admission>,
     pub(crate) answers: Answers,
     pub(crate) allowances: Allowances,
+    pub(crate) deleted_accounts: DeletedAccounts,
 }
 
 impl Services {
@@ -48,15 +58,35 @@ impl Services {
                 settings.secure_cookies,
             ),
             access: Access::new(Arc::clone(&store)),
+            reading_places: ReadingPlaces::new(Arc::clone(&store), Arc::clone(&live)),
             limits: RateLimits::new(settings),
             admission: Arc::new(Admission::new(settings)),
             answers: Answers::new(),
             allowances: Allowances::new(&settings.people),
+            deleted_accounts: DeletedAccounts::new(Arc::clone(&store)),
             live,
             store,
             poster,
             timeline,
         }
+    }
+
+    /// Takes away all that was said in a room that was deleted. What is left over when something is away is taken away by
+    /// whoever [looks through it](crate::background) next.
+    pub(crate) async fn erase(&self, room: &str) {
+        if let Err(error) = self.live.erase(room).await {
+            tracing::warn!(%error, room, "a deleted room is not erased yet");
+        }
+        if let Err(error) = self.erase_stored(room).await {
+            tracing::warn!(%error, room, "a deleted room's history is not all erased yet");
+        }
+    }
+
+    async fn erase_stored(&self, room: &str) -> Result<(), StoreError> {
+        while self.store.erase_deleted(room, ERASED_AT_ONCE).await? > 0 {
+            sleep(ERASE_PAUSE).await;
+        }
+        Ok(())
     }
 
     /// Forgets what is not so any more, after a control. Idempotent: this process's own words come back to it.
@@ -65,7 +95,7 @@ impl Services {
             Control::SessionRevoked { session } => self.sessions.forget(*session),
             Control::RoomChanged { room } => self.access.forget(room),
             Control::Invited { room, .. } => self.access.forget(room),
-            Control::StopReply { .. } => {}
+            Control::Read { .. } | Control::StopReply { .. } => {}
         }
     }
 

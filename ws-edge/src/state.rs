@@ -114,6 +114,7 @@ pub async fn run(
     }
     let told = http.all_told(until).await;
     let posted = services.poster.drained(until).await;
+    services.reading_places.write_until(until).await;
     services.sessions.upkeep_until(until).await;
     tracing::info!(posted, told, "drained");
     broken.map_or(Ok(()), Err)

@@ -13,13 +13,13 @@ use crate::scene::Scene;
 
 /// One draft, as everyone in the room sees it.
 #[derive(Debug)]
-struct Shown {
+pub(crate) struct Shown {
     attempt: u32,
     offset: usize,
     text: String,
 }
 
-fn drafts(seen: &[ServerFrame], question: &Message) -> Vec<Shown> {
+pub(crate) fn drafts(seen: &[ServerFrame], question: &Message) -> Vec<Shown> {
     let of = |frame: &ServerFrame| {
         let ServerFrame::Draft {
             room,
@@ -47,7 +47,7 @@ fn drafts(seen: &[ServerFrame], question: &Message) -> Vec<Shown> {
 }
 
 /// What a client has on its screen after these drafts.
-fn screen(drafts: &[Shown]) -> String {
+pub(crate) fn screen(drafts: &[Shown]) -> String {
     let mut now = (0, String::new());
     for draft in drafts {
         if draft.attempt > now.0 {
@@ -62,7 +62,7 @@ fn screen(drafts: &[Shown]) -> String {
     now.1
 }
 
-fn words(count: usize) -> String {
+pub(crate) fn words(count: usize) -> String {
     (0..count)
         .map(|n| format!("wört{n}"))
         .collect::<Vec<_>>()

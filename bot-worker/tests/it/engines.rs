@@ -64,10 +64,10 @@ impl Surroundings {
     pub(crate) async fn add_room(&self, name: &str, persona: &str) {
         let room = Room {
             name: name.into(),
-            private: false,
             bot: BotPolicy::Always,
             persona: persona.into(),
             owner: "ada".into(),
+            ..Room::default()
         };
         match self.store.create_room(&room).await {
             Ok(()) | Err(StoreError::Taken) => {}
@@ -81,6 +81,28 @@ impl Surroundings {
         let appended = self.live.append(&new(room, sender, text), Some(0)).await;
         match appended.unwrap() {
             Appended::New(message) => message,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Its author gives a message another text.
+    pub(crate) async fn edits(&self, message: &Message, text: &str) -> Message {
+        self.changes(message, Kind::Edited, text).await
+    }
+
+    /// Its author deletes a message.
+    pub(crate) async fn deletes(&self, message: &Message) -> Message {
+        self.changes(message, Kind::Deleted, "").await
+    }
+
+    async fn changes(&self, message: &Message, kind: Kind, text: &str) -> Message {
+        let event = NewMessage {
+            kind,
+            of: Some(message.id),
+            ..new(&message.room, &message.sender, text)
+        };
+        match self.live.append(&event, Some(0)).await.unwrap() {
+            Appended::New(event) => event,
             other => panic!("{other:?}"),
         }
     }
@@ -168,5 +190,6 @@ fn new(room: &str, sender: &str, text: &str) -> NewMessage {
         },
         message: text.into(),
         reply_to: None,
+        of: None,
     }
 }

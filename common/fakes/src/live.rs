@@ -11,7 +11,8 @@ use std::{
 use async_trait::async_trait;
 use common::{
     live::{
-        AppendRequest, Appended, Live, LiveError, LiveEvent, Signal, Subscriber, Tail, Unsettled,
+        AppendRequest, Appended, Change, Live, LiveError, LiveEvent, Signal, Subscriber, Tail,
+        Unsettled,
         turns::{Draft, DraftOutcome, DraftSnapshot, TurnMode, TurnRequest, TurnStatus, Turns},
     },
     wire::{Message, Seq},
@@ -79,11 +80,13 @@ passes_on! { FaultyLive, beside ["tail", "subscribe"],
     Live {
         async fn append_all(room: &str, offers: &[AppendRequest], floor: Option<Seq>) -> Result<Vec<Appended>, LiveError>;
         async fn find(room: &str, id: Uuid) -> Result<Option<Message>, LiveError>;
+        async fn changes(room: &str, ids: &[Uuid]) -> Result<Vec<Change>, LiveError>;
         async fn signal(signal: &Signal) -> Result<(), LiveError>;
         async fn announce(process: &str, room: &str, users: &[String]) -> Result<Vec<String>, LiveError>;
         async fn unsettled(limit: usize, server: &str) -> Result<Vec<Unsettled>, LiveError>;
         async fn settled(room: &Unsettled) -> Result<(), LiveError>;
         async fn compare_anew() -> Result<(), LiveError>;
+        async fn erase(room: &str) -> Result<(), LiveError>;
         async fn ping() -> Result<(), LiveError>;
         by hand {
             async fn tail(&self, room: &str, after: Seq, limit: usize) -> Result<Tail, LiveError> {

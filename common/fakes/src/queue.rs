@@ -76,6 +76,7 @@ impl FaultyQueue {
 passes_on! { FaultyQueue, beside ["publish"],
     Queue {
         async fn ping() -> Result<(), QueueError>;
+        async fn clear_remains() -> Result<(), QueueError>;
         by hand {
             async fn publish(&self, route: Route, id: Uuid, payload: Bytes) -> Result<(), QueueError> {
                 self.faults.pass("publish").await?;

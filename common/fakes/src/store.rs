@@ -5,8 +5,11 @@ use std::{collections::HashSet, sync::Arc};
 use common::{
     envelope::Envelope,
     store::{
-        Accounts, Invited, ListedRoom, LogIn, LookedUp, Membership, Messages, Room, RoomChanges,
-        RoomLimits, Rooms, Session, Store, StoreError, WriteError, Written,
+        Accounts, Actor, AuditLine, Departure, Invite, Invited, KeptRoom, ListedAccount,
+        ListedRoom, LogIn, LookedUp, Membership, Messages, People, ReadMark, ReadMarks, Removals,
+        Room, RoomChanges, RoomKeeper, RoomLimits, Rooms, SentAt, SentPage, Session, Standing,
+        StandingChanges, Store, StoreError, WriteError, Written,
+        usage::{UsageAsked, UsageSum},
     },
     wire::{Message, Seq},
 };
@@ -34,6 +37,7 @@ passes_on! { FaultyStore, beside [],
         async fn ping() -> Result<(), StoreError>;
         async fn server() -> Result<Arc<str>, StoreError>;
         async fn takes_rows(bytes: usize) -> Result<(), StoreError>;
+        async fn clear_remains() -> Result<(), StoreError>;
     }
     Accounts {
         async fn create_user(name: &str, password_hash: &str) -> Result<(), StoreError>;
@@ -47,12 +51,43 @@ passes_on! { FaultyStore, beside [],
         async fn touch_sessions(sessions: &[Uuid], now_ms: u64, expires_at_ms: u64, longest_ms: Option<u64>) -> Result<(), StoreError>;
         async fn sweep_sessions(now_ms: u64) -> Result<u64, StoreError>;
     }
+    People {
+        async fn standing(user: &str) -> Result<Option<Standing>, StoreError>;
+        async fn has_accounts() -> Result<bool, StoreError>;
+        async fn standings_changed(since_ms: u64) -> Result<Vec<(String, u64)>, StoreError>;
+        async fn make_invite(invite: &Invite, token_hash: &[u8; 32]) -> Result<(), StoreError>;
+        async fn invites(by: Option<&str>, now_ms: u64) -> Result<Vec<Invite>, StoreError>;
+        async fn withdraw_invite(actor: Actor<'_>, id: Uuid) -> Result<bool, StoreError>;
+        async fn check_invite(token_hash: &[u8; 32], by_keepers_alone: bool) -> Result<(), StoreError>;
+        async fn create_invited_user(name: &str, password_hash: &str, token_hash: &[u8; 32], by_keepers_alone: bool) -> Result<Option<String>, StoreError>;
+        async fn change_password(user: &str, kept: &str, new: &str, session: Uuid, device_hash: Option<[u8; 32]>) -> Result<Option<Vec<Uuid>>, StoreError>;
+        async fn end_other_sessions(user: &str, session: Uuid, device_hash: Option<[u8; 32]>) -> Result<Vec<Uuid>, StoreError>;
+        async fn make_reset(actor: Actor<'_>, user: &str, token_hash: &[u8; 32], expires_at_ms: u64) -> Result<bool, StoreError>;
+        async fn reset_of(token_hash: &[u8; 32]) -> Result<String, StoreError>;
+        async fn use_reset(token_hash: &[u8; 32], password_hash: &str) -> Result<Vec<Uuid>, StoreError>;
+        async fn change_standing(actor: Actor<'_>, user: &str, changes: StandingChanges) -> Result<Option<(Standing, Vec<Uuid>)>, StoreError>;
+        async fn delete_account(actor: Actor<'_>, user: &str, with_messages: bool) -> Result<Option<Vec<Uuid>>, StoreError>;
+        async fn deleted_accounts() -> Result<Vec<String>, StoreError>;
+        async fn claim_departure(now_ms: u64, until_ms: u64, left_before_ms: u64) -> Result<Option<Departure>, StoreError>;
+        async fn departure_reached(user: &str, after_room: &str, until_ms: u64) -> Result<(), StoreError>;
+        async fn departure_done(user: &str) -> Result<(), StoreError>;
+        async fn room_names(after: &str, limit: usize) -> Result<Vec<String>, StoreError>;
+        async fn accounts_listed(after: Option<&str>, limit: usize) -> Result<Vec<ListedAccount>, StoreError>;
+        async fn rooms_kept(after: Option<&str>, limit: usize) -> Result<Vec<KeptRoom>, StoreError>;
+        async fn usage_sums(asked: &UsageAsked) -> Result<Vec<UsageSum>, StoreError>;
+        async fn audit(before: Option<u64>, limit: usize) -> Result<Vec<AuditLine>, StoreError>;
+        async fn sweep_door(before_ms: u64) -> Result<(), StoreError>;
+    }
     Rooms {
         async fn create_room_within(room: &Room, limits: RoomLimits) -> Result<(), StoreError>;
         async fn room(name: &str) -> Result<Option<Room>, StoreError>;
         async fn room_seen_by(name: &str, user: &str) -> Result<Option<Room>, StoreError>;
         async fn rooms_listed(user: &str, after: Option<&str>, limit: usize) -> Result<Vec<ListedRoom>, StoreError>;
         async fn change_room(name: &str, changes: &RoomChanges) -> Result<Option<Room>, StoreError>;
+        async fn delete_room(name: &str, by: RoomKeeper<'_>) -> Result<bool, StoreError>;
+        async fn ban(room: &str, user: &str, by: &str) -> Result<bool, StoreError>;
+        async fn lift_ban(room: &str, user: &str) -> Result<bool, StoreError>;
+        async fn bans(room: &str) -> Result<Vec<String>, StoreError>;
         async fn add_member(room: &str, user: &str) -> Result<bool, StoreError>;
         async fn invite(room: &str, user: &str, by: &str) -> Result<Invited, StoreError>;
         async fn take_invitation(room: &str, user: &str) -> Result<bool, StoreError>;
@@ -67,6 +102,17 @@ passes_on! { FaultyStore, beside [],
         async fn before(room: &str, before: Seq, limit: usize) -> Result<Vec<Message>, StoreError>;
         async fn latest(room: &str) -> Result<Seq, StoreError>;
         async fn find(room: &str, id: Uuid) -> Result<Option<Message>, StoreError>;
+        async fn deleted(messages: &[(String, Uuid)]) -> Result<HashSet<(String, Uuid)>, StoreError>;
+        async fn deletions() -> Result<u64, StoreError>;
+        async fn by_sender(sender: &str, after: &SentAt, limit: usize) -> Result<SentPage, StoreError>;
         async fn look_up(room: &str, ids: &[Uuid]) -> Result<LookedUp, StoreError>;
+    }
+    ReadMarks {
+        async fn mark_read(marks: &[ReadMark]) -> Result<(), StoreError>;
+    }
+    Removals {
+        async fn deleted_among(rooms: &[&str]) -> Result<HashSet<String>, StoreError>;
+        async fn deletions_due(now_ms: u64, limit: usize) -> Result<Vec<String>, StoreError>;
+        async fn erase_deleted(room: &str, limit: usize) -> Result<u64, StoreError>;
     }
 }

@@ -18,6 +18,7 @@ use self::turns::{Fence, TURN_LEASE, Turns};
 use crate::{
     causes::WithCauses,
     retry::{Retry, Retryable},
+    store::ReadMark,
     wire::{Kind, Message, NewMessage, Seq, made_at, now_seq},
 };
 
@@ -60,6 +61,12 @@ pub trait Live: Turns {
     /// nothing from before the message [was made](AppendRequest::made), is not touched: the answer is
     /// [`Appended::Cold`]. The caller then looks the room up in the store and calls
     /// again with `floor` set to the highest `seq` found there (0 if none), which becomes the `prev` of the message.
+    ///
+    /// An event that [changes](Kind::is_change) a message goes the same way, and does more in the same step. An edit ends
+    /// the answer that is being written to the message, so that nobody can post one who has read the old text: its fence
+    /// is void and its draft gone, and whoever asks for the turn next has it. A deletion takes the text of the message
+    /// and of all its edits out of the stream, where what is left of them keeps their places, and ends every answer that is
+    /// being written in the room: it may have been told the text. What is deleted changes no more: [`Appended::Gone`].
     ///
     /// # Errors
     /// [`LiveError`] if the engine does not answer in time. The message may have been appended all the same.
@@ -104,11 +111,19 @@ pub trait Live: Turns {
     /// [`LiveError`] if the engine does not answer in time.
     async fn tail(&self, room: &str, after: Seq, limit: usize) -> Result<Tail, LiveError>;
 
-    /// The message with this id, if the room's stream still has it.
+    /// The message with this id, if the room's stream still has it: as it was posted, or without its text if it is deleted.
     ///
     /// # Errors
     /// [`LiveError`] if the engine does not answer in time.
     async fn find(&self, room: &str, id: Uuid) -> Result<Option<Message>, LiveError>;
+
+    /// What has become of some messages as far as the room's stream knows: of each that was deleted that it was, of each
+    /// other that was edited its newest text. The messages themselves need not be in the stream any more; the store knows
+    /// what is not told here.
+    ///
+    /// # Errors
+    /// [`LiveError`] if the engine does not answer in time.
+    async fn changes(&self, room: &str, ids: &[Uuid]) -> Result<Vec<Change>, LiveError>;
 
     /// Shows a signal to whoever is subscribed to its topic at this moment. At most once, never kept.
     ///
@@ -157,6 +172,14 @@ pub trait Live: Turns {
     /// [`LiveError`] if the engine does not answer in time.
     async fn compare_anew(&self) -> Result<(), LiveError>;
 
+    /// Forgets all of a room that was deleted: its stream, its ids, its turns and drafts and who is there. From then on, for
+    /// as long as a silent room is remembered, nothing is appended to it ([`Appended::RoomGone`]) and nobody gets a turn in it.
+    /// Idempotent.
+    ///
+    /// # Errors
+    /// [`LiveError`] if the engine does not answer in time.
+    async fn erase(&self, room: &str) -> Result<(), LiveError>;
+
     /// Opens this process's one subscription to what is shown. Events come until the receiver is dropped, which closes it.
     /// The control topic is subscribed from the start; a [`LiveEvent::ControlGap`] says when, if that takes a moment.
     /// The channel is bounded: what comes while it is full is dropped, and told as one [`LiveEvent::Gap`] for each room
@@ -204,7 +227,7 @@ pub struct AppendRequest {
     pub part: BotRole,
     /// The end of its frame: encoded once, for everyone who sees it and for the queue.
     pub tail: String,
-    /// When a person's message got its id, if that is fresh: it may have been used since then, so whoever does not
+    /// When a person's message or event got its id, if that is fresh: it may have been used since then, so whoever does not
     /// remember as far back does not know that it was not.
     pub made: Option<Seq>,
 }
@@ -213,9 +236,8 @@ impl AppendRequest {
     /// Encodes the message.
     pub fn new(message: NewMessage, part: BotRole) -> AppendRequest {
         let tail = message.frame_tail();
-        let made = (message.kind == Kind::User)
-            .then(|| fresh_id(message.id))
-            .flatten();
+        let is_a_persons = message.kind == Kind::User || message.kind.is_change();
+        let made = is_a_persons.then(|| fresh_id(message.id)).flatten();
         AppendRequest {
             message,
             part,
@@ -230,6 +252,35 @@ pub fn fresh_id(id: Uuid) -> Option<Seq> {
     made_at(id).filter(|made| u128::from(now_seq().abs_diff(*made)) <= ID_FRESH.as_micros())
 }
 
+/// What has become of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Which message.
+    pub of: Uuid,
+    /// The place of the event.
+    pub seq: Seq,
+    /// Its text from then on; none if it is deleted.
+    pub text: Option<String>,
+}
+
+impl Change {
+    /// Brings a message to the state that it has by this. Idempotent, and whatever comes first: of two edits the later one
+    /// counts, and a deletion before all.
+    pub fn apply(&self, message: &mut Message) {
+        match &self.text {
+            None => {
+                message.message.clear();
+                message.deleted = true;
+            }
+            Some(text) if !message.deleted && message.edited.is_none_or(|at| at < self.seq) => {
+                message.message.clone_from(text);
+                message.edited = Some(self.seq);
+            }
+            Some(_) => {}
+        }
+    }
+}
+
 /// What [`Live::append`] did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Appended {
@@ -241,10 +292,14 @@ pub enum Appended {
     KnownOnly(Seq),
     /// Another sender has used this id in this room.
     Taken,
+    /// An event that would change a message which is deleted; nothing was done.
+    Gone,
     /// Nothing is known of the room, or nothing from so far back; nothing was done.
     Cold,
     /// A reply, and whoever wrote it has lost the right to post it; nothing was done.
     Fenced,
+    /// The room was [erased](Live::erase); nothing was done.
+    RoomGone,
 }
 
 /// A piece of a room's stream.
@@ -349,6 +404,11 @@ pub enum Control {
         /// By whom.
         by: String,
     },
+    /// People have read rooms up to some place: their other sockets are told.
+    Read {
+        /// Who, where and how far.
+        places: Vec<ReadElsewhere>,
+    },
     /// Somebody wants a reply stopped.
     StopReply {
         /// The room.
@@ -356,6 +416,15 @@ pub enum Control {
         /// The reply's id.
         reply: Uuid,
     },
+}
+
+/// Somebody has read a room up to some place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadElsewhere {
+    /// Who, where and how far.
+    pub mark: ReadMark,
+    /// The socket that said so, which is not told.
+    pub socket: u64,
 }
 
 /// What comes out of a process's subscription.
@@ -369,7 +438,7 @@ pub enum LiveEvent {
         seq: Seq,
         /// The `seq` before it.
         prev: Seq,
-        /// The finished `message` frame, forwarded as it is.
+        /// The finished frame (`message`, `edited`, `deleted`), forwarded as it is.
         frame: Bytes,
     },
     /// A signal to a room that is subscribed.

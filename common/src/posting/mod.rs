@@ -146,9 +146,15 @@ pub enum PostError {
     /// Another sender has used this id in this room.
     #[error("this id is another message's")]
     IdTaken,
+    /// An event, and the message that it would change is deleted. Nothing was shown.
+    #[error("the message is deleted")]
+    Gone,
     /// A reply, and its writer has lost the right to post it. Nothing was shown.
     #[error("another attempt at this reply has taken over")]
     Fenced,
+    /// The room was deleted.
+    #[error("there is no such room any more")]
+    RoomGone,
 }
 
 impl From<LiveError> for PostError {
@@ -348,9 +354,13 @@ impl Poster {
             return Ok(0);
         }
         let known = self.store.room(room).await?;
+        if known.is_none() && self.store.was_deleted(room).await? {
+            return Ok(0);
+        }
         let asks = |message: &Message| {
             let asks = |room: &Room| room.bot.asks(&message.message);
-            message.kind == Kind::User && known.as_ref().is_some_and(asks)
+            // Of what is deleted there is only its place, and nothing to be asked.
+            message.kind == Kind::User && !message.deleted && known.as_ref().is_some_and(asks)
         };
         let (mut repaired, mut failed) = (0, None);
         for some in lost.chunks(REPAIRS_AT_ONCE) {
@@ -487,7 +497,8 @@ impl Poster {
         let until = Instant::now() + COLD_PATIENCE;
         match timeout_at(until, self.store.find(&new.room, new.id)).await {
             Ok(Ok(Some(kept))) if kept.sender != new.sender => Err(PostError::IdTaken),
-            Ok(Ok(kept)) => Ok(kept),
+            Ok(Ok(Some(kept))) => same_event(new, &kept).map(|()| Some(kept)),
+            Ok(Ok(None)) => Ok(None),
             Ok(Err(_)) | Err(_) => Ok(None),
         }
     }
@@ -515,8 +526,11 @@ impl Poster {
                 let payload = Envelope::around(&frame, reply.as_ref());
                 self.keep(message, true, route, payload, completion).await;
             }
-            Placement::Appended(_, Appended::Known(message)) => {
-                self.keep_again(message, route, reply, completion).await;
+            Placement::Appended(request, Appended::Known(message)) => {
+                match same_event(&request.message, &message) {
+                    Ok(()) => self.keep_again(message, route, reply, completion).await,
+                    Err(error) => completion.complete(Err(error)),
+                }
             }
             // The stream has dropped it, so it is old: in the database, or still on its way there.
             Placement::Appended(AppendRequest { message: new, .. }, Appended::KnownOnly(seq)) => {
@@ -530,7 +544,11 @@ impl Poster {
                 }
             }
             Placement::Appended(_, Appended::Taken) => completion.complete(Err(PostError::IdTaken)),
+            Placement::Appended(_, Appended::Gone) => completion.complete(Err(PostError::Gone)),
             Placement::Appended(_, Appended::Fenced) => completion.complete(Err(PostError::Fenced)),
+            Placement::Appended(_, Appended::RoomGone) => {
+                completion.complete(Err(PostError::RoomGone));
+            }
             Placement::Appended(_, Appended::Cold) => completion.complete(Err(still_cold())),
             Placement::Kept(message) => self.answer_kept(message, route, reply, completion).await,
             Placement::Refused(error) => completion.complete(Err(error)),
@@ -616,5 +634,14 @@ fn role_of(new: &NewMessage, route: Route) -> BotRole {
 
 /// Whether the store has to be asked for the message, since its room may have forgotten the id.
 fn may_be_forgotten(new: &NewMessage) -> bool {
-    new.kind == Kind::User && fresh_id(new.id).is_none()
+    (new.kind == Kind::User || new.kind.is_change()) && fresh_id(new.id).is_none()
+}
+
+/// An event that is sent again is the same event, and no message, nor an event that changes another.
+fn same_event(new: &NewMessage, known: &Message) -> Result<(), PostError> {
+    let is_change = new.kind.is_change() || known.kind.is_change();
+    if is_change && (new.kind, new.of) != (known.kind, known.of) {
+        return Err(PostError::IdTaken);
+    }
+    Ok(())
 }

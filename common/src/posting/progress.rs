@@ -150,6 +150,9 @@ impl Progress {
             kind: Kind::User,
             message: "how far the persisters have come".into(),
             reply_to: None,
+            of: None,
+            edited: None,
+            deleted: false,
         };
         let payload = Envelope::around(&message.frame(), None);
         // By a clock that nobody sets, and before it is published: what it says of others is true then.

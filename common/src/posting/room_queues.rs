@@ -129,6 +129,7 @@ mod tests {
             kind: Kind::User,
             message: text,
             reply_to: None,
+            of: None,
         };
         QueuedPost {
             request: AppendRequest::new(message, BotRole::None),

@@ -91,6 +91,15 @@ pub trait Queue: Send + Sync + 'static {
     /// [`QueueError::Unavailable`] if not.
     async fn ping(&self) -> Result<(), QueueError>;
 
+    /// Clears what the engine's files still hold of what was settled, as far as that is in this process's hand: a broker's files
+    /// are its own. Costs nothing if nothing was settled since.
+    ///
+    /// # Errors
+    /// [`QueueError::Unavailable`] if it could not be done just now.
+    async fn clear_remains(&self) -> Result<(), QueueError> {
+        Ok(())
+    }
+
     /// An orderly end: ends all consumers, and returns when the engine has what was settled. That does not come again,
     /// unless it travelled with what was not settled. Everything after it is refused.
     async fn close(&self);
@@ -182,6 +191,37 @@ pub trait DeadLetters: Send + Sync + 'static {
     /// # Errors
     /// [`QueueError::Unavailable`] if the engine is away.
     async fn discard(&self, queue: QueueName, ids: &[Uuid]) -> Result<usize, QueueError>;
+
+    /// How many dead letters a queue has, without looking at them; what somebody else looks at just now may be missing in it.
+    ///
+    /// # Errors
+    /// [`QueueError::Unavailable`] if the engine is away.
+    async fn count(&self, queue: QueueName) -> Result<usize, QueueError>;
+
+    /// Shows each dead letter of a queue to somebody who may have it replaced, or forgotten. What is replaced keeps its id, its
+    /// reason and its time, and nothing is left of what it said; it may come last. Returns how many were not left as they are.
+    ///
+    /// # Errors
+    /// [`QueueError::Unavailable`] if the engine is away; what was done by then is done.
+    async fn revise(&self, queue: QueueName, reviser: &dyn Reviser) -> Result<usize, QueueError>;
+}
+
+/// Who decides what becomes of dead letters.
+#[async_trait]
+pub trait Reviser: Send + Sync {
+    /// What is to become of this one.
+    async fn revise(&self, letter: &DeadLetter) -> Revision;
+}
+
+/// What is to become of a dead letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Revision {
+    /// It stays as it is.
+    Leave,
+    /// It says this instead.
+    Replace(Bytes),
+    /// It goes.
+    Forget,
 }
 
 /// What could not be done.

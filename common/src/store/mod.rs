@@ -3,6 +3,9 @@
 //! Two sides in the crate `engines`: MySQL, shared by any number of processes, and SQLite, a file in the data folder.
 //! Both pass the suite in `common/suites/src/store/`.
 
+mod people;
+mod read_marks;
+mod removals;
 pub mod usage;
 
 use std::{collections::HashSet, num::NonZeroU32, sync::Arc, time::Duration};
@@ -11,15 +14,26 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use people::{
+    Actor, AuditLine, Departure, INVITE_USES_MAX, INVITES_STANDING_MAX,
+    INVITES_STANDING_MAX_OF_ADMINISTRATORS, Invite, KeptRoom, LISTED_MAX, ListedAccount, OPERATOR,
+    People, Standing, StandingChanges, THE_SERVER,
+};
+
 use crate::{
     envelope::Envelope,
     retry::{Retry, Retryable},
     wire::{Message, Seq},
 };
 
+pub use self::{
+    read_marks::{ReadMark, ReadMarks, UNREAD_MAX},
+    removals::Removals,
+};
+
 /// All that lasts.
 #[async_trait]
-pub trait Store: Accounts + Rooms + Messages {
+pub trait Store: Accounts + People + Rooms + Messages + ReadMarks + Removals {
     /// Whether the engine answers within its time limit, has the schema that this program was built with, and can be
     /// written to.
     ///
@@ -40,6 +54,15 @@ pub trait Store: Accounts + Rooms + Messages {
     /// # Errors
     /// [`StoreError::Unavailable`] if not, with what is wrong.
     async fn takes_rows(&self, bytes: usize) -> Result<(), StoreError>;
+
+    /// Clears what the engine's files still hold of what was deleted, as far as that is in this process's hand: a server's files
+    /// are its own. Costs nothing if nothing was deleted since.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn clear_remains(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 /// Users and their sessions.
@@ -52,7 +75,7 @@ pub trait Accounts: Send + Sync + 'static {
     /// ([`crate::names::skeleton`]). After [`StoreError::Unavailable`] the user may have been made all the same.
     async fn create_user(&self, name: &str, password_hash: &str) -> Result<(), StoreError>;
 
-    /// The hash of a user's password; none if there is no such user.
+    /// The hash of a user's password; none if there is no such user, or not any more.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -77,7 +100,7 @@ pub trait Accounts: Send + Sync + 'static {
     /// [`DEVICES_PER_USER`] that were used last are kept.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`].
+    /// [`StoreError::Forbidden`] if the account is disabled.
     async fn begin_session(
         &self,
         session: &Session,
@@ -96,7 +119,7 @@ pub trait Accounts: Send + Sync + 'static {
         since_ms: u64,
     ) -> Result<bool, StoreError>;
 
-    /// The session of this token, unless it has expired by `now_ms`.
+    /// The session of this token, unless it has expired by `now_ms`, or its account is disabled.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -118,7 +141,7 @@ pub trait Accounts: Send + Sync + 'static {
     /// [`StoreError::Unavailable`].
     async fn end_session(&self, user: &str, session: Uuid) -> Result<bool, StoreError>;
 
-    /// Which of these sessions still hold at `now_ms`.
+    /// Which of these sessions still hold at `now_ms`: not those of accounts that are disabled.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -191,8 +214,9 @@ pub trait Rooms: Send + Sync + 'static {
     /// Makes a room, if its owner has not as many as one may: also if many are asked for at once, by whichever processes.
     ///
     /// # Errors
-    /// [`StoreError::Taken`] if a user or room has this very name, or a user one that looks the same (`room-1` and `room-l`
-    /// may both exist: nobody is taken for a room); [`StoreError::Full`] and [`StoreError::TooOften`] by the limits.
+    /// [`StoreError::Taken`] if a user or room has this very name, or a room had it that was deleted, or a user one that
+    /// looks the same (`room-1` and `room-l` may both exist: nobody is taken for a room); [`StoreError::Full`] and
+    /// [`StoreError::TooOften`] by the limits.
     async fn create_room_within(&self, room: &Room, limits: RoomLimits) -> Result<(), StoreError>;
 
     /// A room, whoever asks; none if there is no such room.
@@ -201,7 +225,7 @@ pub trait Rooms: Send + Sync + 'static {
     /// [`StoreError::Unavailable`].
     async fn room(&self, name: &str) -> Result<Option<Room>, StoreError>;
 
-    /// A room if `user` may see it: it is public, theirs, or they are a member.
+    /// A room if `user` may see it: it is public and they are not banned, it is theirs, or they are a member.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -221,20 +245,50 @@ pub trait Rooms: Send + Sync + 'static {
     ) -> Result<Vec<ListedRoom>, StoreError>;
 
     /// Changes a room, and leaves what is not to be changed as it is, also where somebody else changes that at the same
-    /// moment. Returns the room as it is then; none if there is no such room.
+    /// moment. Returns the room as it is then; none if there is no such room. Where it is [handed over](HandOver) as well,
+    /// all of it is done or nothing.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`].
+    /// [`StoreError::Unavailable`]; of handing it over [`StoreError::Forbidden`] if it is not that owner's, [`StoreError::Full`]
+    /// if the new one owns as many rooms as one may, and [`StoreError::NotFound`] if they are nobody, or may not see it.
     async fn change_room(
         &self,
         name: &str,
         changes: &RoomChanges,
     ) -> Result<Option<Room>, StoreError>;
 
+    /// Deletes a room with its members, invitations and bans; what was said in it is taken away by [`Removals`] then. Its
+    /// name is nobody's from now on. Its owner may, and an administrator, whose deed is written into the audit log. False if
+    /// there is no such room.
+    ///
+    /// # Errors
+    /// [`StoreError::Forbidden`] if it is not `by`'s, or somebody's own room.
+    async fn delete_room(&self, name: &str, by: RoomKeeper<'_>) -> Result<bool, StoreError>;
+
+    /// Has a user not see a room any more, and not be invited to it, until the ban is lifted; ends their membership.
+    /// Idempotent. False if there is no such user, or no such room.
+    ///
+    /// # Errors
+    /// [`StoreError::Forbidden`] if the room is theirs; [`StoreError::Full`] beyond [`BANS_PER_ROOM`].
+    async fn ban(&self, room: &str, user: &str, by: &str) -> Result<bool, StoreError>;
+
+    /// Lifts a ban. Idempotent. False if there was none.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn lift_ban(&self, room: &str, user: &str) -> Result<bool, StoreError>;
+
+    /// Who is banned from a room, by name.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn bans(&self, room: &str) -> Result<Vec<String>, StoreError>;
+
     /// Lets a user see a private room, without asking them. Idempotent. False if there is no such user.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`]; [`StoreError::Full`] beyond [`MEMBERS_PER_ROOM`].
+    /// [`StoreError::Unavailable`]; [`StoreError::Full`] beyond [`MEMBERS_PER_ROOM`]; [`StoreError::Forbidden`] if they are
+    /// banned.
     async fn add_member(&self, room: &str, user: &str) -> Result<bool, StoreError>;
 
     /// Lets a user see a room, as one who is invited to it by its owner and has not said yet what they think of it. Leaves a
@@ -242,7 +296,7 @@ pub trait Rooms: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError::Full`] beyond [`MEMBERS_PER_ROOM`] and the limits of [invitations](INVITATIONS_OPEN_MAX);
-    /// [`StoreError::TooOften`] beyond those that pass.
+    /// [`StoreError::TooOften`] beyond those that pass; [`StoreError::Forbidden`] if they are banned.
     async fn invite(&self, room: &str, user: &str, by: &str) -> Result<Invited, StoreError>;
 
     /// Takes an invitation that stands. False if there is none.
@@ -278,6 +332,8 @@ pub trait Rooms: Send + Sync + 'static {
 
 /// The most members of one room.
 pub const MEMBERS_PER_ROOM: usize = 10_000;
+/// The most people who are banned from one room: they are read with it.
+pub const BANS_PER_ROOM: usize = 10_000;
 /// The most invitations that stand open for one person, by everybody: a list that can be looked through.
 pub const INVITATIONS_OPEN_MAX: u32 = 200;
 /// The most of them by one owner: nobody's list is one stranger's.
@@ -293,13 +349,17 @@ pub const INVITATIONS_PER_HOUR: u32 = 500;
 pub const COUNTED_WITHIN: Duration = Duration::from_secs(60 * 60);
 /// The most characters of a persona.
 pub const PERSONA_MAX_CHARS: usize = 2_000;
+/// The most characters of a room's title: a line of a list.
+pub const TITLE_MAX_CHARS: usize = 100;
+/// And of its topic.
+pub const TOPIC_MAX_CHARS: usize = 500;
 
 /// How many rooms one user may own, their own not counted; none is as many as they like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RoomLimits {
     /// In all.
     pub owned: Option<NonZeroU32>,
-    /// Made within an hour, and still there.
+    /// Made within an hour, those that were deleted since with them.
     pub per_hour: Option<NonZeroU32>,
 }
 
@@ -326,6 +386,9 @@ pub struct Membership {
 pub struct ListedRoom {
     /// Its name.
     pub name: String,
+    /// What it is called where it is shown; empty for its name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub title: String,
     /// Whether only its owner and members see it.
     pub private: bool,
     /// When the bot answers.
@@ -334,13 +397,18 @@ pub struct ListedRoom {
     pub owner: String,
     /// The highest `seq` in it; 0 if it has no message.
     pub latest: Seq,
+    /// How far the user that asked has read it; 0 if they never have.
+    pub read: Seq,
+    /// How many messages of others are behind that in the database, up to [`UNREAD_MAX`]; 0 in a public room that they have
+    /// neither read nor are a member of.
+    pub unread: u32,
     /// Who invited the user that asked, as long as they have not taken it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub invited_by: Option<String>,
 }
 
-/// A room.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A room. What is not set about it is not written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Room {
     /// Its name.
     pub name: String,
@@ -352,6 +420,12 @@ pub struct Room {
     pub persona: String,
     /// Who may change it.
     pub owner: String,
+    /// What it is called where it is shown; empty for its name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub title: String,
+    /// What it is about.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub topic: String,
 }
 
 /// What of a room is to be changed.
@@ -363,15 +437,44 @@ pub struct RoomChanges {
     pub bot: Option<BotPolicy>,
     /// Who the bot is to be here; empty for itself.
     pub persona: Option<String>,
+    /// What it is called where it is shown; empty for its name.
+    pub title: Option<String>,
+    /// What it is about.
+    pub topic: Option<String>,
+    /// Whose it is to be.
+    pub hand_over: Option<HandOver>,
+}
+
+/// A room that gets another owner: somebody who may see it. The old one stays as a member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HandOver {
+    /// Whose it has to be still.
+    pub from: String,
+    /// Whose it is to be.
+    pub to: String,
+    /// How many rooms they may own then.
+    pub owned_max: Option<NonZeroU32>,
+    /// The administrator who has it so; none if the owner does.
+    pub administrator: Option<String>,
+}
+
+/// Who disposes of a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoomKeeper<'a> {
+    /// Its owner, and only as long as they are.
+    Owner(&'a str),
+    /// Whoever administers the server.
+    Administrator(&'a str),
 }
 
 /// When the bot answers a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BotPolicy {
     /// Every message of a person.
     Always,
     /// Messages with `@bot` in them.
+    #[default]
     Mention,
     /// None.
     Off,
@@ -405,7 +508,9 @@ impl BotPolicy {
 }
 
 fn mentions_bot(message: &str) -> bool {
-    let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
+    // Letters of other scripts than Latin do not go on with a name: in many of them no blank is set before or after it.
+    let is_latin = |c: char| matches!(c, '\0'..='\u{24f}' | '\u{1e00}'..='\u{1eff}');
+    let is_name = |c: char| matches!(c, '_' | '-') || (is_latin(c) && c.is_alphanumeric());
     let lower = message.to_lowercase();
     lower.match_indices("@bot").any(|(at, mention)| {
         let before = lower[..at].chars().next_back();
@@ -421,20 +526,25 @@ pub trait Messages: Send + Sync + 'static {
     /// Idempotent on (room, id) and on (room, seq): one that is there already is left as it is. Sorted by key inside,
     /// and tried again on deadlock and lock-wait, so that any number of writers may run.
     ///
+    /// Events are written like messages, and change theirs whichever comes first and however often: the newest edit by its
+    /// place wins, and a deletion over everything. What is deleted loses its text, its edits do too, and none of them gets one
+    /// again, whatever is written later.
+    ///
     /// # Errors
     /// [`WriteError::Rejected`]: nothing was written. [`WriteError::Unavailable`]: nothing or, where the answer to the
     /// commit was lost, all of it.
     async fn write(&self, batch: &[Envelope]) -> Result<Written, WriteError>;
 
-    /// A room's messages after a `seq`, ascending, at most `limit`, with `prev` filled in from the database.
+    /// A room's messages, in their newest state, and the events among them, after a `seq`, ascending, at most `limit`, with
+    /// `prev` filled in from the database.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     async fn after(&self, room: &str, after: Seq, limit: usize)
     -> Result<Vec<Message>, StoreError>;
 
-    /// A room's last messages before a `seq` (`Seq::MAX` for the very last), ascending, at most `limit`, with `prev`
-    /// filled in from the database.
+    /// A room's last messages before a `seq` (`Seq::MAX` for the very last), in their newest state and without the events
+    /// among them, ascending, at most `limit`; `prev` is the place of the message before.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -445,17 +555,46 @@ pub trait Messages: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<Message>, StoreError>;
 
-    /// The highest `seq` in a room; 0 if it has no message.
+    /// The highest `seq` in a room, of a message or an event; 0 if it has none.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     async fn latest(&self, room: &str) -> Result<Seq, StoreError>;
 
-    /// The message with this id in this room, with `prev` 0.
+    /// The message with this id in this room, in its newest state, or the event, with `prev` 0.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     async fn find(&self, room: &str, id: Uuid) -> Result<Option<Message>, StoreError>;
+
+    /// Which of these messages, by room and id, are deleted, whether they were ever written or not.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn deleted(
+        &self,
+        messages: &[(String, Uuid)],
+    ) -> Result<HashSet<(String, Uuid)>, StoreError>;
+
+    /// How many messages are deleted: another number says that another one is.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn deletions(&self) -> Result<u64, StoreError>;
+
+    /// Messages of one sender that are not deleted, in their newest state, with `prev` 0: a page of at most `limit`, from behind a
+    /// place on, by room and place. For what is done seldom and in the background: there is no index by sender, which every
+    /// message would pay for, so all messages are looked through once, a bounded piece for each page. A page may be empty and
+    /// not the last.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn by_sender(
+        &self,
+        sender: &str,
+        after: &SentAt,
+        limit: usize,
+    ) -> Result<SentPage, StoreError>;
 
     /// Which of these ids the room has, and which server says so.
     ///
@@ -470,6 +609,24 @@ pub trait Messages: Send + Sync + 'static {
     async fn existing(&self, room: &str, ids: &[Uuid]) -> Result<HashSet<Uuid>, StoreError> {
         Ok(self.look_up(room, ids).await?.existing)
     }
+}
+
+/// A place among all messages, ordered by room. The default is before all of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SentAt {
+    /// The room.
+    pub room: String,
+    /// The place in it.
+    pub seq: Seq,
+}
+
+/// What one sender has written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SentPage {
+    /// By room and place.
+    pub messages: Vec<Message>,
+    /// Where the next page begins; none if this was the last.
+    pub next: Option<SentAt>,
 }
 
 /// What is in the database of what was looked up.
@@ -491,8 +648,8 @@ pub struct Written {
     /// Rows that are new. With another writer at the same rows, both may count them.
     pub new: usize,
     /// Positions in the batch of messages whose (room, seq) another id already has, or whose id has another sender or
-    /// text. They are not stored; that is not to be passed over in silence. (The same message under another seq is no such
-    /// thing: it is stored.)
+    /// text, or changes another message. They are not stored; that is not to be passed over in silence. (The same message under
+    /// another seq is no such thing: it is stored. Nor is one whose text was taken away.)
     pub conflicts: Vec<usize>,
 }
 
@@ -529,6 +686,9 @@ pub enum StoreError {
     /// The name is taken, or looks like one that is.
     #[error("this name is taken, or looks like one that is")]
     Taken,
+    /// It is not allowed as things are. Why, in words for people.
+    #[error("{0}")]
+    Forbidden(String),
     /// A limit is reached that does not pass by itself. Which one, in words for people.
     #[error("{0}")]
     Full(String),
@@ -540,13 +700,20 @@ pub enum StoreError {
         /// When it has passed.
         again_in: Duration,
     },
+    /// What it is about is not there, or not any more. What, in words for people.
+    #[error("{0}")]
+    NotFound(String),
 }
 
 impl Retryable for StoreError {
     fn retry(&self) -> Retry {
         match self {
             StoreError::Unavailable(_) => Retry::Again,
-            StoreError::Taken | StoreError::Full(_) | StoreError::TooOften { .. } => Retry::Never,
+            StoreError::Taken
+            | StoreError::Full(_)
+            | StoreError::TooOften { .. }
+            | StoreError::Forbidden(_)
+            | StoreError::NotFound(_) => Retry::Never,
         }
     }
 }
@@ -560,9 +727,26 @@ mod tests {
         for message in ["@bot hi", "hi @Bot!", "(@bot)", "what now, @bot?", "@bot"] {
             assert!(Mention.asks(message), "{message:?}");
         }
-        for message in ["bot hi", "@bottle", "ada@bot", "@bot-2", "@bot_", "hi"] {
+        for message in [
+            "bot hi", "@bottle", "ada@bot", "@bot-2", "@bot_", "hi", "é@bot", "@botế",
+        ] {
             assert!(!Mention.asks(message), "{message:?}");
         }
         assert!(Always.asks("hi") && !Off.asks("@bot"));
+    }
+
+    #[test]
+    fn no_blank_is_needed_beside_its_name_where_a_script_sets_none() {
+        for message in [
+            "ねえ@bot教えて",
+            "请@bot回答",
+            "@bot에게",
+            "ช่วย@botหน่อย",
+            "ל@bot",
+            "و@bot،",
+            "कृपया@bot।",
+        ] {
+            assert!(Mention.asks(message), "{message:?}");
+        }
     }
 }

@@ -54,6 +54,33 @@ pub enum ClientFrame {
         /// The reply's id.
         id: Uuid,
     },
+    /// Give a message another text.
+    Edit {
+        /// The room.
+        room: String,
+        /// The event's own id.
+        id: Uuid,
+        /// The message.
+        of: Uuid,
+        /// The new text, trimmed, 1 to 4,000 characters.
+        message: String,
+    },
+    /// Delete a message.
+    Delete {
+        /// The room.
+        room: String,
+        /// The event's own id.
+        id: Uuid,
+        /// The message.
+        of: Uuid,
+    },
+    /// The room was read up to here.
+    Read {
+        /// The room.
+        room: String,
+        /// Up to which message.
+        seq: Seq,
+    },
     /// The answer to `ping`.
     Pong,
 }
@@ -78,7 +105,9 @@ struct RawFrame {
     room: Option<String>,
     id: Option<String>,
     reply_to: Option<String>,
+    of: Option<String>,
     after: Option<Seq>,
+    seq: Option<Seq>,
 }
 
 impl ClientFrame {
@@ -162,13 +191,8 @@ impl RawFrame {
             |room: Option<String>| room.ok_or_else(|| bad("`room` is missing".to_owned()));
         match self.kind.as_deref().unwrap_or("send") {
             "send" => {
-                // Version 8 is kept for the bot's replies, whose ids follow from their requests': a client that took
-                // one first could speak in the bot's place.
-                if id.is_some_and(|id| id.get_version() == Some(Version::Custom) || id.is_nil()) {
-                    return Err(bad(
-                        "`id` must not be nil or of UUID version 8, which is the server's own"
-                            .to_owned(),
-                    ));
+                if let Some(id) = id {
+                    check_own_id(id).map_err(bad)?;
                 }
                 let reply_to = self.reply_to.as_deref().map(Uuid::try_parse).transpose();
                 let reply_to = reply_to.map_err(|_| bad("`reply_to` is not a UUID".to_owned()))?;
@@ -207,6 +231,36 @@ impl RawFrame {
                     id,
                 })
             }
+            change @ ("edit" | "delete") => {
+                let id = id.ok_or_else(|| {
+                    bad(format!("`id` is missing: the {change}'s own, a new UUID"))
+                })?;
+                check_own_id(id).map_err(bad)?;
+                let of = self.of.as_deref().map(Uuid::try_parse).transpose();
+                let of = of.map_err(|_| bad("`of` is not a UUID".to_owned()))?;
+                let of =
+                    of.ok_or_else(|| bad(format!("`of` is missing: which message to {change}")))?;
+                let room = need_room(room)?;
+                if change == "delete" {
+                    return Ok(ClientFrame::Delete { room, id, of });
+                }
+                let message = check_text(self.message.as_deref())?;
+                Ok(ClientFrame::Edit {
+                    room,
+                    id,
+                    of,
+                    message,
+                })
+            }
+            "read" => {
+                let seq = self.seq;
+                let seq =
+                    seq.ok_or_else(|| bad("`seq` is missing: how far was read".to_owned()))?;
+                Ok(ClientFrame::Read {
+                    room: need_room(room)?,
+                    seq,
+                })
+            }
             "pong" => Ok(ClientFrame::Pong),
             other => {
                 let other: String = other.chars().take(32).collect();
@@ -214,6 +268,17 @@ impl RawFrame {
             }
         }
     }
+}
+
+/// Version 8 is kept for the bot's replies, whose ids follow from their requests': a client that took one first could
+/// speak in the bot's place.
+fn check_own_id(id: Uuid) -> Result<(), String> {
+    if id.get_version() == Some(Version::Custom) || id.is_nil() {
+        return Err(
+            "`id` must not be nil or of UUID version 8, which is the server's own".to_owned(),
+        );
+    }
+    Ok(())
 }
 
 fn check_room(room: &str) -> Result<String, String> {

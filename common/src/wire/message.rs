@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct};
+use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
 use uuid::{Uuid, Version};
 
 /// The order of messages in a room: strictly increasing there, and the time it was appended, in microseconds since the
@@ -41,6 +41,10 @@ pub enum Kind {
     Bot,
     /// Chinwag's own words, in the bot's place, because the model gave none.
     Fallback,
+    /// Not a message but an event with a place of its own in the room's order: a message has another text from now on.
+    Edited,
+    /// As [`Kind::Edited`]: a message is gone.
+    Deleted,
 }
 
 impl Kind {
@@ -50,14 +54,36 @@ impl Kind {
             Kind::User => "user",
             Kind::Bot => "bot",
             Kind::Fallback => "fallback",
+            Kind::Edited => "edited",
+            Kind::Deleted => "deleted",
+        }
+    }
+
+    /// Whether it is an event that changes a message, and no message itself.
+    pub fn is_change(self) -> bool {
+        matches!(self, Kind::Edited | Kind::Deleted)
+    }
+
+    /// The `type` of its frame.
+    pub fn frame_type(self) -> &'static str {
+        if self.is_change() {
+            self.as_str()
+        } else {
+            "message"
         }
     }
 
     /// The kind that [`Kind::as_str`] wrote.
     pub fn from_word(word: &str) -> Option<Kind> {
-        [Kind::User, Kind::Bot, Kind::Fallback]
-            .into_iter()
-            .find(|kind| kind.as_str() == word)
+        [
+            Kind::User,
+            Kind::Bot,
+            Kind::Fallback,
+            Kind::Edited,
+            Kind::Deleted,
+        ]
+        .into_iter()
+        .find(|kind| kind.as_str() == word)
     }
 }
 
@@ -76,10 +102,14 @@ pub struct NewMessage {
     pub message: String,
     /// The message that this one answers.
     pub reply_to: Option<Uuid>,
+    /// With an event that [changes](Kind::is_change) a message: which one.
+    pub of: Option<Uuid>,
 }
 
-/// A message with its `seq`.
+/// A message with its `seq`, or an event that changes one: both have a place in the room's one order, an id and an author,
+/// and go the same way.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "ReadFrame")]
 pub struct Message {
     /// The room it is in.
     pub room: String,
@@ -93,11 +123,68 @@ pub struct Message {
     pub sender: String,
     /// In what role.
     pub kind: Kind,
-    /// The text.
+    /// The text; with [`Kind::Edited`] the new one. Empty with [`Kind::Deleted`], and wherever what it said is deleted.
     pub message: String,
     /// The message that this one answers.
-    #[serde(default)]
     pub reply_to: Option<Uuid>,
+    /// With an event that [changes](Kind::is_change) a message: which one.
+    pub of: Option<Uuid>,
+    /// With a message in its newest state: the `seq` of its last edit, if there was one.
+    pub edited: Option<Seq>,
+    /// With a message in its newest state: whether it is deleted.
+    pub deleted: bool,
+}
+
+/// A frame as it is written. An event has `by` and `of`, and its type in place of its kind.
+#[derive(Deserialize)]
+struct ReadFrame {
+    room: String,
+    seq: Seq,
+    prev: Seq,
+    id: Uuid,
+    #[serde(alias = "by")]
+    sender: String,
+    kind: Option<Kind>,
+    #[serde(rename = "type")]
+    frame_type: Option<String>,
+    #[serde(default)]
+    message: String,
+    #[serde(default)]
+    reply_to: Option<Uuid>,
+    #[serde(default)]
+    of: Option<Uuid>,
+    #[serde(default)]
+    edited: Option<Seq>,
+    #[serde(default)]
+    deleted: bool,
+}
+
+impl TryFrom<ReadFrame> for Message {
+    type Error = &'static str;
+
+    fn try_from(frame: ReadFrame) -> Result<Message, &'static str> {
+        let by_type = Kind::from_word(frame.frame_type.as_deref().unwrap_or_default())
+            .filter(|kind| kind.is_change());
+        let kind = by_type
+            .or(frame.kind)
+            .ok_or("neither `kind` nor an event's `type`")?;
+        if kind.is_change() != frame.of.is_some() {
+            return Err("`of` belongs to an event that changes a message, and to nothing else");
+        }
+        Ok(Message {
+            room: frame.room,
+            seq: frame.seq,
+            prev: frame.prev,
+            id: frame.id,
+            sender: frame.sender,
+            kind,
+            message: frame.message,
+            reply_to: frame.reply_to,
+            of: frame.of,
+            edited: frame.edited,
+            deleted: frame.deleted,
+        })
+    }
 }
 
 impl NewMessage {
@@ -110,6 +197,7 @@ impl NewMessage {
             kind,
             message,
             reply_to,
+            of,
         } = self;
         Message {
             room,
@@ -120,6 +208,9 @@ impl NewMessage {
             kind,
             message,
             reply_to,
+            of,
+            edited: None,
+            deleted: false,
         }
     }
 
@@ -128,10 +219,13 @@ impl NewMessage {
     pub fn frame_tail(&self) -> String {
         let tail = FrameTail {
             id: self.id,
-            sender: &self.sender,
+            author: &self.sender,
             kind: self.kind,
             message: &self.message,
             reply_to: self.reply_to,
+            of: self.of,
+            edited: None,
+            deleted: false,
         };
         let mut json = to_json(&tail, self.message.len());
         json.remove(0);
@@ -139,14 +233,51 @@ impl NewMessage {
     }
 }
 
-#[derive(Serialize)]
+/// The fields of a frame behind `at`, which differ by its type.
 struct FrameTail<'a> {
     id: Uuid,
-    sender: &'a str,
+    author: &'a str,
     kind: Kind,
     message: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
     reply_to: Option<Uuid>,
+    of: Option<Uuid>,
+    edited: Option<Seq>,
+    deleted: bool,
+}
+
+impl FrameTail<'_> {
+    fn write_into<M: SerializeMap>(&self, frame: &mut M) -> Result<(), M::Error> {
+        frame.serialize_entry("id", &self.id)?;
+        if self.kind.is_change() {
+            frame.serialize_entry("of", &self.of)?;
+            frame.serialize_entry("by", self.author)?;
+            if self.kind == Kind::Edited {
+                frame.serialize_entry("message", self.message)?;
+            }
+            return Ok(());
+        }
+        frame.serialize_entry("sender", self.author)?;
+        frame.serialize_entry("kind", &self.kind)?;
+        frame.serialize_entry("message", self.message)?;
+        if let Some(id) = &self.reply_to {
+            frame.serialize_entry("reply_to", id)?;
+        }
+        if let Some(seq) = &self.edited {
+            frame.serialize_entry("edited", seq)?;
+        }
+        if self.deleted {
+            frame.serialize_entry("deleted", &true)?;
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for FrameTail<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut frame = serializer.serialize_map(None)?;
+        self.write_into(&mut frame)?;
+        frame.end()
+    }
 }
 
 impl Message {
@@ -167,9 +298,9 @@ impl Message {
         let Message {
             room, seq, prev, ..
         } = self;
-        let at = self.at();
+        let (frame_type, at) = (self.kind.frame_type(), self.at());
         format!(
-            r#"{{"type":"message","room":"{room}","seq":{seq},"prev":{prev},"at":"{at}",{tail}"#
+            r#"{{"type":"{frame_type}","room":"{room}","seq":{seq},"prev":{prev},"at":"{at}",{tail}"#
         )
     }
 
@@ -191,20 +322,23 @@ pub(crate) fn to_json(value: &impl Serialize, text: usize) -> String {
 
 impl Serialize for Message {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut frame = serializer.serialize_struct("Message", 10)?;
-        frame.serialize_field("type", "message")?;
-        frame.serialize_field("room", &self.room)?;
-        frame.serialize_field("seq", &self.seq)?;
-        frame.serialize_field("prev", &self.prev)?;
-        frame.serialize_field("at", &self.at())?;
-        frame.serialize_field("id", &self.id)?;
-        frame.serialize_field("sender", &self.sender)?;
-        frame.serialize_field("kind", &self.kind)?;
-        frame.serialize_field("message", &self.message)?;
-        match &self.reply_to {
-            Some(id) => frame.serialize_field("reply_to", id)?,
-            None => frame.skip_field("reply_to")?,
-        }
+        let tail = FrameTail {
+            id: self.id,
+            author: &self.sender,
+            kind: self.kind,
+            message: &self.message,
+            reply_to: self.reply_to,
+            of: self.of,
+            edited: self.edited,
+            deleted: self.deleted,
+        };
+        let mut frame = serializer.serialize_map(None)?;
+        frame.serialize_entry("type", self.kind.frame_type())?;
+        frame.serialize_entry("room", &self.room)?;
+        frame.serialize_entry("seq", &self.seq)?;
+        frame.serialize_entry("prev", &self.prev)?;
+        frame.serialize_entry("at", &self.at())?;
+        tail.write_into(&mut frame)?;
         frame.end()
     }
 }

@@ -83,6 +83,13 @@ pub enum ServerFrame {
         /// Who.
         by: String,
     },
+    /// You have read a room up to here, on another socket.
+    Read {
+        /// The room.
+        room: String,
+        /// Up to which message.
+        seq: Seq,
+    },
     /// Answer with `pong`.
     Ping,
 }

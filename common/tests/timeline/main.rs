@@ -5,6 +5,7 @@
     reason = "a story that cannot go on has nothing better to do"
 )]
 
+mod changes;
 mod pages;
 mod past;
 mod repair;

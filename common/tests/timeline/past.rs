@@ -68,6 +68,15 @@ impl Past {
         is_written(&self.store, messages).await;
     }
 
+    /// All of these are in the database, some of them perhaps before.
+    pub(crate) async fn is_written_by_now(&self, messages: &[Message]) {
+        let batch: Vec<Envelope> = messages
+            .iter()
+            .map(|message| Envelope::new(message.clone(), None))
+            .collect();
+        self.store.write(&batch).await.expect("the store answers");
+    }
+
     /// What comes of comparing the room in a round.
     pub(crate) async fn compared_in(&self, round: u64) -> Comparison {
         let server = self.store.server().await.expect("the store answers");
@@ -113,6 +122,33 @@ impl Past {
         self.store.faults.away(true);
     }
 
+    /// Somebody edits a message or, without a text, deletes it; only the stream has that yet.
+    pub(crate) async fn is_changed(&self, message: &Message, text: Option<&str>) -> Message {
+        self.is_changed_after(message, text, 0).await
+    }
+
+    /// The same, where the stream knows of nothing before the place `floor`.
+    pub(crate) async fn is_changed_after(
+        &self,
+        message: &Message,
+        text: Option<&str>,
+        floor: Seq,
+    ) -> Message {
+        let event = NewMessage {
+            kind: match text {
+                Some(_) => Kind::Edited,
+                None => Kind::Deleted,
+            },
+            of: Some(message.id),
+            message: text.unwrap_or_default().to_owned(),
+            ..said()
+        };
+        match self.live.append(&event, Some(floor)).await {
+            Ok(Appended::New(event)) => event,
+            other => panic!("it is new, and this was answered: {other:?}"),
+        }
+    }
+
     /// Messages that only the stream has yet, the first of which comes after the place `floor`.
     pub(crate) async fn is_said(&self, count: usize, floor: Seq) -> Vec<Message> {
         is_said(&*self.live, count, floor).await
@@ -127,6 +163,7 @@ fn said() -> NewMessage {
         kind: Kind::User,
         message: "hello".to_owned(),
         reply_to: None,
+        of: None,
     }
 }
 

@@ -3,6 +3,9 @@
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
 use common::{
+    envelope::Envelope,
+    queue::{Queue, QueueName},
+    store::{Accounts, BotPolicy, Messages, Room, Rooms},
     timeline::{REPAIR_AFTER, TimelineError},
     wire::{Message, Seq},
 };
@@ -12,7 +15,7 @@ use engines::{
 };
 use private_engines::Engines;
 use seam_fakes::FaultyLive;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::{
     past::{Past, ROOM, ids},
@@ -209,4 +212,62 @@ async fn what_waits_in_the_queue_is_not_taken_for_lost() {
     let taken = taken.lock().unwrap();
     let of_room = taken.iter().filter(|message| message.room == ROOM).count();
     assert!(of_room <= 1, "{taken:?}");
+}
+
+/// A message and a question, and a deletion of each: what the stream has left of them is handed over like anything else, and
+/// nobody asks the bot about nothing.
+#[tokio::test]
+async fn what_is_erased_in_the_stream_is_handed_over_as_a_place_without_a_text() {
+    let live = FaultyLive::over(EmbeddedLive::new());
+    let past = Past::with(live.clone()).await;
+    let room = Room {
+        name: ROOM.to_owned(),
+        private: false,
+        bot: BotPolicy::Always,
+        owner: "ada".to_owned(),
+        ..Room::default()
+    };
+    past.store.create_user("ada", "").await.unwrap();
+    past.store.create_room(&room).await.unwrap();
+    let said = past.is_said(3, 0).await;
+    // One of them is in the database, as it was.
+    past.is_written(&said[1..2]).await;
+    let kept = said[2].id;
+    live.around_reads(move |_, read| {
+        Box::pin(async move {
+            let mut tail = read.await?;
+            for message in tail.messages.iter_mut().filter(|one| one.id != kept) {
+                message.message.clear();
+                message.deleted = true;
+            }
+            for message in &mut tail.messages {
+                message.seq -= 60_000_000;
+            }
+            Ok(tail)
+        })
+    });
+    let asked = past.queue.consume(QueueName::BotRequests, 10).await;
+    let taken = past.is_persisted(|_| true).await;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let compared = past.compared_in(1).await;
+    assert_eq!((compared.missing, compared.handed_over), (2, 2));
+    while past.store.existing(ROOM, &ids(&said)).await.unwrap().len() < 3 {
+        assert!(Instant::now() < deadline, "they come to the database");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(past.is_whole().await);
+    let erased = past.store.find(ROOM, said[0].id).await.unwrap().unwrap();
+    assert_eq!((&*erased.message, erased.deleted), ("", true));
+    let there = past.store.find(ROOM, kept).await.unwrap().unwrap();
+    assert!(!there.deleted && !there.message.is_empty());
+    // The only question is the one that has a text.
+    let question = asked.next().await.unwrap();
+    let question = Envelope::read(&question.payload).unwrap().message;
+    assert_eq!(question.id, kept);
+    drop(asked);
+    drop(taken);
+    let again = past.queue.consume(QueueName::BotRequests, 10).await;
+    assert_eq!(again.next().await.map(|one| one.attempt), Some(2));
+    let another = timeout(Duration::from_millis(300), again.next()).await;
+    assert!(another.is_err(), "{another:?}");
 }

@@ -14,13 +14,14 @@ use std::{
 
 use async_trait::async_trait;
 use common::{
+    envelope::reply_id,
     live::{
-        AppendRequest, Appended, BotRole, Control, Live, LiveError, LiveEvent, LiveTimings,
+        AppendRequest, Appended, BotRole, Change, Control, Live, LiveError, LiveEvent, LiveTimings,
         PRESENCE_MAX_USERS, REMEMBERED_IDS_MAX, REMEMBERED_IDS_MIN_AGE, REMEMBERED_IDS_PER_ROOM,
         STREAM_MAX_MESSAGES, STREAM_MESSAGES, STREAM_MIN_AGE, Signal, Subscriber, Tail, Unsettled,
         turns::{Draft, DraftOutcome, DraftSnapshot, TurnMode, TurnRequest, TurnStatus, Turns},
     },
-    wire::{Message, Seq, ServerFrame, now_seq},
+    wire::{Kind, Message, Seq, ServerFrame, now_seq},
 };
 use parking_lot::{Mutex, MutexGuard};
 use tokio::{sync::mpsc, time::Instant};
@@ -68,10 +69,14 @@ struct Room {
     /// The ids by their seqs, to know which are the oldest.
     seqs: VecDeque<(Seq, Uuid)>,
     stream: VecDeque<Arc<Message>>,
+    /// By a message's id the place of its newest edit, or of its deletion, and whether it is that.
+    changes: HashMap<Uuid, (Seq, bool)>,
     /// The latest seq; `None` while the room is cold.
     last: Option<Seq>,
     /// The latest seq when the room was last settled, and in which round that was.
     settled: Option<(Seq, u64)>,
+    /// It was erased.
+    is_gone: bool,
     bot: TurnQueue,
     present: HashMap<String, Present>,
     shown: Vec<String>,
@@ -146,6 +151,11 @@ impl State {
         {
             return Appended::Fenced;
         }
+        if let Some(of) = message.of
+            && known.is_some_and(|room| room.is_deleted(of))
+        {
+            return Appended::Gone;
+        }
         let last = match (known.and_then(|room| room.last), floor) {
             (None, None) => return Appended::Cold,
             (last, floor) => last.max(floor).unwrap_or_default(),
@@ -157,6 +167,9 @@ impl State {
             BotRole::None => {}
             BotRole::Request(reply) => room.bot.reserve(reply, message.seq),
             BotRole::Reply(_) => room.bot.posted(message.id),
+        }
+        if let Some(of) = message.of {
+            room.change(&message, of);
         }
         if !room.outlets.is_empty() {
             let event = LiveEvent::Message {
@@ -192,8 +205,10 @@ impl Room {
             ids: HashMap::new(),
             seqs: VecDeque::new(),
             stream: VecDeque::new(),
+            changes: HashMap::new(),
             last: None,
             settled: None,
+            is_gone: false,
             bot: TurnQueue::default(),
             present: HashMap::new(),
             shown: Vec::new(),
@@ -218,6 +233,38 @@ impl Room {
             Some(message) => Appended::Known(Message::clone(message)),
             None => Appended::KnownOnly(seq),
         })
+    }
+
+    fn is_deleted(&self, id: Uuid) -> bool {
+        self.changes
+            .get(&id)
+            .is_some_and(|(_, is_deleted)| *is_deleted)
+    }
+
+    /// What an edit or a deletion does beside taking its place.
+    fn change(&mut self, event: &Message, of: Uuid) {
+        let is_deletion = event.kind == Kind::Deleted;
+        self.changes.insert(of, (event.seq, is_deletion));
+        if is_deletion {
+            // Any answer may have been told the text.
+            self.bot.interrupt_all();
+            for entry in &mut self.stream {
+                let is_edit = entry.kind == Kind::Edited && entry.of == Some(of);
+                if entry.id == of || is_edit {
+                    let mut without_text = Message::clone(entry);
+                    without_text.message.clear();
+                    without_text.deleted = !is_edit;
+                    *entry = Arc::new(without_text);
+                }
+            }
+        } else {
+            self.bot.interrupt(reply_id(&event.room, of), of);
+        }
+        if self.changes.len() >= 2 * self.stream.len() + STREAM_MESSAGES {
+            // Those that changed before the oldest that the stream has are told by the database.
+            let oldest = self.stream.front().map_or(0, |oldest| oldest.seq);
+            self.changes.retain(|_, (seq, _)| *seq >= oldest);
+        }
     }
 
     fn keep(&mut self, message: Arc<Message>) {
@@ -271,6 +318,9 @@ impl Live for EmbeddedLive {
         floor: Option<Seq>,
     ) -> Result<Vec<Appended>, LiveError> {
         let mut state = self.shared.state();
+        if state.rooms.get(room).is_some_and(|room| room.is_gone) {
+            return Ok(vec![Appended::RoomGone; requests.len()]);
+        }
         // An id that was made before the oldest that is remembered may have been used before that as well.
         if floor.is_none()
             && let Some(known) = state.rooms.get(room)
@@ -316,6 +366,23 @@ impl Live for EmbeddedLive {
         });
         drop(state);
         Ok(found.map(Arc::unwrap_or_clone))
+    }
+
+    async fn changes(&self, room: &str, ids: &[Uuid]) -> Result<Vec<Change>, LiveError> {
+        let state = self.shared.state();
+        let Some(room) = state.rooms.get(room) else {
+            return Ok(Vec::new());
+        };
+        let change = |of: &Uuid| {
+            let (seq, is_deleted) = *room.changes.get(of)?;
+            let text = match is_deleted {
+                true => None,
+                // One that the stream has dropped is told by the database.
+                false => Some(room.at(seq)?.message.clone()),
+            };
+            Some(Change { of: *of, seq, text })
+        };
+        Ok(ids.iter().filter_map(change).collect())
     }
 
     async fn signal(&self, signal: &Signal) -> Result<(), LiveError> {
@@ -424,6 +491,18 @@ impl Live for EmbeddedLive {
         Ok(())
     }
 
+    async fn erase(&self, room: &str) -> Result<(), LiveError> {
+        let mut state = self.shared.state();
+        let room = state.room(room);
+        let outlets = std::mem::take(&mut room.outlets);
+        *room = Room {
+            is_gone: true,
+            outlets,
+            ..Room::new(Arc::clone(&room.name))
+        };
+        Ok(())
+    }
+
     fn subscriber(&self, capacity: usize) -> (Arc<dyn Subscriber>, mpsc::Receiver<LiveEvent>) {
         let (outlet, events) = Outlet::open(capacity);
         let number = self.shared.subscriptions.fetch_add(1, Ordering::Relaxed);
@@ -454,7 +533,7 @@ impl Turns for EmbeddedLive {
     ) -> Result<TurnStatus, LiveError> {
         let mut state = self.shared.state();
         let room = state.room(&request.room);
-        if room.ids.contains_key(&request.reply) {
+        if room.is_gone || room.ids.contains_key(&request.reply) {
             return Ok(TurnStatus::Answered);
         }
         let lease = self.shared.timings.turn_lease;

@@ -148,6 +148,34 @@ impl TurnQueue {
         self.draft.take_if(|(draft, _)| draft.reply == reply);
     }
 
+    /// The request of this reply has another text: whoever writes the reply, or another to the same request, asks for the
+    /// turn again.
+    pub fn interrupt(&mut self, reply: Uuid, request: Uuid) {
+        self.void(reply);
+        if let Some((draft, _)) = &self.draft
+            && draft.reply_to == request
+        {
+            self.void(draft.reply);
+        }
+    }
+
+    /// Whoever writes a reply asks for the turn again.
+    pub fn interrupt_all(&mut self) {
+        let replies: Vec<Uuid> = self.fences.keys().copied().collect();
+        for reply in replies {
+            self.void(reply);
+        }
+        self.draft = None;
+    }
+
+    fn void(&mut self, reply: Uuid) {
+        if let Some((_, holder)) = self.fences.get_mut(&reply) {
+            *holder = None;
+        }
+        self.end_turn(reply);
+        self.draft.take_if(|(draft, _)| draft.reply == reply);
+    }
+
     fn end_turn(&mut self, reply: Uuid) {
         self.turn.take_if(|(turn, _)| *turn == reply);
     }

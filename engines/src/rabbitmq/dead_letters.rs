@@ -4,11 +4,13 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use common::queue::{DELIVERY_LIMIT, DeadLetter, DeadLetters, QueueError, QueueName};
+use common::queue::{
+    DELIVERY_LIMIT, DeadLetter, DeadLetters, QueueError, QueueName, Reviser, Revision,
+};
 use lapin::{
     BasicProperties,
     message::BasicGetMessage,
-    options::{BasicAckOptions, BasicGetOptions, BasicNackOptions},
+    options::{BasicAckOptions, BasicGetOptions, BasicNackOptions, QueueDeclareOptions},
     types::{AMQPValue, FieldTable, LongLongInt},
 };
 use uuid::Uuid;
@@ -110,6 +112,47 @@ impl DeadLetters for RabbitDeadLetters {
                 browser.forget(&message).await?;
                 count += 1;
             }
+        }
+        browser.end().await?;
+        Ok(count)
+    }
+
+    async fn count(&self, queue: QueueName) -> Result<usize, QueueError> {
+        let session = self.hub.consuming().map_err(unavailable)?;
+        let channel = session.reading_channel().await.map_err(unavailable)?;
+        let passive = QueueDeclareOptions {
+            passive: true,
+            ..Default::default()
+        };
+        let name = dead_queue(queue).into();
+        let asked = channel.queue_declare(name, passive, FieldTable::default());
+        let declared = session.ask("how many dead letters there are", asked).await;
+        let count = declared.map_err(unavailable)?.message_count();
+        let closing = channel.close(200, "counted".into());
+        let closed = session.ask("the end of a channel", closing).await;
+        closed.map_err(unavailable)?;
+        Ok(usize::try_from(count).unwrap_or(usize::MAX))
+    }
+
+    async fn revise(&self, queue: QueueName, reviser: &dyn Reviser) -> Result<usize, QueueError> {
+        let mut count = 0;
+        let mut browser = QueueBrowser::begin(&self.hub, queue).await?;
+        while let Some(message) = browser.next().await? {
+            match reviser.revise(&read(queue, &message)).await {
+                Revision::Leave => continue,
+                Revision::Forget => (),
+                // With all that is written on it. It is there twice for a moment, and never not at all.
+                Revision::Replace(payload) => {
+                    let properties = message.delivery.properties.clone();
+                    let published = self
+                        .hub
+                        .publishers
+                        .publish(target(queue), properties, payload);
+                    published.await?;
+                }
+            }
+            browser.forget(&message).await?;
+            count += 1;
         }
         browser.end().await?;
         Ok(count)

@@ -7,8 +7,9 @@ use std::{
 };
 
 use common::{
+    envelope::reply_id,
     live::{AppendRequest, Appended, BotRole, LiveError, LiveTimings},
-    wire::{Message, NewMessage, Seq},
+    wire::{Kind, Message, NewMessage, Seq},
 };
 use parking_lot::{Mutex, MutexGuard};
 use redis::{Value, from_redis_value};
@@ -67,12 +68,18 @@ impl Appends {
         let mut keys = vec![self.server.keys.stream(room), self.server.keys.ids(room)];
         let any =
             |wanted: fn(&BotRole) -> bool| requests.iter().any(|request| wanted(&request.part));
-        let any_reply = any(|role| matches!(role, BotRole::Reply(_)));
+        let any_change = requests
+            .iter()
+            .any(|request| request.message.kind.is_change());
+        let any_reply = any_change || any(|role| matches!(role, BotRole::Reply(_)));
         if any_reply || any(|role| matches!(role, BotRole::Request(_))) {
             keys.push(self.server.keys.turn_queue(room));
         }
         if any_reply {
             keys.extend([self.server.keys.turn(room), self.server.keys.draft(room)]);
+        }
+        if any_change {
+            keys.push(self.server.keys.changes(room));
         }
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         let channel = self.server.keys.channel(room);
@@ -81,7 +88,7 @@ impl Appends {
         let floor = text(floor);
         let roles: Vec<Vec<u8>> = requests
             .iter()
-            .map(|request| role_word(request.part))
+            .map(|request| role_word(request.part, &request.message))
             .collect();
         let mut again = false;
         loop {
@@ -107,6 +114,7 @@ impl Appends {
             let texts: Vec<Vec<u8>> = match answer {
                 Value::BulkString(word) => match word.as_slice() {
                     b"cold" => return Ok(vec![Appended::Cold; requests.len()]),
+                    b"gone" => return Ok(vec![Appended::RoomGone; requests.len()]),
                     b"unsettle again" if !again => {
                         again = true;
                         continue;
@@ -205,6 +213,7 @@ fn appended(text: &[u8], message: &NewMessage) -> Result<Appended, LiveError> {
         b"forgotten" => Appended::KnownOnly(number(text()?)?),
         b"taken" => Appended::Taken,
         b"fenced" => Appended::Fenced,
+        b"gone" => Appended::Gone,
         _ => return Err(failed(WHAT, "an answer that the script does not give")),
     })
 }
@@ -220,7 +229,16 @@ fn present() -> (String, String) {
 }
 
 /// A role, as the script reads it.
-fn role_word(role: BotRole) -> Vec<u8> {
+fn role_word(role: BotRole, message: &NewMessage) -> Vec<u8> {
+    if let Some(of) = message.of {
+        let word = if message.kind == Kind::Deleted {
+            "-"
+        } else {
+            "~"
+        };
+        let reply = reply_id(&message.room, of);
+        return [format!("{word}{of}").as_bytes(), reply.as_bytes()].concat();
+    }
     match role {
         BotRole::None => Vec::new(),
         BotRole::Request(reply) => [b"?", reply.as_bytes().as_slice()].concat(),

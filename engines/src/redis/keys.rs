@@ -48,6 +48,10 @@ impl Keys {
         format!("{}{{{room}}}:draft", self.prefix)
     }
 
+    pub(super) fn changes(&self, room: &str) -> String {
+        format!("{}{{{room}}}:changes", self.prefix)
+    }
+
     pub(super) fn control(&self) -> String {
         format!("{}{{:control}}", self.prefix)
     }
@@ -118,6 +122,7 @@ mod tests {
             keys.turn_queue("lobby"),
             keys.turn("lobby"),
             keys.draft("lobby"),
+            keys.changes("lobby"),
         ] {
             assert_eq!(slot(key.as_bytes()), home);
         }

@@ -9,8 +9,8 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use common::{
     live::{
-        AppendRequest, Appended, Live, LiveError, LiveEvent, LiveTimings, PRESENCE_MAX_USERS,
-        Signal, Subscriber, Tail, Unsettled,
+        AppendRequest, Appended, Change, Live, LiveError, LiveEvent, LiveTimings,
+        PRESENCE_MAX_USERS, Signal, Subscriber, Tail, Unsettled,
         turns::{
             Draft, DraftOutcome, DraftSnapshot, Fence, IN_HAND_MAX, TurnMode, TurnRequest,
             TurnStatus, Turns,
@@ -26,7 +26,7 @@ use super::{
     append::{Appends, frame, number},
     keys::slot,
     request::Request,
-    scripts::Scripts,
+    scripts::{ROOM_GONE, Scripts},
     server::{RedisServer, failed, micros},
     settings::RedisSettings,
     subscription::{self, Subscription},
@@ -123,6 +123,7 @@ impl RedisLive {
             .collect::<Result<Vec<_>, _>>()?;
         // Below 2^53, so the double holds it exactly.
         let latest = latest.first().map_or(0, |(_, score)| *score as Seq);
+        let latest = if latest >= ROOM_GONE { 0 } else { latest };
         Ok((latest, messages))
     }
 }
@@ -168,6 +169,64 @@ impl Live for RedisLive {
             .call(WHAT, &self.scripts.find, &keys, &[id.as_bytes()])
             .await?;
         found.map(|found| frame(WHAT, &found)).transpose()
+    }
+
+    async fn changes(&self, room: &str, ids: &[Uuid]) -> Result<Vec<Change>, LiveError> {
+        const WHAT: &str = "reading what has changed";
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let key = self.server.keys.changes(room);
+        let slot = slot(key.as_bytes());
+        let mut newest = cmd("HMGET");
+        newest.arg(&key);
+        for id in ids {
+            newest.arg(id.to_string());
+        }
+        let answers = self
+            .server
+            .client
+            .run(slot, Request::idempotent(vec![newest]));
+        let answer = answers.await.map_err(|error| failed(WHAT, error))?.pop();
+        let newest: Vec<Option<Vec<u8>>> =
+            from_redis_value(answer.unwrap_or_default()).map_err(|error| failed(WHAT, error))?;
+        let (mut changes, mut edited) = (Vec::new(), Vec::new());
+        for (of, word) in ids.iter().zip(newest) {
+            let Some(word) = word else { continue };
+            let number =
+                |text: &[u8]| number(Some(text.to_vec())).map_err(|error| failed(WHAT, error));
+            match word.strip_prefix(b"d") {
+                Some(seq) => changes.push(Change {
+                    of: *of,
+                    seq: number(seq)?,
+                    text: None,
+                }),
+                None => edited.push((*of, number(&word)?)),
+            }
+        }
+        if edited.is_empty() {
+            return Ok(changes);
+        }
+        let stream = self.server.keys.stream(room);
+        let entries = edited.iter().map(|(_, seq)| {
+            let (mut entry, at) = (cmd("XRANGE"), format!("{seq}-0"));
+            entry.arg(&stream).arg(&at).arg(&at);
+            entry
+        });
+        let request = Request::idempotent(entries.collect());
+        let answers = self.server.client.run(slot, request).await;
+        let answers = answers.map_err(|error| failed(WHAT, error))?;
+        for ((of, seq), answer) in edited.into_iter().zip(answers) {
+            let entries: Vec<(Value, Vec<Vec<u8>>)> =
+                from_redis_value(answer).map_err(|error| failed(WHAT, error))?;
+            // One that the stream has dropped is told by the database; one without a text was deleted a moment ago.
+            let Some(text) = entries.first().and_then(|(_, fields)| fields.get(3)) else {
+                continue;
+            };
+            let text = Some(frame(WHAT, text)?.message).filter(|text| !text.is_empty());
+            changes.push(Change { of, seq, text });
+        }
+        Ok(changes)
     }
 
     async fn signal(&self, signal: &Signal) -> Result<(), LiveError> {
@@ -268,6 +327,23 @@ impl Live for RedisLive {
             .await
             .map(drop)
             .map_err(|error| failed(WHAT, error))
+    }
+
+    async fn erase(&self, room: &str) -> Result<(), LiveError> {
+        let keys = &self.server.keys;
+        let keys = [
+            keys.stream(room),
+            keys.ids(room),
+            keys.turn_queue(room),
+            keys.turn(room),
+            keys.draft(room),
+            keys.present(room),
+        ];
+        let keys = keys.each_ref().map(String::as_str);
+        self.server
+            .call::<i64>("erasing a room", &self.scripts.erase, &keys, &[])
+            .await
+            .map(drop)
     }
 
     fn subscriber(&self, capacity: usize) -> (Arc<dyn Subscriber>, mpsc::Receiver<LiveEvent>) {

@@ -20,9 +20,14 @@ const TRIM_EVERY: usize = 16;
 /// How often in the time after which a silent room is forgotten a room that is not silent begins that time anew.
 const EXPIRE_PARTS: u32 = 16;
 
+/// The score of the only id of a room that was erased: larger than every `seq` for some centuries, and the largest whole number
+/// up to which a score holds each exactly.
+pub(super) const ROOM_GONE: u64 = 1 << 53;
+
 pub(super) struct Scripts {
     pub(super) append: Script,
     pub(super) find: Script,
+    pub(super) erase: Script,
     pub(super) announce: Script,
     pub(super) unsettle: Script,
     pub(super) unsettled: Script,
@@ -43,6 +48,7 @@ impl Scripts {
              local STREAM_MIN_AGE_US, STREAM_IDLE_MS, DRAFT_KEPT_MS = {}, {}, {}\n\
              local FRESH_OF_LEASE, TIMED_MAX = {FRESH_OF_LEASE}, {TIMED_MAX}\n\
              local REMEMBERED_IDS, PRESENCE_MAX_USERS = {REMEMBERED_IDS_PER_ROOM}, {PRESENCE_MAX_USERS}\n\
+             local ROOM_GONE = {ROOM_GONE}\n\
              local REMEMBERED_IDS_MAX, REMEMBERED_IDS_MIN_AGE_US = {REMEMBERED_IDS_MAX}, {}\n",
             (stream_idle / EXPIRE_PARTS).as_micros().max(1),
             STREAM_MIN_AGE.as_micros(),
@@ -53,8 +59,13 @@ impl Scripts {
         let script = |parts: &[&str]| Script::new(format!("{numbers}{}", parts.concat()));
         let date = include_str!("scripts/rfc3339.lua");
         Scripts {
-            append: script(&[date, include_str!("scripts/append.lua")]),
+            append: script(&[
+                date,
+                include_str!("scripts/changes.lua"),
+                include_str!("scripts/append.lua"),
+            ]),
             find: script(&[include_str!("scripts/find.lua")]),
+            erase: script(&[include_str!("scripts/erase.lua")]),
             announce: script(&[include_str!("scripts/announce.lua")]),
             unsettle: script(&[include_str!("scripts/unsettle.lua")]),
             unsettled: script(&[include_str!("scripts/unsettled.lua")]),

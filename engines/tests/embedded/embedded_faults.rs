@@ -325,3 +325,47 @@ async fn a_disk_that_runs_short_refuses_what_is_new_and_keeps_what_was_seen() {
     let confirmed = HashSet::from(["seen already".to_owned()]);
     drain_until(&*queue, QueueName::Persist, confirmed).await;
 }
+
+/// What is settled is gone from the queue's files as well, a moment later: a payload may be the last copy of a deleted text.
+#[tokio::test]
+async fn what_is_settled_or_forgotten_leaves_nothing_in_the_files() {
+    const SECRET: &str = "the-word-that-must-go";
+    let folder = tempfile::tempdir().expect("a folder");
+    let remains = || {
+        let files = std::fs::read_dir(folder.path()).expect("the folder is there");
+        let read = |file: std::io::Result<std::fs::DirEntry>| {
+            std::fs::read(file.expect("a file").path()).expect("it can be read")
+        };
+        files
+            .map(read)
+            .filter(|bytes| {
+                bytes
+                    .windows(SECRET.len())
+                    .any(|word| word == SECRET.as_bytes())
+            })
+            .count()
+    };
+    let queue = EmbeddedQueue::open(folder.path(), 0)
+        .await
+        .expect("it is free");
+    let long = SECRET.repeat(700);
+    let words: Vec<&str> = [SECRET, &long, "another"].repeat(100);
+    publish(&*queue, Route::Persist, &words).await;
+    let consumer = queue.consume(QueueName::Persist, 1_000).await;
+    for count in 0..words.len() {
+        let delivery = next(&consumer).await;
+        let verdict = match count % 10 {
+            0 => Verdict::DeadLetter("for the story".into()),
+            _ => Verdict::Ack,
+        };
+        let settled = consumer.settle(vec![delivery.receipt], verdict).await;
+        settled.expect("it is settled");
+    }
+    queue.clear_remains().await.expect("the file is there");
+    assert!(remains() > 0, "in the dead letters");
+    let operator = queue.dead_letters();
+    let dropped = operator.discard(QueueName::Persist, &[]).await;
+    assert_eq!(dropped.expect("it is there"), 30);
+    queue.clear_remains().await.expect("the file is there");
+    assert_eq!(remains(), 0);
+}

@@ -1,10 +1,15 @@
 //! The schema on the shared side: who may bring it up to date, and who is refused by it.
 
-use common::store::{Accounts, Messages, Store, StoreError};
+use common::{
+    envelope::Envelope,
+    store::{Accounts, Messages, Store, StoreError},
+    wire::Seq,
+};
 use engines::sql::MySqlStore;
 use private_engines::Engines;
-use seam_suites::store::side::said;
+use seam_suites::store::side::{answered, deletes, edits, said, texts};
 use sqlx::{Connection, MySqlConnection, migrate::Migrator};
+use uuid::Uuid;
 
 use crate::side::{migrated, settings};
 
@@ -167,4 +172,77 @@ async fn rooms_of_an_older_program_get_their_looks() {
     let looks = store.create_user("bob", "").await;
     assert!(matches!(looks, Err(StoreError::Taken)), "{looks:?}");
     store.create_user("bobby", "").await.unwrap();
+}
+
+/// The database of a program from before edits and deletions, with what it wrote, becomes this one's; and what that program reads
+/// and writes meanwhile, it still can, in rooms with events too.
+#[tokio::test]
+async fn a_database_of_the_version_before_is_filled_migrated_and_read() {
+    const BEFORE: i64 = 9;
+    let url = Engines::shared().await.fresh_database().await;
+    let mut db = MySqlConnection::connect(&url).await.unwrap();
+    for migration in MYSQL.iter().filter(|one| one.version <= BEFORE) {
+        let sql = sqlx::raw_sql(migration.sql.clone());
+        sql.execute(&mut db).await.unwrap();
+    }
+    // As the program of then wrote it down.
+    execute(
+        &url,
+        "CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY, description TEXT NOT NULL, \
+         installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, success BOOLEAN NOT NULL, checksum BLOB NOT NULL, \
+         execution_time BIGINT NOT NULL)",
+    )
+    .await;
+    for migration in MYSQL.iter().filter(|one| one.version <= BEFORE) {
+        let done = "INSERT INTO _sqlx_migrations VALUES (?, ?, NOW(), TRUE, ?, 1)";
+        let done = sqlx::query(done)
+            .bind(migration.version)
+            .bind(&*migration.description)
+            .bind(&*migration.checksum);
+        done.execute(&mut db).await.unwrap();
+    }
+    const OLD_INSERT: &str = "INSERT INTO messages (room, seq, id, sender, kind, message, reply_to) VALUES \
+         (?, ?, ?, ?, ?, ?, ?) ON DUPLICATE KEY UPDATE id = id";
+    let old_write = async |db: &mut MySqlConnection, envelope: &Envelope| {
+        let message = &envelope.message;
+        let insert = sqlx::query(OLD_INSERT)
+            .bind(&*message.room)
+            .bind(i64::try_from(message.seq).unwrap())
+            .bind(message.id)
+            .bind(&*message.sender)
+            .bind(message.kind.as_str())
+            .bind(&*message.message)
+            .bind(message.reply_to);
+        insert.execute(db).await.unwrap();
+    };
+    let old_read = async |db: &mut MySqlConnection| -> Vec<(String, String, Option<Uuid>)> {
+        let select = "SELECT kind, message, reply_to FROM messages WHERE room = ? AND seq < ? ORDER BY seq DESC LIMIT ?";
+        let select = sqlx::query_as(select).bind("lobby").bind(i64::MAX).bind(50);
+        select.fetch_all(db).await.unwrap()
+    };
+    let [one, two] = [said("lobby", 10, "one"), said("lobby", 20, "two")];
+    let reply = answered(&two, 30, "three");
+    for envelope in [&one, &two, &reply] {
+        old_write(&mut db, envelope).await;
+    }
+
+    let store = migrated(&url).await;
+    let history = store.before("lobby", Seq::MAX, 100).await.unwrap();
+    assert_eq!(texts(&history), ["one", "two", "three"]);
+    let batch = [edits(&one, 40, "ONE"), deletes(&two, 50)];
+    assert_eq!(store.write(&batch).await.unwrap().new, 2);
+
+    // The old program knows every kind in the room, and takes an edit for a message that answers the one it changes.
+    let seen = old_read(&mut db).await;
+    let kinds: Vec<&str> = seen.iter().map(|(kind, ..)| &**kind).collect();
+    assert_eq!(kinds, ["user", "user", "bot", "user", "user"]);
+    assert_eq!(seen[1].1, "ONE");
+    assert_eq!(seen[1].2, Some(one.message.id));
+    let four = said("lobby", 60, "four");
+    old_write(&mut db, &four).await;
+    let history = store.before("lobby", Seq::MAX, 100).await.unwrap();
+    assert_eq!(texts(&history), ["ONE", "", "three", "four"]);
+    // What it writes again of something deleted does not come back.
+    old_write(&mut db, &two).await;
+    assert_eq!(store.after("lobby", 10, 1).await.unwrap()[0].message, "");
 }

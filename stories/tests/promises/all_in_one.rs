@@ -150,6 +150,9 @@ async fn acked_and_not_written(folder: &Path, after: u64, count: u64) -> u64 {
             kind: Kind::User,
             message: format!("line {seq}"),
             reply_to: None,
+            of: None,
+            edited: None,
+            deleted: false,
         };
         queue.publish(Route::Persist, id, Envelope::new(message, None).to_bytes())
     });

@@ -12,13 +12,19 @@ mod p08_no_one_drags_others;
 mod p09_a_clear_no;
 mod p10_any_process_may_go;
 mod p11_only_who_may;
+mod p12_changed_is_kept;
+mod p13_erased_is_gone;
+mod p14_the_door_holds;
 mod p15_fair_to_others;
 
 mod all_in_one;
+mod everywhere;
 mod frozen_broker;
 mod operators;
 mod other_database;
+mod persisted_changes;
 mod proxies;
+
 mod quiet_logs;
 mod quota;
 mod redis_failover;

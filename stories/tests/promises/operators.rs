@@ -239,6 +239,7 @@ async fn a_row_that_cannot_be_written_is_found_and_the_rest_of_its_batch_is_writ
             kind: Kind::User,
             message: format!("at {seq}"),
             reply_to: None,
+            of: None,
         };
         Envelope::new(message.at(seq, 0), None)
     };

@@ -280,10 +280,9 @@ async fn a_thousand_requests_each_have_one_reply_in_time_and_in_order() {
         let name = format!("room-{n}");
         let room = Room {
             name: name.clone(),
-            private: false,
             bot: BotPolicy::Always,
-            persona: String::new(),
             owner: format!("owner-{n}"),
+            ..Room::default()
         };
         store.create_room(&room).await.expect("a room");
         subscriber.subscribe(&name).await.expect("subscribed");
@@ -310,6 +309,7 @@ async fn a_thousand_requests_each_have_one_reply_in_time_and_in_order() {
                         kind: Kind::User,
                         message: format!("what is {n} plus {n}?"),
                         reply_to: None,
+                        of: None,
                     };
                     open.push(new.id);
                     let posted = poster.post(new, Route::PersistAndAsk, None).await;

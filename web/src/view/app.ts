@@ -3,17 +3,16 @@
 import { addressOf, base } from "../base.ts";
 import { Chat, type Change } from "../chat.ts";
 import { serverNow, steadyNow } from "../clock.ts";
-import type { Outgoing } from "../outbox.ts";
 import type { Message } from "../protocol.ts";
-import type { Room } from "../room.ts";
+import { titleOf, type Room } from "../room.ts";
 import { allRows, inOneLine, keptRows, type Row } from "../rows.ts";
 import * as server from "../server.ts";
 import { statusLine } from "../status.ts";
 import { openStores } from "../storage.ts";
 import { whoIsHere } from "../words.ts";
 import { Composer, isWriting } from "./composer.ts";
-import { account, bringPeople, newRoom, noticeInDialog, roomDetails } from "./dialogs.ts";
-import { avatar, copyText, h, icon, iconButton, setText } from "./dom.ts";
+import { avatar, h, icon, iconButton, setText } from "./dom.ts";
+import { admin, dialogs, loadAhead, noticeInDialog } from "./later.ts";
 import { leftLayer, opened, whenSettled } from "./layers.ts";
 import { List } from "./list.ts";
 import { looksOf, renderRow, updateRow, type RowActions } from "./rows.ts";
@@ -21,6 +20,8 @@ import { Sidebar } from "./sidebar.ts";
 import { isTelephone, mayFocusField, notify } from "./surroundings.ts";
 
 const NOTICE_MS = 6_000;
+/** Pages of messages, each fetched by itself, and waits for one. */
+const PRINTED_PAGES_MAX = 1_000;
 
 export class App {
   readonly #chat: Chat;
@@ -29,7 +30,7 @@ export class App {
   readonly #actions: RowActions;
   readonly #composer: Composer;
   readonly #shell: HTMLElement;
-  readonly #title = h("h1", { class: "room-heading" });
+  readonly #title = h("h1", { class: "room-heading", dir: "auto" });
   readonly #people = h("p", { class: "room-people" });
   readonly #picture = h("span", { class: "room-picture" });
   readonly #status = h("div", { class: "status" });
@@ -51,6 +52,9 @@ export class App {
   #menuClosed: () => void = () => undefined;
   #dirty = new Set<Change>();
   #stopped = false;
+  #opening = false;
+  #administration: HTMLElement | null = null;
+  #ahead: ReturnType<typeof setTimeout> | null = null;
   #frame = 0;
   /** When the line was last up, by `steadyNow`; 0: it is. */
   #upSince = steadyNow();
@@ -64,9 +68,10 @@ export class App {
   #seenTo = 0;
 
   constructor(
-    user: string,
+    me: server.Me,
     private readonly leave: (notice: string | null) => void,
   ) {
+    const { user } = me;
     this.#chat = new Chat(
       user,
       {
@@ -77,16 +82,18 @@ export class App {
       },
       openStores(),
     );
+    this.#chat.isAdmin = me.admin ?? false;
+    this.#chat.mayInvite = me.may_invite ?? false;
     this.#sidebar = new Sidebar(this.#chat, {
       open: (room) => this.#go(room),
-      newRoom: () => newRoom(this.#chat, (room) => this.#go(room)),
+      newRoom: () => void this.#later(({ newRoom }) => newRoom(this.#chat, (room) => this.#go(room))),
       settings: () => this.#openAccount(),
     });
     const actions = this.#rowActions();
     this.#actions = actions;
     this.#list = new List({
       render: (row) => renderRow(row, actions),
-      update: updateRow,
+      update: (row, element) => updateRow(row, element, actions),
       looks: looksOf,
       nearStart: () => this.#chat.current && void this.#chat.loadEarlier(this.#chat.current),
       nearEnd: () => this.#chat.current && void this.#chat.loadLater(this.#chat.current),
@@ -97,13 +104,19 @@ export class App {
       for (const row of this.#list.element.querySelectorAll(".touched")) row.classList.remove("touched");
       if (isTelephone()) (target as Element).closest(".row")?.classList.add("touched");
     });
+    this.#list.element.addEventListener("keydown", (event) => this.#rowKey(event));
     this.#composer = new Composer({
       send: (text, replyTo) => this.#send(text, replyTo),
       command: (name, argument) => void this.#command(name, argument),
       unknown: (name) => this.#tell(`There is no command /${name}. To say it as it is, begin with two slashes.`),
       changed: (draft) => this.#chat.current && this.#chat.memory.keepDraft(this.#chat.current.name, draft),
       typing: () => this.#chat.current && this.#chat.typing(this.#chat.current),
-      editFailed: () => this.#editFailed(),
+      editLast: () => this.#editLast(),
+      rewrite: (of, text) => (text ? this.#rewrite(of, text) : this.#askErase(of)),
+      says: (id) => {
+        const message = this.#chat.current?.timeline.get(id);
+        return message?.deleted ? null : message?.message;
+      },
       describe: (id) => {
         const message = this.#chat.current?.timeline.get(id);
         return message ? { sender: message.sender, text: inOneLine(message, 120) } : null;
@@ -153,10 +166,13 @@ export class App {
     addEventListener("afterprint", this.#printed);
     this.#clock = setInterval(() => this.#drawStatus(), 250);
     this.#chat.start();
+    this.#ahead = loadAhead();
     const path = location.pathname.slice(base.length);
     const room = roomOfAddress();
-    this.#show(room ?? this.#chat.user, "replace");
-    if (!room && path !== "" && path !== "/") this.#tell(`There is nothing at ${base}${path}. This is your own room.`);
+    const isAdmin = isAdminAddress();
+    this.#show(room ?? this.#chat.user, isAdmin ? "stay" : "replace");
+    if (isAdmin) void this.#administer();
+    else if (!room && path !== "" && path !== "/") this.#tell(`There is nothing at ${base}${path}. This is your own room.`);
     if (!this.#chat.outbox.durable) this.#tell("This browser lets the page store nothing: what is half typed or not sent is lost when it is loaded again.");
   }
 
@@ -169,6 +185,8 @@ export class App {
     removeEventListener("beforeprint", this.#print);
     removeEventListener("afterprint", this.#printed);
     this.#printed();
+    this.#leaveAdministration();
+    if (this.#ahead) clearTimeout(this.#ahead);
     if (this.#clock) clearInterval(this.#clock);
     if (this.#frame) cancelAnimationFrame(this.#frame);
   }
@@ -178,7 +196,10 @@ export class App {
   #go(room: string): void {
     this.#menu(false);
     whenSettled(() => {
-      if (!this.#stopped) this.#show(room, this.#chat.current?.name === room ? "stay" : "push");
+      if (this.#stopped) return;
+      const isHere = this.#chat.current?.name === room && !this.#administration;
+      this.#leaveAdministration();
+      this.#show(room, isHere ? "stay" : "push");
     });
   }
 
@@ -196,8 +217,34 @@ export class App {
   }
 
   #popped = () => {
-    if (!leftLayer()) this.#show(roomOfAddress() ?? this.#chat.user, "stay");
+    if (leftLayer()) return;
+    if (isAdminAddress()) return void this.#administer();
+    this.#leaveAdministration();
+    this.#show(roomOfAddress() ?? this.#chat.user, "stay");
   };
+
+  /** What administrators see lies in the place of the rooms, which go on behind it. */
+  async #administer(): Promise<void> {
+    if (this.#administration) return;
+    if (!this.#chat.isAdmin) {
+      this.#show(this.#chat.user, "replace");
+      return this.#tell("Only administrators see that page.");
+    }
+    const module = await admin().catch((error: Error) => this.#tell(error.message));
+    if (!module || this.#stopped || this.#administration || !isAdminAddress()) return;
+    const shown = module.administration(this.#chat.user, () => this.#go(this.#chat.current?.name ?? this.#chat.user));
+    this.#administration = shown.element;
+    this.#shell.hidden = true;
+    document.body.append(shown.element);
+    document.title = "Administration · Chinwag";
+    shown.focus();
+  }
+
+  #leaveAdministration(): void {
+    this.#administration?.remove();
+    this.#administration = null;
+    this.#shell.hidden = false;
+  }
 
   #menu(open: boolean): void {
     const isOpen = this.#shell.classList.contains("menu-open");
@@ -208,11 +255,14 @@ export class App {
   }
 
   #key = (event: KeyboardEvent) => {
-    if (event.defaultPrevented || document.querySelector("dialog[open]")) return;
+    if (event.defaultPrevented || this.#administration || document.querySelector("dialog[open]")) return;
     if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k") {
       event.preventDefault();
       this.#menu(true);
       this.#sidebar.find();
+    } else if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "p" && this.#chat.current?.timeline.hasEarlier) {
+      event.preventDefault();
+      void this.#printAll(this.#chat.current);
     } else if (event.altKey && (event.key === "ArrowDown" || event.key === "ArrowUp")) {
       event.preventDefault();
       const { order } = this.#sidebar;
@@ -237,13 +287,26 @@ export class App {
     void this.#chat.refreshRooms();
   };
 
+  /** What is not held of a conversation is fetched first. */
+  async #printAll(room: Room): Promise<void> {
+    this.#tell("Fetching the whole conversation to print it…");
+    if (!room.timeline.attached) await this.#chat.toNewest(room);
+    const isLeft = () => room !== this.#chat.current || this.#stopped;
+    for (let pages = 0; pages < PRINTED_PAGES_MAX && room.timeline.hasEarlier && !room.trouble && !isLeft(); pages += 1) {
+      await this.#chat.loadEarlier(room);
+      // Another page may be on its way, which is then waited for.
+      await new Promise(requestAnimationFrame);
+    }
+    if (!isLeft()) print();
+  }
+
   /** On paper stands all that is held of the conversation, not the few rows that are in view. */
   #print = () => {
     const room = this.#chat.current;
     if (!room || this.#drawnRoom !== room) return;
     this.#printed();
     const rows = this.#rows(room).map((row) => renderRow(row, this.#actions));
-    document.body.append(h("main", { class: "print" }, h("h1", null, this.#title.textContent), h("ol", null, ...rows)));
+    document.body.append(h("main", { class: "print" }, h("h1", null, this.#title.textContent), room.timeline.hasEarlier && h("p", null, "What was said before this is not printed."), h("ol", null, ...rows)));
   };
 
   #printed = () => document.querySelector(".print")?.remove();
@@ -256,11 +319,22 @@ export class App {
     } catch (refusal) {
       return this.#tell(server.wordsOf(refusal));
     }
-    if (room === this.#chat.current) this.#drawDetails = roomDetails(this.#chat, room, { left: () => whenSettled(() => this.#show(this.#chat.user, "replace")), tell: (text) => this.#tell(text) });
+    await this.#later(({ roomDetails }) => {
+      if (room === this.#chat.current) this.#drawDetails = roomDetails(this.#chat, room, { left: () => whenSettled(() => this.#show(this.#chat.user, "replace")), tell: (text) => this.#tell(text) });
+    });
+  }
+
+  /** Opens something that is loaded later, and only once however often it is asked for meanwhile. */
+  async #later(open: (module: Awaited<ReturnType<typeof dialogs>>) => void): Promise<void> {
+    if (this.#opening) return;
+    this.#opening = true;
+    const module = await dialogs().catch((error: Error) => this.#tell(error.message));
+    this.#opening = false;
+    if (module && !this.#stopped) open(module);
   }
 
   #openAccount(): void {
-    account(this.#chat, {
+    void this.#later(({ account }) => account(this.#chat, {
       logOut: async () => {
         try {
           await server.logOut();
@@ -271,7 +345,13 @@ export class App {
         this.leave(null);
       },
       ended: () => this.leave("You logged this browser out."),
-    });
+      administer: () => {
+        history.pushState(null, "", `${base}/admin`);
+        void this.#administer();
+      },
+      departed: () => this.leave("Your account is deleted."),
+      tell: (text) => this.#tell(text),
+    }));
   }
 
   // --- writing --------------------------------------------------------------------------------------------------
@@ -290,14 +370,14 @@ export class App {
     if (!room) return;
     const who = argument.toLowerCase();
     try {
-      if (name === "new") newRoom(this.#chat, (made) => this.#go(made));
+      if (name === "new") await this.#later(({ newRoom }) => newRoom(this.#chat, (made) => this.#go(made)));
       else if (name === "room") await this.#openDetails();
       else if (name === "stop") {
         const growing = room.drafts.all().at(-1)?.id ?? room.openQuestions(serverNow())[0]?.replyId;
         if (growing) this.#chat.stopReply(room, growing);
         else this.#tell("No answer is being written.");
       } else if (name === "leave") {
-        if (room.info?.owner === this.#chat.user) return this.#tell("This room is your own; it stays.");
+        if (room.info?.owner === this.#chat.user) return this.#tell(room.name === this.#chat.user ? "This room is your own; it stays." : "You own this room: hand it over first, or delete it.");
         await this.#chat.leave(room);
         this.#show(this.#chat.user, "replace");
       } else if (!who) {
@@ -314,12 +394,69 @@ export class App {
     }
   }
 
-  #editFailed(): { text: string; replyTo?: string } | null {
+  #editLast(): boolean {
     const room = this.#chat.current;
-    const failed = room && this.#chat.outbox.inRoom(room.name).findLast((entry) => entry.failed);
-    if (!failed) return null;
-    this.#chat.takeBack(failed.id);
-    return failed;
+    if (!room) return false;
+    const unsent = this.#chat.outbox.inRoom(room.name);
+    const failed = unsent.findLast((entry) => entry.failed);
+    if (failed) {
+      this.#takeBack(failed.id);
+      return true;
+    }
+    // The last one is on its way, and another is not meant.
+    if (unsent.some(({ of }) => !of) || !room.timeline.attached) return false;
+    const last = room.timeline.messages.findLast((message) => room.mayEdit(message, this.#chat.user));
+    if (last) this.#edit(last.id);
+    return last !== undefined;
+  }
+
+  /** What is not through yet is written anew: a message, or a change of one that is there. */
+  #takeBack(id: string): void {
+    const entry = this.#chat.takeBack(id);
+    if (!entry) return;
+    const kept = entry.of ? this.#chat.current?.timeline.get(entry.of) : undefined;
+    if (kept && !kept.deleted) this.#composer.edit(kept.id, kept.message, entry.text);
+    else this.#composer.fill(entry.text, entry.replyTo);
+  }
+
+  #edit(id: string): void {
+    const message = this.#chat.current?.timeline.get(id);
+    if (message) this.#composer.edit(id, message.message);
+  }
+
+  #rewrite(of: string, text: string): void {
+    if (this.#chat.current) this.#chat.rewrite(this.#chat.current, of, text);
+  }
+
+  /** Asks in the message's own row, once; the answer that is meant has the focus. */
+  #askErase(id: string | null): void {
+    const room = this.#chat.current;
+    if (!room) return;
+    const before = room.asking;
+    room.asking = id;
+    this.#drawRoom(room);
+    if (id !== null && !this.#list.elementOf(id)) this.#list.reveal(id);
+    const row = this.#list.elementOf(id ?? before ?? "");
+    row?.querySelector<HTMLElement>(id === null ? ".tools button" : ".ask button")?.focus();
+  }
+
+  #erase(id: string): void {
+    const room = this.#chat.current;
+    if (!room) return;
+    room.asking = null;
+    this.#chat.rewrite(room, id, "");
+  }
+
+  /** What can be done with a message by a key, wherever in its row the focus is. */
+  #rowKey(event: KeyboardEvent): void {
+    const room = this.#chat.current;
+    const message = room?.timeline.get(this.#list.keyAt(event.target) ?? "");
+    if (!room || !message || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "F2" && room.mayEdit(message, this.#chat.user)) this.#edit(message.id);
+    else if ((event.key === "Delete" || event.key === "Backspace") && room.mayDelete(message, this.#chat.user, this.#chat.isAdmin)) this.#askErase(message.id);
+    else if (event.key === "Escape" && room.asking === message.id) this.#askErase(null);
+    else return;
+    event.preventDefault();
   }
 
   async #showMessage(id: string): Promise<void> {
@@ -342,10 +479,10 @@ export class App {
       showMessage: (id) => void this.#showMessage(id),
       wantQuote: (id) => this.#chat.current && void this.#chat.wantQuote(this.#chat.current, id),
       retry: (id) => this.#chat.retry(id),
-      edit: (id) => {
-        const entry = this.#chat.takeBack(id);
-        if (entry) this.#composer.fill(entry.text, entry.replyTo);
-      },
+      edit: (id) => this.#takeBack(id),
+      rewrite: (id) => this.#edit(id),
+      askErase: (id) => this.#askErase(id),
+      erase: (id) => this.#erase(id),
       discard: (id) => {
         const entry = this.#chat.takeBack(id);
         if (entry) this.#tell("Discarded.");
@@ -384,13 +521,22 @@ export class App {
 
   #arrived(room: Room, message: Message): void {
     if (room === this.#chat.current && message.sender !== this.#chat.user) {
-      this.#spoken.append(h("p", null, `${message.sender}: ${inOneLine(message, 300)}`));
+      this.#spoken.append(h("p", { "data-id": message.id }, `${message.sender}: ${inOneLine(message, 300)}`));
       while (this.#spoken.childElementCount > 10) this.#spoken.firstElementChild!.remove();
     }
     if (this.#chat.concerns(room, message)) {
-      const title = room.name === this.#chat.user ? message.sender : `${message.sender} in ${room.name}`;
+      const title = room.name === this.#chat.user ? message.sender : `${message.sender} in ${titleOf(room)}`;
       notify(title, inOneLine(message, 160), room.name, () => this.#go(room.name));
     }
+  }
+
+  /** What is deleted is not read out either. */
+  #unspeak(room: Room): void {
+    for (const line of [...this.#spoken.children] as HTMLElement[]) if (room.timeline.get(line.dataset.id!)?.deleted) line.remove();
+  }
+
+  tell(text: string): void {
+    this.#tell(text);
   }
 
   #tell(text: string): void {
@@ -424,8 +570,9 @@ export class App {
   }
 
   #drawTitle(): void {
+    if (this.#administration) return;
     const unread = this.#chat.unreadInAll();
-    const name = this.#chat.current && this.#chat.current.name !== this.#chat.user ? `${this.#chat.current.name} · Chinwag` : "Chinwag";
+    const name = this.#chat.current && this.#chat.current.name !== this.#chat.user ? `${titleOf(this.#chat.current)} · Chinwag` : "Chinwag";
     document.title = unread > 0 ? `(${unread > 99 ? "99+" : unread}) ${name}` : name;
     setText(this.#menuBadge, unread > 99 ? "99+" : unread > 0 ? String(unread) : "");
     this.#menuButton.setAttribute("aria-label", unread > 0 ? `Rooms, ${this.#menuBadge.textContent} unread` : "Rooms");
@@ -433,9 +580,9 @@ export class App {
 
   #rows(room: Room): Row[] {
     const { messages, hasEarlier } = room.timeline;
-    const signature = `${messages.length} ${messages[0]?.seq} ${messages.at(-1)?.seq} ${hasEarlier} ${room.newFrom} ${new Date().getDate()} ${room.info?.bot} ${[...room.askedAgain.keys()].join()} ${room.stopped.size} ${[...room.quoted.values()].filter(Boolean).length}`;
+    const signature = `${messages.length} ${messages[0]?.seq} ${messages.at(-1)?.seq} ${hasEarlier} ${room.newFrom} ${new Date().getDate()} ${room.info?.bot} ${[...room.askedAgain.keys()].join()} ${room.stopped.size} ${[...room.quoted.values()].filter(Boolean).length} ${room.timeline.version} ${room.asking} ${room.info?.owner}`;
     if (this.#kept?.room !== room || this.#kept.signature !== signature) {
-      this.#kept = { room, signature, rows: keptRows(room, this.#chat.user) };
+      this.#kept = { room, signature, rows: keptRows(room, this.#chat.user, this.#chat.isAdmin) };
     }
     const { outbox } = this.#chat;
     const rows = allRows(room, this.#kept.rows, outbox.inRoom(room.name), (id) => outbox.whyWaiting(id), this.#chat.user, serverNow());
@@ -460,6 +607,7 @@ export class App {
     } else {
       this.#list.set(rows, room.timeline.attached);
     }
+    this.#unspeak(room);
     this.#drawBlank(room, isMissing, rows.length === 0);
     this.#composer.enable(!isShut);
     this.#details.hidden = !room.info || isShut;
@@ -475,11 +623,15 @@ export class App {
     if (this.#blank.dataset.shown === shown) return;
     this.#blank.dataset.shown = shown;
     if (invitedBy) {
-      this.#blank.replaceChildren(avatar(room.name), h("h2", null, room.name), h("p", null, `${invitedBy} invites you into this ${room.info!.private ? "private " : ""}room.`), this.#joinOrDecline(room));
+      this.#blank.replaceChildren(avatar(room.name), h("h2", null, titleOf(room)), h("p", null, `${invitedBy} invites you into this ${room.info!.private ? "private " : ""}room.`), this.#joinOrDecline(room));
     } else if (isMissing) {
       const hadFocus = document.activeElement === null || document.activeElement === document.body;
-      this.#blank.replaceChildren(...this.#shutDoor(room, unsent));
-      if (hadFocus) this.#blank.querySelector<HTMLElement>("button")?.focus();
+      this.#blank.replaceChildren(h("h2", null, "This room is shut"));
+      void dialogs().then(({ shutDoor }) => {
+        if (this.#blank.dataset.shown !== shown) return;
+        this.#blank.replaceChildren(...shutDoor(room, unsent, { back: () => this.#go(this.#chat.user), lookAgain: () => this.#chat.tryLoading(room), tell: (text) => this.#tell(text) }));
+        if (hadFocus) this.#blank.querySelector<HTMLElement>("button")?.focus();
+      }, () => undefined);
     } else if (shown.startsWith("trouble")) {
       this.#blank.replaceChildren(
         h("p", null, room.trouble!.message),
@@ -522,29 +674,10 @@ export class App {
     this.#invitation.dataset.shown = shown;
     // The button that was pressed goes, and the focus with it.
     const hadFocus = this.#invitation.contains(document.activeElement);
-    if (room) this.#invitation.replaceChildren(h("p", null, h("strong", null, room.info!.invited_by!), " invites you into ", h("strong", null, room.name)), this.#joinOrDecline(room));
+    if (room) this.#invitation.replaceChildren(h("p", null, h("strong", null, room.info!.invited_by!), " invites you into ", h("strong", null, titleOf(room))), this.#joinOrDecline(room));
     else this.#invitation.replaceChildren();
     if (hadFocus && mayFocusField()) this.#composer.focus();
     else if (hadFocus) this.#list.element.focus();
-  }
-
-  /** What stands before a room that one may not see, or not any more. Words that never got there can be had back. */
-  #shutDoor(room: Room, unsent: Outgoing[]): Node[] {
-    const { was, name } = room;
-    return [
-      h("span", { class: "door-lock" }, icon("lock")),
-      h("h2", null, was ? "You are no longer in this room" : "No such room"),
-      h("p", null, was ? `“${name}” is private, and you are not among those who were invited. ${was.owner} can let you in again.` : `There is no room “${name}”, or it is a private one that you were not invited to.`),
-      ...unsent.map(({ text }) =>
-        h("p", { class: "unsent" }, h("strong", null, "Not sent: "), h("span", { dir: "auto" }, text), iconButton("copy", "Copy what was not sent", async () => this.#tell((await copyText(text)) ? "Copied." : "The browser did not let this be copied."))),
-      ),
-      h(
-        "div",
-        { class: "door-choices" },
-        h("button", { type: "button", class: "button button-main", onclick: () => this.#go(this.#chat.user) }, "Back to your own room"),
-        h("button", { type: "button", class: "button", onclick: () => this.#chat.tryLoading(room) }, "Look again"),
-      ),
-    ];
   }
 
   /** What stands in a room where nothing was said yet. */
@@ -561,22 +694,32 @@ export class App {
     const ideas = isOwn ? ["What can you do?", "Explain how a message travels through a chat server", "Help me plan a weekend by the sea"] : answers === "mention" ? ["@bot introduce yourself"] : [];
     return [
       isOwn ? avatar("bot", true) : avatar(room.name),
-      h("h2", null, isOwn ? `Hello, ${this.#chat.user}` : room.name),
+      h("h2", null, isOwn ? `Hello, ${this.#chat.user}` : titleOf(room)),
       ...words.map((text) => h("p", null, text)),
-      ...(isOwn || !room.info ? [] : [h("p", null, room.info.private ? (room.info.owner === this.#chat.user ? "Only those you invite can see it." : "Only those who were invited can see it.") : "Anybody can come in by its link."), bringPeople(this.#chat, room, (text) => this.#tell(text))]),
+      ...(isOwn || !room.info ? [] : [h("p", null, room.info.private ? (room.info.owner === this.#chat.user ? "Only those you invite can see it." : "Only those who were invited can see it.") : "Anybody can come in by its link."), this.#bringPeople(room)]),
       h("div", { class: "ideas" }, ...ideas.map((text) => h("button", { type: "button", class: "idea", onclick: () => this.#send(text) }, text))),
     ];
   }
 
+  /** How to bring people in comes into its place a moment later. */
+  #bringPeople(room: Room): HTMLElement {
+    const place = h("div", null);
+    void dialogs().then(({ bringPeople }) => place.replaceWith(bringPeople(this.#chat, room, (text) => this.#tell(text))), () => undefined);
+    return place;
+  }
+
   #drawHead(room: Room): void {
     const isOwn = room.name === this.#chat.user;
-    setText(this.#title, isOwn ? "You and the bot" : room.name);
+    setText(this.#title, isOwn ? "You and the bot" : titleOf(room));
     if (this.#picture.dataset.room !== room.name) {
       this.#picture.dataset.room = room.name;
       this.#picture.replaceChildren(avatar(room.name, isOwn));
     }
     const privacy = room.info ? (isOwn ? "Yours alone" : room.info.private ? "Private" : "Public") : "";
-    setText(this.#people, whoIsHere(room.people, this.#chat.user) || privacy);
+    const here = whoIsHere(room.people, this.#chat.user) || privacy;
+    const topic = room.info?.topic?.replace(/\s+/gu, " ");
+    setText(this.#people, topic ? `${topic} · ${here}` : here);
+    this.#people.title = room.info?.topic ?? "";
     this.#composer.placeholder(isOwn || room.info?.bot === "always" ? "Write to the bot" : "Write a message");
   }
 
@@ -621,6 +764,8 @@ export class App {
     this.#composer.focus();
   }
 }
+
+const isAdminAddress = () => location.pathname.slice(base.length) === "/admin";
 
 function roomOfAddress(): string | null {
   const [, place, name] = location.pathname.slice(base.length).split("/");

@@ -1,6 +1,7 @@
 // Blocks of code: a frame with a copy button around each, and colours, which come with the first of them.
 
 import { copyText, h, icon } from "./dom.ts";
+import { style } from "./later.ts";
 
 /** What is longer is left as it is: to find its colours would take as long as a long answer. */
 const COLOURED_MAX_CHARS = 20_000;
@@ -28,6 +29,7 @@ export function withCode(fragment: DocumentFragment, say: Say): DocumentFragment
   }
   for (const table of fragment.querySelectorAll("table")) {
     const frame = h("div", { class: "table-frame", tabindex: "0", role: "group", "aria-label": "Table" });
+    frame.dir = table.dir;
     table.replaceWith(frame);
     frame.append(table);
   }
@@ -40,7 +42,7 @@ async function colour(code: HTMLElement, language: string): Promise<void> {
   try {
     // Beside this file, wherever that lies. At once where it is there already, so that nothing flickers.
     loading ??= import(new URL("highlight.js", import.meta.url).href) as Promise<Highlighter>;
-    highlighter ??= await loading;
+    if (!highlighter) [highlighter] = await Promise.all([loading, style()]);
     const pieces = highlighter.pieces(text, language);
     if (pieces) code.replaceChildren(...pieces.map(({ text, kinds }) => (kinds.length > 0 ? h("span", { class: kinds.join(" ") }, text) : text)));
   } catch {

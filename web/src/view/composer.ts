@@ -4,6 +4,7 @@ import { complete, isComplete, readCommand, readSlash, type Completion } from ".
 import type { HalfTyped } from "../memory.ts";
 import { countChars, MESSAGE_MAX_CHARS } from "../protocol.ts";
 import { h, icon, iconButton, isComposing, setText } from "./dom.ts";
+import { directionOf } from "../words.ts";
 import { isTelephone } from "./surroundings.ts";
 
 /** From so many characters on, what is left is shown. */
@@ -18,8 +19,12 @@ export interface ComposerEvents {
   unknown(name: string): void;
   changed(draft: HalfTyped): void;
   typing(): void;
-  /** Takes the last refused message back, if there is one. */
-  editFailed(): { text: string; replyTo?: string } | null;
+  /** What was refused last, or else said last, is to be written anew; false if there is nothing. */
+  editLast(): boolean;
+  /** A message gets another text; an empty one asks whether it is to be deleted. */
+  rewrite(of: string, text: string): void;
+  /** What a message says by now: null if it is deleted, undefined if that is not known. */
+  says(id: string): string | null | undefined;
   /** For what it replies to. */
   describe(id: string): { sender: string; text: string } | null;
   people(): string[];
@@ -43,6 +48,8 @@ export class Composer {
   readonly #count: HTMLElement;
   readonly #choices: HTMLElement;
   #replyTo: string | undefined;
+  /** The message that is being written anew, what it says, and what was half typed before. */
+  #edit: { of: string; said: string; before: HalfTyped } | null = null;
   #completion: Completion | null = null;
   #picked = 0;
 
@@ -95,13 +102,33 @@ export class Composer {
   }
 
   show(draft: HalfTyped): void {
-    this.#input.value = draft.text;
+    const { edit, ...before } = draft;
+    this.#edit = edit ? { of: edit.of, said: "", before } : null;
+    this.#input.value = edit?.text ?? draft.text;
     this.#setReply(draft.replyTo);
     this.#offer(null);
     this.#fit();
   }
 
+  /** Writes a message anew, which says `said` so far, beginning with `text`. */
+  edit(of: string, said: string, text = said): void {
+    this.#edit = { of, said, before: this.#edit?.before ?? this.#draft() };
+    this.#input.value = text;
+    this.#setReply(this.#replyTo);
+    this.#fit();
+    this.events.changed(this.#draft());
+    this.#focusEnd();
+  }
+
+  /** What was half typed before stands there again. */
+  #leaveEdit(): void {
+    if (!this.#edit) return;
+    this.show(this.#edit.before);
+    this.events.changed(this.#draft());
+  }
+
   replyTo(id: string | undefined): void {
+    this.#leaveEdit();
     this.#setReply(id);
     this.events.changed(this.#draft());
     this.focus();
@@ -109,16 +136,33 @@ export class Composer {
 
   /** Shows again what it replies to, which may only now be known. */
   refresh(): void {
-    if (this.#replyTo) this.#setReply(this.#replyTo);
+    if (this.#edit && this.events.says(this.#edit.of) === null) {
+      // Nobody's words are lost with it.
+      const { said } = this.#edit;
+      const text = this.#input.value;
+      this.#leaveEdit();
+      if (text.trim() && text !== said) this.fill(text);
+    }
+    if (this.#replyTo || this.#edit) this.#setReply(this.#replyTo);
   }
 
-  /** Puts a text in, unless there is something already. */
+  /** Puts a text in, before what there is already. */
   fill(text: string, replyTo?: string): void {
+    // Where a message is being written anew, it waits below that.
+    if (this.#edit) {
+      const { before } = this.#edit;
+      this.#edit.before = { text: before.text ? `${text}\n${before.text}` : text, replyTo: replyTo ?? before.replyTo };
+      return this.events.changed(this.#draft());
+    }
     const before = this.#input.value.trim();
     this.#input.value = before ? `${text}\n${before}` : text;
     if (replyTo) this.#setReply(replyTo);
     this.events.changed(this.#draft());
     this.#fit();
+    this.#focusEnd();
+  }
+
+  #focusEnd(): void {
     this.focus();
     this.#input.setSelectionRange(this.#input.value.length, this.#input.value.length);
   }
@@ -135,19 +179,34 @@ export class Composer {
   }
 
   #draft(): HalfTyped {
+    if (this.#edit) return { ...this.#edit.before, edit: { of: this.#edit.of, text: this.#input.value } };
     return this.#replyTo ? { text: this.#input.value, replyTo: this.#replyTo } : { text: this.#input.value };
   }
 
   #setReply(id: string | undefined): void {
     this.#replyTo = id;
-    this.#reply.hidden = !id;
-    if (!id) return;
+    const edit = this.#edit;
+    this.#reply.hidden = !id && !edit;
+    this.#button.setAttribute("aria-label", edit ? "Save the change" : "Send");
+    this.#button.title = edit ? "Save the change" : "Send";
+    if (edit) {
+      const text = this.events.describe(edit.of)?.text ?? edit.said;
+      this.#reply.replaceChildren(icon("edit"), h("p", null, h("strong", null, "Changing"), " ", h("span", { dir: "auto" }, text)), iconButton("close", "Leave it as it is", () => this.#leaveAndFocus()));
+      return;
+    }
+    // What was quoted may be deleted, and stands nowhere then.
+    if (!id) return this.#reply.replaceChildren();
     const about = this.events.describe(id);
     this.#reply.replaceChildren(
       icon("reply"),
-      h("p", null, "Replying to ", h("strong", null, about?.sender ?? "a message"), " ", h("span", { dir: "auto" }, about?.text ?? "")),
+      h("p", null, h("span", null, "Replying to ", h("strong", null, about?.sender ?? "a message")), h("span", { class: "cut", dir: directionOf(about?.text ?? "") }, about?.text ?? "")),
       iconButton("close", "Do not reply to it", () => this.replyTo(undefined)),
     );
+  }
+
+  #leaveAndFocus(): void {
+    this.#leaveEdit();
+    this.focus();
   }
 
   #typed(): void {
@@ -158,6 +217,7 @@ export class Composer {
   }
 
   #fit(): void {
+    this.#input.dir = directionOf(this.#input.value);
     this.#input.style.height = "auto";
     this.#input.style.height = `${this.#input.scrollHeight}px`;
     const length = this.#input.value.length < COUNT_FROM ? 0 : countChars(this.#input.value);
@@ -168,6 +228,12 @@ export class Composer {
 
   #send(): void {
     const text = this.#input.value.trim();
+    if (this.#edit && countChars(text) <= MESSAGE_MAX_CHARS) {
+      const { of, said } = this.#edit;
+      this.#leaveAndFocus();
+      if (text !== (this.events.says(of) ?? said)) this.events.rewrite(of, text);
+      return;
+    }
     if (text === "" || this.#input.disabled) return this.focus();
     if (countChars(text) > MESSAGE_MAX_CHARS) return this.focus();
     const command = readCommand(text);
@@ -218,13 +284,12 @@ export class Composer {
       event.preventDefault();
       this.#send();
     } else if (event.key === "ArrowUp" && this.#input.value === "") {
-      const failed = this.events.editFailed();
-      if (failed) {
-        event.preventDefault();
-        this.fill(failed.text, failed.replyTo);
-      }
+      if (!this.#edit && this.events.editLast()) event.preventDefault();
     } else if (event.key === "Escape") {
-      if (this.#replyTo) {
+      if (this.#edit) {
+        event.preventDefault();
+        this.#leaveEdit();
+      } else if (this.#replyTo) {
         event.preventDefault();
         this.replyTo(undefined);
       } else {

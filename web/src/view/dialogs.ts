@@ -1,16 +1,15 @@
 // What opens above the page: a new room, a room's people and bot, and one's own devices and settings. The browser's own
-// dialogs: they keep the focus inside, close with Escape, and give the focus back.
+// dialogs: they keep the focus inside, close with Escape, and give the focus back. Not loaded before they are likely to be wanted.
 
-import { addressOf } from "../base.ts";
+import * as server from "../calls.ts";
 import type { Chat } from "../chat.ts";
 import type { BotPolicy, SessionInfo } from "../protocol.ts";
+import type { Outgoing } from "../outbox.ts";
 import type { Room } from "../room.ts";
-import * as server from "../server.ts";
-import { avatar, copyText, h, icon, iconButton } from "./dom.ts";
-import { opened } from "./layers.ts";
-import { isMoreThanNamed } from "../words.ts";
-import { clockTime, dayName } from "./times.ts";
-import { canNotify, notifyState, setTheme, themeChoice, wantNotifications, type Theme } from "./surroundings.ts";
+import { attempt, dialog, labelled, type Tell } from "./dialog.ts";
+import { dataPart, elsewhere, invitesPart, leavingPart, passwordPart, tokensPart } from "./own_account.ts";
+import { ownersPart } from "./own_room.ts";
+import { addressOf, avatar, canNotify, clockTime, copyText, dayName, h, icon, iconButton, isMoreThanNamed, notifyState, setTheme, themeChoice, titleOf, wantNotifications, whenSettled, type Theme } from "../shared.ts";
 
 const POLICIES: [BotPolicy, string, string][] = [
   ["mention", "When it is called", "It answers what has @bot in it"],
@@ -18,47 +17,8 @@ const POLICIES: [BotPolicy, string, string][] = [
   ["off", "Not at all", "It stays out of this room"],
 ];
 const PERSONA_MAX_CHARS = 2_000;
-
-function dialog(title: string, ...content: (Node | null | false)[]): HTMLDialogElement {
-  const close = iconButton("close", "Close", () => element.close());
-  const notice = h("p", { class: "dialog-notice", role: "status" });
-  const element = h("dialog", { class: "dialog", "aria-label": title }, h("header", { class: "dialog-head" }, h("h2", null, title), close), ...content, notice);
-  const before = document.activeElement;
-  const closed = opened(() => element.close());
-  element.addEventListener("close", () => {
-    closed();
-    element.remove();
-    // What had the focus has it again, but in Chromium a field then takes no keys until it is focused anew.
-    if (before instanceof HTMLElement && document.activeElement === before) {
-      before.blur();
-      before.focus({ preventScroll: true });
-    }
-  });
-  element.addEventListener("pointerdown", (event) => {
-    if (event.target === element) element.close();
-  });
-  document.body.append(element);
-  element.showModal();
-  return element;
-}
-
-/** Where something is told while a dialog is open: what is behind one is neither seen nor read out. */
-export function noticeInDialog(): HTMLElement | null {
-  return [...document.querySelectorAll<HTMLElement>("dialog[open] > .dialog-notice")].at(-1) ?? null;
-}
-
-/** Runs a call; what it is refused for stands in `error`. */
-async function attempt(error: HTMLElement, button: HTMLButtonElement, call: () => Promise<void>): Promise<void> {
-  error.textContent = "";
-  button.disabled = true;
-  try {
-    await call();
-  } catch (refusal) {
-    error.textContent = server.wordsOf(refusal);
-  } finally {
-    button.disabled = false;
-  }
-}
+const TITLE_MAX_CHARS = 100;
+const TOPIC_MAX_CHARS = 500;
 
 function policyChoice(chosen: BotPolicy): HTMLFieldSetElement {
   return h(
@@ -85,6 +45,11 @@ function personaField(value: string): HTMLElement {
     h("p", { class: "hint", id: "persona-hint" }, "For example: a patient teacher of Spanish, who answers in short sentences"),
   );
 }
+
+/** What stands for the name, which itself stays the same: it is in the address. */
+const titleField = (value: string) => labelled("room-shown", "Shown name", h("input", { name: "title", class: "input", dir: "auto", autocomplete: "off", maxlength: TITLE_MAX_CHARS, value }), "In place of the name, in any letters; its address stays");
+
+const topicField = (value: string) => labelled("topic", "What it is about", h("textarea", { name: "topic", class: "input", dir: "auto", rows: "2", maxlength: TOPIC_MAX_CHARS }, value));
 
 function privateBox(checked: boolean): HTMLElement {
   return h(
@@ -142,21 +107,32 @@ export function roomDetails(chat: Chat, room: Room, events: { left(): void; tell
   const here = h("ul", { class: "people" });
   const drawHere = () => {
     const names = room.people.length > 0 ? room.people : [chat.user];
+    // More than find room are scrolled, by keys as well.
+    here.tabIndex = names.length > 12 ? 0 : -1;
     here.replaceChildren(...names.map((name) => h("li", null, avatar(name), name === chat.user ? `${name} (you)` : name)), isMoreThanNamed(names) ? h("li", { class: "hint" }, "and perhaps more") : "");
   };
   drawHere();
   const parts: (Node | null | false)[] = [
-    h("p", { class: "about" }, info.private ? icon("lock", "icon icon-tiny") : null, isOwnRoom ? "Yours alone: you and the bot." : `${info.private ? "A private room" : "A public room"}, made by ${isOwner ? "you" : info.owner}.`),
+    h("p", { class: "about" }, info.private ? icon("lock", "icon icon-tiny") : null, isOwnRoom ? "Yours alone: you and the bot." : `${info.private ? "A private room" : "A public room"}, owned by ${isOwner ? "you" : info.owner}.`),
     h("h3", { class: "dialog-title" }, "Here now"),
     here,
     !isOwnRoom && !isOwner && !info.private && h("p", { class: "hint-after" }, linkButton(room, (text) => events.tell(text))),
     !isOwnRoom && (isOwner || info.private) && members(chat, room, isOwner, events),
     isOwner && settings(chat, room, events),
+    isOwner && !isOwnRoom && h("div", { class: "foldeds" }, ...ownersPart(chat, room, (label) => personField(chat, label), {
+      tell: (text) => events.tell(text),
+      done: (text) => {
+        shown.close();
+        if (chat.current !== room) events.left();
+        events.tell(text);
+      },
+    })),
+    info.topic && !isOwner ? h("p", { class: "topic", dir: "auto" }, info.topic) : null,
     !isOwner && h("p", { class: "about" }, POLICIES.find(([value]) => value === info.bot)?.[2] ?? "", "."),
     !isOwner && info.persona ? h("blockquote", { class: "persona", dir: "auto" }, info.persona) : null,
     !isOwner && !isOwnRoom && leaving(chat, room, () => shown.close(), events),
   ];
-  const shown = dialog(isOwnRoom ? "You and the bot" : room.name, h("div", { class: "dialog-body" }, ...parts.filter((part) => part !== false && part !== null)));
+  const shown = dialog(isOwnRoom ? "You and the bot" : titleOf(room), h("div", { class: "dialog-body" }, ...parts.filter((part) => part !== false && part !== null)));
   return drawHere;
 }
 
@@ -257,6 +233,8 @@ function settings(chat: Chat, room: Room, events: { tell(text: string): void }):
     "form",
     { "aria-label": "Room settings" },
     h("h3", { class: "dialog-title" }, isOwnRoom ? "The bot" : "Settings"),
+    !isOwnRoom && titleField(info.title ?? ""),
+    !isOwnRoom && topicField(info.topic ?? ""),
     !isOwnRoom && isPrivate,
     outsiders.element,
     policyChoice(info.bot),
@@ -270,6 +248,10 @@ function settings(chat: Chat, room: Room, events: { tell(text: string): void }):
     const change: Parameters<Chat["change"]>[1] = {};
     if (data.get("bot") !== info.bot) change.bot = data.get("bot") as BotPolicy;
     if (String(data.get("persona")) !== (info.persona ?? "")) change.persona = String(data.get("persona"));
+    for (const what of ["title", "topic"] as const) {
+      const said = String(data.get(what) ?? "").trim();
+      if (!isOwnRoom && said !== (info[what] ?? "")) change[what] = said;
+    }
     if (!isOwnRoom && data.has("private") !== info.private) change.private = data.has("private");
     void attempt(error, button, async () => {
       let invited: string[] = [];
@@ -343,7 +325,8 @@ function leaving(chat: Chat, room: Room, close: () => void, events: { left(): vo
   return h("div", { class: "dialog-foot" }, error, button);
 }
 
-export function account(chat: Chat, events: { logOut(): void; ended(): void }): void {
+export function account(chat: Chat, events: { logOut(): void; ended(): void; administer(): void; departed(): void; tell(text: string): void }): void {
+  const tell = (text: string) => events.tell(text);
   const theme = themeChoice();
   const devices = h("ul", { class: "devices" }, h("li", { class: "hint" }, "Loading…"));
   const error = h("p", { class: "form-error", role: "alert" });
@@ -359,7 +342,7 @@ export function account(chat: Chat, events: { logOut(): void; ended(): void }): 
     ["dark", "Dark"],
   ];
   const unsent = chat.outbox.all().length;
-  dialog(
+  const shown = dialog(
     "Settings",
     h(
       "div",
@@ -381,11 +364,13 @@ export function account(chat: Chat, events: { logOut(): void; ended(): void }): 
           h("p", { class: "hint" }, "When this tab is hidden: private rooms, your name, and answers to you."),
           h("p", { class: "hint-after" }, notifyState() === "denied" ? h("em", null, "They are blocked; the settings of the browser can allow them.") : notify),
         ),
-      h("section", { class: "setting" }, h("h3", { class: "setting-title" }, "Where you are logged in"), devices, error),
+      h("section", { class: "setting" }, h("h3", { class: "setting-title" }, "Where you are logged in"), devices, error, h("p", { class: "hint-after" }, elsewhere(() => (tell("All other devices are logged out."), void load())))),
+      h("div", { class: "foldeds" }, passwordPart(tell, () => void load()), chat.mayInvite && invitesPart(chat.user, tell), tokensPart(tell), dataPart(), leavingPart(chat.user, events.departed)),
       h(
         "div",
         { class: "dialog-foot" },
         unsent > 0 ? h("p", { class: "hint" }, `${unsent} unsent ${unsent === 1 ? "message stays" : "messages stay"} in this browser until you log in again.`) : null,
+        chat.isAdmin && h("button", { type: "button", class: "button", onclick: () => (shown.addEventListener("close", () => whenSettled(() => events.administer())), shown.close()) }, "Administration"),
         h("button", { type: "button", class: "button", onclick: () => events.logOut() }, "Log out"),
       ),
     ),
@@ -430,4 +415,16 @@ export function deviceName(agent: string): string {
 function notifyWords(): string {
   const state = notifyState();
   return state === "on" ? "Turn notifications off" : state === "denied" ? "Blocked in the browser's settings" : "Turn notifications on";
+}
+
+/** What stands before a room that one may not see, or not any more. Words that never got there can be had back. */
+export function shutDoor({ name, info, was }: Room, unsent: Outgoing[], events: { back(): void; lookAgain(): void; tell: Tell }): Node[] {
+  const copy = async (text: string) => events.tell((await copyText(text)) ? "Copied." : "The browser did not let this be copied.");
+  return [
+    h("span", { class: "door-lock" }, icon("lock")),
+    h("h2", null, was ? "You are no longer in this room" : "No such room"),
+    h("p", null, was ? `“${titleOf({ name, info, was })}” was deleted, or you were put out of it. ${was.owner} can let you in again.` : `There is no room “${name}”, or it is a private one that you were not invited to.`),
+    ...unsent.map(({ text }) => h("p", { class: "unsent" }, h("strong", null, "Not sent: "), h("span", { dir: "auto" }, text), iconButton("copy", "Copy what was not sent", () => void copy(text)))),
+    h("div", { class: "door-choices" }, h("button", { type: "button", class: "button button-main", onclick: events.back }, "Back to your own room"), h("button", { type: "button", class: "button", onclick: events.lookAgain }, "Look again")),
+  ];
 }

@@ -1,6 +1,7 @@
 // Where one logs in or registers. Both forms are there at once: nothing to find, and a password manager sees what is
 // what. First stands the one that is wanted, most likely.
 
+import type { DoorKey } from "../door_key.ts";
 import { wasSomebodyHere } from "../memory.ts";
 import * as server from "../server.ts";
 import { openStores } from "../storage.ts";
@@ -17,14 +18,17 @@ export interface Door {
   focus(): void;
 }
 
+/** Who may come in, and what somebody has in hand who stands here. */
+export interface Knock {
+  registration: server.Registration;
+  key: DoorKey | null;
+}
+
 /** `notice` says why one is here again; `entered` is called once there is a session, and says why that did not help. */
-export function door(notice: string | null, entered: () => Promise<string | null>): Door {
+export function door(notice: string | null, knock: Knock, entered: () => Promise<string | null>): Door {
   if (!navigator.cookieEnabled) notice = NO_COOKIES;
-  const logIn = form("Log in", "Welcome back", "current-password", server.logIn, entered);
-  const register = form("Register", "New here?", "new-password", server.register, entered);
-  // Nobody was in by this browser yet: a newcomer, most likely.
-  const forms = wasSomebodyHere(openStores().shared) ? [logIn, register] : [register, logIn];
-  forms[0]!.querySelector(".button")!.classList.add("button-main");
+  const forms = cards(knock, entered);
+  forms[0]!.querySelector(".button")?.classList.add("button-main");
   const element = h(
     "main",
     { class: "door" },
@@ -37,10 +41,31 @@ export function door(notice: string | null, entered: () => Promise<string | null
     notice && h("p", { class: "door-notice", role: "status" }, notice),
     h("div", { class: "door-forms" }, ...forms),
   );
-  return { element, focus: () => forms[0]!.querySelector("input")!.focus() };
+  return { element, focus: () => element.querySelector("input")!.focus() };
 }
 
-function form(title: string, greeting: string, autocomplete: string, enter: (name: string, password: string) => Promise<unknown>, entered: () => Promise<string | null>): HTMLFormElement {
+/** The one that is wanted most likely first. */
+function cards({ registration, key }: Knock, entered: () => Promise<string | null>): HTMLElement[] {
+  const token = key?.token;
+  if (token && key.kind === "reset") return [form("Set the password", "A new password", "new-password", (_, password) => server.reset(token, password), entered, false)];
+  const logIn = form("Log in", "Welcome back", "current-password", server.logIn, entered);
+  if (token) return [form("Register", "You are invited", "new-password", (name, password) => server.register(name, password, token), entered), logIn];
+  if (registration !== "open") return [logIn, shut(registration)];
+  const register = form("Register", "New here?", "new-password", server.register, entered);
+  // Nobody was in by this browser yet: a newcomer, most likely.
+  return wasSomebodyHere(openStores().shared) ? [logIn, register] : [register, logIn];
+}
+
+/** What somebody is told who has no account, and cannot make one. */
+function shut(registration: "invite" | "closed"): HTMLElement {
+  const words =
+    registration === "invite"
+      ? "One comes in here by invitation. Ask somebody who is in already for a link, and open it."
+      : "Nobody new is let in at the moment. Whoever runs this server can make an exception, with a link.";
+  return h("section", { class: "card" }, h("h2", { class: "card-title" }, "New here?"), h("p", null, words));
+}
+
+function form(title: string, greeting: string, autocomplete: string, enter: (name: string, password: string) => Promise<unknown>, entered: () => Promise<string | null>, hasName = true): HTMLFormElement {
   const isNew = autocomplete === "new-password";
   const id = isNew ? "register" : "log-in";
   const name = field(`${id}-name`, "Username", isNew ? NAME_RULE : null, {
@@ -62,7 +87,7 @@ function form(title: string, greeting: string, autocomplete: string, enter: (nam
     "form",
     { class: "card", "aria-label": title, novalidate: true },
     h("h2", { class: "card-title" }, greeting),
-    name.element,
+    hasName && name.element,
     password.element,
     error,
     button,
@@ -72,7 +97,7 @@ function form(title: string, greeting: string, autocomplete: string, enter: (nam
     // Names are small letters; whoever types a capital means the same.
     const username = name.input.value.trim().toLowerCase();
     error.textContent = "";
-    name.say(username === "" ? "A name, please." : isNew && !/^[a-z0-9_-]{3,32}$/.test(username) ? `A name has ${NAME_RULE}.` : "");
+    name.say(!hasName ? "" : username === "" ? "A name, please." : isNew && !/^[a-z0-9_-]{3,32}$/.test(username) ? `A name has ${NAME_RULE}.` : "");
     password.say(
       password.input.value === ""
         ? "A password, please."
@@ -93,7 +118,7 @@ function form(title: string, greeting: string, autocomplete: string, enter: (nam
       if (status === 409) {
         name.say(message);
         name.input.focus();
-      } else if (status === 401) {
+      } else if (status === 401 && !isNew) {
         password.say("Name and password do not match.");
         password.input.select();
       } else {

@@ -6,14 +6,15 @@ import { h } from "./dom.ts";
 export class Growing {
   readonly #blocks = new Blocks();
   #open = "";
-  #tail: Node[] = [];
+  /** The first node of what is not settled. */
+  #tail: Node | null = null;
   /** The block of code at the end that is not shut yet. */
   #code: { element: HTMLElement; language: string } | null = null;
   readonly #unread = document.createTextNode("");
 
   constructor(
     private readonly element: HTMLElement,
-    private readonly make: (markdown: string) => DocumentFragment,
+    private readonly make: (markdown: string, grows: boolean) => DocumentFragment,
     private readonly frame: (code: HTMLElement, language: string) => HTMLElement,
   ) {}
 
@@ -21,39 +22,68 @@ export class Growing {
     const { anew, settled, open, unread } = this.#blocks.grow(text);
     const code = openCode(open);
     if (anew) {
-      this.#drop();
       this.element.replaceChildren();
+      this.#tail = this.#code = null;
     }
     if (code && settled.length === 0 && this.#code?.language === code.language) {
-      this.#code.element.textContent = code.code;
+      this.#unread.remove();
+      merge(this.#code.element, this.#code.element.firstChild, h("code", null, code.code));
     } else if (open !== this.#open || settled.length > 0 || anew) {
-      this.#drop();
-      for (const raw of settled) this.element.append(this.make(raw));
-      this.#end(open, code);
+      this.#unread.remove();
+      const made = document.createDocumentFragment();
+      for (const raw of settled) made.append(this.make(raw, false));
+      const before = made.childNodes.length;
+      const element = code && h("code", null, code.code);
+      made.append(element ? this.frame(element, code.language) : this.make(open, true));
+      this.#code = element && { element, language: code.language };
+      this.#tail = merge(this.element, this.#tail, made, before);
     }
     this.#open = open;
     if (this.#unread.data !== unread) this.#unread.data = unread;
     if (unread && !this.#unread.isConnected) deepest(this.element, isInCode(open)).append(this.#unread);
   }
 
-  /** Takes away what was not settled. */
-  #drop(): void {
+  /** It grows no more: what it says is known. */
+  end(made: Element): void {
     this.#unread.remove();
-    for (const node of this.#tail) node.parentNode?.removeChild(node);
-    this.#tail = [];
-    this.#code = null;
+    merge(this.element, this.element.firstChild, made);
   }
+}
 
-  #end(open: string, code: { language: string; code: string } | null): void {
-    if (code) {
-      const element = h("code", null, code.code);
-      this.#code = { element, language: code.language };
-      this.#tail = [this.frame(element, code.language)];
-    } else {
-      this.#tail = [...this.make(open).childNodes];
-    }
-    this.element.append(...this.#tail);
+/**
+ * Makes the nodes from `old` on into those that were made anew. What is the same stays, and what is selected in it; of a text only what differs is
+ * put in. Gives back the node that stands at a place then.
+ */
+function merge(parent: Node, old: Node | null, made: Node, at = 0): Node | null {
+  let found: Node | null = null;
+  for (const [index, wanted] of [...made.childNodes].entries()) {
+    const next: Node | null = old?.nextSibling ?? null;
+    const stays = old !== null && becomes(old, wanted);
+    if (index === at) found = stays ? old : wanted;
+    if (!stays && old) parent.replaceChild(wanted, old);
+    else if (!stays) parent.appendChild(wanted);
+    old = next;
   }
+  while (old) {
+    const next: Node | null = old.nextSibling;
+    parent.removeChild(old);
+    old = next;
+  }
+  return found;
+}
+
+function becomes(old: Node, made: Node): boolean {
+  if (old.isEqualNode(made)) return true;
+  if (old instanceof Text && made instanceof Text) {
+    let same = 0;
+    while (same < old.length && old.data[same] === made.data[same]) same += 1;
+    old.replaceData(same, old.length - same, made.data.slice(same));
+    return true;
+  }
+  // Buttons and formulas know what they were made for.
+  const isLike = old instanceof HTMLElement && !old.matches(".code, .formula") && old.cloneNode().isEqualNode(made.cloneNode());
+  if (isLike) merge(old, old.firstChild, made);
+  return isLike;
 }
 
 /** Where the next words belong: in the last paragraph, item or cell, and in a block of code only where that is not shut. */

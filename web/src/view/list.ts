@@ -168,6 +168,12 @@ export class List {
     return this.#shown.get(key)?.element;
   }
 
+  /** The row in which something of the page stands. */
+  keyAt(target: EventTarget | null): string | null {
+    const element = target instanceof Element ? target.closest(".row") : null;
+    return (element && this.#keyOf.get(element)) ?? null;
+  }
+
   #resized(): void {
     if (this.element.clientWidth !== this.#width) {
       this.#width = this.element.clientWidth;

@@ -1,11 +1,13 @@
 // How each kind of row looks.
 
 import { markdown, peopleMarkdown } from "../markdown.ts";
-import type { MessageRow, Quote, Row, WaitingRow } from "../rows.ts";
+import { firstLine, type MessageRow, type Quote, type Row, type WaitingRow } from "../rows.ts";
+import { directionOf } from "../words.ts";
 import { codeFrame, withCode } from "./code.ts";
 import { avatar, copyText, h, hueOf, icon, iconButton, setText } from "./dom.ts";
+import { withFormulas } from "./formulas.ts";
 import { Growing } from "./growing.ts";
-import { clockTime, dayName, fullTime } from "./times.ts";
+import { clockTime, dayName, fullTime, tightTime } from "./times.ts";
 
 export interface RowActions {
   user: string;
@@ -18,6 +20,11 @@ export interface RowActions {
   discard(id: string): void;
   stop(id: string): void;
   answerAgain(id: string): void;
+  /** Writes a message that is kept anew. */
+  rewrite(id: string): void;
+  /** Asks whether a message is to be deleted; `null`: it stays. */
+  askErase(id: string | null): void;
+  erase(id: string): void;
   say(text: string): void;
 }
 
@@ -31,7 +38,7 @@ export function looksOf(row: Row): string {
     case "draft":
       return `${row.draft.attempt} ${row.draft.chars} ${row.draft.headless} ${row.draft.stopping} ${row.quote?.text ?? ""}`;
     case "message":
-      return `${row.state} ${row.isHeld} ${row.together} ${row.why ?? ""} ${row.quote?.text ?? ""} ${row.own} ${row.again} ${row.isLatest} ${row.stoppedBy}`;
+      return `${row.state} ${row.isHeld} ${row.together} ${row.why ?? ""} ${row.quote?.text ?? ""} ${row.own} ${row.again} ${row.isLatest} ${row.stoppedBy} ${row.edited} ${row.deleted} ${row.isAsked} ${row.mayEdit} ${row.mayDelete} ${row.entry?.id}`;
     default:
       return "";
   }
@@ -50,6 +57,7 @@ export function renderRow(row: Row, actions: RowActions): HTMLElement {
     case "draft":
       return draft(row, actions);
     case "message":
+      if (row.deleted) return gone(row);
       if (row.kind === "user") return row.own ? own(row, actions) : person(row, actions);
       return bot(row, actions);
   }
@@ -57,8 +65,25 @@ export function renderRow(row: Row, actions: RowActions): HTMLElement {
 
 type DraftRow = Row & { type: "draft" };
 
-/** Only the words of an answer that grows change; the button under them stays the one that is being pressed. */
-export function updateRow(row: Row, element: HTMLElement): boolean {
+/**
+ * Only the words of an answer that grows change; the button under them stays the one that is being pressed. And when it is there, its words
+ * stay the same ones: somebody may have begun to select them.
+ */
+export function updateRow(row: Row, element: HTMLElement, actions: RowActions): boolean {
+  const grown = row.type === "message" && growing.get(element);
+  if (grown) {
+    const made = bot(row, actions);
+    const [before, after] = [element, made].map((one) => one.querySelector(".prose")!) as [HTMLElement, HTMLElement];
+    grown.end(after);
+    before.className = after.className;
+    before.removeAttribute("aria-busy");
+    around(before, after);
+    around(before.parentElement!, after.parentElement!);
+    element.className = made.className;
+    delete element.dataset.frame;
+    growing.delete(element);
+    return true;
+  }
   if (row.type === "waiting" && element.dataset.frame === frameOf(row)) {
     setText(element.querySelector(".wait")!, row.words);
     return true;
@@ -66,6 +91,15 @@ export function updateRow(row: Row, element: HTMLElement): boolean {
   if (row.type !== "draft" || element.dataset.frame !== frameOf(row)) return false;
   growing.get(element)!.show(row.draft.text);
   return true;
+}
+
+/** Puts what stands beside an element beside another one. */
+function around(kept: HTMLElement, made: HTMLElement): void {
+  const siblings = [...made.parentElement!.children];
+  const at = siblings.indexOf(made);
+  for (const old of [...kept.parentElement!.children]) if (old !== kept) old.remove();
+  kept.before(...siblings.slice(0, at));
+  kept.after(...siblings.slice(at + 1));
 }
 
 /** The words of answers that grow, by their rows. */
@@ -117,7 +151,7 @@ function draft(row: DraftRow, actions: RowActions): HTMLElement {
   );
   const grows = new Growing(
     words,
-    (markdownText) => withCode(markdown(markdownText), actions.say),
+    (markdownText, isOpen) => withFormulas(withCode(markdown(markdownText, isOpen), actions.say)),
     (code, language) => codeFrame(code, language, actions.say),
   );
   growing.set(element, grows);
@@ -146,24 +180,54 @@ function bot(row: MessageRow, actions: RowActions): HTMLElement {
       { class: "body" },
       head(row.sender, row.at, row.stoppedBy ? `stopped by ${row.stoppedBy}` : isFallback && row.text.startsWith("Stopped, ") ? "stopped" : isFallback ? "automatic reply: the model gave no answer" : null),
       quoteOf(row.quote, row.replyTo, actions),
-      h("div", { class: "prose" }, withCode(markdown(row.text), actions.say)),
+      h("div", { class: "prose" }, withFormulas(withCode(markdown(row.text), actions.say))),
       again && h("div", { class: "foot" }, again),
+      asked(row, actions),
     ),
     tools(row, actions),
   );
+}
+
+/** In place of what was deleted, and is about to be. */
+function gone(row: MessageRow): HTMLElement {
+  const words = h("p", { class: "gone" }, icon("bin", "icon icon-tiny"), row.state !== "waiting" ? "Deleted" : row.why ? `To be deleted. Waiting: ${row.why}` : "Deleting…");
+  const hidden = h("p", { class: "sr-only" }, `${row.own ? "You" : row.sender}, ${clockTime(row.at)}`);
+  if (row.own) return h("li", { class: "row row-own row-gone" }, h("div", { class: "body" }, hidden, words));
+  const side = row.together ? h("span", { class: "aside-time", "aria-hidden": "true" }) : avatar(row.sender, row.kind !== "user");
+  return h("li", { class: `row row-person row-gone ${row.together ? "together" : ""}` }, side, h("div", { class: "body" }, row.together ? hidden : head(row.sender, row.at, null), words));
+}
+
+/** Asked once, in the row itself. */
+function asked(row: MessageRow, actions: RowActions): HTMLElement | false {
+  return (
+    row.isAsked &&
+    h(
+      "div",
+      { class: "foot ask", role: "group", "aria-label": "Delete this message?" },
+      h("span", null, "Delete it for everybody?"),
+      h("button", { type: "button", class: "chip-button chip-bad", onclick: () => actions.erase(row.id) }, icon("bin"), "Delete"),
+      h("button", { type: "button", class: "chip-button", onclick: () => actions.askErase(null) }, "Keep it"),
+    )
+  );
+}
+
+function editedNote(row: MessageRow): HTMLElement | false {
+  return row.edited !== null && h("span", { class: "edited", title: `Changed ${fullTime(row.edited)}` }, "edited");
 }
 
 function person(row: MessageRow, actions: RowActions): HTMLElement {
   return h(
     "li",
     { class: row.together ? "row row-person together" : "row row-person" },
-    row.together ? h("time", { class: "aside-time", datetime: new Date(row.at).toISOString(), "aria-hidden": "true" }, clockTime(row.at)) : avatar(row.sender),
+    row.together ? h("time", { class: "aside-time", datetime: new Date(row.at).toISOString(), "aria-hidden": "true" }, tightTime(row.at)) : avatar(row.sender),
     h(
       "div",
       { class: "body" },
-      row.together ? h("p", { class: "sr-only" }, `${row.sender}, ${clockTime(row.at)}`) : head(row.sender, row.at, null),
+      row.together ? h("p", { class: "sr-only" }, `${row.sender}, ${clockTime(row.at)}`) : head(row.sender, row.at, null, editedNote(row)),
       quoteOf(row.quote, row.replyTo, actions),
-      h("div", { class: "prose text" }, withCode(peopleMarkdown(row.text, actions.user), actions.say)),
+      h("div", { class: "prose text" }, withFormulas(withCode(peopleMarkdown(row.text, actions.user), actions.say))),
+      row.together && editedNote(row),
+      asked(row, actions),
     ),
     tools(row, actions),
   );
@@ -175,25 +239,27 @@ function own(row: MessageRow, actions: RowActions): HTMLElement {
     { class: "bubble" },
     h("p", { class: "sr-only" }, `You, ${clockTime(row.at)}`),
     quoteOf(row.quote, row.replyTo, actions),
-    h("div", { class: "prose text" }, withCode(peopleMarkdown(row.text, actions.user), actions.say)),
+    h("div", { class: "prose text" }, withFormulas(withCode(peopleMarkdown(row.text, actions.user), actions.say))),
   );
   const state = h("p", { class: "state" });
+  const isChange = row.entry?.of !== undefined;
+  const id = row.entry?.id ?? row.id;
   if (row.state === "waiting") {
-    state.append(icon("clock"), row.why ? `Waiting: ${row.why}` : "Waiting to be sent");
+    state.append(icon("clock"), row.why ? `Waiting: ${row.why}` : isChange ? "The change waits to be sent" : "Waiting to be sent");
     if (!row.why) state.classList.add("state-quiet");
-    if (row.isHeld) state.append(h("button", { type: "button", class: "text-button", onclick: () => actions.edit(row.id) }, "Take back"));
+    if (row.isHeld) state.append(h("button", { type: "button", class: "text-button", onclick: () => actions.edit(id) }, "Take back"));
   } else if (row.state === "failed") {
     state.classList.add("state-failed");
-    state.append(icon("alert"), h("span", null, `Not sent: ${row.why ?? "refused"}`));
+    state.append(icon("alert"), h("span", null, `Not ${isChange ? "changed" : "sent"}: ${row.why ?? "refused"}`));
   }
   const choices =
     row.state === "failed" &&
     h(
       "div",
       { class: "foot" },
-      h("button", { type: "button", class: "chip-button", onclick: () => actions.retry(row.id) }, icon("again"), "Try again"),
-      h("button", { type: "button", class: "chip-button", onclick: () => actions.edit(row.id) }, icon("edit"), "Edit"),
-      h("button", { type: "button", class: "chip-button", onclick: () => actions.discard(row.id) }, icon("close"), "Discard"),
+      h("button", { type: "button", class: "chip-button", onclick: () => actions.retry(id) }, icon("again"), "Try again"),
+      h("button", { type: "button", class: "chip-button", onclick: () => actions.edit(id) }, icon("edit"), "Edit"),
+      h("button", { type: "button", class: "chip-button", onclick: () => actions.discard(id) }, icon("close"), "Discard"),
     );
   const time =
     row.state === "kept" &&
@@ -201,17 +267,18 @@ function own(row: MessageRow, actions: RowActions): HTMLElement {
   return h(
     "li",
     { class: `row row-own ${row.together ? "together" : ""} ${row.state}` },
-    h("div", { class: "body" }, h("div", { class: "bubble-line" }, row.state === "kept" && tools(row, actions), time, bubble), row.state !== "kept" && state, choices),
+    h("div", { class: "body" }, h("div", { class: "bubble-line" }, row.state === "kept" && tools(row, actions), time, editedNote(row), bubble), row.state !== "kept" && state, choices, asked(row, actions)),
   );
 }
 
-function head(sender: string, at: number | null, note: string | null): HTMLElement {
+function head(sender: string, at: number | null, note: string | null, edited: HTMLElement | false = false): HTMLElement {
   return h(
     "p",
     { class: "head" },
     h("strong", { class: sender === "bot" ? "sender" : `sender ${hueOf(sender)}` }, sender),
     note && h("span", { class: "note" }, note),
     at !== null && h("time", { datetime: new Date(at).toISOString(), title: fullTime(at) }, clockTime(at)),
+    edited,
   );
 }
 
@@ -224,17 +291,26 @@ function quoteOf(quote: Quote | null, id: string | null, actions: RowActions): H
     h("span", { class: "sr-only" }, "In reply to "),
     quote.sender && h("strong", null, quote.sender),
     quote.sender && h("span", { class: "sr-only" }, ": "),
-    h("span", { dir: "auto" }, quote.text),
+    h("span", { class: "cut", dir: directionOf(quote.text) }, quote.text),
   );
 }
 
 function tools(row: MessageRow, actions: RowActions): HTMLElement {
-  const begin = row.text.slice(0, 40);
+  const begin = firstLine(row.text, 40);
   return h(
     "div",
     { class: "tools" },
     row.again === "offered" && iconButton("again", `Answer again: ${begin}`, () => actions.answerAgain(row.id)),
     iconButton("reply", `Reply to ${row.own ? "yourself" : row.sender}: ${begin}`, () => actions.reply(row.id)),
     iconButton("copy", `Copy the text: ${begin}`, async () => actions.say((await copyText(row.text)) ? "Copied." : "The browser did not let this be copied.")),
+    row.mayEdit && keyed("F2", iconButton("edit", `Change: ${begin}`, () => actions.rewrite(row.id))),
+    row.mayDelete && keyed("Delete", iconButton("bin", `Delete: ${begin}`, () => actions.askErase(row.id))),
   );
+}
+
+/** The key that does the same wherever in the row the focus is. */
+function keyed(key: string, button: HTMLElement): HTMLElement {
+  button.setAttribute("aria-keyshortcuts", key);
+  button.title += ` (${key})`;
+  return button;
 }

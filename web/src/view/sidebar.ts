@@ -1,9 +1,10 @@
 // The list of rooms: one's own first, then by what was said last, then the public ones one has not gone into.
 
 import type { Chat } from "../chat.ts";
-import type { Room } from "../room.ts";
+import { titleOf, type Room } from "../room.ts";
 import { inOneLine } from "../rows.ts";
 import { addressOf } from "../base.ts";
+import { directionOf, isFound } from "../words.ts";
 import { avatar, h, icon, iconButton, isComposing, mark, setText } from "./dom.ts";
 import { shortTime } from "./times.ts";
 
@@ -124,9 +125,9 @@ export class Sidebar {
   draw(): void {
     const { chat } = this;
     const wasSeen = this.#seesCurrent();
-    const wanted = this.#filter.value.trim().toLowerCase();
+    const wanted = this.#filter.value.trim();
     const listed = [...chat.rooms.values()].filter((room) => room.info);
-    const rooms = listed.filter((room) => wanted === "" || room.name.includes(wanted));
+    const rooms = listed.filter((room) => isFound(room.name, wanted) || isFound(titleOf(room), wanted));
     const mine = rooms.filter((room) => chat.isMine(room));
     const invited = rooms.filter((room) => room.info?.invited_by);
     const others = rooms.filter((room) => !chat.isMine(room) && !room.info?.invited_by);
@@ -180,9 +181,10 @@ export class Sidebar {
     const latest = room.latest();
     const isOwnRoom = room.name === chat.user;
     let words = isOwnRoom ? "Only you and the bot" : room.info!.invited_by ? `${room.info!.invited_by} invites you` : !isMine ? `by ${room.info!.owner}` : room.timeline.loaded ? "Nothing said yet" : "";
-    if (isMine && latest) words = `${latest.sender === chat.user ? "you" : latest.sender}: ${inOneLine(latest, 80)}`;
+    const sender = isMine && latest ? `${latest.sender === chat.user ? "you" : latest.sender}: ` : "";
+    if (isMine && latest) words = inOneLine(latest, 80);
     const time = isMine && room.latestSeq > 0 ? shortTime(room.latestSeq / 1_000) : "";
-    const looks = JSON.stringify([isCurrent, unread, words, time, room.info!.private, isMine]);
+    const looks = JSON.stringify([isCurrent, unread, sender, words, time, room.info!.private, isMine, titleOf(room)]);
     const line = before.get(room.name) ?? this.#newLine(room);
     this.#drawn.set(room.name, line);
     if (line.looks === looks) return line.element;
@@ -196,8 +198,8 @@ export class Sidebar {
       h(
         "span",
         { class: "room-words" },
-        h("span", { class: "room-name" }, h("span", { class: "room-title" }, isOwnRoom ? "You and the bot" : room.name), isPrivate && icon("lock", "icon icon-tiny"), isPrivate && h("span", { class: "sr-only" }, "private"), h("span", { class: "room-time" }, time)),
-        h("span", { class: "room-line" }, h("span", { class: "room-last", dir: "auto" }, words), unread > 0 && h("span", { class: "badge" }, count, h("span", { class: "sr-only" }, " unread"))),
+        h("span", { class: "room-name" }, h("span", { class: "room-title", dir: "auto" }, isOwnRoom ? "You and the bot" : titleOf(room)), isPrivate && icon("lock", "icon icon-tiny"), isPrivate && h("span", { class: "sr-only" }, "private"), h("span", { class: "room-time" }, time)),
+        h("span", { class: "room-line" }, h("span", { class: "room-last" }, sender, h("span", { class: "cut", dir: directionOf(words) }, words)), unread > 0 && h("span", { class: "badge" }, count, h("span", { class: "sr-only" }, " unread"))),
       ),
     );
     return line.element;

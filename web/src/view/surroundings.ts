@@ -51,8 +51,15 @@ let means = isTelephone() ? "touch" : "mouse";
 
 export function watchMeans(): void {
   const passive = { capture: true, passive: true };
-  document.addEventListener("pointerdown", ({ pointerType }) => (means = pointerType), passive);
-  document.addEventListener("keydown", () => (means = isTelephone() ? means : "keyboard"), passive);
+  const root = document.documentElement;
+  document.addEventListener("pointerdown", ({ pointerType }) => {
+    means = pointerType;
+    root.dataset.pointed = "";
+  }, passive);
+  document.addEventListener("keydown", () => {
+    means = isTelephone() ? means : "keyboard";
+    delete root.dataset.pointed;
+  }, passive);
 }
 
 /** Whether a field may have the focus unasked: with a finger, that would bring a keyboard up over half of the page. */
@@ -74,7 +81,7 @@ export async function wantNotifications(on: boolean): Promise<void> {
 export function notify(title: string, body: string, tag: string, clicked: () => void): void {
   if (notifyState() !== "on" || !document.hidden) return;
   try {
-    const shown = new Notification(title, { body, tag, icon: `${base}/web/icon.svg` });
+    const shown = new Notification(title, { body, tag, dir: "auto", icon: `${base}/web/icon.svg` });
     shown.onclick = () => {
       window.focus();
       shown.close();

@@ -1,6 +1,7 @@
 // Times in the words of the reader's own language and zone.
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const isHalfDays = clock.resolvedOptions().hour12;
 const weekday = new Intl.DateTimeFormat(undefined, { weekday: "long" });
 const dayOfYear = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
 const dayOfAnyYear = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "long", year: "numeric" });
@@ -15,6 +16,8 @@ function daysAgo(at: number, now: number): number {
 }
 
 export const clockTime = (at: number) => clock.format(at);
+/** Where there is hardly room: without "AM" or "PM", which the time above it says. */
+export const tightTime = (at: number) => (isHalfDays ? clock.formatToParts(at).filter(({ type }) => type !== "dayPeriod").map(({ value }) => value).join("").trim() : clock.format(at));
 export const fullTime = (at: number) => full.format(at);
 
 export function dayName(at: number, now = Date.now()): string {

@@ -63,7 +63,7 @@ pub(super) async fn page(
     let answers = &http.services.answers;
     let most = limit * MESSAGE_MAX_BYTES;
     let mut memory = answers.memory(Some(&caller.user), address, most).await?;
-    let messages = match page.after {
+    let mut messages = match page.after {
         Some(after) => {
             let mut messages = http
                 .services
@@ -79,6 +79,7 @@ pub(super) async fn page(
             http.services.timeline.before(&room, before, limit).await?
         }
     };
+    http.services.deleted_accounts.rename(&mut messages).await;
     let mut answer = Json(Messages { messages }).into_response();
     let bytes = answer.body().size_hint().exact().unwrap_or(u64::MAX);
     let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);

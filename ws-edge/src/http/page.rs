@@ -30,11 +30,12 @@ use crate::problem::Problem;
 #[folder = "web/"]
 struct Web;
 
-/// The page is the same for the list of rooms and for each of them; which one it shows is its own affair.
+/// The page is the same for the list of rooms, for each of them and for administrators; what it shows is its own affair.
 pub(super) fn routes() -> Router<Arc<Http>> {
     Router::new()
         .route("/", get(index))
         .route("/rooms/{room}", get(index))
+        .route("/admin", get(index))
         .route("/web/{*path}", get(asset))
 }
 

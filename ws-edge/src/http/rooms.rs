@@ -11,9 +11,14 @@ use axum::{
 use common::{
     live::Control,
     names,
-    store::{BotPolicy, Invited, ListedRoom, PERSONA_MAX_CHARS, Room, RoomChanges, StoreError},
+    store::{
+        BotPolicy, HandOver, Invited, ListedRoom, PERSONA_MAX_CHARS, Room, RoomChanges, RoomKeeper,
+        StoreError, TITLE_MAX_CHARS, TOPIC_MAX_CHARS,
+    },
+    wire::says_nothing,
 };
 use serde::{Deserialize, Serialize};
+use tokio::time::{Duration, timeout};
 
 use super::{
     Http,
@@ -26,6 +31,9 @@ const PAGE_ROOMS: usize = 200;
 
 /// The most rooms in one.
 const PAGE_MAX_ROOMS: usize = 1_000;
+
+/// How long a call waits until all that was said in a room is gone; the rest goes on behind it.
+const ERASE_PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Deserialize)]
 pub(super) struct Page {
@@ -76,6 +84,8 @@ pub(super) struct NewRoom {
     private: Option<bool>,
     bot: Option<BotPolicy>,
     persona: Option<String>,
+    title: Option<String>,
+    topic: Option<String>,
 }
 
 /// `POST /api/rooms`.
@@ -94,6 +104,8 @@ pub(super) async fn create(
         bot: new.bot.unwrap_or(BotPolicy::Mention),
         persona: check_persona(new.persona.unwrap_or_default())?,
         owner: caller.user.clone(),
+        title: check_title(new.title.unwrap_or_default())?,
+        topic: check_topic(new.topic.unwrap_or_default())?,
     };
     let limits = http.people.rooms();
     http.services
@@ -152,11 +164,14 @@ pub(super) async fn members(
     Ok(Json(Members { members }).into_response())
 }
 
-#[derive(Deserialize)]
+#[derive(Default, PartialEq, Eq, Deserialize)]
 pub(super) struct Changes {
     private: Option<bool>,
     bot: Option<BotPolicy>,
     persona: Option<String>,
+    title: Option<String>,
+    topic: Option<String>,
+    owner: Option<String>,
 }
 
 /// `PATCH /api/rooms/{room}`.
@@ -166,15 +181,33 @@ pub(super) async fn change(
     InPath(name): InPath<String>,
     JsonBody(changes): JsonBody<Changes>,
 ) -> Result<Response, Problem> {
-    let room = owned_room(&http, &name, &caller.user).await?;
+    let is_only_handed_over = changes.owner.is_some()
+        && changes
+            == Changes {
+                owner: changes.owner.clone(),
+                ..Changes::default()
+            };
+    let room = match is_only_handed_over {
+        true => kept_room(&http, &name, &caller.user).await?,
+        false => owned_room(&http, &name, &caller.user).await?,
+    };
     // Users are found under their own names, so theirs are not for everybody to walk into.
     if room.name == room.owner && changes.private == Some(false) {
         return Err(Problem::forbidden("your own room stays private"));
     }
+    let hand_over = changes.owner.map(|to| HandOver {
+        administrator: (room.owner != caller.user).then(|| caller.user.clone()),
+        from: room.owner,
+        to,
+        owned_max: http.people.rooms().owned,
+    });
     let changes = RoomChanges {
         private: changes.private,
         bot: changes.bot,
         persona: changes.persona.map(check_persona).transpose()?,
+        title: changes.title.map(check_title).transpose()?,
+        topic: changes.topic.map(check_topic).transpose()?,
+        hand_over,
     };
     let room = http.services.store.change_room(&name, &changes).await?;
     let room = room.ok_or(AccessError::NotFound)?;
@@ -191,6 +224,125 @@ fn check_persona(persona: String) -> Result<String, Problem> {
         return Err(Problem::too_large(detail));
     }
     Ok(persona.to_owned())
+}
+
+fn check_title(title: String) -> Result<String, Problem> {
+    let no_control = |c: char| !is_control(c);
+    check_words("title", &title, TITLE_MAX_CHARS, no_control)
+}
+
+fn check_topic(topic: String) -> Result<String, Problem> {
+    let no_control = |c: char| !is_control(c) || c == '\n';
+    check_words("topic", &topic, TOPIC_MAX_CHARS, no_control)
+}
+
+/// What is shown of a room to everybody: any characters but those that would have it look like something else. What shows
+/// nothing is nothing.
+fn check_words(
+    field: &str,
+    words: &str,
+    most: usize,
+    may_be: impl Fn(char) -> bool,
+) -> Result<String, Problem> {
+    let words = words.trim();
+    if let Some(bad) = words.chars().find(|c| !may_be(*c)) {
+        return Err(Problem::bad_request(format!(
+            "`{field}` has a control character in it, or a sign that stands for one: {bad:?}"
+        )));
+    }
+    let chars = words.chars().count();
+    if chars > most {
+        let detail = format!("`{field}` may have {most} characters; this one has {chars}");
+        return Err(Problem::too_large(detail));
+    }
+    if !words.is_empty() && says_nothing(words) {
+        let detail = format!("nothing of `{field}` can be seen");
+        return Err(Problem::bad_request(detail));
+    }
+    Ok(words.to_owned())
+}
+
+/// Control characters, line and paragraph separators, what turns the direction of the text around it, and the signs that
+/// stand for control characters.
+fn is_control(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2400}'..='\u{2426}'
+        )
+}
+
+/// `DELETE /api/rooms/{room}`: the owner, or an administrator.
+pub(super) async fn delete(
+    State(http): State<Arc<Http>>,
+    Caller(caller): Caller,
+    InPath(name): InPath<String>,
+) -> Result<StatusCode, Problem> {
+    let services = &http.services;
+    let room = kept_room(&http, &name, &caller.user).await?;
+    let by = match room.owner == caller.user {
+        true => RoomKeeper::Owner(&caller.user),
+        false => RoomKeeper::Administrator(&caller.user),
+    };
+    if !services.store.delete_room(&name, by).await? {
+        return Err(AccessError::NotFound.into());
+    }
+    http.tell(Control::RoomChanged { room: name.clone() }).await;
+    // What takes longer goes on behind the call; should this process die, others find it.
+    let erasing = Arc::clone(services);
+    let erased = http.behind.spawn(async move { erasing.erase(&name).await });
+    drop(timeout(ERASE_PATIENCE, erased).await);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Serialize)]
+struct Bans {
+    bans: Vec<String>,
+}
+
+/// `GET /api/rooms/{room}/bans`.
+pub(super) async fn bans(
+    State(http): State<Arc<Http>>,
+    Caller(caller): Caller,
+    InPath(name): InPath<String>,
+) -> Result<Response, Problem> {
+    owned_room(&http, &name, &caller.user).await?;
+    let bans = http.services.store.bans(&name).await?;
+    Ok(Json(Bans { bans }).into_response())
+}
+
+/// `PUT /api/rooms/{room}/bans/{user}`.
+pub(super) async fn ban(
+    State(http): State<Arc<Http>>,
+    Caller(caller): Caller,
+    InPath((name, user)): InPath<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    owned_room(&http, &name, &caller.user).await?;
+    if http.services.sessions.is_administrator(&user).await? {
+        return Err(Problem::forbidden(
+            "administrators cannot be banned from a room",
+        ));
+    }
+    if !http.services.store.ban(&name, &user, &caller.user).await? {
+        return Err(no_such_user());
+    }
+    http.tell(Control::RoomChanged { room: name }).await;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `DELETE /api/rooms/{room}/bans/{user}`. To lift a ban that there is not is no error.
+pub(super) async fn lift_ban(
+    State(http): State<Arc<Http>>,
+    Caller(caller): Caller,
+    InPath((name, user)): InPath<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    owned_room(&http, &name, &caller.user).await?;
+    if http.services.store.lift_ban(&name, &user).await? {
+        http.tell(Control::RoomChanged { room: name }).await;
+    } else if http.services.store.password_hash(&user).await?.is_none() {
+        return Err(no_such_user());
+    }
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// `PUT /api/rooms/{room}/members/{user}`: the owner invites somebody, or who is invited takes it.
@@ -244,7 +396,9 @@ pub(super) async fn remove_member(
         return Err(not_yours());
     }
     if user == room.owner {
-        return Err(Problem::forbidden("a room's owner stays in it"));
+        return Err(Problem::forbidden(
+            "a room's owner stays in it, until it is handed over to somebody else",
+        ));
     }
     if names::check_user(&user).is_err() {
         return Err(no_such_user());
@@ -262,6 +416,18 @@ async fn seen_room(http: &Http, name: &str, user: &str) -> Result<Room, Problem>
     names::check_room(name).map_err(|_| AccessError::NotFound)?;
     let room = http.services.store.room_seen_by(name, user).await?;
     Ok(room.ok_or(AccessError::NotFound)?)
+}
+
+/// A room for its owner, or for an administrator, who need not see it.
+async fn kept_room(http: &Http, name: &str, user: &str) -> Result<Room, Problem> {
+    match owned_room(http, name, user).await {
+        Ok(room) => Ok(room),
+        Err(problem) if problem.status == StatusCode::SERVICE_UNAVAILABLE => Err(problem),
+        Err(problem) => match http.services.sessions.is_administrator(user).await? {
+            true => Ok(http.services.store.room(name).await?.ok_or(problem)?),
+            false => Err(problem),
+        },
+    }
 }
 
 async fn owned_room(http: &Http, name: &str, user: &str) -> Result<Room, Problem> {

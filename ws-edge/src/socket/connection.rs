@@ -108,8 +108,20 @@ pub(super) enum Output {
         message: String,
         reply_to: Option<Uuid>,
     },
+    /// Give a message another text, or delete it, after what was posted to the same room before; answered by
+    /// [`Input::Posted`].
+    Change {
+        room: Arc<str>,
+        /// The event's.
+        id: Uuid,
+        of: Uuid,
+        /// None deletes it.
+        text: Option<String>,
+    },
     /// Show that the user types; answered by [`Input::TaskDone`].
     Typing { room: String },
+    /// Note how far the user has read; answered by [`Input::TaskDone`].
+    Read { room: String, seq: Seq },
     /// Stop a reply; answered by [`Input::TaskDone`].
     Stop { room: String, reply: Uuid },
     /// Have a reply's request answered again; answered by [`Input::TaskDone`].
@@ -282,12 +294,28 @@ impl Connection {
                 }
             }
             Ok(ClientFrame::Typing { room }) => self.typing(now, room, out),
+            Ok(ClientFrame::Read { room, seq }) => {
+                if self.tasks >= TASKS_MAX {
+                    let refusal = limited("too many calls are under way", RETRY_WHEN_FULL);
+                    self.refuse(now, refusal, None, out);
+                } else {
+                    self.tasks += 1;
+                    out.push(Output::Read { room, seq });
+                }
+            }
             Ok(ClientFrame::Stop { room, id }) => {
                 self.task(now, id, Output::Stop { room, reply: id }, out);
             }
             Ok(ClientFrame::Again { room, id }) => {
                 self.task(now, id, Output::Again { room, reply: id }, out);
             }
+            Ok(ClientFrame::Edit {
+                room,
+                id,
+                of,
+                message,
+            }) => self.change(now, room, id, of, Some(message), out),
+            Ok(ClientFrame::Delete { room, id, of }) => self.change(now, room, id, of, None, out),
             Ok(ClientFrame::Send {
                 message,
                 room,
@@ -396,22 +424,52 @@ impl Connection {
         reply_to: Option<Uuid>,
         out: &mut Vec<Output>,
     ) {
-        if self.posts >= POSTS_IN_FLIGHT_MAX || self.post_bytes + message.len() > POSTS_BYTES_MAX {
+        if self.begins_post(now, message.len(), id, out) {
+            out.push(Output::Post {
+                room,
+                id,
+                message,
+                reply_to,
+            });
+        }
+    }
+
+    fn change(
+        &mut self,
+        now: Instant,
+        room: String,
+        id: Uuid,
+        of: Uuid,
+        text: Option<String>,
+        out: &mut Vec<Output>,
+    ) {
+        let bytes = text.as_ref().map_or(0, String::len);
+        if self.begins_post(now, bytes, Some(id), out) {
+            let room = Arc::from(room);
+            out.push(Output::Change { room, id, of, text });
+        }
+    }
+
+    /// Whether something may be posted; otherwise its sender is told.
+    fn begins_post(
+        &mut self,
+        now: Instant,
+        bytes: usize,
+        id: Option<Uuid>,
+        out: &mut Vec<Output>,
+    ) -> bool {
+        let fits = self.posts < POSTS_IN_FLIGHT_MAX && self.post_bytes + bytes <= POSTS_BYTES_MAX;
+        if fits {
+            self.posts += 1;
+            self.post_bytes += bytes;
+        } else {
             let refusal = limited(
                 "too many messages of this socket wait for their ack",
                 RETRY_WHEN_FULL,
             );
             self.refuse(now, refusal, id, out);
-            return;
         }
-        self.posts += 1;
-        self.post_bytes += message.len();
-        out.push(Output::Post {
-            room,
-            id,
-            message,
-            reply_to,
-        });
+        fits
     }
 
     fn tick(&mut self, now: Instant, out: &mut Vec<Output>) {

@@ -13,6 +13,8 @@ use common::{
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::ring::DELETED;
+
 /// The most pieces that wait while what comes before them is read: ten seconds of them. Beyond it they are dropped, and
 /// the hole is seen with the next one.
 const WAITING_MAX: usize = 250;
@@ -37,10 +39,12 @@ pub(super) enum Next {
 
 /// The reply that is being written in a room.
 pub(super) enum DraftState {
-    /// It has to be read. What is shown meanwhile waits, and what is finished meanwhile is remembered.
+    /// It has to be read. What is shown meanwhile waits, and what is finished meanwhile is remembered, and the questions
+    /// whose answers were interrupted meanwhile; none for whichever it was.
     Unknown {
         waiting: Vec<Piece>,
         finished: Vec<Uuid>,
+        interrupted: Vec<Option<Uuid>>,
     },
     /// This is all of it.
     Known(Option<CurrentDraft>),
@@ -90,6 +94,7 @@ impl DraftState {
         DraftState::Unknown {
             waiting: Vec::new(),
             finished: Vec::new(),
+            interrupted: Vec::new(),
         }
     }
 
@@ -109,6 +114,7 @@ impl DraftState {
                     *self = DraftState::Unknown {
                         waiting: vec![piece],
                         finished: Vec::new(),
+                        interrupted: Vec::new(),
                     };
                     Next::Hole
                 }
@@ -128,10 +134,24 @@ impl DraftState {
         read: Option<DraftSnapshot>,
         now: Instant,
     ) -> Option<Utf8Bytes> {
-        let DraftState::Unknown { waiting, finished } = self else {
+        let DraftState::Unknown {
+            waiting,
+            finished,
+            interrupted,
+        } = self
+        else {
             return None;
         };
         let waiting = std::mem::take(waiting).into_iter();
+        // If it goes on, the next piece shows a hole, and it is read again.
+        let is_interrupted = |draft: &DraftSnapshot| {
+            let questions = interrupted.iter();
+            questions
+                .flatten()
+                .any(|question| *question == draft.reply_to)
+                || interrupted.contains(&None)
+        };
+        let read = read.filter(|draft| !is_interrupted(draft));
         let mut known = read.map(|draft| CurrentDraft::new(room, draft, now));
         known.take_if(|current| finished.contains(&current.draft.reply));
         for piece in waiting.filter(|piece| !finished.contains(&piece.draft.reply)) {
@@ -144,8 +164,12 @@ impl DraftState {
         self.current(now)
     }
 
-    /// A message is in the room: the end of its drafts, if it is a reply.
+    /// A message is in the room: the end of its drafts, if it is a reply. An event may be the end of them as well: who
+    /// writes a reply begins anew when its question is edited, or anything is deleted that they may have been told.
     pub(super) fn message(&mut self, frame: &str) {
+        if frame.starts_with(DELETED) || frame.starts_with(r#"{"type":"edited""#) {
+            return self.change(frame);
+        }
         match self {
             DraftState::Known(Some(current)) => {
                 let id = format!(r#""id":"{}""#, current.draft.reply);
@@ -160,6 +184,26 @@ impl DraftState {
                 {
                     finished.push(message.id);
                 }
+            }
+        }
+    }
+
+    fn change(&mut self, frame: &str) {
+        let is_deletion = frame.starts_with(DELETED);
+        let of = match Message::from_frame(frame.as_bytes()) {
+            Ok(event) => event.of,
+            Err(_) => return,
+        };
+        let ends = |draft: &DraftSnapshot| is_deletion || of == Some(draft.reply_to);
+        match self {
+            DraftState::Known(known) => drop(known.take_if(|current| ends(&current.draft))),
+            DraftState::Unknown {
+                waiting,
+                interrupted,
+                ..
+            } => {
+                waiting.retain(|piece| !ends(&piece.draft));
+                interrupted.push(of.filter(|_| !is_deletion));
             }
         }
     }
@@ -303,6 +347,7 @@ mod tests {
             kind: Kind::Bot,
             message: "Done.".into(),
             reply_to: Some(Uuid::from_u128(9)),
+            of: None,
         };
         new.at(5, 4).frame()
     }
@@ -362,6 +407,42 @@ mod tests {
             None,
             "it is older than what was read"
         );
+    }
+
+    fn event(kind: Kind, of: u128) -> String {
+        let new = NewMessage {
+            room: "lobby".into(),
+            id: Uuid::from_u128(2),
+            sender: "ada".into(),
+            kind,
+            message: String::new(),
+            reply_to: None,
+            of: Some(Uuid::from_u128(of)),
+        };
+        new.at(6, 5).frame()
+    }
+
+    #[test]
+    fn an_edit_of_the_question_and_any_deletion_are_the_end_of_a_draft() {
+        for (kind, of, ends) in [
+            (Kind::Edited, 9, true),
+            (Kind::Edited, 8, false),
+            (Kind::Deleted, 9, true),
+            (Kind::Deleted, 8, true),
+        ] {
+            let mut growing = known();
+            hear(&mut growing, 101, 0, "ab");
+            growing.message(&event(kind, of));
+            assert_eq!(growing.current(Instant::now()).is_none(), ends);
+            assert!(matches!(hear(&mut growing, 201, 0, "cd"), Next::Show(_)));
+
+            // Also while it is read: what was read may be from before.
+            let mut growing = DraftState::unknown();
+            assert_eq!(hear(&mut growing, 101, 0, "ab"), Next::Nothing);
+            growing.message(&event(kind, of));
+            let shown = read(&mut growing, current(101, "ab"));
+            assert_eq!(shown.is_none(), ends, "{kind:?} {of}");
+        }
     }
 
     #[test]

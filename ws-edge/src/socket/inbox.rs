@@ -53,10 +53,21 @@ pub(super) enum Note {
 }
 
 /// One socket's inbox.
-#[derive(Default)]
 pub(super) struct Inbox {
+    /// The socket's own, among all edges.
+    pub(super) socket: u64,
     waiting: Mutex<Waiting>,
     wake: Notify,
+}
+
+impl Default for Inbox {
+    fn default() -> Inbox {
+        Inbox {
+            socket: rand::random(),
+            waiting: Mutex::default(),
+            wake: Notify::default(),
+        }
+    }
 }
 
 /// What is in it.

@@ -1,9 +1,9 @@
-//! Invitations as sockets see them: told to every socket of who is invited, and taken by whoever joins the room.
+//! What is told to every socket of a person: invitations, which whoever joins the room takes, and what they have read elsewhere.
 
 use std::{collections::HashMap, sync::Arc};
 
 use common::{
-    live::{Control, Signal},
+    live::{Control, ReadElsewhere, Signal},
     wire::{Seq, ServerFrame},
 };
 use parking_lot::Mutex;
@@ -33,8 +33,13 @@ impl SocketsByUser {
     }
 
     fn tell(&self, user: &str, frame: &ServerFrame) {
+        self.tell_others(user, frame, None);
+    }
+
+    /// Tells all but one of them.
+    fn tell_others(&self, user: &str, frame: &ServerFrame, but: Option<u64>) {
         let sockets = self.0.lock().get(user).cloned().unwrap_or_default();
-        for inbox in sockets {
+        for inbox in sockets.iter().filter(|inbox| Some(inbox.socket) != but) {
             inbox.put(Note::Told(frame.clone()));
         }
     }
@@ -67,6 +72,17 @@ impl Sockets {
             by: by.to_owned(),
         };
         self.by_user.tell(user, &frame);
+    }
+
+    /// Tells people's sockets here how far they have read on another.
+    pub(super) fn tell_read(&self, places: &[ReadElsewhere]) {
+        for ReadElsewhere { mark, socket } in places {
+            let frame = ServerFrame::Read {
+                room: mark.room.clone(),
+                seq: mark.seq,
+            };
+            self.by_user.tell_others(&mark.user, &frame, Some(*socket));
+        }
     }
 
     /// The highest `seq` that this edge has shown in a room; 0 if the room is not open here.

@@ -19,6 +19,7 @@ use tokio::{
     sync::Notify,
     time::{Instant, sleep, sleep_until},
 };
+use uuid::Uuid;
 
 use super::{Sockets, closing::Closing, connection::Refusal, hub::Hub, inbox::Note, room::Room};
 use crate::sessions::now_ms;
@@ -91,6 +92,7 @@ impl Sockets {
                 }
             }
             Control::Invited { user, room, by } => self.tell_invited(user, room, by),
+            Control::Read { places } => self.tell_read(places),
             // Replies are the workers' business.
             Control::StopReply { .. } => {}
         }
@@ -145,7 +147,8 @@ pub(super) async fn run(sockets: Arc<Sockets>) {
                 }
             }
         }
-        if sessions && let Err(error) = check_sessions(&sockets).await {
+        let check_all = || async { sockets.check_sessions(&sockets.registry.sessions()).await };
+        if sessions && let Err(error) = check_all().await {
             sockets.rechecks.due().sessions = true;
             failed.get_or_insert(error);
         }
@@ -161,26 +164,25 @@ pub(super) async fn run(sockets: Arc<Sockets>) {
     }
 }
 
-/// Takes those out of a room who may no longer see it. Returns whether it is private.
+/// Takes those out of a room who may no longer see it. Returns whether it is private, or gone.
 async fn check_room(store: &dyn Store, room: &Room) -> Result<bool, StoreError> {
     if room.members().is_empty() {
         return Ok(true);
     }
-    let may_see: Option<BTreeSet<String>> = match store.room(&room.name).await? {
-        Some(known) if !known.private => return Ok(false),
-        Some(known) => Some(
-            store
-                .members(&room.name)
-                .await?
-                .into_iter()
-                .chain([known.owner])
-                .collect(),
-        ),
-        None => None,
+    let known = store.room(&room.name).await?;
+    let is_private = known.as_ref().is_none_or(|known| known.private);
+    // Who sees it, or, of a public room, who does not.
+    let listed: BTreeSet<String> = match &known {
+        Some(known) if known.private => {
+            let members = store.members(&room.name).await?.into_iter();
+            members.chain([known.owner.clone()]).collect()
+        }
+        Some(_) => store.bans(&room.name).await?.into_iter().collect(),
+        None => BTreeSet::new(),
     };
     let leaving = room
         .members()
-        .evict(|user| !may_see.as_ref().is_some_and(|users| users.contains(user)));
+        .evict(|user| listed.contains(user) != is_private);
     for member in leaving {
         let refusal = Refusal {
             code: ErrorCode::NotFound,
@@ -192,21 +194,27 @@ async fn check_room(store: &dyn Store, room: &Room) -> Result<bool, StoreError> 
             refusal,
         });
     }
-    Ok(true)
+    Ok(is_private)
 }
 
-/// Closes the sockets of sessions that have ended.
-async fn check_sessions(sockets: &Sockets) -> Result<(), StoreError> {
-    let Sockets {
-        registry, services, ..
-    } = sockets;
-    let sessions = registry.sessions();
-    for some in sessions.chunks(SESSIONS_AT_ONCE) {
-        let live = services.store.live_sessions(some, now_ms()).await?;
-        for gone in some.iter().filter(|session| !live.contains(session)) {
-            services.sessions.forget(*gone);
-            registry.close_session(*gone, Closing::SessionGone);
-        }
+impl Sockets {
+    /// Has every session looked at.
+    pub(super) fn recheck_sessions(&self) {
+        self.rechecks.add([], true);
     }
-    Ok(())
+
+    /// Closes the sockets of those sessions that have ended.
+    pub(super) async fn check_sessions(&self, sessions: &[Uuid]) -> Result<(), StoreError> {
+        let Sockets {
+            registry, services, ..
+        } = self;
+        for some in sessions.chunks(SESSIONS_AT_ONCE) {
+            let live = services.store.live_sessions(some, now_ms()).await?;
+            for gone in some.iter().filter(|session| !live.contains(session)) {
+                services.sessions.forget(*gone);
+                registry.close_session(*gone, Closing::SessionGone);
+            }
+        }
+        Ok(())
+    }
 }

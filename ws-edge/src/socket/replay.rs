@@ -243,8 +243,9 @@ fn draft_snapshot(feed: &Feed) -> VecDeque<(Seq, Utf8Bytes)> {
 }
 
 /// A bounded first part of what was read; the rest is read when it was sent.
-fn beside_ring(feed: &Feed, read: Read) -> Replay {
+fn beside_ring(feed: &Feed, mut read: Read) -> Replay {
     let ring = &feed.ring;
+    ring.without_deleted(&mut read.frames);
     let latest = read.latest.max(ring.last());
     let all = read.frames.len();
     let mut bytes = 0;

@@ -14,8 +14,9 @@ use std::{
 };
 
 use axum::extract::ws::Utf8Bytes;
-use common::wire::Seq;
+use common::wire::{Kind, Message, Seq};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 /// The most frames kept of one room.
 pub(super) const FRAMES_MAX: usize = 16_384;
@@ -35,6 +36,10 @@ const AGE_MAX: Duration = Duration::from_secs(60);
 /// What one frame costs beside its text: the entry here and the shared allocation's head.
 const OVERHEAD_BYTES: usize = 96;
 
+/// How the frames begin that are looked at here.
+pub(super) const DELETED: &str = r#"{"type":"deleted""#;
+const DRAFT: &str = r#"{"type":"draft""#;
+
 /// A room's recent frames, in order. Holds every message after `floor` up to `last`.
 pub(super) struct Ring {
     entries: VecDeque<Entry>,
@@ -45,6 +50,8 @@ pub(super) struct Ring {
     bytes: usize,
     floor: Seq,
     last: Seq,
+    /// What was deleted lately: a read that began before may still bring its text.
+    deleted: VecDeque<(Uuid, Instant)>,
     all_bytes: Arc<AtomicUsize>,
 }
 
@@ -53,6 +60,7 @@ struct Entry {
     seq: Seq,
     is_signal: bool,
     since: Instant,
+    /// Empty where it is not to be shown any more.
     frame: Utf8Bytes,
 }
 
@@ -109,6 +117,7 @@ impl Ring {
             bytes: 0,
             floor: 0,
             last: 0,
+            deleted: VecDeque::new(),
             all_bytes,
         }
     }
@@ -146,7 +155,49 @@ impl Ring {
     pub(super) fn push_message(&mut self, seq: Seq, frame: Utf8Bytes, now: Instant) {
         if seq > self.last {
             self.last = seq;
+            if frame.starts_with(DELETED) {
+                self.delete(&frame, now);
+            }
             self.push(false, frame, now);
+        }
+    }
+
+    /// What a deletion deletes has no text here any more, nor have its edits; and no draft is shown that may quote it.
+    fn delete(&mut self, event: &Utf8Bytes, now: Instant) {
+        let event = Message::from_frame(event.as_bytes()).ok();
+        let Some(of) = event.and_then(|event| event.of) else {
+            return;
+        };
+        self.deleted.push_back((of, now));
+        if self.deleted.len() > FRAMES_MAX {
+            self.deleted.pop_front();
+        }
+        let needle = of.to_string();
+        for entry in &mut self.entries {
+            let shorter = if entry.is_signal {
+                let is_draft = entry.frame.starts_with(DRAFT);
+                is_draft.then(|| Utf8Bytes::from_static(""))
+            } else {
+                without_text(&entry.frame, of, &needle)
+            };
+            if let Some(shorter) = shorter {
+                let less = entry.frame.len().saturating_sub(shorter.len());
+                self.bytes -= less;
+                self.all_bytes.fetch_sub(less, Ordering::Relaxed);
+                entry.frame = shorter;
+            }
+        }
+    }
+
+    /// Frames that were read, without the text of what was deleted since.
+    pub(super) fn without_deleted(&self, frames: &mut [(Seq, Utf8Bytes)]) {
+        for (of, _) in &self.deleted {
+            let needle = of.to_string();
+            for (_, frame) in &mut *frames {
+                if let Some(shorter) = without_text(frame, *of, &needle) {
+                    *frame = shorter;
+                }
+            }
         }
     }
 
@@ -186,6 +237,7 @@ impl Ring {
         now: Instant,
     ) -> bool {
         older.retain(|(seq, _)| *seq <= self.floor);
+        self.without_deleted(&mut older);
         let bytes: usize = older.iter().map(|(_, frame)| cost(frame)).sum();
         let is_tight = self.all_bytes.load(Ordering::Relaxed) + bytes > ALL_BYTES_MAX;
         let fits = self.entries.len() + older.len() <= FRAMES_MAX / 2
@@ -216,6 +268,8 @@ impl Ring {
         {
             self.drop_first();
         }
+        let is_old = |(_, at): &mut (Uuid, Instant)| now.duration_since(*at) > AGE_MAX;
+        while self.deleted.pop_front_if(is_old).is_some() {}
         if self.entries.is_empty() {
             self.entries.shrink_to_fit();
         }
@@ -294,7 +348,7 @@ impl Ring {
             } else {
                 entry.seq > cursor.last
             };
-            if is_news {
+            if is_news && !entry.frame.is_empty() {
                 if !budget.spend(entry.frame.len(), batch.is_empty()) {
                     cursor.position = position;
                     return Taken::Part;
@@ -315,12 +369,29 @@ impl Drop for Ring {
     }
 }
 
+/// The frame without its text, if it is this message's, or an edit's of it, and has one.
+fn without_text(frame: &Utf8Bytes, of: Uuid, needle: &str) -> Option<Utf8Bytes> {
+    if !frame.contains(needle) {
+        return None;
+    }
+    let mut message = Message::from_frame(frame.as_bytes()).ok()?;
+    let is_edit = message.kind == Kind::Edited && message.of == Some(of);
+    if message.message.is_empty() || !is_edit && message.id != of {
+        return None;
+    }
+    message.message.clear();
+    message.deleted = !is_edit;
+    Some(message.frame().into())
+}
+
 fn cost(frame: &Utf8Bytes) -> usize {
     frame.len() + OVERHEAD_BYTES
 }
 
 #[cfg(test)]
 mod tests {
+    use common::wire::NewMessage;
+
     use super::*;
 
     const PLENTY: Budget = Budget {
@@ -445,6 +516,60 @@ mod tests {
         assert_eq!(read(&ring, &mut current).1, ["13"]);
         assert_eq!(read(&ring, &mut back).1, ["13"]);
         assert!(ring.has_more_than(2, 10) && !ring.has_more_than(3, 10));
+    }
+
+    #[test]
+    fn what_is_deleted_has_no_text_here_whether_it_came_before_or_is_read_late() {
+        let of = Uuid::from_u128(7);
+        let message = |seq, id: u128, kind: Kind, text: &str| {
+            let new = NewMessage {
+                room: "lobby".into(),
+                id: Uuid::from_u128(id),
+                sender: "ada".into(),
+                kind,
+                message: text.into(),
+                reply_to: None,
+                of: kind.is_change().then_some(of),
+            };
+            new.at(seq, seq - 1)
+        };
+        let said = [
+            message(1, 7, Kind::User, "secret"),
+            message(2, 8, Kind::User, &format!("not {of}")),
+            message(3, 9, Kind::Edited, "the secret"),
+        ];
+        let event = message(4, 10, Kind::Deleted, "");
+        let all = Arc::new(AtomicUsize::new(0));
+        let mut ring = Ring::new(Arc::clone(&all));
+        let now = Instant::now();
+        for message in &said {
+            ring.push_message(message.seq, message.frame().into(), now);
+        }
+        ring.push_signal(r#"{"type":"draft","text":"They said secret"}"#.into(), now);
+        ring.push_signal("typing".into(), now);
+        let mut reader = Cursor {
+            signals_from: 0,
+            ..ring.cursor_after(0)
+        };
+        ring.push_message(4, event.frame().into(), now);
+        let (taken, frames) = read(&ring, &mut reader);
+        assert_eq!((taken, frames.len()), (Taken::All, 5));
+        assert!(!frames.concat().contains("secret"), "{frames:?}");
+        let gone = Message::from_frame(frames[0].as_bytes()).unwrap();
+        assert!(gone.deleted && gone.message.is_empty() && gone.seq == 1);
+        assert_eq!(frames[1], said[1].frame());
+
+        let mut late: Vec<_> = said
+            .iter()
+            .map(|message| (message.seq, message.frame().into()))
+            .collect();
+        ring.without_deleted(&mut late);
+        let late: Vec<String> = late.iter().map(|(_, frame)| frame.to_string()).collect();
+        assert_eq!(late, frames[..3]);
+        ring.drop_old(now + AGE_MAX + Duration::from_secs(1));
+        assert!(ring.deleted.is_empty());
+        drop(ring);
+        assert_eq!(all.load(Ordering::Relaxed), 0);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use parking_lot::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 use super::{
-    Sockets,
+    Sockets, changing,
     connection::Refusal,
     inbox::{Inbox, Note},
 };
@@ -27,11 +27,30 @@ use crate::access::AccessError;
 /// When a sender may try again where nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// A message on its way.
+/// A message, or an event that changes one, on its way.
 pub(super) struct QueuedSend {
     pub(super) id: Uuid,
-    pub(super) message: String,
-    pub(super) reply_to: Option<Uuid>,
+    pub(super) said: Said,
+}
+
+/// What a person sends.
+pub(super) enum Said {
+    Message {
+        message: String,
+        reply_to: Option<Uuid>,
+    },
+    /// Another text for a message; without one its deletion.
+    Change { of: Uuid, text: Option<String> },
+}
+
+impl Said {
+    /// How much text it has.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Said::Message { message, .. } => message.len(),
+            Said::Change { text, .. } => text.as_ref().map_or(0, String::len),
+        }
+    }
 }
 
 /// The queues of one socket, by room; each is there while something is in it or waits for its ack.
@@ -158,34 +177,11 @@ impl Sending {
     }
 
     async fn begin(&self, job: QueuedSend) {
-        let QueuedSend {
-            id,
-            message,
-            reply_to,
-        } = job;
-        let bytes = message.len();
-        let room = match self
-            .sockets
-            .services
-            .access
-            .room(&self.user, &self.room)
-            .await
-        {
-            Ok(room) => room,
-            Err(error) => return self.report_to.answer(id, bytes, Err(error.into())),
-        };
-        let route = if room.bot.asks(&message) {
-            Route::PersistAndAsk
-        } else {
-            Route::Persist
-        };
-        let new = NewMessage {
-            room: self.room.to_string(),
-            id,
-            sender: self.user.to_string(),
-            kind: Kind::User,
-            message,
-            reply_to,
+        let QueuedSend { id, said } = job;
+        let bytes = said.bytes();
+        let (new, route) = match self.prepare(id, said).await {
+            Ok(prepared) => prepared,
+            Err(refusal) => return self.report_to.answer(id, bytes, Err(refusal)),
         };
         let report_to = self.report_to.clone();
         let completion = Completion::new(move |outcome| {
@@ -197,6 +193,40 @@ impl Sending {
             .poster
             .begin(new, route, completion)
             .await;
+    }
+
+    /// What is to be posted, and which way, if they may.
+    async fn prepare(&self, id: Uuid, said: Said) -> Result<(NewMessage, Route), Refusal> {
+        let services = &self.sockets.services;
+        let room = services.access.room(&self.user, &self.room).await?;
+        let mut new = NewMessage {
+            room: self.room.to_string(),
+            id,
+            sender: self.user.to_string(),
+            kind: Kind::User,
+            message: String::new(),
+            reply_to: None,
+            of: None,
+        };
+        let mut route = Route::Persist;
+        match said {
+            Said::Message { message, reply_to } => {
+                if room.bot.asks(&message) {
+                    route = Route::PersistAndAsk;
+                }
+                (new.message, new.reply_to) = (message, reply_to);
+            }
+            Said::Change { of, text } => {
+                new.of = Some(of);
+                new.kind = match text {
+                    Some(_) => Kind::Edited,
+                    None => Kind::Deleted,
+                };
+                new.message = text.unwrap_or_default();
+                changing::check(services, &room, &new, of).await?;
+            }
+        }
+        Ok((new, route))
     }
 }
 
@@ -210,7 +240,7 @@ impl ReportTo {
             // What was sent behind it would overtake it when it is sent again.
             let rest = std::mem::take(&mut self.queue.state().jobs);
             for job in rest {
-                self.put(job.id, job.message.len(), Err(refusal.clone()));
+                self.put(job.id, job.said.bytes(), Err(refusal.clone()));
             }
         }
     }
@@ -246,8 +276,9 @@ impl From<PostError> for Refusal {
             PostError::Unavailable { retry_after, .. } => {
                 unavailable("not kept yet; send it again with the same id", retry_after)
             }
+            PostError::RoomGone => AccessError::NotFound.into(),
             // Only replies are fenced, and nobody sends one over a socket.
-            error @ (PostError::IdTaken | PostError::Fenced) => Refusal {
+            error @ (PostError::IdTaken | PostError::Gone | PostError::Fenced) => Refusal {
                 code: ErrorCode::BadRequest,
                 message: error.to_string(),
                 retry_after: None,

@@ -31,7 +31,7 @@ use super::{
     registry::Registered,
     replay::{self, Replay, Replays},
     room::Room,
-    send_queue::{QueuedSend, SendQueues},
+    send_queue::{QueuedSend, Said, SendQueues},
     tasks,
 };
 use crate::admission::CallOrigin;
@@ -308,7 +308,13 @@ impl Socket {
                     id,
                     message,
                     reply_to,
-                } => self.post(&room, id, message, reply_to),
+                } => {
+                    let id = id.unwrap_or_else(Uuid::now_v7);
+                    self.post(&room, id, Said::Message { message, reply_to });
+                }
+                Output::Change { room, id, of, text } => {
+                    self.post(&room, id, Said::Change { of, text });
+                }
                 Output::Typing { room } if self.types_too_often() => {
                     drop(room);
                     let outcome = Ok(Done::Quietly);
@@ -319,6 +325,16 @@ impl Socket {
                         Arc::clone(&self.sockets),
                         Arc::clone(&self.user),
                         room,
+                        Arc::clone(&self.registered.inbox),
+                    );
+                    self.sockets.hub.spawn(task);
+                }
+                Output::Read { room, seq } => {
+                    let task = tasks::read(
+                        Arc::clone(&self.sockets),
+                        Arc::clone(&self.user),
+                        room,
+                        seq,
                         Arc::clone(&self.registered.inbox),
                     );
                     self.sockets.hub.spawn(task);
@@ -379,32 +395,32 @@ impl Socket {
         }
     }
 
-    fn post(&mut self, room: &Arc<str>, id: Option<Uuid>, message: String, reply_to: Option<Uuid>) {
-        let id = id.unwrap_or_else(Uuid::now_v7);
-        if let Err(wait) = self.sockets.services.limits.check_user_message(&self.user) {
+    fn post(&mut self, room: &Arc<str>, id: Uuid, said: Said) {
+        let bytes = said.bytes();
+        let limits = &self.sockets.services.limits;
+        let checked = match &said {
+            Said::Change { text: None, .. } => limits.check_user_deletion(&self.user),
+            _ => limits.check_user_message(&self.user),
+        };
+        if let Err(wait) = checked {
             let refusal = tasks::too_many_messages(wait);
             self.step(Input::Posted {
                 id,
-                bytes: message.len(),
+                bytes,
                 outcome: Err(refusal),
             });
             return;
         }
         let allowances = &self.sockets.services.allowances;
-        if let Err(wait) = allowances.take_bytes(&self.user, message.len()) {
+        if let Err(wait) = allowances.take_bytes(&self.user, bytes) {
             self.step(Input::Posted {
                 id,
-                bytes: message.len(),
+                bytes,
                 outcome: Err(tasks::too_many_bytes(wait)),
             });
             return;
         }
-        let job = QueuedSend {
-            id,
-            message,
-            reply_to,
-        };
-        self.send_on_its_way(room, job);
+        self.send_on_its_way(room, QueuedSend { id, said });
     }
 
     fn send_on_its_way(&mut self, room: &Arc<str>, job: QueuedSend) {

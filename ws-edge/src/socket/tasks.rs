@@ -149,6 +149,51 @@ pub(super) async fn typing(sockets: Arc<Sockets>, user: Arc<str>, room: String, 
     inbox.put(Note::TaskDone { id: None, outcome });
 }
 
+/// Notes how far somebody has read a room, which is no further than what was said in it.
+pub(super) async fn read(
+    sockets: Arc<Sockets>,
+    user: Arc<str>,
+    room: String,
+    seq: Seq,
+    inbox: Arc<Inbox>,
+) {
+    let outcome = note_read(&sockets, &user, &room, seq, inbox.socket).await;
+    inbox.put(Note::TaskDone { id: None, outcome });
+}
+
+async fn note_read(
+    sockets: &Sockets,
+    user: &str,
+    room: &str,
+    seq: Seq,
+    socket: u64,
+) -> Result<Done, Refusal> {
+    let services = &sockets.services;
+    services.access.room(user, room).await?;
+    let latest = match sockets.latest_shown(room) {
+        0 => services.timeline.latest(room).await?,
+        latest => latest,
+    };
+    // Where one mark waits already, another is no further write.
+    if !services.reading_places.has(user, room)
+        && let Err(wait) = services.limits.check_read(user)
+    {
+        return Err(Refusal {
+            code: ErrorCode::RateLimited,
+            message: "too many rooms were read at once".into(),
+            retry_after: Some(wait),
+        });
+    }
+    let seq = seq.min(latest);
+    if seq > 0 && !services.reading_places.note(user, room, seq, socket) {
+        return Err(unavailable(
+            "how far you have read cannot be kept just now",
+            ASK_AGAIN_AFTER,
+        ));
+    }
+    Ok(Done::Quietly)
+}
+
 /// Has a reply stopped.
 pub(super) async fn stop(
     sockets: Arc<Sockets>,
@@ -205,8 +250,9 @@ async fn ask_again(
         Some(request) => sockets.services.timeline.find(room, request).await?,
         None => None,
     };
-    let request =
-        request.ok_or_else(|| no(ErrorCode::NotFound, "what that reply answers is not there"))?;
+    let request = request
+        .filter(|request| !request.deleted)
+        .ok_or_else(|| no(ErrorCode::NotFound, "what that reply answers is not there"))?;
     let again = Again {
         after: reply,
         at: now_seq(),
@@ -218,7 +264,8 @@ async fn ask_again(
     })
 }
 
-fn no(code: ErrorCode, message: &str) -> Refusal {
+/// A plain no.
+pub(super) fn no(code: ErrorCode, message: &str) -> Refusal {
     Refusal {
         code,
         message: message.to_owned(),

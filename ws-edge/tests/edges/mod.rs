@@ -124,6 +124,7 @@ pub(crate) fn new_message(room: &str, sender: &str, text: &str) -> NewMessage {
         kind: Kind::User,
         message: text.to_owned(),
         reply_to: None,
+        of: None,
     }
 }
 

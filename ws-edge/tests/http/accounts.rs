@@ -151,8 +151,7 @@ async fn a_new_user_has_a_room_of_their_own() {
     let chat = Chat::start().await;
     let ada = chat.registers("ada").await;
     let rooms = ada.get("/api/rooms").await;
-    let own =
-        json!({ "name": "ada", "private": true, "bot": "always", "owner": "ada", "latest": 0 });
+    let own = json!({ "name": "ada", "private": true, "bot": "always", "owner": "ada", "latest": 0, "read": 0, "unread": 0 });
     assert_eq!(rooms.body, json!({ "rooms": [own] }));
 }
 

@@ -254,9 +254,9 @@ async fn the_list_comes_in_pages_with_ones_own_rooms_first() {
 
     let first = bob.get("/api/rooms?limit=3").await;
     let expected = json!({ "rooms": [
-        { "name": "bob", "private": true, "bot": "always", "owner": "bob", "latest": 0 },
-        { "name": "zoo", "private": false, "bot": "mention", "owner": "bob", "latest": said.seq },
-        { "name": "hall-3", "private": false, "bot": "mention", "owner": "ada", "latest": 0, "invited_by": "ada" },
+        { "name": "bob", "private": true, "bot": "always", "owner": "bob", "latest": 0, "read": 0, "unread": 0 },
+        { "name": "zoo", "private": false, "bot": "mention", "owner": "bob", "latest": said.seq, "read": 0, "unread": 0 },
+        { "name": "hall-3", "private": false, "bot": "mention", "owner": "ada", "latest": 0, "read": 0, "unread": 0, "invited_by": "ada" },
     ], "next": "hall-3" });
     assert_eq!(first.is(StatusCode::OK).body, expected);
     let mut read: Vec<String> = Vec::new();
@@ -410,4 +410,163 @@ async fn a_room_that_becomes_private_or_public_is_so_at_every_edge() {
         there.get(past).await.status == StatusCode::OK
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_room_has_a_title_and_a_topic() {
+    let chat = Chat::start().await;
+    let ada = chat.registers("ada").await;
+    let new = json!({ "name": "lobby", "title": " Die große Halle 🎪 " });
+    let made = ada.post("/api/rooms", new).await;
+    assert_eq!(
+        made.is(StatusCode::CREATED).body["title"],
+        "Die große Halle 🎪"
+    );
+    let topic = json!({ "topic": "What is new\nand what is not" });
+    let changed = ada.patch("/api/rooms/lobby", topic).await;
+    assert_eq!(changed.body["topic"], "What is new\nand what is not");
+    assert_eq!(changed.body["title"], "Die große Halle 🎪");
+    let listed = ada.get("/api/rooms").await.body;
+    assert_eq!(listed["rooms"][1]["title"], "Die große Halle 🎪");
+    let blank = json!({ "title": "  ", "topic": "" });
+    let changed = ada.patch("/api/rooms/lobby", blank).await.body;
+    let expected = json!({ "name": "lobby", "private": false, "bot": "mention", "persona": "", "owner": "ada" });
+    assert_eq!(changed, expected);
+    for title in [
+        "a\nb",
+        "a\u{0}",
+        "\u{202e}nimda",
+        "\u{200b}",
+        "␛[1m",
+        "x\u{85}y",
+    ] {
+        let refused = ada
+            .patch("/api/rooms/lobby", json!({ "title": title }))
+            .await;
+        refused.is_problem(400, "bad_request");
+    }
+    for bad in [
+        json!({ "title": "t".repeat(101) }),
+        json!({ "topic": "t".repeat(501) }),
+    ] {
+        let refused = ada.patch("/api/rooms/lobby", bad).await;
+        refused.is_problem(413, "too_large");
+    }
+    let refused = ada.patch("/api/rooms/lobby", json!({ "title": 7 })).await;
+    refused.is_problem(400, "bad_request");
+}
+
+#[tokio::test]
+async fn a_room_is_handed_over_and_its_old_owner_stays() {
+    let chat = Chat::start_with(&["--user-rooms=1"]).await;
+    let (ada, bob) = (chat.registers("ada").await, chat.registers("bob").await);
+    let den = json!({ "name": "den", "private": true });
+    ada.post("/api/rooms", den).await.is(StatusCode::CREATED);
+    for owner in ["bob", "nobody", "No Name"] {
+        let refused = ada.patch("/api/rooms/den", json!({ "owner": owner })).await;
+        refused.is_problem(404, "not_found");
+    }
+    ada.put("/api/rooms/den/members/bob")
+        .await
+        .is(StatusCode::NO_CONTENT);
+    let own = ada.patch("/api/rooms/ada", json!({ "owner": "bob" })).await;
+    own.is_problem(403, "forbidden");
+    let refused = bob.patch("/api/rooms/den", json!({ "owner": "bob" })).await;
+    refused.is_problem(403, "forbidden");
+    // Both at once: one of them is hers no more when it comes.
+    let to_bob = || ada.patch("/api/rooms/den", json!({ "owner": "bob" }));
+    let (one, other) = tokio::join!(to_bob(), to_bob());
+    let mut statuses = [one.status.as_u16(), other.status.as_u16()];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 403]);
+    let refused = ada.patch("/api/rooms/den", json!({ "bot": "off" })).await;
+    refused.is_problem(403, "forbidden");
+    assert_eq!(ada.get("/api/rooms/den").await.body["owner"], "bob");
+    let members = bob.get("/api/rooms/den/members").await.body;
+    assert_eq!(members, json!({ "members": ["ada"] }));
+    let stays = bob.delete("/api/rooms/den/members/bob").await;
+    stays.is_problem(403, "forbidden");
+    // She may make one again, and he has as many as he may.
+    ada.makes_room("lobby").await.is(StatusCode::CREATED);
+    let full = ada
+        .patch("/api/rooms/lobby", json!({ "owner": "bob" }))
+        .await;
+    full.is_problem(403, "forbidden");
+}
+
+#[tokio::test]
+async fn a_room_is_deleted_by_its_owner_alone_and_its_name_is_nobodys() {
+    let chat = Chat::start().await;
+    let (ada, bob) = (chat.registers("ada").await, chat.registers("bob").await);
+    ada.makes_room("lobby").await.is(StatusCode::CREATED);
+    let said = chat.says("lobby", "ada", "a secret").await;
+    chat.persists(&[said]).await;
+    bob.delete("/api/rooms/lobby")
+        .await
+        .is_problem(403, "forbidden");
+    for room in ["nowhere", "bob", "No%20Room"] {
+        let refused = ada.delete(&format!("/api/rooms/{room}")).await;
+        refused.is_problem(404, "not_found");
+    }
+    ada.delete("/api/rooms/ada")
+        .await
+        .is_problem(403, "forbidden");
+    ada.delete("/api/rooms/lobby")
+        .await
+        .is(StatusCode::NO_CONTENT);
+    assert_eq!(chat.store.latest("lobby").await.unwrap(), 0);
+    for path in ["/api/rooms/lobby", "/api/rooms/lobby/messages"] {
+        for person in [&ada, &chat.elsewhere(&bob)] {
+            person.get(path).await.is_problem(404, "not_found");
+        }
+    }
+    ada.delete("/api/rooms/lobby")
+        .await
+        .is_problem(404, "not_found");
+    ada.makes_room("lobby").await.is_problem(409, "bad_request");
+    let named = chat.someone().registers("lobby").await;
+    named.is_problem(409, "bad_request");
+}
+
+#[tokio::test]
+async fn who_is_banned_does_not_see_a_public_room() {
+    let chat = Chat::start().await;
+    let (ada, bob) = (chat.registers("ada").await, chat.registers("bob").await);
+    ada.makes_room("lobby").await.is(StatusCode::CREATED);
+    let elsewhere = chat.elsewhere(&bob);
+    elsewhere
+        .get("/api/rooms/lobby/messages")
+        .await
+        .is(StatusCode::OK);
+    let refused = bob.put("/api/rooms/lobby/bans/ada").await;
+    refused.is_problem(403, "forbidden");
+    let refused = ada.put("/api/rooms/lobby/bans/ada").await;
+    refused.is_problem(403, "forbidden");
+    for name in ["nobody", "No%20Name"] {
+        let path = format!("/api/rooms/lobby/bans/{name}");
+        ada.put(&path).await.is_problem(404, "not_found");
+        ada.delete(&path).await.is_problem(404, "not_found");
+    }
+    for _ in 0..2 {
+        ada.put("/api/rooms/lobby/bans/bob")
+            .await
+            .is(StatusCode::NO_CONTENT);
+    }
+    let bans = ada.get("/api/rooms/lobby/bans").await.body;
+    assert_eq!(bans, json!({ "bans": ["bob"] }));
+    assert_eq!(names_seen_by(&bob).await, ["bob"]);
+    until("the other edge knows it", async || {
+        let history = elsewhere.get("/api/rooms/lobby/messages").await;
+        history.status == StatusCode::NOT_FOUND
+    })
+    .await;
+    let refused = ada.put("/api/rooms/lobby/members/bob").await;
+    refused.is_problem(403, "forbidden");
+    for _ in 0..2 {
+        let path = "/api/rooms/lobby/bans/bob";
+        ada.delete(path).await.is(StatusCode::NO_CONTENT);
+    }
+    assert_eq!(names_seen_by(&bob).await, ["bob", "lobby"]);
+    let refused = bob.get("/api/rooms/lobby/bans").await;
+    refused.is_problem(403, "forbidden");
 }

@@ -58,8 +58,8 @@ impl Chat {
             name: name.into(),
             private,
             bot: BotPolicy::Off,
-            persona: String::new(),
             owner: "owner".into(),
+            ..Room::default()
         };
         self.store.create_room(&room).await.unwrap();
     }

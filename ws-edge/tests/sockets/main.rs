@@ -6,12 +6,14 @@
 )]
 
 mod bad_input;
+mod changes;
 mod chat;
 mod drafts;
 #[path = "../edges/mod.rs"]
 mod edges;
 mod gaps;
 mod posting;
+mod reading;
 mod resume;
 mod rooms;
 mod shares;

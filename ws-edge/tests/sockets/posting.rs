@@ -98,6 +98,7 @@ async fn another_answer_is_asked_for_where_there_is_one() {
                 kind: Kind::Fallback,
                 message: "not now".into(),
                 reply_to: Some(question),
+                of: None,
             },
             Route::Persist,
             None,

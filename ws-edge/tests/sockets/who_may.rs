@@ -2,8 +2,8 @@
 
 use chat_client::{ChatSocket, Client, PATIENCE};
 use common::{
-    live::{Control, LiveEvent, Signal},
-    store::{Accounts, RoomChanges, Rooms},
+    live::{Control, Live, LiveEvent, Signal},
+    store::{Accounts, Messages, RoomChanges, Rooms},
 };
 use reqwest::StatusCode;
 use serde_json::json;
@@ -275,4 +275,59 @@ async fn a_session_ends_when_it_is_as_old_as_one_may_get() {
         cookie.contains("Max-Age=172800") || cookie.contains("Max-Age=172799"),
         "{cookie}"
     );
+}
+
+#[tokio::test]
+async fn who_is_banned_leaves_a_public_room_on_every_edge() {
+    let chat = Chat::start().await;
+    let (owner, _) = chat.logs_in("owner").await;
+    let (client, _) = chat.logs_in("ada").await;
+    let mut here = client.connects("/ws/chat/lobby").await;
+    let mut there = client.at(&chat.urls[1]).connects("/ws/chat/lobby").await;
+    let mut bob = chat.in_lobby("bob").await;
+    for socket in [&mut here, &mut there] {
+        socket.hears("joined").await;
+    }
+    let banned = owner.put("/api/rooms/lobby/bans/ada").await;
+    banned.is(StatusCode::NO_CONTENT);
+    for socket in [&mut here, &mut there] {
+        assert_eq!(socket.is_refused().await, "not_found");
+        for frame in [
+            json!({"type": "join", "room": "lobby"}),
+            json!({"message": "let me in", "room": "lobby"}),
+        ] {
+            socket.sends(frame).await;
+            assert_eq!(socket.is_refused().await, "not_found");
+        }
+    }
+    let kept_out = client.is_kept_out("/ws/chat/lobby").await;
+    kept_out.is_problem(404, "not_found");
+    is_still_there(&mut bob).await;
+}
+
+#[tokio::test]
+async fn a_room_that_is_deleted_is_left_on_every_edge_in_the_middle_of_a_talk() {
+    let chat = Chat::start().await;
+    let (owner, _) = chat.logs_in("owner").await;
+    let mut ada = chat.in_lobby("ada").await;
+    let (client, _) = chat.logs_in("bob").await;
+    let mut bob = client.at(&chat.urls[1]).connects("/ws/chat/lobby").await;
+    bob.hears("joined").await;
+    let deleting = owner.delete("/api/rooms/lobby");
+    let talking = async {
+        for number in 0..200 {
+            ada.says(&format!("a secret {number}")).await;
+            bob.says(&format!("a secret {number}")).await;
+        }
+    };
+    let (deleted, ()) = tokio::join!(deleting, talking);
+    deleted.is(StatusCode::NO_CONTENT);
+    for socket in [&mut ada, &mut bob] {
+        assert_eq!(socket.is_refused().await, "not_found");
+        socket.sends(json!({"type": "join", "room": "lobby"})).await;
+        while socket.hears("error").await["code"] != "not_found" {}
+    }
+    let tail = chat.live.tail("lobby", 0, 1_000).await.unwrap();
+    assert_eq!(tail.messages, []);
+    assert_eq!(chat.store.latest("lobby").await.unwrap(), 0);
 }

@@ -1,5 +1,6 @@
 //! What the live seam promises: inside one process, on one Redis, and on a Redis Cluster.
 
+pub mod changes;
 pub mod ears;
 pub mod order;
 pub mod presence;
@@ -36,6 +37,7 @@ macro_rules! live_suite {
                 young_messages_stay_and_old_ones_go_beyond_a_thousand,
                 a_stream_and_its_ids_have_a_limit,
                 a_silent_room_is_forgotten,
+                an_erased_room_knows_nothing_and_takes_nothing,
             }
             shown {
                 what_is_appended_after_subscribing_is_shown,
@@ -58,6 +60,15 @@ macro_rules! live_suite {
                 a_message_that_comes_meanwhile_keeps_its_room_unsettled,
                 nothing_that_comes_while_settling_is_overlooked,
                 with_another_server_what_was_settled_is_compared_again,
+            }
+            changes {
+                an_event_has_its_place_among_the_messages_and_is_shown,
+                a_deletion_takes_the_text_of_the_message_and_of_its_edits,
+                what_has_become_of_a_message_is_told_by_its_id,
+                what_is_deleted_changes_no_more,
+                an_edit_of_a_question_ends_its_answer_and_no_other,
+                another_answer_to_an_edited_question_ends_as_well,
+                a_deletion_ends_every_answer_that_may_have_been_told_the_text,
             }
             turns {
                 the_first_question_has_the_turn_whoever_lines_up_first,

@@ -61,6 +61,7 @@ pub fn says(room: &str, sender: &str, text: &str) -> NewMessage {
         kind: Role::User,
         message: text.to_owned(),
         reply_to: None,
+        of: None,
     }
 }
 

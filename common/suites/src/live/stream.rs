@@ -3,9 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use common::{
+    live::turns::{Draft, DraftOutcome, TurnStatus},
     live::{
-        Appended, Live, REMEMBERED_IDS_MIN_AGE, REMEMBERED_IDS_PER_ROOM, STREAM_MAX_MESSAGES,
-        STREAM_MESSAGES, STREAM_MIN_AGE,
+        Appended, BotRole, Live, REMEMBERED_IDS_MIN_AGE, REMEMBERED_IDS_PER_ROOM,
+        STREAM_MAX_MESSAGES, STREAM_MESSAGES, STREAM_MIN_AGE,
     },
     wire::{Message, Seq},
 };
@@ -14,6 +15,7 @@ use uuid::Uuid;
 use super::{
     settling::settle,
     side::{Says, Side, assert_linked, eventually, places, says},
+    turns::{asks, granted, posts, stands},
 };
 
 pub async fn a_tail_is_what_came_after_a_place(side: Side) {
@@ -167,4 +169,54 @@ async fn post_many(live: &Arc<dyn Live>, count: usize) -> Vec<Message> {
     posted.sort_by_key(|message| message.seq);
     assert_eq!(posted.len(), count);
     posted
+}
+
+pub async fn an_erased_room_knows_nothing_and_takes_nothing(side: Side) {
+    let said = side.one.post(&says("lobby", "ada", "a secret")).await;
+    let other = side.one.post(&says("attic", "ada", "kept")).await;
+    let place = asks(&*side.one, "lobby", "what is it?").await;
+    let fence = granted(&*side.one, &place).await;
+    let draft = Draft {
+        room: "lobby".into(),
+        reply: place.reply,
+        reply_to: Uuid::now_v7(),
+        attempt: 1,
+        offset: 0,
+        offset_bytes: 0,
+        text: "the secret".into(),
+        fence,
+    };
+    assert_eq!(side.one.draft(&draft).await.unwrap(), DraftOutcome::Shown);
+    side.one
+        .announce("here", "lobby", &["ada".into()])
+        .await
+        .unwrap();
+
+    for _ in 0..2 {
+        side.two.erase("lobby").await.unwrap();
+    }
+    let tail = side.one.tail("lobby", 0, 100).await.unwrap();
+    assert_eq!((tail.messages, tail.latest), (Vec::new(), 0));
+    assert_eq!(side.one.find("lobby", said.id).await.unwrap(), None);
+    assert_eq!(side.one.draft_snapshot("lobby").await.unwrap(), None);
+    // Neither the same again, nor another, nor with a floor, nor a reply that was being written.
+    let known = says("lobby", "ada", "more");
+    for floor in [None, Some(0), Some(said.seq)] {
+        for id in [said.id, known.id] {
+            let message = common::wire::NewMessage {
+                id,
+                ..known.clone()
+            };
+            let answer = side.one.append_as(&message, floor, BotRole::None).await;
+            assert_eq!(answer.unwrap(), Appended::RoomGone);
+        }
+    }
+    assert_eq!(
+        posts(&*side.one, &place, fence, "four").await,
+        Appended::RoomGone
+    );
+    assert_eq!(side.one.draft(&draft).await.unwrap(), DraftOutcome::Fenced);
+    assert_eq!(stands(&*side.one, &place).await, TurnStatus::Answered);
+    let attic = side.one.tail("attic", 0, 100).await.unwrap();
+    assert_eq!(attic.messages, [other]);
 }

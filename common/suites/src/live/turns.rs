@@ -57,7 +57,7 @@ fn reply(place: &TurnRequest, text: &str) -> NewMessage {
     }
 }
 
-async fn stands(live: &dyn Live, place: &TurnRequest) -> TurnStatus {
+pub async fn stands(live: &dyn Live, place: &TurnRequest) -> TurnStatus {
     live.request_turn(place, TurnMode::InOrder, KEEP)
         .await
         .unwrap()
@@ -77,7 +77,7 @@ pub async fn posts(live: &dyn Live, place: &TurnRequest, fence: Fence, text: &st
         .unwrap()
 }
 
-fn draft(place: &TurnRequest, fence: Fence, attempt: u32, before: &str, text: &str) -> Draft {
+pub fn draft(place: &TurnRequest, fence: Fence, attempt: u32, before: &str, text: &str) -> Draft {
     Draft {
         room: place.room.clone(),
         reply: place.reply,

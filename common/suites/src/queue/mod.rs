@@ -17,6 +17,7 @@ macro_rules! queue_suite {
             a_consumer_holds_no_more_than_its_prefetch
             what_is_handed_back_comes_again_and_is_counted
             a_dead_letter_is_kept_with_its_reason_until_it_is_put_back_or_dropped
+            a_dead_letter_that_is_revised_says_something_else_or_goes
             what_nobody_can_settle_becomes_a_dead_letter
             looking_at_dead_letters_again_and_again_loses_none
             two_consumers_share_a_queue

@@ -2,14 +2,18 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use bytes::Bytes;
-use common::queue::{Consumer, DELIVERY_LIMIT, QueueName, Receipt, Route, Verdict};
+use common::queue::{
+    Consumer, DELIVERY_LIMIT, DeadLetter, QueueName, Receipt, Reviser, Revision, Route, Verdict,
+};
 use futures_util::future::join_all;
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::side::{
-    PATIENCE, QueueUnderTest, ack, dead_letters, drain_until, next, publish, silence, word, words,
+    PATIENCE, QueueUnderTest, ack, dead_letters, drain_until, eventually, next, publish, silence,
+    word, words,
 };
 
 pub async fn what_is_published_is_delivered_in_order(engine: impl QueueUnderTest) {
@@ -193,6 +197,79 @@ pub async fn a_dead_letter_is_kept_with_its_reason_until_it_is_put_back_or_dropp
         "the other queue saw each of them once"
     );
     silence(&worker).await;
+}
+
+/// Has one word replaced, and another one go.
+struct Rewording;
+
+#[async_trait]
+impl Reviser for Rewording {
+    async fn revise(&self, letter: &DeadLetter) -> Revision {
+        match &*letter.payload {
+            b"secret" => Revision::Replace(Bytes::from_static(b"nothing")),
+            b"rubbish" => Revision::Forget,
+            _ => Revision::Leave,
+        }
+    }
+}
+
+pub async fn a_dead_letter_that_is_revised_says_something_else_or_goes(
+    engine: impl QueueUnderTest,
+) {
+    let queue = engine.open().await;
+    let operator = queue.dead_letters();
+    let count = async |name| operator.count(name).await.expect("the queue is there");
+    assert_eq!(count(QueueName::Persist).await, 0);
+    publish(
+        &*queue,
+        Route::PersistAndAsk,
+        &["a", "secret", "rubbish", "b"],
+    )
+    .await;
+    let consumer = queue.consume(QueueName::Persist, 10).await;
+    for _ in 0..4 {
+        let delivery = next(&consumer).await;
+        let reason = format!("{} bytes are no message", delivery.payload.len());
+        let verdict = Verdict::DeadLetter(reason);
+        consumer
+            .settle(vec![delivery.receipt], verdict)
+            .await
+            .expect("it is kept");
+    }
+    let before = dead_letters(&*queue, QueueName::Persist, 4).await;
+    eventually("they are counted", async || {
+        (count(QueueName::Persist).await == 4).then_some(())
+    })
+    .await;
+    assert_eq!(count(QueueName::BotRequests).await, 0);
+
+    let revise = async |name| operator.revise(name, &Rewording).await;
+    assert_eq!(revise(QueueName::Persist).await.expect("revised"), 2);
+    assert_eq!(revise(QueueName::Persist).await.expect("nothing left"), 0);
+    assert_eq!(revise(QueueName::BotRequests).await.expect("none"), 0);
+    let after = dead_letters(&*queue, QueueName::Persist, 3).await;
+    let mut told: Vec<(&[u8], &str, Uuid, u64)> = Vec::new();
+    for letter in &after {
+        told.push((
+            &letter.payload,
+            &letter.reason,
+            letter.id,
+            letter.died_at_ms,
+        ));
+    }
+    told.sort_unstable();
+    let of = |n: usize| (&*before[n].reason, before[n].id, before[n].died_at_ms);
+    let expected = [(b"a" as &[u8], of(0)), (b"b", of(3)), (b"nothing", of(1))];
+    let expected = expected.map(|(word, (reason, id, died))| (word, reason, id, died));
+    assert_eq!(told, expected);
+    // Put back, it says what it says now.
+    let ids = [before[1].id, before[2].id];
+    let replayed = operator.replay(QueueName::Persist, &ids).await;
+    assert_eq!(replayed.expect("it is put back"), 1);
+    assert_eq!(words(&consumer, 1).await, ["nothing"]);
+    // What is in no dead letter is nobody's business here.
+    let worker = queue.consume(QueueName::BotRequests, 10).await;
+    assert_eq!(words(&worker, 4).await, ["a", "secret", "rubbish", "b"]);
 }
 
 pub async fn what_nobody_can_settle_becomes_a_dead_letter(engine: impl QueueUnderTest) {

@@ -1,7 +1,10 @@
 //! What every side of the store promises, told on SQLite in a folder of its own and on a real MySQL server.
 
 pub mod accounts;
+pub mod changes;
 pub mod messages;
+pub mod people;
+pub mod removals;
 pub mod rooms;
 pub mod side;
 
@@ -27,6 +30,20 @@ macro_rules! store_suite {
                 a_device_is_known_to_who_logged_in_on_it,
                 what_has_expired_is_swept,
             }
+            changes {
+                an_event_has_a_place_of_its_own_and_changes_its_message,
+                edits_and_a_deletion_come_to_the_same_in_any_order_and_any_batches,
+                what_comes_again_changes_nothing_once_more,
+                writers_at_the_same_time_leave_no_text_of_what_is_deleted,
+                what_the_stream_has_erased_is_stored_without_its_text,
+                a_text_that_was_taken_away_is_no_conflict,
+                an_event_under_the_id_of_something_else_is_a_conflict,
+                an_event_changes_its_own_room_alone,
+                many_deletions_since_the_oldest_of_a_batch_are_all_honoured,
+                an_event_that_can_never_be_written_is_rejected_and_changes_nothing,
+                what_one_has_written_is_read_page_by_page,
+                sums_over_replies_are_the_same_when_all_is_deleted,
+            }
             messages {
                 what_is_written_is_read_back_in_order,
                 pages_go_back_and_forth_without_a_gap,
@@ -47,6 +64,27 @@ macro_rules! store_suite {
                 what_exists_is_told_by_its_ids,
                 a_write_that_is_cut_off_is_whole_or_not_there,
             }
+            people {
+                an_invitation_lets_so_many_in_and_no_more,
+                of_two_who_come_with_the_last_use_one_gets_in,
+                an_invitation_is_worth_what_its_maker_may,
+                the_servers_own_invitation_is_for_the_first_administrator,
+                an_invitation_may_make_one_a_member_of_a_room,
+                a_new_password_ends_the_other_sessions,
+                a_link_sets_a_new_password_once,
+                a_disabled_account_has_no_session_and_gets_none,
+                the_last_administrator_stays,
+                a_deleted_account_leaves_its_name_and_nothing_else,
+                who_did_what_to_whom_is_in_the_log,
+                who_leaves_with_their_messages_is_followed_by_one_process_at_a_time,
+            }
+            removals {
+                a_deleted_room_goes_with_all_that_was_said_in_it,
+                the_name_of_a_deleted_room_is_nobodys,
+                a_room_is_deleted_by_its_owner_or_an_administrator,
+                a_deleted_room_is_looked_through_by_one_at_a_time_and_ever_more_seldom,
+                whoever_deletes_rooms_makes_no_more_within_an_hour,
+            }
             rooms {
                 a_room_is_as_it_was_made_and_changed,
                 changes_of_different_things_at_the_same_moment_are_all_kept,
@@ -57,11 +95,16 @@ macro_rules! store_suite {
                 a_user_sees_their_own_rooms_first_then_public_ones,
                 a_list_is_read_page_by_page,
                 a_list_tells_each_rooms_latest_message,
+                a_list_tells_what_is_not_read_yet,
+                a_mark_of_what_was_read_never_goes_back,
                 an_invitation_stands_until_it_is_taken,
                 who_declines_is_asked_again_but_not_for_ever,
                 nobodys_list_is_filled_with_invitations,
                 nobody_invites_the_whole_town,
                 members_come_and_go,
+                a_room_is_handed_over_to_somebody_who_sees_it,
+                of_many_hand_overs_at_once_one_is_done,
+                who_is_banned_neither_sees_a_room_nor_is_invited,
                 nobody_owns_more_rooms_than_one_may,
                 nobody_makes_more_rooms_within_an_hour_than_one_may,
                 no_room_has_more_members_than_one_may,

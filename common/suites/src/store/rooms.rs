@@ -3,9 +3,9 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use common::store::{
-    BotPolicy, INVITATIONS_OPEN_BY_ONE, INVITATIONS_OPEN_MAX, INVITATIONS_PER_HOUR, Invited,
-    MEMBERS_PER_ROOM, Membership, PERSONA_MAX_CHARS, Room, RoomChanges, RoomLimits, Store,
-    StoreError,
+    BotPolicy, HandOver, INVITATIONS_OPEN_BY_ONE, INVITATIONS_OPEN_MAX, INVITATIONS_PER_HOUR,
+    Invited, MEMBERS_PER_ROOM, Membership, PERSONA_MAX_CHARS, ReadMark, Room, RoomChanges,
+    RoomLimits, Store, StoreError, UNREAD_MAX,
 };
 use futures_util::future::join_all;
 
@@ -14,10 +14,8 @@ use super::side::{Side, said};
 pub fn room(name: &str, owner: &str) -> Room {
     Room {
         name: name.to_owned(),
-        private: false,
-        bot: BotPolicy::Mention,
-        persona: String::new(),
         owner: owner.to_owned(),
+        ..Room::default()
     }
 }
 
@@ -28,7 +26,7 @@ fn private(name: &str, owner: &str) -> Room {
     }
 }
 
-async fn users(side: &Side, names: &[&str]) {
+pub async fn users(side: &Side, names: &[&str]) {
     for name in names {
         side.store.create_user(name, "a hash").await.unwrap();
     }
@@ -57,12 +55,17 @@ pub async fn a_room_is_as_it_was_made_and_changed(side: Side) {
         private: true,
         bot: BotPolicy::Off,
         persona: "A parrot.\0\u{202e}".into(),
+        title: "Das schöne Schiff 🚢".into(),
+        topic: "Where we sail\nand when".into(),
         ..made
     };
     let changes = RoomChanges {
         private: Some(changed.private),
         bot: Some(changed.bot),
         persona: Some(changed.persona.clone()),
+        title: Some(changed.title.clone()),
+        topic: Some(changed.topic.clone()),
+        hand_over: None,
     };
     let nothing = RoomChanges::default();
     for changes in [&changes, &changes, &nothing] {
@@ -99,6 +102,110 @@ pub async fn changes_of_different_things_at_the_same_moment_are_all_kept(side: S
         ..room("ship", "ada")
     };
     assert_eq!(store.room("ship").await.unwrap(), Some(changed));
+}
+
+fn handed_over(from: &str, to: &str) -> RoomChanges {
+    RoomChanges {
+        hand_over: Some(HandOver {
+            from: from.into(),
+            to: to.into(),
+            owned_max: NonZeroU32::new(1),
+            administrator: None,
+        }),
+        ..RoomChanges::default()
+    }
+}
+
+pub async fn a_room_is_handed_over_to_somebody_who_sees_it(side: Side) {
+    let store = &side.store;
+    users(&side, &["ada", "bob", "eve", "mia"]).await;
+    store.create_room(&private("den", "ada")).await.unwrap();
+    store.create_room(&room("lobby", "ada")).await.unwrap();
+    store.create_room(&room("ship", "mia")).await.unwrap();
+    store.invite("den", "bob", "ada").await.unwrap();
+    store.add_member("den", "mia").await.unwrap();
+    store.ban("lobby", "eve", "ada").await.unwrap();
+    let hands = async |room: &str, from: &str, to: &str| {
+        let changes = RoomChanges {
+            topic: Some(format!("{to}'s now")),
+            ..handed_over(from, to)
+        };
+        store.change_room(room, &changes).await
+    };
+    for (room, to) in [
+        ("den", "eve"),
+        ("den", "nobody"),
+        ("den", "No Name"),
+        ("lobby", "eve"),
+    ] {
+        let refused = hands(room, "ada", to).await;
+        assert!(matches!(refused, Err(StoreError::NotFound(_))), "{to}");
+    }
+    for (room, from, to) in [("den", "mia", "bob"), ("ada", "ada", "bob")] {
+        let refused = hands(room, from, to).await;
+        assert!(matches!(refused, Err(StoreError::Forbidden(_))), "{from}");
+    }
+    let refused = hands("den", "ada", "mia").await;
+    assert!(matches!(refused, Err(StoreError::Full(_))), "she owns one");
+    let den = store.room("den").await.unwrap().unwrap();
+    assert_eq!((&*den.owner, &*den.topic), ("ada", ""), "all or nothing");
+    assert_eq!(hands("nowhere", "ada", "bob").await.unwrap(), None);
+
+    let den = hands("den", "ada", "bob").await.unwrap().unwrap();
+    assert_eq!((&*den.owner, &*den.topic), ("bob", "bob's now"));
+    assert_eq!(store.members("den").await.unwrap(), ["ada", "mia"]);
+    assert!(store.invited("den").await.unwrap().is_empty());
+    let lobby = hands("lobby", "ada", "ada").await.unwrap().unwrap();
+    assert_eq!(
+        (lobby.owner, lobby.topic),
+        ("ada".into(), "ada's now".into())
+    );
+}
+
+pub async fn of_many_hand_overs_at_once_one_is_done(side: Side) {
+    let store = &side.store;
+    let people = ["bob", "eve", "mia", "zoe"];
+    users(&side, &["ada"]).await;
+    users(&side, &people).await;
+    store.create_room(&room("lobby", "ada")).await.unwrap();
+    let all = people.map(|to| handed_over("ada", to));
+    let all = join_all(all.each_ref().map(|to| store.change_room("lobby", to))).await;
+    let done: Vec<_> = all.into_iter().filter_map(Result::ok).collect();
+    assert_eq!(done.len(), 1);
+    assert_eq!(store.room("lobby").await.unwrap(), done[0]);
+    assert_eq!(store.members("lobby").await.unwrap(), ["ada"]);
+}
+
+pub async fn who_is_banned_neither_sees_a_room_nor_is_invited(side: Side) {
+    let store = &side.store;
+    users(&side, &["ada", "bob", "eve"]).await;
+    store.create_room(&room("lobby", "ada")).await.unwrap();
+    store.add_member("lobby", "bob").await.unwrap();
+    for _ in 0..2 {
+        assert!(store.ban("lobby", "bob", "ada").await.unwrap());
+    }
+    assert_eq!(store.bans("lobby").await.unwrap(), ["bob"]);
+    assert!(store.members("lobby").await.unwrap().is_empty());
+    assert_eq!(store.room_seen_by("lobby", "bob").await.unwrap(), None);
+    assert!(store.room_seen_by("lobby", "eve").await.unwrap().is_some());
+    assert_eq!(sees(&**store, "bob").await, ["bob"]);
+    let refused = store.invite("lobby", "bob", "ada").await;
+    assert!(matches!(refused, Err(StoreError::Forbidden(_))));
+    let refused = store.add_member("lobby", "bob").await;
+    assert!(matches!(refused, Err(StoreError::Forbidden(_))));
+    let refused = store.ban("lobby", "ada", "ada").await;
+    assert!(matches!(refused, Err(StoreError::Forbidden(_))));
+    for (room, user) in [
+        ("lobby", "nobody"),
+        ("nowhere", "bob"),
+        ("lobby", "No Name"),
+    ] {
+        assert!(!store.ban(room, user, "ada").await.unwrap());
+    }
+    assert!(store.lift_ban("lobby", "bob").await.unwrap());
+    assert!(!store.lift_ban("lobby", "bob").await.unwrap());
+    assert_eq!(sees(&**store, "bob").await, ["bob", "lobby"]);
+    store.invite("lobby", "bob", "ada").await.unwrap();
 }
 
 fn is_private(private: bool) -> RoomChanges {
@@ -296,6 +403,92 @@ pub async fn a_list_tells_each_rooms_latest_message(side: Side) {
         let expected = [(user, 0), ("lobby", 9), ("quiet", 0)];
         assert_eq!(latest.collect::<Vec<_>>(), expected, "{user}");
     }
+}
+
+fn read(user: &str, room: &str, seq: u64) -> ReadMark {
+    ReadMark {
+        user: user.into(),
+        room: room.into(),
+        seq,
+    }
+}
+
+pub async fn a_list_tells_what_is_not_read_yet(side: Side) {
+    let store = side.store.as_ref();
+    users(&side, &["ada", "bob"]).await;
+    for name in ["lobby", "quiet", "loud", "strange"] {
+        store.create_room(&room(name, "bob")).await.unwrap();
+    }
+    for name in ["lobby", "loud"] {
+        store.add_member(name, "ada").await.unwrap();
+    }
+    let mut batch: Vec<_> = (1..=10).map(|n| said("lobby", n, "hers")).collect();
+    for envelope in batch.iter_mut().filter(|one| one.message.seq % 2 == 0) {
+        envelope.message.sender = "bob".into();
+    }
+    let bobs = |room: &str, seq| {
+        let mut envelope = said(room, seq, "his");
+        envelope.message.sender = "bob".into();
+        envelope
+    };
+    batch.extend((1..=250).map(|n| bobs("loud", n)));
+    batch.push(bobs("strange", 1));
+    store.write(&batch).await.unwrap();
+    let unread = async || -> Vec<(String, u64, u32)> {
+        let listed = store.rooms_listed("ada", None, 100).await.unwrap();
+        let listed = listed.into_iter().filter(|room| room.latest > 0);
+        let what = listed.map(|room| (room.name, room.read, room.unread));
+        what.collect()
+    };
+    let of = |name: &str, read, unread| (name.to_owned(), read, unread);
+    let expected = [
+        of("lobby", 0, 5),
+        of("loud", 0, UNREAD_MAX),
+        of("strange", 0, 0),
+    ];
+    assert_eq!(unread().await, expected);
+    let marks = [
+        read("ada", "lobby", 4),
+        read("ada", "loud", 245),
+        read("ada", "strange", 1),
+        read("bob", "lobby", 10),
+    ];
+    store.mark_read(&marks).await.unwrap();
+    let expected = [of("lobby", 4, 3), of("loud", 245, 5), of("strange", 1, 0)];
+    assert_eq!(unread().await, expected);
+    store.write(&[bobs("strange", 7)]).await.unwrap();
+    store.mark_read(&[read("ada", "loud", 250)]).await.unwrap();
+    let expected = [of("lobby", 4, 3), of("loud", 250, 0), of("strange", 1, 1)];
+    assert_eq!(unread().await, expected);
+}
+
+pub async fn a_mark_of_what_was_read_never_goes_back(side: Side) {
+    let store = side.store.as_ref();
+    users(&side, &["ada"]).await;
+    store.create_room(&room("lobby", "ada")).await.unwrap();
+    store.mark_read(&[]).await.unwrap();
+    let last = async || {
+        let listed = store.rooms_listed("ada", None, 100).await.unwrap();
+        listed
+            .iter()
+            .find(|room| room.name == "lobby")
+            .unwrap()
+            .read
+    };
+    let all: Vec<_> = (1..=700)
+        .map(|seq| [read("ada", "lobby", 700 - seq)])
+        .collect();
+    store.mark_read(&all.concat()).await.unwrap();
+    assert_eq!(last().await, 699);
+    join_all(all.iter().take(20).map(|mark| store.mark_read(mark))).await;
+    store.mark_read(&[read("ada", "lobby", 5)]).await.unwrap();
+    assert_eq!(last().await, 699);
+    // As many rooms and people as one edge writes at once.
+    let many: Vec<_> = (0..1_500)
+        .map(|n| read("ada", &format!("room-{n}"), n))
+        .collect();
+    store.mark_read(&many).await.unwrap();
+    assert_eq!(side.count("SELECT COUNT(*) FROM read_marks").await, 1_501);
 }
 
 pub async fn an_invitation_stands_until_it_is_taken(side: Side) {

@@ -70,7 +70,42 @@ pub fn said_as(room: &str, seq: u64, id: Uuid, text: &str) -> Envelope {
         kind: Kind::User,
         message: text.to_owned(),
         reply_to: None,
+        of: None,
+        edited: None,
+        deleted: false,
     };
+    Envelope::new(message, None)
+}
+
+/// An edit of a message, by its author.
+pub fn edits(changed: &Envelope, seq: u64, text: &str) -> Envelope {
+    changes(Kind::Edited, changed, seq, text)
+}
+
+/// A deletion of a message, by its author.
+pub fn deletes(changed: &Envelope, seq: u64) -> Envelope {
+    changes(Kind::Deleted, changed, seq, "")
+}
+
+fn changes(kind: Kind, changed: &Envelope, seq: u64, text: &str) -> Envelope {
+    let changed = &changed.message;
+    let message = Message {
+        seq,
+        id: Uuid::now_v7(),
+        kind,
+        message: text.to_owned(),
+        reply_to: None,
+        of: Some(changed.id),
+        ..changed.clone()
+    };
+    Envelope::new(message, None)
+}
+
+/// What the stream has of a message, or an edit, whose text is erased.
+pub fn erased(envelope: &Envelope) -> Envelope {
+    let mut message = envelope.message.clone();
+    message.message.clear();
+    message.deleted = !message.kind.is_change();
     Envelope::new(message, None)
 }
 

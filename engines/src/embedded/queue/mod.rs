@@ -22,8 +22,8 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use common::queue::{
-    Consumer, DeadLetter, DeadLetters, Delivery, Queue, QueueError, QueueName, Receipt, Route,
-    Verdict,
+    Consumer, DeadLetter, DeadLetters, Delivery, Queue, QueueError, QueueName, Receipt, Reviser,
+    Revision, Route, Verdict,
 };
 use common::supervise;
 use tokio::{
@@ -224,6 +224,12 @@ impl Queue for EmbeddedQueue {
         self.commands.ask(|done| Command::Ping { done }).await
     }
 
+    async fn clear_remains(&self) -> Result<(), QueueError> {
+        self.commands
+            .ask(|done| Command::ClearRemains { done })
+            .await
+    }
+
     /// Does what was asked for until now, and closes the file.
     async fn close(&self) {
         let (done, closed) = oneshot::channel();
@@ -300,5 +306,31 @@ impl DeadLetters for EmbeddedDeadLetters {
         self.commands
             .ask(|done| Command::Discard { queue, ids, done })
             .await
+    }
+
+    async fn count(&self, queue: QueueName) -> Result<usize, QueueError> {
+        self.commands
+            .ask(|done| Command::CountDead { queue, done })
+            .await
+    }
+
+    async fn revise(&self, queue: QueueName, reviser: &dyn Reviser) -> Result<usize, QueueError> {
+        let mut count = 0;
+        for letter in self.list(queue, usize::MAX).await? {
+            let payload = match reviser.revise(&letter).await {
+                Revision::Leave => continue,
+                Revision::Replace(payload) => Some(payload),
+                Revision::Forget => None,
+            };
+            count += self
+                .commands
+                .ask(|done| Command::Revise {
+                    letter,
+                    payload,
+                    done,
+                })
+                .await?;
+        }
+        Ok(count)
     }
 }

@@ -62,6 +62,8 @@ pub(super) struct Table {
     options: SqliteConnectOptions,
     connection: SqliteConnection,
     durability: Durability,
+    /// Whether the log may hold what is in the main file no more.
+    has_remains: bool,
 }
 
 /// What is in the table when it is opened.
@@ -83,6 +85,8 @@ impl Table {
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
+            // What is settled is overwritten with zeros: it may be the only copy of a text that is to be gone.
+            .pragma("secure_delete", "on")
             // Only for an operator who looks in with another program.
             .busy_timeout(Duration::from_secs(5))
             .statement_cache_capacity(64);
@@ -132,6 +136,7 @@ impl Table {
             options,
             connection,
             durability: Durability::Power,
+            has_remains: true,
         };
         Ok(Opened { table, size, tails })
     }
@@ -149,6 +154,7 @@ impl Table {
         &mut self,
         durability: Durability,
     ) -> Result<Change<'_>, sqlx::Error> {
+        self.has_remains = true;
         if self.durability != durability {
             let pragma = match durability {
                 Durability::Process => "PRAGMA synchronous = NORMAL",
@@ -188,6 +194,30 @@ impl Table {
             .fetch_one(&mut self.connection)
             .await?;
         Ok(rows.unsigned_abs())
+    }
+
+    /// How many dead letters a queue has.
+    pub(super) async fn count_dead_letters(
+        &mut self,
+        queue: QueueName,
+    ) -> Result<usize, sqlx::Error> {
+        let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM dead_letters WHERE queue = ?")
+            .bind(queue.as_str())
+            .fetch_one(&mut self.connection)
+            .await?;
+        Ok(usize::try_from(count).unwrap_or_default())
+    }
+
+    /// Empties the log, which holds rows as they were before they were deleted until it is written anew.
+    pub(super) async fn clear_remains(&mut self) -> Result<(), sqlx::Error> {
+        if !self.has_remains {
+            return Ok(());
+        }
+        let busy: i64 = sqlx::query_scalar("PRAGMA wal_checkpoint(TRUNCATE)")
+            .fetch_one(&mut self.connection)
+            .await?;
+        self.has_remains = busy != 0;
+        Ok(())
     }
 
     /// Whether the file can be read.
@@ -400,6 +430,29 @@ impl Change<'_> {
         let positions: Vec<i64> = letters.into_iter().map(|(position, _)| position).collect();
         self.forget_letters(&positions).await?;
         Ok(positions.len())
+    }
+
+    /// Gives a dead letter another payload, or takes it away. Returns how many there were of this very one.
+    pub(super) async fn revise(
+        &mut self,
+        letter: &DeadLetter,
+        payload: Option<&[u8]>,
+    ) -> Result<usize, sqlx::Error> {
+        let sql = match payload {
+            Some(_) => {
+                "UPDATE dead_letters SET payload = ?4 WHERE queue = ?1 AND id = ?2 AND payload = ?3"
+            }
+            None => "DELETE FROM dead_letters WHERE queue = ?1 AND id = ?2 AND payload = ?3",
+        };
+        let mut query = sqlx::query(sql)
+            .bind(letter.queue.as_str())
+            .bind(letter.id)
+            .bind(letter.payload.to_vec());
+        if let Some(payload) = payload {
+            query = query.bind(payload.to_vec());
+        }
+        let revised = query.execute(&mut *self.0).await?.rows_affected();
+        Ok(usize::try_from(revised).unwrap_or(usize::MAX))
     }
 
     /// Positions and payload sizes.

@@ -78,6 +78,19 @@ pub(super) enum Command {
         ids: Vec<Uuid>,
         done: Done<usize>,
     },
+    CountDead {
+        queue: QueueName,
+        done: Done<usize>,
+    },
+    /// Gives a dead letter another payload, or none: then it goes.
+    Revise {
+        letter: DeadLetter,
+        payload: Option<Bytes>,
+        done: Done<usize>,
+    },
+    ClearRemains {
+        done: Done<()>,
+    },
     Ping {
         done: Done<()>,
     },
@@ -262,7 +275,7 @@ impl Writer {
 
     async fn work(&mut self, commands: impl Iterator<Item = Command>) -> Option<Done<()>> {
         let mut group = Group::default();
-        let mut closed = Vec::new();
+        let (mut closed, mut clearing) = (Vec::new(), Vec::new());
         let mut stop = None;
         for command in commands {
             match command {
@@ -310,6 +323,18 @@ impl Writer {
                 Command::Discard { queue, ids, done } => {
                     drop(done.send(self.discard(queue, &ids).await));
                 }
+                Command::CountDead { queue, done } => {
+                    let count = self.table.count_dead_letters(queue).await;
+                    drop(done.send(count.map_err(unavailable)));
+                }
+                Command::Revise {
+                    letter,
+                    payload,
+                    done,
+                } => {
+                    drop(done.send(self.revise(&letter, payload.as_deref()).await));
+                }
+                Command::ClearRemains { done } => clearing.push(done),
                 Command::Ping { done } => {
                     drop(done.send(self.table.ping().await.map_err(unavailable)));
                 }
@@ -319,6 +344,9 @@ impl Writer {
         self.commit(group).await;
         for done in closed {
             drop(done.send(Ok(())));
+        }
+        for done in clearing {
+            drop(done.send(self.table.clear_remains().await.map_err(unavailable)));
         }
         stop
     }
@@ -447,6 +475,22 @@ impl Writer {
             change.commit().await.map(|()| discarded)
         };
         match discarded.await {
+            Ok(count) => Ok(count),
+            Err(error) => Err(self.failed(error).await),
+        }
+    }
+
+    async fn revise(
+        &mut self,
+        letter: &DeadLetter,
+        payload: Option<&[u8]>,
+    ) -> Result<usize, QueueError> {
+        let revised = async {
+            let mut change = self.table.change(Durability::Power).await?;
+            let revised = change.revise(letter, payload).await?;
+            change.commit().await.map(|()| revised)
+        };
+        match revised.await {
             Ok(count) => Ok(count),
             Err(error) => Err(self.failed(error).await),
         }

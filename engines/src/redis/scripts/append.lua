@@ -1,19 +1,21 @@
 -- Gives messages their seqs in a room, in the order in which they stand here, keeps them in the room's stream and
 -- publishes them, as one step (Live::append_all).
 -- KEYS  stream, ids; where one is a question also turn queue; where one is a reply also turn queue, turn, draft
---       (see request_turn.lua)
+--       (see request_turn.lua); where one is an edit or a deletion also all of these, and changes: a hash that has, by a
+--       message's id as text, the seq of its newest edit, or `d` and that of its deletion
 -- ARGV  room, channel, floor (empty if unset), µs after which the version that this process wrote to the list of
 --       unsettled rooms counts no longer, the present second by the caller's clock and how RFC 3339 writes that (what
 --       comes behind the seconds left out), since when the ids must be remembered (empty if that does not matter); then
 --       four for each message: id (16 bytes), sender, the end of the frame, and its role:
---       nothing, or `?` and the id that its reply will have (16 bytes) for a question, `=` and the fence for a reply
+--       nothing, or `?` and the id that its reply will have (16 bytes) for a question, `=` and the fence for a reply, `~`
+--       for an edit and `-` for a deletion, and behind those the id of the message (as text) and of its reply (16 bytes)
 -- Answers with one text for each message, or with one word if nothing was done.
 -- The channel has the keys' hash tag but is none of them: while its slot moves, a Cluster refuses whatever names one
 -- key that is there and one that is not. No other key is named needlessly, for the same reason.
 -- A call into Redis takes some microsecond, and a number that becomes text a third of that: there are as few of both as
 -- can be.
 local call, format, sub, floor_of = redis.call, string.format, string.sub, math.floor
-local STREAM, IDS, TURN_QUEUE, TURN, DRAFT = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local STREAM, IDS, TURN_QUEUE, TURN, DRAFT, CHANGES = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local room, channel, floor = ARGV[1], ARGV[2], tonumber(ARGV[3])
 
 local function known(id, sender)
@@ -56,6 +58,9 @@ end
 
 local first = tonumber(call('ZRANGE', IDS, -1, -1, 'WITHSCORES')[2])
 local is_cold = not first
+if first and first >= ROOM_GONE then
+  return 'gone'
+end
 if is_cold then
   if not floor then
     return 'cold'
@@ -88,7 +93,7 @@ end
 local head = '{"type":"message","room":"' .. room .. '","seq":'
 local date_second, date = ARGV[5], ARGV[6]
 local last, before = first, format('%.0f', first)
-local answers = {}
+local answers, erased = {}, nil
 for at = 8, #ARGV, 4 do
   local id, sender, tail, role = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   local kind = sub(role, 1, 1)
@@ -97,6 +102,11 @@ for at = 8, #ARGV, 4 do
     answer = known(id, sender)
     if not answer and call('HGET', TURN, 'f' .. id) ~= sub(role, 2) then
       answer = 'fenced '
+    end
+  elseif kind == '~' or kind == '-' then
+    answer = known(id, sender)
+    if not answer and sub(call('HGET', CHANGES, sub(role, 2, 37)) or '', 1, 1) == 'd' then
+      answer = 'gone '
     end
   end
   if not answer then
@@ -110,7 +120,17 @@ for at = 8, #ARGV, 4 do
       if second ~= date_second then
         date, date_second = rfc3339(tonumber(second)), second
       end
-      local frame = head .. seq_text .. ',"prev":' .. before .. ',"at":"' .. date .. '.' .. sub(seq_text, -6) .. 'Z",' .. tail
+      local begin = head
+      if kind == '~' or kind == '-' then
+        local of = sub(role, 2, 37)
+        begin = '{"type":"' .. (kind == '-' and 'deleted' or 'edited') .. sub(head, 17)
+        change(kind, of, sub(role, 38), seq_text)
+        if kind == '-' then
+          erased = erased or {}
+          erased[of] = true
+        end
+      end
+      local frame = begin .. seq_text .. ',"prev":' .. before .. ',"at":"' .. date .. '.' .. sub(seq_text, -6) .. 'Z",' .. tail
       call('XADD', STREAM, seq_text .. '-0', 'sender', sender, 'frame', frame)
       if kind == '?' then
         call('ZADD', TURN_QUEUE, 'NX', seq_text, sub(role, 2))
@@ -126,6 +146,12 @@ for at = 8, #ARGV, 4 do
   answers[#answers + 1] = answer
 end
 
+if erased then
+  erase(erased)
+end
+if CHANGES then
+  forget_old_changes()
+end
 if last ~= first then
   -- Now and then: by chance, where seqs are times, and for one message in so many where they are only counted.
   if last % TRIM_EVERY < #answers then

@@ -9,7 +9,7 @@
 -- holds it; `s`, when somebody was last seen who has its request in hand; `w`, since when it is waited for although
 -- nobody has.
 local reply, holder = ARGV[1], ARGV[3]
-if redis.call('ZSCORE', KEYS[1], reply) then
+if redis.call('ZSCORE', KEYS[1], reply) or redis.call('ZSCORE', KEYS[1], 'gone') then
   return {'answered'}
 end
 local time = redis.call('TIME')

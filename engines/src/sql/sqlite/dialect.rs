@@ -18,12 +18,47 @@ pub(in crate::sql) static STORED_MESSAGES: BySize = BySize::new(
     " OR ",
     "",
 );
-/// The same, and what the messages say.
+/// The same, and what the messages are and say.
 pub(in crate::sql) static STORED_CONTENTS: BySize = BySize::new(
-    "SELECT room, id, sender, message FROM messages WHERE ",
+    "SELECT m.room, m.id, m.sender, m.message, m.reply_to, e.kind AS event, e.target FROM messages m \
+     LEFT JOIN message_events e ON e.room = m.room AND e.id = m.id WHERE ",
+    "(m.id = ? AND m.room = ?)",
+    " OR ",
+    "",
+);
+/// The newest edit wins, and a deletion over everything. Each assignment sees what was before all of them.
+pub(in crate::sql) const MERGE_STATE: &str = " ON CONFLICT (room, id) DO UPDATE SET \
+     message = CASE WHEN deleted_seq > 0 OR excluded.deleted_seq > 0 THEN '' \
+     WHEN excluded.edited_seq > edited_seq THEN excluded.message ELSE message END, \
+     edited_seq = MAX(edited_seq, excluded.edited_seq), \
+     deleted_seq = MAX(deleted_seq, excluded.deleted_seq)";
+/// Which messages are deleted.
+pub(in crate::sql) static DELETED_STATES: BySize = BySize::new(
+    "SELECT room, id FROM message_states WHERE deleted_seq > 0 AND (",
+    "(room = ? AND id = ?)",
+    " OR ",
+    ")",
+);
+/// The events that change these messages.
+pub(in crate::sql) static EVENTS_OF: BySize = BySize::new(
+    "SELECT room, id FROM message_events WHERE ",
+    "(room = ? AND target = ?)",
+    " OR ",
+    "",
+);
+pub(in crate::sql) static SCRUB_MESSAGES: BySize = BySize::new(
+    "UPDATE messages SET message = '' WHERE ",
     "(id = ? AND room = ?)",
     " OR ",
     "",
+);
+/// Where a piece of so many messages and one more ends that begins behind a place.
+pub(in crate::sql) const END_OF_PIECE: &str = "SELECT m.room, m.seq FROM messages m \
+     WHERE m.room >= ? AND (m.room, m.seq) > (?, ?) ORDER BY m.room, m.seq LIMIT 1 OFFSET ?";
+/// A sender's messages in such a piece.
+pub(in crate::sql) const SENT_IN_PIECE: &str = super::changes::read_messages!(
+    "WHERE m.room >= ? AND (m.room, m.seq) > (?, ?) AND m.room <= ? AND (m.room, m.seq) <= (?, ?) \
+     AND m.sender = ? AND e.kind IS NULL ORDER BY m.room, m.seq LIMIT ?"
 );
 /// The end of a session is put off, but not beyond its longest life.
 pub(in crate::sql) static TOUCH_SESSIONS: BySize = BySize::new(
@@ -39,3 +74,13 @@ pub(in crate::sql) const USER_THAT_LOOKS_SO: &str =
 /// Whether some room's does.
 pub(in crate::sql) const ROOM_THAT_LOOKS_SO: &str =
     "SELECT 1 FROM room_looks WHERE skeleton = ? LIMIT 1";
+/// Whether a room of this name was deleted.
+pub(in crate::sql) const ROOM_WAS_DELETED: &str =
+    "SELECT 1 FROM deleted_rooms WHERE name = ? LIMIT 1";
+pub(in crate::sql) const ERASE_MESSAGES: &str = "DELETE FROM messages WHERE (room, seq) IN \
+     (SELECT room, seq FROM messages WHERE room = ? ORDER BY seq LIMIT ?)";
+/// A mark that is there goes on, and never back.
+pub(in crate::sql) const FURTHEST_READ: &str =
+    " ON CONFLICT (user, room) DO UPDATE SET seq = MAX(seq, excluded.seq)";
+pub(in crate::sql) const ERASE_READ_MARKS: &str = "DELETE FROM read_marks WHERE (user, room) IN \
+     (SELECT user, room FROM read_marks WHERE room = ? LIMIT ?)";

@@ -4,19 +4,35 @@
 
 #[path = "../statements/accounts.rs"]
 mod accounts;
+#[path = "../statements/audit.rs"]
+mod audit;
+#[path = "../statements/changes.rs"]
+mod changes;
 #[path = "../statements/checks.rs"]
 mod checks;
 mod dialect;
 #[path = "../statements/invitations.rs"]
 mod invitations;
+#[path = "../statements/invites.rs"]
+mod invites;
 #[path = "../statements/listing.rs"]
 mod listing;
 #[path = "../statements/looks.rs"]
 mod looks;
 #[path = "../statements/messages.rs"]
 mod messages;
+#[path = "../statements/passwords.rs"]
+mod passwords;
+#[path = "../statements/people.rs"]
+mod people;
+#[path = "../statements/read_marks.rs"]
+mod read_marks;
+#[path = "../statements/removals.rs"]
+mod removals;
 #[path = "../statements/rooms.rs"]
 mod rooms;
+#[path = "../statements/standings.rs"]
+mod standings;
 mod store;
 #[path = "../statements/usage.rs"]
 mod usage;

@@ -1,6 +1,12 @@
 //! Opening the SQLite file, and its schema.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use async_trait::async_trait;
 use common::store::{Store, StoreError};
@@ -12,7 +18,13 @@ use sqlx::{
 };
 
 use super::{Connection, dialect::ENGINE, looks};
-use crate::sql::{call::reading, failure::Failure, limits::ACQUIRE_LIMIT, schema, writes::Writes};
+use crate::sql::{
+    call::{call, reading},
+    failure::Failure,
+    limits::ACQUIRE_LIMIT,
+    schema,
+    writes::Writes,
+};
 
 /// The file in the data folder.
 const FILE: &str = "store.db";
@@ -27,6 +39,8 @@ pub struct SqliteStore {
     writer: SqlitePool,
     readers: SqlitePool,
     pub(super) writes: Writes,
+    /// Whether the log may hold a text that is in the main file no more.
+    has_remains: AtomicBool,
 }
 
 impl SqliteStore {
@@ -45,6 +59,8 @@ impl SqliteStore {
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
+            // What is deleted is overwritten with zeros, not only given free.
+            .pragma("secure_delete", "on")
             .busy_timeout(ACQUIRE_LIMIT);
         let pool = |connections, options| {
             SqlitePoolOptions::new()
@@ -63,6 +79,8 @@ impl SqliteStore {
                 writer,
                 readers,
                 writes: Writes::default(),
+                // An earlier process may have left some.
+                has_remains: AtomicBool::new(true),
             })
         };
         let store = opened.await.map_err(|error| {
@@ -76,6 +94,11 @@ impl SqliteStore {
     /// The most bytes that the engine takes in one statement.
     pub(super) fn takes(&self) -> usize {
         usize::MAX
+    }
+
+    /// Something is deleted: the log holds it as it was.
+    pub(super) fn note_remains(&self) {
+        self.has_remains.store(true, Ordering::Release);
     }
 
     pub(super) async fn reader(&self) -> Result<Lease, Failure> {
@@ -124,5 +147,23 @@ impl Store for SqliteStore {
 
     async fn takes_rows(&self, bytes: usize) -> Result<(), StoreError> {
         Ok(self.check_rows(bytes).await?)
+    }
+
+    /// Empties the log, unless somebody reads from it at this moment: then the next call does.
+    async fn clear_remains(&self) -> Result<(), StoreError> {
+        if !self.has_remains.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let cleared = call!(self.writer(), |db| {
+            let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+            let busy: i64 = sqlx::query_scalar(checkpoint).fetch_one(db).await?;
+            Ok(busy == 0)
+        });
+        let cleared = cleared.await;
+        if !matches!(cleared, Ok(true)) {
+            self.note_remains();
+        }
+        cleared?;
+        Ok(())
     }
 }

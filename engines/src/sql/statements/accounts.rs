@@ -9,7 +9,7 @@ use common::{
 };
 use uuid::Uuid;
 
-use super::{Connection, ThisStore, dialect, looks, rooms};
+use super::{Connection, ThisStore, dialect, looks, rooms, standings};
 use crate::sql::{
     batch::{BySize, lists},
     call::{reading, transaction, writing},
@@ -18,7 +18,8 @@ use crate::sql::{
 };
 
 static LIVE_SESSIONS: BySize = BySize::new(
-    "SELECT id FROM sessions WHERE expires_at_ms > ? AND id IN (",
+    "SELECT sessions.id FROM sessions LEFT JOIN standings ON standings.user = sessions.user \
+     WHERE COALESCE(standings.disabled, 0) = 0 AND sessions.expires_at_ms > ? AND sessions.id IN (",
     "?",
     ", ",
     ")",
@@ -103,29 +104,33 @@ async fn end_longest_unused(
     Ok(ending)
 }
 
+/// Makes a user and their own room, within a transaction.
+pub(super) async fn make(
+    db: &mut Connection,
+    name: &str,
+    password_hash: &str,
+) -> Result<(), Failure> {
+    let own_room = Room {
+        name: name.to_owned(),
+        private: true,
+        bot: BotPolicy::Always,
+        owner: name.to_owned(),
+        ..Room::default()
+    };
+    let insert = sqlx::query(
+        "INSERT INTO users (name, skeleton, password_hash, created_at_ms) VALUES (?, ?, ?, ?)",
+    );
+    let insert = insert.bind(name).bind(names::skeleton(name));
+    let insert = insert.bind(password_hash).bind(now_ms());
+    insert.execute(&mut *db).await?;
+    rooms::insert(db, &own_room).await?;
+    looks::user_made(db, name).await
+}
+
 #[async_trait]
 impl Accounts for ThisStore {
     async fn create_user(&self, name: &str, password_hash: &str) -> Result<(), StoreError> {
-        let own_room = Room {
-            name: name.to_owned(),
-            private: true,
-            bot: BotPolicy::Always,
-            persona: String::new(),
-            owner: name.to_owned(),
-        };
-        let made = transaction!(self, |db| {
-            sqlx::query(
-                "INSERT INTO users (name, skeleton, password_hash, created_at_ms) VALUES (?, ?, ?, ?)",
-            )
-            .bind(name)
-            .bind(names::skeleton(name))
-            .bind(password_hash)
-            .bind(now_ms())
-            .execute(&mut *db)
-            .await?;
-            rooms::insert(db, &own_room).await?;
-            looks::user_made(db, name).await
-        });
+        let made = transaction!(self, |db| { make(db, name, password_hash).await });
         Ok(made.await?)
     }
 
@@ -134,7 +139,10 @@ impl Accounts for ThisStore {
             return Ok(None);
         }
         let hash = reading!(self, |db| {
-            let query = sqlx::query_scalar("SELECT password_hash FROM users WHERE name = ?");
+            let query = sqlx::query_scalar(
+                "SELECT password_hash FROM users LEFT JOIN standings ON standings.user = users.name \
+                 WHERE name = ? AND COALESCE(standings.deleted, 0) = 0",
+            );
             Ok(query.bind(name).fetch_optional(db).await?)
         });
         Ok(hash.await?)
@@ -147,10 +155,10 @@ impl Accounts for ThisStore {
         log_in: LogIn,
     ) -> Result<Vec<Uuid>, StoreError> {
         let begun = transaction!(self, |db| {
-            // The user's own room stands for the user: what is counted here is counted by one at a time.
-            if log_in.device_hash.is_some() || log_in.sessions_max.is_some() {
-                rooms::lock(db, &session.user).await?;
-            }
+            // The user's own room stands for the user: what is counted here is counted by one at a time, and whoever
+            // disables the account finds this session or is found by it.
+            rooms::lock(db, &session.user).await?;
+            standings::refuse_disabled(db, &session.user).await?;
             sqlx::query(
                 "INSERT INTO sessions (token_hash, id, user, device, created_at_ms, last_seen_at_ms, expires_at_ms) \
                  VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -204,8 +212,9 @@ impl Accounts for ThisStore {
     ) -> Result<Option<Session>, StoreError> {
         let session = reading!(self, |db| {
             let row = sqlx::query_as::<_, SessionRow>(
-                "SELECT id, user, device, created_at_ms, last_seen_at_ms, expires_at_ms FROM sessions \
-                 WHERE token_hash = ? AND expires_at_ms > ?",
+                "SELECT id, sessions.user, device, created_at_ms, last_seen_at_ms, expires_at_ms \
+                 FROM sessions LEFT JOIN standings ON standings.user = sessions.user \
+                 WHERE token_hash = ? AND expires_at_ms > ? AND COALESCE(standings.disabled, 0) = 0",
             )
             .bind(&token_hash[..])
             .bind(column(now_ms))

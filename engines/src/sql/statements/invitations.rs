@@ -8,7 +8,10 @@ use common::store::{
     INVITATIONS_OPEN_MAX, INVITATIONS_PER_HOUR, Invited, MEMBERS_PER_ROOM, StoreError,
 };
 
-use super::{Connection, rooms::lock};
+use super::{
+    Connection,
+    rooms::{lock, refuse_if_banned},
+};
 use crate::sql::{
     columns::{column, now_ms},
     failure::Failure,
@@ -30,6 +33,7 @@ pub(super) async fn invite(
     if sees(db, room, user).await? {
         return Ok(Invited::Already);
     }
+    refuse_if_banned(db, room, user).await?;
     let now = now_ms();
     let forgotten = sqlx::query("DELETE FROM invitations WHERE user = ? AND ended_at_ms <= ?");
     let forgotten = forgotten

@@ -3,16 +3,20 @@
 
 use common::store::ListedRoom;
 
-use super::Connection;
+use super::{Connection, read_marks};
 use crate::sql::failure::Failure;
 
-/// What is listed of a room. Its latest message is the end of its stretch of the key: one look for each room.
+/// What is listed of a room; the first parameter is whose list it is. Its latest message is the end of its stretch of the key:
+/// one look for each room.
 macro_rules! listed {
     ($from:literal) => {
         concat!(
             "SELECT rooms.name, rooms.owner, rooms.private, rooms.bot, \
+             COALESCE((SELECT room_details.title FROM room_details WHERE room_details.room = rooms.name), '') AS title, \
              COALESCE((SELECT messages.seq FROM messages WHERE messages.room = rooms.name \
-             ORDER BY messages.seq DESC LIMIT 1), 0) AS latest, ",
+             ORDER BY messages.seq DESC LIMIT 1), 0) AS latest, \
+             COALESCE((SELECT read_marks.seq FROM read_marks WHERE read_marks.room = rooms.name \
+             AND read_marks.user = ?), 0) AS last_read, ",
             $from
         )
     };
@@ -37,7 +41,8 @@ const INVITED: &str = listed!(
 
 const PUBLIC: &str = listed!(
     "NULL AS invited_by FROM rooms WHERE rooms.private = 0 AND rooms.name > ? AND rooms.owner <> ? AND NOT EXISTS \
-     (SELECT 1 FROM members WHERE members.room = rooms.name AND members.user = ?) ORDER BY rooms.name LIMIT ?"
+     (SELECT 1 FROM members WHERE members.room = rooms.name AND members.user = ?) AND NOT EXISTS \
+     (SELECT 1 FROM bans WHERE bans.room = rooms.name AND bans.user = ?) ORDER BY rooms.name LIMIT ?"
 );
 
 /// A row of the list.
@@ -47,7 +52,9 @@ struct ListedRow {
     owner: String,
     private: bool,
     bot: String,
+    title: String,
     latest: i64,
+    last_read: i64,
     invited_by: Option<String>,
 }
 
@@ -58,9 +65,12 @@ impl TryFrom<ListedRow> for ListedRoom {
         Ok(ListedRoom {
             bot: super::rooms::policy(&row.name, &row.bot)?,
             name: row.name,
+            title: row.title,
             private: row.private,
             owner: row.owner,
             latest: row.latest.cast_unsigned(),
+            read: row.last_read.cast_unsigned(),
+            unread: 0,
             invited_by: row.invited_by,
         })
     }
@@ -80,21 +90,37 @@ pub(super) async fn page(
     user: &str,
     after: Option<&str>,
     limit: usize,
+    takes: usize,
 ) -> Result<Vec<ListedRoom>, Failure> {
     let (begins, after) = match after {
         Some(after) => (part_of(db, user, after).await?, after),
         None => (Part::In, ""),
     };
     let mut rows = Vec::new();
+    let mut strange_from = usize::MAX;
     for part in [Part::In, Part::Invited, Part::Public] {
         if part < begins || rows.len() >= limit {
             continue;
         }
         let after = if part == begins { after } else { "" };
         let left = limit - rows.len();
+        if part == Part::Public {
+            strange_from = rows.len();
+        }
         rows.extend(rows_of(db, part, user, after, left).await?);
     }
-    rows.into_iter().map(ListedRoom::try_from).collect()
+    let behind = rows.iter().enumerate().filter(|(at, row)| {
+        let is_followed = *at < strange_from || row.last_read > 0;
+        is_followed && row.latest > row.last_read
+    });
+    let behind: Vec<_> = behind.map(|(_, row)| (&*row.name, row.last_read)).collect();
+    let unread = read_marks::unread(db, user, &behind, takes).await?;
+    let listed = rows.into_iter().map(|row| {
+        let mut listed = ListedRoom::try_from(row)?;
+        listed.unread = unread.get(&listed.name).copied().unwrap_or_default();
+        Ok(listed)
+    });
+    listed.collect()
 }
 
 async fn rows_of(
@@ -108,19 +134,27 @@ async fn rows_of(
     let query = match part {
         Part::In => {
             let owned = sqlx::query_as::<_, ListedRow>(OWNED);
-            let owned = owned.bind(user).bind(after).bind(most);
+            let owned = owned.bind(user).bind(user).bind(after).bind(most);
             let mut rows = owned.fetch_all(&mut *db).await?;
             let member = sqlx::query_as::<_, ListedRow>(MEMBER);
-            let member = member.bind(user).bind(after).bind(user).bind(most);
+            let member = member
+                .bind(user)
+                .bind(user)
+                .bind(after)
+                .bind(user)
+                .bind(most);
             rows.extend(member.fetch_all(db).await?);
             rows.sort_unstable_by(|one, other| one.name.cmp(&other.name));
             rows.truncate(limit);
             return Ok(rows);
         }
-        Part::Invited => sqlx::query_as(INVITED).bind(user).bind(after).bind(most),
+        Part::Invited => {
+            let query = sqlx::query_as(INVITED).bind(user).bind(user);
+            query.bind(after).bind(most)
+        }
         Part::Public => {
-            let query = sqlx::query_as(PUBLIC).bind(after).bind(user);
-            query.bind(user).bind(most)
+            let query = sqlx::query_as(PUBLIC).bind(user).bind(after).bind(user);
+            query.bind(user).bind(user).bind(most)
         }
     };
     Ok(query.fetch_all(db).await?)

@@ -5,12 +5,16 @@ use std::collections::{HashMap, HashSet};
 use async_trait::async_trait;
 use common::{
     envelope::{Envelope, ReplyLog},
-    store::{LookedUp, Messages, StoreError, WriteError, Written},
+    store::{LookedUp, Messages, SentAt, SentPage, StoreError, WriteError, Written},
     wire::{Kind, Message, Seq},
 };
 use uuid::Uuid;
 
-use super::{Connection, ThisStore, dialect};
+use super::{
+    Connection, ThisStore,
+    changes::{MessageRow, apply, deleted_among, deleted_of, read_messages, scrub},
+    dialect,
+};
 use crate::sql::{
     batch::{BySize, lists, runs},
     call::{reading, transaction, writing},
@@ -40,6 +44,12 @@ static INSERT_REPLIES: BySize = BySize::new(
 const MESSAGE_BYTES: usize = 320;
 const REPLY_BYTES: usize = 640;
 
+/// How many messages of all are looked through for a page of one sender's: some 20 ms.
+const PIECE_ROWS: i64 = 20_000;
+
+/// No room's name begins like this, nor with anything behind it.
+const BEHIND_ALL_ROOMS: &str = "~";
+
 /// A message of a batch, on its way to its row.
 struct Row<'a> {
     position: usize,
@@ -62,6 +72,11 @@ impl<'a> Row<'a> {
 
     fn reply(&self) -> Option<(&'a Message, &'a ReplyLog)> {
         Some((self.message(), self.envelope.reply.as_ref()?))
+    }
+
+    fn event(&self) -> Option<&'a Message> {
+        let message = self.message();
+        message.kind.is_change().then_some(message)
     }
 }
 
@@ -109,13 +124,21 @@ async fn insert(
                 .bind(column(message.seq))
                 .bind(message.id)
                 .bind(&*message.sender)
-                .bind(message.kind.as_str())
+                .bind(column_kind(message).as_str())
                 .bind(&*message.message)
-                .bind(message.reply_to);
+                .bind(message.of.or(message.reply_to));
         }
         query.execute(&mut *db).await?;
     }
     Ok(())
+}
+
+/// What the row of a message says of its kind. What makes it an event is said beside it: see `migrations/`.
+fn column_kind(message: &Message) -> Kind {
+    match message.kind.is_change() {
+        true => Kind::User,
+        false => message.kind,
+    }
 }
 
 /// What goes wrong with the log of replies for reasons unknown is the log's trouble, never a message's: it waits.
@@ -180,34 +203,68 @@ async fn stored(
 }
 
 /// What is stored under these (room, id).
-struct Stored(HashMap<(String, Uuid), (String, String)>);
+struct Stored {
+    contents: HashMap<(String, Uuid), Content>,
+    /// Whether nothing was there before.
+    is_new: bool,
+}
+
+/// What tells one message from another under the same id.
+#[derive(sqlx::FromRow)]
+struct Content {
+    room: String,
+    id: Uuid,
+    sender: String,
+    message: String,
+    reply_to: Option<Uuid>,
+    event: Option<String>,
+    target: Option<Uuid>,
+}
+
+impl Content {
+    /// Whether it was inserted a moment ago as an event's row, and nothing says yet that it is one.
+    fn is_new_row_of(&self, event: &Message) -> bool {
+        self.event.is_none() && event.of.is_some() && self.reply_to == event.of
+    }
+
+    /// A text that was taken away, there or here, or that was read in a newer state, is no other message's.
+    fn is_of(&self, message: &Message, is_new: bool) -> bool {
+        let word = message.kind.is_change().then(|| message.kind.as_str());
+        let same_text = self.message == message.message
+            || self.message.is_empty()
+            || message.message.is_empty()
+            || message.edited.is_some();
+        let same_event = self.event.as_deref() == word && self.target == message.of
+            || is_new && self.is_new_row_of(message);
+        self.sender == message.sender && same_event && same_text
+    }
+}
 
 impl Stored {
     async fn under(
         db: &mut Connection,
         keys: &[(&str, Uuid)],
+        is_new: bool,
         takes: usize,
     ) -> Result<Stored, Failure> {
-        let mut stored = HashMap::new();
+        let mut contents = HashMap::new();
         for list in lists(keys, takes) {
             let mut query = sqlx::query_as(dialect::STORED_CONTENTS.sql(list.len()));
             for (room, id) in list {
                 query = query.bind(id).bind(room);
             }
-            let rows: Vec<(String, Uuid, String, String)> = query.fetch_all(&mut *db).await?;
-            stored.extend(
-                rows.into_iter()
-                    .map(|(room, id, sender, message)| ((room, id), (sender, message))),
-            );
+            let rows: Vec<Content> = query.fetch_all(&mut *db).await?;
+            let by_key = |content: Content| ((content.room.clone(), content.id), content);
+            contents.extend(rows.into_iter().map(by_key));
         }
-        Ok(Stored(stored))
+        Ok(Stored { contents, is_new })
     }
 
     /// Whether a message is stored, if perhaps in another place; none if nothing is under its id.
     fn has(&self, row: &Row) -> Option<bool> {
         let (room, id) = row.key();
-        let (sender, message) = self.0.get(&(room.to_owned(), id))?;
-        Some(*sender == row.message().sender && *message == row.message().message)
+        let content = self.contents.get(&(room.to_owned(), id))?;
+        Some(content.is_of(row.message(), self.is_new))
     }
 }
 
@@ -219,8 +276,9 @@ impl ThisStore {
         let takes = self.takes();
         let messages: Vec<&Row> = rows.iter().collect();
         let replies: Vec<_> = rows.iter().filter_map(Row::reply).collect();
+        let events: Vec<_> = rows.iter().filter_map(Row::event).collect();
         let bytes: Vec<usize> = rows.iter().map(Row::bytes).collect();
-        let one_statement = replies.is_empty() && rows.len().is_power_of_two();
+        let one_statement = replies.is_empty() && events.is_empty() && rows.len().is_power_of_two();
         if one_statement && runs(&bytes, takes).len() == 1 {
             // A statement alone is a transaction, without the way to the engine and back for its begin and commit.
             writing!(self, |db| {
@@ -230,7 +288,8 @@ impl ThisStore {
         } else {
             transaction!(self, |db| {
                 insert(db, &INSERT_NEW, &messages, takes).await?;
-                insert_replies(db, &replies, takes).await
+                insert_replies(db, &replies, takes).await?;
+                apply(db, &events, takes).await
             })
             .await?;
         }
@@ -245,8 +304,8 @@ impl ThisStore {
     async fn write_missing(&self, rows: &[Row<'_>]) -> Result<Written, Failure> {
         let takes = self.takes();
         let keys: Vec<_> = rows.iter().map(Row::key).collect();
-        transaction!(self, |db| {
-            let before = Stored::under(db, &keys, takes).await?;
+        let written = transaction!(self, |db| {
+            let before = Stored::under(db, &keys, false, takes).await?;
             let missing: Vec<&Row> = rows
                 .iter()
                 .filter(|row| before.has(row).is_none())
@@ -254,7 +313,7 @@ impl ThisStore {
             insert(db, &INSERT_ABSENT, &missing, takes).await?;
 
             let missing_keys: Vec<_> = missing.iter().map(|row| row.key()).collect();
-            let after = Stored::under(db, &missing_keys, takes).await?;
+            let after = Stored::under(db, &missing_keys, true, takes).await?;
             let is_stored = |row: &&Row| before.has(row).or(after.has(row)) == Some(true);
             // A message may have come without its log, by read repair: the log is written whenever it comes.
             let replies: Vec<_> = rows
@@ -263,47 +322,44 @@ impl ThisStore {
                 .filter_map(Row::reply)
                 .collect();
             insert_replies(db, &replies, takes).await?;
+            let stored = || rows.iter().filter(is_stored);
+            let events: Vec<_> = stored().filter_map(Row::event).collect();
+            apply(db, &events, takes).await?;
+            let erased = stored().map(Row::message).filter(|one| one.deleted);
+            let erased: Vec<_> = erased.map(|one| (one.room.clone(), one.id)).collect();
+            scrub(db, &erased, takes).await?;
 
             // Its place is another's, or its id.
             let lost = rows.iter().filter(|row| !is_stored(row));
             let mut conflicts: Vec<usize> = lost.map(|row| row.position).collect();
             conflicts.sort_unstable();
             Ok(Written {
-                new: after.0.len(),
+                new: after.contents.len(),
                 conflicts,
             })
         })
-        .await
+        .await;
+        if rows.iter().any(|row| row.message().deleted) {
+            self.note_remains();
+        }
+        written
     }
 }
 
-/// A row of `messages`.
-#[derive(sqlx::FromRow)]
-struct MessageRow {
-    room: String,
-    seq: i64,
-    id: Uuid,
-    sender: String,
-    kind: String,
-    message: String,
-    reply_to: Option<Uuid>,
-}
-
-impl MessageRow {
-    fn after(self, prev: i64) -> Result<Message, Failure> {
-        let kind = Kind::from_word(&self.kind).ok_or_else(|| {
-            Failure::Away(format!("the message {} is of an unknown kind", self.id))
-        })?;
-        Ok(Message {
-            room: self.room,
-            seq: self.seq.cast_unsigned(),
-            prev: prev.cast_unsigned(),
-            id: self.id,
-            sender: self.sender,
-            kind,
-            message: self.message,
-            reply_to: self.reply_to,
-        })
+impl ThisStore {
+    /// Takes the text away from what was written of messages that are deleted by now: their deletion may have been written
+    /// before them, or at the same time by somebody else. Always after the commit: see `changes.rs`.
+    async fn leave_out_deleted(&self, rows: &[Row<'_>]) -> Result<(), Failure> {
+        let takes = self.takes();
+        let written: Vec<&Message> = rows.iter().map(Row::message).collect();
+        let deleted = reading!(self, |db| { deleted_among(db, &written, takes).await });
+        let deleted = deleted.await?;
+        if deleted.is_empty() {
+            return Ok(());
+        }
+        transaction!(self, |db| { scrub(db, &deleted, takes).await }).await?;
+        self.note_remains();
+        Ok(())
     }
 }
 
@@ -323,10 +379,12 @@ impl Messages for ThisStore {
             return Ok(Written::default());
         }
         let rows = in_key_order(batch)?;
-        match self.write_new(&rows).await {
-            Err(Failure::Duplicate) => Ok(self.write_missing(&rows).await?),
-            written => Ok(written?),
-        }
+        let written = match self.write_new(&rows).await {
+            Err(Failure::Duplicate) => self.write_missing(&rows).await?,
+            written => written?,
+        };
+        self.leave_out_deleted(&rows).await?;
+        Ok(written)
     }
 
     async fn after(
@@ -336,10 +394,9 @@ impl Messages for ThisStore {
         limit: usize,
     ) -> Result<Vec<Message>, StoreError> {
         let page = reading!(self, |db| {
-            let rows = sqlx::query_as::<_, MessageRow>(
-                "SELECT room, seq, id, sender, kind, message, reply_to FROM messages \
-                 WHERE room = ? AND seq > ? ORDER BY seq LIMIT ?",
-            )
+            let rows = sqlx::query_as::<_, MessageRow>(read_messages!(
+                "WHERE m.room = ? AND m.seq > ? ORDER BY m.seq LIMIT ?"
+            ))
             .bind(room)
             .bind(column(after))
             .bind(column(limit as u64))
@@ -364,10 +421,9 @@ impl Messages for ThisStore {
     ) -> Result<Vec<Message>, StoreError> {
         let page = reading!(self, |db| {
             // One more than asked for: the seq before the first.
-            let mut rows = sqlx::query_as::<_, MessageRow>(
-                "SELECT room, seq, id, sender, kind, message, reply_to FROM messages \
-                 WHERE room = ? AND seq < ? ORDER BY seq DESC LIMIT ?",
-            )
+            let mut rows = sqlx::query_as::<_, MessageRow>(read_messages!(
+                "WHERE m.room = ? AND m.seq < ? AND e.kind IS NULL ORDER BY m.seq DESC LIMIT ?"
+            ))
             .bind(room)
             .bind(column(before))
             .bind(column(limit as u64).saturating_add(1))
@@ -390,16 +446,83 @@ impl Messages for ThisStore {
 
     async fn find(&self, room: &str, id: Uuid) -> Result<Option<Message>, StoreError> {
         let found = reading!(self, |db| {
-            let row = sqlx::query_as::<_, MessageRow>(
-                "SELECT room, seq, id, sender, kind, message, reply_to FROM messages WHERE id = ? AND room = ?",
-            )
-            .bind(id)
-            .bind(room)
-            .fetch_optional(db)
-            .await?;
+            let row =
+                sqlx::query_as::<_, MessageRow>(read_messages!("WHERE m.id = ? AND m.room = ?"))
+                    .bind(id)
+                    .bind(room)
+                    .fetch_optional(db)
+                    .await?;
             row.map(|row| row.after(0)).transpose()
         });
         Ok(found.await?)
+    }
+
+    async fn deleted(
+        &self,
+        messages: &[(String, Uuid)],
+    ) -> Result<HashSet<(String, Uuid)>, StoreError> {
+        let keys: Vec<_> = messages.iter().map(|(room, id)| (&**room, *id)).collect();
+        let takes = self.takes();
+        let deleted = reading!(self, |db| { deleted_of(db, &keys, takes).await });
+        Ok(deleted.await?.into_iter().collect())
+    }
+
+    async fn deletions(&self) -> Result<u64, StoreError> {
+        let deletions = reading!(self, |db| {
+            let query = "SELECT COUNT(*) FROM message_states WHERE deleted_seq > 0";
+            let count: i64 = sqlx::query_scalar(query).fetch_one(db).await?;
+            Ok(count.unsigned_abs())
+        });
+        Ok(deletions.await?)
+    }
+
+    async fn by_sender(
+        &self,
+        sender: &str,
+        after: &SentAt,
+        limit: usize,
+    ) -> Result<SentPage, StoreError> {
+        let seq = column(after.seq);
+        let page = reading!(self, |db| {
+            let end: Option<(String, i64)> = sqlx::query_as(dialect::END_OF_PIECE)
+                .bind(&*after.room)
+                .bind(&*after.room)
+                .bind(seq)
+                .bind(PIECE_ROWS)
+                .fetch_optional(&mut *db)
+                .await?;
+            let (last_room, last_seq) = match &end {
+                Some((room, seq)) => (&**room, *seq),
+                None => (BEHIND_ALL_ROOMS, 0),
+            };
+            let mut rows = sqlx::query_as::<_, MessageRow>(dialect::SENT_IN_PIECE)
+                .bind(&*after.room)
+                .bind(&*after.room)
+                .bind(seq)
+                .bind(last_room)
+                .bind(last_room)
+                .bind(last_seq)
+                .bind(sender)
+                .bind(column(limit as u64).saturating_add(1))
+                .fetch_all(db)
+                .await?;
+            let is_cut = rows.len() > limit;
+            rows.truncate(limit);
+            let cut = rows.last().filter(|_| is_cut).map(MessageRow::place);
+            let next = cut.or(end);
+            let messages: Result<Vec<Message>, Failure> =
+                rows.into_iter().map(|row| row.after(0)).collect();
+            let mut messages = messages?;
+            messages.retain(|message| !message.deleted);
+            Ok(SentPage {
+                messages,
+                next: next.map(|(room, seq)| SentAt {
+                    room,
+                    seq: seq.cast_unsigned(),
+                }),
+            })
+        });
+        Ok(page.await?)
     }
 
     async fn look_up(&self, room: &str, ids: &[Uuid]) -> Result<LookedUp, StoreError> {

@@ -4,19 +4,39 @@ use async_trait::async_trait;
 use common::{
     names,
     store::{
-        BotPolicy, COUNTED_WITHIN, Invited, ListedRoom, Membership, Room, RoomChanges, RoomLimits,
-        Rooms, StoreError,
+        BANS_PER_ROOM, BotPolicy, COUNTED_WITHIN, HandOver, Invited, ListedRoom, Membership, Room,
+        RoomChanges, RoomKeeper, RoomLimits, Rooms, StoreError,
     },
 };
 
-use super::{Connection, ThisStore, invitations, listing, looks};
+use super::{Connection, ThisStore, audit, invitations, listing, looks, removals};
 use crate::sql::{
     call::{reading, transaction, writing},
     columns::now_ms,
     failure::Failure,
 };
 
-/// A row of `rooms`.
+/// A room's columns, and where they are found.
+macro_rules! room_where {
+    ($condition:literal) => {
+        concat!(
+            "SELECT rooms.name, rooms.owner, rooms.private, rooms.bot, rooms.persona, \
+             COALESCE(room_details.title, '') AS title, COALESCE(room_details.topic, '') AS topic \
+             FROM rooms LEFT JOIN room_details ON room_details.room = rooms.name WHERE rooms.name = ?",
+            $condition
+        )
+    };
+}
+
+const ROOM: &str = room_where!("");
+
+const ROOM_SEEN_BY: &str = room_where!(
+    " AND (rooms.private = 0 OR rooms.owner = ? \
+     OR EXISTS (SELECT 1 FROM members WHERE members.room = rooms.name AND members.user = ?)) \
+     AND NOT EXISTS (SELECT 1 FROM bans WHERE bans.room = rooms.name AND bans.user = ?)"
+);
+
+/// A row of `rooms`, with its details.
 #[derive(sqlx::FromRow)]
 struct RoomRow {
     name: String,
@@ -24,6 +44,8 @@ struct RoomRow {
     private: bool,
     bot: String,
     persona: String,
+    title: String,
+    topic: String,
 }
 
 impl TryFrom<RoomRow> for Room {
@@ -36,6 +58,8 @@ impl TryFrom<RoomRow> for Room {
             private: row.private,
             persona: row.persona,
             owner: row.owner,
+            title: row.title,
+            topic: row.topic,
         })
     }
 }
@@ -46,7 +70,7 @@ pub(super) fn policy(room: &str, word: &str) -> Result<BotPolicy, Failure> {
     BotPolicy::from_word(word).ok_or_else(why)
 }
 
-/// Writes a new room.
+/// Writes a new room, unless one had its name that was deleted.
 pub(super) async fn insert(db: &mut Connection, room: &Room) -> Result<(), Failure> {
     sqlx::query(
         "INSERT INTO rooms (name, owner, private, bot, persona, created_at_ms) VALUES (?, ?, ?, ?, ?, ?)",
@@ -57,9 +81,116 @@ pub(super) async fn insert(db: &mut Connection, room: &Room) -> Result<(), Failu
     .bind(room.bot.as_str())
     .bind(&room.persona)
     .bind(now_ms())
-    .execute(db)
+    .execute(&mut *db)
     .await?;
+    if removals::was_deleted(db, &room.name).await? {
+        return Err(Failure::Refused(StoreError::Taken));
+    }
+    let details = RoomChanges {
+        title: Some(room.title.clone()).filter(|title| !title.is_empty()),
+        topic: Some(room.topic.clone()).filter(|topic| !topic.is_empty()),
+        ..RoomChanges::default()
+    };
+    change_details(db, &room.name, &details).await
+}
+
+/// Changes what is in `room_details`, under the lock of the room.
+async fn change_details(
+    db: &mut Connection,
+    room: &str,
+    changes: &RoomChanges,
+) -> Result<(), Failure> {
+    let RoomChanges { title, topic, .. } = changes;
+    if title.is_none() && topic.is_none() {
+        return Ok(());
+    }
+    let update = sqlx::query(
+        "UPDATE room_details SET title = COALESCE(?, title), topic = COALESCE(?, topic) WHERE room = ?",
+    );
+    let update = update.bind(title.as_deref()).bind(topic.as_deref());
+    if update.bind(room).execute(&mut *db).await?.rows_affected() > 0 {
+        return Ok(());
+    }
+    let insert = sqlx::query(
+        "INSERT INTO room_details (room, title, topic, retention_days, bot_answers_programs) VALUES (?, ?, ?, 0, 0)",
+    );
+    let insert = insert.bind(room).bind(title.as_deref().unwrap_or(""));
+    insert
+        .bind(topic.as_deref().unwrap_or(""))
+        .execute(db)
+        .await?;
     Ok(())
+}
+
+/// Gives a room another owner, under its lock.
+async fn hand_over(db: &mut Connection, room: &str, to: &HandOver) -> Result<(), Failure> {
+    let HandOver {
+        from,
+        to,
+        owned_max,
+        administrator,
+    } = to;
+    let no = |refusal| Err(Failure::Refused(refusal));
+    if from == room {
+        return no(StoreError::Forbidden(
+            "one's own room stays one's own".into(),
+        ));
+    }
+    // How many rooms somebody owns is counted under the lock of their own.
+    if !names::may_exist(to) || !lock(db, to).await? {
+        return no(nobody_who_sees_it(to));
+    }
+    let update = sqlx::query("UPDATE rooms SET owner = ? WHERE name = ? AND owner = ?");
+    let update = update.bind(to).bind(room).bind(from);
+    if update.execute(&mut *db).await?.rows_affected() == 0 {
+        return no(StoreError::Forbidden("the room has another owner".into()));
+    }
+    if from == to {
+        return Ok(());
+    }
+    let sees = sqlx::query(
+        "SELECT 1 FROM users WHERE users.name = ? \
+         AND (EXISTS (SELECT 1 FROM rooms WHERE rooms.name = ? AND rooms.private = 0) \
+         OR EXISTS (SELECT 1 FROM members WHERE members.room = ? AND members.user = users.name)) \
+         AND NOT EXISTS (SELECT 1 FROM bans WHERE bans.room = ? AND bans.user = users.name) \
+         AND NOT EXISTS (SELECT 1 FROM standings WHERE standings.user = users.name AND standings.disabled = 1)",
+    );
+    let sees = sees.bind(to).bind(room).bind(room).bind(room);
+    if sees.fetch_optional(&mut *db).await?.is_none() {
+        return no(nobody_who_sees_it(to));
+    }
+    if let Some(most) = owned_max
+        && owned(db, to).await? > i64::from(most.get())
+    {
+        return no(StoreError::Full(format!(
+            "{to} owns {most} rooms, as many as one may (USER_ROOMS)"
+        )));
+    }
+    for table in [
+        "DELETE FROM members WHERE room = ? AND user = ?",
+        "DELETE FROM invitations WHERE room = ? AND user = ?",
+    ] {
+        let query = sqlx::query(table).bind(room).bind(to);
+        query.execute(&mut *db).await?;
+    }
+    let insert = sqlx::query("INSERT INTO members (room, user) VALUES (?, ?)");
+    insert.bind(room).bind(from).execute(&mut *db).await?;
+    if let Some(by) = administrator {
+        audit::note(db, by, "room_handed_over", room, &format!("{from} to {to}")).await?;
+    }
+    Ok(())
+}
+
+fn nobody_who_sees_it(user: &str) -> StoreError {
+    StoreError::NotFound(format!(
+        "there is no user {user:?} who may see this room; invite them first"
+    ))
+}
+
+/// How many rooms somebody owns beside their own.
+async fn owned(db: &mut Connection, user: &str) -> Result<i64, Failure> {
+    let owned = sqlx::query_scalar("SELECT COUNT(*) FROM rooms WHERE owner = ? AND name <> ?");
+    Ok(owned.bind(user).bind(user).fetch_one(db).await?)
 }
 
 /// Locks a room's row until the transaction ends, so that a limit that is counted under it holds however many come at
@@ -68,6 +199,26 @@ pub(super) async fn insert(db: &mut Connection, room: &Room) -> Result<(), Failu
 pub(super) async fn lock(db: &mut Connection, room: &str) -> Result<bool, Failure> {
     let query = sqlx::query("UPDATE rooms SET owner = owner WHERE name = ?");
     Ok(query.bind(room).execute(db).await?.rows_affected() > 0)
+}
+
+/// Whether somebody is banned from a room.
+async fn is_banned(db: &mut Connection, room: &str, user: &str) -> Result<bool, Failure> {
+    let banned = sqlx::query("SELECT 1 FROM bans WHERE room = ? AND user = ?");
+    let banned = banned.bind(room).bind(user);
+    Ok(banned.fetch_optional(db).await?.is_some())
+}
+
+/// Refuses to let somebody into a room, under its lock, who is banned from it.
+pub(super) async fn refuse_if_banned(
+    db: &mut Connection,
+    room: &str,
+    user: &str,
+) -> Result<(), Failure> {
+    if is_banned(db, room, user).await? {
+        let why = format!("{user} is banned from this room; lift the ban first");
+        return Err(Failure::Refused(StoreError::Forbidden(why)));
+    }
+    Ok(())
 }
 
 #[async_trait]
@@ -79,27 +230,23 @@ impl Rooms for ThisStore {
             insert(db, room).await?;
             looks::room_made(db, &room.name).await?;
             // The new one is among them.
-            if let Some(most) = limits.owned {
-                let owned: i64 =
-                    sqlx::query_scalar("SELECT COUNT(*) FROM rooms WHERE owner = ? AND name <> ?")
-                        .bind(&room.owner)
-                        .bind(&room.owner)
-                        .fetch_one(&mut *db)
-                        .await?;
-                if owned > i64::from(most.get()) {
-                    return Err(Failure::Refused(StoreError::Full(format!(
-                        "you own {most} rooms, as many as one may (USER_ROOMS); another takes deleting one"
-                    ))));
-                }
+            if let Some(most) = limits.owned
+                && owned(db, &room.owner).await? > i64::from(most.get())
+            {
+                return Err(Failure::Refused(StoreError::Full(format!(
+                    "you own {most} rooms, as many as one may (USER_ROOMS); another takes deleting one"
+                ))));
             }
             if let Some(most) = limits.per_hour {
                 let now = now_ms();
                 let nth = sqlx::query_scalar::<_, i64>(
                     "SELECT created_at_ms FROM rooms WHERE owner = ? AND name <> ? AND created_at_ms > ? \
+                     UNION ALL SELECT created_at_ms FROM deleted_rooms WHERE owner = ? AND created_at_ms > ? \
                      ORDER BY created_at_ms DESC LIMIT 1 OFFSET ?",
                 );
-                let nth = nth.bind(&room.owner).bind(&room.owner);
-                let nth = nth.bind(invitations::before(now, COUNTED_WITHIN));
+                let since = invitations::before(now, COUNTED_WITHIN);
+                let nth = nth.bind(&room.owner).bind(&room.owner).bind(since);
+                let nth = nth.bind(&room.owner).bind(since);
                 let nth = nth.bind(i64::from(most.get())).fetch_optional(&mut *db);
                 if let Some(at) = nth.await? {
                     let limit = format!(
@@ -118,12 +265,8 @@ impl Rooms for ThisStore {
             return Ok(None);
         }
         let room = reading!(self, |db| {
-            let row = sqlx::query_as::<_, RoomRow>(
-                "SELECT name, owner, private, bot, persona FROM rooms WHERE name = ?",
-            )
-            .bind(name)
-            .fetch_optional(db)
-            .await?;
+            let row = sqlx::query_as::<_, RoomRow>(ROOM);
+            let row = row.bind(name).fetch_optional(db).await?;
             row.map(Room::try_from).transpose()
         });
         Ok(room.await?)
@@ -134,15 +277,9 @@ impl Rooms for ThisStore {
             return Ok(None);
         }
         let room = reading!(self, |db| {
-            let row = sqlx::query_as::<_, RoomRow>(
-                "SELECT name, owner, private, bot, persona FROM rooms WHERE name = ? AND (private = 0 OR owner = ? \
-                 OR EXISTS (SELECT 1 FROM members WHERE members.room = rooms.name AND members.user = ?))",
-            )
-            .bind(name)
-            .bind(user)
-            .bind(user)
-            .fetch_optional(db)
-            .await?;
+            let row = sqlx::query_as::<_, RoomRow>(ROOM_SEEN_BY).bind(name);
+            let row = row.bind(user).bind(user).bind(user);
+            let row = row.fetch_optional(db).await?;
             row.map(Room::try_from).transpose()
         });
         Ok(room.await?)
@@ -154,7 +291,10 @@ impl Rooms for ThisStore {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<ListedRoom>, StoreError> {
-        let page = reading!(self, |db| { listing::page(db, user, after, limit).await });
+        let takes = self.takes();
+        let page = reading!(self, |db| {
+            listing::page(db, user, after, limit, takes).await
+        });
         Ok(page.await?)
     }
 
@@ -167,24 +307,137 @@ impl Rooms for ThisStore {
             return Ok(None);
         }
         let changed = transaction!(self, |db| {
+            // Rooms are locked in this order wherever two are: a person's own, then another.
+            if let Some(to) = &changes.hand_over
+                && names::may_exist(&to.to)
+            {
+                lock(db, &to.to).await?;
+            }
             let query = sqlx::query(
                 "UPDATE rooms SET private = COALESCE(?, private), bot = COALESCE(?, bot), \
                  persona = COALESCE(?, persona) WHERE name = ?",
             );
-            query
+            let done = query
                 .bind(changes.private)
                 .bind(changes.bot.map(BotPolicy::as_str))
                 .bind(changes.persona.as_deref())
                 .bind(name)
                 .execute(&mut *db)
                 .await?;
-            let row = sqlx::query_as::<_, RoomRow>(
-                "SELECT name, owner, private, bot, persona FROM rooms WHERE name = ?",
-            );
+            if done.rows_affected() == 0 {
+                return Ok(None);
+            }
+            change_details(db, name, changes).await?;
+            if let Some(to) = &changes.hand_over {
+                hand_over(db, name, to).await?;
+            }
+            let row = sqlx::query_as::<_, RoomRow>(ROOM);
             let row = row.bind(name).fetch_optional(db).await?;
             row.map(Room::try_from).transpose()
         });
         Ok(changed.await?)
+    }
+
+    async fn delete_room(&self, name: &str, by: RoomKeeper<'_>) -> Result<bool, StoreError> {
+        if !names::may_exist(name) {
+            return Ok(false);
+        }
+        let deleted = transaction!(self, |db| {
+            if !lock(db, name).await? {
+                return Ok(false);
+            }
+            let row = sqlx::query_as::<_, (String, i64)>(
+                "SELECT owner, created_at_ms FROM rooms WHERE name = ?",
+            );
+            let (owner, created_at_ms) = row.bind(name).fetch_one(&mut *db).await?;
+            let why = match by {
+                _ if owner == name => Some("one's own room cannot be deleted"),
+                RoomKeeper::Owner(by) if by != owner => Some("the room has another owner"),
+                _ => None,
+            };
+            if let Some(why) = why {
+                return Err(Failure::Refused(StoreError::Forbidden(why.into())));
+            }
+            removals::note_deletion(db, name, &owner, created_at_ms).await?;
+            if let RoomKeeper::Administrator(by) = by {
+                audit::note(db, by, "room_deleted", name, &format!("it was {owner}'s")).await?;
+            }
+            for table in [
+                "DELETE FROM members WHERE room = ?",
+                "DELETE FROM invitations WHERE room = ?",
+                "DELETE FROM bans WHERE room = ?",
+                "DELETE FROM room_details WHERE room = ?",
+                "DELETE FROM room_looks WHERE room = ?",
+                "DELETE FROM rooms WHERE name = ?",
+            ] {
+                sqlx::query(table).bind(name).execute(&mut *db).await?;
+            }
+            Ok(true)
+        });
+        Ok(deleted.await?)
+    }
+
+    async fn ban(&self, room: &str, user: &str, by: &str) -> Result<bool, StoreError> {
+        if !names::may_exist(room) || !names::may_exist(user) {
+            return Ok(false);
+        }
+        let banned = transaction!(self, |db| {
+            let exists = sqlx::query("SELECT 1 FROM users WHERE name = ?");
+            let exists = exists.bind(user).fetch_optional(&mut *db).await?.is_some();
+            if !exists || !lock(db, room).await? {
+                return Ok(false);
+            }
+            let owner: String = sqlx::query_scalar("SELECT owner FROM rooms WHERE name = ?")
+                .bind(room)
+                .fetch_one(&mut *db)
+                .await?;
+            if owner == user {
+                let why = "a room's owner cannot be banned from it";
+                return Err(Failure::Refused(StoreError::Forbidden(why.into())));
+            }
+            if is_banned(db, room, user).await? {
+                return Ok(true);
+            }
+            let bans: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM bans WHERE room = ?")
+                .bind(room)
+                .fetch_one(&mut *db)
+                .await?;
+            if bans.cast_unsigned() >= BANS_PER_ROOM as u64 {
+                return Err(Failure::Refused(StoreError::Full(format!(
+                    "{BANS_PER_ROOM} people are banned from this room, as many as may be"
+                ))));
+            }
+            let member = sqlx::query("DELETE FROM members WHERE room = ? AND user = ?");
+            member.bind(room).bind(user).execute(&mut *db).await?;
+            invitations::end(db, room, user).await?;
+            let insert = sqlx::query(
+                "INSERT INTO bans (room, user, banned_by, banned_at_ms) VALUES (?, ?, ?, ?)",
+            );
+            let insert = insert.bind(room).bind(user).bind(by).bind(now_ms());
+            insert.execute(db).await?;
+            Ok(true)
+        });
+        Ok(banned.await?)
+    }
+
+    async fn lift_ban(&self, room: &str, user: &str) -> Result<bool, StoreError> {
+        if !names::may_exist(room) || !names::may_exist(user) {
+            return Ok(false);
+        }
+        let lifted = writing!(self, |db| {
+            let query = sqlx::query("DELETE FROM bans WHERE room = ? AND user = ?");
+            let done = query.bind(room).bind(user).execute(db).await?;
+            Ok(done.rows_affected() > 0)
+        });
+        Ok(lifted.await?)
+    }
+
+    async fn bans(&self, room: &str) -> Result<Vec<String>, StoreError> {
+        let bans = reading!(self, |db| {
+            let query = sqlx::query_scalar("SELECT user FROM bans WHERE room = ? ORDER BY user");
+            Ok(query.bind(room).fetch_all(db).await?)
+        });
+        Ok(bans.await?)
     }
 
     async fn add_member(&self, room: &str, user: &str) -> Result<bool, StoreError> {
@@ -200,6 +453,7 @@ impl Rooms for ThisStore {
             if invitations::sees(db, room, user).await? {
                 return Ok(true);
             }
+            refuse_if_banned(db, room, user).await?;
             invitations::may_have_one_more(db, room).await?;
             let insert = sqlx::query("INSERT INTO members (room, user) VALUES (?, ?)");
             insert.bind(room).bind(user).execute(db).await?;

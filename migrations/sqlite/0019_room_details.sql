@@ -1,0 +1,8 @@
+-- What else is set about a room. A room without a row has the defaults.
+CREATE TABLE IF NOT EXISTS room_details (
+    room TEXT NOT NULL PRIMARY KEY,
+    title TEXT NOT NULL,
+    topic TEXT NOT NULL,
+    retention_days INTEGER NOT NULL,
+    bot_answers_programs INTEGER NOT NULL
+) STRICT, WITHOUT ROWID

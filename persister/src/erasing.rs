@@ -1,0 +1,287 @@
+//! What is deleted leaves the dead letters, too, and the files of the embedded engines. Every persister sees to it by itself, and
+//! knows what is deleted from the database alone: so it does not matter which of them wrote a deletion, nor who died since.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use common::{
+    envelope::Envelope,
+    queue::{DeadLetter, Queue, QueueError, QueueName, Reviser, Revision},
+    store::{Store, StoreError},
+    wire::Kind,
+};
+use parking_lot::Mutex;
+use serde::Deserialize;
+use tokio::time::sleep;
+use uuid::Uuid;
+
+/// How often it is seen whether there is something to erase. A deletion's text is to be gone everywhere within a minute.
+const LOOK_EVERY: Duration = Duration::from_secs(15);
+
+/// A message by its room and id.
+type Key = (String, Uuid);
+
+/// Why nothing could be erased just now.
+#[derive(Debug, thiserror::Error)]
+enum EraseError {
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Erases what is deleted where only a persister can.
+pub(crate) struct Eraser {
+    queue: Arc<dyn Queue>,
+    store: Arc<dyn Store>,
+    /// Whether this process has done something since after which dead letters are to be looked through.
+    is_due: AtomicBool,
+    /// How many dead letters and how many deletions there were when all were looked through the last time.
+    looked_through: Mutex<Option<Counted>>,
+}
+
+/// Dead letters of each queue, and deletions. While these are the same, there is nothing new to erase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Counted {
+    letters: [usize; QueueName::ALL.len()],
+    deletions: u64,
+}
+
+impl Eraser {
+    pub(crate) fn new(queue: Arc<dyn Queue>, store: Arc<dyn Store>) -> Eraser {
+        Eraser {
+            queue,
+            store,
+            is_due: AtomicBool::new(true),
+            looked_through: Mutex::default(),
+        }
+    }
+
+    /// Something was deleted, or died.
+    pub(crate) fn look_again(&self) {
+        self.is_due.store(true, Ordering::Release);
+    }
+
+    /// Goes on for ever.
+    pub(crate) async fn run(&self) {
+        loop {
+            sleep(LOOK_EVERY).await;
+            if let Err(error) = self.erase().await {
+                self.look_again();
+                tracing::debug!(%error, "what is deleted could not be erased everywhere; tried again in a while");
+            }
+        }
+    }
+
+    async fn erase(&self) -> Result<(), EraseError> {
+        self.erase_letters().await?;
+        self.store.clear_remains().await?;
+        Ok(self.queue.clear_remains().await?)
+    }
+
+    /// Looks at dead letters only if something may have changed: whoever looks at them keeps them from an operator meanwhile.
+    async fn erase_letters(&self) -> Result<(), EraseError> {
+        let letters = self.queue.dead_letters();
+        let mut counted = Counted {
+            letters: [0; QueueName::ALL.len()],
+            deletions: 0,
+        };
+        for (queue, count) in QueueName::ALL.into_iter().zip(&mut counted.letters) {
+            *count = letters.count(queue).await?;
+        }
+        // A broker counts what died a moment ago a little later: what is due stays so until there is something to look at.
+        if counted.letters.iter().all(|count| *count == 0) {
+            return Ok(());
+        }
+        let is_due = self.is_due.swap(false, Ordering::AcqRel);
+        counted.deletions = self.store.deletions().await?;
+        let before = self.looked_through.lock().replace(counted);
+        if counted.deletions == 0 || !is_due && before == Some(counted) {
+            return Ok(());
+        }
+        let reviser = DeadLetterReviser {
+            store: &*self.store,
+            failed: Mutex::default(),
+        };
+        for queue in QueueName::ALL {
+            let erased = letters.revise(queue, &reviser).await?;
+            if erased > 0 {
+                let queue = queue.as_str();
+                tracing::info!(queue, erased, "dead letters held what is deleted");
+            }
+        }
+        match reviser.failed.into_inner() {
+            Some(error) => Err(error.into()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Asks the store about each dead letter.
+struct DeadLetterReviser<'a> {
+    store: &'a dyn Store,
+    failed: Mutex<Option<StoreError>>,
+}
+
+#[async_trait]
+impl Reviser for DeadLetterReviser<'_> {
+    async fn revise(&self, letter: &DeadLetter) -> Revision {
+        let said: Vec<Key> = parts(&letter.payload).filter_map(said_by).collect();
+        if said.is_empty() {
+            return Revision::Leave;
+        }
+        match self.store.deleted(&said).await {
+            Ok(deleted) => without(letter.queue, &letter.payload, &deleted),
+            Err(error) => {
+                *self.failed.lock() = Some(error);
+                Revision::Leave
+            }
+        }
+    }
+}
+
+/// What travelled together became a dead letter together: one payload a line.
+fn parts(payload: &Bytes) -> impl Iterator<Item = &[u8]> {
+    payload
+        .split(|byte| *byte == b'\n')
+        .filter(|part| !part.is_empty())
+}
+
+/// Of an envelope that this process cannot read, perhaps a newer one's, only as much as says whose text it holds.
+#[derive(Deserialize)]
+struct AnyEnvelope {
+    message: AnyMessage,
+}
+
+#[derive(Deserialize)]
+struct AnyMessage {
+    room: String,
+    id: Uuid,
+    #[serde(default)]
+    of: Option<Uuid>,
+}
+
+/// Which message a payload holds a text of: none if it has no text, or is nothing that could be told.
+fn said_by(payload: &[u8]) -> Option<Key> {
+    match Envelope::read(payload) {
+        Ok(Envelope { message, .. }) if message.message.is_empty() => None,
+        Ok(Envelope { message, .. }) => Some((message.room, message.of.unwrap_or(message.id))),
+        Err(_) => {
+            let AnyEnvelope { message } = serde_json::from_slice(payload).ok()?;
+            Some((message.room, message.of.unwrap_or(message.id)))
+        }
+    }
+}
+
+/// A dead letter without the texts of what is deleted. A request about which there is nothing left to ask goes, and so does
+/// what cannot be read; a message stays as the place that it had, to be put back as that.
+fn without(queue: QueueName, payload: &Bytes, deleted: &HashSet<Key>) -> Revision {
+    let (mut left, mut changed) = (Vec::new(), false);
+    for part in parts(payload) {
+        if !said_by(part).is_some_and(|said| deleted.contains(&said)) {
+            left.push(Bytes::copy_from_slice(part));
+            continue;
+        }
+        changed = true;
+        if queue == QueueName::Persist
+            && let Ok(mut envelope) = Envelope::read(part)
+        {
+            let message = &mut envelope.message;
+            message.message.clear();
+            message.deleted = message.kind != Kind::Edited;
+            left.push(envelope.to_bytes());
+        }
+    }
+    match (changed, left.is_empty()) {
+        (false, _) => Revision::Leave,
+        (true, true) => Revision::Forget,
+        (true, false) => Revision::Replace(left.join(&b'\n').into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::wire::NewMessage;
+
+    use super::*;
+
+    fn envelope(kind: Kind, of: Option<Uuid>, text: &str) -> Envelope {
+        let message = NewMessage {
+            room: "lobby".into(),
+            id: Uuid::now_v7(),
+            sender: "ada".into(),
+            kind,
+            message: text.into(),
+            reply_to: None,
+            of,
+        };
+        Envelope::new(message.at(7, 0), None)
+    }
+
+    fn key(envelope: &Envelope) -> Key {
+        ("lobby".into(), envelope.message.id)
+    }
+
+    #[test]
+    fn a_dead_letter_keeps_the_place_of_what_is_deleted_and_not_its_text() {
+        let message = envelope(Kind::User, None, "secret");
+        let edit = envelope(Kind::Edited, Some(message.message.id), "secret");
+        let deleted = HashSet::from([key(&message)]);
+        for one in [&message, &edit] {
+            let Revision::Replace(left) = without(QueueName::Persist, &one.to_bytes(), &deleted)
+            else {
+                panic!("it is replaced");
+            };
+            let left_of = Envelope::read(&left).unwrap().message;
+            assert_eq!((left_of.id, &*left_of.message), (one.message.id, ""));
+            assert_eq!(left_of.of, one.message.of);
+            assert_eq!(
+                without(QueueName::Persist, &left, &deleted),
+                Revision::Leave
+            );
+            let asked = without(QueueName::BotRequests, &one.to_bytes(), &deleted);
+            assert_eq!(asked, Revision::Forget);
+        }
+    }
+
+    #[test]
+    fn of_what_died_together_the_others_stay_as_they_are() {
+        let all = ["one", "secret", "three"].map(|text| envelope(Kind::User, None, text));
+        let lines = all.each_ref().map(Envelope::to_bytes);
+        let together = Bytes::from(lines.join(&b'\n'));
+        let deleted = HashSet::from([key(&all[1])]);
+        let Revision::Replace(left) = without(QueueName::Persist, &together, &deleted) else {
+            panic!("it is replaced");
+        };
+        let left: Vec<&[u8]> = parts(&left).collect();
+        assert_eq!((left[0], left[2]), (&*lines[0], &*lines[2]));
+        assert!(Envelope::read(left[1]).unwrap().message.deleted);
+        let nothing = without(QueueName::Persist, &together, &HashSet::new());
+        assert_eq!(nothing, Revision::Leave);
+    }
+
+    #[test]
+    fn what_cannot_be_read_goes_if_it_says_whose_text_it_is() {
+        let message = envelope(Kind::User, None, "secret");
+        let newer = String::from_utf8(message.to_bytes().to_vec()).unwrap();
+        let newer = Bytes::from(newer.replace(r#""v":1"#, r#""v":9"#));
+        let deleted = HashSet::from([key(&message)]);
+        assert_eq!(
+            without(QueueName::Persist, &newer, &deleted),
+            Revision::Forget
+        );
+        let noise = Bytes::from_static(b"not an envelope");
+        assert_eq!(
+            without(QueueName::Persist, &noise, &deleted),
+            Revision::Leave
+        );
+    }
+}

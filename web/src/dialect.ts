@@ -1,0 +1,166 @@
+// What Markdown means here, beyond what its reader knows: emphasis and links in scripts that set no blanks between words, only `~~`
+// that strikes, formulas, and a line that breaks in a table's cell. Pure; the reader of an answer that grows has the same.
+
+import { Marked, Tokenizer, type MarkedExtension, type Tokens } from "marked";
+import { isUnspaced, UNSPACED } from "./words.ts";
+
+export const FORMULA = "formula";
+
+export interface Formula extends Tokens.Generic {
+  type: typeof FORMULA;
+  /** With its signs, as it was written. */
+  raw: string;
+  isBlock: boolean;
+  /** It is not, or not yet, ended: it is shown as it was written. */
+  isOpen: boolean;
+}
+
+const BEGINS = /\\[([]|\$\$/g;
+const ENDS: Record<string, string> = { "\\(": "\\)", "\\[": "\\]", "$$": "$$" };
+const BLANK_LINE = /\n[ \t]*\n/y;
+/** What of each kind began last and was not ended: whatever begins behind it is not ended either, and need not be looked at. */
+const unended: Record<string, string> = {};
+
+/** The formula that a text begins with; nothing if it begins with none, null if that is not ended. By hand, since anybody may write what makes a pattern slow. */
+function formulaAt(src: string): string | null {
+  const begin = src.slice(0, 2);
+  const end = ENDS[begin];
+  if (!end) return "";
+  if (unended[begin]?.endsWith(src)) return null;
+  for (let at = 2; at < src.length; at += 1) {
+    const char = src[at];
+    if (src.startsWith(end, at)) return isFormula(src, at) ? src.slice(0, at + 2) : "";
+    // A backslash goes with what comes after it.
+    if (char === "\\") at += 1;
+    else if (char === "$" && end === "$$") return "";
+    else if (char === "\n") {
+      BLANK_LINE.lastIndex = at;
+      if (BLANK_LINE.test(src)) return "";
+    }
+  }
+  unended[begin] = src;
+  return null;
+}
+
+/**
+ * Between `\[` and `\](` may be the words of a link. `$$` may be many other things: a formula has no blank at its edges, or at both and something of
+ * mathematics or lines of its own.
+ */
+function isFormula(src: string, end: number): boolean {
+  const words = src.slice(2, end);
+  if (!words.trim() || (src[0] === "\\" && src[1] === "[" && src[end + 2] === "(")) return false;
+  if (src[0] === "\\") return true;
+  const begins = /^\s/.test(words);
+  return src[end + 2] !== "$" && begins === /\s$/.test(words) && (!begins || /[\\^_=<>+*/{}\n]/.test(words));
+}
+
+/** Signs beside which emphasis begins or ends. */
+const SIGN = String.raw`(?![*~])[\p{P}\p{S}]`;
+const BEFORE_UNSPACED = new RegExp(`${SIGN}(?=[*~]+${UNSPACED})`, "gu");
+const AFTER_UNSPACED = new RegExp(`(?<=${UNSPACED}[*~]+)${SIGN}`, "gu");
+const UNSPACED_SIGN = new RegExp(`(?=${SIGN})${UNSPACED}`, "gu");
+const letters = (found: string) => "a".repeat(found.length);
+
+/** Emphasis begins and ends where blanks or signs are. Where no blanks are set, a sign beside a mark counts as a letter. */
+function beside(src: string, before: string): string {
+  const next = /^[*~]+(.)/su.exec(src)?.[1] ?? "";
+  return isUnspaced(before) || isUnspaced(next) ? "" : before;
+}
+
+let masks = { before: "", from: 0, after: "" };
+
+/** The marks within a formula are its own. In what comes here as masked, its backslashes are masked already. */
+function withoutFormulas(masked: string, src: string): string {
+  if (src.search(BEGINS) < 0) return masked;
+  // Once for all marks of a piece.
+  if (masks.before === masked && masks.from >= src.length) return masks.after;
+  let after = masked.slice(0, masked.length - src.length);
+  let done = 0;
+  for (const { index } of src.matchAll(BEGINS)) {
+    const raw = index < done ? "" : formulaAt(src.slice(index));
+    if (!raw) continue;
+    const from = masked.length - src.length;
+    after += masked.slice(from + done, from + index) + letters(raw);
+    done = index + raw.length;
+  }
+  after = done > 0 ? after + masked.slice(masked.length - src.length + done) : masked;
+  masks = { before: masked, from: src.length, after };
+  return after;
+}
+
+/** A host in letters without accents ends where a script without blanks begins; one in any letters has all that are there. */
+const HOST = new RegExp(String.raw`^https?:\/\/(?:[a-z\d](?:[a-z\d.-]*[a-z\d])?(?:(?=[.-]*${UNSPACED})|(?![.-]*[\p{L}\p{M}\p{N}]))|[\p{L}\p{N}](?:[\p{L}\p{M}\p{N}.-]*[\p{L}\p{M}\p{N}])?)(?::\d+)?`, "iu");
+/** What ends an address beside blanks: quotation marks, and the signs of other scripts than Latin. */
+const STOPS = String.raw`\s<>"\u0589\u05be\u05c0\u05c3\u05f3\u05f4\u060c\u061b\u061f\u06d4\u0964\u0965\u2018-\u201f\u3000-\u3004\u3008-\u3020\u3030\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65`;
+/** The words that come behind an address without a blank are none of it; those that a part of its path begins with are. */
+const REST = new RegExp(String.raw`^[/?#](?!${UNSPACED})(?:(?!${UNSPACED})[^${STOPS}]|(?<=[/=&?#_+-])${UNSPACED}(?:(?![/=&?#])[^${STOPS}])*)*`, "u");
+
+/** The address that a text begins with, without the signs that belong to the sentence. */
+export function addressAt(src: string): string {
+  const host = HOST.exec(src)?.[0] ?? "";
+  const behind = src.slice(host.length);
+  if (/^[^\s/]*@/.test(behind)) return "";
+  let address = host + (REST.exec(behind)?.[0] ?? "");
+  for (;;) {
+    const [signs] = /[?!.,:;*_~']+$/.exec(address) ?? (address.split(")").length > address.split("(").length ? /\)$/.exec(address) : null) ?? [];
+    if (!signs) return address;
+    address = address.slice(0, -signs.length);
+  }
+}
+
+function dialect(grows: boolean): MarkedExtension {
+  const formula = (raw: string, isBlock: boolean, isOpen = false) => ({ type: FORMULA, raw, isBlock, isOpen });
+  return {
+    gfm: true,
+    breaks: true,
+    async: false,
+    hooks: {
+      emStrongMask: (src: string) => src.replace(UNSPACED_SIGN, letters).replace(BEFORE_UNSPACED, letters).replace(AFTER_UNSPACED, letters),
+    },
+    extensions: [
+      {
+        name: `${FORMULA}s`,
+        level: "block",
+        start: (src: string) => /\n {0,3}(?=\\\[|\$\$)/.exec(src)?.index,
+        tokenizer(src: string) {
+          const begin = /^ {0,3}(?=\\\[|\$\$)/.exec(src)?.[0];
+          if (begin === undefined) return undefined;
+          const found = formulaAt(src.slice(begin.length));
+          if (found === null) return grows ? formula(src, true, true) : undefined;
+          const behind = /^[ \t]*(?:\n+|$)/.exec(src.slice(begin.length + found.length));
+          return found && behind ? formula(begin + found + behind[0], true) : undefined;
+        },
+      },
+      {
+        name: FORMULA,
+        level: "inline",
+        start: (src: string) => {
+          const at = src.search(BEGINS);
+          return at < 0 ? undefined : at;
+        },
+        tokenizer(src: string) {
+          const found = formulaAt(src);
+          if (found) return formula(found, false);
+          if (grows && found === null) return formula(src, false, true);
+          // As it was written: to Markdown the backslash alone would go.
+          return /^\\[()[\]]/.test(src) ? { type: "text", raw: src.slice(0, 2), text: src.slice(0, 2) } : undefined;
+        },
+      },
+    ],
+    tokenizer: {
+      emStrong(src: string, masked: string, before = "") {
+        return Tokenizer.prototype.emStrong.call(this, src, withoutFormulas(masked, src), src.startsWith("*") ? beside(src, before) : before);
+      },
+      del(src: string, masked: string, before = "") {
+        return src.startsWith("~~") ? Tokenizer.prototype.del.call(this, src, masked, beside(src, before)) : undefined;
+      },
+      url(src: string) {
+        const raw = addressAt(src);
+        return raw ? { type: "link", raw, text: raw, href: raw, tokens: [{ type: "text", raw, text: raw }] } : false;
+      },
+    },
+  };
+}
+
+/** A reader of whole texts, or of the end of one that grows, in which what is begun may still be ended. */
+export const reader = (grows: boolean) => new Marked(dialect(grows));
