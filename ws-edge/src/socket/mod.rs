@@ -13,6 +13,7 @@ mod inbox;
 mod invitations;
 mod meters;
 mod outgoing;
+mod past_reads;
 mod presence;
 mod rates;
 mod rechecks;
