@@ -20,7 +20,7 @@ const REPAIR_TIME: Duration = Duration::from_secs(10);
 /// Between two times that used sessions are noted, and memories tidied.
 const UPKEEP_EVERY: Duration = Duration::from_secs(30);
 
-/// Between two times that expired sessions are deleted.
+/// Between two times that expired sessions are deleted, and rooms are looked at that an edge of another version made.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
 /// Starts all of it; it ends with `stop`.
@@ -57,6 +57,27 @@ pub(crate) fn start(services: &Arc<Services>, stop: &CancellationToken) {
             services.sessions.sweep().await;
         },
     );
+    every(
+        "looks of rooms",
+        SWEEP_EVERY,
+        services,
+        stop,
+        |services| async move {
+            note_looks(&services).await;
+        },
+    );
+}
+
+/// While edges of the version before and of this one run side by side, those make rooms whose looks nobody notes.
+async fn note_looks(services: &Services) {
+    let mut after = String::new();
+    loop {
+        match services.store.note_looks(&after).await {
+            Ok(Some(last)) => after = last,
+            Ok(None) => return,
+            Err(error) => return tracing::warn!(%error, "what new rooms look like must wait"),
+        }
+    }
 }
 
 /// Does something again and again, with pauses of half to one and a half times `pause`, so that edges that were

@@ -37,3 +37,10 @@ pub(in crate::sql) const USER_THAT_LOOKS_SO: &str =
 /// Whether some room's does.
 pub(in crate::sql) const ROOM_THAT_LOOKS_SO: &str =
     "SELECT 1 FROM room_looks WHERE skeleton = ? LIMIT 1 LOCK IN SHARE MODE";
+/// What rooms look like, where that is not noted yet.
+pub(in crate::sql) static NOTE_LOOKS: BySize = BySize::new(
+    "INSERT INTO room_looks (room, skeleton) VALUES ",
+    "(?, ?)",
+    ", ",
+    " ON DUPLICATE KEY UPDATE room = room_looks.room",
+);

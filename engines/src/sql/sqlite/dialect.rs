@@ -39,3 +39,10 @@ pub(in crate::sql) const USER_THAT_LOOKS_SO: &str =
 /// Whether some room's does.
 pub(in crate::sql) const ROOM_THAT_LOOKS_SO: &str =
     "SELECT 1 FROM room_looks WHERE skeleton = ? LIMIT 1";
+/// What rooms look like, where that is not noted yet.
+pub(in crate::sql) static NOTE_LOOKS: BySize = BySize::new(
+    "INSERT INTO room_looks (room, skeleton) VALUES ",
+    "(?, ?)",
+    ", ",
+    " ON CONFLICT DO NOTHING",
+);

@@ -69,7 +69,7 @@ impl SqliteStore {
             let why = schema::why(error, &MIGRATIONS);
             StoreError::Unavailable(format!("{ENGINE}: {}: {why}", file.display()))
         })?;
-        looks::fill_in(store.writer().await?.connection()).await?;
+        looks::fill_in(store.writer().await?.connection(), store.takes()).await?;
         Ok(Arc::new(store))
     }
 
