@@ -55,14 +55,6 @@ pub(crate) fn start(services: &Arc<Services>, stop: &CancellationToken) {
         stop,
         |services| async move {
             services.sessions.sweep().await;
-        },
-    );
-    every(
-        "looks of rooms",
-        SWEEP_EVERY,
-        services,
-        stop,
-        |services| async move {
             note_looks(&services).await;
         },
     );
