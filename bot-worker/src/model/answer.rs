@@ -209,11 +209,11 @@ impl<D: Dialect> Answer<D> {
             self.say(text, pieces);
         }
         let is_at_work = has_said || said.thinks || said.end.is_some();
-        if let Some(End::Broken(why)) = said.end.take_if(|end| matches!(end, End::Broken(_))) {
-            if !had_ended {
-                self.began |= is_at_work;
-                return Err(ModelError::cut(&why));
-            }
+        if let Some(End::Broken(why)) = said.end.take_if(|end| matches!(end, End::Broken(_)))
+            && !had_ended
+        {
+            self.began |= is_at_work;
+            return Err(ModelError::cut(&why));
         }
         match said.end {
             // Nothing of what a filter stopped is kept, even if it stopped late.

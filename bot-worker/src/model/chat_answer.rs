@@ -67,8 +67,12 @@ impl ChatDialect {
 
 impl Dialect for ChatDialect {
     fn read(&mut self, event: Json<'_>) -> Said {
+        let whole = event;
         let event = event.fields();
         let error = event.get("error").filter(|error| !error.is_hollow());
+        // Some say it without the object around it.
+        let is_error = event.word("object").is_some_and(|object| object == "error");
+        let error = error.or_else(|| is_error.then_some(whole));
         let counts = event.fields("usage");
         let mut said = Said {
             is_known: event.has_any(&KNOWN),
@@ -81,6 +85,9 @@ impl Dialect for ChatDialect {
         };
         let choices = event.items("choices");
         let Some(choice) = choices.first().map(|choice| choice.fields()) else {
+            // The counts come alone when all was said, and are the only end that some give.
+            let is_last = event.has_any(&["choices"]) && said.usage.tokens_out > 0;
+            said.end = is_last.then(|| End::Said("usage".to_owned()));
             return said;
         };
         let mut is_message = false;
@@ -376,7 +383,7 @@ mod tests {
             let event =
                 json!({"choices": [{"message": {"content": content}, "finish_reason": finish}]});
             let seen = answer.take(event.to_string().as_bytes(), &mut |piece| {
-                text.push_str(piece)
+                text.push_str(piece);
             });
             assert_eq!(seen, Ok(Taken::AtWork));
         }
@@ -431,7 +438,7 @@ mod tests {
             let mut answer = Answer::new(ChatDialect::new(), 4_000);
             let mut text = String::new();
             let taken = answer.take(event.to_string().as_bytes(), &mut |piece| {
-                text.push_str(piece)
+                text.push_str(piece);
             });
             assert_eq!(
                 (taken, text.as_str()),
@@ -473,6 +480,26 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn the_counts_alone_are_an_end_and_an_error_without_its_object_is_one() {
+        let text = r#"{"choices":[{"delta":{"content":"one"},"finish_reason":null}]}"#;
+        let usage = r#"{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":1}}"#;
+        let mut answer = Answer::new(ChatDialect::new(), 4_000);
+        for event in [text, usage] {
+            answer.take(event.as_bytes(), &mut |_| {}).unwrap();
+        }
+        let ended = answer.finish(&mut |_| {});
+        assert!(ended.is_ok_and(|finished| finished.complete));
+        let error = r#"{"object":"error","message":"the engine is dead","type":"InternalServerError","code":500}"#;
+        let mut answer = Answer::new(ChatDialect::new(), 4_000);
+        answer.take(text.as_bytes(), &mut |_| {}).unwrap();
+        let failed = answer.take(error.as_bytes(), &mut |_| {}).unwrap_err();
+        assert!(
+            failed.status == "500" && failed.detail.contains("the engine is dead"),
+            "{failed}"
+        );
     }
 
     #[test]

@@ -260,7 +260,7 @@ pub(super) async fn me(
         user: &session.user,
         session: session.id,
     });
-    match http.services.sessions.token_of_cookie(&headers) {
+    match http.services.sessions.token_of_cookie(&headers, &session) {
         Some(token) if !headers.contains_key(header::AUTHORIZATION) => {
             let cookie = cookie(&http, token, http.services.sessions.lifetime(&session));
             ([(header::SET_COOKIE, cookie)], answer).into_response()
