@@ -48,7 +48,7 @@ async fn a_process_on_a_full_disk() {
     let room = getrlimit(Resource::Fsize);
     let none = Rlimit {
         current: Some(0),
-        ..room.clone()
+        ..room
     };
     setrlimit(Resource::Fsize, none).unwrap();
     for name in ["bob", "eve", "kim"] {
