@@ -23,6 +23,8 @@ const THOUGHTS_END: &str = "</think>";
 pub(super) struct ChatDialect {
     thoughts: Thoughts,
     wholes: Wholes,
+    /// There was a reason to finish.
+    had_reason: bool,
 }
 
 /// Whether what is said is still a thought.
@@ -61,6 +63,7 @@ impl ChatDialect {
         ChatDialect {
             thoughts: Thoughts::Perhaps(String::new()),
             wholes: Wholes::None,
+            had_reason: false,
         }
     }
 }
@@ -86,7 +89,8 @@ impl Dialect for ChatDialect {
         let choices = event.items("choices");
         let Some(choice) = choices.first().map(|choice| choice.fields()) else {
             // The counts come alone when all was said, and are the only end that some give.
-            let is_last = event.has_any(&["choices"]) && said.usage.tokens_out > 0;
+            let is_last =
+                !self.had_reason && event.has_any(&["choices"]) && said.usage.tokens_out > 0;
             said.end = is_last.then(|| End::Said("usage".to_owned()));
             return said;
         };
@@ -102,6 +106,7 @@ impl Dialect for ChatDialect {
             }
         }
         said.end = choice.reason("finish_reason").map(end);
+        self.had_reason |= said.end.is_some();
         if !said.text.is_empty() {
             let text = std::mem::take(&mut said.text);
             said.text = if is_message {
