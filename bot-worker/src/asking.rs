@@ -27,6 +27,7 @@ use crate::{
     interrupts::{Interrupt, Interrupts},
     model::{Advice, Finished, Model, ModelError, Prompt, Usage},
     model_pool::ModelPool,
+    prices::Used,
     reply_text,
 };
 
@@ -56,8 +57,8 @@ pub(crate) struct AskOutcome {
     pub model: String,
     /// Calls made.
     pub calls: u32,
-    /// What the answer cost, as far as the model said.
-    pub usage: Usage,
+    /// What all calls have used, as far as the models said.
+    pub used: Used,
     /// When people saw the first word of a model.
     pub first_word: Option<Instant>,
     /// When to ask again, if that is known.
@@ -74,7 +75,7 @@ impl AskOutcome {
             word: reason.as_str(),
             model: String::new(),
             calls: 0,
-            usage: Usage::default(),
+            used: Used::default(),
             first_word: None,
             again: None,
         }
@@ -89,7 +90,7 @@ impl AskOutcome {
             word: command.name,
             model: String::new(),
             calls: 0,
-            usage: Usage::default(),
+            used: Used::default(),
             first_word: None,
             again: None,
         }
@@ -191,6 +192,7 @@ impl Asking {
             model: String::new(),
             best: String::new(),
             was_unfinished: false,
+            used: Used::default(),
             first_word: None,
         };
         loop {
@@ -223,6 +225,7 @@ struct Inquiry<'a> {
     best: String,
     /// An answer has ended without saying that it did. If the next does so as well, that is how they end here.
     was_unfinished: bool,
+    used: Used,
     first_word: Option<Instant>,
 }
 
@@ -268,11 +271,14 @@ impl<'a> Inquiry<'a> {
         self.drafts.attempt(number(self.attempts.calls()));
         call.model().clone_into(&mut self.model);
         let mut text = String::new();
+        let mut usage = Usage::default();
         let began = Instant::now();
-        match self.call(&mut text).await {
+        let called = self.call(&mut text, &mut usage).await;
+        self.used.add(&self.model, usage);
+        match called {
             Called::Finished(finished) => {
                 call.took(began.elapsed(), Instant::now());
-                permit.cost(finished.usage.tokens_in);
+                permit.cost(usage.tokens_in);
                 call.succeeded();
                 Ok(self.finished(&text, finished))
             }
@@ -284,10 +290,7 @@ impl<'a> Inquiry<'a> {
                 call.failed(&error, Instant::now());
                 // This one's own text: another's may be longer, and have been cut.
                 if let Some(text) = own {
-                    let finished = Finished {
-                        complete: true,
-                        usage: Usage::default(),
-                    };
+                    let finished = Finished { complete: true };
                     return Ok(self.finished(&text, finished));
                 }
                 Ok(Attempt::LookAgain)
@@ -427,7 +430,7 @@ impl<'a> Inquiry<'a> {
             word: "answered",
             model: std::mem::take(&mut self.model),
             calls: self.attempts.calls(),
-            usage: finished.usage,
+            used: std::mem::take(&mut self.used),
             first_word: self.first_word,
             again: None,
         })
@@ -464,14 +467,14 @@ impl<'a> Inquiry<'a> {
             word: reason.as_str(),
             model: self.model,
             calls: self.attempts.calls(),
-            usage: Usage::default(),
+            used: self.used,
             first_word: self.first_word,
             again: None,
         }
     }
 
     /// Calls the model, showing what it writes and leaving it in `text`.
-    async fn call(&mut self, text: &mut String) -> Called {
+    async fn call(&mut self, text: &mut String, usage: &mut Usage) -> Called {
         let (model, first_word) = (self.model.as_str(), &mut self.first_word);
         let began = Instant::now();
         let mut pieces = |piece: &str| {
@@ -483,27 +486,26 @@ impl<'a> Inquiry<'a> {
             text.push_str(piece);
             self.drafts.grow(piece);
         };
-        let answer = self.asking.model.ask(model, self.prompt, &mut pieces);
+        let answer = self
+            .asking
+            .model
+            .ask(model, self.prompt, &mut pieces, usage);
         let called = match self.interrupts.race(true, answer).await {
             Ok(Ok(finished)) => Called::Finished(finished),
             Ok(Err(error)) => Called::Failed(error),
             Err(interrupt) => Called::Interrupted(interrupt),
         };
         let status = match &called {
-            Called::Finished(finished) => {
-                let tokens = |way, count: u32| {
-                    counter!("chinwag_bot_tokens_total", "model" => model.to_owned(), "way" => way)
-                        .increment(count.into());
-                };
-                tokens("in", finished.usage.tokens_in);
-                tokens("out", finished.usage.tokens_out);
-                "ok"
-            }
+            Called::Finished(_) => "ok",
             Called::Failed(error) => error.status,
             Called::Interrupted(Interrupt::TimeUp) => "time_up",
             Called::Interrupted(Interrupt::Stopped) => "stopped",
             Called::Interrupted(Interrupt::HandBack) => "handed_back",
         };
+        for (way, count) in [("in", usage.tokens_in), ("out", usage.tokens_out)] {
+            counter!("chinwag_bot_tokens_total", "model" => model.to_owned(), "way" => way)
+                .increment(count.into());
+        }
         counter!("chinwag_bot_model_calls_total", "model" => model.to_owned(), "status" => status)
             .increment(1);
         histogram!("chinwag_bot_model_call_seconds", "model" => model.to_owned())

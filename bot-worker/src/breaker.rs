@@ -110,6 +110,19 @@ impl Breaker {
         };
     }
 
+    /// Opens it, or leaves it open, whatever came before: there is reason enough.
+    pub(crate) fn open(&mut self, now: Instant) {
+        match self {
+            Breaker::Open { .. } | Breaker::HalfOpen { .. } => self.failed(now),
+            Breaker::Closed | Breaker::Failing { .. } => {
+                *self = Breaker::Open {
+                    until: now + OPEN_FIRST,
+                    pause: OPEN_FIRST,
+                };
+            }
+        }
+    }
+
     /// A call ended without saying anything about the model: it was stopped, or its time was up.
     pub(crate) fn abandoned(&mut self, now: Instant) {
         if let Breaker::HalfOpen { pause, .. } = *self {

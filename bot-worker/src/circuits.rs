@@ -20,6 +20,8 @@ const PEOPLE_MAX: usize = 10_000;
 #[derive(Debug, Default)]
 pub(crate) struct Circuits {
     of_all: Breaker,
+    /// Whose probe of that has failed. It may be their question that did: the next probe is somebody else's.
+    failed_probe_of: Option<String>,
     people: HashMap<String, Person>,
 }
 
@@ -52,6 +54,7 @@ impl Circuits {
     /// A call of theirs went well.
     pub(crate) fn succeeded(&mut self, user: &str) {
         self.of_all.succeeded();
+        self.failed_probe_of = None;
         self.people.remove(user);
         for other in self.people.values_mut() {
             other.failures = 0;
@@ -74,8 +77,20 @@ impl Circuits {
         own.circuit.failed(now);
         own.last = now;
         own.failures += 1;
-        // A probe has to be told of, whoever's it was.
-        if own.failures <= FAILURES_OF_ONE || matches!(self.of_all, Breaker::HalfOpen { .. }) {
+        if matches!(self.of_all, Breaker::HalfOpen { .. }) {
+            if self
+                .failed_probe_of
+                .as_ref()
+                .is_some_and(|other| other != user)
+            {
+                self.failed_probe_of = None;
+                self.of_all.failed(now);
+            } else {
+                self.failed_probe_of = Some(user.to_owned());
+                own.circuit.open(now);
+                self.of_all.abandoned(now);
+            }
+        } else if own.failures <= FAILURES_OF_ONE {
             self.of_all.failed(now);
         }
     }
@@ -124,6 +139,25 @@ mod tests {
         assert!(circuits.let_pass("kim", later) && !circuits.let_pass("ada", later));
         circuits.succeeded("kim");
         assert!(circuits.let_pass("ada", later));
+    }
+
+    #[test]
+    fn one_persons_probe_does_not_bar_all_once_more_and_two_peoples_do() {
+        let (mut circuits, now) = (Circuits::default(), Instant::now());
+        for user in ["ada", "ada", "bob", "bob", "eve"] {
+            circuits.failed(user, now);
+        }
+        let mut now = now + OPEN_FIRST;
+        for _ in 0..3 {
+            assert!(circuits.let_pass("mallory", now));
+            circuits.failed("mallory", now);
+            assert!(!circuits.let_pass("mallory", now));
+            assert_eq!(circuits.barred_for("kim", now), None);
+            now += OPEN_LONGEST;
+        }
+        assert!(circuits.let_pass("kim", now));
+        circuits.failed("kim", now);
+        assert!(circuits.barred_for("ida", now) > Some(OPEN_FIRST));
     }
 
     #[test]

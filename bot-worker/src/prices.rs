@@ -16,7 +16,47 @@ struct Price {
     out: f64,
 }
 
+/// What the calls for one request have used, whatever came of each, by model.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Used(Vec<(String, Usage)>);
+
+impl Used {
+    /// What one more call has used.
+    pub(crate) fn add(&mut self, model: &str, usage: Usage) {
+        let of_model = self.0.iter_mut().find(|(name, _)| name == model);
+        match of_model {
+            Some((_, sum)) => *sum = both(*sum, usage),
+            None => self.0.push((model.to_owned(), usage)),
+        }
+    }
+
+    /// All of it.
+    pub(crate) fn total(&self) -> Usage {
+        let usages = self.0.iter().map(|(_, usage)| *usage);
+        usages.fold(Usage::default(), both)
+    }
+}
+
+fn both(one: Usage, other: Usage) -> Usage {
+    Usage {
+        tokens_in: one.tokens_in.saturating_add(other.tokens_in),
+        tokens_out: one.tokens_out.saturating_add(other.tokens_out),
+    }
+}
+
 impl Prices {
+    /// What all of that cost, in millionths; none if one of the models has no price.
+    pub(crate) fn cost_of(&self, used: &Used) -> Option<u64> {
+        let costs = used
+            .0
+            .iter()
+            .map(|(model, usage)| self.cost_micros(model, *usage));
+        let costs: Option<Vec<u64>> = costs.collect();
+        costs
+            .filter(|costs| !costs.is_empty())
+            .map(|costs| costs.iter().sum())
+    }
+
     /// What that cost, in millionths; none if the model has no price.
     pub fn cost_micros(&self, model: &str, usage: Usage) -> Option<u64> {
         let price = self.0.get(model)?;

@@ -126,14 +126,15 @@ impl Replies {
         let first_token = outcome
             .first_word
             .map(|at| at.saturating_duration_since(request.received.into_std()));
-        let cost_micros = self.prices.cost_micros(&outcome.model, outcome.usage);
+        let cost_micros = self.prices.cost_of(&outcome.used);
+        let usage = outcome.used.total();
         let log = ReplyLog {
             request: request.message.id,
             user: request.message.sender.clone(),
             model: outcome.model.clone(),
             attempts: outcome.calls,
-            tokens_in: outcome.usage.tokens_in,
-            tokens_out: outcome.usage.tokens_out,
+            tokens_in: usage.tokens_in,
+            tokens_out: usage.tokens_out,
             first_token_ms: first_token.map(millis),
             total_ms: millis(total),
             cost_micros,

@@ -25,6 +25,9 @@ use crate::{
 /// The most messages a client that comes back is sent over its socket; one that missed more loads the history.
 pub const RESUME_MAX_MESSAGES: usize = 1_000;
 
+/// What a message takes beside its text where it is read: its ids, names, keys.
+const MESSAGE_OVERHEAD_BYTES: usize = 256;
+
 /// The most messages in one page of history.
 pub const PAGE_MAX_MESSAGES: usize = 200;
 
@@ -101,6 +104,8 @@ pub struct Resume {
     pub complete: bool,
     /// The latest `seq` in the room.
     pub latest: Seq,
+    /// How much was read for it from the engines, also where it is not sent. In bytes, about.
+    pub bytes_read: usize,
 }
 
 /// What becomes of a resume while the database does not answer.
@@ -174,7 +179,8 @@ impl Timeline {
     pub async fn resume(&self, room: &str, after: Seq) -> Result<Resume, TimelineError> {
         let tail = self.live.tail(room, after, RESUME_MAX_MESSAGES + 1).await?;
         if tail.reaches_back && after > 0 {
-            return Ok(within_limit(tail.messages, tail.latest));
+            let bytes_read = bytes_of(&tail.messages);
+            return Ok(within_limit(tail.messages, tail.latest, bytes_read));
         }
         let without = WithoutStore::of(tail.reaches_back);
         self.resume_from_both(room, after, without).await
@@ -218,18 +224,23 @@ impl Timeline {
         };
         // After that: of what was said since, the database may have the last and lack the first.
         let tail = self.live.tail(room, after, most).await?;
+        let bytes_read = bytes_of(kept.as_deref().unwrap_or_default()) + bytes_of(&tail.messages);
         let Some(kept) = kept else {
             if !tail.reaches_back && without != WithoutStore::StreamAsItIs {
                 return Err(TimelineError::Behind);
             }
-            return Ok(within_limit(tail.messages, tail.latest));
+            return Ok(within_limit(tail.messages, tail.latest, bytes_read));
         };
         let latest = match tail.latest {
             0 => self.latest_of_cold(room, after, &kept).await?,
             latest => latest.max(newest(&kept, 0)),
         };
         let hole = refuse_hole(&kept, &tail, after);
-        let resume = within_limit(without_deleted(merge(kept, tail.messages)), latest);
+        let resume = within_limit(
+            without_deleted(merge(kept, tail.messages)),
+            latest,
+            bytes_read,
+        );
         // Where there is too much to be sent, it does not matter what is missing in it.
         if resume.complete {
             hole?;
@@ -713,19 +724,19 @@ fn refuse_hole(kept: &[Message], tail: &Tail, after: Seq) -> Result<(), Timeline
     }
 }
 
-fn within_limit(messages: Vec<Message>, latest: Seq) -> Resume {
-    if messages.len() > RESUME_MAX_MESSAGES {
-        return Resume {
-            messages: Vec::new(),
-            complete: false,
-            latest,
-        };
-    }
+fn within_limit(messages: Vec<Message>, latest: Seq, bytes_read: usize) -> Resume {
+    let complete = messages.len() <= RESUME_MAX_MESSAGES;
     Resume {
-        messages,
-        complete: true,
+        messages: if complete { messages } else { Vec::new() },
+        complete,
         latest,
+        bytes_read,
     }
+}
+
+fn bytes_of(messages: &[Message]) -> usize {
+    let text = |message: &Message| message.message.len() + MESSAGE_OVERHEAD_BYTES;
+    messages.iter().map(text).sum()
 }
 
 /// Two ascending pieces of one room as one: each id once (under the database's `seq`, if the two differ), each `prev`

@@ -20,7 +20,7 @@ const REPAIR_TIME: Duration = Duration::from_secs(10);
 /// Between two times that used sessions are noted, and memories tidied.
 const UPKEEP_EVERY: Duration = Duration::from_secs(30);
 
-/// Between two times that expired sessions are deleted.
+/// Between two times that expired sessions are deleted, and rooms are looked at that an edge of another version made.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
 /// Between two looks for people who left and whose messages are to go with them.
@@ -97,6 +97,7 @@ pub(crate) fn start(services: &Arc<Services>, stop: &CancellationToken) {
         |services| async move {
             services.sessions.sweep().await;
             sweep_door(&services).await;
+            note_looks(&services).await;
         },
     );
 }
@@ -111,6 +112,18 @@ async fn erase(services: &Services) {
             }
         }
         Err(error) => tracing::warn!(%error, "deleted rooms cannot be looked through"),
+    }
+}
+
+/// While edges of the version before and of this one run side by side, those make rooms whose looks nobody notes.
+async fn note_looks(services: &Services) {
+    let mut after = String::new();
+    loop {
+        match services.store.note_looks(&after).await {
+            Ok(Some(last)) => after = last,
+            Ok(None) => return,
+            Err(error) => return tracing::warn!(%error, "what new rooms look like must wait"),
+        }
     }
 }
 

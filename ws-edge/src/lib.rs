@@ -12,6 +12,7 @@ mod devices;
 mod http;
 mod known_addresses;
 mod limits;
+mod lingering;
 mod network;
 mod open_files;
 mod people_limits;

@@ -24,6 +24,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     admission::{Admission, Admitted, NotAdmitted},
+    lingering::Lingering,
     network::{Network, network},
     problem::Problem,
     shares::Shares,
@@ -41,7 +42,7 @@ const HEAD_MAX_BYTES: usize = 16 * 1024;
 /// connection, which nobody counts.
 const KERNEL_BUFFER_BYTES: usize = 64 * 1024;
 
-/// How long the kernel keeps them for a client that takes nothing, also after the connection was closed.
+/// How long the kernel keeps them for a client that takes nothing, where nobody looks after it (`lingering.rs`).
 const KERNEL_TIME: Duration = Duration::from_secs(60);
 
 /// How long a connection that must make room for another may take to end what it is at.
@@ -79,6 +80,7 @@ pub(crate) async fn serve(listener: TcpListener, serving: Serving, stop: Cancell
         .header_read_timeout(HEAD_TIME)
         .max_buf_size(HEAD_MAX_BYTES);
     let refusing = Refusing::new();
+    let lingering = Lingering::new(2 * stuck_after);
     let routes = TowerToHyperService::new(routes);
     let open = TaskTracker::new();
     while let Some(accepted) = stop.run_until_cancelled(accept(&listener)).await {
@@ -92,7 +94,13 @@ pub(crate) async fn serve(listener: TcpListener, serving: Serving, stop: Cancell
         };
         // Frames are small and somebody waits for each.
         drop(stream.set_nodelay(true));
-        let stream = WatchedStream::new(stream, stuck_after, shares);
+        let stream = WatchedStream::new(
+            stream,
+            address.ip(),
+            stuck_after,
+            shares,
+            Arc::clone(&lingering),
+        );
         let bytes_read = stream.bytes_read();
         let routes = routes.clone();
         let service = service_fn(move |mut call: hyper::Request<Incoming>| {

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use common::{
     secret_token::{TokenHash, hash_of},
     store::{Session, Store},
@@ -23,6 +23,9 @@ const BEARER: &[u8] = b"bearer";
 
 /// The characters of a token.
 const TOKEN_CHARS: usize = 64;
+
+/// The most cookies of one name that are looked at: each may cost a question to the database.
+const COOKIES_MAX: usize = 4;
 
 /// The cookie that carries the token.
 const COOKIE: &str = "session";
@@ -106,10 +109,10 @@ fn ms(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The token of a call: `Authorization: Bearer`, or else the cookie. A token that is named is not passed over for the
+/// The tokens of a call: `Authorization: Bearer`, or else the cookies. A token that is named is not passed over for the
 /// cookie, whatever it is, so that its caller is never taken for somebody else; what another scheme says is for others: a
 /// browser sends what the proxy before this edge wants of it (`Basic`) along with everything.
-fn token_of<'a>(headers: &'a HeaderMap, cookie: &str) -> Option<&'a str> {
+fn tokens_of<'a>(headers: &'a HeaderMap, cookie: &str) -> Vec<&'a str> {
     let named = headers.get_all(header::AUTHORIZATION).iter();
     let mut bearers = named.filter_map(|line| {
         let line = line.as_bytes().trim_ascii();
@@ -119,13 +122,18 @@ fn token_of<'a>(headers: &'a HeaderMap, cookie: &str) -> Option<&'a str> {
     });
     match bearers.next() {
         // One with other bytes is a token that nobody has.
-        Some(token) => std::str::from_utf8(token).ok(),
-        None => token_of_cookie(headers, cookie),
+        Some(token) => std::str::from_utf8(token).into_iter().collect(),
+        None => tokens_of_cookies(headers, cookie),
     }
 }
 
-/// The token in the cookie of this name.
+/// The token in the cookie of this name: the likeliest, where it is there several times.
 pub(crate) fn token_of_cookie<'a>(headers: &'a HeaderMap, cookie: &str) -> Option<&'a str> {
+    tokens_of_cookies(headers, cookie).first().copied()
+}
+
+/// The tokens in the cookies of this name, the likeliest first.
+fn tokens_of_cookies<'a>(headers: &'a HeaderMap, cookie: &str) -> Vec<&'a str> {
     // By bytes: others' cookies may have any. Some proxies join several headers with commas.
     let lines = headers.get_all(header::COOKIE).iter();
     let pairs = lines.flat_map(|line| line.as_bytes().split(|byte| b";,".contains(byte)));
@@ -135,9 +143,12 @@ pub(crate) fn token_of_cookie<'a>(headers: &'a HeaderMap, cookie: &str) -> Optio
         let value = value.strip_prefix(b"\"").unwrap_or(value);
         std::str::from_utf8(value.strip_suffix(b"\"").unwrap_or(value)).ok()
     });
-    // The cookie may be there twice, if another path or an older version set one. An empty one says nothing.
-    ours.filter(|token| !token.is_empty())
-        .min_by_key(|token| token.len() != TOKEN_CHARS)
+    // The cookie may be there twice, if another path, another domain or an older version set one, and nothing says which is the
+    // newer. An empty one says nothing.
+    let mut tokens: Vec<_> = ours.filter(|token| !token.is_empty()).collect();
+    tokens.sort_by_key(|token| token.len() != TOKEN_CHARS);
+    tokens.truncate(COOKIES_MAX);
+    tokens
 }
 
 impl Sessions {
@@ -167,8 +178,14 @@ impl Sessions {
     }
 
     /// The token in the cookie that a call comes with.
-    pub(crate) fn token_of_cookie<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
-        token_of_cookie(headers, self.cookie)
+    pub(crate) fn token_of_cookie<'a>(
+        &self,
+        headers: &'a HeaderMap,
+        session: &Session,
+    ) -> Option<&'a str> {
+        let hash = self.memory().tokens.get(&session.id).copied()?;
+        let mut tokens = tokens_of_cookies(headers, self.cookie).into_iter();
+        tokens.find(|token| hash_of(token) == hash)
     }
 
     /// The session that a call comes with. Its use is noted, and so its end put off.
@@ -179,8 +196,17 @@ impl Sessions {
     /// # Errors
     /// 401 without a session that holds; 503 if it is not remembered and the database does not answer.
     pub(crate) async fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Session>, Problem> {
-        let token =
-            token_of(headers, self.cookie).ok_or_else(|| Problem::unauthorized("log in first"))?;
+        let mut refused = Problem::unauthorized("log in first");
+        for token in tokens_of(headers, self.cookie) {
+            match self.session_of(token).await {
+                Err(problem) if problem.status == StatusCode::UNAUTHORIZED => refused = problem,
+                decided => return decided,
+            }
+        }
+        Err(refused)
+    }
+
+    async fn session_of(&self, token: &str) -> Result<Arc<Session>, Problem> {
         let hash = hash_of(token);
         let session = self.look_up(&hash).await?;
         if self.was_revoked(session.id) || self.time_left(&session).is_zero() {

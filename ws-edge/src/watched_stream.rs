@@ -3,6 +3,7 @@
 
 use std::{
     io::{self, IoSlice},
+    net::IpAddr,
     pin::Pin,
     sync::{
         Arc,
@@ -18,7 +19,10 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use crate::admission::AddressShares;
+use crate::{
+    admission::AddressShares,
+    lingering::{self, Lingering},
+};
 
 /// How much came in on a connection so far. For whoever reads from it behind layers that do not tell.
 #[derive(Clone, Debug, Default)]
@@ -39,22 +43,28 @@ pub(crate) struct WatchedStream {
     stuck_after: Duration,
     /// While something waits to be taken: when that is too long. Most streams never wait.
     stuck: Option<Pin<Box<Sleep>>>,
+    peer: IpAddr,
     /// Of the connections that the client's address may have.
-    _shares: Option<AddressShares>,
+    shares: Option<AddressShares>,
+    lingering: Arc<Lingering>,
 }
 
 impl WatchedStream {
     pub(crate) fn new(
         stream: TcpStream,
+        peer: IpAddr,
         stuck_after: Duration,
         shares: Option<AddressShares>,
+        lingering: Arc<Lingering>,
     ) -> WatchedStream {
         WatchedStream {
             stream,
             bytes_read: BytesRead::default(),
             stuck_after,
             stuck: None,
-            _shares: shares,
+            peer,
+            shares,
+            lingering,
         }
     }
 
@@ -127,6 +137,23 @@ impl AsyncWrite for WatchedStream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+        let this = self.get_mut();
+        if lingering::is_taken(&this.stream) {
+            return Pin::new(&mut this.stream).poll_shutdown(context);
+        }
+        // It is said with the last byte instead, when this is dropped.
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for WatchedStream {
+    fn drop(&mut self) {
+        if self.stuck.is_some() {
+            // What was to be written is not: there is no end that could be orderly.
+            lingering::reset(&self.stream);
+        } else {
+            let shares = self.shares.take();
+            self.lingering.close(&self.stream, self.peer, shares);
+        }
     }
 }

@@ -13,6 +13,10 @@ use super::{
 /// The event behind the last one, where there is such a thing.
 const DONE: &[u8] = b"[DONE]";
 
+/// An event that comes twice, byte for byte, is passed over where its counts tell that it is no other one: where so many
+/// before it have each counted on.
+const COUNTED_LEAST: u32 = 2;
+
 /// One API's way of saying it.
 pub(super) trait Dialect: Send {
     /// What one event says.
@@ -38,8 +42,6 @@ pub(super) struct Said {
     pub error: Option<ModelError>,
     /// Text, in WTF-8.
     pub text: Vec<u8>,
-    /// The text is the whole answer once more, if there was some before.
-    pub is_whole: bool,
     /// The model thinks.
     pub thinks: bool,
     /// The answer ends.
@@ -55,6 +57,8 @@ pub(super) enum End {
     Limit,
     /// It would not go on.
     Blocked(String),
+    /// It could not go on.
+    Broken(String),
     /// In any other way, which is by having said all where there is text.
     Said(String),
 }
@@ -93,6 +97,11 @@ pub(super) struct Answer<D> {
     was_open: bool,
     is_done: bool,
     usage: Usage,
+    /// The event before, as it came.
+    before: Vec<u8>,
+    /// How many events with text have each counted more tokens than all before them; none if one has not, so that the counts
+    /// say nothing about which events there are.
+    counted: Option<u32>,
 }
 
 impl<D: Dialect> Answer<D> {
@@ -113,6 +122,8 @@ impl<D: Dialect> Answer<D> {
             was_open: false,
             is_done: false,
             usage: Usage::default(),
+            before: Vec::new(),
+            counted: Some(0),
         }
     }
 
@@ -125,6 +136,8 @@ impl<D: Dialect> Answer<D> {
             self.is_done = true;
             return Ok(Taken::Quiet);
         }
+        let is_same = event == self.before;
+        self.before = event.to_vec();
         let before = std::mem::take(&mut self.unread);
         let text = readable(event);
         let whole;
@@ -145,7 +158,7 @@ impl<D: Dialect> Answer<D> {
             (false, _) => Taken::PassedOver("unreadable"),
         };
         for value in values {
-            match self.take_value(value, pieces)? {
+            match self.take_value(value, is_same, pieces)? {
                 // What went wrong is told even where the rest of the event was of use.
                 Taken::AtWork => taken = Taken::AtWork,
                 other if taken != Taken::AtWork => taken = other,
@@ -155,10 +168,23 @@ impl<D: Dialect> Answer<D> {
         Ok(taken)
     }
 
-    fn take_value(&mut self, event: Json<'_>, pieces: Pieces<'_>) -> Result<Taken, ModelError> {
+    fn take_value(
+        &mut self,
+        event: Json<'_>,
+        is_same: bool,
+        pieces: Pieces<'_>,
+    ) -> Result<Taken, ModelError> {
         let had_ended = self.has_ended();
-        let said = self.dialect.read(event);
+        let mut said = self.dialect.read(event);
         self.is_known |= said.is_known;
+        if !said.text.is_empty() {
+            let counts_on = said.usage.tokens_out > self.usage.tokens_out;
+            if is_same && !counts_on && self.counted >= Some(COUNTED_LEAST) {
+                return Ok(Taken::PassedOver("doubled"));
+            }
+            let counted = self.counted.filter(|_| counts_on);
+            self.counted = counted.map(|counted| counted + 1);
+        }
         // Each event has the counts so far, and some relays send empty ones at the end.
         self.usage.tokens_in = self.usage.tokens_in.max(said.usage.tokens_in);
         self.usage.tokens_out = self.usage.tokens_out.max(said.usage.tokens_out);
@@ -173,8 +199,7 @@ impl<D: Dialect> Answer<D> {
         if !said.is_known {
             return Ok(Taken::PassedOver("not_understood"));
         }
-        let is_repeated = said.is_whole && self.has_text;
-        let has_said = !said.text.is_empty() && !is_repeated;
+        let has_said = !said.text.is_empty();
         if has_said {
             let text = self.halves.join(&said.text);
             if self.end.is_some() && !says_nothing(&text) {
@@ -184,6 +209,12 @@ impl<D: Dialect> Answer<D> {
             self.say(text, pieces);
         }
         let is_at_work = has_said || said.thinks || said.end.is_some();
+        if let Some(End::Broken(why)) = said.end.take_if(|end| matches!(end, End::Broken(_)))
+            && !had_ended
+        {
+            self.began |= is_at_work;
+            return Err(ModelError::cut(&why));
+        }
         match said.end {
             // Nothing of what a filter stopped is kept, even if it stopped late.
             Some(End::Blocked(why)) => self.end = Some(End::Blocked(why)),
@@ -208,6 +239,11 @@ impl<D: Dialect> Answer<D> {
             self.chars += text.chars().count();
             pieces(&text);
         }
+    }
+
+    /// What it has cost so far.
+    pub(super) fn usage(&self) -> Usage {
+        self.usage
     }
 
     /// Whether there was a word or a thought.
@@ -237,17 +273,13 @@ impl<D: Dialect> Answer<D> {
     /// What became of it instead.
     pub(super) fn finish(mut self, pieces: Pieces<'_>) -> Result<Finished, ModelError> {
         self.say_rest(pieces);
-        let finished = |complete| {
-            Ok(Finished {
-                complete,
-                usage: self.usage,
-            })
-        };
+        let finished = |complete| Ok(Finished { complete });
         if self.is_enough() {
             return finished(false);
         }
         match self.end {
             Some(End::Blocked(why)) => Err(ModelError::blocked(&why)),
+            Some(End::Broken(why)) => Err(ModelError::cut(&why)),
             Some(End::Limit) if self.has_text => finished(false),
             // All of it went into thoughts; the same model would do the same again.
             Some(End::Limit) => Err(ModelError::empty(

@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Finished, Model, ModelError, Pieces, Prompt, Role,
+    Finished, Model, ModelError, Pieces, Prompt, Role, Usage,
     answer::Answer,
     gemini_answer::GeminiDialect,
     google_error::GoogleError,
@@ -59,12 +59,13 @@ impl Model for Gemini {
         model: &str,
         prompt: &Prompt,
         pieces: Pieces<'_>,
+        usage: &mut Usage,
     ) -> Result<Finished, ModelError> {
         let path = format!("/v1beta/models/{model}:streamGenerateContent");
         let request = self.endpoint.post(&path).query(&[("alt", "sse")]);
         let answer = Answer::new(GeminiDialect, prompt.enough_chars);
         self.endpoint
-            .ask(request.json(&body_of(prompt)), answer, pieces)
+            .ask(request.json(&body_of(prompt)), answer, pieces, usage)
             .await
     }
 

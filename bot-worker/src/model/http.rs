@@ -11,7 +11,7 @@ use reqwest::{Client, RequestBuilder, Response, Url, header::HeaderMap, redirect
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
-    Advice, Finished, ModelError, Pieces,
+    Advice, Finished, ModelError, Pieces, Usage,
     answer::{Answer, Dialect},
     reading::Reading,
     sse::EVENT_MAX_BYTES,
@@ -125,13 +125,17 @@ impl Endpoint {
         request: RequestBuilder,
         answer: Answer<impl Dialect>,
         pieces: Pieces<'_>,
+        usage: &mut Usage,
     ) -> Result<Finished, ModelError> {
         let first_token_by = Instant::now() + self.limits.first_token;
         let sent = timeout_at(first_token_by, self.send(request))
             .await
             .map_err(|_| ModelError::silent("no answer"));
         let answered = match sent {
-            Ok(Ok(response)) => self.read(response, first_token_by, answer, pieces).await,
+            Ok(Ok(response)) => {
+                let reading = Reading::new(answer, usage);
+                self.read(response, first_token_by, reading, pieces).await
+            }
             Ok(Err(error)) | Err(error) => Err(error),
         };
         answered.map_err(|error| self.told_about_key(error))
@@ -181,10 +185,9 @@ impl Endpoint {
         &self,
         mut response: Response,
         first_token_by: Instant,
-        answer: Answer<impl Dialect>,
+        mut reading: Reading<'_, impl Dialect>,
         pieces: Pieces<'_>,
     ) -> Result<Finished, ModelError> {
-        let mut reading = Reading::new(answer);
         let mut silent_by = first_token_by;
         // What comes behind the end is waited for a little, and not longer for whatever comes.
         let mut closed_by = None;

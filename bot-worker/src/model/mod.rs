@@ -28,7 +28,8 @@ pub type Pieces<'a> = &'a mut (dyn for<'b> FnMut(&'b str) + Send);
 pub trait Model: Send + Sync + 'static {
     /// Asks the model of this name. The answer comes through `pieces`, text after text, as it is written; it is all
     /// there when this returns [`Finished`], and a part of it may be there when it returns an error. Dropping the
-    /// future hangs up. Ends by itself when the model goes silent, but has no limit for the whole.
+    /// future hangs up. Ends by itself when the model goes silent, but has no limit for the whole. What the call has used so
+    /// far, as far as the model says it, stands in `usage`, also when it fails or is dropped.
     ///
     /// # Errors
     /// [`ModelError`], which says what may be done about it.
@@ -37,6 +38,7 @@ pub trait Model: Send + Sync + 'static {
         model: &str,
         prompt: &Prompt,
         pieces: Pieces<'_>,
+        usage: &mut Usage,
     ) -> Result<Finished, ModelError>;
 
     /// Whether the model is there for this key.
@@ -82,8 +84,6 @@ pub enum Role {
 pub struct Finished {
     /// False if the model was cut short by a limit of its own or of the prompt, and had more to say.
     pub complete: bool,
-    /// What it cost.
-    pub usage: Usage,
 }
 
 /// Tokens, as the model counted them.

@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Advice, Finished, Model, ModelError, Pieces, Prompt, Role,
+    Advice, Finished, Model, ModelError, Pieces, Prompt, Role, Usage,
     answer::Answer,
     chat_answer::ChatDialect,
     chat_error,
@@ -63,11 +63,12 @@ impl Model for OpenAi {
         model: &str,
         prompt: &Prompt,
         pieces: Pieces<'_>,
+        usage: &mut Usage,
     ) -> Result<Finished, ModelError> {
         let request = self.endpoint.post("/chat/completions");
         let answer = Answer::new(ChatDialect::new(), prompt.enough_chars);
         self.endpoint
-            .ask(request.json(&body_of(model, prompt)), answer, pieces)
+            .ask(request.json(&body_of(model, prompt)), answer, pieces, usage)
             .await
     }
 

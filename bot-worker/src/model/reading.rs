@@ -4,24 +4,26 @@
 use metrics::counter;
 
 use super::{
-    Finished, ModelError, Pieces,
+    Finished, ModelError, Pieces, Usage,
     answer::{Answer, Dialect, Taken},
     sse::{SseItem, SseParser},
 };
 
 /// One body on its way in.
 #[derive(Debug)]
-pub(super) struct Reading<D> {
+pub(super) struct Reading<'a, D> {
     parser: SseParser,
     answer: Answer<D>,
+    usage: &'a mut Usage,
 }
 
-impl<D: Dialect> Reading<D> {
-    /// Nothing read yet.
-    pub(super) fn new(answer: Answer<D>) -> Reading<D> {
+impl<D: Dialect> Reading<'_, D> {
+    /// Nothing read yet. What it cost so far is kept in `usage`.
+    pub(super) fn new(answer: Answer<D>, usage: &mut Usage) -> Reading<'_, D> {
         Reading {
             parser: SseParser::default(),
             answer,
+            usage,
         }
     }
 
@@ -42,9 +44,11 @@ impl<D: Dialect> Reading<D> {
 
     fn take(&mut self, item: &SseItem, pieces: Pieces<'_>) -> Result<bool, ModelError> {
         let taken = match item {
-            SseItem::Event(event) => self.answer.take(event, pieces)?,
-            SseItem::TooLong => Taken::PassedOver("too_long"),
+            SseItem::Event(event) => self.answer.take(event, pieces),
+            SseItem::TooLong => Ok(Taken::PassedOver("too_long")),
         };
+        *self.usage = self.answer.usage();
+        let taken = taken?;
         if let Taken::PassedOver(why) = taken {
             counter!("chinwag_bot_model_events_passed_over_total", "why" => why).increment(1);
         }
@@ -109,7 +113,7 @@ mod tests {
     };
 
     /// What came of a body: its text, and how it ended.
-    type Outcome = (String, Result<Finished, ModelError>);
+    type Outcome = (String, Result<Finished, ModelError>, Usage);
 
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     enum Api {
@@ -173,18 +177,19 @@ mod tests {
     }
 
     fn read<D: Dialect>(answer: Answer<D>, body: &[&[u8]], broken: Option<ModelError>) -> Outcome {
-        let (mut reading, mut text) = (Reading::new(answer), String::new());
+        let (mut usage, mut text) = (Usage::default(), String::new());
+        let mut reading = Reading::new(answer, &mut usage);
         let mut pieces = |piece: &str| text.push_str(piece);
         for piece in body {
             if let Err(error) = reading.push(piece, &mut pieces) {
-                return (text, Err(error));
+                return (text, Err(error), usage);
             }
         }
         let ended = match broken {
             Some(error) => reading.break_off(error, &mut pieces),
             None => reading.finish(&mut pieces),
         };
-        (text, ended)
+        (text, ended, usage)
     }
 
     fn body_of<T: AsRef<[u8]>>(events: &[T]) -> Vec<u8> {
@@ -286,7 +291,7 @@ mod tests {
         mutated: &[Vec<u8>],
         outcome: &Outcome,
     ) {
-        let (text, ended) = outcome;
+        let (text, ended, _) = outcome;
         let shown = || {
             let mutated: Vec<_> = mutated
                 .iter()
@@ -315,11 +320,7 @@ mod tests {
             let good = api.good(is_apart);
             let whole = api.read(&[&body_of(&good)], None);
             assert_eq!(whole.0, WORDS.concat());
-            assert!(
-                whole
-                    .1
-                    .is_ok_and(|finished| finished.complete && finished.usage.tokens_in == 9)
-            );
+            assert!(whole.1.is_ok_and(|finished| finished.complete) && whole.2.tokens_in == 9);
             for (at, event) in good.iter().enumerate() {
                 for mutated in mutations(event) {
                     let mut events: Vec<Vec<u8>> = good
@@ -340,11 +341,61 @@ mod tests {
         for api in [Api::Gemini, Api::Chat] {
             let body = body_of(&api.good(false));
             for error in [ModelError::cut("reset"), ModelError::silent("kept open")] {
-                let (text, ended) = api.read(&[body.trim_ascii_end()], Some(error));
+                let (text, ended, _) = api.read(&[body.trim_ascii_end()], Some(error));
                 assert!(ended.is_ok_and(|finished| finished.complete), "{api:?}");
                 assert_eq!(text, WORDS.concat(), "{api:?}");
             }
         }
+    }
+
+    #[test]
+    fn an_event_that_comes_twice_says_its_words_once_where_the_counts_tell() {
+        let said = |words: &str, tokens: u32| {
+            json!({
+                "candidates": [{"content": {"parts": [{"text": words}]}}],
+                "usageMetadata": {"candidatesTokenCount": tokens},
+            })
+            .to_string()
+        };
+        let stop = r#"{"candidates":[{"finishReason":"STOP"}]}"#.to_owned();
+        let read = |counts: [u32; 5]| {
+            let words = ["one ", "two ", "ha ", "ha ", "three"];
+            let mut events: Vec<_> = words
+                .iter()
+                .zip(counts)
+                .map(|(words, count)| said(words, count))
+                .collect();
+            events.push(stop.clone());
+            Api::Gemini.read(&[&body_of(&events)], None).0
+        };
+        assert_eq!(read([1, 2, 3, 3, 5]), "one two ha three");
+        // Said twice, or nobody knows.
+        assert_eq!(read([1, 2, 3, 4, 5]), "one two ha ha three");
+        assert_eq!(read([9, 9, 9, 9, 9]), "one two ha ha three");
+        assert_eq!(read([0, 0, 0, 0, 9]), "one two ha ha three");
+        assert_eq!(read([1, 1, 3, 3, 5]), "one two ha ha three");
+    }
+
+    #[test]
+    fn what_was_used_is_known_whatever_comes_of_it() {
+        let said = r#"{"candidates":[{"content":{"parts":[{"text":"one"}]}}],"usageMetadata":{"promptTokenCount":9,"candidatesTokenCount":1}}"#;
+        let failed = r#"{"error":{"code":503,"status":"UNAVAILABLE","message":"later"}}"#;
+        for (events, broken) in [
+            (vec![said, failed], None),
+            (vec![said], None),
+            (vec![said], Some(ModelError::cut("reset"))),
+        ] {
+            let (_, ended, usage) = Api::Gemini.read(&[&body_of(&events)], broken);
+            assert!(ended.is_err());
+            assert_eq!((usage.tokens_in, usage.tokens_out), (9, 1));
+        }
+        let by_llama_cpp = [
+            said.as_bytes(),
+            b"error: {\"code\":500,\"message\":\"Context size\"}\n\n",
+        ]
+        .concat();
+        let (_, ended, _) = Api::Chat.read(&[b"data: ", &by_llama_cpp], None);
+        assert!(ended.is_err());
     }
 
     #[test]
@@ -375,7 +426,7 @@ mod tests {
                     let good = api.good(is_apart);
                     let mut events: Vec<&str> = good.iter().map(String::as_str).collect();
                     events.push(event);
-                    let (text, ended) = api.read(&[&body_of(&events)], broken);
+                    let (text, ended, _) = api.read(&[&body_of(&events)], broken);
                     assert!(
                         ended.is_ok_and(|finished| finished.complete),
                         "{api:?} {event}"
@@ -532,7 +583,7 @@ mod tests {
                 None,
             ),
         ] {
-            let (text, ended) = api.read(&[&body_of(&events)], broken);
+            let (text, ended, _) = api.read(&[&body_of(&events)], broken);
             assert_eq!(text, "one two", "{what}");
             assert!(
                 ended.as_ref().is_ok_and(|finished| finished.complete),
@@ -561,7 +612,7 @@ mod tests {
             (Api::Chat, "[DONE]".to_owned(), Advice::OnceMore),
             (Api::Chat, "{}".to_owned(), again),
         ] {
-            let (_, ended) = api.read(&[&body_of(&[&event])], None);
+            let (_, ended, _) = api.read(&[&body_of(&[&event])], None);
             assert_eq!(ended.unwrap_err().advice, advice, "{api:?} {event}");
         }
     }

@@ -1,5 +1,5 @@
 //! Server-sent events out of a body that is split anywhere: inside a line, inside a line's end, inside a character.
-//! Only `data` is kept; nothing else is sent by models. A body that has no event in it is no stream, and stands for one.
+//! Only `data` is kept, and what llama.cpp sends in a field `error` in its place. A body that has no event in it is no stream, and stands for one.
 
 /// The largest event that is taken, in bytes. Gemini's are a few KiB.
 pub const EVENT_MAX_BYTES: usize = 1024 * 1024;
@@ -81,6 +81,11 @@ impl SseParser {
             return has_data.then_some(SseItem::Event(data));
         }
         let line = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&line);
+        if let Some(error) = line.strip_prefix(b"error:") {
+            self.had_event = true;
+            self.bare = Vec::new();
+            return Some(SseItem::Event(error_event(error.trim_ascii())));
+        }
         let value = match line.strip_prefix(b"data") {
             Some([]) => Some(&[][..]),
             Some([b':', b' ', value @ ..] | [b':', value @ ..]) => Some(value),
@@ -100,6 +105,19 @@ impl SseParser {
             self.bare.push(b'\n');
         }
         None
+    }
+}
+
+/// The event that says the same in the usual way: an object with an `error` in it.
+fn error_event(error: &[u8]) -> Vec<u8> {
+    let is_json = serde_json::from_slice::<serde_json::Value>(error);
+    match is_json {
+        Ok(value) if value.get("error").is_some() => error.to_vec(),
+        Ok(value) => serde_json::json!({"error": value}).to_string().into_bytes(),
+        Err(_) => {
+            let words = String::from_utf8_lossy(error);
+            serde_json::json!({"error": words}).to_string().into_bytes()
+        }
     }
 }
 
@@ -123,6 +141,15 @@ mod tests {
     }
 
     const BODY: &str = "\u{feff}data: one\r\n\r\n: a comment\nevent: x\nid: 7\ndata:two\ndata\ndata: zwölf 🦉\n\ndata: three\r\rdata: four";
+
+    #[test]
+    fn an_error_in_a_field_of_its_own_is_an_event() {
+        let body = "data: one\n\nerror: {\"code\":500,\"message\":\"context\"}\n\nerror: {\"error\":{\"code\":503}}\n\nerror: out of memory\n\n";
+        let events = events_of(&[body.as_bytes()]);
+        let error = r#"{"error":{"code":500,"message":"context"}}"#;
+        let others = [r#"{"error":{"code":503}}"#, r#"{"error":"out of memory"}"#];
+        assert_eq!(events, ["one", error, others[0], others[1]]);
+    }
 
     #[test]
     fn data_lines_become_events() {

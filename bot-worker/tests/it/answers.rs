@@ -344,6 +344,20 @@ async fn a_model_that_never_says_that_it_ended_is_asked_once_more_and_then_belie
         (Kind::Bot, "two and two is four")
     );
     assert_eq!(scene.practice.requests().len(), 2);
+    // Both calls were paid for.
+    scene.queue.settled_when(1).await;
+    let log = scene.persisted()[0].reply.clone().unwrap();
+    assert_eq!((log.attempts, log.outcome.as_str()), (2, "answered"));
+    let once = Scene::with_worker(&[]).await;
+    once.practice.behave("say=\"two and two is four\"").unwrap();
+    once.reply_to(&once.asks("two plus two?").await).await;
+    once.queue.settled_when(1).await;
+    let of_one = once.persisted()[0].reply.clone().unwrap();
+    assert_eq!(
+        (log.tokens_in, log.tokens_out),
+        (2 * of_one.tokens_in, 2 * of_one.tokens_out)
+    );
+    assert_eq!(log.cost_micros, of_one.cost_micros.map(|cost| 2 * cost));
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bot_worker::{
     fallback::Reason,
     model::{
-        Advice, Finished, Model, ModelError, Prompt, Role, Turn, gemini::Gemini,
+        Advice, Finished, Model, ModelError, Prompt, Role, Turn, Usage, gemini::Gemini,
         http::SilenceLimits, openai::OpenAi,
     },
 };
@@ -98,13 +98,20 @@ async fn ask(api: Api, order: &str) -> (String, Result<Finished, ModelError>) {
     practice
         .behave(&order)
         .unwrap_or_else(|error| panic!("{order}: {error}"));
-    let mut text = String::new();
-    let outcome = client(api, &practice, None)
-        .ask("a-model", &prompt("hello"), &mut |piece| {
-            text.push_str(piece);
-        })
-        .await;
+    let (text, outcome, _) = ask_at(api, &practice).await;
     (text, outcome)
+}
+
+async fn ask_at(
+    api: Api,
+    practice: &PracticeModel,
+) -> (String, Result<Finished, ModelError>, Usage) {
+    let (mut text, mut usage) = (String::new(), Usage::default());
+    let mut pieces = |piece: &str| text.push_str(piece);
+    let outcome = client(api, practice, None)
+        .ask("a-model", &prompt("hello"), &mut pieces, &mut usage)
+        .await;
+    (text, outcome, usage)
 }
 
 /// The advice and reason of an order that must fail.
@@ -117,12 +124,16 @@ async fn failure(api: Api, order: &str) -> (Advice, Reason) {
 }
 
 async fn an_answer_comes_in_pieces_and_says_what_it_cost(api: Api) {
-    let (text, outcome) = ask(api, "say=\"zwölf 🦉 und noch ein paar Wörter mehr\"").await;
+    let practice = practice().await;
+    practice
+        .behave("pace=1ms say=\"zwölf 🦉 und noch ein paar Wörter mehr\"")
+        .unwrap();
+    let (text, outcome, usage) = ask_at(api, &practice).await;
     let finished = outcome.unwrap();
     assert_eq!(text, "zwölf 🦉 und noch ein paar Wörter mehr");
     assert!(
-        finished.complete && finished.usage.tokens_in > 0 && finished.usage.tokens_out > 0,
-        "{finished:?}"
+        finished.complete && usage.tokens_in > 0 && usage.tokens_out > 0,
+        "{finished:?} {usage:?}"
     );
 }
 
@@ -356,7 +367,7 @@ async fn the_request_is_as_gemini_wants_it() {
         },
     );
     client(Api::Gemini, &practice, Some("a-key"))
-        .ask("a-model", &prompt, &mut |_| {})
+        .ask("a-model", &prompt, &mut |_| {}, &mut Usage::default())
         .await
         .unwrap();
     let calls = practice.requests();
@@ -386,7 +397,7 @@ async fn dropping_the_call_hangs_up(api: Api) {
     let mut pieces = |_: &str| {};
     let asked = tokio::time::timeout(
         Duration::from_millis(150),
-        gemini.ask("a-model", &prompt, &mut pieces),
+        gemini.ask("a-model", &prompt, &mut pieces, &mut Usage::default()),
     )
     .await;
     assert!(asked.is_err());
@@ -419,7 +430,12 @@ async fn nobody_there_is_told_apart_from_silence(api: Api) {
     let gemini = client(api, &practice, None);
     practice.stop().await.unwrap();
     let error = gemini
-        .ask("a-model", &prompt("hello"), &mut |_| {})
+        .ask(
+            "a-model",
+            &prompt("hello"),
+            &mut |_| {},
+            &mut Usage::default(),
+        )
         .await
         .unwrap_err();
     assert_eq!(
@@ -438,7 +454,7 @@ async fn the_request_is_as_chat_servers_want_it() {
         prompt.turns.insert(0, Turn { role, parts });
     }
     client(Api::OpenAi, &practice, Some("a-key"))
-        .ask("llama3.2:3b", &prompt, &mut |_| {})
+        .ask("llama3.2:3b", &prompt, &mut |_| {}, &mut Usage::default())
         .await
         .unwrap();
     let calls = practice.requests();

@@ -82,6 +82,7 @@ passes_on! { FaultyStore, beside [],
         async fn create_room_within(room: &Room, limits: RoomLimits) -> Result<(), StoreError>;
         async fn room(name: &str) -> Result<Option<Room>, StoreError>;
         async fn room_seen_by(name: &str, user: &str) -> Result<Option<Room>, StoreError>;
+        async fn note_looks(after: &str) -> Result<Option<String>, StoreError>;
         async fn rooms_listed(user: &str, after: Option<&str>, limit: usize) -> Result<Vec<ListedRoom>, StoreError>;
         async fn change_room(name: &str, changes: &RoomChanges) -> Result<Option<Room>, StoreError>;
         async fn delete_room(name: &str, by: RoomKeeper<'_>) -> Result<bool, StoreError>;

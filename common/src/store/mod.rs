@@ -231,6 +231,13 @@ pub trait Rooms: Send + Sync + 'static {
     /// [`StoreError::Unavailable`].
     async fn room_seen_by(&self, name: &str, user: &str) -> Result<Option<Room>, StoreError>;
 
+    /// Notes what rooms look like that were made by a program of a version that did not, so that no user's name may look like
+    /// theirs: a thousand rooms after this name. Returns the last of them; none if there are no more. Idempotent.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn note_looks(&self, after: &str) -> Result<Option<String>, StoreError>;
+
     /// The rooms a user may see, at most `limit` of them: their own and those they are a member of by name, then those
     /// they are invited to, then the public ones. `after` is the last room of the page before. (If the user's part in that
     /// room has changed since, the page may begin a little too early or too late.)
@@ -338,6 +345,11 @@ pub const BANS_PER_ROOM: usize = 10_000;
 pub const INVITATIONS_OPEN_MAX: u32 = 200;
 /// The most of them by one owner: nobody's list is one stranger's.
 pub const INVITATIONS_OPEN_BY_ONE: u32 = 5;
+/// And by all owners together whose accounts are younger than [`ACCOUNT_NEW_FOR`]: a crowd of accounts that somebody has just
+/// made fills half of a list, and the other half is for those who have been here for a while.
+pub const INVITATIONS_OPEN_BY_NEW: u32 = INVITATIONS_OPEN_MAX / 2;
+/// How long an account is new.
+pub const ACCOUNT_NEW_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// How often within [`INVITATIONS_ENDED_KNOWN`] one person may decline an owner, or the owner withdraw, before they are not
 /// invited by that owner again for as long. Once is a mistake, three times is an answer.
 pub const INVITATIONS_ENDED_MAX: u32 = 3;

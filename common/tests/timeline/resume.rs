@@ -23,6 +23,7 @@ async fn whoever_missed_too_much_in_a_cold_room_is_told_its_latest_place() {
         messages: Vec::new(),
         complete: false,
         latest: 1_500,
+        bytes_read: resumed.bytes_read,
     };
     assert_eq!(resumed, too_much);
 }
@@ -37,6 +38,7 @@ async fn whoever_missed_nothing_in_a_cold_room_is_told_its_latest_place() {
             messages: Vec::new(),
             complete: true,
             latest: 10,
+            bytes_read: 0,
         };
         assert_eq!(resumed, nothing);
     }
@@ -94,8 +96,11 @@ async fn whoever_missed_too_much_is_told_so_also_while_the_database_is_behind() 
         messages: Vec::new(),
         complete: false,
         latest: said[RESUME_MAX_MESSAGES - 1].seq,
+        bytes_read: resumed.bytes_read,
     };
     assert_eq!(resumed, too_much);
+    let least = RESUME_MAX_MESSAGES * said[0].message.len();
+    assert!(resumed.bytes_read > least, "what is not sent was read too");
 }
 
 /// The stream of a server that took over from another: it looks whole, and lacks what only the other one had.

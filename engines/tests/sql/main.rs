@@ -12,6 +12,7 @@ mod mysql_outages;
 mod mysql_schema;
 mod mysql_writers;
 mod side;
+mod sqlite_full_disk;
 mod sqlite_remains;
 
 store_suite!(sqlite, Folder::fresh().await);

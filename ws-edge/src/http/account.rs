@@ -339,7 +339,7 @@ pub(super) async fn me(
         admin,
         may_invite: admin || http.registration != Registration::Closed,
     });
-    match http.services.sessions.token_of_cookie(&headers) {
+    match http.services.sessions.token_of_cookie(&headers, &session) {
         Some(token) if !headers.contains_key(header::AUTHORIZATION) => {
             let cookie = cookie(&http, token, http.services.sessions.lifetime(&session));
             ([(header::SET_COOKIE, cookie)], answer).into_response()

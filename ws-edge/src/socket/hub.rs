@@ -22,7 +22,7 @@ use common::{
 use futures_util::StreamExt;
 use parking_lot::{Mutex, RwLock};
 use tokio::{
-    sync::{Notify, Semaphore, mpsc},
+    sync::{Notify, mpsc},
     task::AbortHandle,
     time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
@@ -34,14 +34,11 @@ use super::{
     feed::{Feed, Heard, Phase, Read, Reading},
     inbox::Inbox,
     meters::Meters,
+    past_reads::{PastReadTurn, PastReads},
     replay::Replay,
     room::{Membership, Room},
     wake_schedule::WakeSchedule,
 };
-
-/// The most reads of rooms' pasts at once: when the live engine comes back with ten thousand rooms, it and the store
-/// are asked at this pace.
-const READS_AT_ONCE: usize = 32;
 
 /// The most events taken from the live engine before the sockets are woken.
 const EVENTS_AT_ONCE: usize = 256;
@@ -78,7 +75,7 @@ pub(super) struct Hub {
     rooms: RwLock<HashMap<Arc<str>, Arc<Room>>>,
     /// What all rooms' rings hold.
     ring_bytes: Arc<AtomicUsize>,
-    pub(super) reads: Semaphore,
+    pub(super) reads: PastReads,
     /// Rooms whose presence is to be announced.
     pub(super) to_announce: Mutex<Vec<Arc<Room>>>,
     pub(super) announce: Notify,
@@ -136,7 +133,7 @@ impl Hub {
             process: Uuid::new_v4().to_string(),
             rooms: RwLock::default(),
             ring_bytes: Arc::default(),
-            reads: Semaphore::new(READS_AT_ONCE),
+            reads: PastReads::new(),
             to_announce: Mutex::default(),
             announce: Notify::new(),
             replaced_at: Mutex::default(),
@@ -170,14 +167,14 @@ impl Hub {
         after: Option<Seq>,
     ) -> Result<(Membership, Replay), EnterError> {
         let membership = loop {
-            let room = self.open(name, after).await?;
+            let room = self.open(name, user, after).await?;
             if let Some(membership) = room.enter(user, sub, inbox) {
                 break membership;
             }
             // It is being given up: wait until that is done.
             room.until(|phase| phase == Phase::Closed).await;
         };
-        let replay = self.replay(membership.room(), after, true).await?;
+        let replay = self.replay(membership.room(), user, after, true).await?;
         Ok((membership, replay))
     }
 
@@ -185,24 +182,14 @@ impl Hub {
     async fn open(
         self: &Arc<Self>,
         name: &str,
+        user: &Arc<str>,
         after: Option<Seq>,
     ) -> Result<Arc<Room>, EnterError> {
-        let known = self.room(name);
-        let room = known.unwrap_or_else(|| {
-            let mut rooms = self.rooms.write();
-            if let Some(room) = rooms.get(name) {
-                return Arc::clone(room);
-            }
-            let name: Arc<str> = name.into();
-            let room = Arc::new(Room::new(
-                Arc::clone(&name),
-                Feed::new(Arc::clone(&self.ring_bytes)),
-            ));
-            rooms.insert(name, Arc::clone(&room));
-            // A task of its own: whoever asked first may go away while others wait.
-            self.spawn(Arc::clone(self).opening(Arc::clone(&room), after));
-            room
-        });
+        let room = match self.room(name) {
+            Some(room) => room,
+            // Waited for before the room is there: others who come to it meanwhile wait for the engines only.
+            None => self.begin_opening(name, self.reads.turn(user).await, after),
+        };
         let was_open = room.feed().phase != Phase::Opening;
         match room.until(|phase| phase != Phase::Opening).await {
             Phase::Closed if !was_open => Err(EnterError::NotOpened),
@@ -210,8 +197,31 @@ impl Hub {
         }
     }
 
-    async fn opening(self: Arc<Self>, room: Arc<Room>, after: Option<Seq>) {
-        match self.subscribe(&room, after).await {
+    fn begin_opening(
+        self: &Arc<Self>,
+        name: &str,
+        turn: PastReadTurn,
+        after: Option<Seq>,
+    ) -> Arc<Room> {
+        let mut rooms = self.rooms.write();
+        if let Some(room) = rooms.get(name) {
+            return Arc::clone(room);
+        }
+        let name: Arc<str> = name.into();
+        let room = Arc::new(Room::new(
+            Arc::clone(&name),
+            Feed::new(Arc::clone(&self.ring_bytes)),
+        ));
+        rooms.insert(name, Arc::clone(&room));
+        // A task of its own: whoever asked first may go away while others wait.
+        self.spawn(Arc::clone(self).opening(Arc::clone(&room), turn, after));
+        room
+    }
+
+    async fn opening(self: Arc<Self>, room: Arc<Room>, turn: PastReadTurn, after: Option<Seq>) {
+        let subscribed = self.subscribe(&room, &turn, after).await;
+        drop(turn);
+        match subscribed {
             Ok((read, draft)) => {
                 let after = after.filter(|_| !read.frames.is_empty() || !read.complete);
                 let now = Instant::now();
@@ -241,23 +251,30 @@ impl Hub {
     async fn subscribe(
         &self,
         room: &Room,
+        turn: &PastReadTurn,
         after: Option<Seq>,
     ) -> Result<(Read, Option<DraftSnapshot>), EnterError> {
         self.subscriber.subscribe(&room.name).await?;
-        let _permit = self.reads.acquire().await.expect("never closed");
+        let _permit = self.reads.permit().await;
         // At once, since whoever joins may speak already, and wants to hear it.
-        let read = self.read_first(room, after);
+        let read = self.read_first(room, turn, after);
         let (read, draft) = tokio::join!(read, self.live.draft_snapshot(&room.name));
         Ok((read?, draft?))
     }
 
-    async fn read_first(&self, room: &Room, after: Option<Seq>) -> Result<Read, EnterError> {
+    async fn read_first(
+        &self,
+        room: &Room,
+        turn: &PastReadTurn,
+        after: Option<Seq>,
+    ) -> Result<Read, EnterError> {
         if let Some(after) = after
             && let Ok(resume) = self.timeline.resume_whole(&room.name, after).await
-            && resume.latest >= after
-            && resume.latest > 0
         {
-            return Ok(Read::from(resume));
+            self.reads.charge(turn, resume.bytes_read);
+            if resume.latest >= after && resume.latest > 0 {
+                return Ok(Read::from(resume));
+            }
         }
         let latest = self.timeline.latest(&room.name).await?;
         Ok(Read {
@@ -289,7 +306,7 @@ impl Hub {
                 if let Some(settles_at) = settles_at {
                     sleep_until(settles_at).await;
                 }
-                let permit = this.reads.acquire().await.expect("never closed");
+                let permit = this.reads.permit().await;
                 let reading = room.feed_mut().begin_read();
                 let read = this.what_is_missing(&room, reading).await;
                 drop(permit);
@@ -496,6 +513,7 @@ impl Hub {
     pub(super) async fn sweep(self: Arc<Self>) {
         loop {
             sleep(SWEEP_EVERY).await;
+            self.reads.upkeep();
             let now = Instant::now();
             for room in self.rooms() {
                 room.feed_mut().ring.drop_old(now);

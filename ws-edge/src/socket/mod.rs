@@ -14,6 +14,7 @@ mod inbox;
 mod invitations;
 mod meters;
 mod outgoing;
+mod past_reads;
 mod presence;
 mod rates;
 mod rechecks;

@@ -16,6 +16,7 @@ use tokio::{
 use super::{
     feed::{Feed, Heard, Phase, Read},
     hub::Hub,
+    past_reads::PastReadTurn,
     ring::Cursor,
     room::Room,
 };
@@ -53,7 +54,7 @@ const SMALL_BYTES: usize = 16 * 1024;
 /// The replays of one socket.
 #[derive(Clone)]
 pub(super) struct Replays {
-    user: Arc<str>,
+    pub(super) user: Arc<str>,
     address: IpAddr,
     slots: Arc<Semaphore>,
 }
@@ -103,6 +104,7 @@ impl Hub {
     pub(super) async fn replay(
         self: &Arc<Self>,
         room: &Arc<Room>,
+        user: &Arc<str>,
         after: Option<Seq>,
         is_new: bool,
     ) -> Result<Replay, TimelineError> {
@@ -116,11 +118,13 @@ impl Hub {
         if let Some(replay) = from_ring(room, after, is_new) {
             return Ok(replay);
         }
+        // Before the room's own lock, for which others wait who have their turn.
+        let turn = self.reads.turn(user).await;
         let _alone = room.reading_back.lock().await;
         if let Some(replay) = from_ring(room, after, is_new) {
             return Ok(replay);
         }
-        let read = self.read_back(room, after, is_new).await?;
+        let read = self.read_back(room, &turn, after, is_new).await?;
         let mut feed = room.feed_mut();
         if !read.complete {
             feed.note_too_old(Some(after));
@@ -150,19 +154,22 @@ impl Hub {
     async fn read_back(
         &self,
         room: &Room,
+        turn: &PastReadTurn,
         after: Seq,
         is_new: bool,
     ) -> Result<Read, TimelineError> {
         let is_whole = is_new || room.feed().is_reconciling();
         let mut attempts = 0;
         loop {
-            let permit = self.reads.acquire().await.expect("never closed");
+            let permit = self.reads.permit().await;
             let resume = if is_whole {
                 self.timeline.resume_whole(&room.name, after).await
             } else {
                 self.timeline.resume(&room.name, after).await
             };
-            let read = Read::from(resume?);
+            let resume = resume?;
+            self.reads.charge(turn, resume.bytes_read);
+            let read = Read::from(resume);
             drop(permit);
             attempts += 1;
             if !read.complete

@@ -111,7 +111,7 @@ pub(super) async fn catch_up(
     inbox: Arc<Inbox>,
 ) {
     let slot = replays.slot(&sockets.services.answers).await;
-    let read = || sockets.hub.replay(&room, Some(after), false);
+    let read = || sockets.hub.replay(&room, &replays.user, Some(after), false);
     let told = |error: &TimelineError, again_in| {
         tracing::warn!(room = %room.name, %error, ?again_in, "a slow reader waits for what it missed");
     };

@@ -7,11 +7,15 @@ use reqwest::StatusCode;
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::{Instant, sleep, timeout},
 };
 
-use crate::{chat::Chat, edges::until, raw::connect_from};
+use crate::{
+    chat::Chat,
+    edges::until,
+    raw::{call, connect_from},
+};
 
 const EVES: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
@@ -132,4 +136,87 @@ async fn a_page_of_megabytes_counts_as_many_calls() {
             .await
             .is(StatusCode::OK);
     }
+}
+
+/// What the kernel holds of a connection on the edge's side, as it is written in its table; none if it is gone. (Connections
+/// that were closed in order and are waited for once more by the kernel hold nothing.)
+fn is_held(url: &str, client: &TcpStream) -> bool {
+    let edge = url.rsplit(':').next().unwrap().parse::<u16>().unwrap();
+    let (edge, client) = (
+        format!(":{edge:04X}"),
+        format!(":{:04X}", client.local_addr().unwrap().port()),
+    );
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    table.lines().any(|line| {
+        let mut columns = line.split_whitespace().skip(1);
+        let local = columns.next().is_some_and(|local| local.ends_with(&edge));
+        let remote = columns.next().is_some_and(|peer| peer.ends_with(&client));
+        let unread = columns.nth(1).map(|queues| !queues.starts_with("00000000"));
+        local && remote && unread.unwrap_or(false)
+    })
+}
+
+/// Asks for some of it once, on a connection whose own side holds next to nothing.
+async fn asks_once(url: &str, token: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    let address = url.trim_start_matches("http://").parse().unwrap();
+    let mut stream = socket.connect(address).await.unwrap();
+    let call = format!(
+        "GET /api/rooms/large/messages?limit=4 HTTP/1.1\r\nHost: here\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\r\n"
+    );
+    stream.write_all(call.as_bytes()).await.unwrap();
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nobody_takes_of_a_connection_goes_with_it() {
+    // Stuck after two seconds.
+    let chat = Chat::start_with(&["--ping-ms=100"]).await;
+    let ada = large_room(&chat).await;
+    let url = chat.urls[0].clone();
+    let (cut_off, closed) = (
+        asks(&url, &ada.token).await,
+        asks_once(&url, &ada.token).await,
+    );
+    for stream in [&cut_off, &closed] {
+        until("it is answered", async || is_held(&url, stream)).await;
+    }
+    // The kernel alone would keep it for a minute.
+    let began = Instant::now();
+    for stream in [&cut_off, &closed] {
+        until("it is gone", async || !is_held(&url, stream)).await;
+    }
+    assert!(began.elapsed() < Duration::from_secs(20));
+    // Who takes a while gets all of it, and an end in order.
+    let mut slow = asks_once(&url, &ada.token).await;
+    until("it is answered", async || is_held(&url, &slow)).await;
+    sleep(Duration::from_secs(1)).await;
+    let mut answer = Vec::new();
+    slow.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.len() > 90_000, "{}", answer.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_closed_connection_counts_until_its_last_bytes_are_taken() {
+    let chat = Chat::start_with(&["--address-connections=3"]).await;
+    let ada = large_room(&chat).await;
+    let url = chat.urls[1].clone();
+    let mut closed = Vec::new();
+    for _ in 0..3 {
+        closed.push(asks_once(&url, &ada.token).await);
+    }
+    for stream in &closed {
+        until("it is answered", async || is_held(&url, stream)).await;
+    }
+    let is_let_in = async || {
+        let mut stream = connect_from(Ipv4Addr::LOCALHOST, &url).await;
+        call(&mut stream, "/healthz", "Connection: close\r\n")
+            .await
+            .starts_with("HTTP/1.1 200")
+    };
+    assert!(!is_let_in().await, "three are there");
+    let mut answer = Vec::new();
+    closed[0].read_to_end(&mut answer).await.unwrap();
+    until("one more is let in", is_let_in).await;
 }

@@ -35,6 +35,16 @@ async fn who_registers_is_logged_in_by_token_and_by_cookie() {
         "the cookie lasts as long as the session it is used for"
     );
     assert_eq!(by_token.header("set-cookie"), "");
+    // One that another path or domain has left behind comes first, and hides nothing.
+    let stale = "0".repeat(token.len());
+    for cookies in [
+        format!("session={stale}; session={token}"),
+        format!("session={token}; session={stale}"),
+    ] {
+        let both = chat.someone().with("cookie", &cookies).get("/api/me").await;
+        assert_eq!(both.is(StatusCode::OK).body, by_token.body);
+        assert_eq!(both.cookie(), token, "and stays");
+    }
 }
 
 #[tokio::test]

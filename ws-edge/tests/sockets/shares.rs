@@ -1,6 +1,13 @@
 //! What one person may take of the sockets, and how much of a message that is not there yet is held.
 
-use std::time::Duration;
+use std::{
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use chat_client::{ChatSocket, PATIENCE};
 use serde_json::json;
@@ -212,4 +219,32 @@ async fn stopping_replies_again_and_again_is_limited_as_messages_are() {
         eve.sends(stop).await;
     }
     assert_eq!(eve.is_refused().await, "rate_limited");
+}
+
+#[tokio::test]
+async fn a_person_who_has_many_rooms_read_keeps_nobody_waiting() {
+    let chat = Chat::start().await;
+    let missed = chat.says("lobby", "bob", "missed").await;
+    let (eves, reads) = (7, Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&reads);
+    // Each read of hers takes for ever.
+    chat.live.around_reads(move |after, read| {
+        if after == eves {
+            counted.fetch_add(1, Ordering::SeqCst);
+            return Box::pin(pending());
+        }
+        read
+    });
+    let mut eve = chat.connects("eve", "/ws").await;
+    for n in 0..40 {
+        let room = format!("room-{n}");
+        chat.opens(&room, false).await;
+        eve.sends(json!({"type": "join", "room": room, "after": eves}))
+            .await;
+    }
+    until("hers are read", async || reads.load(Ordering::SeqCst) >= 4).await;
+    let mut ada = chat.connects("ada", "/ws").await;
+    ada.joins("lobby", Some(missed.seq - 1)).await;
+    assert_eq!(ada.hears_texts(1).await, ["missed"]);
+    assert_eq!(reads.load(Ordering::SeqCst), 4);
 }

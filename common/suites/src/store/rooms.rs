@@ -3,9 +3,9 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use common::store::{
-    BotPolicy, HandOver, INVITATIONS_OPEN_BY_ONE, INVITATIONS_OPEN_MAX, INVITATIONS_PER_HOUR,
-    Invited, MEMBERS_PER_ROOM, Membership, PERSONA_MAX_CHARS, ReadMark, Room, RoomChanges,
-    RoomLimits, Store, StoreError, UNREAD_MAX,
+    BotPolicy, HandOver, INVITATIONS_OPEN_BY_NEW, INVITATIONS_OPEN_BY_ONE, INVITATIONS_OPEN_MAX,
+    INVITATIONS_PER_HOUR, Invited, MEMBERS_PER_ROOM, Membership, PERSONA_MAX_CHARS, ReadMark, Room,
+    RoomChanges, RoomLimits, Store, StoreError, UNREAD_MAX,
 };
 use futures_util::future::join_all;
 
@@ -259,6 +259,30 @@ pub async fn a_room_must_not_look_like_a_user_nor_a_user_like_a_room(side: Side)
         let both = [both.0, both.1];
         let made = both.iter().filter(|made| made.is_ok()).count();
         assert_eq!(made, 1, "{name}: {both:?}");
+    }
+}
+
+pub async fn a_room_that_an_older_program_made_has_a_look_in_the_end(side: Side) {
+    let store = &side.store;
+    users(&side, &["ada"]).await;
+    store.create_room(&room("harbour", "ada")).await.unwrap();
+    let rows: Vec<String> = (0..2_100)
+        .map(|number| format!("('old-{number}', 'ada', 0, 'off', '', 0)"))
+        .collect();
+    side.execute(insert_rooms(&rows)).await;
+    let mut after = String::new();
+    // Another edge does so at the same time.
+    while let (Ok(Some(last)), Ok(_)) =
+        tokio::join!(store.note_looks(&after), store.note_looks(&after))
+    {
+        after = last;
+    }
+    assert_eq!(after, "old-999");
+    let noted = "SELECT COUNT(*) FROM room_looks";
+    assert_eq!(side.count(noted).await, 2_101, "one's own room has none");
+    for name in ["old2099", "0ld-7"] {
+        let looks = store.create_user(name, "a hash").await;
+        assert!(matches!(looks, Err(StoreError::Taken)), "{name}: {looks:?}");
     }
 }
 
@@ -604,6 +628,58 @@ pub async fn nobodys_list_is_filled_with_invitations(side: Side) {
     );
     assert_eq!(
         store.invite("attic", "bob", "ada").await.unwrap(),
+        Invited::Now
+    );
+}
+
+pub async fn new_accounts_fill_half_of_a_list_of_invitations(side: Side) {
+    let store = side.store.as_ref();
+    users(&side, &["ada", "bob", "eve"]).await;
+    let crowd = INVITATIONS_OPEN_BY_NEW / INVITATIONS_OPEN_BY_ONE;
+    let rows: Vec<String> = (0..crowd)
+        .map(|number| format!("('eve-{number}', 'eve-{number}', '', {})", now_ms()))
+        .collect();
+    let rows = rows.join(", ");
+    side.execute(format!(
+        "INSERT INTO users (name, skeleton, password_hash, created_at_ms) VALUES {rows}"
+    ))
+    .await;
+    let rows: Vec<String> = (0..INVITATIONS_OPEN_BY_NEW)
+        .map(|number| {
+            format!(
+                "('x-{number}', 'bob', 'eve-{}', 1, NULL, 0)",
+                number % crowd
+            )
+        })
+        .collect();
+    side.execute(insert_invitations(&rows)).await;
+    store.create_room(&room("attic", "ada")).await.unwrap();
+    let full = store.invite("attic", "bob", "ada").await;
+    let Err(StoreError::Full(why)) = full else {
+        panic!("{full:?}");
+    };
+    assert!(
+        why.contains("100 invitations") && why.contains("new"),
+        "{why}"
+    );
+    let eight_days_ago = now_ms() - 8 * 24 * 3_600_000;
+    side.execute(format!(
+        "UPDATE users SET created_at_ms = {eight_days_ago} WHERE name = 'ada'"
+    ))
+    .await;
+    assert_eq!(
+        store.invite("attic", "bob", "ada").await.unwrap(),
+        Invited::Now
+    );
+    // What those wait for who have been here for a while takes nothing from who is new.
+    assert!(store.remove_member("attic", "bob").await.is_ok());
+    side.execute(format!(
+        "UPDATE users SET created_at_ms = {eight_days_ago} WHERE name = 'eve-0'"
+    ))
+    .await;
+    store.create_room(&room("cellar", "eve")).await.unwrap();
+    assert_eq!(
+        store.invite("cellar", "bob", "eve").await.unwrap(),
         Invited::Now
     );
 }

@@ -35,7 +35,7 @@ use uuid::Uuid;
 use self::{
     disk::Disk,
     table::Table,
-    writer::{Command, Done, Gauges, RETRY_AFTER, Writer},
+    writer::{Command, Done, Gauges, RETRY_AFTER, Writer, refused},
 };
 use crate::{inbox::Inbox, letters::now_ms};
 
@@ -155,13 +155,6 @@ impl Commands {
                 TIME_LIMIT.as_secs()
             ))),
         }
-    }
-}
-
-fn refused(why: String) -> QueueError {
-    QueueError::Unavailable {
-        why: format!("the queue's file (DATA_DIR): {why}"),
-        retry_after: RETRY_AFTER,
     }
 }
 

@@ -353,6 +353,7 @@ impl Writer {
 
     async fn commit(&mut self, mut group: Group) {
         let tails = QueueName::ALL.map(|queue| (queue, self.ledger.appended(queue, 0)));
+        let is_empty = group.is_empty();
         let troubled = match self.write(&group).await {
             Ok(()) => None,
             Err(error) => {
@@ -364,23 +365,24 @@ impl Writer {
                 for held in [&group.acked, &group.handed_back].into_iter().chain(dead) {
                     self.ledger.come_again(held);
                 }
-                Some(self.failed(error).await.to_string())
+                let why = error.to_string();
+                self.failed(error).await;
+                Some(why)
             }
         };
-        if self.gauges.set_trouble(troubled.clone()) {
+        // That nothing could be written as well says nothing.
+        let tells = troubled.is_some() || !is_empty;
+        if tells && self.gauges.set_trouble(troubled.clone()) {
             match &troubled {
                 Some(why) => {
-                    tracing::error!(%why, "what is published is refused until the queue's file can be written");
+                    tracing::error!(%why, "what is published is refused until the queue's file (DATA_DIR) can be written");
                 }
                 None => tracing::info!("the queue's file can be written again"),
             }
         }
         let answer = || match &troubled {
             None => Ok(()),
-            Some(why) => Err(QueueError::Unavailable {
-                why: why.clone(),
-                retry_after: RETRY_AFTER,
-            }),
+            Some(why) => Err(refused(why)),
         };
         for done in group.publishers.drain(..).chain(group.settlers.drain(..)) {
             drop(done.send(answer()));
@@ -509,8 +511,13 @@ fn positions(held: &[Held]) -> Vec<i64> {
 }
 
 pub(super) fn unavailable(error: sqlx::Error) -> QueueError {
+    refused(error)
+}
+
+/// The queue's file is what says so.
+pub(super) fn refused(why: impl std::fmt::Display) -> QueueError {
     QueueError::Unavailable {
-        why: format!("the queue's file (DATA_DIR): {error}"),
+        why: format!("the queue's file (DATA_DIR): {why}"),
         retry_after: RETRY_AFTER,
     }
 }

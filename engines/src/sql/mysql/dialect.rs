@@ -81,3 +81,10 @@ pub(in crate::sql) const ERASE_MESSAGES: &str =
 pub(in crate::sql) const FURTHEST_READ: &str =
     " ON DUPLICATE KEY UPDATE seq = GREATEST(seq, VALUES(seq))";
 pub(in crate::sql) const ERASE_READ_MARKS: &str = "DELETE FROM read_marks WHERE room = ? LIMIT ?";
+/// What rooms look like, where that is not noted yet.
+pub(in crate::sql) static NOTE_LOOKS: BySize = BySize::new(
+    "INSERT INTO room_looks (room, skeleton) VALUES ",
+    "(?, ?)",
+    ", ",
+    " ON DUPLICATE KEY UPDATE room = room_looks.room",
+);

@@ -137,6 +137,9 @@ async fn connect_or_create(options: &MySqlConnectOptions) -> Result<MySqlConnect
     Ok(connect(options).await?)
 }
 
+/// What a statement that fills in looks may take, before the server was asked for its limit: the least that any has by default.
+const LOOKS_BYTES: usize = 1024 * 1024;
+
 /// The migrator's own lock is none on MariaDB: it asks to wait for ever with a time limit of -1, which MariaDB refuses
 /// with a warning only.
 async fn migrate_locked(connection: &mut MySqlConnection) -> Result<(), StoreError> {
@@ -167,7 +170,7 @@ async fn migrate_locked(connection: &mut MySqlConnection) -> Result<(), StoreErr
     };
     let migrated: Result<(), MigrateError> = migrated.await;
     migrated.map_err(|error| StoreError::Unavailable(schema::why(error, &MIGRATIONS)))?;
-    Ok(looks::fill_in(connection).await?)
+    Ok(looks::fill_in(connection, LOOKS_BYTES).await?)
 }
 
 /// The server's number for an error, if the server said it.

@@ -84,3 +84,10 @@ pub(in crate::sql) const FURTHEST_READ: &str =
     " ON CONFLICT (user, room) DO UPDATE SET seq = MAX(seq, excluded.seq)";
 pub(in crate::sql) const ERASE_READ_MARKS: &str = "DELETE FROM read_marks WHERE (user, room) IN \
      (SELECT user, room FROM read_marks WHERE room = ? LIMIT ?)";
+/// What rooms look like, where that is not noted yet.
+pub(in crate::sql) static NOTE_LOOKS: BySize = BySize::new(
+    "INSERT INTO room_looks (room, skeleton) VALUES ",
+    "(?, ?)",
+    ", ",
+    " ON CONFLICT DO NOTHING",
+);

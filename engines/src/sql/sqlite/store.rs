@@ -87,7 +87,7 @@ impl SqliteStore {
             let why = schema::why(error, &MIGRATIONS);
             StoreError::Unavailable(format!("{ENGINE}: {}: {why}", file.display()))
         })?;
-        looks::fill_in(store.writer().await?.connection()).await?;
+        looks::fill_in(store.writer().await?.connection(), store.takes()).await?;
         Ok(Arc::new(store))
     }
 
@@ -110,7 +110,8 @@ impl SqliteStore {
     }
 }
 
-/// A connection on loan. The pool takes it back however its call ends.
+/// A connection on loan. The pool takes it back, unless its call ended in a way that may have left it in the middle of
+/// something.
 pub(super) struct Lease(PoolConnection<Sqlite>);
 
 impl Lease {
@@ -123,7 +124,12 @@ impl Lease {
         FILE.into()
     }
 
-    pub(super) fn end<T>(self, outcome: Result<T, Failure>) -> Result<T, Failure> {
+    pub(super) fn end<T>(mut self, outcome: Result<T, Failure>) -> Result<T, Failure> {
+        // SQLite takes a transaction back by itself where the disk is full, and the client library does not know: it would
+        // begin none on this connection any more.
+        if let Err(Failure::Away(_) | Failure::Unexplained(_)) = &outcome {
+            self.0.close_on_drop();
+        }
         outcome
     }
 }

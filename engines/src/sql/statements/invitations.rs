@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use common::store::{
-    COUNTED_WITHIN, INVITATIONS_ENDED_KNOWN, INVITATIONS_ENDED_MAX, INVITATIONS_OPEN_BY_ONE,
-    INVITATIONS_OPEN_MAX, INVITATIONS_PER_HOUR, Invited, MEMBERS_PER_ROOM, StoreError,
+    ACCOUNT_NEW_FOR, COUNTED_WITHIN, INVITATIONS_ENDED_KNOWN, INVITATIONS_ENDED_MAX,
+    INVITATIONS_OPEN_BY_NEW, INVITATIONS_OPEN_BY_ONE, INVITATIONS_OPEN_MAX, INVITATIONS_PER_HOUR,
+    Invited, MEMBERS_PER_ROOM, StoreError,
 };
 
 use super::{
@@ -95,6 +96,25 @@ async fn may_invite(db: &mut Connection, user: &str, by: &str, now: i64) -> Resu
         return Err(full(format!(
             "{user} has {INVITATIONS_OPEN_MAX} invitations to look through; ask them to take or decline some first"
         )));
+    }
+    let new_since = before(now, ACCOUNT_NEW_FOR);
+    let is_new = sqlx::query("SELECT 1 FROM users WHERE name = ? AND created_at_ms > ?");
+    let is_new = is_new.bind(by).bind(new_since).fetch_optional(&mut *db);
+    if is_new.await?.is_some() {
+        let open: i64 = sqlx::query_scalar(
+            "SELECT COUNT(*) FROM invitations JOIN users ON users.name = invitations.invited_by \
+             WHERE invitations.user = ? AND invitations.ended_at_ms IS NULL AND users.created_at_ms > ?",
+        )
+        .bind(user)
+        .bind(new_since)
+        .fetch_one(&mut *db)
+        .await?;
+        if open >= INVITATIONS_OPEN_BY_NEW.into() {
+            return Err(full(format!(
+                "{user} has {INVITATIONS_OPEN_BY_NEW} invitations to look through by people whose accounts are new, as yours \
+                 is; ask them to take or decline some first"
+            )));
+        }
     }
     let open: i64 = sqlx::query_scalar(
         "SELECT COUNT(*) FROM invitations WHERE user = ? AND invited_by = ? AND ended_at_ms IS NULL",

@@ -5,9 +5,10 @@
 //! the other.
 
 use common::{names, store::StoreError};
+use sqlx::Connection as _;
 
 use super::{Connection, dialect};
-use crate::sql::failure::Failure;
+use crate::sql::{batch::lists, failure::Failure};
 
 /// A new room's look, refused if it is a user's.
 pub(super) async fn room_made(db: &mut Connection, room: &str) -> Result<(), Failure> {
@@ -39,24 +40,69 @@ async fn note(db: &mut Connection, room: &str, skeleton: &str) -> Result<(), Fai
     Ok(())
 }
 
-/// Fills in the looks of rooms that were made by a program that did not know of them.
-pub(super) async fn fill_in(db: &mut Connection) -> Result<(), Failure> {
-    loop {
-        let rooms = sqlx::query_scalar::<_, String>(
-            "SELECT rooms.name FROM rooms LEFT JOIN room_looks ON room_looks.room = rooms.name \
-             LEFT JOIN users ON users.name = rooms.name \
-             WHERE room_looks.room IS NULL AND users.name IS NULL LIMIT 1000",
-        );
-        let rooms = rooms.fetch_all(&mut *db).await?;
-        if rooms.is_empty() {
-            return Ok(());
+/// The most rooms that are looked at together.
+const PAGE_ROOMS: i64 = 1_000;
+
+/// Rooms in the order of their names.
+pub(super) struct RoomsLookedAt {
+    /// Those among them whose looks are not noted: a program made them that did not know of looks.
+    pub(super) lacking: Vec<String>,
+    /// The last of them; none if there are no more.
+    pub(super) last: Option<String>,
+}
+
+/// The next page of rooms after a name, and which of them lack their looks.
+pub(super) async fn look_at_rooms(
+    db: &mut Connection,
+    after: &str,
+) -> Result<RoomsLookedAt, Failure> {
+    let rooms = sqlx::query_as::<_, (String, bool)>(
+        "SELECT rooms.name, room_looks.room IS NULL AND users.name IS NULL FROM rooms \
+         LEFT JOIN room_looks ON room_looks.room = rooms.name LEFT JOIN users ON users.name = rooms.name \
+         WHERE rooms.name > ? ORDER BY rooms.name LIMIT ?",
+    );
+    let rooms = rooms.bind(after).bind(PAGE_ROOMS).fetch_all(db).await?;
+    let last = rooms.last().map(|(name, _)| name.clone());
+    let lacking = rooms
+        .into_iter()
+        .filter_map(|(name, lacks)| lacks.then_some(name));
+    Ok(RoomsLookedAt {
+        lacking: lacking.collect(),
+        last,
+    })
+}
+
+/// Notes what these rooms look like, where nobody else has meanwhile. Within a transaction.
+pub(super) async fn note_all(
+    db: &mut Connection,
+    rooms: &[String],
+    takes: usize,
+) -> Result<(), Failure> {
+    let looks: Vec<_> = rooms
+        .iter()
+        .map(|room| (room, names::skeleton(room)))
+        .collect();
+    let looks: Vec<_> = looks.iter().collect();
+    for list in lists(&looks, takes) {
+        let mut insert = sqlx::query(dialect::NOTE_LOOKS.sql(list.len()));
+        for (room, skeleton) in list {
+            insert = insert.bind(*room).bind(skeleton);
         }
-        for room in rooms {
-            match note(db, &room, &names::skeleton(&room)).await {
-                // Somebody else has done it meanwhile.
-                Ok(()) | Err(Failure::Duplicate) => (),
-                Err(failure) => return Err(failure),
-            }
-        }
+        insert.execute(&mut *db).await?;
     }
+    Ok(())
+}
+
+/// Fills in all that is lacking, a page in a transaction: where it is cut off, what was done stays.
+pub(super) async fn fill_in(db: &mut Connection, takes: usize) -> Result<(), Failure> {
+    let mut page = look_at_rooms(db, "").await?;
+    while let Some(last) = page.last {
+        if !page.lacking.is_empty() {
+            let mut transaction = db.begin_with(dialect::BEGIN).await?;
+            note_all(&mut transaction, &page.lacking, takes).await?;
+            transaction.commit().await?;
+        }
+        page = look_at_rooms(db, &last).await?;
+    }
+    Ok(())
 }

@@ -285,6 +285,18 @@ impl Rooms for ThisStore {
         Ok(room.await?)
     }
 
+    async fn note_looks(&self, after: &str) -> Result<Option<String>, StoreError> {
+        let page = reading!(self, |db| { looks::look_at_rooms(db, after).await });
+        let page = page.await?;
+        if !page.lacking.is_empty() {
+            let noted = transaction!(self, |db| {
+                looks::note_all(db, &page.lacking, self.takes()).await
+            });
+            noted.await?;
+        }
+        Ok(page.last)
+    }
+
     async fn rooms_listed(
         &self,
         user: &str,
