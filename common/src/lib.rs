@@ -13,6 +13,7 @@ pub mod queue;
 pub mod quota;
 pub mod repeated_lines;
 pub mod retry;
+pub mod secret_token;
 pub mod settings;
 pub mod startup;
 pub mod store;

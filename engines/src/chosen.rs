@@ -93,6 +93,14 @@ pub async fn queue(settings: &QueueSettings) -> Result<Arc<dyn Queue>, QueueErro
     Ok(QueueEngine::connect(settings).await?)
 }
 
+/// Connects to the store, in one attempt.
+///
+/// # Errors
+/// [`StoreError::Unavailable`] if it is not there, or has another schema.
+pub async fn store(settings: &StoreSettings) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(StoreEngine::connect(settings).await?)
+}
+
 /// Makes the database's schema, or brings it up to this program's version, when the database is there. `None` if `stop`
 /// came before that.
 pub async fn migrate(settings: &StoreSettings, stop: &CancellationToken) -> Option<()> {

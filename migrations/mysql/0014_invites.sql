@@ -1,10 +1,10 @@
 -- Invitations to the server: who knows the token may register, so often and so long. The token itself is kept nowhere. Made by
--- a person, or by the operator (an empty name); perhaps with a room whose member one becomes, perhaps making an administrator.
+-- a person, by the operator (an empty name), or by a server that has no administrator yet (`:`); perhaps with a room whose
+-- member one becomes, perhaps making an administrator.
 CREATE TABLE IF NOT EXISTS invites (
     token_hash BINARY(32) NOT NULL,
     id BINARY(16) NOT NULL,
     made_by VARCHAR(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
-    by_admin BOOLEAN NOT NULL,
     admin BOOLEAN NOT NULL,
     room VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NULL,
     uses INT NOT NULL,

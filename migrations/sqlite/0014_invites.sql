@@ -1,10 +1,10 @@
 -- Invitations to the server: who knows the token may register, so often and so long. The token itself is kept nowhere. Made by
--- a person, or by the operator (an empty name); perhaps with a room whose member one becomes, perhaps making an administrator.
+-- a person, by the operator (an empty name), or by a server that has no administrator yet (`:`); perhaps with a room whose
+-- member one becomes, perhaps making an administrator.
 CREATE TABLE IF NOT EXISTS invites (
     token_hash BLOB NOT NULL PRIMARY KEY CHECK (length(token_hash) = 32),
     id BLOB NOT NULL UNIQUE,
     made_by TEXT NOT NULL,
-    by_admin INTEGER NOT NULL,
     admin INTEGER NOT NULL,
     room TEXT,
     uses INTEGER NOT NULL,

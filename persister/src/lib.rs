@@ -2,6 +2,7 @@
 //! between comes again and changes nothing, so each message is in the database exactly once.
 #![warn(missing_docs)]
 
+pub mod accounts;
 mod batch;
 pub mod dead_letters;
 mod deleted_rooms;

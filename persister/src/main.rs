@@ -1,4 +1,5 @@
-//! Starts a persister, or does one of an operator's jobs: `migrate`, `dead-letters`, `repair`, `usage`.
+//! Starts a persister, or does one of an operator's jobs: `migrate`, `dead-letters`, `repair`, `usage`,
+//! `accounts`, `invites`.
 
 use std::error::Error;
 
@@ -11,7 +12,12 @@ use common::{
     telemetry::{self, PrometheusHandle, TelemetrySettings},
 };
 use engines::chosen::{self, LiveSettings, QueueSettings, StoreSettings, connect_to_persist};
-use persister::{PersisterSettings, dead_letters, repair, usage::UsageArguments};
+use persister::{
+    PersisterSettings,
+    accounts::{self, AccountsCommand, InvitesCommand},
+    dead_letters, repair,
+    usage::UsageArguments,
+};
 use tokio_util::sync::CancellationToken;
 
 /// Writes what the queue holds to the database, each message exactly once.
@@ -30,7 +36,8 @@ struct Service {
     telemetry: TelemetrySettings,
 }
 
-const JOBS: &str = "Jobs: `persister migrate`, `persister dead-letters`, `persister repair` and `persister usage`; each has a --help of its own.";
+const JOBS: &str = "Jobs: `persister migrate`, `persister dead-letters`, `persister repair`, `persister usage`, \
+     `persister accounts` and `persister invites`; each has a --help of its own.";
 
 /// An operator's jobs. Without one, `persister` persists.
 #[derive(Parser)]
@@ -72,11 +79,29 @@ enum Job {
         #[command(flatten)]
         usage: UsageArguments,
     },
+    /// Lists accounts, invites people, disables, resets, deletes, makes administrators; while all runs.
+    Accounts {
+        #[command(flatten)]
+        store: StoreSettings,
+        #[command(flatten)]
+        telemetry: TelemetrySettings,
+        #[command(subcommand)]
+        command: AccountsCommand,
+    },
+    /// Lists, makes and withdraws invitations to the server; while all runs.
+    Invites {
+        #[command(flatten)]
+        store: StoreSettings,
+        #[command(flatten)]
+        telemetry: TelemetrySettings,
+        #[command(subcommand)]
+        command: InvitesCommand,
+    },
 }
 
 #[tokio::main]
 async fn main() -> Exit {
-    if let Some("migrate" | "dead-letters" | "repair" | "usage") =
+    if let Some("migrate" | "dead-letters" | "repair" | "usage" | "accounts" | "invites") =
         std::env::args().nth(1).as_deref()
     {
         return work(Job::parse()).await.into();
@@ -115,7 +140,10 @@ async fn serve(
 
 async fn work(job: Job) -> Result<(), Box<dyn Error>> {
     refuse_bad::<Job>(match &job {
-        Job::Migrate { store, .. } | Job::Usage { store, .. } => vec![store.check()],
+        Job::Migrate { store, .. }
+        | Job::Usage { store, .. }
+        | Job::Accounts { store, .. }
+        | Job::Invites { store, .. } => vec![store.check()],
         Job::DeadLetters { queue, .. } => vec![queue.check()],
         Job::Repair {
             live, queue, store, ..
@@ -166,6 +194,24 @@ async fn work(job: Job) -> Result<(), Box<dyn Error>> {
             telemetry::init(&telemetry);
             let sums = chosen::usage(&store, &usage.asked()).await?;
             usage.write(&sums, &mut std::io::stdout().lock())?;
+        }
+        Job::Accounts {
+            store,
+            telemetry,
+            command,
+        } => {
+            telemetry::init(&telemetry);
+            let store = chosen::store(&store).await?;
+            accounts::run(&*store, command, &mut std::io::stdout()).await?;
+        }
+        Job::Invites {
+            store,
+            telemetry,
+            command,
+        } => {
+            telemetry::init(&telemetry);
+            let store = chosen::store(&store).await?;
+            accounts::run_invites(&*store, command, &mut std::io::stdout()).await?;
         }
     }
     Ok(())

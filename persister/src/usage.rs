@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::Args;
-use common::store::usage::{UsageAsked, UsageBy, UsageSum};
+use common::store::usage::{UsageAsked, UsageBy, UsageSum, check_day, day_of};
 
 /// How far back it looks, unless told.
 const DAYS: u64 = 30;
@@ -18,10 +18,10 @@ pub struct UsageArguments {
     #[arg(long, value_enum, value_delimiter = ',', default_value = "day")]
     by: Vec<UsageBy>,
     /// The first day, such as 2026-11-01, in UTC; 30 days ago unless given.
-    #[arg(long, value_parser = day)]
+    #[arg(long, value_parser = check_day)]
     since: Option<String>,
     /// The last day; today unless given.
-    #[arg(long, value_parser = day)]
+    #[arg(long, value_parser = check_day)]
     until: Option<String>,
     /// One JSON object a line.
     #[arg(long)]
@@ -31,7 +31,8 @@ pub struct UsageArguments {
 impl UsageArguments {
     /// What the store is to be asked.
     pub fn asked(&self) -> UsageAsked {
-        let now = SystemTime::now();
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now = now.unwrap_or_default();
         let ago = || day_of(now - Duration::from_secs(DAYS * 24 * 3_600));
         UsageAsked {
             by: self.by.clone(),
@@ -121,18 +122,6 @@ fn key(sum: &UsageSum, by: UsageBy) -> &str {
         UsageBy::User => &sum.user,
         UsageBy::Model => &sum.model,
     }
-}
-
-fn day(text: &str) -> Result<String, String> {
-    humantime::parse_rfc3339(&format!("{text}T00:00:00Z"))
-        .map(|_| text.to_owned())
-        .map_err(|_| "write a day such as 2026-11-22".to_owned())
-}
-
-fn day_of(time: SystemTime) -> String {
-    let mut day = humantime::format_rfc3339_seconds(time).to_string();
-    day.truncate("2026-11-22".len());
-    day
 }
 
 #[cfg(test)]

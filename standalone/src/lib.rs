@@ -1,15 +1,23 @@
 //! All of Chinwag in one process, with nothing else installed: edge, worker and persister on the embedded sides of the
 //! seams. The services cannot tell the difference. (Beside `main`, so that a test can start it and end its tasks.)
 
-use std::{error::Error, io, path::PathBuf, time::Duration};
+use std::{
+    error::Error,
+    io,
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
 
 use bot_worker::WorkerSettings;
 use clap::Parser;
 use common::{
     admin::{self, Readiness},
     queue::Queue,
+    secret_token::{invite_path, new_token},
     settings::{ProcessSettings, refuse_bad},
-    startup, supervise,
+    startup,
+    store::{Invite, Store, StoreError, THE_SERVER},
+    supervise,
     telemetry::{PrometheusHandle, TelemetrySettings},
 };
 use engines::embedded::{EmbeddedLive, EmbeddedQueue, EmbeddedQuota, SqliteStore};
@@ -17,6 +25,7 @@ use persister::PersisterSettings;
 use practice_model::PracticeModel;
 use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
 use ws_edge::{Edge, EdgeSettings};
 
 /// Chinwag in one process. It needs no engines and never reads their URLs; everything is kept in the data folder.
@@ -45,7 +54,10 @@ pub struct Settings {
 /// How often it is said that the start waits for the database.
 const WAIT_TOLD_EVERY: Duration = Duration::from_secs(5);
 
-const JOBS: &str = "Job: `chinwag usage`, which has a --help of its own.";
+const JOBS: &str = "Jobs: `chinwag usage`, `chinwag accounts` and `chinwag invites`; each has a --help of its own.";
+
+/// How long the first administrator may take to open the link that the start prints.
+const FIRST_LINK_HOLDS: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// Runs all of it until `stop`, and drains then.
 ///
@@ -94,7 +106,9 @@ pub async fn serve(
     if is_stored.is_some() {
         let listener = startup::listen("LISTEN", settings.edge.listen).await?;
         let base_path = &settings.edge.base_path;
-        println!("Chinwag is at http://{}{base_path}", listener.local_addr()?);
+        let url = format!("http://{}{base_path}", listener.local_addr()?);
+        println!("Chinwag is at {url}");
+        invite_first_administrator(&*store, &url).await?;
         let edge = Edge::new(
             live.clone(),
             queue.clone(),
@@ -121,6 +135,34 @@ pub async fn serve(
     queue.close().await;
     admin_stop.cancel();
     Ok(served?)
+}
+
+/// On a server without accounts, whoever reads what this process prints may become its administrator, and nobody else by
+/// being the first: the link is worth something until there is one.
+async fn invite_first_administrator(store: &dyn Store, url: &str) -> Result<(), StoreError> {
+    if store.has_accounts().await? {
+        return Ok(());
+    }
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = now.unwrap_or_default();
+    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let invite = Invite {
+        id: Uuid::now_v7(),
+        made_by: THE_SERVER.to_owned(),
+        admin: true,
+        room: None,
+        uses: 1,
+        used: 0,
+        made_at_ms: ms(now),
+        expires_at_ms: ms(now + FIRST_LINK_HOLDS),
+    };
+    let token = new_token();
+    store.make_invite(&invite, &token.hash).await?;
+    let path = invite_path(&token.token);
+    println!(
+        "Nobody has an account yet. Whoever opens this link first becomes the administrator: {url}{path}"
+    );
+    Ok(())
 }
 
 /// Waits until what an earlier process acked is in the database. This process's memory has nothing of it, so until then

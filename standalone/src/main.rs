@@ -9,7 +9,10 @@ use common::{
 };
 use engines::embedded::SqliteStore;
 use mimalloc::MiMalloc;
-use persister::usage::UsageArguments;
+use persister::{
+    accounts::{self, AccountsCommand, InvitesCommand},
+    usage::UsageArguments,
+};
 use standalone::{Settings, serve};
 
 /// An operator's job, beside a `chinwag` that runs.
@@ -24,6 +27,22 @@ enum Job {
         #[command(flatten)]
         usage: UsageArguments,
     },
+    /// Lists accounts, invites people, disables, resets, deletes, makes administrators.
+    Accounts {
+        /// The folder that keeps everything.
+        #[arg(long, env = "DATA_DIR", default_value = "chinwag-data")]
+        data_dir: PathBuf,
+        #[command(subcommand)]
+        command: AccountsCommand,
+    },
+    /// Lists, makes and withdraws invitations to the server.
+    Invites {
+        /// The folder that keeps everything.
+        #[arg(long, env = "DATA_DIR", default_value = "chinwag-data")]
+        data_dir: PathBuf,
+        #[command(subcommand)]
+        command: InvitesCommand,
+    },
 }
 
 /// See `docs/decisions/allocator.md`.
@@ -32,7 +51,7 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[tokio::main]
 async fn main() -> Exit {
-    if let Some("usage") = std::env::args().nth(1).as_deref() {
+    if let Some("usage" | "accounts" | "invites") = std::env::args().nth(1).as_deref() {
         return work(Job::parse()).await.into();
     }
     let settings = Settings::parse();
@@ -41,9 +60,20 @@ async fn main() -> Exit {
 }
 
 async fn work(job: Job) -> Result<(), Box<dyn Error>> {
-    let Job::Usage { data_dir, usage } = job;
-    let store = SqliteStore::open(&data_dir).await?;
-    let sums = store.usage(&usage.asked()).await?;
-    usage.write(&sums, &mut io::stdout().lock())?;
+    match job {
+        Job::Usage { data_dir, usage } => {
+            let store = SqliteStore::open(&data_dir).await?;
+            let sums = store.usage(&usage.asked()).await?;
+            usage.write(&sums, &mut io::stdout().lock())?;
+        }
+        Job::Accounts { data_dir, command } => {
+            let store = SqliteStore::open(&data_dir).await?;
+            accounts::run(&*store, command, &mut io::stdout()).await?;
+        }
+        Job::Invites { data_dir, command } => {
+            let store = SqliteStore::open(&data_dir).await?;
+            accounts::run_invites(&*store, command, &mut io::stdout()).await?;
+        }
+    }
     Ok(())
 }

@@ -32,6 +32,9 @@ const ERASE_ROOMS: usize = 20;
 /// Between two times that it is written how far people have read: a process that is killed loses no more than that.
 const WRITE_READ_EVERY: Duration = Duration::from_secs(1);
 
+/// How long an invitation or a link is known that has expired.
+const DOOR_KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
 /// Starts all of it; it ends with `stop`.
 pub(crate) fn start(services: &Arc<Services>, stop: &CancellationToken) {
     every(
@@ -82,6 +85,7 @@ pub(crate) fn start(services: &Arc<Services>, stop: &CancellationToken) {
         stop,
         |services| async move {
             services.sessions.sweep().await;
+            sweep_door(&services).await;
         },
     );
 }
@@ -118,6 +122,14 @@ fn every<F, W>(
             work(Arc::clone(&services)).await;
         }
     });
+}
+
+/// Deletes invitations and links that ended long ago: for so long whoever comes with one is told what is wrong with it.
+async fn sweep_door(services: &Services) {
+    let before = now_ms().saturating_sub(DOOR_KEPT.as_millis() as u64);
+    if let Err(error) = services.store.sweep_door(before).await {
+        tracing::warn!(%error, "old invitations must wait");
+    }
 }
 
 /// Looks through the rooms that had messages lately: what was shown and is not in the database after half a minute is

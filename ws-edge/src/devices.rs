@@ -4,9 +4,12 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::http::{HeaderMap, HeaderValue};
-use common::store::{Store, StoreError};
+use common::{
+    secret_token::{NewToken, TokenHash, hash_of, new_token},
+    store::{Store, StoreError},
+};
 
-use crate::sessions::{NewToken, TokenHash, hash_of, new_token, now_ms, token_of_cookie};
+use crate::sessions::{now_ms, token_of_cookie};
 
 /// The cookie that carries the device's value.
 const COOKIE: &str = "device";

@@ -16,6 +16,7 @@ mod open_files;
 mod people_limits;
 mod problem;
 mod read_marks;
+mod registration;
 mod seldom;
 mod services;
 mod serving;
@@ -28,5 +29,6 @@ mod watched_stream;
 
 pub use open_files::raise_open_files;
 pub use people_limits::PeopleLimits;
+pub use registration::Registration;
 pub use settings::EdgeSettings;
 pub use state::{Edge, run};

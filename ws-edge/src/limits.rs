@@ -5,6 +5,7 @@
 
 use std::{collections::HashMap, hash::Hash, net::IpAddr, time::Duration};
 
+use common::secret_token::TokenHash;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
@@ -12,7 +13,6 @@ use tokio::time::Instant;
 use crate::{
     EdgeSettings,
     network::{Network, SITE_SHARE, Site, network, site},
-    sessions::TokenHash,
     shares::Rates,
 };
 

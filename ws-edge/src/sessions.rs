@@ -8,9 +8,11 @@ use std::{
 };
 
 use axum::http::{HeaderMap, header};
-use common::store::{Session, Store};
+use common::{
+    secret_token::{TokenHash, hash_of},
+    store::{Session, Store},
+};
 use parking_lot::{Mutex, MutexGuard};
-use sha2::{Digest, Sha256};
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
@@ -90,29 +92,6 @@ struct Memory {
 struct Seen {
     session: Arc<Session>,
     asked_at: Instant,
-}
-
-/// What the database keeps of a token.
-pub(crate) type TokenHash = [u8; 32];
-
-/// A token and what is kept of it.
-pub(crate) struct NewToken {
-    /// 256 random bits in hexadecimal; the caller alone has it.
-    pub(crate) token: String,
-    pub(crate) hash: TokenHash,
-}
-
-/// Makes a token that nobody can guess.
-pub(crate) fn new_token() -> NewToken {
-    let bits: [u8; 32] = rand::random();
-    let token: String = bits.iter().map(|byte| format!("{byte:02x}")).collect();
-    let hash = hash_of(&token);
-    NewToken { token, hash }
-}
-
-/// What is kept of a token.
-pub(crate) fn hash_of(token: &str) -> TokenHash {
-    Sha256::digest(token.as_bytes()).into()
 }
 
 /// The present time in milliseconds since the Unix epoch.
@@ -294,6 +273,15 @@ impl Sessions {
         memory.revoked.insert(session, Instant::now());
     }
 
+    /// Something changed about a user: the database is asked again for each of their sessions.
+    pub(crate) fn forget_user(&self, user: &str) {
+        let mut memory = self.memory();
+        memory.forgotten += 1;
+        memory.seen.retain(|_, seen| seen.session.user != user);
+        let Memory { seen, tokens, .. } = &mut *memory;
+        tokens.retain(|_, hash| seen.contains_key(hash));
+    }
+
     /// Which sessions ended is not known: the database is asked again for each.
     pub(crate) fn forget_all(&self) {
         let mut memory = self.memory();
@@ -415,7 +403,10 @@ fn gone() -> Problem {
 #[cfg(test)]
 mod tests {
     use axum::http::HeaderValue;
-    use common::store::Accounts;
+    use common::{
+        secret_token::{NewToken, new_token},
+        store::Accounts,
+    };
     use engines::embedded::SqliteStore;
     use seam_fakes::FaultyStore;
 

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, num::NonZeroU32, time::Duration};
 use axum::http::HeaderName;
 use clap::Args;
 
-use crate::PeopleLimits;
+use crate::{PeopleLimits, Registration};
 
 const STUCK_AFTER_LEAST: Duration = Duration::from_secs(2);
 const STUCK_AFTER_MOST: Duration = Duration::from_secs(30);
@@ -24,6 +24,10 @@ pub struct EdgeSettings {
     /// is, the `Host` that was called.
     #[arg(long, env = "ALLOWED_ORIGINS", value_delimiter = ',', value_parser = origin)]
     pub allowed_origins: Vec<String>,
+    /// Who may register: whoever comes, whoever is invited by anybody, whoever is invited by an administrator. None given:
+    /// `open` where LISTEN is an address of this machine alone, else `invite`.
+    #[arg(long, env = "REGISTRATION", value_enum)]
+    pub registration: Option<Registration>,
     /// Send cookies over TLS only. Set it wherever browsers come by https.
     #[arg(long, env = "SECURE_COOKIES", default_value = "false", action = clap::ArgAction::Set)]
     pub secure_cookies: bool,
@@ -68,6 +72,12 @@ pub struct EdgeSettings {
 }
 
 impl EdgeSettings {
+    /// Who may register.
+    pub(crate) fn registration(&self) -> Registration {
+        let default = || Registration::where_listening_on(self.listen.ip());
+        self.registration.unwrap_or_else(default)
+    }
+
     /// How long a client may take nothing of what it is sent, or take for one message: as long as it may be silent,
     /// within bounds.
     pub(crate) fn stuck_after(&self) -> Duration {
@@ -115,7 +125,37 @@ fn no_origin(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{base_path, origin};
+    use clap::Parser;
+
+    use super::{EdgeSettings, base_path, origin};
+    use crate::Registration;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        edge: EdgeSettings,
+    }
+
+    #[test]
+    fn what_others_can_reach_is_not_open_unless_it_is_said() {
+        for (flags, registration) in [
+            (&["--listen", "127.0.0.1:80"][..], Registration::Open),
+            (&["--listen", "[::1]:80"], Registration::Open),
+            (&["--listen", "0.0.0.0:80"], Registration::Invite),
+            (&["--listen", "192.0.2.1:80"], Registration::Invite),
+            (
+                &["--listen", "0.0.0.0:80", "--registration", "open"],
+                Registration::Open,
+            ),
+            (&["--registration", "closed"], Registration::Closed),
+        ] {
+            let cli = Cli::try_parse_from([&["edge"], flags].concat()).unwrap();
+            assert_eq!(cli.edge.registration(), registration, "{flags:?}");
+        }
+        let bad = Cli::try_parse_from(["edge", "--registration", "ajar"]);
+        let words = bad.map(drop).unwrap_err().to_string();
+        assert!(words.contains("registration"), "{words}");
+    }
 
     #[test]
     fn a_base_path_has_no_slash_at_its_end() {

@@ -5,9 +5,11 @@ use std::{collections::HashSet, sync::Arc};
 use common::{
     envelope::Envelope,
     store::{
-        Accounts, Invited, ListedRoom, LogIn, LookedUp, Membership, Messages, People, ReadMark,
-        ReadMarks, Removals, Room, RoomChanges, RoomKeeper, RoomLimits, Rooms, Session, Standing,
-        Store, StoreError, WriteError, Written,
+        Accounts, Actor, AuditLine, Invite, Invited, KeptRoom, ListedAccount, ListedRoom, LogIn,
+        LookedUp, Membership, Messages, People, ReadMark, ReadMarks, Removals, Room, RoomChanges,
+        RoomKeeper, RoomLimits, Rooms, Session, Standing, StandingChanges, Store, StoreError,
+        WriteError, Written,
+        usage::{UsageAsked, UsageSum},
     },
     wire::{Message, Seq},
 };
@@ -50,6 +52,25 @@ passes_on! { FaultyStore, beside [],
     }
     People {
         async fn standing(user: &str) -> Result<Option<Standing>, StoreError>;
+        async fn has_accounts() -> Result<bool, StoreError>;
+        async fn standings_changed(since_ms: u64) -> Result<Vec<(String, u64)>, StoreError>;
+        async fn make_invite(invite: &Invite, token_hash: &[u8; 32]) -> Result<(), StoreError>;
+        async fn invites(by: Option<&str>, now_ms: u64) -> Result<Vec<Invite>, StoreError>;
+        async fn withdraw_invite(actor: Actor<'_>, id: Uuid) -> Result<bool, StoreError>;
+        async fn check_invite(token_hash: &[u8; 32], by_keepers_alone: bool) -> Result<(), StoreError>;
+        async fn create_invited_user(name: &str, password_hash: &str, token_hash: &[u8; 32], by_keepers_alone: bool) -> Result<Option<String>, StoreError>;
+        async fn change_password(user: &str, kept: &str, new: &str, session: Uuid, device_hash: Option<[u8; 32]>) -> Result<Option<Vec<Uuid>>, StoreError>;
+        async fn end_other_sessions(user: &str, session: Uuid, device_hash: Option<[u8; 32]>) -> Result<Vec<Uuid>, StoreError>;
+        async fn make_reset(actor: Actor<'_>, user: &str, token_hash: &[u8; 32], expires_at_ms: u64) -> Result<bool, StoreError>;
+        async fn reset_of(token_hash: &[u8; 32]) -> Result<String, StoreError>;
+        async fn use_reset(token_hash: &[u8; 32], password_hash: &str) -> Result<Vec<Uuid>, StoreError>;
+        async fn change_standing(actor: Actor<'_>, user: &str, changes: StandingChanges) -> Result<Option<(Standing, Vec<Uuid>)>, StoreError>;
+        async fn delete_account(actor: Actor<'_>, user: &str, with_messages: bool) -> Result<Option<Vec<Uuid>>, StoreError>;
+        async fn accounts_listed(after: Option<&str>, limit: usize) -> Result<Vec<ListedAccount>, StoreError>;
+        async fn rooms_kept(after: Option<&str>, limit: usize) -> Result<Vec<KeptRoom>, StoreError>;
+        async fn usage_sums(asked: &UsageAsked) -> Result<Vec<UsageSum>, StoreError>;
+        async fn audit(before: Option<u64>, limit: usize) -> Result<Vec<AuditLine>, StoreError>;
+        async fn sweep_door(before_ms: u64) -> Result<(), StoreError>;
     }
     Rooms {
         async fn create_room_within(room: &Room, limits: RoomLimits) -> Result<(), StoreError>;

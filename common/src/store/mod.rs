@@ -14,7 +14,11 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use people::{People, Standing};
+pub use people::{
+    Actor, AuditLine, INVITE_USES_MAX, INVITES_STANDING_MAX,
+    INVITES_STANDING_MAX_OF_ADMINISTRATORS, Invite, KeptRoom, LISTED_MAX, ListedAccount, OPERATOR,
+    People, Standing, StandingChanges, THE_SERVER,
+};
 
 use crate::{
     envelope::Envelope,

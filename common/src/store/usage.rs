@@ -1,5 +1,7 @@
 //! Sums over the log of replies: what was asked of the models, by whom, where and when, and about what it cost.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use serde::Serialize;
 
 /// What the sums are told apart by.
@@ -28,6 +30,23 @@ impl UsageBy {
             UsageBy::Model => "model",
         }
     }
+}
+
+/// The day (UTC) of a time since the Unix epoch, such as `2026-11-22`.
+pub fn day_of(since_epoch: Duration) -> String {
+    let mut day = humantime::format_rfc3339_seconds(UNIX_EPOCH + since_epoch).to_string();
+    day.truncate("2026-11-22".len());
+    day
+}
+
+/// A day as somebody wrote it.
+///
+/// # Errors
+/// How to write one.
+pub fn check_day(text: &str) -> Result<String, String> {
+    humantime::parse_rfc3339(&format!("{text}T00:00:00Z"))
+        .map(|_| text.to_owned())
+        .map_err(|_| "write a day such as 2026-11-22".to_owned())
 }
 
 /// What is to be summed.

@@ -12,6 +12,7 @@ mod p08_no_one_drags_others;
 mod p09_a_clear_no;
 mod p10_any_process_may_go;
 mod p11_only_who_may;
+mod p14_the_door_holds;
 mod p15_fair_to_others;
 
 mod all_in_one;

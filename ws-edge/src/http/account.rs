@@ -15,9 +15,9 @@ use axum::{
 use common::{
     live::Control,
     names,
+    secret_token::{TokenHash, hash_of, new_token},
     store::{LogIn, Session, StoreError},
 };
-use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -27,11 +27,7 @@ use super::{
     body::{Address, Caller, InPath, JsonBody},
     passwords::check_password,
 };
-use crate::{
-    devices::KnownDevice,
-    problem::Problem,
-    sessions::{TokenHash, new_token, now_ms},
-};
+use crate::{Registration, devices::KnownDevice, problem::Problem, sessions::now_ms};
 
 /// The most characters kept of what a device says it is.
 const DEVICE_MAX_CHARS: usize = 200;
@@ -50,6 +46,14 @@ pub(super) struct Credentials {
     password: String,
 }
 
+/// The same, with an invitation. Has no `Debug` either.
+#[derive(Deserialize)]
+pub(super) struct NewAccount {
+    username: String,
+    password: String,
+    invite: Option<String>,
+}
+
 #[derive(Serialize)]
 struct LoggedIn<'a> {
     user: &'a str,
@@ -61,12 +65,19 @@ pub(super) async fn register(
     State(http): State<Arc<Http>>,
     Address(address): Address,
     headers: HeaderMap,
-    JsonBody(Credentials { username, password }): JsonBody<Credentials>,
+    JsonBody(NewAccount {
+        username,
+        password,
+        invite,
+    }): JsonBody<NewAccount>,
 ) -> Result<Response, Problem> {
+    may_register(&http, address)?;
+    // Before anything is said about names or passwords: a shut door tells nobody who is behind it.
+    let invite = invite.as_deref().map(hash_of);
+    check_door(&http, address, invite.as_ref()).await?;
     names::check_user(&username)
         .map_err(|why| Problem::bad_request(format!("`username`: {why}")))?;
     check_password(&password, &username)?;
-    may_register(&http, address)?;
     let taken = || {
         http.services.limits.register_failed(address);
         Problem::from(StoreError::Taken)
@@ -86,11 +97,54 @@ pub(super) async fn register(
     }
     let hash = hash?;
     http.services.allowances.registered(address);
-    match http.services.store.create_user(&username, &hash).await {
-        Ok(()) => log_in_as(&http, &username, &headers, None).await,
+    let store = &http.services.store;
+    let by_keepers = http.registration == Registration::Closed;
+    let made = match &invite {
+        Some(invite) => {
+            store
+                .create_invited_user(&username, &hash, invite, by_keepers)
+                .await
+        }
+        None => store.create_user(&username, &hash).await.map(|()| None),
+    };
+    match made {
+        Ok(room) => {
+            if let Some(room) = room {
+                http.tell(Control::RoomChanged { room }).await;
+            }
+            log_in_as(&http, &username, &headers, None).await
+        }
         Err(StoreError::Taken) => Err(taken()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether somebody may come in, with this invitation or none. It may be used up, or withdrawn, before they are in.
+async fn check_door(
+    http: &Http,
+    address: IpAddr,
+    invite: Option<&TokenHash>,
+) -> Result<(), Problem> {
+    let by_keepers = match (http.registration, invite) {
+        (Registration::Open, None) => return Ok(()),
+        (Registration::Invite, None) => {
+            return Err(Problem::forbidden(
+                "one comes in here by invitation alone; ask somebody who has an account for one",
+            ));
+        }
+        (Registration::Closed, None) => {
+            return Err(Problem::forbidden(
+                "this server is closed: only an administrator lets somebody in",
+            ));
+        }
+        (registration, Some(_)) => registration == Registration::Closed,
+    };
+    let Some(invite) = invite else { return Ok(()) };
+    let checked = http.services.store.check_invite(invite, by_keepers).await;
+    if let Err(StoreError::Forbidden(_)) = &checked {
+        http.services.limits.register_failed(address);
+    }
+    Ok(checked?)
 }
 
 fn may_register(http: &Http, address: IpAddr) -> Result<(), Problem> {
@@ -117,36 +171,49 @@ pub(super) async fn log_in(
     names::check_user(&username).map_err(|_| wrong())?;
     let device = http.devices.of(&headers, &username).await?;
     let device_hash = device.as_ref().map(|device| device.hash);
-    let may_log_in = || may_log_in(&http, &username, address, device_hash.as_ref());
+    let judged = judge(&http, &username, password, address, device_hash).await?;
+    judged.ok_or_else(wrong)?;
+    log_in_as(&http, &username, &headers, device).await
+}
+
+/// Whether this is somebody's password: then what is kept of it. Guessed from an address, or for a name, no more often than
+/// the limits allow.
+pub(super) async fn judge(
+    http: &Arc<Http>,
+    username: &str,
+    password: String,
+    address: IpAddr,
+    device: Option<TokenHash>,
+) -> Result<Option<String>, Problem> {
+    let may_log_in = || may_log_in(http, username, address, device.as_ref());
     may_log_in()?;
-    let kept = http.services.store.password_hash(&username).await?;
-    let is_known = kept.is_some();
+    let kept = http.services.store.password_hash(username).await?;
     let turn = http.passwords.turn(address, device.is_some()).await?;
     // Others may have failed while this one waited: without a second look, all who wait get a guess.
     may_log_in()?;
     // Counted and told also where the caller hangs up meanwhile.
     let judged = http.behind.spawn({
-        let (http, username) = (Arc::clone(&http), username.clone());
+        let (http, username) = (Arc::clone(http), username.to_owned());
         async move {
-            let (matches, turn) = turn.verify(password, kept).await?;
+            let (matches, turn) = turn.verify(password, kept.clone()).await?;
             let limits = &http.services.limits;
             if matches {
                 limits.logged_in(&username, address);
             } else {
-                limits.log_in_failed(&username, address, device_hash.as_ref());
+                limits.log_in_failed(&username, address, device.as_ref());
                 // A name that nobody has may be a password that was typed into the wrong field.
-                let user = if is_known { &username } else { "(unknown)" };
+                let user = if kept.is_some() {
+                    &*username
+                } else {
+                    "(unknown)"
+                };
                 http.failed_log_ins.tell(user, address);
             }
             drop(turn);
-            Ok::<_, Problem>(matches)
+            Ok::<_, Problem>(kept.filter(|_| matches))
         }
     });
-    let matches = judged.await.map_err(|_| Problem::internal())??;
-    if !matches {
-        return Err(wrong());
-    }
-    log_in_as(&http, &username, &headers, device).await
+    judged.await.map_err(|_| Problem::internal())?
 }
 
 fn may_log_in(
@@ -163,7 +230,8 @@ fn wrong() -> Problem {
     Problem::unauthorized("the name or the password is wrong")
 }
 
-async fn log_in_as(
+/// Begins a session for somebody who has shown that they may.
+pub(super) async fn log_in_as(
     http: &Http,
     user: &str,
     headers: &HeaderMap,
@@ -192,10 +260,7 @@ async fn log_in_as(
     };
     let store = &http.services.store;
     let ended = store.begin_session(&session, &token.hash, log_in).await?;
-    let told = ended
-        .into_iter()
-        .map(|session| http.tell(Control::SessionRevoked { session }));
-    join_all(told).await;
+    http.tell_ended(ended).await;
     let cookie = cookie(
         http,
         &token.token,
@@ -217,6 +282,11 @@ fn cookie(http: &Http, token: &str, lifetime: Duration) -> HeaderValue {
     HeaderValue::from_str(&cookie).expect("a token that was looked up or made here is hexadecimal")
 }
 
+/// What clears the cookie.
+pub(super) fn cleared_cookie(http: &Http) -> HeaderValue {
+    cookie(http, "", Duration::ZERO)
+}
+
 /// `POST /api/logout`. The cookie is cleared even if its session had ended already.
 pub(super) async fn log_out(
     State(http): State<Arc<Http>>,
@@ -232,11 +302,7 @@ pub(super) async fn log_out(
     if keep_cookie {
         return ended.into_response();
     }
-    (
-        [(header::SET_COOKIE, cookie(&http, "", Duration::ZERO))],
-        ended,
-    )
-        .into_response()
+    ([(header::SET_COOKIE, cleared_cookie(&http))], ended).into_response()
 }
 
 /// Ends a session and closes its sockets everywhere. False if there was none.
@@ -253,6 +319,8 @@ struct Me<'a> {
     user: &'a str,
     session: Uuid,
     admin: bool,
+    /// Whether they may make invitations to the server.
+    may_invite: bool,
 }
 
 /// `GET /api/me`. A cookie is given its full time again, as its session is by being used.
@@ -264,10 +332,12 @@ pub(super) async fn me(
     // Whoever is let in while the database is away is shown no more than anybody is.
     let admin = http.services.sessions.is_administrator(&session.user);
     let admin = timeout(ADMIN_TIME, admin).await;
+    let admin = matches!(admin, Ok(Ok(true)));
     let answer = Json(Me {
         user: &session.user,
         session: session.id,
-        admin: matches!(admin, Ok(Ok(true))),
+        admin,
+        may_invite: admin || http.registration != Registration::Closed,
     });
     match http.services.sessions.token_of_cookie(&headers) {
         Some(token) if !headers.contains_key(header::AUTHORIZATION) => {
@@ -313,7 +383,8 @@ pub(super) async fn sessions(
     .into_response())
 }
 
-fn rfc3339(ms: u64) -> String {
+/// As times are written.
+pub(super) fn rfc3339(ms: u64) -> String {
     humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(ms)).to_string()
 }
 

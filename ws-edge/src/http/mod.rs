@@ -1,10 +1,13 @@
 //! The HTTP side: which call goes where, and what holds for all of them.
 
 mod account;
+mod administration;
 mod body;
+mod door;
 mod failed_log_ins;
 mod history;
 mod origin;
+mod own_account;
 mod page;
 mod password_line;
 mod password_profile;
@@ -21,7 +24,7 @@ use axum::{
     http::{HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
-    routing::{delete, get, post, put},
+    routing::{delete, get, patch, post, put},
 };
 use common::admin::{Readiness, public_health_routes};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -29,7 +32,7 @@ use tokio_util::task::TaskTracker;
 use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer};
 
 use crate::{
-    EdgeSettings, PeopleLimits,
+    EdgeSettings, PeopleLimits, Registration,
     admission::{CallKind, CallOrigin},
     answers::held,
     devices::Devices,
@@ -87,6 +90,8 @@ pub(crate) struct Http {
     failed_log_ins: FailedLogIns,
     devices: Devices,
     people: PeopleLimits,
+    /// Who may register.
+    registration: Registration,
     /// What goes on behind calls that were answered.
     behind: TaskTracker,
 }
@@ -105,6 +110,7 @@ impl Http {
             passwords: Passwords::new(),
             origins: Origins::new(&settings),
             readiness,
+            registration: settings.registration(),
             base_path: settings.base_path,
             secure_cookies: settings.secure_cookies,
             devices,
@@ -127,7 +133,17 @@ pub(crate) fn routes(http: &Arc<Http>) -> Router {
         .route("/register", post(account::register))
         .route("/login", post(account::log_in))
         .route("/logout", post(account::log_out))
-        .route("/me", get(account::me))
+        .route("/me", get(account::me).delete(own_account::leave))
+        .route("/password", post(own_account::change_password))
+        .route("/reset", post(own_account::reset))
+        .route("/logout-everywhere", post(own_account::log_out_everywhere))
+        .route("/door", get(door::door))
+        .route("/invites", get(door::invites).post(door::make_invite))
+        .route("/invites/{id}", delete(door::withdraw))
+        .route(
+            "/admin/users/{user}/reset",
+            post(administration::make_reset),
+        )
         .route("/sessions", get(account::sessions))
         .route("/sessions/{id}", delete(account::end_session));
     let read = Router::new()
@@ -147,6 +163,14 @@ pub(crate) fn routes(http: &Arc<Http>) -> Router {
             put(rooms::add_member).delete(rooms::remove_member),
         )
         .route("/rooms/{room}/messages", get(history::page))
+        .route("/admin/users", get(administration::users))
+        .route(
+            "/admin/users/{user}",
+            patch(administration::change).delete(administration::delete),
+        )
+        .route("/admin/rooms", get(administration::rooms))
+        .route("/admin/usage", get(administration::usage))
+        .route("/admin/audit", get(administration::audit))
         // Not around the calls that answer with a token: compressed along with what a caller chose, its length tells.
         .layer(from_fn_with_state(Arc::clone(http), in_slices))
         .layer(CompressionLayer::new());

@@ -27,6 +27,7 @@ mod send_queue;
     reason = "one socket, among what all of them need"
 )]
 mod socket;
+mod standings;
 mod tasks;
 mod wake_schedule;
 
@@ -145,6 +146,7 @@ impl Sockets {
         supervise::spawn_until("reconciliation", &ended, hub().reconcile());
         supervise::spawn_until("presence", &ended, hub().announce_presence());
         supervise::spawn_until("rechecks", &ended, rechecks::run(Arc::clone(self)));
+        supervise::spawn_until("standings", &ended, standings::run(Arc::clone(self)));
     }
 
     /// Whether sockets are let in at all.

@@ -19,6 +19,7 @@ use tokio::{
     sync::Notify,
     time::{Instant, sleep, sleep_until},
 };
+use uuid::Uuid;
 
 use super::{Sockets, closing::Closing, connection::Refusal, hub::Hub, inbox::Note, room::Room};
 use crate::sessions::now_ms;
@@ -146,7 +147,8 @@ pub(super) async fn run(sockets: Arc<Sockets>) {
                 }
             }
         }
-        if sessions && let Err(error) = check_sessions(&sockets).await {
+        let check_all = || async { sockets.check_sessions(&sockets.registry.sessions()).await };
+        if sessions && let Err(error) = check_all().await {
             sockets.rechecks.due().sessions = true;
             failed.get_or_insert(error);
         }
@@ -195,18 +197,24 @@ async fn check_room(store: &dyn Store, room: &Room) -> Result<bool, StoreError> 
     Ok(is_private)
 }
 
-/// Closes the sockets of sessions that have ended.
-async fn check_sessions(sockets: &Sockets) -> Result<(), StoreError> {
-    let Sockets {
-        registry, services, ..
-    } = sockets;
-    let sessions = registry.sessions();
-    for some in sessions.chunks(SESSIONS_AT_ONCE) {
-        let live = services.store.live_sessions(some, now_ms()).await?;
-        for gone in some.iter().filter(|session| !live.contains(session)) {
-            services.sessions.forget(*gone);
-            registry.close_session(*gone, Closing::SessionGone);
-        }
+impl Sockets {
+    /// Has every session looked at.
+    pub(super) fn recheck_sessions(&self) {
+        self.rechecks.add([], true);
     }
-    Ok(())
+
+    /// Closes the sockets of those sessions that have ended.
+    pub(super) async fn check_sessions(&self, sessions: &[Uuid]) -> Result<(), StoreError> {
+        let Sockets {
+            registry, services, ..
+        } = self;
+        for some in sessions.chunks(SESSIONS_AT_ONCE) {
+            let live = services.store.live_sessions(some, now_ms()).await?;
+            for gone in some.iter().filter(|session| !live.contains(session)) {
+                services.sessions.forget(*gone);
+                registry.close_session(*gone, Closing::SessionGone);
+            }
+        }
+        Ok(())
+    }
 }

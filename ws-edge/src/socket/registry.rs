@@ -29,9 +29,15 @@ pub(super) struct Registry {
 
 #[derive(Default)]
 struct Known {
-    sockets: HashMap<Uuid, HashMap<u64, Arc<Inbox>>>,
+    sockets: HashMap<Uuid, OfSession>,
     open: usize,
     next: u64,
+}
+
+/// The sockets of one session.
+struct OfSession {
+    user: String,
+    inboxes: HashMap<u64, Arc<Inbox>>,
 }
 
 impl Registry {
@@ -81,11 +87,14 @@ impl Registry {
         known.open += 1;
         known.next += 1;
         let id = known.next;
-        known
+        let of_session = known
             .sockets
             .entry(session.id)
-            .or_default()
-            .insert(id, Arc::clone(&inbox));
+            .or_insert_with(|| OfSession {
+                user: session.user.clone(),
+                inboxes: HashMap::new(),
+            });
+        of_session.inboxes.insert(id, Arc::clone(&inbox));
         Ok(Registered {
             registry: Arc::clone(self),
             session: session.id,
@@ -102,7 +111,7 @@ impl Registry {
             .sockets
             .get(&session)
             .into_iter()
-            .flat_map(HashMap::values)
+            .flat_map(|of_session| of_session.inboxes.values())
         {
             inbox.close(closing);
         }
@@ -113,12 +122,22 @@ impl Registry {
         self.known().sockets.keys().copied().collect()
     }
 
+    /// Those of a user.
+    pub(super) fn sessions_of(&self, user: &str) -> Vec<Uuid> {
+        let known = self.known();
+        let theirs = known
+            .sockets
+            .iter()
+            .filter(|(_, of_session)| of_session.user == user);
+        theirs.map(|(session, _)| *session).collect()
+    }
+
     /// Every socket.
     pub(super) fn all(&self) -> Vec<Arc<Inbox>> {
         self.known()
             .sockets
             .values()
-            .flat_map(HashMap::values)
+            .flat_map(|of_session| of_session.inboxes.values())
             .map(Arc::clone)
             .collect()
     }
@@ -151,8 +170,8 @@ impl Drop for Registered {
         let mut known = self.registry.known();
         known.open -= 1;
         if let Some(sockets) = known.sockets.get_mut(&self.session) {
-            sockets.remove(&self.id);
-            if sockets.is_empty() {
+            sockets.inboxes.remove(&self.id);
+            if sockets.inboxes.is_empty() {
                 known.sockets.remove(&self.session);
             }
         }

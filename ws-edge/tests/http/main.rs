@@ -3,12 +3,15 @@
 #![allow(clippy::unwrap_used, reason = "whatever is not there fails the story")]
 
 mod accounts;
+mod administration;
 mod chat;
+mod door;
 #[path = "../edges/mod.rs"]
 mod edges;
 mod history;
 mod limits;
 mod manners;
+mod own_account;
 mod page;
 mod proxies;
 mod raw;

@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod messages;
+pub mod people;
 pub mod removals;
 pub mod rooms;
 pub mod side;
@@ -54,6 +55,19 @@ macro_rules! store_suite {
                 a_room_is_deleted_by_its_owner_or_an_administrator,
                 a_deleted_room_is_looked_through_by_one_at_a_time_and_ever_more_seldom,
                 whoever_deletes_rooms_makes_no_more_within_an_hour,
+            }
+            people {
+                an_invitation_lets_so_many_in_and_no_more,
+                of_two_who_come_with_the_last_use_one_gets_in,
+                an_invitation_is_worth_what_its_maker_may,
+                the_servers_own_invitation_is_for_the_first_administrator,
+                an_invitation_may_make_one_a_member_of_a_room,
+                a_new_password_ends_the_other_sessions,
+                a_link_sets_a_new_password_once,
+                a_disabled_account_has_no_session_and_gets_none,
+                the_last_administrator_stays,
+                a_deleted_account_leaves_its_name_and_nothing_else,
+                who_did_what_to_whom_is_in_the_log,
             }
             rooms {
                 a_room_is_as_it_was_made_and_changed,

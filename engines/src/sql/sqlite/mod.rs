@@ -11,12 +11,16 @@ mod checks;
 mod dialect;
 #[path = "../statements/invitations.rs"]
 mod invitations;
+#[path = "../statements/invites.rs"]
+mod invites;
 #[path = "../statements/listing.rs"]
 mod listing;
 #[path = "../statements/looks.rs"]
 mod looks;
 #[path = "../statements/messages.rs"]
 mod messages;
+#[path = "../statements/passwords.rs"]
+mod passwords;
 #[path = "../statements/people.rs"]
 mod people;
 #[path = "../statements/read_marks.rs"]

@@ -104,29 +104,33 @@ async fn end_longest_unused(
     Ok(ending)
 }
 
+/// Makes a user and their own room, within a transaction.
+pub(super) async fn make(
+    db: &mut Connection,
+    name: &str,
+    password_hash: &str,
+) -> Result<(), Failure> {
+    let own_room = Room {
+        name: name.to_owned(),
+        private: true,
+        bot: BotPolicy::Always,
+        owner: name.to_owned(),
+        ..Room::default()
+    };
+    let insert = sqlx::query(
+        "INSERT INTO users (name, skeleton, password_hash, created_at_ms) VALUES (?, ?, ?, ?)",
+    );
+    let insert = insert.bind(name).bind(names::skeleton(name));
+    let insert = insert.bind(password_hash).bind(now_ms());
+    insert.execute(&mut *db).await?;
+    rooms::insert(db, &own_room).await?;
+    looks::user_made(db, name).await
+}
+
 #[async_trait]
 impl Accounts for ThisStore {
     async fn create_user(&self, name: &str, password_hash: &str) -> Result<(), StoreError> {
-        let own_room = Room {
-            name: name.to_owned(),
-            private: true,
-            bot: BotPolicy::Always,
-            owner: name.to_owned(),
-            ..Room::default()
-        };
-        let made = transaction!(self, |db| {
-            sqlx::query(
-                "INSERT INTO users (name, skeleton, password_hash, created_at_ms) VALUES (?, ?, ?, ?)",
-            )
-            .bind(name)
-            .bind(names::skeleton(name))
-            .bind(password_hash)
-            .bind(now_ms())
-            .execute(&mut *db)
-            .await?;
-            rooms::insert(db, &own_room).await?;
-            looks::user_made(db, name).await
-        });
+        let made = transaction!(self, |db| { make(db, name, password_hash).await });
         Ok(made.await?)
     }
 
