@@ -6,6 +6,7 @@ pub mod people;
 pub mod removals;
 pub mod rooms;
 pub mod side;
+pub mod tokens;
 
 pub use side::{Side, StoreUnderTest};
 
@@ -68,6 +69,11 @@ macro_rules! store_suite {
                 the_last_administrator_stays,
                 a_deleted_account_leaves_its_name_and_nothing_else,
                 who_did_what_to_whom_is_in_the_log,
+            }
+            tokens {
+                a_token_holds_until_it_expires_or_is_revoked,
+                a_token_of_a_disabled_account_is_worth_nothing,
+                nobody_has_more_tokens_than_one_may,
             }
             rooms {
                 a_room_is_as_it_was_made_and_changed,
