@@ -35,7 +35,7 @@ pub async fn a_token_holds_until_it_expires_or_is_revoked(side: Side) {
     assert_eq!(found(&[9; 32], 0).await, None);
     let listed = async |at| store.tokens("ada", at).await.unwrap();
     assert_eq!(listed(2_000).await, [short.clone(), for_ever.clone()]);
-    assert_eq!(listed(5_000).await, [for_ever.clone()]);
+    assert_eq!(listed(5_000).await, std::slice::from_ref(&for_ever));
     assert!(store.tokens("bob", 0).await.unwrap().is_empty());
 
     let ids = [for_ever.id, short.id, Uuid::now_v7()];
