@@ -85,10 +85,7 @@ impl Replies {
     /// Whether the request's room was deleted. Not, if that cannot be told.
     pub(crate) async fn has_lost_its_room(&self, request: &Request) -> bool {
         let deleted = self.store.was_deleted(&request.message.room);
-        matches!(
-            tokio::time::timeout(LOOK_UP_TIME, deleted).await,
-            Ok(Ok(true))
-        )
+        matches!(timeout(LOOK_UP_TIME, deleted).await, Ok(Ok(true)))
     }
 
     /// Whether the reply has come to the database.
@@ -290,7 +287,9 @@ impl Replies {
                 };
                 match posted {
                     Ok(_) => return Some(Verdict::Ack),
-                    Err(error @ (PostError::IdTaken | PostError::Gone)) => {
+                    Err(
+                        error @ (PostError::IdTaken | PostError::Gone | PostError::TooSoon { .. }),
+                    ) => {
                         let why = format!("the reply's id {} is not free: {error}", new.id);
                         tracing::error!(room = %new.room, "{why}");
                         return Some(Verdict::DeadLetter(why));

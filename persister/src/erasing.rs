@@ -131,6 +131,17 @@ struct DeadLetterReviser<'a> {
     failed: Mutex<Option<StoreError>>,
 }
 
+impl DeadLetterReviser<'_> {
+    /// Which of these are deleted, each by itself or with its room.
+    async fn deleted(&self, said: &[Key]) -> Result<HashSet<Key>, StoreError> {
+        let mut deleted = self.store.deleted(said).await?;
+        let rooms: Vec<&str> = said.iter().map(|(room, _)| &**room).collect();
+        let gone = self.store.deleted_among(&rooms).await?;
+        deleted.extend(said.iter().filter(|(room, _)| gone.contains(room)).cloned());
+        Ok(deleted)
+    }
+}
+
 #[async_trait]
 impl Reviser for DeadLetterReviser<'_> {
     async fn revise(&self, letter: &DeadLetter) -> Revision {
@@ -138,7 +149,7 @@ impl Reviser for DeadLetterReviser<'_> {
         if said.is_empty() {
             return Revision::Leave;
         }
-        match self.store.deleted(&said).await {
+        match self.deleted(&said).await {
             Ok(deleted) => without(letter.queue, &letter.payload, &deleted),
             Err(error) => {
                 *self.failed.lock() = Some(error);

@@ -15,6 +15,7 @@ use common::{
 use futures_util::future::try_join_all;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::{services::Services, sessions::now_ms};
@@ -159,21 +160,25 @@ async fn erase_in(
         after = last.seq;
         let theirs = page.iter().filter(|message| goes_with(user, message));
         let deletions: Vec<_> = theirs
-            .map(|message| {
-                services
-                    .poster
-                    .post(deletion(user, message), Route::Persist, None)
-            })
-            .map(async |posting| match posting.await {
-                // It was deleted by somebody else meanwhile.
-                Ok(_) | Err(PostError::Gone) => Ok(()),
-                Err(error) => Err(error.to_string()),
-            })
+            .map(|message| delete(services, deletion(user, message)))
             .collect();
         deleted += deletions.len();
         try_join_all(deletions).await?;
         if deleted > 0 {
             goes_on(services, user, after_room).await?;
+        }
+    }
+}
+
+/// Posts a deletion, in its time.
+async fn delete(services: &Services, deletion: NewMessage) -> Result<(), String> {
+    loop {
+        let posting = services.poster.post(deletion.clone(), Route::Persist, None);
+        match posting.await {
+            // It was deleted by somebody else meanwhile.
+            Ok(_) | Err(PostError::Gone) => return Ok(()),
+            Err(PostError::TooSoon { retry_after }) => sleep(retry_after).await,
+            Err(error) => return Err(error.to_string()),
         }
     }
 }

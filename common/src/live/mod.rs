@@ -294,6 +294,9 @@ pub enum Appended {
     Taken,
     /// An event that would change a message which is deleted; nothing was done.
     Gone,
+    /// A deletion, and so much is being deleted in the room that it would take the engine from others; nothing was done. It
+    /// is taken after this time.
+    TooSoon(Duration),
     /// Nothing is known of the room, or nothing from so far back; nothing was done.
     Cold,
     /// A reply, and whoever wrote it has lost the right to post it; nothing was done.

@@ -149,6 +149,12 @@ pub enum PostError {
     /// An event, and the message that it would change is deleted. Nothing was shown.
     #[error("the message is deleted")]
     Gone,
+    /// A deletion, and many were taken in its room a moment ago. Nothing was shown.
+    #[error("so much is being deleted in this room just now; try again after a moment")]
+    TooSoon {
+        /// When the same may be tried again.
+        retry_after: Duration,
+    },
     /// A reply, and its writer has lost the right to post it. Nothing was shown.
     #[error("another attempt at this reply has taken over")]
     Fenced,
@@ -545,6 +551,9 @@ impl Poster {
             }
             Placement::Appended(_, Appended::Taken) => completion.complete(Err(PostError::IdTaken)),
             Placement::Appended(_, Appended::Gone) => completion.complete(Err(PostError::Gone)),
+            Placement::Appended(_, Appended::TooSoon(retry_after)) => {
+                completion.complete(Err(PostError::TooSoon { retry_after }));
+            }
             Placement::Appended(_, Appended::Fenced) => completion.complete(Err(PostError::Fenced)),
             Placement::Appended(_, Appended::RoomGone) => {
                 completion.complete(Err(PostError::RoomGone));

@@ -214,6 +214,7 @@ fn appended(text: &[u8], message: &NewMessage) -> Result<Appended, LiveError> {
         b"taken" => Appended::Taken,
         b"fenced" => Appended::Fenced,
         b"gone" => Appended::Gone,
+        b"later" => Appended::TooSoon(Duration::from_micros(number(text()?)?)),
         _ => return Err(failed(WHAT, "an answer that the script does not give")),
     })
 }

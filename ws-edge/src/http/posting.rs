@@ -63,6 +63,7 @@ pub(super) async fn post(
             kind: Kind::User,
             message,
             reply_to,
+            of: None,
         };
         Ok::<_, Problem>(services.poster.post(new, route, None).await?)
     };
@@ -109,8 +110,11 @@ impl From<PostError> for Problem {
                 retry_after: Some(retry_after),
                 ..Problem::unavailable("not kept yet; send it again with the same id")
             },
+            error @ PostError::TooSoon { retry_after } => {
+                Problem::rate_limited(error.to_string(), retry_after)
+            }
             PostError::RoomGone => AccessError::NotFound.into(),
-            error @ (PostError::IdTaken | PostError::Fenced) => {
+            error @ (PostError::IdTaken | PostError::Gone | PostError::Fenced) => {
                 Problem::bad_request_as(StatusCode::CONFLICT, error.to_string())
             }
         }

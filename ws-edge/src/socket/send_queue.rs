@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::{
     Sockets, changing,
-    connection::Refusal,
+    connection::{Refusal, limited},
     inbox::{Inbox, Note},
 };
 use crate::access::AccessError;
@@ -217,6 +217,10 @@ impl Sending {
                 (new.message, new.reply_to) = (message, reply_to);
             }
             Said::Change { of, text } => {
+                if text.is_none() {
+                    let taken = services.allowances.take_deletion(&self.user);
+                    taken.map_err(|wait| limited("you delete too many messages at once", wait))?;
+                }
                 new.of = Some(of);
                 new.kind = match text {
                     Some(_) => Kind::Edited,
@@ -276,6 +280,11 @@ impl From<PostError> for Refusal {
             PostError::Unavailable { retry_after, .. } => {
                 unavailable("not kept yet; send it again with the same id", retry_after)
             }
+            error @ PostError::TooSoon { retry_after } => Refusal {
+                code: ErrorCode::RateLimited,
+                message: error.to_string(),
+                retry_after: Some(retry_after),
+            },
             PostError::RoomGone => AccessError::NotFound.into(),
             // Only replies are fenced, and nobody sends one over a socket.
             error @ (PostError::IdTaken | PostError::Gone | PostError::Fenced) => Refusal {

@@ -6,7 +6,7 @@ use common::{store::StoreError, wire::Seq};
 
 use super::{
     rooms::{room, users},
-    side::{Side, said, texts},
+    side::{Side, deletes, edits, said, texts},
 };
 use common::store::{RoomKeeper, RoomLimits};
 
@@ -25,10 +25,15 @@ pub async fn a_deleted_room_goes_with_all_that_was_said_in_it(side: Side) {
         store.add_member(name, "bob").await.unwrap();
         store.ban(name, "eve", "ada").await.unwrap();
         let batch: Vec<_> = (1..=25).map(|n| said(name, n, "a secret")).collect();
+        let changes = [
+            edits(&batch[0], 26, "a secret as well"),
+            deletes(&batch[1], 27),
+        ];
         store.write(&batch).await.unwrap();
+        store.write(&changes).await.unwrap();
     }
     assert_eq!(store.erase_deleted("ship", 10).await.unwrap(), 0);
-    assert_eq!(store.latest("ship").await.unwrap(), 25, "it is there still");
+    assert_eq!(store.latest("ship").await.unwrap(), 27, "it is there still");
 
     assert!(store.delete_room("ship", OWNER).await.unwrap());
     assert!(!store.delete_room("ship", OWNER).await.unwrap());
@@ -47,14 +52,19 @@ pub async fn a_deleted_room_goes_with_all_that_was_said_in_it(side: Side) {
         }
         steps.push(erased);
     }
-    assert_eq!(steps, [10, 10, 5]);
+    // 27 messages and events, and what is kept beside the two events of each.
+    assert_eq!(steps, [14, 10, 7]);
+    for table in ["messages", "message_events", "message_states"] {
+        let left = side.count(&format!("SELECT COUNT(*) FROM {table} WHERE room = 'ship'"));
+        assert_eq!(left.await, 0, "{table}");
+    }
     assert_eq!(store.latest("ship").await.unwrap(), 0);
     let other = store.before("shipyard", Seq::MAX, 100).await.unwrap();
-    assert_eq!(texts(&other), ["a secret"; 25]);
+    assert_eq!(texts(&other)[2..], ["a secret"; 23]);
     assert_eq!(store.members("shipyard").await.unwrap(), ["bob"]);
 
     // Somebody had one of them in hand all the while.
-    store.write(&[said("ship", 26, "late")]).await.unwrap();
+    store.write(&[said("ship", 28, "late")]).await.unwrap();
     assert_eq!(store.erase_deleted("ship", 10).await.unwrap(), 1);
 }
 

@@ -85,7 +85,7 @@ if not floor and ARGV[7] ~= '' then
   end
 end
 local time = call('TIME')
-local now = time[1] * 1000000 + time[2]
+now = time[1] * 1000000 + time[2]
 if now > tonumber(ARGV[4]) then
   return 'unsettle again'
 end
@@ -107,6 +107,12 @@ for at = 8, #ARGV, 4 do
     answer = known(id, sender)
     if not answer and sub(call('HGET', CHANGES, sub(role, 2, 37)) or '', 1, 1) == 'd' then
       answer = 'gone '
+    end
+    if not answer and kind == '-' then
+      erased_until = tonumber(call('HGET', CHANGES, ERASED_UNTIL) or 0)
+      if erased_until > now + ERASING_AHEAD_US then
+        answer = 'later ' .. format('%.0f', erased_until - now - ERASING_AHEAD_US)
+      end
     end
   end
   if not answer then

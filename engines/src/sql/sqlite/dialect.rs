@@ -79,6 +79,10 @@ pub(in crate::sql) const ROOM_WAS_DELETED: &str =
     "SELECT 1 FROM deleted_rooms WHERE name = ? LIMIT 1";
 pub(in crate::sql) const ERASE_MESSAGES: &str = "DELETE FROM messages WHERE (room, seq) IN \
      (SELECT room, seq FROM messages WHERE room = ? ORDER BY seq LIMIT ?)";
+pub(in crate::sql) const ERASE_EVENTS: &str = "DELETE FROM message_events WHERE (room, id) IN \
+     (SELECT room, id FROM message_events WHERE room = ? LIMIT ?)";
+pub(in crate::sql) const ERASE_STATES: &str = "DELETE FROM message_states WHERE (room, id) IN \
+     (SELECT room, id FROM message_states WHERE room = ? LIMIT ?)";
 /// A mark that is there goes on, and never back.
 pub(in crate::sql) const FURTHEST_READ: &str =
     " ON CONFLICT (user, room) DO UPDATE SET seq = MAX(seq, excluded.seq)";

@@ -469,7 +469,8 @@ impl Messages for ThisStore {
 
     async fn deletions(&self) -> Result<u64, StoreError> {
         let deletions = reading!(self, |db| {
-            let query = "SELECT COUNT(*) FROM message_states WHERE deleted_seq > 0";
+            let query = "SELECT (SELECT COUNT(*) FROM message_states WHERE deleted_seq > 0) + \
+                 (SELECT COUNT(*) FROM deleted_rooms)";
             let count: i64 = sqlx::query_scalar(query).fetch_one(db).await?;
             Ok(count.unsigned_abs())
         });

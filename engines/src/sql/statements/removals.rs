@@ -106,12 +106,21 @@ impl Removals for ThisStore {
                 return Ok(0);
             }
             let mut erased = 0;
-            for table in [dialect::ERASE_MESSAGES, dialect::ERASE_READ_MARKS] {
-                let query = sqlx::query(table).bind(room).bind(limit);
+            for of_table in [
+                dialect::ERASE_MESSAGES,
+                dialect::ERASE_EVENTS,
+                dialect::ERASE_STATES,
+                dialect::ERASE_READ_MARKS,
+            ] {
+                let query = sqlx::query(of_table).bind(room).bind(limit);
                 erased += query.execute(&mut *db).await?.rows_affected();
             }
             Ok(erased)
         });
-        Ok(erased.await?)
+        let erased = erased.await?;
+        if erased > 0 {
+            self.note_remains();
+        }
+        Ok(erased)
     }
 }
