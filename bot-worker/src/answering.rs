@@ -123,7 +123,8 @@ impl Answering {
                 Waited::HandBack => return hand_back(queued.claim(), None).await,
             };
             // Since it has the turn: what changes it from now on takes the turn away.
-            match self.replies.newest(&request).await {
+            let looks = self.replies.newest(&request, LOOK_UP_TIME);
+            match interrupts.race(false, looks).await.unwrap_or(None) {
                 Some(question) if question.deleted => {
                     queued.claim().release(Some(turn), true).await;
                     count("deleted");

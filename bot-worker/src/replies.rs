@@ -201,10 +201,10 @@ impl Replies {
             .unwrap_or(Verdict::Ack)
     }
 
-    /// The question as it is now; none if that cannot be told.
-    pub(crate) async fn newest(&self, request: &Request) -> Option<Message> {
+    /// The question as it is now; none if that cannot be told within this time.
+    pub(crate) async fn newest(&self, request: &Request, within: Duration) -> Option<Message> {
         let Message { room, id, .. } = &request.message;
-        let found = timeout(LOOK_UP_TIME, self.timeline.find(room, *id)).await;
+        let found = timeout(within, self.timeline.find(room, *id)).await;
         found.ok()?.ok()?
     }
 
@@ -213,7 +213,8 @@ impl Replies {
         if right.is_checked {
             return Ok(Holds::Yes);
         }
-        let newest = self.newest(request).await;
+        // It may be late by now.
+        let newest = self.newest(request, LOOK_UP_TIME_LATE).await;
         if newest.is_some_and(|question| question.deleted) {
             return Ok(Holds::Deleted);
         }
