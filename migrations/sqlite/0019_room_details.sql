@@ -2,7 +2,5 @@
 CREATE TABLE IF NOT EXISTS room_details (
     room TEXT NOT NULL PRIMARY KEY,
     title TEXT NOT NULL,
-    topic TEXT NOT NULL,
-    retention_days INTEGER NOT NULL,
-    bot_answers_programs INTEGER NOT NULL
+    topic TEXT NOT NULL
 ) STRICT, WITHOUT ROWID

@@ -66,3 +66,53 @@ impl DeletedRooms {
         Ok(deleted)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    use async_trait::async_trait;
+
+    use super::*;
+
+    /// A store in which `ship` was deleted.
+    #[derive(Default)]
+    struct Asked(AtomicUsize);
+
+    #[async_trait]
+    impl Removals for Asked {
+        async fn deleted_among(&self, rooms: &[&str]) -> Result<HashSet<String>, StoreError> {
+            self.0.fetch_add(1, Relaxed);
+            let deleted = rooms.iter().filter(|room| **room == "ship");
+            Ok(deleted.map(|room| (*room).to_owned()).collect())
+        }
+
+        async fn deletions_due(&self, _: u64, _: usize) -> Result<Vec<String>, StoreError> {
+            Ok(Vec::new())
+        }
+
+        async fn erase_deleted(&self, _: &str, _: usize) -> Result<u64, StoreError> {
+            Ok(0)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_room_that_is_there_is_asked_for_once_in_a_moment_and_one_that_is_not_each_time() {
+        let (rooms, store) = (DeletedRooms::default(), Asked::default());
+        let deleted = async |names: &[&'static str]| -> Vec<String> {
+            let among = rooms.among(&store, names.iter().copied()).await;
+            among.unwrap().into_iter().collect()
+        };
+        for _ in 0..3 {
+            assert!(deleted(&["lobby", "den", "lobby"]).await.is_empty());
+        }
+        assert_eq!(store.0.load(Relaxed), 1);
+        for asked in 2..4 {
+            assert_eq!(deleted(&["lobby", "ship"]).await, ["ship"]);
+            assert_eq!(store.0.load(Relaxed), asked);
+        }
+        tokio::time::sleep(FRESH).await;
+        assert!(deleted(&["lobby"]).await.is_empty());
+        assert_eq!(store.0.load(Relaxed), 4);
+    }
+}

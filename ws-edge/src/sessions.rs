@@ -10,7 +10,7 @@ use std::{
 use axum::http::{HeaderMap, header};
 use common::{
     secret_token::{TokenHash, hash_of},
-    store::{Session, Store},
+    store::{Session, Store, StoreError},
 };
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::{Instant, timeout};
@@ -23,6 +23,9 @@ const BEARER: &[u8] = b"bearer";
 
 /// The characters of a token.
 const TOKEN_CHARS: usize = 64;
+
+/// What the tokens of programs begin with, so that one that is found somewhere can be told for what it is.
+pub(crate) const PROGRAM_TOKEN: &str = "chinwag_";
 
 /// The cookie that carries the token.
 const COOKIE: &str = "session";
@@ -82,6 +85,7 @@ struct Memory {
     /// When the use of a session was last noted, or is to be.
     touched: HashMap<Uuid, Instant>,
     to_touch: Vec<Uuid>,
+    tokens_to_touch: Vec<Uuid>,
     /// When the database last did not answer.
     failed_at: Option<Instant>,
     /// Counts what was forgotten: an answer of the database that was asked before is not remembered.
@@ -182,7 +186,9 @@ impl Sessions {
         let token =
             token_of(headers, self.cookie).ok_or_else(|| Problem::unauthorized("log in first"))?;
         let hash = hash_of(token);
-        let session = self.look_up(&hash).await?;
+        let session = self
+            .look_up(&hash, token.starts_with(PROGRAM_TOKEN))
+            .await?;
         if self.was_revoked(session.id) || self.time_left(&session).is_zero() {
             return Err(gone());
         }
@@ -190,7 +196,15 @@ impl Sessions {
         Ok(session)
     }
 
-    async fn look_up(&self, hash: &TokenHash) -> Result<Arc<Session>, Problem> {
+    async fn ask(&self, hash: &TokenHash, is_token: bool) -> Result<Option<Session>, StoreError> {
+        if is_token {
+            let token = self.store.token(hash, now_ms()).await?;
+            return Ok(token.map(Session::from));
+        }
+        self.store.session(hash, now_ms()).await
+    }
+
+    async fn look_up(&self, hash: &TokenHash, is_token: bool) -> Result<Arc<Session>, Problem> {
         let (seen, forgotten, failed_at) = {
             let memory = self.memory();
             let seen = memory.seen.get(hash).cloned();
@@ -208,7 +222,7 @@ impl Sessions {
             None => STORE_TIME,
         };
         let asked_at = Instant::now();
-        match timeout(patience, self.store.session(hash, now_ms())).await {
+        match timeout(patience, self.ask(hash, is_token)).await {
             Ok(Ok(Some(session))) => {
                 let session = Arc::new(session);
                 self.remember(*hash, &session, asked_at, forgotten);
@@ -303,18 +317,32 @@ impl Sessions {
             return;
         }
         memory.touched.insert(session.id, Instant::now());
-        memory.to_touch.push(session.id);
+        if session.is_token {
+            memory.tokens_to_touch.push(session.id);
+        } else {
+            memory.to_touch.push(session.id);
+        }
     }
 
     /// Writes down which sessions were used, and lets go of what is remembered for too long. Called on a timer.
     pub(crate) async fn upkeep(&self) {
-        let to_touch = {
+        let (to_touch, tokens) = {
             let mut memory = self.memory();
             memory.drop_seen_before(STALE);
             memory.revoked.retain(|_, at| at.elapsed() < REVOKED_KNOWN);
             memory.touched.retain(|_, at| at.elapsed() < TOUCH_EVERY);
-            std::mem::take(&mut memory.to_touch)
+            let tokens = std::mem::take(&mut memory.tokens_to_touch);
+            (std::mem::take(&mut memory.to_touch), tokens)
         };
+        for ids in tokens.chunks(TOUCHES_PER_STATEMENT) {
+            let touched = self.store.touch_tokens(ids, now_ms());
+            if !matches!(timeout(STORE_TIME, touched).await, Ok(Ok(()))) {
+                let mut memory = self.memory();
+                for id in ids {
+                    memory.touched.remove(id);
+                }
+            }
+        }
         for ids in to_touch.chunks(TOUCHES_PER_STATEMENT) {
             let now = now_ms();
             let touched =
@@ -360,9 +388,11 @@ impl Sessions {
 
     /// How long a session still holds, as far as the database has said it and its longest life goes.
     fn time_left(&self, session: &Session) -> Duration {
-        let until = session
-            .expires_at_ms
-            .min(self.longest_until(session.created_at_ms));
+        let longest = match session.is_token {
+            true => u64::MAX,
+            false => self.longest_until(session.created_at_ms),
+        };
+        let until = session.expires_at_ms.min(longest);
         Duration::from_millis(until.saturating_sub(now_ms()))
     }
 
@@ -438,6 +468,7 @@ mod tests {
                 created_at_ms: now_ms() - 3_600_000,
                 last_seen_at_ms: now_ms() - 3_600_000,
                 expires_at_ms: now_ms() + 60_000,
+                is_token: false,
             };
             store.create_session(&session, &hash).await.unwrap();
             let mut headers = HeaderMap::new();

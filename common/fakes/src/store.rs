@@ -6,9 +6,9 @@ use common::{
     envelope::Envelope,
     store::{
         Accounts, Actor, AuditLine, Departure, Invite, Invited, KeptRoom, ListedAccount,
-        ListedRoom, LogIn, LookedUp, Membership, Messages, People, ReadMark, ReadMarks, Removals,
-        Room, RoomChanges, RoomKeeper, RoomLimits, Rooms, SentAt, SentPage, Session, Standing,
-        StandingChanges, Store, StoreError, WriteError, Written,
+        ListedRoom, LogIn, LookedUp, Membership, Messages, People, ProgramToken, ReadMark,
+        ReadMarks, Removals, Room, RoomChanges, RoomKeeper, RoomLimits, Rooms, SentAt, SentPage,
+        Session, Standing, StandingChanges, Store, StoreError, Tokens, WriteError, Written,
         usage::{UsageAsked, UsageSum},
     },
     wire::{Message, Seq},
@@ -109,6 +109,14 @@ passes_on! { FaultyStore, beside [],
     }
     ReadMarks {
         async fn mark_read(marks: &[ReadMark]) -> Result<(), StoreError>;
+    }
+    Tokens {
+        async fn create_token(token: &ProgramToken, token_hash: &[u8; 32]) -> Result<(), StoreError>;
+        async fn token(token_hash: &[u8; 32], now_ms: u64) -> Result<Option<ProgramToken>, StoreError>;
+        async fn tokens(user: &str, now_ms: u64) -> Result<Vec<ProgramToken>, StoreError>;
+        async fn revoke_token(user: &str, token: Uuid) -> Result<bool, StoreError>;
+        async fn live_tokens(ids: &[Uuid], now_ms: u64) -> Result<HashSet<Uuid>, StoreError>;
+        async fn touch_tokens(ids: &[Uuid], now_ms: u64) -> Result<(), StoreError>;
     }
     Removals {
         async fn deleted_among(rooms: &[&str]) -> Result<HashSet<String>, StoreError>;

@@ -6,6 +6,7 @@
 mod people;
 mod read_marks;
 mod removals;
+mod tokens;
 pub mod usage;
 
 use std::{collections::HashSet, num::NonZeroU32, sync::Arc, time::Duration};
@@ -29,11 +30,12 @@ use crate::{
 pub use self::{
     read_marks::{ReadMark, ReadMarks, UNREAD_MAX},
     removals::Removals,
+    tokens::{ProgramToken, TOKEN_NAME_MAX_CHARS, TOKENS_PER_USER, Tokens},
 };
 
 /// All that lasts.
 #[async_trait]
-pub trait Store: Accounts + People + Rooms + Messages + ReadMarks + Removals {
+pub trait Store: Accounts + People + Rooms + Messages + ReadMarks + Removals + Tokens {
     /// Whether the engine answers within its time limit, has the schema that this program was built with, and can be
     /// written to.
     ///
@@ -198,6 +200,9 @@ pub struct Session {
     pub last_seen_at_ms: u64,
     /// When it ends.
     pub expires_at_ms: u64,
+    /// It is no log-in but a [token](ProgramToken), which may do less.
+    #[serde(default)]
+    pub is_token: bool,
 }
 
 /// Rooms and who may see them.

@@ -1,6 +1,7 @@
 //! P11: private rooms are seen by their members alone, live and in history; a revoked session's sockets close on every
 //! edge at once.
 
+use common::store::Messages;
 use reqwest::StatusCode;
 use serde_json::json;
 use stories::{Chat, Person, Setup};
@@ -92,4 +93,54 @@ async fn a_revoked_session_is_closed_on_every_edge() {
     );
     phone.joins("ada", None).await;
     phone.says_and_is_acked("I am still here").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_is_deleted_in_the_middle_of_a_talk_and_nothing_of_it_comes_back() {
+    let chat = Chat::with(Setup {
+        edges: 2,
+        workers: 0,
+        persisters: 2,
+        ..Setup::default()
+    })
+    .await;
+    let mut ada = Person::register(&chat.url(0), "ada").await;
+    let mut bob = Person::register(&chat.url(1), "bob").await;
+    ada.makes_room("plans").await.is(StatusCode::CREATED);
+    for person in [&mut ada, &mut bob] {
+        person.connects().await;
+        person.joins("plans", None).await;
+    }
+    for number in 0..50 {
+        ada.says_and_is_acked(&format!("a secret {number}")).await;
+    }
+    let deleting = Person::from(ada.at(&chat.url(0)));
+    let talking = async {
+        for number in 0..300 {
+            bob.says(&format!("another secret {number}")).await;
+        }
+    };
+    let (deleted, ()) = tokio::join!(deleting.delete("/api/rooms/plans"), talking);
+    deleted.is(StatusCode::NO_CONTENT);
+    for person in [&ada, &bob] {
+        person.is_refused("not_found").await;
+        let history = person.get("/api/rooms/plans/messages").await;
+        history.is(StatusCode::NOT_FOUND);
+    }
+    // What the persisters had in hand at that moment is found a few seconds later.
+    let store = chat.database().await;
+    stories::until("all of it is gone", stories::PATIENCE, async || {
+        let latest = store.latest("plans").await.ok()?;
+        (latest == 0).then_some(())
+    })
+    .await;
+    bob.joins("bob", None).await;
+    bob.says_and_is_acked("what comes later").await;
+    stories::until("the persisters go on", stories::PATIENCE, async || {
+        let latest = store.latest("bob").await.ok()?;
+        (latest > 0).then_some(())
+    })
+    .await;
+    assert_eq!(store.latest("plans").await.expect("an answer"), 0);
+    ada.makes_room("plans").await.is(StatusCode::CONFLICT);
 }

@@ -253,6 +253,7 @@ pub(super) async fn log_in_as(
         created_at_ms: now,
         last_seen_at_ms: now,
         expires_at_ms: http.services.sessions.expiry(now, now),
+        is_token: false,
     };
     let log_in = LogIn {
         device_hash: Some(device_hash),

@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     body::to_bytes,
-    extract::{FromRequest, FromRequestParts, Path, Query, Request},
+    extract::{FromRequest, FromRequestParts, MatchedPath, Path, Query, Request},
     http::{HeaderMap, StatusCode, header, request::Parts},
 };
 use common::{store::Session, wire::half_a_character};
@@ -127,8 +127,24 @@ impl FromRequestParts<Arc<Http>> for Caller {
             ..
         } = &*http.services;
         let session = sessions.authenticate(&parts.headers).await?;
+        if session.is_token && !is_for_programs(parts, &http.base_path) {
+            return Err(Problem::forbidden(
+                "a program's token may not do this; log in for it",
+            ));
+        }
         admission.user_call(&session.user, address)?;
         Ok(Caller(session))
+    }
+}
+
+/// What a token may call: it chats, and sees who it is. All else could be used to stay after it was revoked.
+fn is_for_programs(parts: &Parts, base_path: &str) -> bool {
+    let route = parts.extensions.get::<MatchedPath>();
+    let route = route.map_or("", MatchedPath::as_str);
+    let route = route.strip_prefix(base_path).unwrap_or(route);
+    match route {
+        "/api/me" | "/api/usage" => parts.method.is_safe(),
+        _ => route.starts_with("/api/rooms"),
     }
 }
 

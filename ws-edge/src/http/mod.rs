@@ -13,8 +13,10 @@ mod page;
 mod password_line;
 mod password_profile;
 mod passwords;
+mod posting;
 mod rooms;
 mod tell;
+mod tokens;
 mod upgrade;
 
 use std::{any::Any, net::SocketAddr, sync::Arc, time::Duration};
@@ -155,6 +157,8 @@ pub(crate) fn routes(http: &Arc<Http>) -> Router {
             "/admin/users/{user}/reset",
             post(administration::make_reset),
         )
+        .route("/tokens", get(tokens::list).post(tokens::create))
+        .route("/tokens/{id}", delete(tokens::revoke))
         .route("/sessions", get(account::sessions))
         .route("/sessions/{id}", delete(account::end_session));
     let read = Router::new()
@@ -173,7 +177,10 @@ pub(crate) fn routes(http: &Arc<Http>) -> Router {
             "/rooms/{room}/members/{user}",
             put(rooms::add_member).delete(rooms::remove_member),
         )
-        .route("/rooms/{room}/messages", get(history::page))
+        .route(
+            "/rooms/{room}/messages",
+            get(history::page).post(posting::post),
+        )
         .route("/admin/users", get(administration::users))
         .route(
             "/admin/users/{user}",

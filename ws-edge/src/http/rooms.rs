@@ -13,7 +13,7 @@ use common::{
     names,
     store::{
         BotPolicy, HandOver, Invited, ListedRoom, PERSONA_MAX_CHARS, Room, RoomChanges, RoomKeeper,
-        StoreError, TITLE_MAX_CHARS, TOPIC_MAX_CHARS,
+        Session, StoreError, TITLE_MAX_CHARS, TOPIC_MAX_CHARS,
     },
     wire::says_nothing,
 };
@@ -188,7 +188,7 @@ pub(super) async fn change(
                 ..Changes::default()
             };
     let room = match is_only_handed_over {
-        true => kept_room(&http, &name, &caller.user).await?,
+        true => kept_room(&http, &name, &caller).await?,
         false => owned_room(&http, &name, &caller.user).await?,
     };
     // Users are found under their own names, so theirs are not for everybody to walk into.
@@ -227,8 +227,12 @@ fn check_persona(persona: String) -> Result<String, Problem> {
 }
 
 fn check_title(title: String) -> Result<String, Problem> {
-    let no_control = |c: char| !is_control(c);
-    check_words("title", &title, TITLE_MAX_CHARS, no_control)
+    check_line("title", &title, TITLE_MAX_CHARS)
+}
+
+/// A name that somebody gives something, in one line.
+pub(super) fn check_line(field: &str, words: &str, most: usize) -> Result<String, Problem> {
+    check_words(field, words, most, |c| !is_control(c))
 }
 
 fn check_topic(topic: String) -> Result<String, Problem> {
@@ -279,7 +283,7 @@ pub(super) async fn delete(
     InPath(name): InPath<String>,
 ) -> Result<StatusCode, Problem> {
     let services = &http.services;
-    let room = kept_room(&http, &name, &caller.user).await?;
+    let room = kept_room(&http, &name, &caller).await?;
     let by = match room.owner == caller.user {
         true => RoomKeeper::Owner(&caller.user),
         false => RoomKeeper::Administrator(&caller.user),
@@ -419,9 +423,12 @@ async fn seen_room(http: &Http, name: &str, user: &str) -> Result<Room, Problem>
 }
 
 /// A room for its owner, or for an administrator, who need not see it.
-async fn kept_room(http: &Http, name: &str, user: &str) -> Result<Room, Problem> {
+async fn kept_room(http: &Http, name: &str, caller: &Session) -> Result<Room, Problem> {
+    let user = &*caller.user;
     match owned_room(http, name, user).await {
         Ok(room) => Ok(room),
+        // A program administrates nothing.
+        Err(problem) if caller.is_token => Err(problem),
         Err(problem) if problem.status == StatusCode::SERVICE_UNAVAILABLE => Err(problem),
         Err(problem) => match http.services.sessions.is_administrator(user).await? {
             true => Ok(http.services.store.room(name).await?.ok_or(problem)?),

@@ -209,7 +209,13 @@ impl Sockets {
             registry, services, ..
         } = self;
         for some in sessions.chunks(SESSIONS_AT_ONCE) {
-            let live = services.store.live_sessions(some, now_ms()).await?;
+            let mut live = services.store.live_sessions(some, now_ms()).await?;
+            let others: Vec<Uuid> = some
+                .iter()
+                .filter(|session| !live.contains(session))
+                .copied()
+                .collect();
+            live.extend(services.store.live_tokens(&others, now_ms()).await?);
             for gone in some.iter().filter(|session| !live.contains(session)) {
                 services.sessions.forget(*gone);
                 registry.close_session(*gone, Closing::SessionGone);

@@ -13,6 +13,7 @@ mod limits;
 mod manners;
 mod own_account;
 mod page;
+mod programs;
 mod proxies;
 mod raw;
 mod rooms;

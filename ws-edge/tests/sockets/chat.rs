@@ -80,6 +80,7 @@ impl Chat {
             created_at_ms: now,
             last_seen_at_ms: now,
             expires_at_ms: now + 3_600_000,
+            is_token: false,
         };
         let hash = Sha256::digest(token.as_bytes()).into();
         self.store.create_session(&session, &hash).await.unwrap();

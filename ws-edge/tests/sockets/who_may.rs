@@ -200,7 +200,7 @@ async fn a_public_room_that_turns_private_keeps_its_members() {
 #[tokio::test]
 async fn a_stop_goes_to_whoever_writes_the_reply() {
     let chat = Chat::start().await;
-    let (_subscriber, mut events) = common::live::Live::subscriber(&*chat.live, 16);
+    let (_subscriber, mut events) = Live::subscriber(&*chat.live, 16);
     let mut ada = chat.in_lobby("ada").await;
     let reply = Uuid::now_v7();
     ada.sends(json!({"type": "stop", "room": "lobby", "id": reply}))

@@ -104,6 +104,7 @@ fn session(user: &str, last_seen_at_ms: u64, expires_at_ms: u64) -> (Session, [u
         created_at_ms: 1_000,
         last_seen_at_ms,
         expires_at_ms,
+        is_token: false,
     };
     let mut token_hash = [0xff; 32];
     token_hash[..16].copy_from_slice(session.id.as_bytes());

@@ -7,6 +7,7 @@ pub mod people;
 pub mod removals;
 pub mod rooms;
 pub mod side;
+pub mod tokens;
 
 pub use side::{Side, StoreUnderTest};
 
@@ -84,6 +85,11 @@ macro_rules! store_suite {
                 a_room_is_deleted_by_its_owner_or_an_administrator,
                 a_deleted_room_is_looked_through_by_one_at_a_time_and_ever_more_seldom,
                 whoever_deletes_rooms_makes_no_more_within_an_hour,
+            }
+            tokens {
+                a_token_holds_until_it_expires_or_is_revoked,
+                a_token_of_a_disabled_account_is_worth_nothing,
+                nobody_has_more_tokens_than_one_may,
             }
             rooms {
                 a_room_is_as_it_was_made_and_changed,

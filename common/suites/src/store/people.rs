@@ -43,6 +43,7 @@ async fn session_of(store: &dyn Store, user: &str, n: u8) -> (Uuid, [u8; 32]) {
         created_at_ms: now_ms(),
         last_seen_at_ms: now_ms(),
         expires_at_ms: now_ms() + HOUR_MS,
+        is_token: false,
     };
     let log_in = LogIn {
         device_hash: Some([n; 32]),
@@ -441,6 +442,7 @@ pub async fn a_disabled_account_has_no_session_and_gets_none(side: Side) {
         created_at_ms: now_ms(),
         last_seen_at_ms: now_ms(),
         expires_at_ms: now_ms() + HOUR_MS,
+        is_token: false,
     };
     refused(store.create_session(&late, &token(2)).await, "disabled");
     let changed = store.standings_changed(before).await.unwrap();

@@ -34,6 +34,8 @@ mod rooms;
 #[path = "../statements/standings.rs"]
 mod standings;
 mod store;
+#[path = "../statements/tokens.rs"]
+mod tokens;
 #[path = "../statements/usage.rs"]
 mod usage;
 

@@ -45,6 +45,7 @@ impl From<SessionRow> for Session {
             created_at_ms: row.created_at_ms.cast_unsigned(),
             last_seen_at_ms: row.last_seen_at_ms.cast_unsigned(),
             expires_at_ms: row.expires_at_ms.cast_unsigned(),
+            is_token: false,
         }
     }
 }

@@ -111,14 +111,10 @@ async fn change_details(
     if update.bind(room).execute(&mut *db).await?.rows_affected() > 0 {
         return Ok(());
     }
-    let insert = sqlx::query(
-        "INSERT INTO room_details (room, title, topic, retention_days, bot_answers_programs) VALUES (?, ?, ?, 0, 0)",
-    );
+    let insert = sqlx::query("INSERT INTO room_details (room, title, topic) VALUES (?, ?, ?)");
     let insert = insert.bind(room).bind(title.as_deref().unwrap_or(""));
-    insert
-        .bind(topic.as_deref().unwrap_or(""))
-        .execute(db)
-        .await?;
+    let insert = insert.bind(topic.as_deref().unwrap_or(""));
+    insert.execute(db).await?;
     Ok(())
 }
 
