@@ -124,6 +124,27 @@ test("a password is changed, which ends all other sessions, and a link sets a ne
   for (const person of [ada, phone, admin]) person.hadNoTrouble();
 });
 
+test("a token is shown once, posts as whoever made it, and is worth nothing when it is revoked", async () => {
+  const ada = await newcomer("ada");
+  await opensSettings(ada, "Tokens for programs");
+  const form = ada.page.getByRole("form", { name: "Make a token" });
+  await form.getByLabel("What for").fill("build server");
+  await form.getByRole("button", { name: "Make a token" }).click();
+  await form.getByLabel("The token").waitFor();
+  const token = await shownLink(ada, /^The token/);
+  await hasNoViolations(ada, "tokens");
+  const posts = async () =>
+    (await fetch(`${ada.address}/api/rooms/${ada.name}/messages`, { method: "POST", headers: { authorization: `Bearer ${token}`, "content-type": "application/json" }, body: JSON.stringify({ message: "the build is red" }) })).status;
+  assert.equal(await posts(), 200);
+  await ada.page.getByRole("listitem").filter({ hasText: "build server" }).getByRole("button", { name: "Revoke" }).click();
+  await ada.page.getByRole("button", { name: "Revoke" }).click();
+  await ada.page.getByText("There is none.").waitFor();
+  assert.equal(await posts(), 401);
+  await ada.page.keyboard.press("Escape");
+  await ada.sees("the build is red");
+  ada.hadNoTrouble();
+});
+
 test("an account goes, with what was written or without, and says so", async () => {
   const ada = await newcomer("ada");
   const room = fresh("lobby");

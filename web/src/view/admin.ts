@@ -259,7 +259,8 @@ function usage(): HTMLElement {
 
 function log(): HTMLElement {
   const line = ({ at, actor, deed, subject, detail }: AuditEntry) =>
-    h("li", { class: "admin-line" }, h("p", null, h("strong", null, actor ?? "The operator"), ` ${deed}`, subject && subject !== actor && " ", subject && subject !== actor && h("strong", null, subject)), h("p", { class: "hint" }, [when(at), detail].filter(Boolean).join(" · ")));
+    // Whom or what it was done to, where that has a name that tells somebody something.
+    h("li", { class: "admin-line" }, h("p", null, h("strong", null, actor ?? "The operator"), ` ${deed} `, subject !== actor && !/^[\da-f-]{36}$/.test(subject) && h("strong", null, subject)), h("p", { class: "hint" }, [when(at), detail].filter(Boolean).join(" · ")));
   const list = paged<AuditEntry, number>({
     label: "Log",
     none: "Nothing was done yet.",

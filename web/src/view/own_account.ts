@@ -5,6 +5,8 @@ import { base, clockTime, dayName, h, openStores } from "../shared.ts";
 import { attempt, errorLine, folded, labelled, passwordField, shownOnce, sure, type Tell } from "./dialog.ts";
 
 const DAY_S = 86_400;
+/** Lines of a list that are shown at a time. */
+const LINES = 10;
 const PASSWORD_MIN_CHARS = 8;
 
 const when = (time: string) => `${dayName(Date.parse(time))}, ${clockTime(Date.parse(time))}`;
@@ -21,9 +23,18 @@ function listed<T>(title: string, body: (Node | null)[], load: () => Promise<T[]
   const list = h("ul", { class: "devices", "aria-label": title }, h("li", { class: "hint" }, "Loading…"));
   const fill = async () => {
     const all = await load();
-    list.replaceChildren(...(all.length > 0 ? all.map((one) => h("li", null, ...line(one))) : [h("li", { class: "hint" }, none)]));
+    list.replaceChildren();
+    const add = () => {
+      const shown = all.splice(0, LINES).map((one) => h("li", null, ...line(one)));
+      list.append(...shown);
+      more.hidden = all.length === 0;
+      return shown[0];
+    };
+    if (!add()) list.append(h("li", { class: "hint" }, none));
+    more.onclick = () => add()?.querySelector("button")?.focus();
   };
-  const element = folded(title, list, error, ...body);
+  const more = h("button", { type: "button", class: "chip-button", hidden: true }, "More");
+  const element = folded(title, list, more, error, ...body);
   element.addEventListener("toggle", () => element.open && fill().catch((refusal) => (error.textContent = server.wordsOf(refusal))));
   return { element, list, error, load: fill };
 }
@@ -68,7 +79,7 @@ export function invitesPart(user: string, tell: Tell): HTMLElement {
   const button = h("button", { type: "submit", class: "button" }, "Make a link");
   const form = h("form", { "aria-label": "Invite by link" }, h("div", { class: "pair" }, labelled("invite-uses", "For how many", uses), holds.element), place, error, h("div", { class: "dialog-foot" }, button));
   const part = listed("Invite by link", [form], server.invites, (invite) => {
-    const many = invite.uses === 1 ? "for one person" : `${invite.used} of ${invite.uses} came`;
+    const many = invite.uses === 1 ? "for one person" : `${invite.used} of ${invite.uses} came by it`;
     const by = invite.made_by === user ? "" : invite.made_by ? `, by ${invite.made_by}` : ", by whoever runs this server";
     const about = `${invite.room ? `Into ${invite.room}, ` : ""}${many}${invite.admin ? ", who administers" : ""}${by}`;
     const withdraw = sure("Withdraw", "The link ends.", "Withdraw", (error, button) =>
@@ -78,7 +89,7 @@ export function invitesPart(user: string, tell: Tell): HTMLElement {
         button.closest("details")?.querySelector("summary")?.focus();
       }),
     );
-    return [h("div", null, h("strong", null, about), h("p", { class: "hint" }, `Until ${when(invite.expires_at)}`)), withdraw];
+    return [h("div", null, h("strong", null, about[0]!.toUpperCase() + about.slice(1)), h("p", { class: "hint" }, `Until ${when(invite.expires_at)}`)), withdraw];
   }, "No link is out.");
   form.addEventListener("submit", (event) => {
     event.preventDefault();
