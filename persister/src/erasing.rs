@@ -90,7 +90,6 @@ impl Eraser {
     /// Looks at dead letters only if something may have changed: whoever looks at them keeps them from an operator meanwhile.
     async fn erase_letters(&self) -> Result<(), EraseError> {
         let letters = self.queue.dead_letters();
-        let is_due = self.is_due.swap(false, Ordering::AcqRel);
         let mut counted = Counted {
             letters: [0; QueueName::ALL.len()],
             deletions: 0,
@@ -98,9 +97,11 @@ impl Eraser {
         for (queue, count) in QueueName::ALL.into_iter().zip(&mut counted.letters) {
             *count = letters.count(queue).await?;
         }
+        // A broker counts what died a moment ago a little later: what is due stays so until there is something to look at.
         if counted.letters.iter().all(|count| *count == 0) {
             return Ok(());
         }
+        let is_due = self.is_due.swap(false, Ordering::AcqRel);
         counted.deletions = self.store.deletions().await?;
         let before = self.looked_through.lock().replace(counted);
         if counted.deletions == 0 || !is_due && before == Some(counted) {

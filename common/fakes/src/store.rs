@@ -6,8 +6,8 @@ use common::{
     envelope::Envelope,
     store::{
         Accounts, Actor, AuditLine, Invite, Invited, KeptRoom, ListedAccount, ListedRoom, LogIn,
-        LookedUp, Membership, Messages, People, Room, RoomChanges, RoomLimits, Rooms, Session,
-        Standing, StandingChanges, Store, StoreError, WriteError, Written,
+        LookedUp, Membership, Messages, People, Room, RoomChanges, RoomLimits, Rooms, SentAt,
+        SentPage, Session, Standing, StandingChanges, Store, StoreError, WriteError, Written,
         usage::{UsageAsked, UsageSum},
     },
     wire::{Message, Seq},
@@ -93,6 +93,7 @@ passes_on! { FaultyStore, beside [],
         async fn find(room: &str, id: Uuid) -> Result<Option<Message>, StoreError>;
         async fn deleted(messages: &[(String, Uuid)]) -> Result<HashSet<(String, Uuid)>, StoreError>;
         async fn deletions() -> Result<u64, StoreError>;
+        async fn by_sender(sender: &str, after: &SentAt, limit: usize) -> Result<SentPage, StoreError>;
         async fn look_up(room: &str, ids: &[Uuid]) -> Result<LookedUp, StoreError>;
     }
 }

@@ -493,6 +493,20 @@ pub trait Messages: Send + Sync + 'static {
     /// [`StoreError::Unavailable`].
     async fn deletions(&self) -> Result<u64, StoreError>;
 
+    /// Messages of one sender that are not deleted, in their newest state, with `prev` 0: a page of at most `limit`, from behind a
+    /// place on, by room and place. For what is done seldom and in the background: there is no index by sender, which every
+    /// message would pay for, so all messages are looked through once, a bounded piece for each page. A page may be empty and
+    /// not the last.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn by_sender(
+        &self,
+        sender: &str,
+        after: &SentAt,
+        limit: usize,
+    ) -> Result<SentPage, StoreError>;
+
     /// Which of these ids the room has, and which server says so.
     ///
     /// # Errors
@@ -506,6 +520,24 @@ pub trait Messages: Send + Sync + 'static {
     async fn existing(&self, room: &str, ids: &[Uuid]) -> Result<HashSet<Uuid>, StoreError> {
         Ok(self.look_up(room, ids).await?.existing)
     }
+}
+
+/// A place among all messages, ordered by room. The default is before all of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SentAt {
+    /// The room.
+    pub room: String,
+    /// The place in it.
+    pub seq: Seq,
+}
+
+/// What one sender has written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SentPage {
+    /// By room and place.
+    pub messages: Vec<Message>,
+    /// Where the next page begins; none if this was the last.
+    pub next: Option<SentAt>,
 }
 
 /// What is in the database of what was looked up.

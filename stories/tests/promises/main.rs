@@ -21,6 +21,7 @@ mod everywhere;
 mod frozen_broker;
 mod operators;
 mod other_database;
+mod persisted_changes;
 mod quiet_logs;
 mod quota;
 mod redis_failover;

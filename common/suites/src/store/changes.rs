@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use common::{
     envelope::Envelope,
-    store::{Store, WriteError, Written, usage::UsageAsked},
+    store::{SentAt, Store, WriteError, Written, usage::UsageAsked},
     wire::{Kind, Message, Seq},
 };
 use uuid::Uuid;
@@ -320,6 +320,50 @@ pub async fn an_event_that_can_never_be_written_is_rejected_and_changes_nothing(
     assert_eq!(texts(&history), ["one"]);
     assert_eq!(store.write(&batch[..1]).await.unwrap(), new(1));
     assert_eq!(find(store, &one).await.message, "two");
+}
+
+pub async fn what_one_has_written_is_read_page_by_page(side: Side) {
+    let store = &side.store;
+    let mut all = Vec::new();
+    let mut adas = Vec::new();
+    for n in 1..=30_000 {
+        let room = ["attic", "cellar", "lobby-2"][n as usize % 3];
+        let mut one = said(room, n, "others talk");
+        one.message.sender = "eve".into();
+        if n % 1_000 < 3 {
+            one.message.sender = "ada".into();
+            one.message.message = format!("hers {n}");
+            adas.push(one.clone());
+        }
+        all.push(one);
+    }
+    all.push(edits(&adas[0], 40_000, "hers, edited"));
+    all.push(deletes(&adas[1], 40_001));
+    all.push(answered(&adas[2], 40_002, "not hers"));
+    for batch in all.chunks(3_000) {
+        store.write(batch).await.unwrap();
+    }
+    for limit in [7, 1_000] {
+        let (mut after, mut pages, mut found) = (SentAt::default(), 0, Vec::new());
+        loop {
+            let page = store.by_sender("ada", &after, limit).await.unwrap();
+            assert!(page.messages.len() <= limit);
+            found.extend(page.messages);
+            pages += 1;
+            let Some(next) = page.next else { break };
+            assert!(next > after, "it goes on");
+            after = next;
+        }
+        assert!(pages >= 2 && pages <= adas.len() / limit + 4, "{pages}");
+        let mut expected: Vec<_> = adas.iter().map(|one| one.message.clone()).collect();
+        expected[0].message = "hers, edited".into();
+        expected[0].edited = Some(40_000);
+        expected.remove(1);
+        expected.sort_by_key(|one| (one.room.clone(), one.seq));
+        assert_eq!(found, expected);
+    }
+    let nobody = store.by_sender("nobody", &SentAt::default(), 10).await;
+    assert!(nobody.unwrap().messages.is_empty());
 }
 
 pub async fn sums_over_replies_are_the_same_when_all_is_deleted(side: Side) {

@@ -40,6 +40,7 @@ macro_rules! store_suite {
                 an_event_changes_its_own_room_alone,
                 many_deletions_since_the_oldest_of_a_batch_are_all_honoured,
                 an_event_that_can_never_be_written_is_rejected_and_changes_nothing,
+                what_one_has_written_is_read_page_by_page,
                 sums_over_replies_are_the_same_when_all_is_deleted,
             }
             messages {

@@ -52,6 +52,14 @@ pub(in crate::sql) static SCRUB_MESSAGES: BySize = BySize::new(
     " OR ",
     "",
 );
+/// Where a piece of so many messages and one more ends that begins behind a place.
+pub(in crate::sql) const END_OF_PIECE: &str = "SELECT m.room, m.seq FROM messages m \
+     WHERE m.room >= ? AND (m.room, m.seq) > (?, ?) ORDER BY m.room, m.seq LIMIT 1 OFFSET ?";
+/// A sender's messages in such a piece.
+pub(in crate::sql) const SENT_IN_PIECE: &str = super::changes::read_messages!(
+    "WHERE m.room >= ? AND (m.room, m.seq) > (?, ?) AND m.room <= ? AND (m.room, m.seq) <= (?, ?) \
+     AND m.sender = ? AND e.kind IS NULL ORDER BY m.room, m.seq LIMIT ?"
+);
 /// The end of a session is put off, but not beyond its longest life.
 pub(in crate::sql) static TOUCH_SESSIONS: BySize = BySize::new(
     "UPDATE sessions SET last_seen_at_ms = ?, expires_at_ms = MIN(?, created_at_ms + ?) \

@@ -202,6 +202,10 @@ pub(super) struct MessageRow {
 }
 
 impl MessageRow {
+    pub(super) fn place(&self) -> (String, i64) {
+        (self.room.clone(), self.seq)
+    }
+
     /// In its newest state. No message is empty but one whose text was taken away.
     pub(super) fn after(self, prev: i64) -> Result<Message, Failure> {
         let word = self.event.as_deref().unwrap_or(&self.kind);

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use async_trait::async_trait;
 use common::{
     envelope::{Envelope, ReplyLog},
-    store::{LookedUp, Messages, StoreError, WriteError, Written},
+    store::{LookedUp, Messages, SentAt, SentPage, StoreError, WriteError, Written},
     wire::{Kind, Message, Seq},
 };
 use uuid::Uuid;
@@ -43,6 +43,12 @@ static INSERT_REPLIES: BySize = BySize::new(
 /// What a row takes in a statement beside its text, at most: names, ids, numbers, and its place in the statement's own text.
 const MESSAGE_BYTES: usize = 320;
 const REPLY_BYTES: usize = 640;
+
+/// How many messages of all are looked through for a page of one sender's: some 20 ms.
+const PIECE_ROWS: i64 = 20_000;
+
+/// No room's name begins like this, nor with anything behind it.
+const BEHIND_ALL_ROOMS: &str = "~";
 
 /// A message of a batch, on its way to its row.
 struct Row<'a> {
@@ -468,6 +474,55 @@ impl Messages for ThisStore {
             Ok(count.unsigned_abs())
         });
         Ok(deletions.await?)
+    }
+
+    async fn by_sender(
+        &self,
+        sender: &str,
+        after: &SentAt,
+        limit: usize,
+    ) -> Result<SentPage, StoreError> {
+        let seq = column(after.seq);
+        let page = reading!(self, |db| {
+            let end: Option<(String, i64)> = sqlx::query_as(dialect::END_OF_PIECE)
+                .bind(&*after.room)
+                .bind(&*after.room)
+                .bind(seq)
+                .bind(PIECE_ROWS)
+                .fetch_optional(&mut *db)
+                .await?;
+            let (last_room, last_seq) = match &end {
+                Some((room, seq)) => (&**room, *seq),
+                None => (BEHIND_ALL_ROOMS, 0),
+            };
+            let mut rows = sqlx::query_as::<_, MessageRow>(dialect::SENT_IN_PIECE)
+                .bind(&*after.room)
+                .bind(&*after.room)
+                .bind(seq)
+                .bind(last_room)
+                .bind(last_room)
+                .bind(last_seq)
+                .bind(sender)
+                .bind(column(limit as u64).saturating_add(1))
+                .fetch_all(db)
+                .await?;
+            let is_cut = rows.len() > limit;
+            rows.truncate(limit);
+            let cut = rows.last().filter(|_| is_cut).map(MessageRow::place);
+            let next = cut.or(end);
+            let messages: Result<Vec<Message>, Failure> =
+                rows.into_iter().map(|row| row.after(0)).collect();
+            let mut messages = messages?;
+            messages.retain(|message| !message.deleted);
+            Ok(SentPage {
+                messages,
+                next: next.map(|(room, seq)| SentAt {
+                    room,
+                    seq: seq.cast_unsigned(),
+                }),
+            })
+        });
+        Ok(page.await?)
     }
 
     async fn look_up(&self, room: &str, ids: &[Uuid]) -> Result<LookedUp, StoreError> {
