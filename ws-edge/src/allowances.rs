@@ -13,7 +13,6 @@ use tokio::time::Instant;
 use crate::{
     PeopleLimits,
     network::{Network, Site, network, site},
-    shares::Rates,
 };
 
 /// The most keys that one table holds; about 100 bytes each.
@@ -22,10 +21,6 @@ const KEYS_MAX: usize = 100_000;
 /// Addresses of IPv6 come by the /48, and then by tens of thousands of the /64 that count as one address. So a /48 has a
 /// limit too: so many times what an address has.
 const WIDE_TIMES: u64 = 10;
-
-/// Messages that one person may delete in a second in the long run, ten seconds' worth at once: for each of them the live engine
-/// copies what it has of the room.
-const DELETIONS_PER_SECOND: u32 = 5;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -36,7 +31,6 @@ pub(crate) struct Allowances {
     /// The same of an IPv6 /48.
     site_registrations: Option<Allowance<Site>>,
     bytes: Option<Allowance<String>>,
-    deletions: Rates<String>,
 }
 
 impl Allowances {
@@ -48,7 +42,6 @@ impl Allowances {
             registrations: registrations.map(of_addresses),
             site_registrations: of_sites.map(of_addresses),
             bytes: NonZeroU64::new(limits.user_bytes_per_day).map(|most| Allowance::new(most, DAY)),
-            deletions: Rates::new(DELETIONS_PER_SECOND),
         }
     }
 
@@ -96,14 +89,6 @@ impl Allowances {
         }
     }
 
-    /// Counts a message that is to be deleted, if the user may delete one more.
-    ///
-    /// # Errors
-    /// The time after which they may.
-    pub(crate) fn take_deletion(&self, user: &str) -> Result<(), Duration> {
-        self.deletions.check(user.to_owned(), Instant::now())
-    }
-
     /// Lets go of windows that are over. Called on a timer.
     pub(crate) fn upkeep(&self) {
         let now = Instant::now();
@@ -114,7 +99,6 @@ impl Allowances {
         if let Some(allowance) = &self.bytes {
             allowance.upkeep(now);
         }
-        self.deletions.upkeep(now);
     }
 }
 

@@ -544,7 +544,7 @@ impl Connection {
     }
 }
 
-pub(super) fn limited(what: &str, retry_after: Duration) -> Refusal {
+fn limited(what: &str, retry_after: Duration) -> Refusal {
     Refusal {
         code: ErrorCode::RateLimited,
         message: what.to_owned(),

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::{
     Sockets, changing,
-    connection::{Refusal, limited},
+    connection::Refusal,
     inbox::{Inbox, Note},
 };
 use crate::access::AccessError;
@@ -217,10 +217,6 @@ impl Sending {
                 (new.message, new.reply_to) = (message, reply_to);
             }
             Said::Change { of, text } => {
-                if text.is_none() {
-                    let taken = services.allowances.take_deletion(&self.user);
-                    taken.map_err(|wait| limited("you delete too many messages at once", wait))?;
-                }
                 new.of = Some(of);
                 new.kind = match text {
                     Some(_) => Kind::Edited,

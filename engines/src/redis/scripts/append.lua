@@ -85,7 +85,7 @@ if not floor and ARGV[7] ~= '' then
   end
 end
 local time = call('TIME')
-now = time[1] * 1000000 + time[2]
+local now = time[1] * 1000000 + time[2]
 if now > tonumber(ARGV[4]) then
   return 'unsettle again'
 end
@@ -108,12 +108,7 @@ for at = 8, #ARGV, 4 do
     if not answer and sub(call('HGET', CHANGES, sub(role, 2, 37)) or '', 1, 1) == 'd' then
       answer = 'gone '
     end
-    if not answer and kind == '-' then
-      erased_until = tonumber(call('HGET', CHANGES, ERASED_UNTIL) or 0)
-      if erased_until > now + ERASING_AHEAD_US then
-        answer = 'later ' .. format('%.0f', erased_until - now - ERASING_AHEAD_US)
-      end
-    end
+    answer = answer or kind == '-' and too_soon(now) or nil
   end
   if not answer then
     local seq = now > last and now or last + 1
@@ -153,7 +148,7 @@ for at = 8, #ARGV, 4 do
 end
 
 if erased then
-  erase(erased)
+  erase(erased, now)
 end
 if CHANGES then
   forget_old_changes()
