@@ -13,8 +13,7 @@ use tokio::time::sleep;
 
 use crate::{
     EdgeSettings, access::Access, admission::Admission, allowances::Allowances, answers::Answers,
-    departures::DeletedAccounts, limits::RateLimits, read_marks::ReadingPlaces,
-    sessions::Sessions,
+    departures::DeletedAccounts, limits::RateLimits, read_marks::ReadingPlaces, sessions::Sessions,
 };
 
 /// How many messages of a deleted room are taken away in one statement: its locks are held for some milliseconds.
