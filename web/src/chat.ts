@@ -276,7 +276,7 @@ export class Chat {
 
   /** What the room that is looked at is about. */
   async #learnTopic(room: Room): Promise<void> {
-    if (!room.info || room.info.topic !== undefined || room.info.invited_by || room.name === this.user) return;
+    if (!room.info || room.info.topic !== undefined || room.name === this.user) return;
     const known = await server.room(room.name).catch(() => null);
     if (!known || !room.info) return;
     room.info = { ...room.info, topic: known.topic ?? "" };
