@@ -48,7 +48,7 @@ async function bundle(entryPoints, plugins = []) {
     logLevel: "warning",
   });
   // Once more by another hand: it names things by how often they stand there, which compresses better.
-  for (const { path, text } of outputFiles) files.set(basename(path), Buffer.from((await minify(text, { module: true, ecma: 2020, format: { comments: /^!|@license|@preserve/ } })).code));
+  for (const { path, text } of outputFiles) files.set(basename(path), Buffer.from((await minify(text, { module: true, ecma: 2020, compress: { passes: 3 }, format: { comments: /^!|@license|@preserve/ } })).code));
   return Object.keys(metafile.inputs);
 }
 

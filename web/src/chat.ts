@@ -264,12 +264,23 @@ export class Chat {
       info = { ...info, invited_by: undefined };
       void server.addMember(info.name, this.user).catch(() => undefined);
     }
-    room.info = info;
+    // The list leaves the topic out.
+    room.info = room.info?.topic === undefined ? info : { topic: room.info.topic, ...info };
+    if (room === this.current) void this.#learnTopic(room);
     if (info.read === undefined) return;
     // Read in another browser: there somebody went into it, too.
     if (this.memory.isNewHere && !this.listed && info.read > 0) this.memory.enter(info.name);
     this.#readTo(room, info.read);
     if (room.readSeq > info.read) this.#toTell.set(room.name, room.readSeq);
+  }
+
+  /** What the room that is looked at is about. */
+  async #learnTopic(room: Room): Promise<void> {
+    if (!room.info || room.info.topic !== undefined || room.name === this.user) return;
+    const known = await server.room(room.name).catch(() => null);
+    if (!known || !room.info) return;
+    room.info = { ...room.info, topic: known.topic ?? "" };
+    this.events.changed("people", room.name);
   }
 
   /** Where this browser is new, and no other has told, all that is there counts as read. */
@@ -287,6 +298,7 @@ export class Chat {
       room.atEnd = true;
     }
     if (room.info && !room.info.invited_by && !this.isMine(room)) this.memory.enter(name);
+    void this.#learnTopic(room);
     this.#enter(room);
     this.events.changed("rooms");
     return room;

@@ -78,7 +78,7 @@ export class App {
         changed: (change, room) => this.#changed(change, room),
         arrived: (room, message) => this.#arrived(room, message),
         invited: (room, by) => notify(`${by} invites you`, room, room, () => this.#go(room)),
-        tell: (text) => this.#tell(text),
+        tell: (text) => this.tell(text),
       },
       openStores(),
     );
@@ -108,7 +108,7 @@ export class App {
     this.#composer = new Composer({
       send: (text, replyTo) => this.#send(text, replyTo),
       command: (name, argument) => void this.#command(name, argument),
-      unknown: (name) => this.#tell(`There is no command /${name}. To say it as it is, begin with two slashes.`),
+      unknown: (name) => this.tell(`There is no command /${name}. To say it as it is, begin with two slashes.`),
       changed: (draft) => this.#chat.current && this.#chat.memory.keepDraft(this.#chat.current.name, draft),
       typing: () => this.#chat.current && this.#chat.typing(this.#chat.current),
       editLast: () => this.#editLast(),
@@ -172,8 +172,8 @@ export class App {
     const isAdmin = isAdminAddress();
     this.#show(room ?? this.#chat.user, isAdmin ? "stay" : "replace");
     if (isAdmin) void this.#administer();
-    else if (!room && path !== "" && path !== "/") this.#tell(`There is nothing at ${base}${path}. This is your own room.`);
-    if (!this.#chat.outbox.durable) this.#tell("This browser lets the page store nothing: what is half typed or not sent is lost when it is loaded again.");
+    else if (!room && path !== "" && path !== "/") this.tell(`There is nothing at ${base}${path}. This is your own room.`);
+    if (!this.#chat.outbox.durable) this.tell("This browser lets the page store nothing: what is half typed or not sent is lost when it is loaded again.");
   }
 
   stop(): void {
@@ -228,9 +228,9 @@ export class App {
     if (this.#administration) return;
     if (!this.#chat.isAdmin) {
       this.#show(this.#chat.user, "replace");
-      return this.#tell("Only administrators see that page.");
+      return this.tell("Only administrators see that page.");
     }
-    const module = await admin().catch((error: Error) => this.#tell(error.message));
+    const module = await admin().catch((error: Error) => this.tell(error.message));
     if (!module || this.#stopped || this.#administration || !isAdminAddress()) return;
     const shown = module.administration(this.#chat.user, () => this.#go(this.#chat.current?.name ?? this.#chat.user));
     this.#administration = shown.element;
@@ -289,7 +289,7 @@ export class App {
 
   /** What is not held of a conversation is fetched first. */
   async #printAll(room: Room): Promise<void> {
-    this.#tell("Fetching the whole conversation to print it…");
+    this.tell("Fetching the whole conversation to print it…");
     if (!room.timeline.attached) await this.#chat.toNewest(room);
     const isLeft = () => room !== this.#chat.current || this.#stopped;
     for (let pages = 0; pages < PRINTED_PAGES_MAX && room.timeline.hasEarlier && !room.trouble && !isLeft(); pages += 1) {
@@ -317,10 +317,10 @@ export class App {
     try {
       await this.#chat.details(room);
     } catch (refusal) {
-      return this.#tell(server.wordsOf(refusal));
+      return this.tell(server.wordsOf(refusal));
     }
     await this.#later(({ roomDetails }) => {
-      if (room === this.#chat.current) this.#drawDetails = roomDetails(this.#chat, room, { left: () => whenSettled(() => this.#show(this.#chat.user, "replace")), tell: (text) => this.#tell(text) });
+      if (room === this.#chat.current) this.#drawDetails = roomDetails(this.#chat, room, { left: () => whenSettled(() => this.#show(this.#chat.user, "replace")), tell: (text) => this.tell(text) });
     });
   }
 
@@ -328,7 +328,7 @@ export class App {
   async #later(open: (module: Awaited<ReturnType<typeof dialogs>>) => void): Promise<void> {
     if (this.#opening) return;
     this.#opening = true;
-    const module = await dialogs().catch((error: Error) => this.#tell(error.message));
+    const module = await dialogs().catch((error: Error) => this.tell(error.message));
     this.#opening = false;
     if (module && !this.#stopped) open(module);
   }
@@ -339,7 +339,7 @@ export class App {
         try {
           await server.logOut();
         } catch (refusal) {
-          if ((refusal as server.Refusal).status !== 401) return this.#tell(server.wordsOf(refusal));
+          if ((refusal as server.Refusal).status !== 401) return this.tell(server.wordsOf(refusal));
         }
         history.replaceState(null, "", `${base}/`);
         this.leave(null);
@@ -350,7 +350,7 @@ export class App {
         void this.#administer();
       },
       departed: () => this.leave("Your account is deleted."),
-      tell: (text) => this.#tell(text),
+      tell: (text) => this.tell(text),
     }));
   }
 
@@ -375,22 +375,22 @@ export class App {
       else if (name === "stop") {
         const growing = room.drafts.all().at(-1)?.id ?? room.openQuestions(serverNow())[0]?.replyId;
         if (growing) this.#chat.stopReply(room, growing);
-        else this.#tell("No answer is being written.");
+        else this.tell("No answer is being written.");
       } else if (name === "leave") {
-        if (room.info?.owner === this.#chat.user) return this.#tell(room.name === this.#chat.user ? "This room is your own; it stays." : "You own this room: hand it over first, or delete it.");
+        if (room.info?.owner === this.#chat.user) return this.tell(room.name === this.#chat.user ? "This room is your own; it stays." : "You own this room: hand it over first, or delete it.");
         await this.#chat.leave(room);
         this.#show(this.#chat.user, "replace");
       } else if (!who) {
-        this.#tell(`Whom? Write /${name} and a name.`);
+        this.tell(`Whom? Write /${name} and a name.`);
       } else if (name === "invite") {
         await server.addMember(room.name, who);
-        this.#tell(`${who} was invited.`);
+        this.tell(`${who} was invited.`);
       } else if (name === "remove") {
         await server.removeMember(room.name, who);
-        this.#tell(`${who} was removed.`);
+        this.tell(`${who} was removed.`);
       }
     } catch (refusal) {
-      this.#tell(server.wordsOf(refusal));
+      this.tell(server.wordsOf(refusal));
     }
   }
 
@@ -403,8 +403,8 @@ export class App {
       this.#takeBack(failed.id);
       return true;
     }
-    // The last one is on its way, and another is not meant.
-    if (unsent.some(({ of }) => !of) || !room.timeline.attached) return false;
+    // The last one is on its way, and another is not meant; one that is there already may wait for its ack.
+    if (unsent.some(({ id, of }) => !of && !room.timeline.get(id)) || !room.timeline.attached) return false;
     const last = room.timeline.messages.findLast((message) => room.mayEdit(message, this.#chat.user));
     if (last) this.#edit(last.id);
     return last !== undefined;
@@ -466,9 +466,9 @@ export class App {
       const isFound = await this.#chat.goTo(room, id);
       if (room !== this.#chat.current) return;
       this.#list.set(this.#rows(room), room.timeline.attached);
-      if (!isFound || !this.#list.reveal(id)) this.#tell("That message was not found.");
+      if (!isFound || !this.#list.reveal(id)) this.tell("That message was not found.");
     } catch (refusal) {
-      this.#tell(server.wordsOf(refusal));
+      this.tell(server.wordsOf(refusal));
     }
   }
 
@@ -485,12 +485,12 @@ export class App {
       erase: (id) => this.#erase(id),
       discard: (id) => {
         const entry = this.#chat.takeBack(id);
-        if (entry) this.#tell("Discarded.");
+        if (entry) this.tell("Discarded.");
         this.#composer.focus();
       },
       stop: (id) => this.#chat.current && this.#chat.stopReply(this.#chat.current, id),
       answerAgain: (id) => this.#chat.current && this.#chat.answerAgain(this.#chat.current, id),
-      say: (text) => this.#tell(text),
+      say: (text) => this.tell(text),
     };
   }
 
@@ -536,10 +536,6 @@ export class App {
   }
 
   tell(text: string): void {
-    this.#tell(text);
-  }
-
-  #tell(text: string): void {
     const notice = noticeInDialog() ?? this.#notice;
     if (this.#noticeTimer) clearTimeout(this.#noticeTimer);
     for (const other of [this.#notice, noticeInDialog()]) if (other && other !== notice) other.textContent = "";
@@ -629,7 +625,7 @@ export class App {
       this.#blank.replaceChildren(h("h2", null, "This room is shut"));
       void dialogs().then(({ shutDoor }) => {
         if (this.#blank.dataset.shown !== shown) return;
-        this.#blank.replaceChildren(...shutDoor(room, unsent, { back: () => this.#go(this.#chat.user), lookAgain: () => this.#chat.tryLoading(room), tell: (text) => this.#tell(text) }));
+        this.#blank.replaceChildren(...shutDoor(room, unsent, { back: () => this.#go(this.#chat.user), lookAgain: () => this.#chat.tryLoading(room), tell: (text) => this.tell(text) }));
         if (hadFocus) this.#blank.querySelector<HTMLElement>("button")?.focus();
       }, () => undefined);
     } else if (shown.startsWith("trouble")) {
@@ -651,7 +647,7 @@ export class App {
       try {
         await call();
       } catch (refusal) {
-        this.#tell(server.wordsOf(refusal));
+        this.tell(server.wordsOf(refusal));
       }
     };
     const join = async () => {
@@ -704,7 +700,7 @@ export class App {
   /** How to bring people in comes into its place a moment later. */
   #bringPeople(room: Room): HTMLElement {
     const place = h("div", null);
-    void dialogs().then(({ bringPeople }) => place.replaceWith(bringPeople(this.#chat, room, (text) => this.#tell(text))), () => undefined);
+    void dialogs().then(({ bringPeople }) => place.replaceWith(bringPeople(this.#chat, room, (text) => this.tell(text))), () => undefined);
     return place;
   }
 
@@ -719,7 +715,6 @@ export class App {
     const here = whoIsHere(room.people, this.#chat.user) || privacy;
     const topic = room.info?.topic?.replace(/\s+/gu, " ");
     setText(this.#people, topic ? `${topic} · ${here}` : here);
-    this.#people.title = room.info?.topic ?? "";
     this.#composer.placeholder(isOwn || room.info?.bot === "always" ? "Write to the bot" : "Write a message");
   }
 

@@ -283,7 +283,7 @@ export class Composer {
     if (event.key === "Enter" && !event.shiftKey && !event.altKey && !isTelephone()) {
       event.preventDefault();
       this.#send();
-    } else if (event.key === "ArrowUp" && this.#input.value === "") {
+    } else if (event.key === "ArrowUp" && !event.altKey && this.#input.value === "") {
       if (!this.#edit && this.events.editLast()) event.preventDefault();
     } else if (event.key === "Escape") {
       if (this.#edit) {
