@@ -29,10 +29,11 @@ pub(super) async fn check(
     room: &Room,
     event: &NewMessage,
     of: Uuid,
+    by_program: bool,
 ) -> Result<(), Refusal> {
     let target = services.timeline.find(&room.name, of).await?;
     let checked = match target.filter(|target| !target.kind.is_change()) {
-        Some(target) => check_target(services, room, event, &target).await,
+        Some(target) => check_target(services, room, event, &target, by_program).await,
         None if may_be_on_its_way(services, &room.name, of).await? => Err(unavailable(
             "the message may be on its way to the database still",
             LOOK_AGAIN_AFTER,
@@ -71,6 +72,7 @@ async fn check_target(
     room: &Room,
     event: &NewMessage,
     target: &Message,
+    by_program: bool,
 ) -> Result<(), Refusal> {
     let is_author = target.kind == Kind::User && target.sender == event.sender;
     if event.kind == Kind::Edited {
@@ -86,7 +88,9 @@ async fn check_target(
                 "only whoever wrote a message may edit it",
             ));
         }
-    } else if !is_author && !may_delete_anothers(services, room, &event.sender, target).await? {
+    } else if !is_author
+        && !may_delete_anothers(services, room, &event.sender, target, by_program).await?
+    {
         return Err(no(
             ErrorCode::Forbidden,
             "this message is not yours to delete",
@@ -103,6 +107,7 @@ async fn may_delete_anothers(
     room: &Room,
     user: &str,
     target: &Message,
+    by_program: bool,
 ) -> Result<bool, Refusal> {
     if room.owner == user {
         return Ok(true);
@@ -114,6 +119,9 @@ async fn may_delete_anothers(
         if request.is_some_and(|request| request.sender == user) {
             return Ok(true);
         }
+    }
+    if by_program {
+        return Ok(false);
     }
     let is_administrator = services.sessions.is_administrator(user).await;
     is_administrator.map_err(|_| {

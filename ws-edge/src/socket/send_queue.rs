@@ -59,6 +59,8 @@ pub(super) struct SendQueues {
     by_room: HashMap<Arc<str>, (u32, usize)>,
     queues: HashMap<u32, (Arc<str>, Arc<SendQueue>)>,
     next: u32,
+    /// Whether it is a program that sends: it may do nothing for which its user would have to be an administrator.
+    by_program: bool,
 }
 
 /// One queue.
@@ -78,6 +80,13 @@ impl SendQueue {
 }
 
 impl SendQueues {
+    pub(super) fn new(by_program: bool) -> SendQueues {
+        SendQueues {
+            by_program,
+            ..SendQueues::default()
+        }
+    }
+
     /// Sends a message on its way; the answer comes into the inbox.
     pub(super) fn post(
         &mut self,
@@ -112,6 +121,7 @@ impl SendQueues {
             sockets: Arc::clone(sockets),
             user: Arc::clone(user),
             room: Arc::clone(room),
+            by_program: self.by_program,
             report_to: ReportTo {
                 key,
                 queue: Arc::clone(queue),
@@ -146,6 +156,7 @@ struct Sending {
     sockets: Arc<Sockets>,
     user: Arc<str>,
     room: Arc<str>,
+    by_program: bool,
     report_to: ReportTo,
 }
 
@@ -223,7 +234,7 @@ impl Sending {
                     None => Kind::Deleted,
                 };
                 new.message = text.unwrap_or_default();
-                changing::check(services, &room, &new, of).await?;
+                changing::check(services, &room, &new, of, self.by_program).await?;
             }
         }
         Ok((new, route))

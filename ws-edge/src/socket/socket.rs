@@ -119,6 +119,7 @@ impl Socket {
         let connection = Connection::open(&session.user, room, limits, now, &mut outputs);
         sockets.meters.sockets.increment(1.0);
         let user: Arc<str> = Arc::from(&*session.user);
+        let queues = SendQueues::new(session.is_token);
         let replays = Replays::new(Arc::clone(&user), origin.address);
         let mut socket = Box::new(Socket {
             _by_user: sockets.by_user.enter(&user, &registered.inbox),
@@ -134,7 +135,7 @@ impl Socket {
             replays,
             joining: Vec::new(),
             outgoing: Outgoing::default(),
-            queues: SendQueues::default(),
+            queues,
             closing: None,
             is_draining: false,
             dirty: Vec::new(),

@@ -5,7 +5,7 @@ use common::{
     envelope::{Envelope, reply_id},
     live::{Control, Live, Signal},
     queue::{QueueName, Route},
-    store::{Accounts, Rooms},
+    store::{Accounts, Actor, People, Rooms, StandingChanges},
     wire::{Kind, Message, NewMessage},
 };
 use serde_json::{Value, json};
@@ -179,6 +179,25 @@ async fn a_deletion_is_the_authors_the_owners_an_askers_or_an_administrators() {
     let mut owner = chat.in_lobby(&owner).await;
     is_acked(&mut owner, delete(&one)).await;
     is_refused(&mut owner, edit(&one, "mine"), "forbidden", "whoever wrote").await;
+
+    let three = says(&mut ada, "three").await;
+    let (root, _) = chat.logs_in("root").await;
+    let changes = StandingChanges {
+        admin: Some(true),
+        ..StandingChanges::default()
+    };
+    let made = chat.store.change_standing(Actor::Operator, "root", changes);
+    made.await.unwrap();
+    // Their program is none.
+    let token = root.post("/api/tokens", json!({"name": "cleaner"})).await;
+    let token = token.body["token"].as_str().unwrap();
+    let program = root.with_token("root", token);
+    let mut program = program.connects("/ws/chat/lobby").await;
+    program.hears("joined").await;
+    is_refused(&mut program, delete(&three), "forbidden", "not yours").await;
+    let mut root = root.connects("/ws/chat/lobby").await;
+    root.hears("joined").await;
+    is_acked(&mut root, delete(&three)).await;
 }
 
 #[tokio::test]

@@ -219,6 +219,8 @@ pub(super) async fn delete(
         "DELETE FROM resets WHERE user = ?",
         "DELETE FROM members WHERE user = ?",
         "DELETE FROM invitations WHERE user = ?",
+        "DELETE FROM tokens WHERE user = ?",
+        "DELETE FROM read_marks WHERE user = ?",
     ] {
         sqlx::query(statement).bind(user).execute(&mut *db).await?;
     }
