@@ -23,12 +23,15 @@ use standalone::{Settings, serve};
 
 /// Every task that is to last, in the order of the alphabet. (The check of the models at start is watched too, and comes
 /// to its end.)
-const LASTING: [&str; 21] = [
+const LASTING: [&str; 26] = [
     "HTTP server",
     "admin server",
     "bot worker",
     "collector",
+    "deleted rooms",
+    "departures",
     "embedded queue",
+    "eraser",
     "live events",
     "live outlet",
     "metrics upkeep",
@@ -37,12 +40,14 @@ const LASTING: [&str; 21] = [
     "presence",
     "quota showing",
     "read repair",
+    "reading places",
     "rechecks",
     "reconciliation",
     "room sweep",
     "run queue",
     "session sweep",
     "signals",
+    "standings",
     "stop requests",
     "upkeep",
 ];

@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use axum::{
     body::to_bytes,
     extract::{FromRequest, FromRequestParts, MatchedPath, Path, Query, Request},
-    http::{HeaderMap, StatusCode, header, request::Parts},
+    http::{HeaderMap, Method, StatusCode, header, request::Parts},
 };
 use common::{store::Session, wire::half_a_character};
 use serde::de::DeserializeOwned;
@@ -127,7 +127,7 @@ impl FromRequestParts<Arc<Http>> for Caller {
             ..
         } = &*http.services;
         let session = sessions.authenticate(&parts.headers).await?;
-        if session.is_token && !is_for_programs(parts, &http.base_path) {
+        if session.is_token && !is_for_programs(parts, &session.user, &http.base_path) {
             return Err(Problem::forbidden(
                 "a program's token may not do this; log in for it",
             ));
@@ -137,14 +137,20 @@ impl FromRequestParts<Arc<Http>> for Caller {
     }
 }
 
-/// What a token may call: it chats, and sees who it is. All else could be used to stay after it was revoked.
-fn is_for_programs(parts: &Parts, base_path: &str) -> bool {
+/// What a token may call: it reads, posts, comes and goes, and makes rooms of its person's. All else could be used to stay after it
+/// was revoked, or to take from its person what they have.
+fn is_for_programs(parts: &Parts, user: &str, base_path: &str) -> bool {
     let route = parts.extensions.get::<MatchedPath>();
     let route = route.map_or("", MatchedPath::as_str);
     let route = route.strip_prefix(base_path).unwrap_or(route);
-    match route {
-        "/api/me" | "/api/usage" => parts.method.is_safe(),
-        _ => route.starts_with("/api/rooms"),
+    match (&parts.method, route) {
+        (method, _) if method.is_safe() => route == "/api/me" || route.starts_with("/api/rooms"),
+        (&Method::POST, "/api/rooms" | "/api/rooms/{room}/messages") => true,
+        // Taking an invitation, and leaving.
+        (&Method::PUT | &Method::DELETE, "/api/rooms/{room}/members/{user}") => {
+            parts.uri.path().rsplit('/').next() == Some(user)
+        }
+        _ => false,
     }
 }
 

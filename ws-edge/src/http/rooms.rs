@@ -18,6 +18,7 @@ use common::{
     wire::says_nothing,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::time::{Duration, timeout};
 
 use super::{
@@ -172,6 +173,34 @@ pub(super) struct Changes {
     title: Option<String>,
     topic: Option<String>,
     owner: Option<String>,
+    #[serde(flatten)]
+    later: Later,
+}
+
+/// What a room will have, and this server does not know yet: nobody is to believe that it is set.
+#[derive(Default, PartialEq, Eq, Deserialize)]
+struct Later {
+    model: Option<Value>,
+    search: Option<Value>,
+    thinking: Option<Value>,
+    retention_days: Option<Value>,
+}
+
+impl Later {
+    fn refuse(&self) -> Result<(), Problem> {
+        let fields = [
+            ("model", &self.model),
+            ("search", &self.search),
+            ("thinking", &self.thinking),
+            ("retention_days", &self.retention_days),
+        ];
+        match fields.into_iter().find(|(_, value)| value.is_some()) {
+            Some((name, _)) => Err(Problem::bad_request(format!(
+                "this server has no `{name}` for rooms"
+            ))),
+            None => Ok(()),
+        }
+    }
 }
 
 /// `PATCH /api/rooms/{room}`.
@@ -181,6 +210,7 @@ pub(super) async fn change(
     InPath(name): InPath<String>,
     JsonBody(changes): JsonBody<Changes>,
 ) -> Result<Response, Problem> {
+    changes.later.refuse()?;
     let is_only_handed_over = changes.owner.is_some()
         && changes
             == Changes {

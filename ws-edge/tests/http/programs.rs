@@ -144,6 +144,12 @@ async fn a_program_chats_by_its_token_until_that_is_revoked() {
         program.get("/api/invites").await,
         program.delete("/api/me").await,
         program.delete(&format!("/api/tokens/{id}")).await,
+        program
+            .patch("/api/rooms/lobby", json!({ "owner": "bob" }))
+            .await,
+        program.put("/api/rooms/lobby/members/bob").await,
+        program.put("/api/rooms/lobby/bans/bob").await,
+        program.delete("/api/rooms/lobby").await,
     ];
     for refused in refused {
         refused.is_problem(403, "forbidden");

@@ -412,10 +412,17 @@ pub async fn a_link_sets_a_new_password_once(side: Side) {
         .unwrap();
     refused(store.reset_of(&token(4)).await, "disabled");
     refused(store.use_reset(&token(4), "late").await, "disabled");
-    // A password that was changed otherwise voids the link.
-    changes(store, Actor::Operator, "bob", None, Some(false))
+    // Whoever administers no more has no links left.
+    make(Actor::Account("ada"), "bob", 5, soon).await.unwrap();
+    changes(store, Actor::Operator, "bob", Some(true), Some(false))
         .await
         .unwrap();
+    changes(store, Actor::Operator, "ada", Some(false), None)
+        .await
+        .unwrap();
+    refused(store.reset_of(&token(5)).await, "no such link");
+    // A password that was changed otherwise voids the link.
+    make(Actor::Operator, "bob", 4, soon).await.unwrap();
     let (session, _) = session_of(store, "bob", 8).await;
     store
         .change_password("bob", "by the link", "mine", session, None)

@@ -65,6 +65,26 @@ pub async fn a_token_of_a_disabled_account_is_worth_nothing(side: Side) {
     assert_eq!(store.token(&hash, 2_000).await.unwrap(), None);
     let live = store.live_tokens(&[made.id], 2_000).await;
     assert!(live.unwrap().is_empty());
+    // And for good.
+    let on = StandingChanges {
+        disabled: Some(false),
+        ..StandingChanges::default()
+    };
+    let changed = store.change_standing(Actor::Operator, "ada", on).await;
+    changed.unwrap();
+    assert_eq!(store.token(&hash, 2_000).await.unwrap(), None);
+
+    // So it is when somebody else may have had the password.
+    let (made, hash) = token("ada", 2);
+    store.create_token(&made, &hash).await.unwrap();
+    let link = [9; 32];
+    store
+        .make_reset(Actor::Operator, "ada", &link, u64::MAX / 4)
+        .await
+        .unwrap();
+    let ended = store.use_reset(&link, "another hash").await.unwrap();
+    assert!(ended.contains(&made.id), "its sockets are told");
+    assert_eq!(store.token(&hash, 2_000).await.unwrap(), None);
 }
 
 pub async fn nobody_has_more_tokens_than_one_may(side: Side) {

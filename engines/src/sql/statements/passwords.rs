@@ -127,7 +127,8 @@ pub(super) async fn use_reset(
         .execute(&mut *db)
         .await?;
     forget_resets(db, &user).await?;
-    let ended = end_others(db, &user, None, None).await?;
+    let mut ended = end_others(db, &user, None, None).await?;
+    ended.extend(standings::end_tokens(db, &user).await?);
     audit::note(db, &user, "reset the password", &user, "by a link").await?;
     Ok(ended)
 }

@@ -153,6 +153,7 @@ pub(super) async fn change(
     let administered = |standing: Standing| standing.admin && !standing.disabled;
     if administered(before) && !administered(after) {
         keep_one(db, user).await?;
+        void_resets(db).await?;
     }
     write(db, user, after).await?;
     let deeds = [
@@ -170,11 +171,28 @@ pub(super) async fn change(
             audit::note(db, actor.name(), deed, user, "").await?;
         }
     }
-    let ended = match after.disabled {
-        true => end_sessions(db, user, None).await?,
-        false => Vec::new(),
-    };
+    let mut ended = Vec::new();
+    if after.disabled {
+        ended = end_sessions(db, user, None).await?;
+        ended.extend(end_tokens(db, user).await?);
+    }
     Ok(Some((after, ended)))
+}
+
+/// Whoever stops being an administrator may have made links to others' passwords, and kept them. It is not known who made which.
+async fn void_resets(db: &mut Connection) -> Result<(), Failure> {
+    let delete = sqlx::query("DELETE FROM resets WHERE used_at_ms IS NULL");
+    delete.execute(db).await?;
+    Ok(())
+}
+
+/// Revokes all tokens of somebody's programs. Returns which those were.
+pub(super) async fn end_tokens(db: &mut Connection, user: &str) -> Result<Vec<Uuid>, Failure> {
+    let ended = sqlx::query_scalar::<_, Uuid>("SELECT id FROM tokens WHERE user = ?");
+    let ended = ended.bind(user).fetch_all(&mut *db).await?;
+    let delete = sqlx::query("DELETE FROM tokens WHERE user = ?");
+    delete.bind(user).execute(&mut *db).await?;
+    Ok(ended)
 }
 
 /// Refuses what would leave nobody to administer.
@@ -204,6 +222,7 @@ pub(super) async fn delete(
     };
     if before.admin && !before.disabled {
         keep_one(db, user).await?;
+        void_resets(db).await?;
     }
     let after = Standing {
         admin: false,
@@ -211,7 +230,8 @@ pub(super) async fn delete(
         deleted: true,
     };
     write(db, user, after).await?;
-    let ended = end_sessions(db, user, None).await?;
+    let mut ended = end_sessions(db, user, None).await?;
+    ended.extend(end_tokens(db, user).await?);
     let now = now_ms();
     for statement in [
         "UPDATE users SET password_hash = '' WHERE name = ?",
@@ -219,7 +239,6 @@ pub(super) async fn delete(
         "DELETE FROM resets WHERE user = ?",
         "DELETE FROM members WHERE user = ?",
         "DELETE FROM invitations WHERE user = ?",
-        "DELETE FROM tokens WHERE user = ?",
         "DELETE FROM read_marks WHERE user = ?",
     ] {
         sqlx::query(statement).bind(user).execute(&mut *db).await?;
