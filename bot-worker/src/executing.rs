@@ -4,6 +4,7 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use common::{
+    envelope::reply_id,
     live::turns::Fence,
     queue::Verdict,
     store::{BotPolicy, Room},
@@ -99,7 +100,8 @@ impl Executing {
         match outcome {
             Ok((outcome, seen)) => {
                 let is_of_the_room = outcome.text.is_some();
-                let right = Right::of_turn(fence, is_of_the_room.then_some(seen));
+                let is_first = request.reply == reply_id(&message.room, message.id);
+                let right = Right::of_turn(fence, is_of_the_room.then_some(seen), is_first);
                 let posted = self
                     .replies
                     .post(&request, outcome, &claim, right, &interrupts);

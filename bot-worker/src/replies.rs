@@ -224,7 +224,8 @@ impl Replies {
             let has_changed = |event: &Message| {
                 event.kind == Kind::Deleted || event.kind == Kind::Edited && event.of == Some(*id)
             };
-            if !since.reaches_back || since.messages.iter().any(has_changed) {
+            let is_all = since.reaches_back && since.messages.len() < SINCE_MAX_MESSAGES;
+            if !is_all || since.messages.iter().any(has_changed) {
                 return Ok(Holds::Changed);
             }
         }
@@ -348,12 +349,13 @@ pub(crate) struct Right {
 }
 
 impl Right {
-    /// Of one who had the turn, and has read after that what was said.
-    pub(crate) fn of_turn(fence: Fence, seen: Option<Seq>) -> Right {
+    /// Of one who had the turn, and has read after that what was said. An edit of the question voids the fence of its first
+    /// answer; a further one (`is_first` is false) has to look for it.
+    pub(crate) fn of_turn(fence: Fence, seen: Option<Seq>, is_first: bool) -> Right {
         Right {
             fence: Some(fence),
             seen,
-            is_checked: true,
+            is_checked: is_first,
         }
     }
 

@@ -489,9 +489,12 @@ impl Timeline {
         limit: usize,
     ) -> Result<Vec<Message>, TimelineError> {
         let (mut page, mut last) = (Vec::<Message>::new(), after);
+        let mut count = limit;
         loop {
-            let piece = self.piece_after(room, last, limit).await?;
-            let was_full = piece.len() >= limit;
+            let piece = self.piece_after(room, last, count).await?;
+            let was_full = piece.len() >= count;
+            // Somebody may have edited one message all day.
+            count = LONG_READ_MESSAGES;
             last = newest(&piece, last);
             for mut message in piece.into_iter().filter(|one| !one.kind.is_change()) {
                 if let Some(before) = page.last() {

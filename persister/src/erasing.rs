@@ -48,11 +48,11 @@ pub(crate) struct Eraser {
     looked_through: Mutex<Option<Counted>>,
 }
 
-/// Dead letters of each queue, and deletions. While these are the same, there is nothing new to erase.
+/// Dead letters of each queue, and deletions of messages and of rooms. While these are the same, there is nothing new to erase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Counted {
     letters: [usize; QueueName::ALL.len()],
-    deletions: u64,
+    deletions: (u64, u64),
 }
 
 impl Eraser {
@@ -92,7 +92,7 @@ impl Eraser {
         let letters = self.queue.dead_letters();
         let mut counted = Counted {
             letters: [0; QueueName::ALL.len()],
-            deletions: 0,
+            deletions: (0, 0),
         };
         for (queue, count) in QueueName::ALL.into_iter().zip(&mut counted.letters) {
             *count = letters.count(queue).await?;
@@ -104,7 +104,7 @@ impl Eraser {
         let is_due = self.is_due.swap(false, Ordering::AcqRel);
         counted.deletions = self.store.deletions().await?;
         let before = self.looked_through.lock().replace(counted);
-        if counted.deletions == 0 || !is_due && before == Some(counted) {
+        if counted.deletions == (0, 0) || !is_due && before == Some(counted) {
             return Ok(());
         }
         let reviser = DeadLetterReviser {

@@ -149,6 +149,8 @@ struct Collected {
     receipts: Vec<Receipt>,
     envelopes: Vec<Envelope>,
     dead: Vec<(Receipt, String)>,
+    /// What only asks for another answer: the message itself was handed over when it was posted, and may have had another text.
+    asked_again: Vec<Receipt>,
 }
 
 impl Collected {
@@ -156,6 +158,9 @@ impl Collected {
         let mut collected = Collected::default();
         for delivery in batch.into_deliveries() {
             match Envelope::read(&delivery.payload) {
+                Ok(envelope) if envelope.again.is_some() => {
+                    collected.asked_again.push(delivery.receipt);
+                }
                 Ok(envelope) => {
                     collected.receipts.push(delivery.receipt);
                     collected.envelopes.push(envelope);
@@ -170,6 +175,7 @@ impl Collected {
     fn without(self, rooms: &HashSet<String>) -> (Collected, Vec<Receipt>) {
         let mut rest = Collected {
             dead: self.dead,
+            asked_again: self.asked_again,
             ..Collected::default()
         };
         let mut out = Vec::new();
@@ -186,7 +192,8 @@ impl Collected {
 
     fn all(self) -> Vec<Receipt> {
         let dead = self.dead.into_iter().map(|(receipt, _)| receipt);
-        self.receipts.into_iter().chain(dead).collect()
+        let rest = self.asked_again.into_iter().chain(dead);
+        self.receipts.into_iter().chain(rest).collect()
     }
 }
 
@@ -244,6 +251,7 @@ impl Persister {
         if batch.envelopes.iter().any(deletes) {
             self.eraser.look_again();
         }
+        outcome.done.extend(batch.asked_again);
         outcome.dead.extend(batch.dead);
         let in_vain = std::mem::take(&mut outcome.back);
         self.settle(outcome).await;

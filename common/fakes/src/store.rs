@@ -104,7 +104,7 @@ passes_on! { FaultyStore, beside [],
         async fn latest(room: &str) -> Result<Seq, StoreError>;
         async fn find(room: &str, id: Uuid) -> Result<Option<Message>, StoreError>;
         async fn deleted(messages: &[(String, Uuid)]) -> Result<HashSet<(String, Uuid)>, StoreError>;
-        async fn deletions() -> Result<u64, StoreError>;
+        async fn deletions() -> Result<(u64, u64), StoreError>;
         async fn by_sender(sender: &str, after: &SentAt, limit: usize) -> Result<SentPage, StoreError>;
         async fn look_up(room: &str, ids: &[Uuid]) -> Result<LookedUp, StoreError>;
     }

@@ -593,11 +593,11 @@ pub trait Messages: Send + Sync + 'static {
         messages: &[(String, Uuid)],
     ) -> Result<HashSet<(String, Uuid)>, StoreError>;
 
-    /// How many messages are deleted: another number says that another one is.
+    /// How many messages are deleted, and how many rooms: other numbers say that others are.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
-    async fn deletions(&self) -> Result<u64, StoreError>;
+    async fn deletions(&self) -> Result<(u64, u64), StoreError>;
 
     /// Messages of one sender that are not deleted, in their newest state, with `prev` 0: a page of at most `limit`, from behind a
     /// place on, by room and place. For what is done seldom and in the background: there is no index by sender, which every

@@ -338,6 +338,7 @@ impl Live for RedisLive {
             keys.turn(room),
             keys.draft(room),
             keys.present(room),
+            keys.changes(room),
         ];
         let keys = keys.each_ref().map(String::as_str);
         self.server

@@ -181,9 +181,11 @@ impl Ring {
                 without_text(&entry.frame, of, &needle)
             };
             if let Some(shorter) = shorter {
-                let less = entry.frame.len().saturating_sub(shorter.len());
-                self.bytes -= less;
-                self.all_bytes.fetch_sub(less, Ordering::Relaxed);
+                // That it is deleted may be a longer word than what it said.
+                let (before, now) = (cost(&entry.frame), cost(&shorter));
+                self.bytes = self.bytes + now - before;
+                self.all_bytes.fetch_add(now, Ordering::Relaxed);
+                self.all_bytes.fetch_sub(before, Ordering::Relaxed);
                 entry.frame = shorter;
             }
         }
@@ -568,6 +570,8 @@ mod tests {
         assert_eq!(late, frames[..3]);
         ring.drop_old(now + AGE_MAX + Duration::from_secs(1));
         assert!(ring.deleted.is_empty());
+        ring.drop_old(now + AGE_MAX * 2);
+        assert_eq!((ring.bytes, all.load(Ordering::Relaxed)), (0, 0));
         drop(ring);
         assert_eq!(all.load(Ordering::Relaxed), 0);
     }

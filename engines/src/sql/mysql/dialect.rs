@@ -18,7 +18,7 @@ pub(in crate::sql) static STORED_MESSAGES: BySize = BySize::new(
 );
 /// The same, and what the messages are and say.
 pub(in crate::sql) static STORED_CONTENTS: BySize = BySize::new(
-    "SELECT m.room, m.id, m.sender, m.message, m.reply_to, e.kind AS event, e.target FROM messages m \
+    "SELECT m.room, m.id, m.seq, m.sender, m.message, m.reply_to, e.kind AS event, e.target FROM messages m \
      LEFT JOIN message_events e ON e.room = m.room AND e.id = m.id WHERE (m.id, m.room) IN (",
     "(?, ?)",
     ", ",

@@ -214,6 +214,7 @@ struct Stored {
 struct Content {
     room: String,
     id: Uuid,
+    seq: i64,
     sender: String,
     message: String,
     reply_to: Option<Uuid>,
@@ -258,6 +259,13 @@ impl Stored {
             contents.extend(rows.into_iter().map(by_key));
         }
         Ok(Stored { contents, is_new })
+    }
+
+    /// Whether it is stored in the place that it has here: an event that was stored under another one before counts there.
+    fn has_in_place(&self, row: &Row) -> bool {
+        let (room, id) = row.key();
+        let content = self.contents.get(&(room.to_owned(), id));
+        content.is_some_and(|content| content.seq == column(row.message().seq))
     }
 
     /// Whether a message is stored, if perhaps in another place; none if nothing is under its id.
@@ -323,7 +331,9 @@ impl ThisStore {
                 .collect();
             insert_replies(db, &replies, takes).await?;
             let stored = || rows.iter().filter(is_stored);
-            let events: Vec<_> = stored().filter_map(Row::event).collect();
+            let in_place =
+                stored().filter(|row| before.has_in_place(row) || after.has_in_place(row));
+            let events: Vec<_> = in_place.filter_map(Row::event).collect();
             apply(db, &events, takes).await?;
             let erased = stored().map(Row::message).filter(|one| one.deleted);
             let erased: Vec<_> = erased.map(|one| (one.room.clone(), one.id)).collect();
@@ -467,12 +477,12 @@ impl Messages for ThisStore {
         Ok(deleted.await?.into_iter().collect())
     }
 
-    async fn deletions(&self) -> Result<u64, StoreError> {
+    async fn deletions(&self) -> Result<(u64, u64), StoreError> {
         let deletions = reading!(self, |db| {
-            let query = "SELECT (SELECT COUNT(*) FROM message_states WHERE deleted_seq > 0) + \
+            let query = "SELECT (SELECT COUNT(*) FROM message_states WHERE deleted_seq > 0), \
                  (SELECT COUNT(*) FROM deleted_rooms)";
-            let count: i64 = sqlx::query_scalar(query).fetch_one(db).await?;
-            Ok(count.unsigned_abs())
+            let (messages, rooms): (i64, i64) = sqlx::query_as(query).fetch_one(db).await?;
+            Ok((messages.unsigned_abs(), rooms.unsigned_abs()))
         });
         Ok(deletions.await?)
     }
