@@ -262,7 +262,7 @@ pub trait Rooms: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`]; of handing it over [`StoreError::Forbidden`] if it is not that owner's, [`StoreError::Full`]
-    /// if the new one owns as many rooms as one may, and [`StoreError::NotFound`] if they are nobody, or may not see it.
+    /// if the new one owns as many rooms as one may, and [`StoreError::NotFound`] if they cannot take it.
     async fn change_room(
         &self,
         name: &str,
@@ -462,7 +462,8 @@ pub struct RoomChanges {
     pub hand_over: Option<HandOver>,
 }
 
-/// A room that gets another owner: somebody who may see it. The old one stays as a member.
+/// A room that gets another owner: a member who has said yes to being one; from an administrator anybody whose account is
+/// not disabled. The old one stays as a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HandOver {
     /// Whose it has to be still.

@@ -209,8 +209,13 @@ pub(super) async fn change(
         topic: changes.topic.map(check_topic).transpose()?,
         hand_over,
     };
-    let room = http.services.store.change_room(&name, &changes).await?;
-    let room = room.ok_or(AccessError::NotFound)?;
+    let room = match http.services.store.change_room(&name, &changes).await {
+        // The room is there, but nobody to take it over.
+        Err(StoreError::NotFound(why)) => {
+            return Err(Problem::bad_request_as(StatusCode::CONFLICT, why));
+        }
+        changed => changed?.ok_or(AccessError::NotFound)?,
+    };
     http.tell(Control::RoomChanged { room: name }).await;
     Ok(Json(room).into_response())
 }

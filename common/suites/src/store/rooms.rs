@@ -3,9 +3,10 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use common::store::{
-    BotPolicy, HandOver, INVITATIONS_OPEN_BY_NEW, INVITATIONS_OPEN_BY_ONE, INVITATIONS_OPEN_MAX,
-    INVITATIONS_PER_HOUR, Invited, MEMBERS_PER_ROOM, Membership, PERSONA_MAX_CHARS, ReadMark, Room,
-    RoomChanges, RoomLimits, Store, StoreError, UNREAD_MAX,
+    Actor, BotPolicy, HandOver, INVITATIONS_OPEN_BY_NEW, INVITATIONS_OPEN_BY_ONE,
+    INVITATIONS_OPEN_MAX, INVITATIONS_PER_HOUR, Invited, MEMBERS_PER_ROOM, Membership,
+    PERSONA_MAX_CHARS, ReadMark, Room, RoomChanges, RoomLimits, StandingChanges, Store, StoreError,
+    UNREAD_MAX,
 };
 use futures_util::future::join_all;
 
@@ -116,7 +117,7 @@ fn handed_over(from: &str, to: &str) -> RoomChanges {
     }
 }
 
-pub async fn a_room_is_handed_over_to_somebody_who_sees_it(side: Side) {
+pub async fn a_room_is_handed_over_to_a_member_who_said_yes(side: Side) {
     let store = &side.store;
     users(&side, &["ada", "bob", "eve", "mia"]).await;
     store.create_room(&private("den", "ada")).await.unwrap();
@@ -133,9 +134,11 @@ pub async fn a_room_is_handed_over_to_somebody_who_sees_it(side: Side) {
         store.change_room(room, &changes).await
     };
     for (room, to) in [
+        ("den", "bob"),
         ("den", "eve"),
         ("den", "nobody"),
         ("den", "No Name"),
+        ("lobby", "bob"),
         ("lobby", "eve"),
     ] {
         let refused = hands(room, "ada", to).await;
@@ -151,15 +154,42 @@ pub async fn a_room_is_handed_over_to_somebody_who_sees_it(side: Side) {
     assert_eq!((&*den.owner, &*den.topic), ("ada", ""), "all or nothing");
     assert_eq!(hands("nowhere", "ada", "bob").await.unwrap(), None);
 
+    assert!(store.take_invitation("den", "bob").await.unwrap());
     let den = hands("den", "ada", "bob").await.unwrap().unwrap();
     assert_eq!((&*den.owner, &*den.topic), ("bob", "bob's now"));
     assert_eq!(store.members("den").await.unwrap(), ["ada", "mia"]);
-    assert!(store.invited("den").await.unwrap().is_empty());
     let lobby = hands("lobby", "ada", "ada").await.unwrap().unwrap();
     assert_eq!(
         (lobby.owner, lobby.topic),
         ("ada".into(), "ada's now".into())
     );
+}
+
+pub async fn an_administrator_hands_a_room_over_to_anybody_who_is_not_disabled(side: Side) {
+    let store = &side.store;
+    users(&side, &["ada", "bob", "eve", "mia", "zoe"]).await;
+    store.create_room(&private("den", "ada")).await.unwrap();
+    store.ban("den", "eve", "ada").await.unwrap();
+    for (user, admin, disabled) in [("zoe", Some(true), None), ("mia", None, Some(true))] {
+        let changes = StandingChanges { admin, disabled };
+        let changed = store.change_standing(Actor::Operator, user, changes).await;
+        changed.unwrap();
+    }
+    let hands = async |to: &str| {
+        let mut changes = handed_over("ada", to);
+        if let Some(hand_over) = &mut changes.hand_over {
+            hand_over.administrator = Some("zoe".into());
+        }
+        store.change_room("den", &changes).await
+    };
+    for to in ["mia", "nobody"] {
+        let refused = hands(to).await;
+        assert!(matches!(refused, Err(StoreError::NotFound(_))), "{to}");
+    }
+    let refused = hands("eve").await;
+    assert!(matches!(refused, Err(StoreError::Forbidden(_))), "banned");
+    assert_eq!(hands("bob").await.unwrap().unwrap().owner, "bob");
+    assert_eq!(store.members("den").await.unwrap(), ["ada"]);
 }
 
 pub async fn of_many_hand_overs_at_once_one_is_done(side: Side) {
@@ -168,12 +198,16 @@ pub async fn of_many_hand_overs_at_once_one_is_done(side: Side) {
     users(&side, &["ada"]).await;
     users(&side, &people).await;
     store.create_room(&room("lobby", "ada")).await.unwrap();
+    for user in people {
+        assert!(store.add_member("lobby", user).await.unwrap());
+    }
     let all = people.map(|to| handed_over("ada", to));
     let all = join_all(all.each_ref().map(|to| store.change_room("lobby", to))).await;
     let done: Vec<_> = all.into_iter().filter_map(Result::ok).collect();
     assert_eq!(done.len(), 1);
     assert_eq!(store.room("lobby").await.unwrap(), done[0]);
-    assert_eq!(store.members("lobby").await.unwrap(), ["ada"]);
+    let members = store.members("lobby").await.unwrap();
+    assert!(members.len() == people.len() && members.contains(&"ada".to_owned()));
 }
 
 pub async fn who_is_banned_neither_sees_a_room_nor_is_invited(side: Side) {
@@ -803,13 +837,13 @@ pub async fn nobody_makes_more_rooms_within_an_hour_than_one_may(side: Side) {
         ..RoomLimits::default()
     };
     let minutes_ago = |minutes: u128| now_ms() - minutes * 60_000;
-    let rows = [(1, 61), (2, 40), (3, 20)].map(|(number, minutes)| {
-        format!(
-            "('of-ada-{number}', 'ada', 0, 'off', '', {})",
-            minutes_ago(minutes)
-        )
-    });
-    side.execute(insert_rooms(&rows)).await;
+    let rows = [(1, 61), (2, 40), (3, 20)]
+        .map(|(number, minutes)| format!("('ada', {}, 'of-ada-{number}')", minutes_ago(minutes)));
+    let rows = rows.join(", ");
+    side.execute(format!(
+        "INSERT INTO room_makings (maker, made_at_ms, room) VALUES {rows}"
+    ))
+    .await;
     let (refused, why) = six_wishes(&side, "ada", limits).await;
     assert_eq!(refused, 4);
     let Some(StoreError::TooOften { limit, again_in }) = why else {

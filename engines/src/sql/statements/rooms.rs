@@ -134,7 +134,7 @@ async fn hand_over(db: &mut Connection, room: &str, to: &HandOver) -> Result<(),
     }
     // How many rooms somebody owns is counted under the lock of their own.
     if !names::may_exist(to) || !lock(db, to).await? {
-        return no(nobody_who_sees_it(to));
+        return no(nobody_to_take_it(to));
     }
     let update = sqlx::query("UPDATE rooms SET owner = ? WHERE name = ? AND owner = ?");
     let update = update.bind(to).bind(room).bind(from);
@@ -144,17 +144,21 @@ async fn hand_over(db: &mut Connection, room: &str, to: &HandOver) -> Result<(),
     if from == to {
         return Ok(());
     }
-    let sees = sqlx::query(
+    // Nobody becomes the owner of what they have not said yes to, unless an administrator has it so: of a room, for one,
+    // whose owner has left.
+    let member = sqlx::query(
         "SELECT 1 FROM users WHERE users.name = ? \
-         AND (EXISTS (SELECT 1 FROM rooms WHERE rooms.name = ? AND rooms.private = 0) \
-         OR EXISTS (SELECT 1 FROM members WHERE members.room = ? AND members.user = users.name)) \
-         AND NOT EXISTS (SELECT 1 FROM bans WHERE bans.room = ? AND bans.user = users.name) \
+         AND (? OR (EXISTS (SELECT 1 FROM members WHERE members.room = ? AND members.user = users.name) \
+         AND NOT EXISTS (SELECT 1 FROM invitations WHERE invitations.room = ? \
+         AND invitations.user = users.name AND invitations.ended_at_ms IS NULL))) \
          AND NOT EXISTS (SELECT 1 FROM standings WHERE standings.user = users.name AND standings.disabled = 1)",
     );
-    let sees = sees.bind(to).bind(room).bind(room).bind(room);
-    if sees.fetch_optional(&mut *db).await?.is_none() {
-        return no(nobody_who_sees_it(to));
+    let member = member.bind(to).bind(administrator.is_some());
+    let member = member.bind(room).bind(room);
+    if member.fetch_optional(&mut *db).await?.is_none() {
+        return no(nobody_to_take_it(to));
     }
+    refuse_if_banned(db, room, to).await?;
     if let Some(most) = owned_max
         && owned(db, to).await? > i64::from(most.get())
     {
@@ -177,9 +181,10 @@ async fn hand_over(db: &mut Connection, room: &str, to: &HandOver) -> Result<(),
     Ok(())
 }
 
-fn nobody_who_sees_it(user: &str) -> StoreError {
+fn nobody_to_take_it(user: &str) -> StoreError {
     StoreError::NotFound(format!(
-        "there is no user {user:?} who may see this room; invite them first"
+        "there is no member {user:?} of this room; invite them first, and when they have taken the invitation they can take \
+         the room over"
     ))
 }
 
@@ -187,6 +192,18 @@ fn nobody_who_sees_it(user: &str) -> StoreError {
 async fn owned(db: &mut Connection, user: &str) -> Result<i64, Failure> {
     let owned = sqlx::query_scalar("SELECT COUNT(*) FROM rooms WHERE owner = ? AND name <> ?");
     Ok(owned.bind(user).bind(user).fetch_one(db).await?)
+}
+
+/// Notes who made a room, whatever becomes of it, and forgets what they made before what is counted.
+async fn note_making(db: &mut Connection, room: &Room, now: i64) -> Result<(), Failure> {
+    let old = sqlx::query("DELETE FROM room_makings WHERE maker = ? AND made_at_ms <= ?");
+    let old = old.bind(&room.owner);
+    let old = old.bind(invitations::before(now, COUNTED_WITHIN));
+    old.execute(&mut *db).await?;
+    let insert = sqlx::query("INSERT INTO room_makings (maker, made_at_ms, room) VALUES (?, ?, ?)");
+    let insert = insert.bind(&room.owner).bind(now).bind(&room.name);
+    insert.execute(db).await?;
+    Ok(())
 }
 
 /// Locks a room's row until the transaction ends, so that a limit that is counted under it holds however many come at
@@ -225,6 +242,8 @@ impl Rooms for ThisStore {
             lock(db, &room.owner).await?;
             insert(db, room).await?;
             looks::room_made(db, &room.name).await?;
+            let now = now_ms();
+            note_making(db, room, now).await?;
             // The new one is among them.
             if let Some(most) = limits.owned
                 && owned(db, &room.owner).await? > i64::from(most.get())
@@ -234,16 +253,11 @@ impl Rooms for ThisStore {
                 ))));
             }
             if let Some(most) = limits.per_hour {
-                let now = now_ms();
                 let nth = sqlx::query_scalar::<_, i64>(
-                    "SELECT created_at_ms FROM rooms WHERE owner = ? AND name <> ? AND created_at_ms > ? \
-                     UNION ALL SELECT created_at_ms FROM deleted_rooms WHERE owner = ? AND created_at_ms > ? \
-                     ORDER BY created_at_ms DESC LIMIT 1 OFFSET ?",
+                    "SELECT made_at_ms FROM room_makings WHERE maker = ? ORDER BY made_at_ms DESC LIMIT 1 OFFSET ?",
                 );
-                let since = invitations::before(now, COUNTED_WITHIN);
-                let nth = nth.bind(&room.owner).bind(&room.owner).bind(since);
-                let nth = nth.bind(&room.owner).bind(since);
-                let nth = nth.bind(i64::from(most.get())).fetch_optional(&mut *db);
+                let nth = nth.bind(&room.owner).bind(i64::from(most.get()));
+                let nth = nth.fetch_optional(&mut *db);
                 if let Some(at) = nth.await? {
                     let limit = format!(
                         "you made {most} rooms within an hour, as many as one may (USER_ROOMS_PER_HOUR)"

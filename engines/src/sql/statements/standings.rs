@@ -221,6 +221,7 @@ pub(super) async fn delete(
         "DELETE FROM invitations WHERE user = ?",
         "DELETE FROM tokens WHERE user = ?",
         "DELETE FROM read_marks WHERE user = ?",
+        "DELETE FROM room_makings WHERE maker = ?",
     ] {
         sqlx::query(statement).bind(user).execute(&mut *db).await?;
     }
