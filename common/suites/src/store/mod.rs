@@ -113,6 +113,7 @@ macro_rules! store_suite {
                 members_come_and_go,
                 a_room_is_handed_over_to_a_member_who_said_yes,
                 an_administrator_hands_a_room_over_to_anybody_who_is_not_disabled,
+                rights_that_were_lost_a_moment_ago_are_worth_nothing,
                 of_many_hand_overs_at_once_one_is_done,
                 who_is_banned_neither_sees_a_room_nor_is_invited,
                 nobody_owns_more_rooms_than_one_may,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use common::{store::StoreError, wire::Seq};
 
 use super::{
-    rooms::{room, users},
+    rooms::{administers, room, users},
     side::{Side, deletes, edits, said, texts},
 };
 use common::store::{HandOver, RoomChanges, RoomKeeper, RoomLimits};
@@ -93,7 +93,7 @@ pub async fn a_room_is_deleted_by_its_owner_or_an_administrator(side: Side) {
     for (name, by) in [
         ("ship", RoomKeeper::Owner("bob")),
         ("ada", OWNER),
-        ("ada", RoomKeeper::Administrator("bob")),
+        ("ship", RoomKeeper::Administrator("bob")),
     ] {
         let refused = store.delete_room(name, by).await;
         assert!(matches!(refused, Err(StoreError::Forbidden(_))), "{name}");
@@ -101,9 +101,13 @@ pub async fn a_room_is_deleted_by_its_owner_or_an_administrator(side: Side) {
     assert!(!store.delete_room("No Room", OWNER).await.unwrap());
     assert!(store.delete_room("ship", OWNER).await.unwrap());
     assert_eq!(side.count("SELECT COUNT(*) FROM audit").await, 0);
+    administers(&side, "bob", true).await;
     let administrator = RoomKeeper::Administrator("bob");
+    let refused = store.delete_room("ada", administrator).await;
+    assert!(matches!(refused, Err(StoreError::Forbidden(_))));
     assert!(store.delete_room("boat", administrator).await.unwrap());
-    assert_eq!(side.count("SELECT COUNT(*) FROM audit").await, 1);
+    let deleted = "SELECT COUNT(*) FROM audit WHERE deed = 'room_deleted'";
+    assert_eq!(side.count(deleted).await, 1);
 }
 
 pub async fn a_deleted_room_is_looked_through_by_one_at_a_time_and_ever_more_seldom(side: Side) {
@@ -150,13 +154,12 @@ pub async fn whoever_hands_rooms_over_makes_no_more_within_an_hour(side: Side) {
             from: "ada".into(),
             to: "bob".into(),
             owned_max: None,
-            administrator: None,
         };
         let changes = RoomChanges {
             hand_over: Some(hand_over),
             ..RoomChanges::default()
         };
-        store.change_room(name, &changes).await.unwrap();
+        store.change_room(name, &changes, OWNER).await.unwrap();
     }
     let refused = makes("raft", "ada").await;
     assert!(

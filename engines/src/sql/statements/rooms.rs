@@ -4,12 +4,12 @@ use async_trait::async_trait;
 use common::{
     names,
     store::{
-        BANS_PER_ROOM, BotPolicy, COUNTED_WITHIN, HandOver, Invited, ListedRoom, Membership, Room,
-        RoomChanges, RoomKeeper, RoomLimits, Rooms, StoreError,
+        Actor, BANS_PER_ROOM, BotPolicy, COUNTED_WITHIN, HandOver, Invited, ListedRoom, Membership,
+        Room, RoomChanges, RoomKeeper, RoomLimits, Rooms, StoreError,
     },
 };
 
-use super::{Connection, ThisStore, audit, invitations, listing, looks, removals};
+use super::{Connection, ThisStore, audit, invitations, listing, looks, removals, standings};
 use crate::sql::{
     call::{reading, transaction, writing},
     columns::now_ms,
@@ -119,12 +119,16 @@ async fn change_details(
 }
 
 /// Gives a room another owner, under its lock.
-async fn hand_over(db: &mut Connection, room: &str, to: &HandOver) -> Result<(), Failure> {
+async fn hand_over(
+    db: &mut Connection,
+    room: &str,
+    to: &HandOver,
+    by: RoomKeeper<'_>,
+) -> Result<(), Failure> {
     let HandOver {
         from,
         to,
         owned_max,
-        administrator,
     } = to;
     let no = |refusal| Err(Failure::Refused(refusal));
     if from == room {
@@ -153,7 +157,9 @@ async fn hand_over(db: &mut Connection, room: &str, to: &HandOver) -> Result<(),
          AND invitations.user = users.name AND invitations.ended_at_ms IS NULL))) \
          AND NOT EXISTS (SELECT 1 FROM standings WHERE standings.user = users.name AND standings.disabled = 1)",
     );
-    let member = member.bind(to).bind(administrator.is_some());
+    let member = member
+        .bind(to)
+        .bind(matches!(by, RoomKeeper::Administrator(_)));
     let member = member.bind(room).bind(room);
     if member.fetch_optional(&mut *db).await?.is_none() {
         return no(nobody_to_take_it(to));
@@ -175,7 +181,7 @@ async fn hand_over(db: &mut Connection, room: &str, to: &HandOver) -> Result<(),
     }
     let insert = sqlx::query("INSERT INTO members (room, user) VALUES (?, ?)");
     insert.bind(room).bind(from).execute(&mut *db).await?;
-    if let Some(by) = administrator {
+    if let RoomKeeper::Administrator(by) = by {
         audit::note(db, by, "room_handed_over", room, &format!("{from} to {to}")).await?;
     }
     Ok(())
@@ -212,6 +218,30 @@ async fn note_making(db: &mut Connection, room: &Room, now: i64) -> Result<(), F
 pub(super) async fn lock(db: &mut Connection, room: &str) -> Result<bool, Failure> {
     let query = sqlx::query("UPDATE rooms SET owner = owner WHERE name = ?");
     Ok(query.bind(room).execute(db).await?.rows_affected() > 0)
+}
+
+/// Locks a room for whoever disposes of it, and says whose it is; none if there is no such room. What they were a moment ago
+/// does not count.
+pub(super) async fn lock_for(
+    db: &mut Connection,
+    room: &str,
+    by: RoomKeeper<'_>,
+) -> Result<Option<String>, Failure> {
+    if !lock(db, room).await? {
+        return Ok(None);
+    }
+    let owner = sqlx::query_scalar::<_, String>("SELECT owner FROM rooms WHERE name = ?");
+    let owner = owner.bind(room).fetch_one(&mut *db).await?;
+    match by {
+        RoomKeeper::Owner(by) if by != owner => {
+            Err(standings::forbidden("only the room's owner may do this"))
+        }
+        RoomKeeper::Owner(_) => Ok(Some(owner)),
+        RoomKeeper::Administrator(by) => {
+            standings::only_administrators(db, Actor::Account(by)).await?;
+            Ok(Some(owner))
+        }
+    }
 }
 
 /// Whether somebody is banned from a room.
@@ -324,6 +354,7 @@ impl Rooms for ThisStore {
         &self,
         name: &str,
         changes: &RoomChanges,
+        by: RoomKeeper<'_>,
     ) -> Result<Option<Room>, StoreError> {
         if !names::may_exist(name) {
             return Ok(None);
@@ -335,23 +366,23 @@ impl Rooms for ThisStore {
             {
                 lock(db, &to.to).await?;
             }
+            if lock_for(db, name, by).await?.is_none() {
+                return Ok(None);
+            }
             let query = sqlx::query(
                 "UPDATE rooms SET private = COALESCE(?, private), bot = COALESCE(?, bot), \
                  persona = COALESCE(?, persona) WHERE name = ?",
             );
-            let done = query
+            query
                 .bind(changes.private)
                 .bind(changes.bot.map(BotPolicy::as_str))
                 .bind(changes.persona.as_deref())
                 .bind(name)
                 .execute(&mut *db)
                 .await?;
-            if done.rows_affected() == 0 {
-                return Ok(None);
-            }
             change_details(db, name, changes).await?;
             if let Some(to) = &changes.hand_over {
-                hand_over(db, name, to).await?;
+                hand_over(db, name, to, by).await?;
             }
             let row = sqlx::query_as::<_, RoomRow>(ROOM);
             let row = row.bind(name).fetch_optional(db).await?;
@@ -365,21 +396,14 @@ impl Rooms for ThisStore {
             return Ok(false);
         }
         let deleted = transaction!(self, |db| {
-            if !lock(db, name).await? {
+            let Some(owner) = lock_for(db, name, by).await? else {
                 return Ok(false);
-            }
-            let row = sqlx::query_as::<_, (String, i64)>(
-                "SELECT owner, created_at_ms FROM rooms WHERE name = ?",
-            );
-            let (owner, created_at_ms) = row.bind(name).fetch_one(&mut *db).await?;
-            let why = match by {
-                _ if owner == name => Some("one's own room cannot be deleted"),
-                RoomKeeper::Owner(by) if by != owner => Some("the room has another owner"),
-                _ => None,
             };
-            if let Some(why) = why {
-                return Err(Failure::Refused(StoreError::Forbidden(why.into())));
+            if owner == name {
+                return Err(standings::forbidden("one's own room cannot be deleted"));
             }
+            let created = sqlx::query_scalar("SELECT created_at_ms FROM rooms WHERE name = ?");
+            let created_at_ms: i64 = created.bind(name).fetch_one(&mut *db).await?;
             removals::note_deletion(db, name, &owner, created_at_ms).await?;
             if let RoomKeeper::Administrator(by) = by {
                 audit::note(db, by, "room_deleted", name, &format!("it was {owner}'s")).await?;
@@ -406,16 +430,13 @@ impl Rooms for ThisStore {
         let banned = transaction!(self, |db| {
             let exists = sqlx::query("SELECT 1 FROM users WHERE name = ?");
             let exists = exists.bind(user).fetch_optional(&mut *db).await?.is_some();
-            if !exists || !lock(db, room).await? {
+            if !exists || lock_for(db, room, RoomKeeper::Owner(by)).await?.is_none() {
                 return Ok(false);
             }
-            let owner: String = sqlx::query_scalar("SELECT owner FROM rooms WHERE name = ?")
-                .bind(room)
-                .fetch_one(&mut *db)
-                .await?;
-            if owner == user {
-                let why = "a room's owner cannot be banned from it";
-                return Err(Failure::Refused(StoreError::Forbidden(why.into())));
+            if by == user {
+                return Err(standings::forbidden(
+                    "a room's owner cannot be banned from it",
+                ));
             }
             if is_banned(db, room, user).await? {
                 return Ok(true);
@@ -442,11 +463,14 @@ impl Rooms for ThisStore {
         Ok(banned.await?)
     }
 
-    async fn lift_ban(&self, room: &str, user: &str) -> Result<bool, StoreError> {
+    async fn lift_ban(&self, room: &str, user: &str, by: &str) -> Result<bool, StoreError> {
         if !names::may_exist(room) || !names::may_exist(user) {
             return Ok(false);
         }
-        let lifted = writing!(self, |db| {
+        let lifted = transaction!(self, |db| {
+            if lock_for(db, room, RoomKeeper::Owner(by)).await?.is_none() {
+                return Ok(false);
+            }
             let query = sqlx::query("DELETE FROM bans WHERE room = ? AND user = ?");
             let done = query.bind(room).bind(user).execute(db).await?;
             Ok(done.rows_affected() > 0)
@@ -532,11 +556,26 @@ impl Rooms for ThisStore {
         Ok(membership.await?)
     }
 
-    async fn remove_member(&self, room: &str, user: &str) -> Result<bool, StoreError> {
+    async fn remove_member(&self, room: &str, user: &str, by: &str) -> Result<bool, StoreError> {
         if !names::may_exist(room) || !names::may_exist(user) {
             return Ok(false);
         }
         let removed = transaction!(self, |db| {
+            // Under the lock also for whoever goes: a room is handed over to nobody who is leaving it.
+            let is_there = match by == user {
+                true => lock(db, room).await?,
+                false => lock_for(db, room, RoomKeeper::Owner(by)).await?.is_some(),
+            };
+            if !is_there {
+                return Ok(false);
+            }
+            let owns = sqlx::query("SELECT 1 FROM rooms WHERE name = ? AND owner = ?");
+            let owns = owns.bind(room).bind(user).fetch_optional(&mut *db);
+            if owns.await?.is_some() {
+                return Err(standings::forbidden(
+                    "a room's owner stays in it, until it is handed over to somebody else",
+                ));
+            }
             let query = sqlx::query("DELETE FROM members WHERE room = ? AND user = ?");
             let done = query.bind(room).bind(user).execute(&mut *db).await?;
             invitations::end(db, room, user).await?;
