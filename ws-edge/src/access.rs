@@ -438,7 +438,7 @@ mod tests {
     async fn what_was_heard_of_counts_at_once_and_what_was_not_after_half_a_minute() {
         let case = Case::new().await;
         assert_eq!(case.sees("bob", "den").await, Ok(()));
-        case.store.remove_member("den", "bob").await.unwrap();
+        case.store.remove_member("den", "bob", "bob").await.unwrap();
         assert_eq!(case.sees("bob", "den").await, Ok(()), "nobody told");
         case.access.forget("den");
         assert_eq!(case.sees("bob", "den").await, Err(AccessError::NotFound));

@@ -84,17 +84,17 @@ passes_on! { FaultyStore, beside [],
         async fn room_seen_by(name: &str, user: &str) -> Result<Option<Room>, StoreError>;
         async fn note_looks(after: &str) -> Result<Option<String>, StoreError>;
         async fn rooms_listed(user: &str, after: Option<&str>, limit: usize) -> Result<Vec<ListedRoom>, StoreError>;
-        async fn change_room(name: &str, changes: &RoomChanges) -> Result<Option<Room>, StoreError>;
+        async fn change_room(name: &str, changes: &RoomChanges, by: RoomKeeper<'_>) -> Result<Option<Room>, StoreError>;
         async fn delete_room(name: &str, by: RoomKeeper<'_>) -> Result<bool, StoreError>;
         async fn ban(room: &str, user: &str, by: &str) -> Result<bool, StoreError>;
-        async fn lift_ban(room: &str, user: &str) -> Result<bool, StoreError>;
+        async fn lift_ban(room: &str, user: &str, by: &str) -> Result<bool, StoreError>;
         async fn bans(room: &str) -> Result<Vec<String>, StoreError>;
         async fn add_member(room: &str, user: &str) -> Result<bool, StoreError>;
         async fn invite(room: &str, user: &str, by: &str) -> Result<Invited, StoreError>;
         async fn take_invitation(room: &str, user: &str) -> Result<bool, StoreError>;
         async fn invited(room: &str) -> Result<Vec<String>, StoreError>;
         async fn membership(room: &str, user: &str) -> Result<Option<Membership>, StoreError>;
-        async fn remove_member(room: &str, user: &str) -> Result<bool, StoreError>;
+        async fn remove_member(room: &str, user: &str, by: &str) -> Result<bool, StoreError>;
         async fn members(room: &str) -> Result<Vec<String>, StoreError>;
     }
     Messages {

@@ -261,12 +261,13 @@ pub trait Rooms: Send + Sync + 'static {
     /// all of it is done or nothing.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`]; of handing it over [`StoreError::Forbidden`] if it is not that owner's, [`StoreError::Full`]
-    /// if the new one owns as many rooms as one may, and [`StoreError::NotFound`] if they are nobody, or may not see it.
+    /// [`StoreError::Forbidden`] if it is not `by`'s; of handing it over also if it is not that owner's, [`StoreError::Full`]
+    /// if the new one owns as many rooms as one may, and [`StoreError::NotFound`] if they cannot take it.
     async fn change_room(
         &self,
         name: &str,
         changes: &RoomChanges,
+        by: RoomKeeper<'_>,
     ) -> Result<Option<Room>, StoreError>;
 
     /// Deletes a room with its members, invitations and bans; what was said in it is taken away by [`Removals`] then. Its
@@ -281,14 +282,14 @@ pub trait Rooms: Send + Sync + 'static {
     /// Idempotent. False if there is no such user, or no such room.
     ///
     /// # Errors
-    /// [`StoreError::Forbidden`] if the room is theirs; [`StoreError::Full`] beyond [`BANS_PER_ROOM`].
+    /// [`StoreError::Forbidden`] if the room is theirs, or not `by`'s; [`StoreError::Full`] beyond [`BANS_PER_ROOM`].
     async fn ban(&self, room: &str, user: &str, by: &str) -> Result<bool, StoreError>;
 
     /// Lifts a ban. Idempotent. False if there was none.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`].
-    async fn lift_ban(&self, room: &str, user: &str) -> Result<bool, StoreError>;
+    /// [`StoreError::Forbidden`] if the room is not `by`'s.
+    async fn lift_ban(&self, room: &str, user: &str, by: &str) -> Result<bool, StoreError>;
 
     /// Who is banned from a room, by name.
     ///
@@ -308,7 +309,8 @@ pub trait Rooms: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError::Full`] beyond [`MEMBERS_PER_ROOM`] and the limits of [invitations](INVITATIONS_OPEN_MAX);
-    /// [`StoreError::TooOften`] beyond those that pass; [`StoreError::Forbidden`] if they are banned.
+    /// [`StoreError::TooOften`] beyond those that pass; [`StoreError::Forbidden`] if they are banned, or the room is
+    /// not `by`'s.
     async fn invite(&self, room: &str, user: &str, by: &str) -> Result<Invited, StoreError>;
 
     /// Takes an invitation that stands. False if there is none.
@@ -329,11 +331,11 @@ pub trait Rooms: Send + Sync + 'static {
     /// [`StoreError::Unavailable`].
     async fn membership(&self, room: &str, user: &str) -> Result<Option<Membership>, StoreError>;
 
-    /// Ends a membership, and an invitation with it. Idempotent. False if they were none.
+    /// Ends a membership, and an invitation with it: one's own, or as the owner anybody's. Idempotent. False if they were none.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`].
-    async fn remove_member(&self, room: &str, user: &str) -> Result<bool, StoreError>;
+    /// [`StoreError::Forbidden`] if it is somebody else's and the room is not `by`'s.
+    async fn remove_member(&self, room: &str, user: &str, by: &str) -> Result<bool, StoreError>;
 
     /// The members of a room beside its owner, by name.
     ///
@@ -462,7 +464,8 @@ pub struct RoomChanges {
     pub hand_over: Option<HandOver>,
 }
 
-/// A room that gets another owner: somebody who may see it. The old one stays as a member.
+/// A room that gets another owner: a member who has said yes to being one; from an administrator anybody whose account is
+/// not disabled. The old one stays as a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HandOver {
     /// Whose it has to be still.
@@ -471,16 +474,14 @@ pub struct HandOver {
     pub to: String,
     /// How many rooms they may own then.
     pub owned_max: Option<NonZeroU32>,
-    /// The administrator who has it so; none if the owner does.
-    pub administrator: Option<String>,
 }
 
-/// Who disposes of a room.
+/// Who disposes of a room. Whether they may is looked up together with the deed, under the lock of the room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RoomKeeper<'a> {
     /// Its owner, and only as long as they are.
     Owner(&'a str),
-    /// Whoever administers the server.
+    /// Whoever administers the server, and only as long as they do.
     Administrator(&'a str),
 }
 

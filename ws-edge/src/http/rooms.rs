@@ -225,9 +225,9 @@ pub(super) async fn change(
     if room.name == room.owner && changes.private == Some(false) {
         return Err(Problem::forbidden("your own room stays private"));
     }
+    let by = keeper(&room, &caller);
     let hand_over = changes.owner.map(|to| HandOver {
-        administrator: (room.owner != caller.user).then(|| caller.user.clone()),
-        from: room.owner,
+        from: room.owner.clone(),
         to,
         owned_max: http.people.rooms().owned,
     });
@@ -239,8 +239,13 @@ pub(super) async fn change(
         topic: changes.topic.map(check_topic).transpose()?,
         hand_over,
     };
-    let room = http.services.store.change_room(&name, &changes).await?;
-    let room = room.ok_or(AccessError::NotFound)?;
+    let room = match http.services.store.change_room(&name, &changes, by).await {
+        // The room is there, but nobody to take it over.
+        Err(StoreError::NotFound(why)) => {
+            return Err(Problem::bad_request_as(StatusCode::CONFLICT, why));
+        }
+        changed => changed?.ok_or(AccessError::NotFound)?,
+    };
     http.tell(Control::RoomChanged { room: name }).await;
     Ok(Json(room).into_response())
 }
@@ -314,10 +319,7 @@ pub(super) async fn delete(
 ) -> Result<StatusCode, Problem> {
     let services = &http.services;
     let room = kept_room(&http, &name, &caller).await?;
-    let by = match room.owner == caller.user {
-        true => RoomKeeper::Owner(&caller.user),
-        false => RoomKeeper::Administrator(&caller.user),
-    };
+    let by = keeper(&room, &caller);
     if !services.store.delete_room(&name, by).await? {
         return Err(AccessError::NotFound.into());
     }
@@ -371,7 +373,12 @@ pub(super) async fn lift_ban(
     InPath((name, user)): InPath<(String, String)>,
 ) -> Result<StatusCode, Problem> {
     owned_room(&http, &name, &caller.user).await?;
-    if http.services.store.lift_ban(&name, &user).await? {
+    if http
+        .services
+        .store
+        .lift_ban(&name, &user, &caller.user)
+        .await?
+    {
         http.tell(Control::RoomChanged { room: name }).await;
     } else if http.services.store.password_hash(&user).await?.is_none() {
         return Err(no_such_user());
@@ -437,7 +444,12 @@ pub(super) async fn remove_member(
     if names::check_user(&user).is_err() {
         return Err(no_such_user());
     }
-    if http.services.store.remove_member(&name, &user).await? {
+    if http
+        .services
+        .store
+        .remove_member(&name, &user, &caller.user)
+        .await?
+    {
         http.tell(Control::RoomChanged { room: name }).await;
     } else if http.services.store.password_hash(&user).await?.is_none() {
         return Err(no_such_user());
@@ -464,6 +476,14 @@ async fn kept_room(http: &Http, name: &str, caller: &Session) -> Result<Room, Pr
             true => Ok(http.services.store.room(name).await?.ok_or(problem)?),
             false => Err(problem),
         },
+    }
+}
+
+/// What somebody is to a room that is kept for them.
+fn keeper<'a>(room: &Room, caller: &'a Session) -> RoomKeeper<'a> {
+    match room.owner == caller.user {
+        true => RoomKeeper::Owner(&caller.user),
+        false => RoomKeeper::Administrator(&caller.user),
     }
 }
 

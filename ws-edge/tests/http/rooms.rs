@@ -464,9 +464,14 @@ async fn a_room_is_handed_over_and_its_old_owner_stays() {
     ada.post("/api/rooms", den).await.is(StatusCode::CREATED);
     for owner in ["bob", "nobody", "No Name"] {
         let refused = ada.patch("/api/rooms/den", json!({ "owner": owner })).await;
-        refused.is_problem(404, "not_found");
+        refused.is_problem(409, "bad_request");
     }
     ada.put("/api/rooms/den/members/bob")
+        .await
+        .is(StatusCode::NO_CONTENT);
+    let invited = ada.patch("/api/rooms/den", json!({ "owner": "bob" })).await;
+    invited.is_problem(409, "bad_request");
+    bob.put("/api/rooms/den/members/bob")
         .await
         .is(StatusCode::NO_CONTENT);
     let own = ada.patch("/api/rooms/ada", json!({ "owner": "bob" })).await;
@@ -488,6 +493,7 @@ async fn a_room_is_handed_over_and_its_old_owner_stays() {
     stays.is_problem(403, "forbidden");
     // She may make one again, and he has as many as he may.
     ada.makes_room("lobby").await.is(StatusCode::CREATED);
+    chat.store.add_member("lobby", "bob").await.unwrap();
     let full = ada
         .patch("/api/rooms/lobby", json!({ "owner": "bob" }))
         .await;

@@ -275,7 +275,10 @@ async fn a_right_that_is_lost_between_the_click_and_its_arrival_is_lost() {
         frame
     };
     is_acked(&mut bob, in_secret(edit(&said, "hush"))).await;
-    chat.store.remove_member("secret", "bob").await.unwrap();
+    chat.store
+        .remove_member("secret", "bob", "bob")
+        .await
+        .unwrap();
     let room = "secret".to_owned();
     chat.signals(Signal::Control(Control::RoomChanged { room }))
         .await;

@@ -3,7 +3,7 @@
 use chat_client::{ChatSocket, Client, PATIENCE};
 use common::{
     live::{Control, Live, LiveEvent, Signal},
-    store::{Accounts, Messages, RoomChanges, Rooms},
+    store::{Accounts, Messages, RoomChanges, RoomKeeper, Rooms},
 };
 use reqwest::StatusCode;
 use serde_json::json;
@@ -149,7 +149,10 @@ async fn listeners(chat: &Chat) -> (ChatSocket, ChatSocket) {
 async fn who_is_no_member_any_more_hears_nothing_more() {
     let chat = Chat::start().await;
     let (mut ada, mut bob) = listeners(&chat).await;
-    chat.store.remove_member("secret", "ada").await.unwrap();
+    chat.store
+        .remove_member("secret", "ada", "ada")
+        .await
+        .unwrap();
     chat.signals(Signal::Control(Control::RoomChanged {
         room: "secret".into(),
     }))
@@ -170,7 +173,10 @@ async fn who_is_no_member_any_more_hears_nothing_more() {
 async fn a_change_that_was_not_heard_is_found_when_the_line_is_back() {
     let chat = Chat::start().await;
     let (mut ada, mut bob) = listeners(&chat).await;
-    chat.store.remove_member("secret", "ada").await.unwrap();
+    chat.store
+        .remove_member("secret", "ada", "ada")
+        .await
+        .unwrap();
     chat.live
         .tells(LiveEvent::ControlGap { is_another: false })
         .await;
@@ -188,7 +194,10 @@ async fn a_public_room_that_turns_private_keeps_its_members() {
         private: Some(true),
         ..RoomChanges::default()
     };
-    chat.store.change_room("lobby", &private).await.unwrap();
+    chat.store
+        .change_room("lobby", &private, RoomKeeper::Owner("owner"))
+        .await
+        .unwrap();
     chat.signals(Signal::Control(Control::RoomChanged {
         room: "lobby".into(),
     }))

@@ -76,7 +76,10 @@ pub async fn a_name_nobody_can_have_is_not_found(side: Side) {
             "{name:?}"
         );
         assert!(!store.add_member("ada", name).await.unwrap(), "{name:?}");
-        assert!(!store.remove_member("ada", name).await.unwrap(), "{name:?}");
+        assert!(
+            !store.remove_member("ada", name, name).await.unwrap(),
+            "{name:?}"
+        );
     }
 }
 

@@ -84,6 +84,7 @@ macro_rules! store_suite {
                 the_name_of_a_deleted_room_is_nobodys,
                 a_room_is_deleted_by_its_owner_or_an_administrator,
                 a_deleted_room_is_looked_through_by_one_at_a_time_and_ever_more_seldom,
+                whoever_hands_rooms_over_makes_no_more_within_an_hour,
                 whoever_deletes_rooms_makes_no_more_within_an_hour,
             }
             tokens {
@@ -110,7 +111,9 @@ macro_rules! store_suite {
                 new_accounts_fill_half_of_a_list_of_invitations,
                 nobody_invites_the_whole_town,
                 members_come_and_go,
-                a_room_is_handed_over_to_somebody_who_sees_it,
+                a_room_is_handed_over_to_a_member_who_said_yes,
+                an_administrator_hands_a_room_over_to_anybody_who_is_not_disabled,
+                rights_that_were_lost_a_moment_ago_are_worth_nothing,
                 of_many_hand_overs_at_once_one_is_done,
                 who_is_banned_neither_sees_a_room_nor_is_invited,
                 nobody_owns_more_rooms_than_one_may,

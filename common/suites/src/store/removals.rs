@@ -5,10 +5,10 @@ use std::time::Duration;
 use common::{store::StoreError, wire::Seq};
 
 use super::{
-    rooms::{room, users},
+    rooms::{administers, room, users},
     side::{Side, deletes, edits, said, texts},
 };
-use common::store::{RoomKeeper, RoomLimits};
+use common::store::{HandOver, RoomChanges, RoomKeeper, RoomLimits};
 
 const OWNER: RoomKeeper = RoomKeeper::Owner("ada");
 
@@ -93,7 +93,7 @@ pub async fn a_room_is_deleted_by_its_owner_or_an_administrator(side: Side) {
     for (name, by) in [
         ("ship", RoomKeeper::Owner("bob")),
         ("ada", OWNER),
-        ("ada", RoomKeeper::Administrator("bob")),
+        ("ship", RoomKeeper::Administrator("bob")),
     ] {
         let refused = store.delete_room(name, by).await;
         assert!(matches!(refused, Err(StoreError::Forbidden(_))), "{name}");
@@ -101,9 +101,13 @@ pub async fn a_room_is_deleted_by_its_owner_or_an_administrator(side: Side) {
     assert!(!store.delete_room("No Room", OWNER).await.unwrap());
     assert!(store.delete_room("ship", OWNER).await.unwrap());
     assert_eq!(side.count("SELECT COUNT(*) FROM audit").await, 0);
+    administers(&side, "bob", true).await;
     let administrator = RoomKeeper::Administrator("bob");
+    let refused = store.delete_room("ada", administrator).await;
+    assert!(matches!(refused, Err(StoreError::Forbidden(_))));
     assert!(store.delete_room("boat", administrator).await.unwrap());
-    assert_eq!(side.count("SELECT COUNT(*) FROM audit").await, 1);
+    let deleted = "SELECT COUNT(*) FROM audit WHERE deed = 'room_deleted'";
+    assert_eq!(side.count(deleted).await, 1);
 }
 
 pub async fn a_deleted_room_is_looked_through_by_one_at_a_time_and_ever_more_seldom(side: Side) {
@@ -131,6 +135,46 @@ pub async fn a_deleted_room_is_looked_through_by_one_at_a_time_and_ever_more_sel
     assert_eq!(due(100 * day, 10).await, 3);
     assert_eq!(due(100 * day + day / 2, 10).await, 0);
     assert_eq!(due(101 * day + second, 10).await, 3, "for ever");
+}
+
+pub async fn whoever_hands_rooms_over_makes_no_more_within_an_hour(side: Side) {
+    let store = &side.store;
+    users(&side, &["ada", "bob"]).await;
+    let limits = RoomLimits {
+        owned: None,
+        per_hour: std::num::NonZeroU32::new(2),
+    };
+    let makes = async |name, maker| store.create_room_within(&room(name, maker), limits).await;
+    let old = "INSERT INTO room_makings (maker, made_at_ms, room) VALUES ('ada', 1, 'old')";
+    side.execute(old.to_owned()).await;
+    for name in ["ship", "boat"] {
+        makes(name, "ada").await.unwrap();
+        store.add_member(name, "bob").await.unwrap();
+        let hand_over = HandOver {
+            from: "ada".into(),
+            to: "bob".into(),
+            owned_max: None,
+        };
+        let changes = RoomChanges {
+            hand_over: Some(hand_over),
+            ..RoomChanges::default()
+        };
+        store.change_room(name, &changes, OWNER).await.unwrap();
+    }
+    let refused = makes("raft", "ada").await;
+    assert!(
+        matches!(refused, Err(StoreError::TooOften { .. })),
+        "{refused:?}"
+    );
+    // Those are not of his making.
+    makes("raft", "bob").await.unwrap();
+    makes("canoe", "bob").await.unwrap();
+    let kept = "SELECT COUNT(*) FROM room_makings";
+    assert_eq!(
+        side.count(kept).await,
+        4,
+        "what is not counted is forgotten"
+    );
 }
 
 pub async fn whoever_deletes_rooms_makes_no_more_within_an_hour(side: Side) {

@@ -3,9 +3,10 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use common::store::{
-    BotPolicy, HandOver, INVITATIONS_OPEN_BY_NEW, INVITATIONS_OPEN_BY_ONE, INVITATIONS_OPEN_MAX,
-    INVITATIONS_PER_HOUR, Invited, MEMBERS_PER_ROOM, Membership, PERSONA_MAX_CHARS, ReadMark, Room,
-    RoomChanges, RoomLimits, Store, StoreError, UNREAD_MAX,
+    Actor, BotPolicy, HandOver, INVITATIONS_OPEN_BY_NEW, INVITATIONS_OPEN_BY_ONE,
+    INVITATIONS_OPEN_MAX, INVITATIONS_PER_HOUR, Invited, MEMBERS_PER_ROOM, Membership,
+    PERSONA_MAX_CHARS, ReadMark, Room, RoomChanges, RoomKeeper, RoomLimits, StandingChanges, Store,
+    StoreError, UNREAD_MAX,
 };
 use futures_util::future::join_all;
 
@@ -30,6 +31,17 @@ pub async fn users(side: &Side, names: &[&str]) {
     for name in names {
         side.store.create_user(name, "a hash").await.unwrap();
     }
+}
+
+const OWNER: RoomKeeper = RoomKeeper::Owner("ada");
+
+pub async fn administers(side: &Side, user: &str, admin: bool) {
+    let admin = StandingChanges {
+        admin: Some(admin),
+        ..StandingChanges::default()
+    };
+    let changed = side.store.change_standing(Actor::Operator, user, admin);
+    changed.await.unwrap();
 }
 
 async fn sees(store: &dyn Store, user: &str) -> Vec<String> {
@@ -69,11 +81,11 @@ pub async fn a_room_is_as_it_was_made_and_changed(side: Side) {
     };
     let nothing = RoomChanges::default();
     for changes in [&changes, &changes, &nothing] {
-        let answer = store.change_room("ship", changes).await.unwrap();
+        let answer = store.change_room("ship", changes, OWNER).await.unwrap();
         assert_eq!(answer, Some(changed.clone()));
         assert_eq!(store.room("ship").await.unwrap(), Some(changed.clone()));
     }
-    let answer = store.change_room("nowhere", &changes).await.unwrap();
+    let answer = store.change_room("nowhere", &changes, OWNER).await.unwrap();
     assert_eq!(answer, None);
     assert_eq!(store.room("nowhere").await.unwrap(), None);
 }
@@ -91,7 +103,7 @@ pub async fn changes_of_different_things_at_the_same_moment_are_all_kept(side: S
         persona: Some("A parrot.".into()),
         ..RoomChanges::default()
     };
-    let all = [&private, &off, &parrot].map(|changes| store.change_room("ship", changes));
+    let all = [&private, &off, &parrot].map(|changes| store.change_room("ship", changes, OWNER));
     for changed in join_all(all).await {
         assert!(changed.unwrap().is_some());
     }
@@ -110,13 +122,12 @@ fn handed_over(from: &str, to: &str) -> RoomChanges {
             from: from.into(),
             to: to.into(),
             owned_max: NonZeroU32::new(1),
-            administrator: None,
         }),
         ..RoomChanges::default()
     }
 }
 
-pub async fn a_room_is_handed_over_to_somebody_who_sees_it(side: Side) {
+pub async fn a_room_is_handed_over_to_a_member_who_said_yes(side: Side) {
     let store = &side.store;
     users(&side, &["ada", "bob", "eve", "mia"]).await;
     store.create_room(&private("den", "ada")).await.unwrap();
@@ -130,12 +141,15 @@ pub async fn a_room_is_handed_over_to_somebody_who_sees_it(side: Side) {
             topic: Some(format!("{to}'s now")),
             ..handed_over(from, to)
         };
-        store.change_room(room, &changes).await
+        let by = RoomKeeper::Owner(from);
+        store.change_room(room, &changes, by).await
     };
     for (room, to) in [
+        ("den", "bob"),
         ("den", "eve"),
         ("den", "nobody"),
         ("den", "No Name"),
+        ("lobby", "bob"),
         ("lobby", "eve"),
     ] {
         let refused = hands(room, "ada", to).await;
@@ -151,15 +165,87 @@ pub async fn a_room_is_handed_over_to_somebody_who_sees_it(side: Side) {
     assert_eq!((&*den.owner, &*den.topic), ("ada", ""), "all or nothing");
     assert_eq!(hands("nowhere", "ada", "bob").await.unwrap(), None);
 
+    assert!(store.take_invitation("den", "bob").await.unwrap());
     let den = hands("den", "ada", "bob").await.unwrap().unwrap();
     assert_eq!((&*den.owner, &*den.topic), ("bob", "bob's now"));
     assert_eq!(store.members("den").await.unwrap(), ["ada", "mia"]);
-    assert!(store.invited("den").await.unwrap().is_empty());
     let lobby = hands("lobby", "ada", "ada").await.unwrap().unwrap();
     assert_eq!(
         (lobby.owner, lobby.topic),
         ("ada".into(), "ada's now".into())
     );
+}
+
+pub async fn an_administrator_hands_a_room_over_to_anybody_who_is_not_disabled(side: Side) {
+    let store = &side.store;
+    users(&side, &["ada", "bob", "eve", "mia", "zoe"]).await;
+    store.create_room(&private("den", "ada")).await.unwrap();
+    store.ban("den", "eve", "ada").await.unwrap();
+    administers(&side, "zoe", true).await;
+    let off = StandingChanges {
+        disabled: Some(true),
+        ..StandingChanges::default()
+    };
+    let off = store.change_standing(Actor::Operator, "mia", off).await;
+    off.unwrap();
+    let hands = async |to: &str| {
+        let zoe = RoomKeeper::Administrator("zoe");
+        store.change_room("den", &handed_over("ada", to), zoe).await
+    };
+    for to in ["mia", "nobody"] {
+        let refused = hands(to).await;
+        assert!(matches!(refused, Err(StoreError::NotFound(_))), "{to}");
+    }
+    let refused = hands("eve").await;
+    assert!(matches!(refused, Err(StoreError::Forbidden(_))), "banned");
+    assert_eq!(hands("bob").await.unwrap().unwrap().owner, "bob");
+    assert_eq!(store.members("den").await.unwrap(), ["ada"]);
+}
+
+pub async fn rights_that_were_lost_a_moment_ago_are_worth_nothing(side: Side) {
+    let store = &side.store;
+    users(&side, &["ada", "bob", "eve", "mia", "zoe"]).await;
+    store.create_room(&private("den", "ada")).await.unwrap();
+    for user in ["bob", "mia"] {
+        store.add_member("den", user).await.unwrap();
+    }
+    store.ban("den", "eve", "ada").await.unwrap();
+    administers(&side, "mia", true).await;
+    administers(&side, "zoe", true).await;
+    administers(&side, "zoe", false).await;
+    let (to_bob, to_mia) = (handed_over("ada", "bob"), handed_over("bob", "mia"));
+    let den = store.change_room("den", &to_bob, OWNER).await.unwrap();
+
+    let zoe = RoomKeeper::Administrator("zoe");
+    let refused = [
+        store
+            .change_room("den", &is_private(false), OWNER)
+            .await
+            .map(drop),
+        store.change_room("den", &to_mia, zoe).await.map(drop),
+        store.delete_room("den", OWNER).await.map(drop),
+        store.delete_room("den", zoe).await.map(drop),
+        store.invite("den", "zoe", "ada").await.map(drop),
+        store.ban("den", "mia", "ada").await.map(drop),
+        store.lift_ban("den", "eve", "ada").await.map(drop),
+        store.remove_member("den", "mia", "ada").await.map(drop),
+        store.remove_member("den", "bob", "bob").await.map(drop),
+    ];
+    for (number, refused) in refused.into_iter().enumerate() {
+        assert!(
+            matches!(refused, Err(StoreError::Forbidden(_))),
+            "{number}: {refused:?}"
+        );
+    }
+    assert_eq!(store.room("den").await.unwrap(), den);
+    assert_eq!(store.members("den").await.unwrap(), ["ada", "mia"]);
+    assert_eq!(store.bans("den").await.unwrap(), ["eve"]);
+
+    let bob = RoomKeeper::Owner("bob");
+    assert!(store.remove_member("den", "mia", "bob").await.unwrap());
+    assert!(store.remove_member("den", "ada", "ada").await.unwrap());
+    assert!(store.lift_ban("den", "eve", "bob").await.unwrap());
+    assert!(store.delete_room("den", bob).await.unwrap());
 }
 
 pub async fn of_many_hand_overs_at_once_one_is_done(side: Side) {
@@ -168,12 +254,20 @@ pub async fn of_many_hand_overs_at_once_one_is_done(side: Side) {
     users(&side, &["ada"]).await;
     users(&side, &people).await;
     store.create_room(&room("lobby", "ada")).await.unwrap();
+    for user in people {
+        assert!(store.add_member("lobby", user).await.unwrap());
+    }
     let all = people.map(|to| handed_over("ada", to));
-    let all = join_all(all.each_ref().map(|to| store.change_room("lobby", to))).await;
+    let all = join_all(
+        all.each_ref()
+            .map(|to| store.change_room("lobby", to, OWNER)),
+    )
+    .await;
     let done: Vec<_> = all.into_iter().filter_map(Result::ok).collect();
     assert_eq!(done.len(), 1);
     assert_eq!(store.room("lobby").await.unwrap(), done[0]);
-    assert_eq!(store.members("lobby").await.unwrap(), ["ada"]);
+    let members = store.members("lobby").await.unwrap();
+    assert!(members.len() == people.len() && members.contains(&"ada".to_owned()));
 }
 
 pub async fn who_is_banned_neither_sees_a_room_nor_is_invited(side: Side) {
@@ -202,8 +296,8 @@ pub async fn who_is_banned_neither_sees_a_room_nor_is_invited(side: Side) {
     ] {
         assert!(!store.ban(room, user, "ada").await.unwrap());
     }
-    assert!(store.lift_ban("lobby", "bob").await.unwrap());
-    assert!(!store.lift_ban("lobby", "bob").await.unwrap());
+    assert!(store.lift_ban("lobby", "bob", "ada").await.unwrap());
+    assert!(!store.lift_ban("lobby", "bob", "ada").await.unwrap());
     assert_eq!(sees(&**store, "bob").await, ["bob", "lobby"]);
     store.invite("lobby", "bob", "ada").await.unwrap();
 }
@@ -307,7 +401,7 @@ pub async fn a_private_room_is_seen_by_its_owner_and_members_alone(side: Side) {
             "{user}"
         );
     }
-    store.remove_member("attic", "bob").await.unwrap();
+    store.remove_member("attic", "bob", "bob").await.unwrap();
     assert_eq!(store.room_seen_by("attic", "bob").await.unwrap(), None);
     assert_eq!(
         store.room_seen_by("bob", "ada").await.unwrap(),
@@ -321,11 +415,11 @@ pub async fn a_room_that_turns_private_vanishes_for_strangers(side: Side) {
     users(&side, &["ada", "eve"]).await;
     store.create_room(&room("lobby", "ada")).await.unwrap();
     assert_eq!(sees(store.as_ref(), "eve").await, ["eve", "lobby"]);
-    let changed = store.change_room("lobby", &is_private(true)).await;
+    let changed = store.change_room("lobby", &is_private(true), OWNER).await;
     assert!(changed.unwrap().is_some());
     assert_eq!(sees(store.as_ref(), "eve").await, ["eve"]);
     assert_eq!(store.room_seen_by("lobby", "eve").await.unwrap(), None);
-    let changed = store.change_room("lobby", &is_private(false)).await;
+    let changed = store.change_room("lobby", &is_private(false), OWNER).await;
     assert!(changed.unwrap().is_some());
     assert!(store.room_seen_by("lobby", "eve").await.unwrap().is_some());
 }
@@ -402,7 +496,7 @@ pub async fn a_list_is_read_page_by_page(side: Side) {
         page(store, "mia", Some("nowhere"), 9).await,
         expected[1..10]
     );
-    store.remove_member("room-06", "mia").await.unwrap();
+    store.remove_member("room-06", "mia", "mia").await.unwrap();
     assert_eq!(
         page(store, "mia", Some("room-06"), 2).await,
         ["room-09", "room-10"]
@@ -564,7 +658,7 @@ pub async fn who_declines_is_asked_again_but_not_for_ever(side: Side) {
             store.invite(room, "bob", "eve").await.unwrap(),
             Invited::Now
         );
-        assert!(store.remove_member(room, "bob").await.unwrap());
+        assert!(store.remove_member(room, "bob", "bob").await.unwrap());
         assert_eq!(store.membership(room, "bob").await.unwrap(), None);
         assert_eq!(store.invited(room).await.unwrap(), [""; 0]);
     }
@@ -672,7 +766,7 @@ pub async fn new_accounts_fill_half_of_a_list_of_invitations(side: Side) {
         Invited::Now
     );
     // What those wait for who have been here for a while takes nothing from who is new.
-    assert!(store.remove_member("attic", "bob").await.is_ok());
+    assert!(store.remove_member("attic", "bob", "bob").await.is_ok());
     side.execute(format!(
         "UPDATE users SET created_at_ms = {eight_days_ago} WHERE name = 'eve-0'"
     ))
@@ -747,8 +841,8 @@ pub async fn members_come_and_go(side: Side) {
     );
     assert!(!store.add_member("attic", "nobody").await.unwrap());
     assert!(!store.add_member("nowhere", "bob").await.unwrap());
-    assert!(store.remove_member("attic", "bob").await.unwrap());
-    assert!(!store.remove_member("attic", "bob").await.unwrap());
+    assert!(store.remove_member("attic", "bob", "bob").await.unwrap());
+    assert!(!store.remove_member("attic", "bob", "bob").await.unwrap());
     assert_eq!(store.members("attic").await.unwrap(), ["cleo"]);
 }
 
@@ -803,13 +897,13 @@ pub async fn nobody_makes_more_rooms_within_an_hour_than_one_may(side: Side) {
         ..RoomLimits::default()
     };
     let minutes_ago = |minutes: u128| now_ms() - minutes * 60_000;
-    let rows = [(1, 61), (2, 40), (3, 20)].map(|(number, minutes)| {
-        format!(
-            "('of-ada-{number}', 'ada', 0, 'off', '', {})",
-            minutes_ago(minutes)
-        )
-    });
-    side.execute(insert_rooms(&rows)).await;
+    let rows = [(1, 61), (2, 40), (3, 20)]
+        .map(|(number, minutes)| format!("('ada', {}, 'of-ada-{number}')", minutes_ago(minutes)));
+    let rows = rows.join(", ");
+    side.execute(format!(
+        "INSERT INTO room_makings (maker, made_at_ms, room) VALUES {rows}"
+    ))
+    .await;
     let (refused, why) = six_wishes(&side, "ada", limits).await;
     assert_eq!(refused, 4);
     let Some(StoreError::TooOften { limit, again_in }) = why else {
@@ -840,6 +934,6 @@ pub async fn no_room_has_more_members_than_one_may(side: Side) {
         store.add_member("arena", "bob").await.unwrap(),
         "who is in stays in"
     );
-    store.remove_member("arena", "bob").await.unwrap();
+    store.remove_member("arena", "bob", "bob").await.unwrap();
     assert!(store.add_member("arena", "cleo").await.unwrap());
 }

@@ -6,12 +6,12 @@ use std::time::Duration;
 use common::store::{
     ACCOUNT_NEW_FOR, COUNTED_WITHIN, INVITATIONS_ENDED_KNOWN, INVITATIONS_ENDED_MAX,
     INVITATIONS_OPEN_BY_NEW, INVITATIONS_OPEN_BY_ONE, INVITATIONS_OPEN_MAX, INVITATIONS_PER_HOUR,
-    Invited, MEMBERS_PER_ROOM, StoreError,
+    Invited, MEMBERS_PER_ROOM, RoomKeeper, StoreError,
 };
 
 use super::{
     Connection,
-    rooms::{lock, refuse_if_banned},
+    rooms::{lock, lock_for, refuse_if_banned},
 };
 use crate::sql::{
     columns::{column, now_ms},
@@ -28,7 +28,10 @@ pub(super) async fn invite(
     let exists = sqlx::query("SELECT 1 FROM users WHERE name = ?");
     let exists = exists.bind(user).fetch_optional(&mut *db).await?.is_some();
     // What is counted about somebody is counted under the lock of their own room.
-    if !exists || !lock(db, by).await? || !lock(db, user).await? || !lock(db, room).await? {
+    if !exists || !lock(db, by).await? || !lock(db, user).await? {
+        return Ok(Invited::Nobody);
+    }
+    if lock_for(db, room, RoomKeeper::Owner(by)).await?.is_none() {
         return Ok(Invited::Nobody);
     }
     if sees(db, room, user).await? {

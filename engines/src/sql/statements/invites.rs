@@ -209,9 +209,12 @@ pub(super) async fn take(
         };
         standings::write(db, name, standing).await?;
     }
+    // Whose it is is asked under its lock.
+    if let Some(room) = &invite.room {
+        rooms::lock(db, room).await?;
+    }
     let room = match invite.room.as_deref() {
         Some(room) if may_give(db, by, is_keeper, room).await? => {
-            rooms::lock(db, room).await?;
             invitations::may_have_one_more(db, room).await?;
             let insert = sqlx::query("INSERT INTO members (room, user) VALUES (?, ?)");
             insert.bind(room).bind(name).execute(&mut *db).await?;

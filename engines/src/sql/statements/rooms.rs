@@ -4,12 +4,12 @@ use async_trait::async_trait;
 use common::{
     names,
     store::{
-        BANS_PER_ROOM, BotPolicy, COUNTED_WITHIN, HandOver, Invited, ListedRoom, Membership, Room,
-        RoomChanges, RoomKeeper, RoomLimits, Rooms, StoreError,
+        Actor, BANS_PER_ROOM, BotPolicy, COUNTED_WITHIN, HandOver, Invited, ListedRoom, Membership,
+        Room, RoomChanges, RoomKeeper, RoomLimits, Rooms, StoreError,
     },
 };
 
-use super::{Connection, ThisStore, audit, invitations, listing, looks, removals};
+use super::{Connection, ThisStore, audit, invitations, listing, looks, removals, standings};
 use crate::sql::{
     call::{reading, transaction, writing},
     columns::now_ms,
@@ -119,12 +119,16 @@ async fn change_details(
 }
 
 /// Gives a room another owner, under its lock.
-async fn hand_over(db: &mut Connection, room: &str, to: &HandOver) -> Result<(), Failure> {
+async fn hand_over(
+    db: &mut Connection,
+    room: &str,
+    to: &HandOver,
+    by: RoomKeeper<'_>,
+) -> Result<(), Failure> {
     let HandOver {
         from,
         to,
         owned_max,
-        administrator,
     } = to;
     let no = |refusal| Err(Failure::Refused(refusal));
     if from == room {
@@ -134,7 +138,7 @@ async fn hand_over(db: &mut Connection, room: &str, to: &HandOver) -> Result<(),
     }
     // How many rooms somebody owns is counted under the lock of their own.
     if !names::may_exist(to) || !lock(db, to).await? {
-        return no(nobody_who_sees_it(to));
+        return no(nobody_to_take_it(to));
     }
     let update = sqlx::query("UPDATE rooms SET owner = ? WHERE name = ? AND owner = ?");
     let update = update.bind(to).bind(room).bind(from);
@@ -144,17 +148,23 @@ async fn hand_over(db: &mut Connection, room: &str, to: &HandOver) -> Result<(),
     if from == to {
         return Ok(());
     }
-    let sees = sqlx::query(
+    // Nobody becomes the owner of what they have not said yes to, unless an administrator has it so: of a room, for one,
+    // whose owner has left.
+    let member = sqlx::query(
         "SELECT 1 FROM users WHERE users.name = ? \
-         AND (EXISTS (SELECT 1 FROM rooms WHERE rooms.name = ? AND rooms.private = 0) \
-         OR EXISTS (SELECT 1 FROM members WHERE members.room = ? AND members.user = users.name)) \
-         AND NOT EXISTS (SELECT 1 FROM bans WHERE bans.room = ? AND bans.user = users.name) \
+         AND (? OR (EXISTS (SELECT 1 FROM members WHERE members.room = ? AND members.user = users.name) \
+         AND NOT EXISTS (SELECT 1 FROM invitations WHERE invitations.room = ? \
+         AND invitations.user = users.name AND invitations.ended_at_ms IS NULL))) \
          AND NOT EXISTS (SELECT 1 FROM standings WHERE standings.user = users.name AND standings.disabled = 1)",
     );
-    let sees = sees.bind(to).bind(room).bind(room).bind(room);
-    if sees.fetch_optional(&mut *db).await?.is_none() {
-        return no(nobody_who_sees_it(to));
+    let member = member
+        .bind(to)
+        .bind(matches!(by, RoomKeeper::Administrator(_)));
+    let member = member.bind(room).bind(room);
+    if member.fetch_optional(&mut *db).await?.is_none() {
+        return no(nobody_to_take_it(to));
     }
+    refuse_if_banned(db, room, to).await?;
     if let Some(most) = owned_max
         && owned(db, to).await? > i64::from(most.get())
     {
@@ -171,15 +181,16 @@ async fn hand_over(db: &mut Connection, room: &str, to: &HandOver) -> Result<(),
     }
     let insert = sqlx::query("INSERT INTO members (room, user) VALUES (?, ?)");
     insert.bind(room).bind(from).execute(&mut *db).await?;
-    if let Some(by) = administrator {
+    if let RoomKeeper::Administrator(by) = by {
         audit::note(db, by, "room_handed_over", room, &format!("{from} to {to}")).await?;
     }
     Ok(())
 }
 
-fn nobody_who_sees_it(user: &str) -> StoreError {
+fn nobody_to_take_it(user: &str) -> StoreError {
     StoreError::NotFound(format!(
-        "there is no user {user:?} who may see this room; invite them first"
+        "there is no member {user:?} of this room; invite them first, and when they have taken the invitation they can take \
+         the room over"
     ))
 }
 
@@ -189,12 +200,48 @@ async fn owned(db: &mut Connection, user: &str) -> Result<i64, Failure> {
     Ok(owned.bind(user).bind(user).fetch_one(db).await?)
 }
 
+/// Notes who made a room, whatever becomes of it, and forgets what they made before what is counted.
+async fn note_making(db: &mut Connection, room: &Room, now: i64) -> Result<(), Failure> {
+    let old = sqlx::query("DELETE FROM room_makings WHERE maker = ? AND made_at_ms <= ?");
+    let old = old.bind(&room.owner);
+    let old = old.bind(invitations::before(now, COUNTED_WITHIN));
+    old.execute(&mut *db).await?;
+    let insert = sqlx::query("INSERT INTO room_makings (maker, made_at_ms, room) VALUES (?, ?, ?)");
+    let insert = insert.bind(&room.owner).bind(now).bind(&room.name);
+    insert.execute(db).await?;
+    Ok(())
+}
+
 /// Locks a room's row until the transaction ends, so that a limit that is counted under it holds however many come at
 /// once. An update that changes nothing, because the engines have no other statement for it in common. False if there
 /// is no such room.
 pub(super) async fn lock(db: &mut Connection, room: &str) -> Result<bool, Failure> {
     let query = sqlx::query("UPDATE rooms SET owner = owner WHERE name = ?");
     Ok(query.bind(room).execute(db).await?.rows_affected() > 0)
+}
+
+/// Locks a room for whoever disposes of it, and says whose it is; none if there is no such room. What they were a moment ago
+/// does not count.
+pub(super) async fn lock_for(
+    db: &mut Connection,
+    room: &str,
+    by: RoomKeeper<'_>,
+) -> Result<Option<String>, Failure> {
+    if !lock(db, room).await? {
+        return Ok(None);
+    }
+    let owner = sqlx::query_scalar::<_, String>("SELECT owner FROM rooms WHERE name = ?");
+    let owner = owner.bind(room).fetch_one(&mut *db).await?;
+    match by {
+        RoomKeeper::Owner(by) if by != owner => {
+            Err(standings::forbidden("only the room's owner may do this"))
+        }
+        RoomKeeper::Owner(_) => Ok(Some(owner)),
+        RoomKeeper::Administrator(by) => {
+            standings::only_administrators(db, Actor::Account(by)).await?;
+            Ok(Some(owner))
+        }
+    }
 }
 
 /// Whether somebody is banned from a room.
@@ -225,6 +272,8 @@ impl Rooms for ThisStore {
             lock(db, &room.owner).await?;
             insert(db, room).await?;
             looks::room_made(db, &room.name).await?;
+            let now = now_ms();
+            note_making(db, room, now).await?;
             // The new one is among them.
             if let Some(most) = limits.owned
                 && owned(db, &room.owner).await? > i64::from(most.get())
@@ -234,16 +283,11 @@ impl Rooms for ThisStore {
                 ))));
             }
             if let Some(most) = limits.per_hour {
-                let now = now_ms();
                 let nth = sqlx::query_scalar::<_, i64>(
-                    "SELECT created_at_ms FROM rooms WHERE owner = ? AND name <> ? AND created_at_ms > ? \
-                     UNION ALL SELECT created_at_ms FROM deleted_rooms WHERE owner = ? AND created_at_ms > ? \
-                     ORDER BY created_at_ms DESC LIMIT 1 OFFSET ?",
+                    "SELECT made_at_ms FROM room_makings WHERE maker = ? ORDER BY made_at_ms DESC LIMIT 1 OFFSET ?",
                 );
-                let since = invitations::before(now, COUNTED_WITHIN);
-                let nth = nth.bind(&room.owner).bind(&room.owner).bind(since);
-                let nth = nth.bind(&room.owner).bind(since);
-                let nth = nth.bind(i64::from(most.get())).fetch_optional(&mut *db);
+                let nth = nth.bind(&room.owner).bind(i64::from(most.get()));
+                let nth = nth.fetch_optional(&mut *db);
                 if let Some(at) = nth.await? {
                     let limit = format!(
                         "you made {most} rooms within an hour, as many as one may (USER_ROOMS_PER_HOUR)"
@@ -310,6 +354,7 @@ impl Rooms for ThisStore {
         &self,
         name: &str,
         changes: &RoomChanges,
+        by: RoomKeeper<'_>,
     ) -> Result<Option<Room>, StoreError> {
         if !names::may_exist(name) {
             return Ok(None);
@@ -321,23 +366,23 @@ impl Rooms for ThisStore {
             {
                 lock(db, &to.to).await?;
             }
+            if lock_for(db, name, by).await?.is_none() {
+                return Ok(None);
+            }
             let query = sqlx::query(
                 "UPDATE rooms SET private = COALESCE(?, private), bot = COALESCE(?, bot), \
                  persona = COALESCE(?, persona) WHERE name = ?",
             );
-            let done = query
+            query
                 .bind(changes.private)
                 .bind(changes.bot.map(BotPolicy::as_str))
                 .bind(changes.persona.as_deref())
                 .bind(name)
                 .execute(&mut *db)
                 .await?;
-            if done.rows_affected() == 0 {
-                return Ok(None);
-            }
             change_details(db, name, changes).await?;
             if let Some(to) = &changes.hand_over {
-                hand_over(db, name, to).await?;
+                hand_over(db, name, to, by).await?;
             }
             let row = sqlx::query_as::<_, RoomRow>(ROOM);
             let row = row.bind(name).fetch_optional(db).await?;
@@ -351,21 +396,14 @@ impl Rooms for ThisStore {
             return Ok(false);
         }
         let deleted = transaction!(self, |db| {
-            if !lock(db, name).await? {
+            let Some(owner) = lock_for(db, name, by).await? else {
                 return Ok(false);
-            }
-            let row = sqlx::query_as::<_, (String, i64)>(
-                "SELECT owner, created_at_ms FROM rooms WHERE name = ?",
-            );
-            let (owner, created_at_ms) = row.bind(name).fetch_one(&mut *db).await?;
-            let why = match by {
-                _ if owner == name => Some("one's own room cannot be deleted"),
-                RoomKeeper::Owner(by) if by != owner => Some("the room has another owner"),
-                _ => None,
             };
-            if let Some(why) = why {
-                return Err(Failure::Refused(StoreError::Forbidden(why.into())));
+            if owner == name {
+                return Err(standings::forbidden("one's own room cannot be deleted"));
             }
+            let created = sqlx::query_scalar("SELECT created_at_ms FROM rooms WHERE name = ?");
+            let created_at_ms: i64 = created.bind(name).fetch_one(&mut *db).await?;
             removals::note_deletion(db, name, &owner, created_at_ms).await?;
             if let RoomKeeper::Administrator(by) = by {
                 audit::note(db, by, "room_deleted", name, &format!("it was {owner}'s")).await?;
@@ -392,16 +430,13 @@ impl Rooms for ThisStore {
         let banned = transaction!(self, |db| {
             let exists = sqlx::query("SELECT 1 FROM users WHERE name = ?");
             let exists = exists.bind(user).fetch_optional(&mut *db).await?.is_some();
-            if !exists || !lock(db, room).await? {
+            if !exists || lock_for(db, room, RoomKeeper::Owner(by)).await?.is_none() {
                 return Ok(false);
             }
-            let owner: String = sqlx::query_scalar("SELECT owner FROM rooms WHERE name = ?")
-                .bind(room)
-                .fetch_one(&mut *db)
-                .await?;
-            if owner == user {
-                let why = "a room's owner cannot be banned from it";
-                return Err(Failure::Refused(StoreError::Forbidden(why.into())));
+            if by == user {
+                return Err(standings::forbidden(
+                    "a room's owner cannot be banned from it",
+                ));
             }
             if is_banned(db, room, user).await? {
                 return Ok(true);
@@ -428,11 +463,14 @@ impl Rooms for ThisStore {
         Ok(banned.await?)
     }
 
-    async fn lift_ban(&self, room: &str, user: &str) -> Result<bool, StoreError> {
+    async fn lift_ban(&self, room: &str, user: &str, by: &str) -> Result<bool, StoreError> {
         if !names::may_exist(room) || !names::may_exist(user) {
             return Ok(false);
         }
-        let lifted = writing!(self, |db| {
+        let lifted = transaction!(self, |db| {
+            if lock_for(db, room, RoomKeeper::Owner(by)).await?.is_none() {
+                return Ok(false);
+            }
             let query = sqlx::query("DELETE FROM bans WHERE room = ? AND user = ?");
             let done = query.bind(room).bind(user).execute(db).await?;
             Ok(done.rows_affected() > 0)
@@ -518,11 +556,26 @@ impl Rooms for ThisStore {
         Ok(membership.await?)
     }
 
-    async fn remove_member(&self, room: &str, user: &str) -> Result<bool, StoreError> {
+    async fn remove_member(&self, room: &str, user: &str, by: &str) -> Result<bool, StoreError> {
         if !names::may_exist(room) || !names::may_exist(user) {
             return Ok(false);
         }
         let removed = transaction!(self, |db| {
+            // Under the lock also for whoever goes: a room is handed over to nobody who is leaving it.
+            let is_there = match by == user {
+                true => lock(db, room).await?,
+                false => lock_for(db, room, RoomKeeper::Owner(by)).await?.is_some(),
+            };
+            if !is_there {
+                return Ok(false);
+            }
+            let owns = sqlx::query("SELECT 1 FROM rooms WHERE name = ? AND owner = ?");
+            let owns = owns.bind(room).bind(user).fetch_optional(&mut *db);
+            if owns.await?.is_some() {
+                return Err(standings::forbidden(
+                    "a room's owner stays in it, until it is handed over to somebody else",
+                ));
+            }
             let query = sqlx::query("DELETE FROM members WHERE room = ? AND user = ?");
             let done = query.bind(room).bind(user).execute(&mut *db).await?;
             invitations::end(db, room, user).await?;

@@ -240,6 +240,7 @@ pub(super) async fn delete(
         "DELETE FROM members WHERE user = ?",
         "DELETE FROM invitations WHERE user = ?",
         "DELETE FROM read_marks WHERE user = ?",
+        "DELETE FROM room_makings WHERE maker = ?",
     ] {
         sqlx::query(statement).bind(user).execute(&mut *db).await?;
     }
