@@ -35,6 +35,9 @@ const CONNECT_AGAIN: Duration = Duration::from_secs(5);
 /// So much of an answer counts as one call: several times a page of the messages that people write.
 const ANSWER_BYTES: usize = 64 * 1024;
 
+/// So many rooms of a list count as one call: up to a hundred rows are read in each.
+const ANSWER_ROOMS: usize = 20;
+
 /// The headers in which proxies write down the client's address.
 const FORWARDING_HEADERS: [&str; 6] = [
     "forwarded",
@@ -236,7 +239,16 @@ impl Admission {
 
     /// Counts a large answer to somebody's call as more than one: each [`ANSWER_BYTES`] of it.
     pub(crate) fn user_was_answered(&self, user: &str, bytes: usize) {
-        let further = u32::try_from(bytes / ANSWER_BYTES).unwrap_or(u32::MAX);
+        self.user_took_further(user, bytes / ANSWER_BYTES);
+    }
+
+    /// Counts a long list of rooms as more than one call: each [`ANSWER_ROOMS`] of it, since in each what is unread is counted.
+    pub(crate) fn user_was_listed(&self, user: &str, rooms: usize) {
+        self.user_took_further(user, rooms.saturating_sub(1) / ANSWER_ROOMS);
+    }
+
+    fn user_took_further(&self, user: &str, calls: usize) {
+        let further = u32::try_from(calls).unwrap_or(u32::MAX);
         if further > 0 {
             self.user_calls
                 .charge(user.to_owned(), further, Instant::now());

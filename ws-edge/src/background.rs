@@ -26,8 +26,12 @@ const SWEEP_EVERY: Duration = Duration::from_secs(600);
 /// Between two looks for people who left and whose messages are to go with them.
 const DEPARTURES_EVERY: Duration = Duration::from_secs(10);
 
-/// How long an invitation or a link is known that has expired.
-const DOOR_KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// How long an invitation or a link is known that has expired or was withdrawn.
+const DOOR_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long it is known who did what to whom: a year, and what its end is looked through for.
+const AUDIT_KEPT: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+
 /// Between two looks for deleted rooms that are to be looked through.
 const ERASE_EVERY: Duration = Duration::from_secs(3);
 
@@ -148,10 +152,14 @@ fn every<F, W>(
     });
 }
 
-/// Deletes invitations and links that ended long ago: for so long whoever comes with one is told what is wrong with it.
+/// Deletes invitations and links that ended a while ago (for so long whoever comes with one is told what is wrong with it), and old
+/// lines of the log.
 async fn sweep_door(services: &Services) {
-    let before = now_ms().saturating_sub(DOOR_KEPT.as_millis() as u64);
-    if let Err(error) = services.store.sweep_door(before).await {
+    let before = |kept: Duration| now_ms().saturating_sub(kept.as_millis() as u64);
+    let swept = services
+        .store
+        .sweep_door(before(DOOR_KEPT), before(AUDIT_KEPT));
+    if let Err(error) = swept.await {
         tracing::warn!(%error, "old invitations must wait");
     }
 }

@@ -32,10 +32,12 @@ const BEGINS_AFTER: Duration = Duration::from_secs(5);
 /// How many rooms are looked through between two words of how far it has come, at most.
 const ROOMS_AT_ONCE: usize = 100;
 
-/// The names of deleted accounts, remembered until any account changes.
+/// The names of deleted accounts, remembered until one is deleted here, or it is heard that an account was changed elsewhere.
 pub(crate) struct DeletedAccounts {
     store: Arc<dyn Store>,
     known: Mutex<Known>,
+    /// Held by whoever reads them, for all who want them at that moment.
+    reading: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -43,6 +45,8 @@ struct Known {
     names: Option<Arc<HashSet<String>>>,
     /// Counts the changes: an answer that was asked for before one is not remembered.
     changes: u64,
+    /// Counts the answers that did not come: who has waited for one of them does not ask in turn.
+    failures: u64,
 }
 
 impl DeletedAccounts {
@@ -50,10 +54,11 @@ impl DeletedAccounts {
         DeletedAccounts {
             store,
             known: Mutex::default(),
+            reading: tokio::sync::Mutex::default(),
         }
     }
 
-    /// Some account has changed.
+    /// Another account may be deleted by now.
     pub(crate) fn forget(&self) {
         let mut known = self.known.lock();
         known.names = None;
@@ -71,14 +76,26 @@ impl DeletedAccounts {
     }
 
     async fn names(&self) -> Arc<HashSet<String>> {
+        let failures = {
+            let known = self.known.lock();
+            if let Some(names) = &known.names {
+                return Arc::clone(names);
+            }
+            known.failures
+        };
+        let _turn = self.reading.lock().await;
         let changes = {
             let known = self.known.lock();
             if let Some(names) = &known.names {
                 return Arc::clone(names);
             }
+            if known.failures != failures {
+                return Arc::default();
+            }
             known.changes
         };
         let Ok(names) = self.store.deleted_accounts().await else {
+            self.known.lock().failures += 1;
             return Arc::default();
         };
         let names = Arc::new(names.into_iter().collect::<HashSet<_>>());

@@ -204,6 +204,7 @@ impl RateLimits {
         let now = Instant::now();
         self.joins.upkeep(now);
         self.typing.upkeep(now);
+        self.reads.upkeep(now);
         self.by_name_and_address.upkeep(now);
         self.by_name.upkeep(now);
         self.by_device.upkeep(now);

@@ -76,7 +76,7 @@ passes_on! { FaultyStore, beside [],
         async fn rooms_kept(after: Option<&str>, limit: usize) -> Result<Vec<KeptRoom>, StoreError>;
         async fn usage_sums(asked: &UsageAsked) -> Result<Vec<UsageSum>, StoreError>;
         async fn audit(before: Option<u64>, limit: usize) -> Result<Vec<AuditLine>, StoreError>;
-        async fn sweep_door(before_ms: u64) -> Result<(), StoreError>;
+        async fn sweep_door(before_ms: u64, audit_before_ms: u64) -> Result<(), StoreError>;
     }
     Rooms {
         async fn create_room_within(room: &Room, limits: RoomLimits) -> Result<(), StoreError>;

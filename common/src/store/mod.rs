@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use people::{
-    Actor, AuditLine, Departure, INVITE_USES_MAX, INVITES_STANDING_MAX,
+    Actor, AuditLine, Departure, INVITE_USES_MAX, INVITES_PER_HOUR,
+    INVITES_PER_HOUR_OF_ADMINISTRATORS, INVITES_STANDING_MAX,
     INVITES_STANDING_MAX_OF_ADMINISTRATORS, Invite, KeptRoom, LISTED_MAX, ListedAccount, OPERATOR,
     People, Standing, StandingChanges, THE_SERVER,
 };

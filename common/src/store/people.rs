@@ -19,6 +19,10 @@ pub const THE_SERVER: &str = ":";
 pub const INVITES_STANDING_MAX: u32 = 50;
 /// The same of an administrator.
 pub const INVITES_STANDING_MAX_OF_ADMINISTRATORS: u32 = 1_000;
+/// The most invitations to the server that one account makes within an hour, those that were withdrawn since among them.
+pub const INVITES_PER_HOUR: u32 = 100;
+/// The same of an administrator.
+pub const INVITES_PER_HOUR_OF_ADMINISTRATORS: u32 = 1_000;
 /// The most people who may come by one invitation.
 pub const INVITE_USES_MAX: u32 = 1_000;
 /// The most lines of a list that is not read in pages.
@@ -361,9 +365,9 @@ pub trait People: Send + Sync + 'static {
     /// [`StoreError::Unavailable`].
     async fn audit(&self, before: Option<u64>, limit: usize) -> Result<Vec<AuditLine>, StoreError>;
 
-    /// Deletes invitations and links that ended before `before_ms`.
+    /// Deletes invitations and links that ended before `before_ms`, and lines of the log from before `audit_before_ms`.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
-    async fn sweep_door(&self, before_ms: u64) -> Result<(), StoreError>;
+    async fn sweep_door(&self, before_ms: u64, audit_before_ms: u64) -> Result<(), StoreError>;
 }

@@ -224,6 +224,7 @@ pub(super) async fn delete(
     let (store, actor) = (&http.services.store, Actor::Account(&caller.user));
     let with_messages = messages == Some(TheirMessages::Delete);
     let deleted = store.delete_account(actor, &user, with_messages).await?;
+    http.services.deleted_accounts.forget();
     http.tell_ended(deleted.ok_or_else(nobody)?).await;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -44,6 +44,7 @@ use crate::{
     devices::Devices,
     problem::Problem,
     services::Services,
+    shares::Shares,
     socket::Sockets,
 };
 
@@ -103,6 +104,8 @@ pub(crate) struct Http {
     registration: Registration,
     /// The right to write an archive.
     exports: Arc<Semaphore>,
+    /// The same of each person.
+    exports_of: Arc<Shares<String>>,
     /// What goes on behind calls that were answered.
     behind: TaskTracker,
 }
@@ -128,6 +131,7 @@ impl Http {
             people: settings.people,
             failed_log_ins: FailedLogIns::default(),
             exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
+            exports_of: Shares::new(1),
             behind: TaskTracker::new(),
         }
     }

@@ -27,7 +27,6 @@ use crate::problem::Problem;
 impl Http {
     /// Closes the sockets of sessions that have ended, everywhere.
     pub(super) async fn tell_ended(&self, sessions: Vec<Uuid>) {
-        self.services.deleted_accounts.forget();
         let told = sessions.into_iter();
         join_all(told.map(|session| self.tell(Control::SessionRevoked { session }))).await;
     }
@@ -164,7 +163,9 @@ pub(super) async fn leave(
     let with_messages = messages == TheirMessages::Delete;
     let store = &http.services.store;
     let deleted = store.delete_account(Actor::Account(user), user, with_messages);
-    http.tell_ended(deleted.await?.unwrap_or_default()).await;
+    let ended = deleted.await?.unwrap_or_default();
+    http.services.deleted_accounts.forget();
+    http.tell_ended(ended).await;
     let cookie = [(header::SET_COOKIE, cleared_cookie(&http))];
     Ok((cookie, StatusCode::NO_CONTENT).into_response())
 }

@@ -69,6 +69,8 @@ pub(super) async fn list(
     let store = &http.services.store;
     // One more shows whether there are more.
     let mut rooms = store.rooms_listed(&caller.user, after, limit + 1).await?;
+    let admission = &http.services.admission;
+    admission.user_was_listed(&caller.user, rooms.len());
     let is_more = rooms.len() > limit;
     rooms.truncate(limit);
     for room in &mut rooms {

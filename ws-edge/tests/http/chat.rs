@@ -1,7 +1,10 @@
 //! What the stories are told with: edges on engines that work, and people who call them.
 
+use std::sync::Arc;
+
 use chat_client::Client;
 use engines::embedded::{EmbeddedLive, SqliteStore};
+use seam_fakes::FaultyStore;
 
 use crate::edges::Edges;
 
@@ -18,6 +21,14 @@ impl Edges {
         let folder = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(folder.path()).await.unwrap();
         Edges::start_on(folder, EmbeddedLive::new(), store, flags).await
+    }
+
+    /// Edges with a database behind a network.
+    pub(crate) async fn start_faulty() -> (Chat, Arc<FaultyStore>) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = FaultyStore::over(SqliteStore::open(folder.path()).await.unwrap());
+        let chat = Edges::start_on(folder, EmbeddedLive::new(), store.clone(), &[]).await;
+        (chat, store)
     }
 
     /// Somebody who registered just now.

@@ -1,7 +1,10 @@
 //! What people do with their own account: another password, logging out everywhere, links, leaving for good.
 
+use std::sync::Arc;
+
 use chat_client::{Client, HttpAnswer, PASSWORD};
 use reqwest::{Method, StatusCode};
+use seam_fakes::{Fault, Gate};
 use serde_json::{Value, json};
 
 use crate::{chat::Chat, edges::until};
@@ -225,6 +228,62 @@ async fn one_takes_along_all_that_one_wrote_and_nothing_else() {
         .await
         .is_problem(429, "rate_limited");
     bob.get("/api/me/export").await.is(StatusCode::OK);
+}
+
+#[tokio::test]
+async fn an_archive_has_what_no_database_knows_yet() {
+    let chat = Chat::start().await;
+    let (ada, bob) = (chat.registers("ada").await, chat.registers("bob").await);
+    ada.makes_room("lobby").await.is(StatusCode::CREATED);
+    talks(&chat, "lobby", "ada").await;
+    chat.says("lobby", "bob", "just now").await;
+    let archive = bob.get("/api/me/export").await;
+    let just_now = ("bob".to_owned(), "just now".to_owned());
+    assert_eq!(texts(&archive.is(StatusCode::OK).body), [just_now]);
+}
+
+#[tokio::test]
+async fn one_archive_of_a_person_is_written_at_a_time_and_for_no_page_from_elsewhere() {
+    let (chat, store) = Chat::start_faulty().await;
+    let (ada, bob) = (chat.registers("ada").await, chat.registers("bob").await);
+    for site in ["cross-site", "same-site"] {
+        let elsewhere = ada.with("sec-fetch-site", site);
+        let refused = elsewhere.get("/api/me/export").await;
+        refused.is_problem(403, "forbidden");
+    }
+    let gate = Arc::new(Gate::default());
+    let hangs = Fault::Hangs(Arc::clone(&gate));
+    store.faults.on_next("by_sender", hangs);
+    let first = tokio::spawn({
+        let ada = ada.with("sec-fetch-site", "same-origin");
+        async move { ada.try_call(Method::GET, "/api/me/export", None).await }
+    });
+    gate.is_reached().await;
+    let second = ada.get("/api/me/export").await;
+    second.is_problem(429, "rate_limited");
+    let others = bob.get("/api/me/export").await;
+    others.is(StatusCode::OK);
+    gate.opens();
+    // What failed midway comes to nobody as a whole one; and is none of hers any more.
+    first.await.unwrap().unwrap_err();
+    ada.get("/api/me/export").await.is(StatusCode::OK);
+}
+
+#[tokio::test]
+async fn who_logs_in_changes_nothing_about_who_is_gone() {
+    let (chat, store) = Chat::start_faulty().await;
+    let ada = chat.registers("ada").await;
+    ada.makes_room("lobby").await.is(StatusCode::CREATED);
+    let reads = async || {
+        let history = ada.get("/api/rooms/lobby/messages").await;
+        history.is(StatusCode::OK);
+        store.faults.calls("deleted_accounts")
+    };
+    let before = reads().await;
+    for _ in 0..3 {
+        chat.logs_in("ada").await;
+        assert_eq!(reads().await, before);
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use common::store::Room;
 use reqwest::StatusCode;
 use serde_json::json;
 
@@ -144,6 +145,27 @@ async fn a_person_calls_so_often_and_others_at_the_same_address_as_often() {
     assert_eq!(refused.header("retry-after"), "1");
     assert!(refused.text.contains("USER_REQUESTS_PER_SECOND, 3"));
     ada.is_kept_out("/ws").await.is_problem(429, "rate_limited");
+    bob.get("/api/me").await.is(StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_long_list_of_rooms_is_worth_many_calls() {
+    let chat = Chat::start_with(&["--user-requests-per-second=1"]).await;
+    let (ada, bob) = (chat.registers("ada").await, chat.registers("bob").await);
+    for n in 0..400 {
+        let room = Room {
+            name: format!("room-{n}"),
+            owner: "bob".to_owned(),
+            ..Room::default()
+        };
+        chat.store.create_room(&room).await.unwrap();
+    }
+    for _ in 0..3 {
+        ada.get("/api/rooms?limit=10").await.is(StatusCode::OK);
+    }
+    // That is as much as twenty further ones.
+    ada.get("/api/rooms?limit=1000").await.is(StatusCode::OK);
+    ada.get("/api/me").await.is_problem(429, "rate_limited");
     bob.get("/api/me").await.is(StatusCode::OK);
 }
 

@@ -71,6 +71,7 @@ macro_rules! store_suite {
                 an_invitation_is_worth_what_its_maker_may,
                 the_servers_own_invitation_is_for_the_first_administrator,
                 an_invitation_may_make_one_a_member_of_a_room,
+                who_makes_and_withdraws_invitations_comes_to_an_end,
                 a_new_password_ends_the_other_sessions,
                 a_link_sets_a_new_password_once,
                 a_disabled_account_has_no_session_and_gets_none,

@@ -3,8 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use common::store::{
-    Actor, INVITES_STANDING_MAX, Invite, LogIn, OPERATOR, Room, Session, Standing, StandingChanges,
-    Store, StoreError, THE_SERVER,
+    Actor, INVITES_PER_HOUR, INVITES_STANDING_MAX, Invite, LogIn, MEMBERS_PER_ROOM, OPERATOR, Room,
+    Session, Standing, StandingChanges, Store, StoreError, THE_SERVER,
 };
 use uuid::Uuid;
 
@@ -142,7 +142,7 @@ pub async fn an_invitation_lets_so_many_in_and_no_more(side: Side) {
     store.make_invite(&expired, &token(4)).await.unwrap();
     refused(comes("dave", 4).await, "expired");
     assert_eq!(store.invites(None, now_ms()).await.unwrap().len(), 1);
-    store.sweep_door(now_ms()).await.unwrap();
+    store.sweep_door(now_ms(), 0).await.unwrap();
     refused(comes("dave", 4).await, "no such invitation");
 }
 
@@ -317,6 +317,63 @@ pub async fn an_invitation_may_make_one_a_member_of_a_room(side: Side) {
     );
     assert_eq!(comes("dave", 2).await.as_deref(), Some("lobby"));
     assert_eq!(store.members("lobby").await.unwrap(), ["dave"]);
+
+    // Where the room is full one comes to the server all the same.
+    let more = Invite {
+        uses: 2,
+        ..into("bob", "lobby")
+    };
+    store.make_invite(&more, &token(3)).await.unwrap();
+    let rows: Vec<String> = (1..MEMBERS_PER_ROOM)
+        .map(|number| format!("('lobby', 'crowd-{number}')"))
+        .collect();
+    side.execute(format!(
+        "INSERT INTO members (room, user) VALUES {}",
+        rows.join(", ")
+    ))
+    .await;
+    assert_eq!(comes("erin", 3).await, None);
+    assert_eq!(
+        store.standing("erin").await.unwrap(),
+        Some(Standing::default())
+    );
+}
+
+pub async fn who_makes_and_withdraws_invitations_comes_to_an_end(side: Side) {
+    let store = &*side.store;
+    accounts(store, &["ada", "bob"]).await;
+    let (began, lines) = (now_ms(), store.audit(None, 10).await.unwrap());
+    let makes = async |by: &str, n: u32| {
+        let invite = invite(by);
+        let mut hash = token(0);
+        hash[..4].copy_from_slice(&n.to_be_bytes());
+        let made = store.make_invite(&invite, &hash).await;
+        if made.is_ok() {
+            let withdrawn = store.withdraw_invite(Actor::Account(by), invite.id).await;
+            assert!(withdrawn.unwrap());
+        }
+        made
+    };
+    for n in 0..INVITES_PER_HOUR {
+        makes("bob", n).await.unwrap();
+    }
+    let one_more = makes("bob", INVITES_PER_HOUR).await;
+    assert!(matches!(one_more, Err(StoreError::Full(_))), "{one_more:?}");
+    assert_eq!(store.audit(None, 10).await.unwrap(), lines);
+    makes("ada", INVITES_PER_HOUR).await.unwrap();
+    let told = store.audit(None, 2).await.unwrap();
+    let told: Vec<_> = told.iter().map(|line| &*line.deed).collect();
+    assert_eq!(told, ["withdrew an invitation", "made an invitation"]);
+
+    let rows = async || side.count("SELECT COUNT(*) FROM invites").await;
+    store.sweep_door(began - 1, began - HOUR_MS).await.unwrap();
+    assert_eq!(rows().await, i64::from(INVITES_PER_HOUR) + 1);
+    store
+        .sweep_door(now_ms(), now_ms() + HOUR_MS)
+        .await
+        .unwrap();
+    assert_eq!(rows().await, 0);
+    assert_eq!(store.audit(None, 10).await.unwrap(), []);
 }
 
 pub async fn a_new_password_ends_the_other_sessions(side: Side) {

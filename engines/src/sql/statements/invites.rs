@@ -1,8 +1,9 @@
 //! Invitations to the server, in statements that both engines understand.
 
 use common::store::{
-    Actor, INVITES_STANDING_MAX, INVITES_STANDING_MAX_OF_ADMINISTRATORS, Invite, LISTED_MAX,
-    OPERATOR, Standing, StoreError, THE_SERVER,
+    Actor, INVITES_PER_HOUR, INVITES_PER_HOUR_OF_ADMINISTRATORS, INVITES_STANDING_MAX,
+    INVITES_STANDING_MAX_OF_ADMINISTRATORS, Invite, LISTED_MAX, OPERATOR, Standing, StoreError,
+    THE_SERVER,
 };
 use uuid::Uuid;
 
@@ -11,6 +12,11 @@ use crate::sql::{
     columns::{column, now_ms},
     failure::Failure,
 };
+
+const HOUR_MS: i64 = 60 * 60 * 1_000;
+
+/// How long an invitation that is used up is listed, and known as that.
+const USED_UP_KEPT_MS: i64 = 24 * HOUR_MS;
 
 /// A row of `invites`, without the token's hash.
 #[derive(sqlx::FromRow)]
@@ -62,7 +68,8 @@ async fn may_give(
     }))
 }
 
-/// Keeps an invitation, within a transaction.
+/// Keeps an invitation, within a transaction. Those of administrators and of the operator stand in the log: anybody else can make
+/// many.
 pub(super) async fn make(
     db: &mut Connection,
     invite: &Invite,
@@ -80,9 +87,12 @@ pub(super) async fn make(
                 "only an administrator may make administrators",
             ));
         }
-        let most = match is_admin {
-            true => INVITES_STANDING_MAX_OF_ADMINISTRATORS,
-            false => INVITES_STANDING_MAX,
+        let (most, hourly) = match is_admin {
+            true => (
+                INVITES_STANDING_MAX_OF_ADMINISTRATORS,
+                INVITES_PER_HOUR_OF_ADMINISTRATORS,
+            ),
+            false => (INVITES_STANDING_MAX, INVITES_PER_HOUR),
         };
         let query = sqlx::query_scalar::<_, i64>(
             "SELECT COUNT(*) FROM invites \
@@ -92,6 +102,16 @@ pub(super) async fn make(
         if open >= i64::from(most) {
             return Err(Failure::Refused(StoreError::Full(format!(
                 "{most} of your invitations may still be used, as many as may; withdraw some first"
+            ))));
+        }
+        // Those that were withdrawn too, or making and withdrawing would leave rows without end.
+        let query = sqlx::query_scalar::<_, i64>(
+            "SELECT COUNT(*) FROM invites WHERE made_by = ? AND made_at_ms > ?",
+        );
+        let query = query.bind(by).bind(now_ms() - HOUR_MS);
+        if query.fetch_one(&mut *db).await? >= i64::from(hourly) {
+            return Err(Failure::Refused(StoreError::Full(format!(
+                "you have made {hourly} invitations within an hour, as many as one may"
             ))));
         }
     }
@@ -115,6 +135,9 @@ pub(super) async fn make(
         .bind(column(invite.expires_at_ms))
         .execute(&mut *db)
         .await?;
+    if !is_admin {
+        return Ok(());
+    }
     let detail = words(invite);
     let actor = if by == THE_SERVER { OPERATOR } else { by };
     audit::note(
@@ -156,7 +179,7 @@ pub(super) async fn list(
     Ok(rows.into_iter().map(Invite::from).collect())
 }
 
-/// Withdraws an invitation, within a transaction.
+/// Withdraws an invitation, within a transaction; it has ended then, and is swept with those that have.
 pub(super) async fn withdraw(
     db: &mut Connection,
     actor: Actor<'_>,
@@ -164,17 +187,19 @@ pub(super) async fn withdraw(
 ) -> Result<bool, Failure> {
     let is_keeper = standings::only_administrators(db, actor).await.is_ok();
     let query = sqlx::query(
-        "UPDATE invites SET withdrawn_at_ms = ? \
+        "UPDATE invites SET withdrawn_at_ms = ?, expires_at_ms = ? \
          WHERE id = ? AND withdrawn_at_ms IS NULL AND expires_at_ms > ? AND (? OR made_by = ?)",
     );
     let now = now_ms();
-    let query = query.bind(now).bind(id).bind(now);
+    let query = query.bind(now).bind(now).bind(id).bind(now);
     let query = query.bind(is_keeper).bind(actor.name());
     if query.execute(&mut *db).await?.rows_affected() == 0 {
         return Ok(false);
     }
-    let id = id.to_string();
-    audit::note(db, actor.name(), "withdrew an invitation", &id, "").await?;
+    if is_keeper {
+        let id = id.to_string();
+        audit::note(db, actor.name(), "withdrew an invitation", &id, "").await?;
+    }
     Ok(true)
 }
 
@@ -188,14 +213,20 @@ pub(super) async fn take(
 ) -> Result<Option<String>, Failure> {
     // So that of two who would be the first administrator the second one sees the first.
     standings::lock(db).await?;
-    // Whoever comes at the same moment waits here, and sees what was left.
+    // Whoever comes at the same moment waits here, and sees what was left. The last use lets it end: set first, since MySQL sees in
+    // `used` what was set before.
     let query = sqlx::query(
-        "UPDATE invites SET used = used + 1 \
+        "UPDATE invites SET expires_at_ms = \
+         CASE WHEN used + 1 >= uses AND expires_at_ms > ? THEN ? ELSE expires_at_ms END, used = used + 1 \
          WHERE token_hash = ? AND used < uses AND expires_at_ms > ? AND withdrawn_at_ms IS NULL",
     );
+    let now = now_ms();
+    let ends = now + USED_UP_KEPT_MS;
     let used = query
+        .bind(ends)
+        .bind(ends)
         .bind(&token_hash[..])
-        .bind(now_ms())
+        .bind(now)
         .execute(&mut *db)
         .await?;
     let (invite, is_keeper) =
@@ -215,10 +246,16 @@ pub(super) async fn take(
     }
     let room = match invite.room.as_deref() {
         Some(room) if may_give(db, by, is_keeper, room).await? => {
-            invitations::may_have_one_more(db, room).await?;
-            let insert = sqlx::query("INSERT INTO members (room, user) VALUES (?, ?)");
-            insert.bind(room).bind(name).execute(&mut *db).await?;
-            Some(room.to_owned())
+            match invitations::may_have_one_more(db, room).await {
+                Ok(()) => {
+                    let insert = sqlx::query("INSERT INTO members (room, user) VALUES (?, ?)");
+                    insert.bind(room).bind(name).execute(&mut *db).await?;
+                    Some(room.to_owned())
+                }
+                // That it is full keeps nobody off the server.
+                Err(Failure::Refused(StoreError::Full(_))) => None,
+                Err(failure) => return Err(failure),
+            }
         }
         _ => None,
     };
@@ -258,8 +295,8 @@ async fn known(
     let wrong = match &row {
         _ if was_used_now => None,
         row if row.withdrawn_at_ms.is_some() => Some("this invitation was withdrawn"),
-        row if row.expires_at_ms <= now_ms() => Some("this invitation has expired"),
         row if row.used >= row.uses => Some("this invitation is used up"),
+        row if row.expires_at_ms <= now_ms() => Some("this invitation has expired"),
         _ => None,
     };
     if let Some(wrong) = wrong {

@@ -345,10 +345,11 @@ impl People for ThisStore {
         Ok(page.await?)
     }
 
-    async fn sweep_door(&self, before_ms: u64) -> Result<(), StoreError> {
-        for statement in [
-            "DELETE FROM invites WHERE expires_at_ms <= ?",
-            "DELETE FROM resets WHERE expires_at_ms <= ?",
+    async fn sweep_door(&self, before_ms: u64, audit_before_ms: u64) -> Result<(), StoreError> {
+        for (statement, before_ms) in [
+            ("DELETE FROM invites WHERE expires_at_ms <= ?", before_ms),
+            ("DELETE FROM resets WHERE expires_at_ms <= ?", before_ms),
+            ("DELETE FROM audit WHERE at_ms <= ?", audit_before_ms),
         ] {
             let swept = writing!(self, |db| {
                 let query = sqlx::query(statement).bind(column(before_ms));
