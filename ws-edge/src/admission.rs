@@ -242,7 +242,8 @@ impl Admission {
         self.user_took_further(user, bytes / ANSWER_BYTES);
     }
 
-    /// Counts a long list of rooms as more than one call: each [`ANSWER_ROOMS`] of it, since in each what is unread is counted.
+    /// Counts a long list of rooms as more than one call: each [`ANSWER_ROOMS`] of it, since in each room what is
+    /// unread is counted.
     pub(crate) fn user_was_listed(&self, user: &str, rooms: usize) {
         self.user_took_further(user, rooms.saturating_sub(1) / ANSWER_ROOMS);
     }

@@ -152,8 +152,8 @@ fn every<F, W>(
     });
 }
 
-/// Deletes invitations and links that ended a while ago (for so long whoever comes with one is told what is wrong with it), and old
-/// lines of the log.
+/// Deletes invitations and links that ended a while ago (for so long whoever comes with one is told what is wrong with
+/// it), and old lines of the log.
 async fn sweep_door(services: &Services) {
     let before = |kept: Duration| now_ms().saturating_sub(kept.as_millis() as u64);
     let swept = services

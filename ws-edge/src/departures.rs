@@ -32,7 +32,8 @@ const BEGINS_AFTER: Duration = Duration::from_secs(5);
 /// How many rooms are looked through between two words of how far it has come, at most.
 const ROOMS_AT_ONCE: usize = 100;
 
-/// The names of deleted accounts, remembered until one is deleted here, or it is heard that an account was changed elsewhere.
+/// The names of deleted accounts, remembered until one is deleted here, or it is heard that an account was changed
+/// elsewhere.
 pub(crate) struct DeletedAccounts {
     store: Arc<dyn Store>,
     known: Mutex<Known>,

@@ -19,7 +19,7 @@ pub const THE_SERVER: &str = ":";
 pub const INVITES_STANDING_MAX: u32 = 50;
 /// The same of an administrator.
 pub const INVITES_STANDING_MAX_OF_ADMINISTRATORS: u32 = 1_000;
-/// The most invitations to the server that one account makes within an hour, those that were withdrawn since among them.
+/// The most invitations to the server of one account within an hour, those that were withdrawn since among them.
 pub const INVITES_PER_HOUR: u32 = 100;
 /// The same of an administrator.
 pub const INVITES_PER_HOUR_OF_ADMINISTRATORS: u32 = 1_000;

@@ -26,7 +26,7 @@ const FOUND: usize = 100;
 /// The most rooms that are looked through because something in them may not be in the database yet.
 const UNSETTLED_ROOMS: usize = 500;
 
-/// How far back those are looked through. What is written stays no longer out of the database than the persisters are away.
+/// How far back those are looked through: nothing stays out of the database for longer than the persisters are away.
 const UNSETTLED_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Behind every place that a database knows.
@@ -35,8 +35,8 @@ const SEQ_MAX: Seq = i64::MAX as Seq;
 /// The longest that an archive may take: whoever reads it slowly keeps others from theirs.
 const LONGEST: Duration = Duration::from_secs(600);
 
-/// Between two blanks that say that it goes on. By the clock alone: how many rooms there are that one does not see, and how much is
-/// said in them, is nobody's business.
+/// Between two blanks that say that it goes on. By the clock alone: how many rooms there are that one does not see, and
+/// how much is said in them, is nobody's business.
 const BLANK_EVERY: Duration = Duration::from_secs(5);
 
 /// When to come again while one is written.
@@ -56,8 +56,8 @@ struct Archive {
     is_first: bool,
 }
 
-/// All messages that there are are looked through for each, so few are written at a time, and one for a person. It costs something, so
-/// that a page from elsewhere may no more ask for it than change something.
+/// For each the database looks through all messages, so few are written at a time, and one for a person. Since it costs
+/// something, a page from elsewhere may no more ask for it than change something.
 pub(super) async fn export(
     State(http): State<Arc<Http>>,
     Caller(caller): Caller,
@@ -107,8 +107,8 @@ pub(super) async fn export(
     Ok((headers, body_of(body)).into_response())
 }
 
-/// Writes until it is done, nobody reads any more, or the time is over, also while nobody takes what was written; and blanks
-/// meanwhile.
+/// Writes until it is done, nobody reads any more, or the time is over, also while nobody takes what was written; and
+/// blanks meanwhile.
 async fn in_time(
     pieces: &Sender<Piece>,
     writing: impl Future<Output = io::Result<()>>,
@@ -159,8 +159,8 @@ impl Archive {
             .await
     }
 
-    /// The rooms in which the database has something of theirs. It finds the first of a room, and the room is read as anybody
-    /// reads it, along with what is not in the database yet.
+    /// The rooms in which the database has something of theirs. It finds the first of a room, and the room is read as
+    /// anybody reads it, along with what is not in the database yet.
     async fn rooms_in_the_database(&mut self) -> io::Result<HashSet<String>> {
         let mut seen = HashSet::new();
         let mut next = Some(SentAt {

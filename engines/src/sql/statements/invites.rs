@@ -68,8 +68,8 @@ async fn may_give(
     }))
 }
 
-/// Keeps an invitation, within a transaction. Those of administrators and of the operator stand in the log: anybody else can make
-/// many.
+/// Keeps an invitation, within a transaction. Those of administrators and of the operator stand in the log: anybody
+/// else can make many.
 pub(super) async fn make(
     db: &mut Connection,
     invite: &Invite,
@@ -213,8 +213,8 @@ pub(super) async fn take(
 ) -> Result<Option<String>, Failure> {
     // So that of two who would be the first administrator the second one sees the first.
     standings::lock(db).await?;
-    // Whoever comes at the same moment waits here, and sees what was left. The last use lets it end: set first, since MySQL sees in
-    // `used` what was set before.
+    // Whoever comes at the same moment waits here, and sees what was left. The last use lets it end: set first, since
+    // MySQL sees in `used` what was set before.
     let query = sqlx::query(
         "UPDATE invites SET expires_at_ms = \
          CASE WHEN used + 1 >= uses AND expires_at_ms > ? THEN ? ELSE expires_at_ms END, used = used + 1 \
