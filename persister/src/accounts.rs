@@ -159,7 +159,7 @@ pub async fn run(store: &dyn Store, command: AccountsCommand, out: &mut dyn Writ
         AccountsCommand::RemoveAdmin { user } => change(store, &user, admin(false), out).await,
         AccountsCommand::Delete { user, messages } => {
             let with_messages = messages == TheirMessages::Delete;
-            let deleted = store.delete_account(Actor::Operator, &user, with_messages);
+            let deleted = store.delete_account(Actor::Operator, &user, None, with_messages);
             there_is(deleted.await?, &user)?;
             Ok(writeln!(out, "{user} is deleted; the name stays taken")?)
         }

@@ -42,7 +42,7 @@ passes_on! { FaultyStore, beside [],
     Accounts {
         async fn create_user(name: &str, password_hash: &str) -> Result<(), StoreError>;
         async fn password_hash(name: &str) -> Result<Option<String>, StoreError>;
-        async fn begin_session(session: &Session, token_hash: &[u8; 32], log_in: LogIn) -> Result<Vec<Uuid>, StoreError>;
+        async fn begin_session(session: &Session, token_hash: &[u8; 32], log_in: LogIn<'_>) -> Result<Vec<Uuid>, StoreError>;
         async fn knows_device(user: &str, device_hash: &[u8; 32], since_ms: u64) -> Result<bool, StoreError>;
         async fn session(token_hash: &[u8; 32], now_ms: u64) -> Result<Option<Session>, StoreError>;
         async fn sessions(user: &str, now_ms: u64) -> Result<Vec<Session>, StoreError>;
@@ -66,7 +66,7 @@ passes_on! { FaultyStore, beside [],
         async fn reset_of(token_hash: &[u8; 32]) -> Result<String, StoreError>;
         async fn use_reset(token_hash: &[u8; 32], password_hash: &str) -> Result<Vec<Uuid>, StoreError>;
         async fn change_standing(actor: Actor<'_>, user: &str, changes: StandingChanges) -> Result<Option<(Standing, Vec<Uuid>)>, StoreError>;
-        async fn delete_account(actor: Actor<'_>, user: &str, with_messages: bool) -> Result<Option<Vec<Uuid>>, StoreError>;
+        async fn delete_account(actor: Actor<'_>, user: &str, kept: Option<&str>, with_messages: bool) -> Result<Option<Vec<Uuid>>, StoreError>;
         async fn deleted_accounts() -> Result<Vec<String>, StoreError>;
         async fn claim_departure(now_ms: u64, until_ms: u64, left_before_ms: u64) -> Result<Option<Departure>, StoreError>;
         async fn departure_reached(user: &str, after_room: &str, until_ms: u64) -> Result<(), StoreError>;
@@ -112,7 +112,7 @@ passes_on! { FaultyStore, beside [],
         async fn mark_read(marks: &[ReadMark]) -> Result<(), StoreError>;
     }
     Tokens {
-        async fn create_token(token: &ProgramToken, token_hash: &[u8; 32]) -> Result<(), StoreError>;
+        async fn create_token(token: &ProgramToken, token_hash: &[u8; 32], session: Uuid) -> Result<(), StoreError>;
         async fn token(token_hash: &[u8; 32], now_ms: u64) -> Result<Option<ProgramToken>, StoreError>;
         async fn tokens(user: &str, now_ms: u64) -> Result<Vec<ProgramToken>, StoreError>;
         async fn revoke_token(user: &str, token: Uuid) -> Result<bool, StoreError>;

@@ -103,12 +103,12 @@ pub trait Accounts: Send + Sync + 'static {
     /// [`DEVICES_PER_USER`] that were used last are kept.
     ///
     /// # Errors
-    /// [`StoreError::Forbidden`] if the account is disabled.
+    /// [`StoreError::Forbidden`] if the account is disabled, or has another password by now.
     async fn begin_session(
         &self,
         session: &Session,
         token_hash: &[u8; 32],
-        log_in: LogIn,
+        log_in: LogIn<'_>,
     ) -> Result<Vec<Uuid>, StoreError>;
 
     /// Whether this user has logged in on this device, last after `since_ms`.
@@ -179,7 +179,9 @@ pub const DEVICES_PER_USER: u32 = 20;
 
 /// What goes along with a log-in.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct LogIn {
+pub struct LogIn<'a> {
+    /// What was kept of the password that was looked at, if one was: it has to be kept still.
+    pub password_hash: Option<&'a str>,
     /// What is kept of the device's random value, if it is to be known from now on.
     pub device_hash: Option<[u8; 32]>,
     /// The most sessions the user may have, this one included; none is any number.

@@ -281,14 +281,15 @@ pub trait People: Send + Sync + 'static {
     /// Deletes an account, one's own or as an administrator anybody's: its password, sessions, devices, links, invitations
     /// and memberships. The name stays taken, and rooms keep their owner's name until somebody else is made their owner.
     /// Returns the sessions that ended with it; none if there is no such account. With `with_messages` what they wrote is to
-    /// go too.
+    /// go too. Where the password was asked for, `kept` is what was kept of it.
     ///
     /// # Errors
-    /// As [`People::change_standing`].
+    /// As [`People::change_standing`]; [`StoreError::Forbidden`] also if something other than `kept` is kept by now.
     async fn delete_account(
         &self,
         actor: Actor<'_>,
         user: &str,
+        kept: Option<&str>,
         with_messages: bool,
     ) -> Result<Option<Vec<Uuid>>, StoreError>;
 

@@ -48,14 +48,16 @@ impl From<ProgramToken> for Session {
 /// Keeps tokens of programs.
 #[async_trait]
 pub trait Tokens: Send + Sync + 'static {
-    /// Keeps a token.
+    /// Keeps a token for whoever asks for it in this session.
     ///
     /// # Errors
+    /// [`StoreError::Forbidden`] if the session has ended, or the account is disabled;
     /// [`StoreError::Full`] beyond [`TOKENS_PER_USER`] that have not expired by its creation.
     async fn create_token(
         &self,
         token: &ProgramToken,
         token_hash: &[u8; 32],
+        session: Uuid,
     ) -> Result<(), StoreError>;
 
     /// The token with this hash, unless it has expired by `now_ms`, or its account is disabled.

@@ -112,7 +112,7 @@ pub(super) async fn register(
             if let Some(room) = room {
                 http.tell(Control::RoomChanged { room }).await;
             }
-            log_in_as(&http, &username, &headers, None).await
+            log_in_as(&http, &username, &hash, &headers, None).await
         }
         Err(StoreError::Taken) => Err(taken()),
         Err(error) => Err(error.into()),
@@ -172,8 +172,8 @@ pub(super) async fn log_in(
     let device = http.devices.of(&headers, &username).await?;
     let device_hash = device.as_ref().map(|device| device.hash);
     let judged = judge(&http, &username, password, address, device_hash).await?;
-    judged.ok_or_else(wrong)?;
-    log_in_as(&http, &username, &headers, device).await
+    let kept = judged.ok_or_else(wrong)?;
+    log_in_as(&http, &username, &kept, &headers, device).await
 }
 
 /// Whether this is somebody's password: then what is kept of it. Guessed from an address, or for a name, no more often than
@@ -230,10 +230,11 @@ fn wrong() -> Problem {
     Problem::unauthorized("the name or the password is wrong")
 }
 
-/// Begins a session for somebody who has shown that they may.
+/// Begins a session for somebody who has shown that they may, by the password of which this is kept.
 pub(super) async fn log_in_as(
     http: &Http,
     user: &str,
+    kept: &str,
     headers: &HeaderMap,
     device: Option<KnownDevice>,
 ) -> Result<Response, Problem> {
@@ -256,6 +257,7 @@ pub(super) async fn log_in_as(
         is_token: false,
     };
     let log_in = LogIn {
+        password_hash: Some(kept),
         device_hash: Some(device_hash),
         sessions_max: http.people.sessions(),
     };

@@ -223,7 +223,9 @@ pub(super) async fn delete(
 ) -> Result<StatusCode, Problem> {
     let (store, actor) = (&http.services.store, Actor::Account(&caller.user));
     let with_messages = messages == Some(TheirMessages::Delete);
-    let deleted = store.delete_account(actor, &user, with_messages).await?;
+    let deleted = store
+        .delete_account(actor, &user, None, with_messages)
+        .await?;
     http.services.deleted_accounts.forget();
     http.tell_ended(deleted.ok_or_else(nobody)?).await;
     Ok(StatusCode::NO_CONTENT)

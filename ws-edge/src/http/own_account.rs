@@ -129,7 +129,7 @@ pub(super) async fn reset(
     let hash = turn.hash(password, &user).await?;
     let ended = store.use_reset(&token, &hash).await?;
     http.tell_ended(ended).await;
-    log_in_as(&http, &user, &headers, None).await
+    log_in_as(&http, &user, &hash, &headers, None).await
 }
 
 /// What becomes of what somebody wrote who leaves.
@@ -159,10 +159,10 @@ pub(super) async fn leave(
 ) -> Result<Response, Problem> {
     let user = &*caller.user;
     let device = http.device_of(&headers, user).await?;
-    http.password_of(user, password, address, device).await?;
+    let kept = http.password_of(user, password, address, device).await?;
     let with_messages = messages == TheirMessages::Delete;
     let store = &http.services.store;
-    let deleted = store.delete_account(Actor::Account(user), user, with_messages);
+    let deleted = store.delete_account(Actor::Account(user), user, Some(&kept), with_messages);
     let ended = deleted.await?.unwrap_or_default();
     http.services.deleted_accounts.forget();
     http.tell_ended(ended).await;

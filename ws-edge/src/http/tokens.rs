@@ -94,7 +94,9 @@ pub(super) async fn create(
     };
     let token = format!("{PROGRAM_TOKEN}{}", new_token().token);
     let store = &http.services.store;
-    store.create_token(&known, &hash_of(&token)).await?;
+    store
+        .create_token(&known, &hash_of(&token), caller.id)
+        .await?;
     let shown = Json(Shown::of(known, Some(token)));
     Ok((StatusCode::CREATED, shown).into_response())
 }

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use common::store::{BotPolicy, DEVICES_PER_USER, LogIn, Session, StoreError};
+use common::store::{Actor, BotPolicy, DEVICES_PER_USER, LogIn, Session, StoreError};
 use uuid::Uuid;
 
 use super::side::Side;
@@ -258,6 +258,41 @@ pub async fn beyond_so_many_sessions_the_longest_unused_end(side: Side) {
     }
     assert_eq!(store.sessions("ada", 7_500).await.unwrap().len(), 3);
     assert_eq!(store.sessions("bob", 7_500).await.unwrap().len(), 1);
+}
+
+pub async fn a_password_that_was_changed_while_it_was_looked_at_lets_nobody_in(side: Side) {
+    let store = &side.store;
+    store.create_user("ada", "a hash").await.unwrap();
+    let log_in = async |password_hash| {
+        let (session, token) = session("ada", 2_000, 9_000);
+        let log_in = LogIn {
+            password_hash: Some(password_hash),
+            ..LogIn::default()
+        };
+        let begun = store.begin_session(&session, &token, log_in).await;
+        begun.map(|_| session.id)
+    };
+    let refused = |done: Result<_, _>| assert!(matches!(done, Err(StoreError::Forbidden(_))));
+    let first = log_in("a hash").await.unwrap();
+    let changed = store.change_password("ada", "a hash", "another", first, None);
+    assert!(changed.await.unwrap().is_some());
+    refused(log_in("a hash").await.map(drop));
+    let leaves = async |kept| {
+        let deleted = store.delete_account(Actor::Account("ada"), "ada", Some(kept), false);
+        deleted.await.map(drop)
+    };
+    refused(leaves("a hash").await);
+
+    let expires_at_ms = u64::MAX / 4;
+    let made = store.make_reset(Actor::Operator, "ada", &[7; 32], expires_at_ms);
+    assert!(made.await.unwrap());
+    store.use_reset(&[7; 32], "a third").await.unwrap();
+    refused(log_in("another").await.map(drop));
+    refused(leaves("another").await);
+    assert!(store.sessions("ada", 2_000).await.unwrap().is_empty());
+    log_in("a third").await.unwrap();
+    leaves("a third").await.unwrap();
+    refused(log_in("").await.map(drop));
 }
 
 pub async fn a_device_is_known_to_who_logged_in_on_it(side: Side) {

@@ -28,6 +28,7 @@ macro_rules! store_suite {
                 using_a_session_puts_off_its_end,
                 a_session_has_a_longest_life_however_much_it_is_used,
                 beyond_so_many_sessions_the_longest_unused_end,
+                a_password_that_was_changed_while_it_was_looked_at_lets_nobody_in,
                 a_device_is_known_to_who_logged_in_on_it,
                 what_has_expired_is_swept,
             }
@@ -91,6 +92,7 @@ macro_rules! store_suite {
             tokens {
                 a_token_holds_until_it_expires_or_is_revoked,
                 a_token_of_a_disabled_account_is_worth_nothing,
+                a_session_that_has_ended_makes_no_token,
                 nobody_has_more_tokens_than_one_may,
             }
             rooms {

@@ -35,7 +35,7 @@ fn token(n: u8) -> [u8; 32] {
     [n; 32]
 }
 
-async fn session_of(store: &dyn Store, user: &str, n: u8) -> (Uuid, [u8; 32]) {
+pub async fn session_of(store: &dyn Store, user: &str, n: u8) -> (Uuid, [u8; 32]) {
     let session = Session {
         id: Uuid::new_v4(),
         user: user.to_owned(),
@@ -551,7 +551,7 @@ pub async fn the_last_administrator_stays(side: Side) {
         );
     }
     refused(
-        store.delete_account(ada, "ada", false).await,
+        store.delete_account(ada, "ada", None, false).await,
         "nobody would administer",
     );
     change(ada, "bob", Some(true), None).await.unwrap();
@@ -600,18 +600,18 @@ pub async fn a_deleted_account_leaves_its_name_and_nothing_else(side: Side) {
     store.make_invite(&invite("bob"), &token(2)).await.unwrap();
     refused(
         store
-            .delete_account(Actor::Account("bob"), "ada", false)
+            .delete_account(Actor::Account("bob"), "ada", None, false)
             .await,
         "only an administrator",
     );
     let ended = store
-        .delete_account(Actor::Account("bob"), "bob", true)
+        .delete_account(Actor::Account("bob"), "bob", None, true)
         .await
         .unwrap();
     assert_eq!(ended, Some(vec![session]));
     assert_eq!(
         store
-            .delete_account(Actor::Account("ada"), "bob", false)
+            .delete_account(Actor::Account("ada"), "bob", None, false)
             .await
             .unwrap(),
         None
@@ -705,7 +705,7 @@ pub async fn who_leaves_with_their_messages_is_followed_by_one_process_at_a_time
         ["carol", "lobby"]
     );
     store
-        .delete_account(Actor::Operator, "carol", false)
+        .delete_account(Actor::Operator, "carol", None, false)
         .await
         .unwrap()
         .unwrap();
@@ -713,7 +713,7 @@ pub async fn who_leaves_with_their_messages_is_followed_by_one_process_at_a_time
     let claim = async |now| store.claim_departure(now, now + 1_000, now).await.unwrap();
     assert_eq!(claim(now).await, None, "carol's stay");
     store
-        .delete_account(Actor::Operator, "bob", true)
+        .delete_account(Actor::Operator, "bob", None, true)
         .await
         .unwrap()
         .unwrap();

@@ -9,7 +9,7 @@ use common::{
 };
 use uuid::Uuid;
 
-use super::{Connection, ThisStore, dialect, looks, rooms, standings};
+use super::{Connection, ThisStore, dialect, looks, passwords, rooms, standings};
 use crate::sql::{
     batch::{BySize, lists},
     call::{reading, transaction, writing},
@@ -153,13 +153,14 @@ impl Accounts for ThisStore {
         &self,
         session: &Session,
         token_hash: &[u8; 32],
-        log_in: LogIn,
+        log_in: LogIn<'_>,
     ) -> Result<Vec<Uuid>, StoreError> {
         let begun = transaction!(self, |db| {
             // The user's own room stands for the user: what is counted here is counted by one at a time, and whoever
             // disables the account finds this session or is found by it.
             rooms::lock(db, &session.user).await?;
             standings::refuse_disabled(db, &session.user).await?;
+            passwords::still_keeps(db, &session.user, log_in.password_hash).await?;
             sqlx::query(
                 "INSERT INTO sessions (token_hash, id, user, device, created_at_ms, last_seen_at_ms, expires_at_ms) \
                  VALUES (?, ?, ?, ?, ?, ?, ?)",

@@ -32,6 +32,20 @@ pub(super) async fn change(
     Ok(Some(ended))
 }
 
+/// Refuses what somebody wants by a password that is not theirs any more, if they had to say one.
+pub(super) async fn still_keeps(
+    db: &mut Connection,
+    user: &str,
+    kept: Option<&str>,
+) -> Result<(), Failure> {
+    let Some(kept) = kept else { return Ok(()) };
+    let same = sqlx::query("SELECT 1 FROM users WHERE name = ? AND password_hash = ?");
+    let same = same.bind(user).bind(kept).fetch_optional(db).await?;
+    same.map(drop).ok_or_else(|| {
+        standings::forbidden("the password was changed at this moment; use the new one")
+    })
+}
+
 /// Ends sessions and forgets devices, but these.
 pub(super) async fn end_others(
     db: &mut Connection,

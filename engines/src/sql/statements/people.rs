@@ -191,13 +191,14 @@ impl People for ThisStore {
         &self,
         actor: Actor<'_>,
         user: &str,
+        kept: Option<&str>,
         with_messages: bool,
     ) -> Result<Option<Vec<Uuid>>, StoreError> {
         if !names::may_exist(user) {
             return Ok(None);
         }
         let deleted = transaction!(self, |db| {
-            standings::delete(db, actor, user, with_messages).await
+            standings::delete(db, actor, user, kept, with_messages).await
         });
         Ok(deleted.await?)
     }

@@ -6,7 +6,7 @@
 use common::store::{Actor, Standing, StandingChanges, StoreError, THE_SERVER};
 use uuid::Uuid;
 
-use super::{Connection, audit, rooms};
+use super::{Connection, audit, passwords, rooms};
 use crate::sql::{columns::now_ms, failure::Failure};
 
 /// What an account is, within whatever is under way; none if there is no such account.
@@ -210,6 +210,7 @@ pub(super) async fn delete(
     db: &mut Connection,
     actor: Actor<'_>,
     user: &str,
+    kept: Option<&str>,
     with_messages: bool,
 ) -> Result<Option<Vec<Uuid>>, Failure> {
     lock(db).await?;
@@ -220,6 +221,7 @@ pub(super) async fn delete(
     let Some(before) = of(db, user).await?.filter(|standing| !standing.deleted) else {
         return Ok(None);
     };
+    passwords::still_keeps(db, user, kept).await?;
     if before.admin && !before.disabled {
         keep_one(db, user).await?;
         void_resets(db).await?;

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use common::store::{ProgramToken, StoreError, TOKENS_PER_USER, Tokens};
 use uuid::Uuid;
 
-use super::{Connection, ThisStore, rooms};
+use super::{Connection, ThisStore, rooms, standings};
 use crate::sql::{
     batch::{BySize, lists},
     call::{reading, transaction, writing},
@@ -66,10 +66,18 @@ impl Tokens for ThisStore {
         &self,
         token: &ProgramToken,
         token_hash: &[u8; 32],
+        session: Uuid,
     ) -> Result<(), StoreError> {
         let created = transaction!(self, |db| {
-            // The user's own room stands for the user: what is counted here is counted by one at a time.
+            // The user's own room stands for the user: what is counted here is counted by one at a time, and whoever ends
+            // the session because somebody else has it is not followed by a token of theirs.
             rooms::lock(db, &token.user).await?;
+            standings::refuse_disabled(db, &token.user).await?;
+            let asks = sqlx::query("SELECT 1 FROM sessions WHERE id = ? AND user = ?");
+            let asks = asks.bind(session).bind(&token.user);
+            if asks.fetch_optional(&mut *db).await?.is_none() {
+                return Err(standings::forbidden("this session has ended; log in again"));
+            }
             let now = column(token.created_at_ms);
             let expired = sqlx::query("DELETE FROM tokens WHERE user = ? AND expires_at_ms <= ?");
             expired
