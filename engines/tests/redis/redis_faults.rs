@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use common::live::{Appended, Live, LiveError, LiveEvent};
+use common::{
+    live::{Appended, Live, LiveError, LiveEvent},
+    wire::{Kind, Message, NewMessage},
+};
 use engines::redis::RedisLive;
 use private_engines::{Engine, Engines};
 use redis::{Client, aio::MultiplexedConnection, cmd};
@@ -393,6 +396,46 @@ async fn a_redis_that_is_not_there_is_said_to_be_so() {
     let mut settings = settings;
     settings.redis_prefix = "{tag}".into();
     assert!(RedisLive::connect(&settings).await.is_err());
+}
+
+/// For each deletion the room's stream is copied, and nobody is served meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_deletes_much_of_a_full_room_waits_and_others_do_not() {
+    let engines = own_redis().await;
+    let live = connect(&settings(engines.redis_url(), "delete:")).await;
+    let text = "much ".repeat(800);
+    let mut said = Vec::new();
+    for _ in 0..1_000 {
+        said.push(live.post(&says("lobby", "ada", &text)).await);
+    }
+    let little = live.post(&says("attic", "ada", "little")).await;
+    let deletion = |of: &Message| NewMessage {
+        kind: Kind::Deleted,
+        message: String::new(),
+        of: Some(of.id),
+        ..says(&of.room, "ada", "")
+    };
+    let mut refused = None;
+    for message in &said[..100] {
+        match live.append(&deletion(message), None).await.unwrap() {
+            Appended::New(_) => {}
+            Appended::TooSoon(wait) => {
+                refused = Some((deletion(message), wait));
+                break;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let (refused, wait) = refused.expect("a hundred at once are too many");
+    assert!(
+        wait > Duration::ZERO && wait < Duration::from_secs(10),
+        "{wait:?}"
+    );
+    // Who talks there is not held up, nor who deletes elsewhere.
+    live.post(&says("lobby", "bob", "hello")).await;
+    live.post(&deletion(&little)).await;
+    tokio::time::sleep(wait).await;
+    live.post(&refused).await;
 }
 
 fn stop() -> common::live::Signal {
