@@ -26,6 +26,8 @@ source "$parts/mariadb.sh"
 source "$parts/commands.sh"
 # shellcheck source=sh/install.sh
 source "$parts/install.sh"
+# shellcheck source=sh/newer.sh
+source "$parts/newer.sh"
 
 # How long an engine may take to answer after it was started, in seconds. A machine that builds at the same time can
 # make RabbitMQ's 3 s into 20 s; more than this means that it will not come.
@@ -65,6 +67,11 @@ engines.sh up [--only ...] -- COMMAND...
 
 engines.sh install
     Installs what is missing with apt-get. Needs root, or sudo, only if something is missing.
+
+engines.sh install newer
+    Unpacks Valkey, Redis, RabbitMQ and MySQL of Debian's next release into the user's cache, 430 MB. With
+    CHINWAG_NEWER_ENGINES=valkey,rabbitmq,mysql (or redis for valkey, or fewer of them) sets are made of these;
+    what is called mariadb above is then MySQL.
 USAGE
 }
 
@@ -90,6 +97,7 @@ fail() {
 serve() {
     read_options "$@"
     local engine
+    check_newer
     for engine in "${only[@]}"; do
         case $engine in
             redis) needs redis-server redis-cli ;;
@@ -103,6 +111,7 @@ serve() {
     export LC_ALL=C.UTF-8
 
     open_set
+    prepare_newer
     reserve_ports
     for engine in "${only[@]}"; do
         launch "$engine" || fail "$problem"
@@ -179,7 +188,7 @@ case ${1:-serve} in
     serve) shift; serve "$@" ;;
     --only | --only=*) serve "$@" ;;
     up) shift; up "$@" ;;
-    install) install_missing ;;
+    install) if [[ ${2:-} == newer ]]; then install_newer; else install_missing; fi ;;
     guard) guard "$2" ;;
     -h | --help | help) usage ;;
     *) usage >&2; exit 2 ;;

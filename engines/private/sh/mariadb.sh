@@ -1,5 +1,6 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # variables are shared with the other parts
-# MariaDB: its own data folder, reached over TCP by the user `chinwag` (password `chinwag`) who may do everything.
+# MariaDB, or MySQL in its place where the newer one is asked for: its own data folder, reached over TCP by the user
+# `chinwag` (password `chinwag`) who may do everything.
 
 mariadb_launch() {
     local folder=$set_dir/mariadb
@@ -9,22 +10,31 @@ mariadb_launch() {
             "GRANT ALL ON *.* TO chinwag@'%' WITH GRANT OPTION;" >"$folder/users.sql"
         mariadb_new_data "$folder/data" || return 1
     fi
-    # Durability is MariaDB's default: a commit is on the disk when it is answered. The rest is kept small.
-    spawn mariadb "$folder" mariadbd --no-defaults --user="$(id -un)" \
+    # MySQL is run in a root of its own, where there is but one user.
+    local server=(mariadbd --no-defaults --user="$(id -un)" --innodb-log-file-size=32M)
+    if is_newer mysql; then
+        server=("${within[@]}" mysqld --no-defaults --user=root --mysqlx=0 --innodb-redo-log-capacity=32M --log-bin="$folder/log")
+    fi
+    # Durability is their default: a commit is on the disk when it is answered. The rest is kept small.
+    spawn mariadb "$folder" "${server[@]}" \
         --datadir="$folder/data" --tmpdir="$folder/tmp" --socket="$folder/socket" --pid-file="$folder/pid" \
         --bind-address=127.0.0.1 --port="${port[mariadb]}" --skip-name-resolve \
         --init-file="$folder/users.sql" --max-connections=1000 --max-connect-errors=1000000 \
         --character-set-server=utf8mb4 --default-time-zone=+00:00 \
-        --innodb-log-file-size=32M --innodb-buffer-pool-size=64M \
+        --innodb-buffer-pool-size=64M \
         --innodb-buffer-pool-dump-at-shutdown=0 --innodb-buffer-pool-load-at-startup=0
 }
 
 # Installing takes seconds, so each user of the machine keeps one fresh data folder, of which every set gets a copy.
 mariadb_new_data() {
     local cache=${XDG_CACHE_HOME:-${HOME:-/nonexistent}/.cache}/chinwag version template lock
-    version=$(mariadbd --no-defaults --version | tr -cs '[:alnum:].\n' - )
-    version=${version#*Ver-}
-    template=$cache/mariadb-template-${version%%-for-*}
+    if is_newer mysql; then
+        template=$cache/$(grep '^mysql' "$newer_root/versions")-template
+    else
+        version=$(mariadbd --no-defaults --version | tr -cs '[:alnum:].\n' - )
+        version=${version#*Ver-}
+        template=$cache/mariadb-template-${version%%-for-*}
+    fi
     if ! mkdir -p "$cache" 2>/dev/null || [[ ! -w $cache ]]; then
         mariadb_install "$1"
         return
@@ -35,16 +45,26 @@ mariadb_new_data() {
         flock "$lock"
         if [[ ! -d $template ]]; then
             rm -rf "$template.new"
-            mariadb_install "$template.new" || { exec {lock}>&-; return 1; }
-            mv -T "$template.new" "$template"
+            # In the set's folder, which a server with another root sees as well.
+            mariadb_install "$set_dir/template" || { exec {lock}>&-; return 1; }
+            mv -T "$set_dir/template" "$template.new" && mv -T "$template.new" "$template"
         fi
         exec {lock}>&-
     fi
     cp -a --sparse=always --reflink=auto "$template" "$1" || { problem="cannot copy $template"; return 1; }
+    # The name by which MySQL's servers know each other: it makes one where there is none.
+    rm -f "$1/auto.cnf"
 }
 
 mariadb_install() {
     mkdir -p "$1"
+    if is_newer mysql; then
+        (cd "$1" && "${within[@]}" mysqld --no-defaults --user=root --datadir="$1" --initialize-insecure --innodb-redo-log-capacity=32M) \
+            >"$set_dir/log/mariadb-install" 2>&1 {lifeline}>&- {control}>&- && return
+        problem="mysqld --initialize: $(last_words "$set_dir/log/mariadb-install")"
+        rm -rf "$1"
+        return 1
+    fi
     mariadb-install-db --no-defaults --user="$(id -un)" --datadir="$1" --skip-test-db \
         --auth-root-authentication-method=normal --innodb-log-file-size=32M \
         >"$set_dir/log/mariadb-install" 2>&1 {lifeline}>&- {control}>&- && return
@@ -54,7 +74,10 @@ mariadb_install() {
 }
 
 mariadb_query() {
-    timeout 20 mariadb --no-defaults --protocol=tcp --host=127.0.0.1 --port="${port[mariadb]}" --user=chinwag \
+    local tls=--skip-ssl
+    # MySQL takes a password over TLS only.
+    ! is_newer mysql || tls=--ssl
+    timeout 20 mariadb --no-defaults "$tls" --protocol=tcp --host=127.0.0.1 --port="${port[mariadb]}" --user=chinwag \
         --password=chinwag --connect-timeout=5 --batch --skip-column-names --execute="$1" 2>&1
 }
 

@@ -81,7 +81,8 @@ guard() {
         for file in "$dir"/run/*; do
             read -r one <"$file" || continue
             # A process id may by now be another's, whose folder is not in here.
-            [[ $(readlink "/proc/$one/cwd") == "$dir"* ]] || continue
+            # One with a root of its own says the path from there, which is longer.
+            [[ $(readlink "/proc/$one/cwd") == *"$dir"* ]] || continue
             left=1
             signal KILL "$one"
         done

@@ -43,7 +43,10 @@ spawn(fun() ->
 end).'
 
 rabbitmq_launch() {
-    local name=$1 folder=$set_dir/$1 node=chinwag cluster='' patience=''
+    local name=$1 folder=$set_dir/$1 node=chinwag cluster='' patience='' server=("$rabbitmq_server") plugins
+    plugins=RABBITMQ_PLUGINS_DIR=$folder/plugins
+    # It has other libraries, and finds them where they lie.
+    if is_newer rabbitmq; then server=("${within[@]}" "$rabbitmq_server") plugins=LC_ALL=C.UTF-8; fi
     if [[ $name == broker-* ]]; then
         node=chinwag-${name#broker-}
         cluster="{cluster_nodes, {['chinwag-1@localhost', 'chinwag-2@localhost', 'chinwag-3@localhost'], disc}},"
@@ -56,7 +59,7 @@ rabbitmq_launch() {
         printf 'engines' >"$folder/home/.erlang.cookie"
         chmod 400 "$folder/home/.erlang.cookie"
         mkfifo "$folder"/{asked,answered}
-        rabbitmq_code "$folder"
+        is_newer rabbitmq || rabbitmq_code "$folder"
         # Erlang terms, not `rabbitmq.conf`: without the latter the broker need not run its settings compiler.
         # The memory limit is far up and the disk limit far down: an alarm would block every publisher.
         cat >"$folder/advanced.config" <<CONFIG
@@ -95,11 +98,11 @@ CONFIG
         RABBITMQ_DIST_PORT="${port[$name-distribution]}" \
         RABBITMQ_CONF_ENV_FILE="$folder/no-such-file" RABBITMQ_CONFIG_FILE="$folder/no-such-file" \
         RABBITMQ_ADVANCED_CONFIG_FILE="$folder/advanced.config" \
-        RABBITMQ_ENABLED_PLUGINS_FILE="$folder/enabled_plugins" RABBITMQ_PLUGINS_DIR="$folder/plugins" \
+        RABBITMQ_ENABLED_PLUGINS_FILE="$folder/enabled_plugins" "$plugins" \
         RABBITMQ_MNESIA_BASE="$folder/mnesia" RABBITMQ_LOG_BASE="$folder/log" \
         RABBITMQ_ALLOW_INPUT=1 \
         RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="+S 2:2 -pa $folder/code" \
-        "$rabbitmq_server" -noshell -start_epmd false \
+        "${server[@]}" -noshell -start_epmd false \
         -kernel inet_dist_use_interface '{127,0,0,1}' -eval "$rabbitmq_listener"
 }
 

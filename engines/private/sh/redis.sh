@@ -7,10 +7,14 @@ redis_launch() {
     mkdir -p "$folder"
     # A node keeps its settings in its folder and not on its command line because a Sentinel rewrites them.
     [[ -s $folder/redis.conf ]] || redis_settings "$name" >"$folder/redis.conf"
-    case $name in
-        sentinel-[123]) spawn "$name" "$folder" redis-server redis.conf --sentinel ;;
-        *) spawn "$name" "$folder" redis-server redis.conf ;;
-    esac
+    local server=(redis-server redis.conf)
+    if is_newer valkey; then
+        server=("${within[@]}" valkey-server redis.conf)
+    elif is_newer redis; then
+        server=("${within[@]}" redis-server redis.conf)
+    fi
+    [[ $name != sentinel-[123] ]] || server+=(--sentinel)
+    spawn "$name" "$folder" "${server[@]}"
 }
 
 redis_settings() {

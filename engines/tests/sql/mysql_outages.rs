@@ -337,7 +337,7 @@ async fn a_store_that_gets_no_connection_is_not_ready() {
     let mut root = by_hand(&url).await;
     execute(&mut root, "SET GLOBAL max_connections = 10").await;
     let ordinary = url.replace("chinwag:chinwag@", "app:app@");
-    let kill = "SELECT id FROM information_schema.processlist WHERE user = 'app'";
+    let kill = "SELECT CAST(id AS SIGNED) FROM information_schema.processlist WHERE user = 'app'";
     let of_store: Vec<i64> = sqlx::query_scalar(kill).fetch_all(&mut root).await.unwrap();
     for connection in of_store {
         execute(&mut root, &format!("KILL {connection}")).await;

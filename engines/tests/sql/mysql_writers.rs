@@ -98,7 +98,9 @@ async fn who_loses_a_deadlock_tries_again() {
     let mut stranger = MySqlConnection::connect(&url).await.unwrap();
     let mut watcher = MySqlConnection::connect(&url).await.unwrap();
     let insert = |seqs: std::ops::Range<u64>| {
-        let row = |seq| format!("('lobby', {seq}, UNHEX(MD5({seq})), 'eve', 'user', 'mine', NULL)");
+        let row = |seq| {
+            format!("('lobby', {seq}, UNHEX(LPAD({seq}, 32, '0')), 'eve', 'user', 'mine', NULL)")
+        };
         let rows: Vec<String> = seqs.map(row).collect();
         AssertSqlSafe(format!("INSERT INTO messages VALUES {}", rows.join(", ")))
     };
