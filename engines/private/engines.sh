@@ -48,6 +48,7 @@ engines.sh [serve] [--only redis,rabbitmq,mariadb]
         thaw ENGINE       SIGCONT
         wipe ENGINE       kills a Redis server and removes its data: it comes back empty at the next start
         start cluster     three Redis nodes; answers with their addresses
+        start replicas    three more of that cluster, each the replica of one: cluster-4 to -6
         start sentinel    a master, a replica and three sentinels; answers with their addresses and the master's name
         start brokers     a RabbitMQ cluster of three; answers with their addresses
         vhost NAME        makes a RabbitMQ virtual host in which guest may do everything
@@ -55,8 +56,8 @@ engines.sh [serve] [--only redis,rabbitmq,mariadb]
         database NAME     makes a MariaDB database
         status            the state of each engine
 
-    ENGINE: redis, rabbitmq, mariadb, cluster-1 to -3, sentinel-master, sentinel-replica, sentinel-1 to -3,
-    broker-1 to -3, or cluster, sentinel, brokers for all of theirs.
+    ENGINE: redis, rabbitmq, mariadb, cluster-1 to -6, sentinel-master, sentinel-replica, sentinel-1 to -3,
+    broker-1 to -3, or cluster, replicas, sentinel, brokers for all of theirs.
 
     Other processes may use the FIFO named by CONTROL: they write one line `ID COMMAND`, and the answer is the line
     that appears in the file answers/ID beside the FIFO. ID is theirs to choose, once: letters, digits, `_`, `-`.

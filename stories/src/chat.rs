@@ -18,6 +18,8 @@ pub enum RedisSetup {
     Sentinels,
     /// A Cluster of its own.
     Cluster,
+    /// The same with a replica for each of its three masters.
+    ReplicatedCluster,
 }
 
 /// What a story starts with.
@@ -92,9 +94,12 @@ impl OwnRedis {
         };
         match setup {
             RedisSetup::One => None,
-            RedisSetup::Cluster => {
+            RedisSetup::Cluster | RedisSetup::ReplicatedCluster => {
                 let engines = Engines::start_only(&[]).await;
                 let url = format!("redis-cluster://{}", hosts(&engines.start_cluster().await));
+                if setup == RedisSetup::ReplicatedCluster {
+                    engines.start_replicas().await;
+                }
                 let sentinels = None;
                 Some(OwnRedis {
                     engines,

@@ -33,8 +33,9 @@ run_command() {
         *) problem="unknown command $verb (see engines.sh --help)"; return 1 ;;
     esac
     case $what in
-        redis | rabbitmq | mariadb | cluster-[123] | sentinel-master | sentinel-replica | sentinel-[123] | broker-[123]) names=("$what") ;;
+        redis | rabbitmq | mariadb | cluster-[1-6] | sentinel-master | sentinel-replica | sentinel-[123] | broker-[123]) names=("$what") ;;
         cluster) names=(cluster-{1,2,3}) ;;
+        replicas) names=(cluster-{4,5,6}) ;;
         sentinel) names=(sentinel-{master,replica,1,2,3}) ;;
         brokers) names=(broker-{1,2,3}) ;;
         *) problem="there is no engine called $what"; return 1 ;;
@@ -66,6 +67,10 @@ run_command() {
         cluster)
             redis_join_cluster || return 1
             await_condition redis_cluster_is_whole || { problem="the cluster did not form"; return 1; }
+            ;;
+        replicas)
+            redis_join_replicas || return 1
+            await_condition redis_replicas_are_linked || { problem="the replicas did not find their masters"; return 1; }
             ;;
         sentinel)
             await_condition redis_sentinels_agree || { problem="the sentinels did not find each other"; return 1; }
@@ -159,7 +164,7 @@ process_is_stopped() {
 
 status() {
     local name
-    for name in redis rabbitmq mariadb cluster-{1,2,3} sentinel-{master,replica,1,2,3} broker-{1,2,3}; do
+    for name in redis rabbitmq mariadb cluster-{1..6} sentinel-{master,replica,1,2,3} broker-{1,2,3}; do
         if is_running "$name"; then
             answer+="${answer:+ }$name=${frozen[$name]:+frozen:}${pid[$name]}"
         fi

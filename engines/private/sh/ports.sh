@@ -4,10 +4,10 @@
 
 declare -A port=()
 ports_first=20000
-ports_per_set=24
-ports_sets=500
+ports_per_set=32
+ports_sets=380
 ports_names=(redis rabbitmq mariadb rabbitmq-distribution epmd
-    cluster-1 cluster-2 cluster-3 cluster-bus-1 cluster-bus-2 cluster-bus-3
+    cluster-{1..6} cluster-bus-{1..6}
     sentinel-master sentinel-replica sentinel-1 sentinel-2 sentinel-3
     broker-1 broker-2 broker-3 broker-1-distribution broker-2-distribution broker-3-distribution)
 

@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # variables are shared with the other parts
-# Redis: the single server, and on demand a Cluster of three and a Sentinel set. Each node keeps an append-only file
+# Redis: the single server, and on demand a Cluster of three, its three replicas, and a Sentinel set. Each node keeps an append-only file
 # that is synced every second, as the services ask of a real one.
 
 redis_launch() {
@@ -85,10 +85,40 @@ redis_cluster_is_whole() {
     local node answer
     for node in 1 2 3; do
         answer=$(redis_ask "cluster-$node" CLUSTER INFO)
-        [[ $answer == *cluster_state:ok* && $answer == *cluster_known_nodes:3* ]] || return 1
+        [[ $answer == *cluster_state:ok* && $answer == *cluster_known_nodes:[36]* ]] || return 1
         # A client that asks for the slots must get a port for each: known from the first handshake on.
         answer=$(redis_ask "cluster-$node" CLUSTER NODES)
         [[ $answer != *handshake* && $answer != *noaddr* ]] || return 1
+    done
+}
+
+# Makes cluster-4 to -6 the replicas of cluster-1 to -3.
+redis_join_replicas() {
+    local node master
+    [[ ! -e $set_dir/replicas-joined ]] || return 0
+    for node in 4 5 6; do
+        redis_ask "cluster-$node" CLUSTER MEET 127.0.0.1 "${port[cluster-1]}" "${port[cluster-bus-1]}" >/dev/null
+    done
+    for node in 4 5 6; do
+        master=$(redis_ask "cluster-$((node - 3))" CLUSTER MYID)
+        # It is told again until it has heard of its master.
+        await_condition redis_follows "cluster-$node" "$master" || { problem="cluster-$node does not know its master"; return 1; }
+    done
+    : >"$set_dir/replicas-joined"
+}
+
+redis_follows() {
+    [[ $(redis_ask "$1" CLUSTER REPLICATE "$2") == OK ]]
+}
+
+# All know all six, and each of the three pairs is linked, whichever of the two is the master by now.
+redis_replicas_are_linked() {
+    local node answer
+    for node in 1 2 3 4 5 6; do
+        answer=$(redis_ask "cluster-$node" CLUSTER INFO)
+        [[ $answer == *cluster_state:ok* && $answer == *cluster_known_nodes:6* ]] || return 1
+        answer=$(redis_ask "cluster-$node" INFO replication)
+        [[ $answer == *master_link_status:up* || $answer == *connected_slaves:1* ]] || return 1
     done
 }
 

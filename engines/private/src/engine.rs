@@ -11,7 +11,7 @@ pub enum Engine {
     RabbitMq,
     /// The MariaDB server.
     MariaDb,
-    /// A node of the Redis Cluster: 1, 2 or 3.
+    /// A node of the Redis Cluster: 1, 2 or 3, and their replicas 4, 5 and 6.
     Cluster(u8),
     /// The Redis server that was the master when the Sentinel part was started.
     SentinelMaster,

@@ -195,6 +195,14 @@ impl Engines {
             .collect()
     }
 
+    /// Starts a replica for each of the three nodes, 4 to 6 in their order, and returns when they are linked.
+    pub async fn start_replicas(&self) -> Vec<String> {
+        let answer = self.command("start replicas".to_owned()).await;
+        addresses(&answer, "cluster-")
+            .map(|address| format!("redis://{address}"))
+            .collect()
+    }
+
     /// Starts a Redis master, its replica and three Sentinels that watch them (quorum two, down after 1 s). Some 2 s.
     pub async fn start_sentinel(&self) -> Sentinels {
         let answer = self.command("start sentinel".to_owned()).await;

@@ -86,6 +86,9 @@ async fn a_cluster_and_sentinels_start_on_demand() {
     engines.kill(Engine::Cluster(2)).await;
     assert!(!redis_answers(&nodes[1], SILENCE).await);
     assert_eq!(engines.start_cluster().await, nodes);
+    let replicas = engines.start_replicas().await;
+    assert_eq!(replicas.len(), 3);
+    assert_eq!(engines.start_replicas().await, replicas);
     assert!(
         redis(&nodes[1], "CLUSTER INFO")
             .await

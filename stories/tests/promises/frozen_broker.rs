@@ -24,7 +24,7 @@ const WRITTEN_WITHIN: Duration = Duration::from_secs(10);
 
 /// When everything that only the broker's frozen node had is in the database: an edge looks for what has been missing
 /// there for 30 s, a few times a minute.
-const REPAIRED_WITHIN: Duration = Duration::from_secs(60);
+const REPAIRED_WITHIN: Duration = Duration::from_secs(180);
 
 /// A Chinwag on a cluster whose first node leads the queues.
 async fn on_a_cluster() -> (Chat, Engines) {

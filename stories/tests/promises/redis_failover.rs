@@ -323,6 +323,60 @@ async fn nodes_of_a_cluster_that_are_killed_or_freeze_cost_nobody_a_message() {
     talk.ends(&chat).await;
 }
 
+/// Waits until a node of the Cluster that was a replica is a master, and returns when.
+async fn is_promoted(replica: &str) {
+    until(
+        "a replica takes over",
+        Duration::from_secs(30),
+        async || {
+            let role: Vec<redis::Value> = try_ask(replica, &["ROLE"]).await.ok()?;
+            (role[0] == redis::Value::BulkString(b"master".to_vec())).then_some(())
+        },
+    )
+    .await;
+}
+
+/// Each master's replica takes over while people talk: in a Cluster the rooms of the other two go on meanwhile.
+async fn replicas_of_a_cluster_take_over(
+    goes_away: impl AsyncFn(&Engines, u8, &str),
+    comes_back: impl AsyncFn(&Engines, u8),
+) {
+    let chat = on(RedisSetup::ReplicatedCluster, 2).await;
+    let replicas = chat.redis().start_replicas().await;
+    let talk = Talk::begins(&chat).await;
+    talk.goes_on().await;
+    for (node, replica) in (1..=3).zip(&replicas) {
+        goes_away(chat.redis(), node, replica).await;
+        is_promoted(replica).await;
+        talk.goes_on().await;
+        comes_back(chat.redis(), node).await;
+    }
+    talk.goes_on().await;
+    talk.ends(&chat).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn planned_failovers_of_a_cluster_cost_nobody_a_message() {
+    let failover = async |_: &Engines, _, replica: &str| {
+        let _: String = ask(replica, &["CLUSTER", "FAILOVER"]).await;
+    };
+    replicas_of_a_cluster_take_over(failover, async |_, _| ()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn masters_of_a_cluster_that_are_killed_cost_nobody_a_message() {
+    let killed = async |redis: &Engines, node, _: &str| redis.kill(Engine::Cluster(node)).await;
+    let again = async |redis: &Engines, node| redis.start_engine(Engine::Cluster(node)).await;
+    replicas_of_a_cluster_take_over(killed, again).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn masters_of_a_cluster_that_freeze_cost_nobody_a_message() {
+    let frozen = async |redis: &Engines, node, _: &str| redis.freeze(Engine::Cluster(node)).await;
+    let thawed = async |redis: &Engines, node| redis.thaw(Engine::Cluster(node)).await;
+    replicas_of_a_cluster_take_over(frozen, thawed).await;
+}
+
 /// What the master alone had when it went away, and one edge was not shown: the replica was cut off before. It is acked
 /// and in the database, and the next message follows on what the replica has. It is shown in its order, to those who
 /// stayed and to those who were away.
