@@ -6,6 +6,7 @@
 mod people;
 mod read_marks;
 mod removals;
+mod retention;
 mod tokens;
 pub mod usage;
 
@@ -31,12 +32,13 @@ use crate::{
 pub use self::{
     read_marks::{ReadMark, ReadMarks, UNREAD_MAX},
     removals::Removals,
+    retention::{NEVER_GONE_WITHIN, OldRooms, RETENTION_DAYS_MAX, Retention, RoomRetention, may_be_gone},
     tokens::{ProgramToken, TOKEN_NAME_MAX_CHARS, TOKENS_PER_USER, Tokens},
 };
 
 /// All that lasts.
 #[async_trait]
-pub trait Store: Accounts + People + Rooms + Messages + ReadMarks + Removals + Tokens {
+pub trait Store: Accounts + People + Rooms + Messages + ReadMarks + Removals + Retention + Tokens {
     /// Whether the engine answers within its time limit, has the schema that this program was built with, and can be
     /// written to.
     ///
@@ -448,6 +450,9 @@ pub struct Room {
     /// What it is about.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub topic: String,
+    /// How many days it keeps what is said in it, if that is set for it; the server's setting holds where it is shorter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention_days: Option<NonZeroU32>,
 }
 
 /// What of a room is to be changed.
@@ -463,6 +468,8 @@ pub struct RoomChanges {
     pub title: Option<String>,
     /// What it is about.
     pub topic: Option<String>,
+    /// How many days it keeps what is said in it; none of its own if `Some(None)`.
+    pub retention_days: Option<Option<NonZeroU32>>,
     /// Whose it is to be.
     pub hand_over: Option<HandOver>,
 }

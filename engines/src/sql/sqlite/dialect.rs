@@ -95,3 +95,8 @@ pub(in crate::sql) static NOTE_LOOKS: BySize = BySize::new(
     ", ",
     " ON CONFLICT DO NOTHING",
 );
+/// A round of looking at all rooms begins for the first time, unless somebody else has begun it.
+pub(in crate::sql) const BEGIN_SWEEP: &str =
+    "INSERT INTO sweeps (name, after_room, due_at_ms) VALUES (?, '', 0) ON CONFLICT DO NOTHING";
+pub(in crate::sql) const SWEEP_REPLY_LOG: &str = "DELETE FROM replies WHERE (room, id) IN \
+     (SELECT room, id FROM replies WHERE day < ? ORDER BY day LIMIT ?)";

@@ -29,6 +29,8 @@ mod people;
 mod read_marks;
 #[path = "../statements/removals.rs"]
 mod removals;
+#[path = "../statements/retention.rs"]
+mod retention;
 #[path = "../statements/rooms.rs"]
 mod rooms;
 #[path = "../statements/standings.rs"]

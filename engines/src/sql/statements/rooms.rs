@@ -9,7 +9,7 @@ use common::{
     },
 };
 
-use super::{Connection, ThisStore, audit, invitations, listing, looks, removals, standings};
+use super::{Connection, ThisStore, audit, invitations, listing, looks, removals, retention, standings};
 use crate::sql::{
     call::{reading, transaction, writing},
     columns::now_ms,
@@ -21,8 +21,10 @@ macro_rules! room_where {
     ($condition:literal) => {
         concat!(
             "SELECT rooms.name, rooms.owner, rooms.private, rooms.bot, rooms.persona, \
-             COALESCE(room_details.title, '') AS title, COALESCE(room_details.topic, '') AS topic \
-             FROM rooms LEFT JOIN room_details ON room_details.room = rooms.name WHERE rooms.name = ?",
+             COALESCE(room_details.title, '') AS title, COALESCE(room_details.topic, '') AS topic, \
+             room_retention.days AS retention_days \
+             FROM rooms LEFT JOIN room_details ON room_details.room = rooms.name \
+             LEFT JOIN room_retention ON room_retention.room = rooms.name WHERE rooms.name = ?",
             $condition
         )
     };
@@ -46,6 +48,7 @@ struct RoomRow {
     persona: String,
     title: String,
     topic: String,
+    retention_days: Option<i64>,
 }
 
 impl TryFrom<RoomRow> for Room {
@@ -60,6 +63,7 @@ impl TryFrom<RoomRow> for Room {
             owner: row.owner,
             title: row.title,
             topic: row.topic,
+            retention_days: retention::days(row.retention_days),
         })
     }
 }
@@ -91,7 +95,11 @@ pub(super) async fn insert(db: &mut Connection, room: &Room) -> Result<(), Failu
         topic: Some(room.topic.clone()).filter(|topic| !topic.is_empty()),
         ..RoomChanges::default()
     };
-    change_details(db, &room.name, &details).await
+    change_details(db, &room.name, &details).await?;
+    match room.retention_days {
+        None => Ok(()),
+        days => retention::set_days(db, &room.name, days).await,
+    }
 }
 
 /// Changes what is in `room_details`, under the lock of the room.
@@ -381,6 +389,9 @@ impl Rooms for ThisStore {
                 .execute(&mut *db)
                 .await?;
             change_details(db, name, changes).await?;
+            if let Some(days) = changes.retention_days {
+                retention::set_days(db, name, days).await?;
+            }
             if let Some(to) = &changes.hand_over {
                 hand_over(db, name, to, by).await?;
             }
@@ -413,6 +424,7 @@ impl Rooms for ThisStore {
                 "DELETE FROM invitations WHERE room = ?",
                 "DELETE FROM bans WHERE room = ?",
                 "DELETE FROM room_details WHERE room = ?",
+                "DELETE FROM room_retention WHERE room = ?",
                 "DELETE FROM room_looks WHERE room = ?",
                 "DELETE FROM rooms WHERE name = ?",
             ] {
