@@ -3,12 +3,14 @@
 #![warn(missing_docs)]
 
 pub mod accounts;
+pub mod archive;
 mod batch;
 pub mod dead_letters;
 mod deleted_rooms;
 mod erasing;
 mod old_messages;
 pub mod repair;
+pub mod rooms;
 pub mod usage;
 
 use std::{
@@ -57,6 +59,19 @@ pub struct PersisterSettings {
     /// How long what is old is kept.
     #[command(flatten)]
     pub keeping: Keeping,
+}
+
+impl PersisterSettings {
+    /// For a process that only empties a queue, and takes nothing away.
+    pub const EMPTYING: PersisterSettings = PersisterSettings {
+        persist_batch_messages: 1024,
+        persist_batch_bytes: 1_048_576,
+        persist_batch_ms: 20,
+        keeping: Keeping {
+            retention_days: 0,
+            reply_log_days: 0,
+        },
+    };
 }
 
 /// So often in a row the database refuses a batch, and takes other rows, before it counts as the batch's fault.

@@ -3,7 +3,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use common::supervise;
+use common::{
+    live::{Control, Signal},
+    supervise,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{departures, services::Services, sessions::now_ms};
@@ -129,6 +132,11 @@ async fn erase(services: &Services) {
     match services.store.deletions_due(now_ms(), ERASE_ROOMS).await {
         Ok(rooms) => {
             for room in rooms {
+                // Whoever deleted it may have had no way to tell the edges: an operator at the command line has none.
+                let changed = Signal::Control(Control::RoomChanged { room: room.clone() });
+                if let Err(error) = services.live.signal(&changed).await {
+                    tracing::debug!(%error, room, "other processes were not told that a room is deleted");
+                }
                 services.erase(&room).await;
             }
         }

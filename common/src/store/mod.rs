@@ -3,6 +3,7 @@
 //! Two sides in the crate `engines`: MySQL, shared by any number of processes, and SQLite, a file in the data folder.
 //! Both pass the suite in `common/suites/src/store/`.
 
+pub mod archive;
 mod people;
 mod read_marks;
 mod removals;
@@ -493,6 +494,19 @@ pub enum RoomKeeper<'a> {
     Owner(&'a str),
     /// Whoever administers the server, and only as long as they do.
     Administrator(&'a str),
+    /// Whoever may use the database, at the command line.
+    Operator,
+}
+
+impl<'a> RoomKeeper<'a> {
+    /// Who did it, as the audit log has it; owners do what they like with what is theirs.
+    pub fn in_the_log(self) -> Option<&'a str> {
+        match self {
+            RoomKeeper::Owner(_) => None,
+            RoomKeeper::Administrator(name) => Some(name),
+            RoomKeeper::Operator => Some(OPERATOR),
+        }
+    }
 }
 
 /// When the bot answers a message.

@@ -145,7 +145,7 @@ pub async fn an_edit_is_as_old_as_its_own_place(side: Side) {
     assert_eq!(side.count(has_text).await, 0);
     while store.remove_old("ship", days_ago(5), 1).await.unwrap() > 0 {}
     for left in [
-        "SELECT COUNT(*) FROM messages",
+        "SELECT COUNT(*) FROM messages WHERE room = 'ship'",
         "SELECT COUNT(*) FROM message_events",
         "SELECT COUNT(*) FROM message_states",
     ] {

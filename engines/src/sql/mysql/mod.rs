@@ -4,6 +4,8 @@
 
 #[path = "../statements/accounts.rs"]
 mod accounts;
+#[path = "../statements/archive.rs"]
+mod archive;
 #[path = "../statements/audit.rs"]
 mod audit;
 #[path = "../statements/changes.rs"]
@@ -45,3 +47,4 @@ pub use store::MySqlStore;
 
 use sqlx::MySqlConnection as Connection;
 use store::MySqlStore as ThisStore;
+use sqlx::mysql::MySqlRow as ThisRow;

@@ -146,7 +146,7 @@ async fn hand_over(
     }
     // How many rooms somebody owns is counted under the lock of their own.
     if !names::may_exist(to) || !lock(db, to).await? {
-        return no(nobody_to_take_it(to));
+        return no(nobody_to_take_it(to, by));
     }
     let update = sqlx::query("UPDATE rooms SET owner = ? WHERE name = ? AND owner = ?");
     let update = update.bind(to).bind(room).bind(from);
@@ -167,10 +167,10 @@ async fn hand_over(
     );
     let member = member
         .bind(to)
-        .bind(matches!(by, RoomKeeper::Administrator(_)));
+        .bind(!matches!(by, RoomKeeper::Owner(_)));
     let member = member.bind(room).bind(room);
     if member.fetch_optional(&mut *db).await?.is_none() {
-        return no(nobody_to_take_it(to));
+        return no(nobody_to_take_it(to, by));
     }
     refuse_if_banned(db, room, to).await?;
     if let Some(most) = owned_max
@@ -189,13 +189,17 @@ async fn hand_over(
     }
     let insert = sqlx::query("INSERT INTO members (room, user) VALUES (?, ?)");
     insert.bind(room).bind(from).execute(&mut *db).await?;
-    if let RoomKeeper::Administrator(by) = by {
+    if let Some(by) = by.in_the_log() {
         audit::note(db, by, "room_handed_over", room, &format!("{from} to {to}")).await?;
     }
     Ok(())
 }
 
-fn nobody_to_take_it(user: &str) -> StoreError {
+fn nobody_to_take_it(user: &str, by: RoomKeeper<'_>) -> StoreError {
+    if by == RoomKeeper::Operator {
+        let why = format!("there is no account {user:?} that could take the room, or it is disabled");
+        return StoreError::NotFound(why);
+    }
     StoreError::NotFound(format!(
         "there is no member {user:?} of this room; invite them first, and when they have taken the invitation they can take \
          the room over"
@@ -244,7 +248,7 @@ pub(super) async fn lock_for(
         RoomKeeper::Owner(by) if by != owner => {
             Err(standings::forbidden("only the room's owner may do this"))
         }
-        RoomKeeper::Owner(_) => Ok(Some(owner)),
+        RoomKeeper::Owner(_) | RoomKeeper::Operator => Ok(Some(owner)),
         RoomKeeper::Administrator(by) => {
             standings::only_administrators(db, Actor::Account(by)).await?;
             Ok(Some(owner))
@@ -416,7 +420,7 @@ impl Rooms for ThisStore {
             let created = sqlx::query_scalar("SELECT created_at_ms FROM rooms WHERE name = ?");
             let created_at_ms: i64 = created.bind(name).fetch_one(&mut *db).await?;
             removals::note_deletion(db, name, &owner, created_at_ms).await?;
-            if let RoomKeeper::Administrator(by) = by {
+            if let Some(by) = by.in_the_log() {
                 audit::note(db, by, "room_deleted", name, &format!("it was {owner}'s")).await?;
             }
             for table in [
