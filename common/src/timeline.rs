@@ -265,7 +265,9 @@ impl Timeline {
         let Some(first) = tail.messages.first() else {
             return 0;
         };
-        let gone = self.gone_until(room, first.prev).await;
+        // What is before the first may be gone as well, and nobody is to wait for it.
+        let oldest = if first.prev > 0 { first.prev } else { first.seq };
+        let gone = self.gone_until(room, oldest).await;
         tail.messages.retain(|message| message.seq > gone);
         gone
     }
@@ -439,7 +441,12 @@ impl Timeline {
         };
         let stream = self.stream_before(room, oldest, before, limit).await?;
         let (whole_since, mut shown, events) = stream;
-        let gone = self.gone_until(room, whole_since).await;
+        let oldest = match shown.first() {
+            Some(first) if whole_since == 0 => first.seq,
+            Some(_) => whole_since,
+            None => Seq::MAX,
+        };
+        let gone = self.gone_until(room, oldest).await;
         shown.retain(|message| message.seq > gone);
         let stored_until = stored_until.max(gone);
         let all = [&*shown, &*events].concat();

@@ -270,7 +270,9 @@ impl Rows {
     /// Whether this one would have to go with others.
     fn is_full_for(&self, table: &str) -> bool {
         !self.rows.is_empty()
-            && (self.table != table || self.rows.len() >= ROWS_AT_ONCE || self.bytes >= BYTES_AT_ONCE)
+            && (self.table != table
+                || self.rows.len() >= ROWS_AT_ONCE
+                || self.bytes >= BYTES_AT_ONCE)
     }
 
     fn push(&mut self, table: String, columns: Columns, bytes: usize) {
@@ -312,7 +314,10 @@ pub async fn import(
         ));
     }
     if state.is_some_and(|state| state.is_finished) {
-        return Ok(writeln!(out, "this archive is in already; nothing was to be done")?);
+        return Ok(writeln!(
+            out,
+            "this archive is in already; nothing was to be done"
+        )?);
     }
     let done = state.map_or(0, |state| state.rows_done);
     if done > 0 {

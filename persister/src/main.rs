@@ -138,8 +138,8 @@ enum Job {
 #[tokio::main]
 async fn main() -> Exit {
     if let Some(
-        "migrate" | "dead-letters" | "repair" | "usage" | "accounts" | "invites" | "rooms" | "export"
-        | "import",
+        "migrate" | "dead-letters" | "repair" | "usage" | "accounts" | "invites" | "rooms"
+        | "export" | "import",
     ) = std::env::args().nth(1).as_deref()
     {
         return work(settings::parse()).await.into();
@@ -295,11 +295,14 @@ async fn wait_for_persisters(
     patience: Duration,
 ) -> Result<(), Box<dyn Error>> {
     let (queue, store) = (chosen::queue(queue).await?, chosen::store(store).await?);
-    let told = |error: &PostError| eprintln!("waiting until what was acked is in the database: {error}");
+    let told =
+        |error: &PostError| eprintln!("waiting until what was acked is in the database: {error}");
     all_acked_is_written(&queue, &store, patience, told).await?;
     let dead = queue.dead_letters().count(QueueName::Persist).await?;
     if dead > 0 {
-        eprintln!("{dead} messages are dead letters, and not in the archive: see `persister dead-letters`");
+        eprintln!(
+            "{dead} messages are dead letters, and not in the archive: see `persister dead-letters`"
+        );
     }
     queue.close().await;
     Ok(())

@@ -72,7 +72,11 @@ pub async fn run(store: &dyn Store, command: RoomsCommand, out: &mut dyn Write) 
             };
             let changed = store.change_room(&room, &changes, RoomKeeper::Operator);
             changed.await?.ok_or_else(|| no_room(&room))?;
-            Ok(writeln!(out, "{room} is {user}'s, and was {}'s", before.owner)?)
+            Ok(writeln!(
+                out,
+                "{room} is {user}'s, and was {}'s",
+                before.owner
+            )?)
         }
     }
 }
@@ -99,7 +103,10 @@ async fn list(store: &dyn Store, json: bool, out: &mut dyn Write) -> Done {
                 continue;
             }
             let kind = if private { "private" } else { "public" };
-            writeln!(out, "{name:32}  {owner:32}  {kind:7}  {members} members  {made}")?;
+            writeln!(
+                out,
+                "{name:32}  {owner:32}  {kind:7}  {members} members  {made}"
+            )?;
         }
     }
 }

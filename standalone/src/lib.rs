@@ -195,6 +195,10 @@ async fn all_is_stored(queue: &EmbeddedQueue) {
 /// # Errors
 /// If the folder cannot be used, or what lies in its queue cannot be written.
 pub async fn all_acked_is_written(data_dir: &Path) -> Result<(), Box<dyn Error>> {
+    if !data_dir.join("store.db").exists() {
+        let folder = data_dir.display();
+        return Err(format!("{folder} is no folder of Chinwag's (DATA_DIR)").into());
+    }
     if let Some(running) = EmbeddedQueue::of_another_process(data_dir).await? {
         running.is_persisted(WAIT_FOR_ANOTHER).await?;
         return Ok(());

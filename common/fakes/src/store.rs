@@ -11,8 +11,9 @@ use common::{
     store::{
         Accounts, Actor, AuditLine, Departure, Invite, Invited, KeptRoom, ListedAccount,
         ListedRoom, LogIn, LookedUp, Membership, Messages, OldRooms, People, ProgramToken,
-        ReadMark, ReadMarks, Removals, Retention, Room, RoomRetention, RoomChanges, RoomKeeper, RoomLimits, Rooms, SentAt, SentPage,
-        Session, Standing, StandingChanges, Store, StoreError, Tokens, WriteError, Written,
+        ReadMark, ReadMarks, Removals, Retention, Room, RoomChanges, RoomKeeper, RoomLimits,
+        RoomRetention, Rooms, SentAt, SentPage, Session, Standing, StandingChanges, Store,
+        StoreError, Tokens, WriteError, Written,
         usage::{UsageAsked, UsageSum},
     },
     wire::{Message, Seq},

@@ -69,11 +69,8 @@ pub trait Archives {
     ///
     /// # Errors
     /// [`ArchiveError::Store`].
-    async fn taken_names(
-        &self,
-        table: &str,
-        rows: &[Columns],
-    ) -> Result<Vec<String>, ArchiveError>;
+    async fn taken_names(&self, table: &str, rows: &[Columns])
+    -> Result<Vec<String>, ArchiveError>;
 
     /// How far this archive has been imported; none if that was not begun.
     ///

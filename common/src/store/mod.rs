@@ -33,13 +33,17 @@ use crate::{
 pub use self::{
     read_marks::{ReadMark, ReadMarks, UNREAD_MAX},
     removals::Removals,
-    retention::{NEVER_GONE_WITHIN, OldRooms, RETENTION_DAYS_MAX, Retention, RoomRetention, may_be_gone},
+    retention::{
+        NEVER_GONE_WITHIN, OldRooms, RETENTION_DAYS_MAX, Retention, RoomRetention, may_be_gone,
+    },
     tokens::{ProgramToken, TOKEN_NAME_MAX_CHARS, TOKENS_PER_USER, Tokens},
 };
 
 /// All that lasts.
 #[async_trait]
-pub trait Store: Accounts + People + Rooms + Messages + ReadMarks + Removals + Retention + Tokens {
+pub trait Store:
+    Accounts + People + Rooms + Messages + ReadMarks + Removals + Retention + Tokens
+{
     /// Whether the engine answers within its time limit, has the schema that this program was built with, and can be
     /// written to.
     ///

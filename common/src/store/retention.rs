@@ -2,11 +2,7 @@
 //! process comes first. What is gone by age is known by its place alone: of each room everything up to one place is gone, for
 //! ever (`docs/decisions/retention.md`).
 
-use std::{
-    collections::HashMap,
-    num::NonZeroU32,
-    time::Duration,
-};
+use std::{collections::HashMap, num::NonZeroU32, time::Duration};
 
 use async_trait::async_trait;
 
@@ -153,7 +149,11 @@ mod tests {
             (RETENTION_DAYS_MAX, 0, 0),
         ] {
             let server = NonZeroU32::new(server);
-            assert_eq!(kept(room, 0).ends_at(server, now), until, "{room} {server:?}");
+            assert_eq!(
+                kept(room, 0).ends_at(server, now),
+                until,
+                "{room} {server:?}"
+            );
             assert_eq!(kept(room, now - DAY).ends_at(server, now), now - DAY);
         }
     }

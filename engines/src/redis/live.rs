@@ -348,7 +348,10 @@ impl Live for RedisLive {
     }
 
     async fn forget_until(&self, room: &str, until: Seq) -> Result<(), LiveError> {
-        let keys = [self.server.keys.stream(room), self.server.keys.changes(room)];
+        let keys = [
+            self.server.keys.stream(room),
+            self.server.keys.changes(room),
+        ];
         let keys = keys.each_ref().map(String::as_str);
         let until = until.to_string();
         self.server

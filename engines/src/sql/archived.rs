@@ -267,7 +267,11 @@ pub(super) static ARCHIVED: [Archived; 21] = [
     },
     Archived {
         name: "devices",
-        columns: &[("device_hash", Hash), ("user", Text), ("used_at_ms", Number)],
+        columns: &[
+            ("device_hash", Hash),
+            ("user", Text),
+            ("used_at_ms", Number),
+        ],
         from: "FROM devices t ORDER BY t.device_hash",
         with_sessions: true,
         counted: None,
@@ -279,7 +283,10 @@ pub(super) static ARCHIVED: [Archived; 21] = [
 pub(super) const LEFT_OUT: [(&str, &str); 5] = [
     ("_sqlx_migrations", "the schema is the other server's own"),
     ("resets", "links that hold for a day at most"),
-    ("room_makings", "who made how many rooms within the last hour"),
+    (
+        "room_makings",
+        "who made how many rooms within the last hour",
+    ),
     ("sweeps", "how far this server has looked through its rooms"),
     ("imports", "what was imported here"),
 ];
@@ -287,4 +294,42 @@ pub(super) const LEFT_OUT: [(&str, &str); 5] = [
 /// The table of this name.
 pub(super) fn archived(name: &str) -> Option<&'static Archived> {
     ARCHIVED.iter().find(|table| table.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use sqlx::{Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
+
+    use super::*;
+    use crate::sql::SqliteStore;
+
+    #[tokio::test]
+    async fn every_table_and_column_of_the_schema_is_archived_or_left_out_for_a_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        SqliteStore::open(folder.path()).await.unwrap();
+        let file = SqliteConnectOptions::new().filename(folder.path().join("store.db"));
+        let mut db = SqliteConnection::connect_with(&file).await.unwrap();
+        let columns: Vec<(String, String)> = sqlx::query_as(
+            "SELECT m.name, c.name FROM sqlite_master m, pragma_table_info(m.name) c \
+             WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite_%'",
+        )
+        .fetch_all(&mut db)
+        .await
+        .unwrap();
+        let mut there: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for (table, column) in &columns {
+            there.entry(table).or_default().insert(column);
+        }
+        for (table, why) in LEFT_OUT {
+            assert!(there.remove(table).is_some() && !why.is_empty(), "{table}");
+        }
+        let names = |table: &Archived| table.columns.iter().map(|(name, _)| *name).collect();
+        let archived: BTreeMap<&str, BTreeSet<&str>> = ARCHIVED
+            .iter()
+            .map(|table| (table.name, names(table)))
+            .collect();
+        assert_eq!(archived, there);
+    }
 }

@@ -230,9 +230,15 @@ pub async fn what_is_old_leaves_the_stream_and_the_order_goes_on(side: Side) {
         side.two.forget_until("lobby", until).await.unwrap();
     }
     let tail = side.one.tail("lobby", 0, 100).await.unwrap();
-    assert_eq!((tail.messages, tail.latest), (vec![said[2].clone()], said[2].seq));
+    assert_eq!(
+        (tail.messages, tail.latest),
+        (vec![said[2].clone()], said[2].seq)
+    );
     assert_eq!(side.one.find("lobby", said[0].id).await.unwrap(), None);
-    assert_eq!(side.one.find("lobby", said[2].id).await.unwrap().as_ref(), said.get(2));
+    assert_eq!(
+        side.one.find("lobby", said[2].id).await.unwrap().as_ref(),
+        said.get(2)
+    );
     side.two.forget_until("lobby", said[2].seq).await.unwrap();
     side.two.forget_until("attic", said[2].seq).await.unwrap();
     let tail = side.one.tail("lobby", 0, 100).await.unwrap();

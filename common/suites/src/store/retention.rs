@@ -49,7 +49,9 @@ async fn ship(side: &Side) -> Vec<Uuid> {
     users(side, &["ada", "bob"]).await;
     store.create_room(&room("ship", "ada")).await.unwrap();
     let old = days_ago(40);
-    let mut batch: Vec<_> = (1..=25).map(|n| said("ship", old + n, "a secret")).collect();
+    let mut batch: Vec<_> = (1..=25)
+        .map(|n| said("ship", old + n, "a secret"))
+        .collect();
     batch.push(edits(&batch[0], old + 26, "a secret as well"));
     batch.push(deletes(&batch[1], old + 27));
     batch.push(said("ship", days_ago(3), "of the other day"));
@@ -78,7 +80,10 @@ pub async fn what_is_old_goes_in_small_steps_and_is_read_no_more(side: Side) {
         assert_eq!(texts(&history), ["of the other day", "of today"]);
         assert_eq!(history[0].prev, 0);
         assert_eq!(store.after("ship", 0, 100).await.unwrap(), history);
-        assert_eq!(store.after("ship", days_ago(35), 1).await.unwrap(), history[..1]);
+        assert_eq!(
+            store.after("ship", days_ago(35), 1).await.unwrap(),
+            history[..1]
+        );
         for (id, is_there) in [(ids[0], false), (ids[25], false), (ids[27], true)] {
             let found = store.find("ship", id).await.unwrap();
             assert_eq!(found.is_some(), is_there);
@@ -91,7 +96,11 @@ pub async fn what_is_old_goes_in_small_steps_and_is_read_no_more(side: Side) {
         steps.push(removed);
     }
     assert_eq!(steps, [10, 10, 7]);
-    assert_eq!(side.count("SELECT COUNT(*) FROM messages WHERE room = 'ship'").await, 2);
+    assert_eq!(
+        side.count("SELECT COUNT(*) FROM messages WHERE room = 'ship'")
+            .await,
+        2
+    );
     assert_eq!(side.count("SELECT COUNT(*) FROM message_events").await, 0);
     assert_eq!(side.count("SELECT COUNT(*) FROM message_states").await, 0);
     begin_anew(&side).await;
@@ -110,7 +119,10 @@ pub async fn what_is_gone_stays_gone_whatever_is_set_later(side: Side) {
     assert_eq!(store.find("ship", late.message.id).await.unwrap(), None);
     assert_eq!(store.after("ship", 0, 100).await.unwrap().len(), 2);
     keeps(store, "ship", 0).await;
-    assert_eq!(store.room("ship").await.unwrap().unwrap().retention_days, None);
+    assert_eq!(
+        store.room("ship").await.unwrap().unwrap().retention_days,
+        None
+    );
     begin_anew(&side).await;
     assert_eq!(old_rooms(store).await, [("ship".to_owned(), until)]);
     assert_eq!(store.remove_old("ship", until, 100).await.unwrap(), 1);
@@ -121,7 +133,10 @@ pub async fn what_is_gone_stays_gone_whatever_is_set_later(side: Side) {
         days: None,
         gone_until: until,
     };
-    assert_eq!(known.into_iter().collect::<Vec<_>>(), [("ship".to_owned(), ship)]);
+    assert_eq!(
+        known.into_iter().collect::<Vec<_>>(),
+        [("ship".to_owned(), ship)]
+    );
     assert_eq!(store.gone_until("nowhere").await.unwrap(), 0);
 }
 
@@ -160,7 +175,10 @@ pub async fn a_page_of_rooms_is_told_to_one_process(side: Side) {
     let names: Vec<String> = (0..7).map(|n| format!("room-{n}")).collect();
     for name in &names {
         store.create_room(&room(name, "ada")).await.unwrap();
-        store.write(&[said(name, days_ago(9), "old")]).await.unwrap();
+        store
+            .write(&[said(name, days_ago(9), "old")])
+            .await
+            .unwrap();
     }
     keeps(store, "room-3", 20).await;
     keeps(store, "room-4", 2).await;
@@ -178,14 +196,21 @@ pub async fn a_page_of_rooms_is_told_to_one_process(side: Side) {
     assert_eq!(told, names, "each once, until the next round");
     for (name, until) in &seen {
         let days = if name == "room-4" { 2 } else { 5 };
-        assert!(*until <= days_ago(days) && *until > days_ago(days + 1), "{name}");
+        assert!(
+            *until <= days_ago(days) && *until > days_ago(days + 1),
+            "{name}"
+        );
     }
     begin_anew(&side).await;
     let page = store.take_old_rooms(now_seq(), days, 100).await.unwrap();
     assert_eq!((page.rooms.len(), page.is_more), (7, false));
     begin_anew(&side).await;
     let of_its_own = old_rooms(store).await;
-    assert_eq!(of_its_own.len(), 1, "the server keeps everything: {of_its_own:?}");
+    assert_eq!(
+        of_its_own.len(),
+        1,
+        "the server keeps everything: {of_its_own:?}"
+    );
 }
 
 pub async fn a_room_that_was_deleted_meanwhile_is_left_alone(side: Side) {

@@ -103,7 +103,9 @@ impl Look {
         position: i64,
     ) -> Result<i64, sqlx::Error> {
         let count = "SELECT COUNT(*) FROM messages WHERE queue = ? AND position <= ?";
-        let count = sqlx::query_scalar(count).bind(queue.as_str()).bind(position);
+        let count = sqlx::query_scalar(count)
+            .bind(queue.as_str())
+            .bind(position);
         count.fetch_one(&mut self.0).await
     }
 }

@@ -46,5 +46,5 @@ mod usage;
 pub use store::MySqlStore;
 
 use sqlx::MySqlConnection as Connection;
-use store::MySqlStore as ThisStore;
 use sqlx::mysql::MySqlRow as ThisRow;
+use store::MySqlStore as ThisStore;

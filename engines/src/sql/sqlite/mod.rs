@@ -46,5 +46,5 @@ mod usage;
 pub use store::SqliteStore;
 
 use sqlx::SqliteConnection as Connection;
-use store::SqliteStore as ThisStore;
 use sqlx::sqlite::SqliteRow as ThisRow;
+use store::SqliteStore as ThisStore;

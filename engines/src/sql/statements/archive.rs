@@ -26,13 +26,28 @@ use crate::sql::{
 static NAMES_TAKEN: [BySize; 3] = [
     BySize::new("SELECT name FROM users WHERE name IN (", "?", ", ", ")"),
     BySize::new("SELECT name FROM rooms WHERE name IN (", "?", ", ", ")"),
-    BySize::new("SELECT name FROM deleted_rooms WHERE name IN (", "?", ", ", ")"),
+    BySize::new(
+        "SELECT name FROM deleted_rooms WHERE name IN (",
+        "?",
+        ", ",
+        ")",
+    ),
 ];
 
 /// What users look like, and rooms.
 static LOOKS_TAKEN: [BySize; 2] = [
-    BySize::new("SELECT skeleton FROM users WHERE skeleton IN (", "?", ", ", ")"),
-    BySize::new("SELECT skeleton FROM room_looks WHERE skeleton IN (", "?", ", ", ")"),
+    BySize::new(
+        "SELECT skeleton FROM users WHERE skeleton IN (",
+        "?",
+        ", ",
+        ")",
+    ),
+    BySize::new(
+        "SELECT skeleton FROM room_looks WHERE skeleton IN (",
+        "?",
+        ", ",
+        ")",
+    ),
 ];
 
 /// What a column takes in a statement beside its text, at most.
@@ -52,8 +67,12 @@ fn read(row: &ThisRow, table: &Archived) -> Result<Columns, Failure> {
     let mut columns = Columns::new();
     for (at, (name, held)) in table.columns.iter().enumerate() {
         let value = match held {
-            Held::Text => row.try_get_unchecked::<Option<String>, _>(at)?.map(Value::from),
-            Held::Number => row.try_get_unchecked::<Option<i64>, _>(at)?.map(Value::from),
+            Held::Text => row
+                .try_get_unchecked::<Option<String>, _>(at)?
+                .map(Value::from),
+            Held::Number => row
+                .try_get_unchecked::<Option<i64>, _>(at)?
+                .map(Value::from),
             Held::Id => {
                 let id = row.try_get_unchecked::<Option<Uuid>, _>(at)?;
                 id.map(|id| id.to_string().into())
@@ -110,7 +129,10 @@ fn bound(table: &Archived, name: &str, held: Held, row: &Columns) -> Result<Boun
         }
     };
     match value.is_some() && !is_there {
-        true => Err(unfit(format!("a row of {} has no {name} that could be read", table.name))),
+        true => Err(unfit(format!(
+            "a row of {} has no {name} that could be read",
+            table.name
+        ))),
         false => Ok(bound),
     }
 }
@@ -156,8 +178,15 @@ impl Archives for ThisStore {
             let begun = sqlx::raw_sql(statement).execute(&mut *db).await;
             begun.map_err(of_sqlx)?;
         }
-        for table in ARCHIVED.iter().filter(|table| with_sessions || !table.with_sessions) {
-            let columns: Vec<String> = table.columns.iter().map(|(name, _)| format!("t.{name}")).collect();
+        for table in ARCHIVED
+            .iter()
+            .filter(|table| with_sessions || !table.with_sessions)
+        {
+            let columns: Vec<String> = table
+                .columns
+                .iter()
+                .map(|(name, _)| format!("t.{name}"))
+                .collect();
             let select = format!("SELECT {} {}", columns.join(", "), table.from);
             let mut rows = sqlx::query(AssertSqlSafe(select)).fetch(&mut *db);
             while let Some(row) = rows.try_next().await.map_err(of_sqlx)? {
@@ -238,7 +267,9 @@ impl Archives for ThisStore {
             let known = |name: &String| table.columns.iter().any(|(known, _)| known == name);
             if let Some(strange) = row.keys().find(|name| !known(name)) {
                 let table = table.name;
-                return Err(unfit(format!("this version knows of no column {strange:?} of {table}")));
+                return Err(unfit(format!(
+                    "this version knows of no column {strange:?} of {table}"
+                )));
             }
             let bound = |(name, held): &(&str, Held)| bound(table, name, *held, row);
             bounds.push(columns.iter().map(bound).collect::<Result<Vec<_>, _>>()?);
@@ -247,7 +278,10 @@ impl Archives for ThisStore {
             Bound::Text(Some(text)) => text.len() + COLUMN_BYTES,
             _ => COLUMN_BYTES,
         };
-        let bytes: Vec<usize> = bounds.iter().map(|row| row.iter().map(text).sum()).collect();
+        let bytes: Vec<usize> = bounds
+            .iter()
+            .map(|row| row.iter().map(text).sum())
+            .collect();
         let runs = runs(&bytes, self.takes());
         let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
         let head = format!("INSERT INTO {} ({}) VALUES ", table.name, names.join(", "));
@@ -258,17 +292,25 @@ impl Archives for ThisStore {
             let noted = match before {
                 0 => {
                     let insert = sqlx::query(dialect::BEGIN_IMPORT).bind(id).bind(after);
-                    insert.bind(now_ms()).execute(&mut *db).await?.rows_affected() == 1
+                    insert
+                        .bind(now_ms())
+                        .execute(&mut *db)
+                        .await?
+                        .rows_affected()
+                        == 1
                 }
                 _ => {
-                    let update =
-                        sqlx::query("UPDATE imports SET rows_done = ? WHERE id = ? AND rows_done = ?");
+                    let update = sqlx::query(
+                        "UPDATE imports SET rows_done = ? WHERE id = ? AND rows_done = ?",
+                    );
                     let update = update.bind(after).bind(id).bind(before);
                     update.execute(&mut *db).await?.rows_affected() == 1
                 }
             };
             if !noted {
-                return Err(Failure::Refused(StoreError::Forbidden(IMPORTED_ELSEWHERE.into())));
+                return Err(Failure::Refused(StoreError::Forbidden(
+                    IMPORTED_ELSEWHERE.into(),
+                )));
             }
             for run in &runs {
                 let marks = vec![marks.as_str(); run.len()].join(", ");

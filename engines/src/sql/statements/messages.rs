@@ -472,7 +472,11 @@ impl Messages for ThisStore {
                     .await?;
             let Some(row) = row else { return Ok(None) };
             let is_gone = row.seq <= retention::gone_until(db, room, row.seq).await?;
-            if is_gone { Ok(None) } else { row.after(0).map(Some) }
+            if is_gone {
+                Ok(None)
+            } else {
+                row.after(0).map(Some)
+            }
         });
         Ok(found.await?)
     }

@@ -67,8 +67,7 @@ const ALL_ROOMS: &str = rooms_and_their_oldest!(
 );
 
 /// Elsewhere those of which something is set, or gone.
-const ROOMS_WITH_THEIR_OWN: &str =
-    rooms_and_their_oldest!("room_retention.room", "room_retention");
+const ROOMS_WITH_THEIR_OWN: &str = rooms_and_their_oldest!("room_retention.room", "room_retention");
 
 /// The row of `sweeps` that says how far the rooms have been looked at.
 const SWEEP: &str = "retention";
@@ -138,8 +137,9 @@ async fn note_gone(db: &mut Connection, room: &str, until: i64) -> Result<(), Fa
     }
     let exists = sqlx::query("SELECT 1 FROM room_retention WHERE room = ?").bind(room);
     if exists.fetch_optional(&mut *db).await?.is_none() {
-        let insert =
-            sqlx::query("INSERT INTO room_retention (room, gone_until, untrimmed) VALUES (?, ?, 1)");
+        let insert = sqlx::query(
+            "INSERT INTO room_retention (room, gone_until, untrimmed) VALUES (?, ?, 1)",
+        );
         insert.bind(room).bind(until).execute(db).await?;
     }
     Ok(())
@@ -222,7 +222,9 @@ impl Retention for ThisStore {
         let old = looked.into_iter().filter_map(|room| {
             let known = kept(room.days, room.gone_until.unwrap_or_default());
             let until = known.ends_at(server_days, now);
-            let is_old = room.oldest.is_some_and(|oldest| oldest.cast_unsigned() <= until);
+            let is_old = room
+                .oldest
+                .is_some_and(|oldest| oldest.cast_unsigned() <= until);
             is_old.then_some((room.name, until))
         });
         Ok(OldRooms {

@@ -9,7 +9,9 @@ use common::{
     },
 };
 
-use super::{Connection, ThisStore, audit, invitations, listing, looks, removals, retention, standings};
+use super::{
+    Connection, ThisStore, audit, invitations, listing, looks, removals, retention, standings,
+};
 use crate::sql::{
     call::{reading, transaction, writing},
     columns::now_ms,
@@ -165,9 +167,7 @@ async fn hand_over(
          AND invitations.user = users.name AND invitations.ended_at_ms IS NULL))) \
          AND NOT EXISTS (SELECT 1 FROM standings WHERE standings.user = users.name AND standings.disabled = 1)",
     );
-    let member = member
-        .bind(to)
-        .bind(!matches!(by, RoomKeeper::Owner(_)));
+    let member = member.bind(to).bind(!matches!(by, RoomKeeper::Owner(_)));
     let member = member.bind(room).bind(room);
     if member.fetch_optional(&mut *db).await?.is_none() {
         return no(nobody_to_take_it(to, by));
@@ -197,7 +197,8 @@ async fn hand_over(
 
 fn nobody_to_take_it(user: &str, by: RoomKeeper<'_>) -> StoreError {
     if by == RoomKeeper::Operator {
-        let why = format!("there is no account {user:?} that could take the room, or it is disabled");
+        let why =
+            format!("there is no account {user:?} that could take the room, or it is disabled");
         return StoreError::NotFound(why);
     }
     StoreError::NotFound(format!(

@@ -1,0 +1,194 @@
+//! What is older than a room keeps it goes, whoever dies meanwhile, and nothing brings it back. Nobody waits for days here: what is
+//! said has an old place.
+
+use std::time::Duration;
+
+use common::{
+    envelope::Envelope,
+    queue::{Queue, Route},
+    store::Retention,
+    wire::{Kind, Message, Seq, now_seq},
+};
+use engines::rabbitmq::{RabbitQueue, RabbitSettings};
+use serde_json::json;
+use sqlx::{Connection as _, MySqlConnection};
+use stories::{Chat, PATIENCE, Setup, run, until};
+use uuid::Uuid;
+
+use crate::everywhere::{is_nowhere, places_of};
+
+const DAY: Seq = 24 * 60 * 60 * 1_000_000;
+
+fn old(room: &str, seq: Seq, text: &str) -> Envelope {
+    let message = Message {
+        room: room.into(),
+        seq,
+        prev: 0,
+        id: Uuid::now_v7(),
+        sender: "ada".into(),
+        kind: Kind::User,
+        message: text.into(),
+        reply_to: None,
+        of: None,
+        edited: None,
+        deleted: false,
+    };
+    Envelope::new(message, None)
+}
+
+async fn publishes(queue: &RabbitQueue, envelopes: &[Envelope]) {
+    for envelope in envelopes {
+        let id = envelope.message.id;
+        let published = queue.publish(Route::Persist, id, envelope.to_bytes());
+        published.await.expect("confirmed");
+    }
+}
+
+/// Puts a message into a room's stream, as it would have been there since then.
+async fn streams(chat: &Chat, message: &Message) {
+    let client = redis::Client::open(chat.setting("REDIS_URL")).expect("an address");
+    let connected = client.get_multiplexed_async_connection().await;
+    let mut redis = connected.expect("Redis is there");
+    let key = |part: &str| {
+        format!(
+            "{}{{{}}}:{part}",
+            chat.setting("REDIS_PREFIX"),
+            message.room
+        )
+    };
+    let mut entry = redis::cmd("XADD");
+    entry.arg(key("stream")).arg(format!("{}-0", message.seq));
+    entry.arg("sender").arg(&message.sender);
+    entry.arg("frame").arg(message.frame());
+    let _: String = entry.query_async(&mut redis).await.expect("it is there");
+    let mut id = redis::cmd("ZADD");
+    id.arg(key("ids"))
+        .arg(message.seq)
+        .arg(message.id.as_bytes());
+    let _: i64 = id.query_async(&mut redis).await.expect("it is there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_old_is_nowhere_whoever_dies_and_nothing_brings_it_back() {
+    let chat = Chat::with(Setup {
+        persisters: 2,
+        ..Setup::default()
+    })
+    .await;
+    let [mut ada] = chat.join("attic", ["ada"]).await;
+    let word = format!("secret{}", Uuid::new_v4().simple());
+    let settings = RabbitSettings {
+        amqp_url: chat.setting("AMQP_URL").to_owned().into(),
+    };
+    let connected = RabbitQueue::connect(&settings).await;
+    let queue = connected.expect("the broker is there");
+    let long_ago = now_seq() - 40 * DAY;
+    let mut said: Vec<Envelope> = (0..2_000)
+        .map(|n| {
+            old(
+                "attic",
+                long_ago + 2 * n,
+                &format!("{n}: the word is {word}"),
+            )
+        })
+        .collect();
+    publishes(&queue, &said).await;
+    // Its place is another's: a dead letter that has the word.
+    let dead = old("attic", long_ago, &format!("I said {word} first"));
+    publishes(&queue, std::slice::from_ref(&dead)).await;
+    // The room's stream has had some of them all the while, and one that no database has.
+    said.push(old("attic", long_ago + 4_001, &format!("lost: {word}")));
+    for envelope in &said[1_990..] {
+        streams(&chat, &envelope.message).await;
+    }
+    let (_, lately) = ada.says_and_is_acked("of today").await;
+    let database = chat.database().await;
+    until("all of it is there", PATIENCE, async || {
+        let there = places_of(&chat, &word).await;
+        let dead = there.iter().any(|place| place == "the dead letters");
+        let all = there
+            .iter()
+            .any(|place| place.contains("messages.message of 2"));
+        (dead && all).then_some(())
+    })
+    .await;
+    assert!(ada.history().await.len() > 2_000);
+
+    // By its owner, and nobody else; a persister dies in the middle.
+    let room = "/api/rooms/attic";
+    let bob = chat.join("attic", ["bob"]).await;
+    let days = json!({ "retention_days": 30 });
+    bob[0]
+        .client
+        .patch(room, days.clone())
+        .await
+        .is_problem(403, "forbidden");
+    ada.client
+        .patch(room, days)
+        .await
+        .is(reqwest::StatusCode::OK);
+    let mut rows = MySqlConnection::connect(chat.setting("DATABASE_URL"))
+        .await
+        .expect("the database is there");
+    until("some of it is gone", Duration::from_secs(90), async || {
+        let count = "SELECT COUNT(*) FROM messages WHERE room = 'attic'";
+        let count: i64 = sqlx::query_scalar(count).fetch_one(&mut rows).await.ok()?;
+        (count < 2_000).then_some(())
+    })
+    .await;
+    // From the first step on nobody is shown any of it.
+    assert_eq!(
+        database.gone_until("attic").await.expect("known") / DAY,
+        (now_seq() - 30 * DAY) / DAY
+    );
+    for persister in &chat.persisters {
+        persister.kill();
+    }
+    // As a redelivery brings it, and one that is days behind.
+    publishes(&queue, &said[..50]).await;
+    publishes(
+        &queue,
+        &[old("attic", long_ago + 5_001, &format!("late: {word}"))],
+    )
+    .await;
+    let anew = "UPDATE sweeps SET due_at_ms = 0, after_room = ''";
+    sqlx::raw_sql(anew)
+        .execute(&mut rows)
+        .await
+        .expect("a new round");
+    for persister in &chat.persisters {
+        persister.start_again();
+    }
+    is_nowhere(&chat, &word).await;
+    let (_, last) = ada.says_and_is_acked("and that was all").await;
+    let shown = until("what is kept is shown", PATIENCE, async || {
+        let history = ada.history().await;
+        (history.last()?["seq"] == last).then_some(history)
+    })
+    .await;
+    let places: Vec<Option<u64>> = shown
+        .iter()
+        .map(|message| message["seq"].as_u64())
+        .collect();
+    assert_eq!(places, [Some(lately), Some(last)]);
+    let (status, letters) = run(
+        "persister",
+        &["dead-letters", "replay", "persist", "--all"],
+        &chat.environment,
+    );
+    assert!(status.success(), "{letters}");
+
+    // Whoever comes back from long ago is told what there is.
+    let mut late = stories::Person::log_in(&chat.url(0), "ada").await;
+    late.connects().await;
+    let joined = late.joins("attic", Some(long_ago + 100)).await;
+    assert_eq!(joined["complete"], true, "{joined}");
+    late.waits_for("the latest", |frame| {
+        frame["seq"] == last && frame["type"] == "message"
+    })
+    .await;
+    assert_eq!(late.messages().len(), 2);
+    is_nowhere(&chat, &word).await;
+    let shown = ada.client.get(room).await;
+    assert_eq!(shown.body["retention_days"], 30);
+}
