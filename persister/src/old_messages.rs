@@ -31,6 +31,9 @@ const REMOVED_AT_ONCE: usize = 500;
 /// Between two of these, so that whoever writes and reads hardly notices.
 const PAUSE: Duration = Duration::from_millis(25);
 
+/// Between two pages of rooms: most have nothing that is old.
+const PAGE_PAUSE: Duration = Duration::from_millis(100);
+
 /// How often the log of replies is looked through for days that are old.
 const REPLY_LOG_ROUNDS: u32 = 720;
 
@@ -176,7 +179,7 @@ impl OldMessages {
             if !page.is_more {
                 return Ok(());
             }
-            sleep(PAUSE).await;
+            sleep(PAGE_PAUSE).await;
         }
     }
 

@@ -83,7 +83,7 @@ pub trait Retention: Send + Sync + 'static {
     }
 
     /// The next page of at most `limit` rooms to be looked at, and which of them have something older than they keep at `now`.
-    /// All rooms are looked at in turn, again and again with a pause of a minute between two rounds, whichever processes
+    /// All rooms are looked at in turn, again and again with a pause of 20 s between two rounds, whichever processes
     /// ask: a page is told to one of them. What that one does not get done is found in the next round.
     ///
     /// # Errors

@@ -170,8 +170,7 @@ impl Archives for ThisStore {
     async fn give(&self, with_sessions: bool, take: &mut Taker<'_>) -> Result<(), ArchiveError> {
         let of_engine = |failure: Failure| StoreError::from(failure.of(dialect::ENGINE));
         let of_sqlx = |error: sqlx::Error| of_engine(Failure::from(error));
-        // Not one of the store's calls, which have a time limit: this takes as long as it takes. The connection is not used
-        // again.
+        // Not one of the store's calls, which have a time limit: this takes as long as it takes.
         let mut lease = self.reader().await.map_err(of_engine)?;
         let db = lease.connection();
         for statement in dialect::BEGIN_SNAPSHOT {
@@ -193,7 +192,9 @@ impl Archives for ThisStore {
                 take(table.name, read(&row, table).map_err(of_engine)?)?;
             }
         }
-        Ok(())
+        let ended = sqlx::raw_sql("COMMIT").execute(&mut *db).await;
+        let ended = ended.map(drop).map_err(Failure::from);
+        Ok(lease.end(ended).map_err(of_engine)?)
     }
 
     async fn taken_names(

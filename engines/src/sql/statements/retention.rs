@@ -73,7 +73,7 @@ const ROOMS_WITH_THEIR_OWN: &str = rooms_and_their_oldest!("room_retention.room"
 const SWEEP: &str = "retention";
 
 /// Between two rounds.
-const ROUND_EVERY_MS: i64 = 60_000;
+const ROUND_EVERY_MS: i64 = 20_000;
 
 #[derive(sqlx::FromRow)]
 struct LookedAt {
