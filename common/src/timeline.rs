@@ -266,7 +266,11 @@ impl Timeline {
             return 0;
         };
         // What is before the first may be gone as well, and nobody is to wait for it.
-        let oldest = if first.prev > 0 { first.prev } else { first.seq };
+        let oldest = if first.prev > 0 {
+            first.prev
+        } else {
+            first.seq
+        };
         let gone = self.gone_until(room, oldest).await;
         tail.messages.retain(|message| message.seq > gone);
         gone

@@ -329,6 +329,30 @@ mod tests {
     }
 
     #[test]
+    fn of_what_died_together_what_is_old_goes_whether_it_can_be_read_or_not() {
+        let old = envelope(Kind::User, None, "of long ago");
+        let mut young = envelope(Kind::User, None, "of today");
+        young.message.seq = 8;
+        let newer = String::from_utf8(old.to_bytes().to_vec()).unwrap();
+        let newer = newer.replace(r#""v":1"#, r#""v":9"#);
+        let noise = b"not an envelope";
+        let lines = [
+            &*old.to_bytes(),
+            &*young.to_bytes(),
+            newer.as_bytes(),
+            noise,
+        ];
+        let together = Bytes::from(lines.join(&b'\n'));
+        let in_room = |room: &str| Gone([(room.to_owned(), 7)].into());
+        let gone = in_room("lobby");
+        let left = without_gone(&together, &gone).unwrap();
+        assert_eq!(left, [lines[1], lines[3]].join(&b'\n'));
+        assert_eq!(without_gone(&left, &gone), None);
+        assert_eq!(without_gone(&together, &in_room("attic")), None);
+        assert_eq!(without_gone(&old.to_bytes(), &gone).unwrap(), "");
+    }
+
+    #[test]
     fn what_cannot_be_read_goes_if_it_says_whose_text_it_is() {
         let message = envelope(Kind::User, None, "secret");
         let newer = String::from_utf8(message.to_bytes().to_vec()).unwrap();

@@ -51,7 +51,7 @@ pub struct Keeping {
 
 /// Up to which place rooms are gone, as far as some messages need it.
 #[derive(Default)]
-pub(crate) struct Gone(HashMap<String, Seq>);
+pub(crate) struct Gone(pub(crate) HashMap<String, Seq>);
 
 impl Gone {
     pub(crate) fn is_empty(&self) -> bool {
