@@ -622,7 +622,7 @@ pub trait Messages: Send + Sync + 'static {
         messages: &[(String, Uuid)],
     ) -> Result<HashSet<(String, Uuid)>, StoreError>;
 
-    /// How many messages are deleted, and how many rooms: other numbers say that others are.
+    /// How many messages are deleted, and how many rooms are, or have lost something by age: other numbers say that others are.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].

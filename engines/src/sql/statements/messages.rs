@@ -494,7 +494,8 @@ impl Messages for ThisStore {
     async fn deletions(&self) -> Result<(u64, u64), StoreError> {
         let deletions = reading!(self, |db| {
             let query = "SELECT (SELECT COUNT(*) FROM message_states WHERE deleted_seq > 0), \
-                 (SELECT COUNT(*) FROM deleted_rooms)";
+                 (SELECT COUNT(*) FROM deleted_rooms) + \
+                 (SELECT COUNT(*) FROM room_retention WHERE gone_until > 0)";
             let (messages, rooms): (i64, i64) = sqlx::query_as(query).fetch_one(db).await?;
             Ok((messages.unsigned_abs(), rooms.unsigned_abs()))
         });
