@@ -21,7 +21,6 @@ mod all_in_one;
 mod archives;
 mod everywhere;
 mod frozen_broker;
-mod old_messages;
 mod operators;
 mod other_database;
 mod persisted_changes;
