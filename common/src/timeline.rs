@@ -18,7 +18,7 @@ use crate::{
     live::{Change, Live, LiveError, Tail, Unsettled},
     posting::{PostError, Poster},
     retry::{Retry, Retryable},
-    store::{Store, StoreError},
+    store::{Store, StoreError, may_be_gone},
     wire::{Kind, Message, Seq, now_seq},
 };
 
@@ -177,7 +177,8 @@ impl Timeline {
     /// # Errors
     /// [`TimelineError`] if an engine that is needed for it is away.
     pub async fn resume(&self, room: &str, after: Seq) -> Result<Resume, TimelineError> {
-        let tail = self.live.tail(room, after, RESUME_MAX_MESSAGES + 1).await?;
+        let mut tail = self.live.tail(room, after, RESUME_MAX_MESSAGES + 1).await?;
+        self.leave_out_gone(room, &mut tail).await;
         if tail.reaches_back && after > 0 {
             let bytes_read = bytes_of(&tail.messages);
             return Ok(within_limit(tail.messages, tail.latest, bytes_read));
@@ -223,7 +224,8 @@ impl Timeline {
             WithoutStore::StreamIfLinked | WithoutStore::StreamAsItIs => self.soon(kept).await,
         };
         // After that: of what was said since, the database may have the last and lack the first.
-        let tail = self.live.tail(room, after, most).await?;
+        let mut tail = self.live.tail(room, after, most).await?;
+        let gone = self.leave_out_gone(room, &mut tail).await;
         let bytes_read = bytes_of(kept.as_deref().unwrap_or_default()) + bytes_of(&tail.messages);
         let Some(kept) = kept else {
             if !tail.reaches_back && without != WithoutStore::StreamAsItIs {
@@ -235,7 +237,7 @@ impl Timeline {
             0 => self.latest_of_cold(room, after, &kept).await?,
             latest => latest.max(newest(&kept, 0)),
         };
-        let hole = refuse_hole(&kept, &tail, after);
+        let hole = refuse_hole(&kept, &tail, after.max(gone));
         let resume = within_limit(
             without_deleted(merge(kept, tail.messages)),
             latest,
@@ -246,6 +248,32 @@ impl Timeline {
             hole?;
         }
         Ok(resume)
+    }
+
+    /// Up to which place a room's past is gone by age, for whoever has something of it that is as old as `oldest`: the stream may
+    /// have it still. While the database is away that is not known, and what is told is 0: it goes from the stream by itself.
+    async fn gone_until(&self, room: &str, oldest: Seq) -> Seq {
+        if !may_be_gone(oldest) {
+            return 0;
+        }
+        let gone = self.soon(self.store.gone_until(room)).await;
+        gone.unwrap_or_default()
+    }
+
+    /// Leaves out what is gone by age, and says up to which place that is, as far as it matters here.
+    async fn leave_out_gone(&self, room: &str, tail: &mut Tail) -> Seq {
+        let Some(first) = tail.messages.first() else {
+            return 0;
+        };
+        // What is before the first may be gone as well, and nobody is to wait for it.
+        let oldest = if first.prev > 0 {
+            first.prev
+        } else {
+            first.seq
+        };
+        let gone = self.gone_until(room, oldest).await;
+        tail.messages.retain(|message| message.seq > gone);
+        gone
     }
 
     /// What the database answers soon. Once it has been late, others do not wait for it as well.
@@ -334,7 +362,8 @@ impl Timeline {
     /// [`TimelineError`] if an engine that is needed for it is away.
     pub async fn find(&self, room: &str, id: Uuid) -> Result<Option<Message>, TimelineError> {
         let mut found = match self.live.find(room, id).await? {
-            Some(shown) => Some(shown),
+            Some(shown) if shown.seq > self.gone_until(room, shown.seq).await => Some(shown),
+            Some(_) => return Ok(None),
             None => self.store.find(room, id).await?,
         };
         // After that: what has changed it by now is either in what was found, or in the stream.
@@ -415,7 +444,15 @@ impl Timeline {
             kept.first().map_or(0, |message| message.seq - 1)
         };
         let stream = self.stream_before(room, oldest, before, limit).await?;
-        let (whole_since, shown, events) = stream;
+        let (whole_since, mut shown, events) = stream;
+        let oldest = match shown.first() {
+            Some(first) if whole_since == 0 => first.seq,
+            Some(_) => whole_since,
+            None => Seq::MAX,
+        };
+        let gone = self.gone_until(room, oldest).await;
+        shown.retain(|message| message.seq > gone);
+        let stored_until = stored_until.max(gone);
         let all = [&*shown, &*events].concat();
         self.repair_missing(room, &kept, &all).await;
         let mut page = merge(kept, shown);
@@ -519,9 +556,10 @@ impl Timeline {
         limit: usize,
     ) -> Result<Vec<Message>, TimelineError> {
         let kept = self.store.after(room, after, limit).await?;
-        let tail = self.live.tail(room, after, limit).await?;
+        let mut tail = self.live.tail(room, after, limit).await?;
+        let gone = self.leave_out_gone(room, &mut tail).await;
         if kept.len() < limit {
-            refuse_hole(&kept, &tail, after)?;
+            refuse_hole(&kept, &tail, after.max(gone))?;
         }
         let mut tail = tail.messages;
         if kept.len() == limit {
@@ -592,12 +630,14 @@ impl Timeline {
         };
         let mut latest = None;
         loop {
-            let tail = self.live.tail(room, last, REPAIR_READ_MESSAGES).await?;
+            let mut tail = self.live.tail(room, last, REPAIR_READ_MESSAGES).await?;
+            let read = tail.messages.len();
+            last = newest(&tail.messages, last);
+            self.leave_out_gone(room, &mut tail).await;
             // What the stream dropped since the last read was not seen.
             compared.is_whole &= latest.is_none() || tail.reaches_back;
             // What comes after the first look makes a version of its own.
             let latest = *latest.get_or_insert(tail.latest);
-            last = newest(&tail.messages, last);
             let ids: Vec<Uuid> = tail.messages.iter().map(|message| message.id).collect();
             let looked_up = self.store.look_up(room, &ids).await?;
             if *looked_up.server != *server {
@@ -619,7 +659,7 @@ impl Timeline {
             compared.handed_over += handed.unwrap_or(0);
             compared.waits |= handed.is_none();
             compared.is_whole &= missing.is_empty();
-            if tail.messages.len() < REPAIR_READ_MESSAGES || last >= latest {
+            if read < REPAIR_READ_MESSAGES || last >= latest {
                 return Ok(compared);
             }
         }

@@ -10,6 +10,7 @@ use common::{
     startup::wait_for,
     store::{
         Store, StoreError,
+        archive::Archives,
         usage::{UsageAsked, UsageSum},
     },
 };
@@ -119,4 +120,12 @@ pub async fn usage(
     asked: &UsageAsked,
 ) -> Result<Vec<UsageSum>, StoreError> {
     StoreEngine::connect(settings).await?.usage(asked).await
+}
+
+/// Connects to the store, in one attempt, to make an archive of it or to take one.
+///
+/// # Errors
+/// [`StoreError::Unavailable`] if it is not there, or has another schema.
+pub async fn archives(settings: &StoreSettings) -> Result<Arc<dyn Archives>, StoreError> {
+    Ok(StoreEngine::connect(settings).await?)
 }

@@ -16,12 +16,14 @@ use common::{
     envelope::Envelope,
     queue::{DeadLetter, Queue, QueueError, QueueName, Reviser, Revision},
     store::{Store, StoreError},
-    wire::Kind,
+    wire::{Kind, Seq},
 };
 use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::time::sleep;
 use uuid::Uuid;
+
+use crate::old_messages::{Gone, OldMessages};
 
 /// How often it is seen whether there is something to erase. A deletion's text is to be gone everywhere within a minute.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
@@ -42,6 +44,7 @@ enum EraseError {
 pub(crate) struct Eraser {
     queue: Arc<dyn Queue>,
     store: Arc<dyn Store>,
+    old: Arc<OldMessages>,
     /// Whether this process has done something since after which dead letters are to be looked through.
     is_due: AtomicBool,
     /// How many dead letters and how many deletions there were when all were looked through the last time.
@@ -56,10 +59,15 @@ struct Counted {
 }
 
 impl Eraser {
-    pub(crate) fn new(queue: Arc<dyn Queue>, store: Arc<dyn Store>) -> Eraser {
+    pub(crate) fn new(
+        queue: Arc<dyn Queue>,
+        store: Arc<dyn Store>,
+        old: Arc<OldMessages>,
+    ) -> Eraser {
         Eraser {
             queue,
             store,
+            old,
             is_due: AtomicBool::new(true),
             looked_through: Mutex::default(),
         }
@@ -104,11 +112,15 @@ impl Eraser {
         let is_due = self.is_due.swap(false, Ordering::AcqRel);
         counted.deletions = self.store.deletions().await?;
         let before = self.looked_through.lock().replace(counted);
-        if counted.deletions == (0, 0) || !is_due && before == Some(counted) {
+        let is_new = before != Some(counted);
+        let may_be_deleted = counted.deletions != (0, 0) && (is_due || is_new);
+        let may_be_old = self.old.has_gone() || is_new && self.old.keeps_nothing_for_ever();
+        if !may_be_deleted && !may_be_old {
             return Ok(());
         }
         let reviser = DeadLetterReviser {
             store: &*self.store,
+            old: &self.old,
             failed: Mutex::default(),
         };
         for queue in QueueName::ALL {
@@ -128,6 +140,7 @@ impl Eraser {
 /// Asks the store about each dead letter.
 struct DeadLetterReviser<'a> {
     store: &'a dyn Store,
+    old: &'a OldMessages,
     failed: Mutex<Option<StoreError>>,
 }
 
@@ -140,17 +153,34 @@ impl DeadLetterReviser<'_> {
         deleted.extend(said.iter().filter(|(room, _)| gone.contains(room)).cloned());
         Ok(deleted)
     }
+
+    /// What is to become of one, by what is deleted and what is gone by age.
+    async fn decide(&self, letter: &DeadLetter) -> Result<Revision, StoreError> {
+        let places: Vec<(String, Seq)> = parts(&letter.payload).filter_map(place_of).collect();
+        let places = places.iter().map(|(room, seq)| (room.as_str(), *seq));
+        let gone = self.old.gone_at(places).await?;
+        let left = without_gone(&letter.payload, &gone);
+        let payload = left.as_ref().unwrap_or(&letter.payload);
+        if payload.is_empty() {
+            return Ok(Revision::Forget);
+        }
+        let said: Vec<Key> = parts(payload).filter_map(said_by).collect();
+        let deleted = match said.is_empty() {
+            true => HashSet::new(),
+            false => self.deleted(&said).await?,
+        };
+        Ok(match (without(letter.queue, payload, &deleted), left) {
+            (Revision::Leave, Some(left)) => Revision::Replace(left),
+            (revision, _) => revision,
+        })
+    }
 }
 
 #[async_trait]
 impl Reviser for DeadLetterReviser<'_> {
     async fn revise(&self, letter: &DeadLetter) -> Revision {
-        let said: Vec<Key> = parts(&letter.payload).filter_map(said_by).collect();
-        if said.is_empty() {
-            return Revision::Leave;
-        }
-        match self.deleted(&said).await {
-            Ok(deleted) => without(letter.queue, &letter.payload, &deleted),
+        match self.decide(letter).await {
+            Ok(revision) => revision,
             Err(error) => {
                 *self.failed.lock() = Some(error);
                 Revision::Leave
@@ -178,6 +208,8 @@ struct AnyMessage {
     id: Uuid,
     #[serde(default)]
     of: Option<Uuid>,
+    #[serde(default)]
+    seq: Seq,
 }
 
 /// Which message a payload holds a text of: none if it has no text, or is nothing that could be told.
@@ -190,6 +222,23 @@ fn said_by(payload: &[u8]) -> Option<Key> {
             Some((message.room, message.of.unwrap_or(message.id)))
         }
     }
+}
+
+/// Which place a payload is for, if it says so, readable or not.
+fn place_of(payload: &[u8]) -> Option<(String, Seq)> {
+    let AnyEnvelope { message } = serde_json::from_slice(payload).ok()?;
+    (message.seq > 0).then_some((message.room, message.seq))
+}
+
+/// A dead letter without what is gone by age, if something of it is: nothing of that is to be put back.
+fn without_gone(payload: &Bytes, gone: &Gone) -> Option<Bytes> {
+    if gone.is_empty() {
+        return None;
+    }
+    let is_gone =
+        |part: &&[u8]| place_of(part).is_some_and(|(room, seq)| gone.has_place(&room, seq));
+    let left: Vec<&[u8]> = parts(payload).filter(|part| !is_gone(part)).collect();
+    (left.len() < parts(payload).count()).then(|| left.join(&b'\n').into())
 }
 
 /// A dead letter without the texts of what is deleted. A request about which there is nothing left to ask goes, and so does
@@ -277,6 +326,30 @@ mod tests {
         assert!(Envelope::read(left[1]).unwrap().message.deleted);
         let nothing = without(QueueName::Persist, &together, &HashSet::new());
         assert_eq!(nothing, Revision::Leave);
+    }
+
+    #[test]
+    fn of_what_died_together_what_is_old_goes_whether_it_can_be_read_or_not() {
+        let old = envelope(Kind::User, None, "of long ago");
+        let mut young = envelope(Kind::User, None, "of today");
+        young.message.seq = 8;
+        let newer = String::from_utf8(old.to_bytes().to_vec()).unwrap();
+        let newer = newer.replace(r#""v":1"#, r#""v":9"#);
+        let noise = b"not an envelope";
+        let lines = [
+            &*old.to_bytes(),
+            &*young.to_bytes(),
+            newer.as_bytes(),
+            noise,
+        ];
+        let together = Bytes::from(lines.join(&b'\n'));
+        let in_room = |room: &str| Gone([(room.to_owned(), 7)].into());
+        let gone = in_room("lobby");
+        let left = without_gone(&together, &gone).unwrap();
+        assert_eq!(left, [lines[1], lines[3]].join(&b'\n'));
+        assert_eq!(without_gone(&left, &gone), None);
+        assert_eq!(without_gone(&together, &in_room("attic")), None);
+        assert_eq!(without_gone(&old.to_bytes(), &gone).unwrap(), "");
     }
 
     #[test]

@@ -3,11 +3,14 @@
 #![warn(missing_docs)]
 
 pub mod accounts;
+pub mod archive;
 mod batch;
 pub mod dead_letters;
 mod deleted_rooms;
 mod erasing;
+mod old_messages;
 pub mod repair;
+pub mod rooms;
 pub mod usage;
 
 use std::{
@@ -38,6 +41,8 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use batch::{Batch, BatchLimits};
 use deleted_rooms::DeletedRooms;
 use erasing::Eraser;
+pub use old_messages::Keeping;
+use old_messages::{Gone, OldMessages};
 
 /// What can be set about a persister. A batch is written when any of the three is reached.
 #[derive(Args, Clone, Debug)]
@@ -51,6 +56,22 @@ pub struct PersisterSettings {
     /// Milliseconds that the first message of a batch waits for others.
     #[arg(long, env = "PERSIST_BATCH_MS", default_value = "20")]
     pub persist_batch_ms: u64,
+    /// How long what is old is kept.
+    #[command(flatten)]
+    pub keeping: Keeping,
+}
+
+impl PersisterSettings {
+    /// For a process that only empties a queue, and takes nothing away.
+    pub const EMPTYING: PersisterSettings = PersisterSettings {
+        persist_batch_messages: 1024,
+        persist_batch_bytes: 1_048_576,
+        persist_batch_ms: 20,
+        keeping: Keeping {
+            retention_days: 0,
+            reply_log_days: 0,
+        },
+    };
 }
 
 /// So often in a row the database refuses a batch, and takes other rows, before it counts as the batch's fault.
@@ -87,17 +108,25 @@ pub async fn run(
         .persist_batch_messages
         .saturating_mul(BATCHES_IN_HAND)
         .min(IN_HAND_MAX);
-    let eraser = Arc::new(Eraser::new(Arc::clone(&queue), Arc::clone(&store)));
+    let old = Arc::new(OldMessages::new(Arc::clone(&store), settings.keeping));
+    let eraser = Arc::new(Eraser::new(
+        Arc::clone(&queue),
+        Arc::clone(&store),
+        Arc::clone(&old),
+    ));
     let persister = Persister {
         consumer: queue.consume(QueueName::Persist, prefetch).await,
         store,
         deleted_rooms: Arc::default(),
         eraser: Arc::clone(&eraser),
+        old: Arc::clone(&old),
         stop: stop.clone(),
     };
     tracing::info!(prefetch, "persisting");
     let erasing = supervise::spawn_until("eraser", &stop, async move { eraser.run().await });
     let _erasing = AbortOnDropHandle::new(erasing);
+    let removing = supervise::spawn_until("old messages", &stop, async move { old.run().await });
+    let _removing = AbortOnDropHandle::new(removing);
     // The next batch is collected and read while one is written; one at a time is written, in their order.
     let (batches, mut collected) = mpsc::channel(1);
     let collecting = collect_all(persister.clone(), limits, most_age, batches);
@@ -140,6 +169,7 @@ struct Persister {
     store: Arc<dyn Store>,
     deleted_rooms: Arc<DeletedRooms>,
     eraser: Arc<Eraser>,
+    old: Arc<OldMessages>,
     stop: CancellationToken,
 }
 
@@ -171,8 +201,8 @@ impl Collected {
         collected
     }
 
-    /// Takes out what is for these rooms.
-    fn without(self, rooms: &HashSet<String>) -> (Collected, Vec<Receipt>) {
+    /// Takes out what is for these rooms, and what is gone by age.
+    fn without(self, rooms: &HashSet<String>, gone: &Gone) -> (Collected, Vec<Receipt>) {
         let mut rest = Collected {
             dead: self.dead,
             asked_again: self.asked_again,
@@ -180,7 +210,7 @@ impl Collected {
         };
         let mut out = Vec::new();
         for (receipt, envelope) in self.receipts.into_iter().zip(self.envelopes) {
-            if rooms.contains(&envelope.message.room) {
+            if rooms.contains(&envelope.message.room) || gone.has(&envelope.message) {
                 out.push(receipt);
             } else {
                 rest.receipts.push(receipt);
@@ -232,13 +262,13 @@ impl Persister {
     /// False if it was time to stop while the database was away.
     async fn persist(&self, batch: Collected) -> bool {
         let began = Instant::now();
-        let Some(deleted) = self.deleted_among(&batch).await else {
+        let Some((deleted, gone)) = self.not_to_be_written(&batch).await else {
             self.hand_back(batch.all()).await;
             return false;
         };
-        let (batch, forgotten) = match deleted.is_empty() {
+        let (batch, forgotten) = match deleted.is_empty() && gone.is_empty() {
             true => (batch, Vec::new()),
-            false => batch.without(&deleted),
+            false => batch.without(&deleted, &gone),
         };
         if !forgotten.is_empty() {
             metrics::counter!("chinwag_persist_forgotten_total").increment(forgotten.len() as u64);
@@ -262,15 +292,18 @@ impl Persister {
         all
     }
 
-    /// Which of the batch's rooms were deleted; none if it was time to stop while the database was away.
-    async fn deleted_among(&self, batch: &Collected) -> Option<HashSet<String>> {
+    /// Which of the batch's rooms were deleted, and what of the others is gone by age; none if it was time to stop while the
+    /// database was away.
+    async fn not_to_be_written(&self, batch: &Collected) -> Option<(HashSet<String>, Gone)> {
         let look = async || {
             let rooms = batch.envelopes.iter().map(|one| &*one.message.room);
-            self.deleted_rooms.among(&*self.store, rooms).await
+            let deleted = self.deleted_rooms.among(&*self.store, rooms).await?;
+            let messages = batch.envelopes.iter().map(|one| &one.message);
+            Ok((deleted, self.old.gone_among(messages).await?))
         };
         let told = |error: &StoreError, again_in| {
             metrics::counter!("chinwag_persist_waits_total").increment(1);
-            tracing::warn!(%error, ?again_in, "which rooms were deleted cannot be asked; nothing is lost, it waits");
+            tracing::warn!(%error, ?again_in, "which rooms were deleted, and what is gone of others, cannot be asked; nothing is lost, it waits");
         };
         retry_until(&self.stop, WRITE_AGAIN, look, told).await.ok()
     }

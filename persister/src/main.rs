@@ -1,11 +1,13 @@
-//! Starts a persister, or does one of an operator's jobs: `migrate`, `dead-letters`, `repair`, `usage`,
-//! `accounts`, `invites`.
+//! Starts a persister, or does one of an operator's jobs: `migrate`, `dead-letters`, `repair`, `usage`, `accounts`, `invites`,
+//! `rooms`, `export`, `import`.
 
-use std::error::Error;
+use std::{error::Error, time::Duration};
 
 use clap::Parser;
 use common::{
     admin::{self, Engines, Readiness},
+    posting::{PostError, all_acked_is_written},
+    queue::QueueName,
     settings::{self, ProcessSettings, refuse_bad},
     startup::{finish_within, stop_on_signal},
     supervise::{self, Exit},
@@ -15,7 +17,9 @@ use engines::chosen::{self, LiveSettings, QueueSettings, StoreSettings, connect_
 use persister::{
     PersisterSettings,
     accounts::{self, AccountsCommand, InvitesCommand},
+    archive::{self, ExportArguments, ImportArguments},
     dead_letters, repair,
+    rooms::{self, RoomsCommand},
     usage::UsageArguments,
 };
 use tokio_util::sync::CancellationToken;
@@ -37,7 +41,7 @@ struct Service {
 }
 
 const JOBS: &str = "Jobs: `persister migrate`, `persister dead-letters`, `persister repair`, `persister usage`, \
-     `persister accounts` and `persister invites`; each has a --help of its own.";
+     `persister accounts`, `persister invites`, `persister rooms`, `persister export` and `persister import`; each has a --help of its own.";
 
 /// An operator's jobs. Without one, `persister` persists.
 #[derive(Parser)]
@@ -97,12 +101,46 @@ enum Job {
         #[command(subcommand)]
         command: InvitesCommand,
     },
+    /// Lists rooms, shows one, deletes one, hands one over; while all runs.
+    Rooms {
+        #[command(flatten)]
+        store: StoreSettings,
+        #[command(flatten)]
+        telemetry: TelemetrySettings,
+        #[command(subcommand)]
+        command: RoomsCommand,
+    },
+    /// Writes all that lasts into one file; also while all runs: what was acked before is in it.
+    Export {
+        #[command(flatten)]
+        queue: QueueSettings,
+        #[command(flatten)]
+        store: StoreSettings,
+        #[command(flatten)]
+        telemetry: TelemetrySettings,
+        #[command(flatten)]
+        export: ExportArguments,
+        /// How long to wait for the persisters, if they are behind: seconds, or as in `10m`.
+        #[arg(long, value_parser = settings::seconds, default_value = "10m")]
+        wait: Duration,
+    },
+    /// Puts into the database what `export` has written, there or by `chinwag`; again is no fault.
+    Import {
+        #[command(flatten)]
+        store: StoreSettings,
+        #[command(flatten)]
+        telemetry: TelemetrySettings,
+        #[command(flatten)]
+        import: ImportArguments,
+    },
 }
 
 #[tokio::main]
 async fn main() -> Exit {
-    if let Some("migrate" | "dead-letters" | "repair" | "usage" | "accounts" | "invites") =
-        std::env::args().nth(1).as_deref()
+    if let Some(
+        "migrate" | "dead-letters" | "repair" | "usage" | "accounts" | "invites" | "rooms"
+        | "export" | "import",
+    ) = std::env::args().nth(1).as_deref()
     {
         return work(settings::parse()).await.into();
     }
@@ -143,7 +181,10 @@ async fn work(job: Job) -> Result<(), Box<dyn Error>> {
         Job::Migrate { store, .. }
         | Job::Usage { store, .. }
         | Job::Accounts { store, .. }
-        | Job::Invites { store, .. } => vec![store.check()],
+        | Job::Invites { store, .. }
+        | Job::Rooms { store, .. }
+        | Job::Import { store, .. } => vec![store.check()],
+        Job::Export { queue, store, .. } => vec![queue.check(), store.check()],
         Job::DeadLetters { queue, .. } => vec![queue.check()],
         Job::Repair {
             live, queue, store, ..
@@ -213,6 +254,56 @@ async fn work(job: Job) -> Result<(), Box<dyn Error>> {
             let store = chosen::store(&store).await?;
             accounts::run_invites(&*store, command, &mut std::io::stdout()).await?;
         }
+        Job::Rooms {
+            store,
+            telemetry,
+            command,
+        } => {
+            telemetry::init(&telemetry);
+            let store = chosen::store(&store).await?;
+            rooms::run(&*store, command, &mut std::io::stdout()).await?;
+        }
+        Job::Export {
+            queue,
+            store,
+            telemetry,
+            export,
+            wait,
+        } => {
+            telemetry::init(&telemetry);
+            wait_for_persisters(&queue, &store, wait).await?;
+            let archives = chosen::archives(&store).await?;
+            archive::export(&*archives, &export, &mut std::io::stdout()).await?;
+        }
+        Job::Import {
+            store,
+            telemetry,
+            import,
+        } => {
+            telemetry::init(&telemetry);
+            let archives = chosen::archives(&store).await?;
+            archive::import(&*archives, &import, &mut std::io::stdout()).await?;
+        }
     }
+    Ok(())
+}
+
+/// Waits until what was acked until now is in the database. What cannot be written at all is told: it is in no archive.
+async fn wait_for_persisters(
+    queue: &QueueSettings,
+    store: &StoreSettings,
+    patience: Duration,
+) -> Result<(), Box<dyn Error>> {
+    let (queue, store) = (chosen::queue(queue).await?, chosen::store(store).await?);
+    let told =
+        |error: &PostError| eprintln!("waiting until what was acked is in the database: {error}");
+    all_acked_is_written(&queue, &store, patience, told).await?;
+    let dead = queue.dead_letters().count(QueueName::Persist).await?;
+    if dead > 0 {
+        eprintln!(
+            "{dead} messages are dead letters, and not in the archive: see `persister dead-letters`"
+        );
+    }
+    queue.close().await;
     Ok(())
 }

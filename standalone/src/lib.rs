@@ -4,7 +4,7 @@
 use std::{
     error::Error,
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
@@ -54,7 +54,11 @@ pub struct Settings {
 /// How often it is said that the start waits for the database.
 const WAIT_TOLD_EVERY: Duration = Duration::from_secs(5);
 
-const JOBS: &str = "Jobs: `chinwag usage`, `chinwag accounts` and `chinwag invites`; each has a --help of its own.";
+/// How long an export waits for a process that runs in the same folder to write what it has acked.
+const WAIT_FOR_ANOTHER: Duration = Duration::from_secs(600);
+
+const JOBS: &str = "Jobs: `chinwag usage`, `chinwag accounts`, `chinwag invites`, `chinwag rooms`, `chinwag export` and \
+     `chinwag import`; each has a --help of its own.";
 
 /// How long the first administrator may take to open the link that the start prints.
 const FIRST_LINK_HOLDS: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -184,6 +188,35 @@ async fn all_is_stored(queue: &EmbeddedQueue) {
             return;
         }
     }
+}
+
+/// Waits until what was acked in this folder is in its database. A process that runs there writes it; where none does, this one does.
+///
+/// # Errors
+/// If the folder cannot be used, or what lies in its queue cannot be written.
+pub async fn all_acked_is_written(data_dir: &Path) -> Result<(), Box<dyn Error>> {
+    if !data_dir.join("store.db").exists() {
+        let folder = data_dir.display();
+        return Err(format!("{folder} is no folder of Chinwag's (DATA_DIR)").into());
+    }
+    if let Some(running) = EmbeddedQueue::of_another_process(data_dir).await? {
+        running.is_persisted(WAIT_FOR_ANOTHER).await?;
+        return Ok(());
+    }
+    let (queue, store) = (
+        EmbeddedQueue::open(data_dir, 0).await?,
+        SqliteStore::open(data_dir).await?,
+    );
+    let stop = CancellationToken::new();
+    let settings = PersisterSettings::EMPTYING;
+    let persisting = persister::run(queue.clone(), store, &settings, stop.clone());
+    let emptied = async {
+        all_is_stored(&queue).await;
+        stop.cancel();
+    };
+    let (persisted, ()) = tokio::join!(persisting, emptied);
+    queue.close().await;
+    Ok(persisted?)
 }
 
 /// Without a key for Google and another server named, the bot asks a practice model in this process. The worker knows

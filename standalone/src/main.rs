@@ -12,9 +12,11 @@ use engines::embedded::SqliteStore;
 use mimalloc::MiMalloc;
 use persister::{
     accounts::{self, AccountsCommand, InvitesCommand},
+    archive::{self, ExportArguments, ImportArguments},
+    rooms::{self, RoomsCommand},
     usage::UsageArguments,
 };
-use standalone::{Settings, serve};
+use standalone::{Settings, all_acked_is_written, serve};
 
 /// An operator's job, beside a `chinwag` that runs.
 #[derive(Parser)]
@@ -44,6 +46,30 @@ enum Job {
         #[command(subcommand)]
         command: InvitesCommand,
     },
+    /// Lists rooms, shows one, deletes one, hands one over.
+    Rooms {
+        /// The folder that keeps everything.
+        #[arg(long, env = "DATA_DIR", default_value = "chinwag-data")]
+        data_dir: PathBuf,
+        #[command(subcommand)]
+        command: RoomsCommand,
+    },
+    /// Writes all that lasts into one file; also while `chinwag` runs: what was acked before is in it.
+    Export {
+        /// The folder that keeps everything.
+        #[arg(long, env = "DATA_DIR", default_value = "chinwag-data")]
+        data_dir: PathBuf,
+        #[command(flatten)]
+        export: ExportArguments,
+    },
+    /// Puts into the folder what `export` has written, there or by `persister`; again is no fault.
+    Import {
+        /// The folder that keeps everything.
+        #[arg(long, env = "DATA_DIR", default_value = "chinwag-data")]
+        data_dir: PathBuf,
+        #[command(flatten)]
+        import: ImportArguments,
+    },
 }
 
 /// See `docs/decisions/allocator.md`.
@@ -52,7 +78,9 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[tokio::main]
 async fn main() -> Exit {
-    if let Some("usage" | "accounts" | "invites") = std::env::args().nth(1).as_deref() {
+    if let Some("usage" | "accounts" | "invites" | "rooms" | "export" | "import") =
+        std::env::args().nth(1).as_deref()
+    {
         return work(settings::parse()).await.into();
     }
     let settings: Settings = settings::parse();
@@ -74,6 +102,19 @@ async fn work(job: Job) -> Result<(), Box<dyn Error>> {
         Job::Invites { data_dir, command } => {
             let store = SqliteStore::open(&data_dir).await?;
             accounts::run_invites(&*store, command, &mut io::stdout()).await?;
+        }
+        Job::Rooms { data_dir, command } => {
+            let store = SqliteStore::open(&data_dir).await?;
+            rooms::run(&*store, command, &mut io::stdout()).await?;
+        }
+        Job::Export { data_dir, export } => {
+            all_acked_is_written(&data_dir).await?;
+            let store = SqliteStore::open(&data_dir).await?;
+            archive::export(&*store, &export, &mut io::stdout()).await?;
+        }
+        Job::Import { data_dir, import } => {
+            let store = SqliteStore::open(&data_dir).await?;
+            archive::import(&*store, &import, &mut io::stdout()).await?;
         }
     }
     Ok(())

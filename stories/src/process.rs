@@ -349,22 +349,27 @@ fn guard(child: &Child, binary: &Path) {
         .expect("the guard lives as long as this process");
 }
 
+/// Begins to run one of the programs; what it says can be read.
+pub fn begin(binary: &str, arguments: &[&str], environment: &[(String, String)]) -> Child {
+    let mut command = Command::new(binaries().join(binary));
+    command
+        .args(arguments)
+        .env_clear()
+        .envs(environment.iter().cloned());
+    command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it was built")
+}
+
 /// Runs one of the programs to its end, and returns how it ended and all that it said.
 pub fn run(
     binary: &str,
     arguments: &[&str],
     environment: &[(String, String)],
 ) -> (ExitStatus, String) {
-    let mut command = Command::new(binaries().join(binary));
-    command
-        .args(arguments)
-        .env_clear()
-        .envs(environment.iter().cloned());
-    let mut child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("it was built");
+    let mut child = begin(binary, arguments, environment);
     let mut said = String::new();
     child
         .stdout

@@ -3,7 +3,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use common::supervise;
+use common::{
+    live::{Control, Signal},
+    supervise,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{departures, services::Services, sessions::now_ms};
@@ -35,6 +38,12 @@ const AUDIT_KEPT: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 /// Between two looks for deleted rooms that are to be looked through.
 const ERASE_EVERY: Duration = Duration::from_secs(3);
 
+/// Between two looks for rooms of which something is gone by age that their streams still have.
+const TRIM_EVERY: Duration = Duration::from_secs(3);
+
+/// The most rooms in one such look.
+const TRIM_ROOMS: usize = 100;
+
 /// The most deleted rooms in one look.
 const ERASE_ROOMS: usize = 20;
 
@@ -59,6 +68,17 @@ pub(crate) fn start(services: &Arc<Services>, stop: &CancellationToken) {
         stop,
         |services| async move {
             erase(&services).await;
+        },
+    );
+    every(
+        "old streams",
+        TRIM_EVERY,
+        services,
+        stop,
+        |services| async move {
+            if let Err(why) = trim(&services).await {
+                tracing::warn!(why, "what is old must wait to leave the streams");
+            }
         },
     );
     every(
@@ -112,11 +132,30 @@ async fn erase(services: &Services) {
     match services.store.deletions_due(now_ms(), ERASE_ROOMS).await {
         Ok(rooms) => {
             for room in rooms {
+                // Whoever deleted it may have had no way to tell the edges: an operator at the command line has none.
+                let changed = Signal::Control(Control::RoomChanged { room: room.clone() });
+                if let Err(error) = services.live.signal(&changed).await {
+                    tracing::debug!(%error, room, "other processes were not told that a room is deleted");
+                }
                 services.erase(&room).await;
             }
         }
         Err(error) => tracing::warn!(%error, "deleted rooms cannot be looked through"),
     }
+}
+
+/// Takes out of the rooms' streams what is gone by age. It is noted when that is done, so whoever dies in the middle is followed
+/// by another edge, and two at once do no harm.
+async fn trim(services: &Services) -> Result<(), String> {
+    let Services { live, store, .. } = services;
+    let rooms = store.streams_to_trim(TRIM_ROOMS).await;
+    for (room, until) in rooms.map_err(|error| error.to_string())? {
+        let trimmed = live.forget_until(&room, until).await;
+        trimmed.map_err(|error| error.to_string())?;
+        let noted = store.stream_is_trimmed(&room, until).await;
+        noted.map_err(|error| error.to_string())?;
+    }
+    Ok(())
 }
 
 /// While edges of the version before and of this one run side by side, those make rooms whose looks nobody notes.

@@ -1,14 +1,19 @@
 //! The store seam.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    num::NonZeroU32,
+    sync::Arc,
+};
 
 use common::{
     envelope::Envelope,
     store::{
         Accounts, Actor, AuditLine, Departure, Invite, Invited, KeptRoom, ListedAccount,
-        ListedRoom, LogIn, LookedUp, Membership, Messages, People, ProgramToken, ReadMark,
-        ReadMarks, Removals, Room, RoomChanges, RoomKeeper, RoomLimits, Rooms, SentAt, SentPage,
-        Session, Standing, StandingChanges, Store, StoreError, Tokens, WriteError, Written,
+        ListedRoom, LogIn, LookedUp, Membership, Messages, OldRooms, People, ProgramToken,
+        ReadMark, ReadMarks, Removals, Retention, Room, RoomChanges, RoomKeeper, RoomLimits,
+        RoomRetention, Rooms, SentAt, SentPage, Session, Standing, StandingChanges, Store,
+        StoreError, Tokens, WriteError, Written,
         usage::{UsageAsked, UsageSum},
     },
     wire::{Message, Seq},
@@ -123,5 +128,13 @@ passes_on! { FaultyStore, beside [],
         async fn deleted_among(rooms: &[&str]) -> Result<HashSet<String>, StoreError>;
         async fn deletions_due(now_ms: u64, limit: usize) -> Result<Vec<String>, StoreError>;
         async fn erase_deleted(room: &str, limit: usize) -> Result<u64, StoreError>;
+    }
+    Retention {
+        async fn retention_of(rooms: &[&str]) -> Result<HashMap<String, RoomRetention>, StoreError>;
+        async fn take_old_rooms(now: Seq, server_days: Option<NonZeroU32>, limit: usize) -> Result<OldRooms, StoreError>;
+        async fn remove_old(room: &str, until: Seq, limit: usize) -> Result<u64, StoreError>;
+        async fn streams_to_trim(limit: usize) -> Result<Vec<(String, Seq)>, StoreError>;
+        async fn stream_is_trimmed(room: &str, until: Seq) -> Result<(), StoreError>;
+        async fn sweep_reply_log(before_day: &str, limit: usize) -> Result<u64, StoreError>;
     }
 }

@@ -180,6 +180,13 @@ pub trait Live: Turns {
     /// [`LiveError`] if the engine does not answer in time.
     async fn erase(&self, room: &str) -> Result<(), LiveError>;
 
+    /// Forgets what a room's stream has up to a place: it is gone by age. Nothing of its texts is left in the engine; the order
+    /// goes on behind the room's latest place, whatever is forgotten. Idempotent.
+    ///
+    /// # Errors
+    /// [`LiveError`] if the engine does not answer in time.
+    async fn forget_until(&self, room: &str, until: Seq) -> Result<(), LiveError>;
+
     /// Opens this process's one subscription to what is shown. Events come until the receiver is dropped, which closes it.
     /// The control topic is subscribed from the start; a [`LiveEvent::ControlGap`] says when, if that takes a moment.
     /// The channel is bounded: what comes while it is full is dropped, and told as one [`LiveEvent::Gap`] for each room

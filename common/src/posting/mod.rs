@@ -16,6 +16,7 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+pub use self::progress::all_acked_is_written;
 use self::{
     outage::Outage,
     progress::Progress,

@@ -166,6 +166,28 @@ impl Progress {
     }
 }
 
+/// Waits until all that was acked until now is in the database: a note of ours goes the way of a message and is there. Says what it
+/// waits for, each time that it is not known yet.
+///
+/// # Errors
+/// The last reason, when `patience` is over.
+pub async fn all_acked_is_written(
+    queue: &Arc<dyn Queue>,
+    store: &Arc<dyn Store>,
+    patience: Duration,
+    mut told: impl FnMut(&PostError),
+) -> Result<(), PostError> {
+    let (progress, now) = (Progress::new(), Instant::now());
+    loop {
+        match progress.reached(now, LATE_AFTER, queue, store).await {
+            Ok(()) => return Ok(()),
+            Err(error) if now.elapsed() >= patience => return Err(error),
+            Err(error) => told(&error),
+        }
+        sleep(LATE_AFTER / 2).await;
+    }
+}
+
 fn behind() -> PostError {
     PostError::Unavailable {
         why: "the persisters are behind".into(),

@@ -3,9 +3,11 @@
 //! Two sides in the crate `engines`: MySQL, shared by any number of processes, and SQLite, a file in the data folder.
 //! Both pass the suite in `common/suites/src/store/`.
 
+pub mod archive;
 mod people;
 mod read_marks;
 mod removals;
+mod retention;
 mod tokens;
 pub mod usage;
 
@@ -31,12 +33,17 @@ use crate::{
 pub use self::{
     read_marks::{ReadMark, ReadMarks, UNREAD_MAX},
     removals::Removals,
+    retention::{
+        NEVER_GONE_WITHIN, OldRooms, RETENTION_DAYS_MAX, Retention, RoomRetention, may_be_gone,
+    },
     tokens::{ProgramToken, TOKEN_NAME_MAX_CHARS, TOKENS_PER_USER, Tokens},
 };
 
 /// All that lasts.
 #[async_trait]
-pub trait Store: Accounts + People + Rooms + Messages + ReadMarks + Removals + Tokens {
+pub trait Store:
+    Accounts + People + Rooms + Messages + ReadMarks + Removals + Retention + Tokens
+{
     /// Whether the engine answers within its time limit, has the schema that this program was built with, and can be
     /// written to.
     ///
@@ -448,6 +455,9 @@ pub struct Room {
     /// What it is about.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub topic: String,
+    /// How many days it keeps what is said in it, if that is set for it; the server's setting holds where it is shorter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention_days: Option<NonZeroU32>,
 }
 
 /// What of a room is to be changed.
@@ -463,6 +473,8 @@ pub struct RoomChanges {
     pub title: Option<String>,
     /// What it is about.
     pub topic: Option<String>,
+    /// How many days it keeps what is said in it; none of its own if `Some(None)`.
+    pub retention_days: Option<Option<NonZeroU32>>,
     /// Whose it is to be.
     pub hand_over: Option<HandOver>,
 }
@@ -486,6 +498,19 @@ pub enum RoomKeeper<'a> {
     Owner(&'a str),
     /// Whoever administers the server, and only as long as they do.
     Administrator(&'a str),
+    /// Whoever may use the database, at the command line.
+    Operator,
+}
+
+impl<'a> RoomKeeper<'a> {
+    /// Who did it, as the audit log has it; owners do what they like with what is theirs.
+    pub fn in_the_log(self) -> Option<&'a str> {
+        match self {
+            RoomKeeper::Owner(_) => None,
+            RoomKeeper::Administrator(name) => Some(name),
+            RoomKeeper::Operator => Some(OPERATOR),
+        }
+    }
 }
 
 /// When the bot answers a message.
@@ -597,7 +622,7 @@ pub trait Messages: Send + Sync + 'static {
         messages: &[(String, Uuid)],
     ) -> Result<HashSet<(String, Uuid)>, StoreError>;
 
-    /// How many messages are deleted, and how many rooms: other numbers say that others are.
+    /// How many messages are deleted, and how many rooms are, or have lost something by age: other numbers say that others are.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].

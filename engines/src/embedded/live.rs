@@ -503,6 +503,15 @@ impl Live for EmbeddedLive {
         Ok(())
     }
 
+    async fn forget_until(&self, room: &str, until: Seq) -> Result<(), LiveError> {
+        let mut state = self.shared.state();
+        if let Some(room) = state.rooms.get_mut(room) {
+            room.stream.retain(|message| message.seq > until);
+            room.changes.retain(|_, (seq, _)| *seq > until);
+        }
+        Ok(())
+    }
+
     fn subscriber(&self, capacity: usize) -> (Arc<dyn Subscriber>, mpsc::Receiver<LiveEvent>) {
         let (outlet, events) = Outlet::open(capacity);
         let number = self.shared.subscriptions.fetch_add(1, Ordering::Relaxed);

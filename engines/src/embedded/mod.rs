@@ -8,7 +8,7 @@ mod run_queue;
 pub mod turns;
 
 pub use live::EmbeddedLive;
-pub use queue::{BYTES_MAX, EmbeddedQueue, ROWS_MAX};
+pub use queue::{BYTES_MAX, EmbeddedQueue, ForeignQueue, ROWS_MAX};
 pub use quota::EmbeddedQuota;
 
 pub use crate::sql::SqliteStore;

@@ -347,6 +347,24 @@ impl Live for RedisLive {
             .map(drop)
     }
 
+    async fn forget_until(&self, room: &str, until: Seq) -> Result<(), LiveError> {
+        let keys = [
+            self.server.keys.stream(room),
+            self.server.keys.changes(room),
+        ];
+        let keys = keys.each_ref().map(String::as_str);
+        let until = until.to_string();
+        self.server
+            .call::<i64>(
+                "forgetting what is old",
+                &self.scripts.forget,
+                &keys,
+                &[until.as_bytes()],
+            )
+            .await
+            .map(drop)
+    }
+
     fn subscriber(&self, capacity: usize) -> (Arc<dyn Subscriber>, mpsc::Receiver<LiveEvent>) {
         let (subscription, events) = Subscription::open(
             Arc::clone(&self.server.client),

@@ -5,6 +5,7 @@
     reason = "the statements are written once and compiled with each side's types"
 )]
 
+mod archived;
 mod batch;
 mod call;
 mod columns;

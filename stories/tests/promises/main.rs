@@ -18,6 +18,7 @@ mod p14_the_door_holds;
 mod p15_fair_to_others;
 
 mod all_in_one;
+mod archives;
 mod everywhere;
 mod frozen_broker;
 mod operators;

@@ -1,6 +1,6 @@
 //! Rooms: which there are, making and changing them, and who may see the private ones.
 
-use std::sync::Arc;
+use std::{num::NonZeroU32, sync::Arc};
 
 use axum::{
     Json,
@@ -12,12 +12,12 @@ use common::{
     live::Control,
     names,
     store::{
-        BotPolicy, HandOver, Invited, ListedRoom, PERSONA_MAX_CHARS, Room, RoomChanges, RoomKeeper,
-        Session, StoreError, TITLE_MAX_CHARS, TOPIC_MAX_CHARS,
+        BotPolicy, HandOver, Invited, ListedRoom, PERSONA_MAX_CHARS, RETENTION_DAYS_MAX, Room,
+        RoomChanges, RoomKeeper, Session, StoreError, TITLE_MAX_CHARS, TOPIC_MAX_CHARS,
     },
     wire::says_nothing,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use tokio::time::{Duration, timeout};
 
@@ -109,6 +109,7 @@ pub(super) async fn create(
         owner: caller.user.clone(),
         title: check_title(new.title.unwrap_or_default())?,
         topic: check_topic(new.topic.unwrap_or_default())?,
+        retention_days: None,
     };
     let limits = http.people.rooms();
     http.services
@@ -175,8 +176,15 @@ pub(super) struct Changes {
     title: Option<String>,
     topic: Option<String>,
     owner: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    retention_days: Option<Value>,
     #[serde(flatten)]
     later: Later,
+}
+
+/// A field that may be `null`, which says something else than leaving it out.
+fn given<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(field).map(Some)
 }
 
 /// What a room will have, and this server does not know yet: nobody is to believe that it is set.
@@ -185,7 +193,6 @@ struct Later {
     model: Option<Value>,
     search: Option<Value>,
     thinking: Option<Value>,
-    retention_days: Option<Value>,
 }
 
 impl Later {
@@ -194,7 +201,6 @@ impl Later {
             ("model", &self.model),
             ("search", &self.search),
             ("thinking", &self.thinking),
-            ("retention_days", &self.retention_days),
         ];
         match fields.into_iter().find(|(_, value)| value.is_some()) {
             Some((name, _)) => Err(Problem::bad_request(format!(
@@ -239,6 +245,7 @@ pub(super) async fn change(
         persona: changes.persona.map(check_persona).transpose()?,
         title: changes.title.map(check_title).transpose()?,
         topic: changes.topic.map(check_topic).transpose()?,
+        retention_days: changes.retention_days.map(check_days).transpose()?,
         hand_over,
     };
     let room = match http.services.store.change_room(&name, &changes, by).await {
@@ -250,6 +257,22 @@ pub(super) async fn change(
     };
     http.tell(Control::RoomChanged { room: name }).await;
     Ok(Json(room).into_response())
+}
+
+/// How many days a room is to keep what is said in it; `null` takes the room's own setting away.
+fn check_days(days: Value) -> Result<Option<NonZeroU32>, Problem> {
+    if days.is_null() {
+        return Ok(None);
+    }
+    let days = days.as_u64().and_then(|days| u32::try_from(days).ok());
+    let days = days.filter(|days| *days <= RETENTION_DAYS_MAX);
+    match days.and_then(NonZeroU32::new) {
+        Some(days) => Ok(Some(days)),
+        None => Err(Problem::bad_request(format!(
+            "`retention_days` is a whole number of days from 1 to {RETENTION_DAYS_MAX}, or null: then the room keeps what is \
+             said in it as long as the server does"
+        ))),
+    }
 }
 
 fn check_persona(persona: String) -> Result<String, Problem> {

@@ -576,3 +576,45 @@ async fn who_is_banned_does_not_see_a_public_room() {
     let refused = bob.get("/api/rooms/lobby/bans").await;
     refused.is_problem(403, "forbidden");
 }
+
+#[tokio::test]
+async fn a_room_keeps_what_is_said_for_as_many_days_as_its_owner_says() {
+    let chat = Chat::start().await;
+    let (ada, bob) = (chat.registers("ada").await, chat.registers("bob").await);
+    ada.makes_room("lobby").await.is(StatusCode::CREATED);
+    let path = "/api/rooms/lobby";
+    for days in [1, 30, 36_500] {
+        let changed = ada.patch(path, json!({ "retention_days": days })).await;
+        assert_eq!(changed.is(StatusCode::OK).body["retention_days"], days);
+        // What else is changed leaves it as it is.
+        let changed = ada.patch(path, json!({ "topic": "ours" })).await;
+        assert_eq!(changed.body["retention_days"], days);
+        assert_eq!(bob.get(path).await.body["retention_days"], days);
+    }
+    for bad in [
+        json!(0),
+        json!(-1),
+        json!(36_501),
+        json!(1.5),
+        json!("30"),
+        json!(true),
+        json!([1]),
+    ] {
+        let refused = ada.patch(path, json!({ "retention_days": bad })).await;
+        let words = refused.is_problem(400, "bad_request").body["detail"].to_string();
+        assert!(words.contains("1 to 36500"), "{words}");
+    }
+    let days = json!({ "retention_days": 7 });
+    bob.patch(path, days.clone())
+        .await
+        .is_problem(403, "forbidden");
+    assert_eq!(ada.get(path).await.body["retention_days"], 36_500);
+    let taken_away = ada.patch(path, json!({ "retention_days": null })).await;
+    assert_eq!(
+        taken_away.is(StatusCode::OK).body.get("retention_days"),
+        None
+    );
+    // One's own room too.
+    let own = ada.patch("/api/rooms/ada", days).await;
+    assert_eq!(own.is(StatusCode::OK).body["retention_days"], 7);
+}

@@ -38,6 +38,7 @@ macro_rules! live_suite {
                 a_stream_and_its_ids_have_a_limit,
                 a_silent_room_is_forgotten,
                 an_erased_room_knows_nothing_and_takes_nothing,
+                what_is_old_leaves_the_stream_and_the_order_goes_on,
             }
             shown {
                 what_is_appended_after_subscribing_is_shown,

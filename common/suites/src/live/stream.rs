@@ -220,3 +220,29 @@ pub async fn an_erased_room_knows_nothing_and_takes_nothing(side: Side) {
     let attic = side.one.tail("attic", 0, 100).await.unwrap();
     assert_eq!(attic.messages, [other]);
 }
+
+pub async fn what_is_old_leaves_the_stream_and_the_order_goes_on(side: Side) {
+    let mut said = Vec::new();
+    for text in ["one", "two", "three"] {
+        said.push(side.one.post(&says("lobby", "ada", text)).await);
+    }
+    for until in [said[0].seq - 1, said[1].seq, said[1].seq, said[0].seq] {
+        side.two.forget_until("lobby", until).await.unwrap();
+    }
+    let tail = side.one.tail("lobby", 0, 100).await.unwrap();
+    assert_eq!(
+        (tail.messages, tail.latest),
+        (vec![said[2].clone()], said[2].seq)
+    );
+    assert_eq!(side.one.find("lobby", said[0].id).await.unwrap(), None);
+    assert_eq!(
+        side.one.find("lobby", said[2].id).await.unwrap().as_ref(),
+        said.get(2)
+    );
+    side.two.forget_until("lobby", said[2].seq).await.unwrap();
+    side.two.forget_until("attic", said[2].seq).await.unwrap();
+    let tail = side.one.tail("lobby", 0, 100).await.unwrap();
+    assert_eq!((tail.messages.len(), tail.latest), (0, said[2].seq));
+    let next = side.one.post(&says("lobby", "ada", "four")).await;
+    assert_eq!(next.prev, said[2].seq);
+}

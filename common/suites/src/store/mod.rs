@@ -5,6 +5,7 @@ pub mod changes;
 pub mod messages;
 pub mod people;
 pub mod removals;
+pub mod retention;
 pub mod rooms;
 pub mod side;
 pub mod tokens;
@@ -88,6 +89,16 @@ macro_rules! store_suite {
                 a_deleted_room_is_looked_through_by_one_at_a_time_and_ever_more_seldom,
                 whoever_hands_rooms_over_makes_no_more_within_an_hour,
                 whoever_deletes_rooms_makes_no_more_within_an_hour,
+            }
+            retention {
+                what_is_old_goes_in_small_steps_and_is_read_no_more,
+                what_is_gone_stays_gone_whatever_is_set_later,
+                an_edit_is_as_old_as_its_own_place,
+                a_page_of_rooms_is_told_to_one_process,
+                a_room_that_was_deleted_meanwhile_is_left_alone,
+                a_list_of_rooms_tells_nothing_of_what_is_gone,
+                a_stream_is_to_be_trimmed_until_it_is,
+                old_days_leave_the_log_of_replies,
             }
             tokens {
                 a_token_holds_until_it_expires_or_is_revoked,

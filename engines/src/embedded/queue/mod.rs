@@ -11,7 +11,7 @@ mod writer;
 
 use std::{
     fs::{File, TryLockError},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -51,6 +51,9 @@ const PUBLISHES_WAITING_MAX: usize = 8_192;
 /// How long anything may take.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
 
+/// How often another process's queue is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
 /// What the folder's files are called.
 const FILE: &str = "queue.db";
 const LOCK_FILE: &str = "queue.lock";
@@ -63,6 +66,38 @@ pub struct EmbeddedQueue {
     publishing: Semaphore,
     next_reader: AtomicU64,
     left_over: watch::Receiver<u64>,
+}
+
+/// The queue in a folder that another process uses: it is only looked at.
+#[derive(Debug)]
+pub struct ForeignQueue {
+    file: PathBuf,
+}
+
+impl ForeignQueue {
+    /// Waits until what lies in [`QueueName::Persist`] by now has been settled.
+    ///
+    /// # Errors
+    /// [`QueueError::Unavailable`] if that takes longer than `patience`, or the file cannot be read.
+    pub async fn is_persisted(&self, patience: Duration) -> Result<(), QueueError> {
+        let in_file = |error: sqlx::Error| refused(format!("{}: {error}", self.file.display()));
+        let mut look = table::Look::at(&self.file).await.map_err(in_file)?;
+        let last = look.last(QueueName::Persist).await.map_err(in_file)?;
+        let until = tokio::time::Instant::now() + patience;
+        loop {
+            let left = look.count_until(QueueName::Persist, last).await;
+            let left = left.map_err(in_file)?;
+            if left == 0 {
+                return Ok(());
+            }
+            if tokio::time::Instant::now() >= until {
+                return Err(refused(format!(
+                    "{left} messages that were acked are not in the database after {patience:?}"
+                )));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
 }
 
 /// The way to the writer.
@@ -113,6 +148,26 @@ impl EmbeddedQueue {
             next_reader: AtomicU64::new(1),
             left_over,
         }))
+    }
+
+    /// The queue of a folder that another process uses at this moment, to look at; none if nobody does.
+    ///
+    /// # Errors
+    /// [`QueueError::Unavailable`] if the folder cannot be read.
+    pub async fn of_another_process(folder: &Path) -> Result<Option<ForeignQueue>, QueueError> {
+        let said = |error: std::io::Error| refused(format!("{}: {error}", folder.display()));
+        let lock = match File::open(folder.join(LOCK_FILE)) {
+            Ok(lock) => lock,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(said(error)),
+        };
+        match lock.try_lock() {
+            Ok(()) => Ok(None),
+            Err(TryLockError::WouldBlock) => Ok(Some(ForeignQueue {
+                file: folder.join(FILE),
+            })),
+            Err(TryLockError::Error(error)) => Err(said(error)),
+        }
     }
 
     /// How many of the messages that lay in [`QueueName::Persist`] when the folder was opened are not settled yet: what

@@ -77,6 +77,39 @@ pub(super) struct Opened {
 /// The change that is being made.
 pub(super) struct Change<'table>(Transaction<'table, Sqlite>);
 
+/// A look at the file of a process that uses it.
+pub(super) struct Look(SqliteConnection);
+
+impl Look {
+    pub(super) async fn at(file: &Path) -> Result<Look, sqlx::Error> {
+        let options = SqliteConnectOptions::from_str("sqlite:")?
+            .filename(file)
+            .pragma("query_only", "on")
+            .busy_timeout(Duration::from_secs(5));
+        Ok(Look(SqliteConnection::connect_with(&options).await?))
+    }
+
+    /// The highest position in a queue; 0 if there is none.
+    pub(super) async fn last(&mut self, queue: QueueName) -> Result<i64, sqlx::Error> {
+        let last = "SELECT COALESCE(MAX(position), 0) FROM messages WHERE queue = ?";
+        let last = sqlx::query_scalar(last).bind(queue.as_str());
+        last.fetch_one(&mut self.0).await
+    }
+
+    /// How many messages a queue has up to a position.
+    pub(super) async fn count_until(
+        &mut self,
+        queue: QueueName,
+        position: i64,
+    ) -> Result<i64, sqlx::Error> {
+        let count = "SELECT COUNT(*) FROM messages WHERE queue = ? AND position <= ?";
+        let count = sqlx::query_scalar(count)
+            .bind(queue.as_str())
+            .bind(position);
+        count.fetch_one(&mut self.0).await
+    }
+}
+
 impl Table {
     /// Opens the file. What was in a consumer's hands when it was last used counts as delivered once more.
     pub(super) async fn open(file: &Path) -> Result<Opened, sqlx::Error> {

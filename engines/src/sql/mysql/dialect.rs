@@ -90,3 +90,19 @@ pub(in crate::sql) static NOTE_LOOKS: BySize = BySize::new(
     ", ",
     " ON DUPLICATE KEY UPDATE room = room_looks.room",
 );
+/// A round of looking at all rooms begins for the first time, unless somebody else has begun it.
+pub(in crate::sql) const BEGIN_SWEEP: &str = "INSERT INTO sweeps (name, after_room, due_at_ms) VALUES (?, '', 0) ON DUPLICATE KEY UPDATE name = name";
+pub(in crate::sql) const SWEEP_REPLY_LOG: &str =
+    "DELETE FROM replies WHERE day < ? ORDER BY day LIMIT ?";
+/// All that is read from here on is as it is at this moment.
+pub(in crate::sql) const BEGIN_SNAPSHOT: [&str; 2] = [
+    "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+    "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
+];
+/// An import begins; that it has begun is a duplicate.
+pub(in crate::sql) const BEGIN_IMPORT: &str =
+    "INSERT INTO imports (id, rows_done, begun_at_ms) VALUES (?, ?, ?)";
+/// Leaves rows that are there as they are, in a table with this column.
+pub(in crate::sql) fn if_absent(column: &str) -> String {
+    format!(" ON DUPLICATE KEY UPDATE {column} = {column}")
+}

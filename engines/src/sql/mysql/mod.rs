@@ -4,6 +4,8 @@
 
 #[path = "../statements/accounts.rs"]
 mod accounts;
+#[path = "../statements/archive.rs"]
+mod archive;
 #[path = "../statements/audit.rs"]
 mod audit;
 #[path = "../statements/changes.rs"]
@@ -29,6 +31,8 @@ mod people;
 mod read_marks;
 #[path = "../statements/removals.rs"]
 mod removals;
+#[path = "../statements/retention.rs"]
+mod retention;
 #[path = "../statements/rooms.rs"]
 mod rooms;
 #[path = "../statements/standings.rs"]
@@ -42,4 +46,5 @@ mod usage;
 pub use store::MySqlStore;
 
 use sqlx::MySqlConnection as Connection;
+use sqlx::mysql::MySqlRow as ThisRow;
 use store::MySqlStore as ThisStore;

@@ -72,6 +72,11 @@ impl MySqlStore {
         migrate_locked(&mut connection).await
     }
 
+    /// The version of the schema that this program needs.
+    pub(super) fn schema_version() -> i64 {
+        schema::newest(&MIGRATIONS)
+    }
+
     /// The most bytes that the server takes in one statement (`max_allowed_packet`).
     pub(super) fn takes(&self) -> usize {
         self.connections.packet_bytes()

@@ -95,3 +95,17 @@ pub(in crate::sql) static NOTE_LOOKS: BySize = BySize::new(
     ", ",
     " ON CONFLICT DO NOTHING",
 );
+/// A round of looking at all rooms begins for the first time, unless somebody else has begun it.
+pub(in crate::sql) const BEGIN_SWEEP: &str =
+    "INSERT INTO sweeps (name, after_room, due_at_ms) VALUES (?, '', 0) ON CONFLICT DO NOTHING";
+pub(in crate::sql) const SWEEP_REPLY_LOG: &str = "DELETE FROM replies WHERE (room, id) IN \
+     (SELECT room, id FROM replies WHERE day < ? ORDER BY day LIMIT ?)";
+/// All that is read from here on is as it is at this moment.
+pub(in crate::sql) const BEGIN_SNAPSHOT: [&str; 1] = ["BEGIN"];
+/// An import begins, unless it has begun.
+pub(in crate::sql) const BEGIN_IMPORT: &str =
+    "INSERT INTO imports (id, rows_done, begun_at_ms) VALUES (?, ?, ?) ON CONFLICT DO NOTHING";
+/// Leaves rows that are there as they are.
+pub(in crate::sql) fn if_absent(_column: &str) -> String {
+    IF_ABSENT.to_owned()
+}

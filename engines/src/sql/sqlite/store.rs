@@ -91,6 +91,11 @@ impl SqliteStore {
         Ok(Arc::new(store))
     }
 
+    /// The version of the schema that this program needs.
+    pub(super) fn schema_version() -> i64 {
+        schema::newest(&MIGRATIONS)
+    }
+
     /// The most bytes that the engine takes in one statement.
     pub(super) fn takes(&self) -> usize {
         usize::MAX

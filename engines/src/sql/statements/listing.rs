@@ -16,7 +16,9 @@ macro_rules! listed {
              COALESCE((SELECT messages.seq FROM messages WHERE messages.room = rooms.name \
              ORDER BY messages.seq DESC LIMIT 1), 0) AS latest, \
              COALESCE((SELECT read_marks.seq FROM read_marks WHERE read_marks.room = rooms.name \
-             AND read_marks.user = ?), 0) AS last_read, ",
+             AND read_marks.user = ?), 0) AS last_read, \
+             COALESCE((SELECT room_retention.gone_until FROM room_retention \
+             WHERE room_retention.room = rooms.name), 0) AS gone_until, ",
             $from
         )
     };
@@ -55,6 +57,7 @@ struct ListedRow {
     title: String,
     latest: i64,
     last_read: i64,
+    gone_until: i64,
     invited_by: Option<String>,
 }
 
@@ -109,11 +112,19 @@ pub(super) async fn page(
         }
         rows.extend(rows_of(db, part, user, after, left).await?);
     }
+    // What is gone by age was never there.
+    for row in &mut rows {
+        if row.latest <= row.gone_until {
+            row.latest = 0;
+        }
+    }
     let behind = rows.iter().enumerate().filter(|(at, row)| {
         let is_followed = *at < strange_from || row.last_read > 0;
         is_followed && row.latest > row.last_read
     });
-    let behind: Vec<_> = behind.map(|(_, row)| (&*row.name, row.last_read)).collect();
+    let behind: Vec<_> = behind
+        .map(|(_, row)| (&*row.name, row.last_read.max(row.gone_until)))
+        .collect();
     let unread = read_marks::unread(db, user, &behind, takes).await?;
     let listed = rows.into_iter().map(|row| {
         let mut listed = ListedRoom::try_from(row)?;

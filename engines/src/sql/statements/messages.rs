@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::{
     Connection, ThisStore,
     changes::{MessageRow, apply, deleted_among, deleted_of, read_messages, scrub},
-    dialect,
+    dialect, retention,
 };
 use crate::sql::{
     batch::{BySize, lists, runs},
@@ -404,11 +404,13 @@ impl Messages for ThisStore {
         limit: usize,
     ) -> Result<Vec<Message>, StoreError> {
         let page = reading!(self, |db| {
+            let after = column(after);
+            let gone = retention::gone_until(db, room, after).await?;
             let rows = sqlx::query_as::<_, MessageRow>(read_messages!(
                 "WHERE m.room = ? AND m.seq > ? ORDER BY m.seq LIMIT ?"
             ))
             .bind(room)
-            .bind(column(after))
+            .bind(after.max(gone))
             .bind(column(limit as u64))
             .fetch_all(&mut *db)
             .await?;
@@ -417,8 +419,8 @@ impl Messages for ThisStore {
             };
             let query = "SELECT COALESCE(MAX(seq), 0) FROM messages WHERE room = ? AND seq < ?";
             let query = sqlx::query_scalar(query).bind(room).bind(first.seq);
-            let prev = query.fetch_one(db).await?;
-            linked(rows.into_iter(), prev)
+            let prev: i64 = query.fetch_one(db).await?;
+            linked(rows.into_iter(), if prev > gone { prev } else { 0 })
         });
         Ok(page.await?)
     }
@@ -437,8 +439,12 @@ impl Messages for ThisStore {
             .bind(room)
             .bind(column(before))
             .bind(column(limit as u64).saturating_add(1))
-            .fetch_all(db)
+            .fetch_all(&mut *db)
             .await?;
+            if let Some(oldest) = rows.last() {
+                let gone = retention::gone_until(db, room, oldest.seq).await?;
+                rows.retain(|row| row.seq > gone);
+            }
             let earlier = if rows.len() > limit { rows.pop() } else { None };
             linked(rows.into_iter().rev(), earlier.map_or(0, |row| row.seq))
         });
@@ -448,8 +454,10 @@ impl Messages for ThisStore {
     async fn latest(&self, room: &str) -> Result<Seq, StoreError> {
         let latest = reading!(self, |db| {
             let query = "SELECT COALESCE(MAX(seq), 0) FROM messages WHERE room = ?";
-            let latest: i64 = sqlx::query_scalar(query).bind(room).fetch_one(db).await?;
-            Ok(latest.cast_unsigned())
+            let latest = sqlx::query_scalar(query).bind(room);
+            let latest: i64 = latest.fetch_one(&mut *db).await?;
+            let is_gone = latest <= retention::gone_until(db, room, latest).await?;
+            Ok(if is_gone { 0 } else { latest.cast_unsigned() })
         });
         Ok(latest.await?)
     }
@@ -460,9 +468,15 @@ impl Messages for ThisStore {
                 sqlx::query_as::<_, MessageRow>(read_messages!("WHERE m.id = ? AND m.room = ?"))
                     .bind(id)
                     .bind(room)
-                    .fetch_optional(db)
+                    .fetch_optional(&mut *db)
                     .await?;
-            row.map(|row| row.after(0)).transpose()
+            let Some(row) = row else { return Ok(None) };
+            let is_gone = row.seq <= retention::gone_until(db, room, row.seq).await?;
+            if is_gone {
+                Ok(None)
+            } else {
+                row.after(0).map(Some)
+            }
         });
         Ok(found.await?)
     }
@@ -480,7 +494,8 @@ impl Messages for ThisStore {
     async fn deletions(&self) -> Result<(u64, u64), StoreError> {
         let deletions = reading!(self, |db| {
             let query = "SELECT (SELECT COUNT(*) FROM message_states WHERE deleted_seq > 0), \
-                 (SELECT COUNT(*) FROM deleted_rooms)";
+                 (SELECT COUNT(*) FROM deleted_rooms) + \
+                 (SELECT COUNT(*) FROM room_retention WHERE gone_until > 0)";
             let (messages, rooms): (i64, i64) = sqlx::query_as(query).fetch_one(db).await?;
             Ok((messages.unsigned_abs(), rooms.unsigned_abs()))
         });
@@ -515,12 +530,24 @@ impl Messages for ThisStore {
                 .bind(last_seq)
                 .bind(sender)
                 .bind(column(limit as u64).saturating_add(1))
-                .fetch_all(db)
+                .fetch_all(&mut *db)
                 .await?;
             let is_cut = rows.len() > limit;
             rows.truncate(limit);
             let cut = rows.last().filter(|_| is_cut).map(MessageRow::place);
             let next = cut.or(end);
+            let mut gone = HashMap::new();
+            for row in &rows {
+                let (room, seq) = row.place();
+                if !gone.contains_key(&room) {
+                    let until = retention::gone_until(db, &room, seq).await?;
+                    gone.insert(room, until);
+                }
+            }
+            rows.retain(|row| {
+                let (room, seq) = row.place();
+                gone.get(&room).is_none_or(|until| seq > *until)
+            });
             let messages: Result<Vec<Message>, Failure> =
                 rows.into_iter().map(|row| row.after(0)).collect();
             let mut messages = messages?;

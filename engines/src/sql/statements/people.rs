@@ -39,6 +39,7 @@ struct KeptRoomRow {
     created_at_ms: i64,
     members: i64,
     latest: i64,
+    gone_until: i64,
 }
 
 #[async_trait]
@@ -317,7 +318,8 @@ impl People for ThisStore {
             let query = sqlx::query_as::<_, KeptRoomRow>(
                 "SELECT name, owner, private, created_at_ms, \
                  (SELECT COUNT(*) FROM members WHERE members.room = rooms.name) AS members, \
-                 (SELECT COALESCE(MAX(seq), 0) FROM messages WHERE messages.room = rooms.name) AS latest \
+                 (SELECT COALESCE(MAX(seq), 0) FROM messages WHERE messages.room = rooms.name) AS latest, \
+                 COALESCE((SELECT gone_until FROM room_retention WHERE room_retention.room = rooms.name), 0) AS gone_until \
                  FROM rooms WHERE name <> owner AND name > ? ORDER BY name LIMIT ?",
             );
             let query = query.bind(after.unwrap_or_default());
@@ -328,7 +330,10 @@ impl People for ThisStore {
                 private: row.private,
                 created_at_ms: row.created_at_ms.cast_unsigned(),
                 members: row.members.cast_unsigned(),
-                latest: row.latest.cast_unsigned(),
+                latest: match row.latest > row.gone_until {
+                    true => row.latest.cast_unsigned(),
+                    false => 0,
+                },
             };
             Ok(rows.into_iter().map(listed).collect())
         });

@@ -9,7 +9,9 @@ use common::{
     },
 };
 
-use super::{Connection, ThisStore, audit, invitations, listing, looks, removals, standings};
+use super::{
+    Connection, ThisStore, audit, invitations, listing, looks, removals, retention, standings,
+};
 use crate::sql::{
     call::{reading, transaction, writing},
     columns::now_ms,
@@ -21,8 +23,10 @@ macro_rules! room_where {
     ($condition:literal) => {
         concat!(
             "SELECT rooms.name, rooms.owner, rooms.private, rooms.bot, rooms.persona, \
-             COALESCE(room_details.title, '') AS title, COALESCE(room_details.topic, '') AS topic \
-             FROM rooms LEFT JOIN room_details ON room_details.room = rooms.name WHERE rooms.name = ?",
+             COALESCE(room_details.title, '') AS title, COALESCE(room_details.topic, '') AS topic, \
+             room_retention.days AS retention_days \
+             FROM rooms LEFT JOIN room_details ON room_details.room = rooms.name \
+             LEFT JOIN room_retention ON room_retention.room = rooms.name WHERE rooms.name = ?",
             $condition
         )
     };
@@ -46,6 +50,7 @@ struct RoomRow {
     persona: String,
     title: String,
     topic: String,
+    retention_days: Option<i64>,
 }
 
 impl TryFrom<RoomRow> for Room {
@@ -60,6 +65,7 @@ impl TryFrom<RoomRow> for Room {
             owner: row.owner,
             title: row.title,
             topic: row.topic,
+            retention_days: retention::days(row.retention_days),
         })
     }
 }
@@ -91,7 +97,11 @@ pub(super) async fn insert(db: &mut Connection, room: &Room) -> Result<(), Failu
         topic: Some(room.topic.clone()).filter(|topic| !topic.is_empty()),
         ..RoomChanges::default()
     };
-    change_details(db, &room.name, &details).await
+    change_details(db, &room.name, &details).await?;
+    match room.retention_days {
+        None => Ok(()),
+        days => retention::set_days(db, &room.name, days).await,
+    }
 }
 
 /// Changes what is in `room_details`, under the lock of the room.
@@ -138,7 +148,7 @@ async fn hand_over(
     }
     // How many rooms somebody owns is counted under the lock of their own.
     if !names::may_exist(to) || !lock(db, to).await? {
-        return no(nobody_to_take_it(to));
+        return no(nobody_to_take_it(to, by));
     }
     let update = sqlx::query("UPDATE rooms SET owner = ? WHERE name = ? AND owner = ?");
     let update = update.bind(to).bind(room).bind(from);
@@ -157,12 +167,10 @@ async fn hand_over(
          AND invitations.user = users.name AND invitations.ended_at_ms IS NULL))) \
          AND NOT EXISTS (SELECT 1 FROM standings WHERE standings.user = users.name AND standings.disabled = 1)",
     );
-    let member = member
-        .bind(to)
-        .bind(matches!(by, RoomKeeper::Administrator(_)));
+    let member = member.bind(to).bind(!matches!(by, RoomKeeper::Owner(_)));
     let member = member.bind(room).bind(room);
     if member.fetch_optional(&mut *db).await?.is_none() {
-        return no(nobody_to_take_it(to));
+        return no(nobody_to_take_it(to, by));
     }
     refuse_if_banned(db, room, to).await?;
     if let Some(most) = owned_max
@@ -181,13 +189,18 @@ async fn hand_over(
     }
     let insert = sqlx::query("INSERT INTO members (room, user) VALUES (?, ?)");
     insert.bind(room).bind(from).execute(&mut *db).await?;
-    if let RoomKeeper::Administrator(by) = by {
+    if let Some(by) = by.in_the_log() {
         audit::note(db, by, "room_handed_over", room, &format!("{from} to {to}")).await?;
     }
     Ok(())
 }
 
-fn nobody_to_take_it(user: &str) -> StoreError {
+fn nobody_to_take_it(user: &str, by: RoomKeeper<'_>) -> StoreError {
+    if by == RoomKeeper::Operator {
+        let why =
+            format!("there is no account {user:?} that could take the room, or it is disabled");
+        return StoreError::NotFound(why);
+    }
     StoreError::NotFound(format!(
         "there is no member {user:?} of this room; invite them first, and when they have taken the invitation they can take \
          the room over"
@@ -236,7 +249,7 @@ pub(super) async fn lock_for(
         RoomKeeper::Owner(by) if by != owner => {
             Err(standings::forbidden("only the room's owner may do this"))
         }
-        RoomKeeper::Owner(_) => Ok(Some(owner)),
+        RoomKeeper::Owner(_) | RoomKeeper::Operator => Ok(Some(owner)),
         RoomKeeper::Administrator(by) => {
             standings::only_administrators(db, Actor::Account(by)).await?;
             Ok(Some(owner))
@@ -381,6 +394,9 @@ impl Rooms for ThisStore {
                 .execute(&mut *db)
                 .await?;
             change_details(db, name, changes).await?;
+            if let Some(days) = changes.retention_days {
+                retention::set_days(db, name, days).await?;
+            }
             if let Some(to) = &changes.hand_over {
                 hand_over(db, name, to, by).await?;
             }
@@ -405,7 +421,7 @@ impl Rooms for ThisStore {
             let created = sqlx::query_scalar("SELECT created_at_ms FROM rooms WHERE name = ?");
             let created_at_ms: i64 = created.bind(name).fetch_one(&mut *db).await?;
             removals::note_deletion(db, name, &owner, created_at_ms).await?;
-            if let RoomKeeper::Administrator(by) = by {
+            if let Some(by) = by.in_the_log() {
                 audit::note(db, by, "room_deleted", name, &format!("it was {owner}'s")).await?;
             }
             for table in [
@@ -413,6 +429,7 @@ impl Rooms for ThisStore {
                 "DELETE FROM invitations WHERE room = ?",
                 "DELETE FROM bans WHERE room = ?",
                 "DELETE FROM room_details WHERE room = ?",
+                "DELETE FROM room_retention WHERE room = ?",
                 "DELETE FROM room_looks WHERE room = ?",
                 "DELETE FROM rooms WHERE name = ?",
             ] {

@@ -1,0 +1,199 @@
+//! What is older than people want it kept goes, in small steps that nobody notices, and what comes late for a place that is gone is
+//! written nowhere. All persisters share the work without knowing of each other: who takes a page of rooms first has it, and
+//! what a dead one left is found in the next round (`docs/decisions/retention.md`).
+
+use std::{
+    collections::HashMap,
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use clap::Args;
+use common::{
+    store::{RETENTION_DAYS_MAX, Store, StoreError, may_be_gone},
+    wire::{Message, Seq, now_seq},
+};
+use tokio::time::sleep;
+
+/// Between two looks whether it is time for the next page of rooms.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// How many rooms are looked at in one statement: a look at the beginning of each, some milliseconds for all.
+const ROOMS_AT_ONCE: usize = 200;
+
+/// How many messages are taken away in one transaction: the locks of so many are held for some milliseconds.
+const REMOVED_AT_ONCE: usize = 500;
+
+/// Between two of these, so that whoever writes and reads hardly notices.
+const PAUSE: Duration = Duration::from_millis(25);
+
+/// Between two pages of rooms: most have nothing that is old.
+const PAGE_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often the log of replies is looked through for days that are old.
+const REPLY_LOG_ROUNDS: u32 = 720;
+
+/// What can be set about how long something is kept.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Keeping {
+    /// Days after which what was said is gone, for good; 0 keeps it for ever. A room may keep it for less. To be the same for all
+    /// persisters.
+    #[arg(long, env = "RETENTION_DAYS", default_value = "0", value_parser = clap::value_parser!(u32).range(0..=i64::from(RETENTION_DAYS_MAX)))]
+    pub retention_days: u32,
+    /// Days after which a line of the log of replies is gone, by which usage is summed; 0 keeps it for ever.
+    #[arg(long, env = "REPLY_LOG_DAYS", default_value = "400", value_parser = clap::value_parser!(u32).range(0..=i64::from(RETENTION_DAYS_MAX)))]
+    pub reply_log_days: u32,
+}
+
+/// Up to which place rooms are gone, as far as some messages need it.
+#[derive(Default)]
+pub(crate) struct Gone(pub(crate) HashMap<String, Seq>);
+
+impl Gone {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn has(&self, message: &Message) -> bool {
+        self.has_place(&message.room, message.seq)
+    }
+
+    pub(crate) fn has_place(&self, room: &str, seq: Seq) -> bool {
+        self.0.get(room).is_some_and(|until| seq <= *until)
+    }
+}
+
+/// Takes old messages away, and knows which those are.
+pub(crate) struct OldMessages {
+    store: Arc<dyn Store>,
+    keeping: Keeping,
+    /// Whether something has gone since the dead letters were looked through for it.
+    has_gone: AtomicBool,
+}
+
+impl OldMessages {
+    pub(crate) fn new(store: Arc<dyn Store>, keeping: Keeping) -> OldMessages {
+        OldMessages {
+            store,
+            keeping,
+            // An earlier process may have died before it looked.
+            has_gone: AtomicBool::new(keeping.retention_days > 0),
+        }
+    }
+
+    fn server_days(&self) -> Option<NonZeroU32> {
+        NonZeroU32::new(self.keeping.retention_days)
+    }
+
+    /// Whether what is said in any room is gone one day.
+    pub(crate) fn keeps_nothing_for_ever(&self) -> bool {
+        self.server_days().is_some()
+    }
+
+    /// What of these rooms is gone. Nothing is asked about what was said today, so hardly ever anything is.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub(crate) async fn gone_among<'a>(
+        &self,
+        messages: impl Iterator<Item = &'a Message>,
+    ) -> Result<Gone, StoreError> {
+        let places = messages.map(|message| (&*message.room, message.seq));
+        self.gone_at(places).await
+    }
+
+    /// The same of places in rooms.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub(crate) async fn gone_at<'a>(
+        &self,
+        places: impl Iterator<Item = (&'a str, Seq)>,
+    ) -> Result<Gone, StoreError> {
+        let old = places.filter(|(_, seq)| may_be_gone(*seq));
+        let mut rooms: Vec<&str> = old.map(|(room, _)| room).collect();
+        rooms.sort_unstable();
+        rooms.dedup();
+        if rooms.is_empty() {
+            return Ok(Gone::default());
+        }
+        let known = self.store.retention_of(&rooms).await?;
+        let (now, server_days) = (now_seq(), self.server_days());
+        let until = |room: &&str| {
+            let known = known.get(*room).copied().unwrap_or_default();
+            ((*room).to_owned(), known.ends_at(server_days, now))
+        };
+        let mut gone: HashMap<String, Seq> = rooms.iter().map(until).collect();
+        gone.retain(|_, until| *until > 0);
+        Ok(Gone(gone))
+    }
+
+    /// Whether dead letters may have something that has gone since this was asked the last time.
+    pub(crate) fn has_gone(&self) -> bool {
+        self.has_gone.swap(false, Ordering::AcqRel)
+    }
+
+    /// Goes on for ever.
+    pub(crate) async fn run(&self) {
+        let mut rounds = 0u32;
+        loop {
+            sleep(LOOK_EVERY).await;
+            if let Err(error) = self.remove().await {
+                tracing::debug!(%error, "what is old could not be taken away just now; tried again in a while");
+            }
+            if rounds.is_multiple_of(REPLY_LOG_ROUNDS)
+                && let Err(error) = self.sweep_reply_log().await
+            {
+                tracing::debug!(%error, "the log of replies must wait");
+            }
+            rounds = rounds.wrapping_add(1);
+        }
+    }
+
+    /// Takes away what is old in those pages of rooms that nobody else has taken.
+    async fn remove(&self) -> Result<(), StoreError> {
+        loop {
+            let page = self
+                .store
+                .take_old_rooms(now_seq(), self.server_days(), ROOMS_AT_ONCE)
+                .await?;
+            for (room, until) in &page.rooms {
+                let mut removed = 0;
+                loop {
+                    let some = self.store.remove_old(room, *until, REMOVED_AT_ONCE).await?;
+                    removed += some;
+                    // What is left over when this process dies is found in the next round.
+                    self.has_gone.store(true, Ordering::Release);
+                    if some == 0 {
+                        break;
+                    }
+                    sleep(PAUSE).await;
+                }
+                metrics::counter!("chinwag_old_messages_removed_total").increment(removed);
+                tracing::debug!(room, removed, "what was old is gone");
+            }
+            if !page.is_more {
+                return Ok(());
+            }
+            sleep(PAGE_PAUSE).await;
+        }
+    }
+
+    async fn sweep_reply_log(&self) -> Result<(), StoreError> {
+        if self.keeping.reply_log_days == 0 {
+            return Ok(());
+        }
+        let kept = Duration::from_secs(u64::from(self.keeping.reply_log_days) * 24 * 60 * 60);
+        let since = SystemTime::now().checked_sub(kept).unwrap_or(UNIX_EPOCH);
+        let mut day = humantime::format_rfc3339_seconds(since).to_string();
+        day.truncate("2026-11-22".len());
+        while self.store.sweep_reply_log(&day, REMOVED_AT_ONCE).await? > 0 {
+            sleep(PAUSE).await;
+        }
+        Ok(())
+    }
+}
