@@ -16,7 +16,6 @@ use tokio::{
     sync::OwnedSemaphorePermit,
     time::{Instant, timeout},
 };
-use tokio_util::sync::CancellationToken;
 
 use crate::{
     Engines,
@@ -26,7 +25,7 @@ use crate::{
     context::{self, PAST_MAX_MESSAGES, SINCE_MAX_MESSAGES},
     drafts::{Drafts, attempt_number},
     fallback::Reason,
-    interrupts::{Drain, Interrupt, Interrupts},
+    interrupts::{Drain, Interrupt, Interrupts, Stop},
     replies::{LOOK_UP_TIME, Replies, Right, count},
     run_queue::{Run, Work},
     turns::{Turn, Turns},
@@ -76,7 +75,7 @@ impl Executing {
         work: Work,
         fence: Fence,
         slot: OwnedSemaphorePermit,
-        stopped: CancellationToken,
+        stopped: Stop,
     ) -> Option<Verdict> {
         let (request, interrupts) = self.read(work, stopped);
         let message = &request.message;
@@ -136,7 +135,7 @@ impl Executing {
     }
 
     /// The request, with its times by this process's clock.
-    fn read(&self, work: Work, stopped: CancellationToken) -> (Request, Interrupts) {
+    fn read(&self, work: Work, stopped: Stop) -> (Request, Interrupts) {
         let (now, here) = (self.asking.allowance().now(), Instant::now());
         let since = |time: Seq| Duration::from_micros(now.saturating_sub(time));
         let until = |time: Seq| Duration::from_micros(time.saturating_sub(now));

@@ -200,8 +200,8 @@ impl Worker {
     async fn listen_for_stops(self: Arc<Self>) {
         let (_line, mut events) = self.engines.live.subscriber(CONTROLS_WAITING_MAX);
         while let Some(event) = events.recv().await {
-            if let LiveEvent::Control(Control::StopReply { room, reply }) = event
-                && (self.in_flight.stop(reply) | self.run_queue.stop(reply))
+            if let LiveEvent::Control(Control::StopReply { room, reply, by }) = event
+                && (self.in_flight.stop(reply, &by) | self.run_queue.stop(reply, &by))
             {
                 tracing::info!(%reply, room, "somebody stopped the reply");
             }

@@ -136,6 +136,7 @@ async fn a_question_that_is_deleted_before_its_turn_gets_no_reply_either() {
     let stop = |question: &Message| Control::StopReply {
         room: "lobby".into(),
         reply: reply_id("lobby", question.id),
+        by: "eve".into(),
     };
     scene.control(stop(&third)).await;
     let reply = scene.reply_to(&first).await;

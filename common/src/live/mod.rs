@@ -268,10 +268,7 @@ impl Change {
     /// counts, and a deletion before all.
     pub fn apply(&self, message: &mut Message) {
         match &self.text {
-            None => {
-                message.message.clear();
-                message.deleted = true;
-            }
+            None => message.erase(),
             Some(text) if !message.deleted && message.edited.is_none_or(|at| at < self.seq) => {
                 message.message.clone_from(text);
                 message.edited = Some(self.seq);
@@ -418,6 +415,9 @@ pub enum Control {
         room: String,
         /// The reply's id.
         reply: Uuid,
+        /// Who; empty if an edge of the version before says so.
+        #[serde(default)]
+        by: String,
     },
 }
 

@@ -270,6 +270,7 @@ impl Sending {
             message: String::new(),
             reply_to: None,
             of: None,
+            stopped_by: None,
         };
         let mut route = Route::Persist;
         match said {

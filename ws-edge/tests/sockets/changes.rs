@@ -62,6 +62,7 @@ async fn bot_replies(chat: &Chat, question: &Value) -> Value {
         message: "four".into(),
         reply_to: Some(question),
         of: None,
+        stopped_by: None,
     };
     let posted = chat.poster.post(new, Route::Persist, None).await.unwrap();
     json!(posted.message.id)

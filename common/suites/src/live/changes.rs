@@ -37,6 +37,7 @@ fn deletes(message: &Message) -> NewMessage {
 fn without_text(message: &Message) -> Message {
     Message {
         message: String::new(),
+        stopped_by: None,
         deleted: !message.kind.is_change(),
         ..message.clone()
     }
@@ -116,6 +117,25 @@ pub async fn a_deletion_takes_the_text_of_the_message_and_of_its_edits(side: Sid
         side.two.find("lobby", before.id).await.unwrap(),
         Some(before)
     );
+}
+
+pub async fn what_is_left_of_a_stopped_reply_that_is_deleted_is_what_it_answered(side: Side) {
+    let question = side.one.post(&says("lobby", "ada", "how so?")).await;
+    let reply = NewMessage {
+        kind: Kind::Bot,
+        reply_to: Some(question.id),
+        stopped_by: Some("bob".into()),
+        ..says("lobby", "bot", "a secret")
+    };
+    let reply = side.one.post(&reply).await;
+    assert_eq!(
+        side.two.find("lobby", reply.id).await.unwrap(),
+        Some(reply.clone())
+    );
+    side.one.post(&deletes(&reply)).await;
+    let left = side.two.find("lobby", reply.id).await.unwrap().unwrap();
+    assert_eq!(left, without_text(&reply));
+    assert_eq!((left.stopped_by, left.reply_to), (None, Some(question.id)));
 }
 
 pub async fn what_has_become_of_a_message_is_told_by_its_id(side: Side) {

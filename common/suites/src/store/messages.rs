@@ -5,11 +5,11 @@ use std::time::Duration;
 use common::{
     envelope::Envelope,
     store::{WriteError, Written},
-    wire::{Kind, MESSAGE_MAX_CHARS, Seq},
+    wire::{Kind, MESSAGE_MAX_CHARS, Message, Seq},
 };
 use uuid::Uuid;
 
-use super::side::{Side, answered, said, said_as, seqs, texts};
+use super::side::{Side, answered, deletes, said, said_as, seqs, texts};
 use common::store::usage::{UsageAsked, UsageBy, UsageSum};
 
 fn new(count: usize) -> Written {
@@ -65,9 +65,7 @@ pub async fn pages_go_back_and_forth_without_a_gap(side: Side) {
 
     let mut forth = Vec::new();
     loop {
-        let last = forth
-            .last()
-            .map_or(0, |message: &common::wire::Message| message.seq);
+        let last = forth.last().map_or(0, |message: &Message| message.seq);
         let page = store.after("lobby", last, 7).await.unwrap();
         assert!(
             page.first().is_none_or(|message| message.prev == last),
@@ -82,7 +80,7 @@ pub async fn pages_go_back_and_forth_without_a_gap(side: Side) {
     loop {
         let first = back
             .first()
-            .map_or(Seq::MAX, |message: &common::wire::Message| message.seq);
+            .map_or(Seq::MAX, |message: &Message| message.seq);
         let mut page = store.before("lobby", first, 7).await.unwrap();
         if page.is_empty() {
             break;
@@ -444,6 +442,40 @@ pub async fn how_a_reply_came_about_is_kept_with_it(side: Side) {
         20
     );
     assert_eq!(side.count("SELECT COUNT(*) FROM replies").await, 20);
+}
+
+pub async fn who_stopped_a_reply_is_told_with_it(side: Side) {
+    let store = &side.store;
+    let request = said("lobby", 1, "@bot hi");
+    let stopped = |seq: u64, by: &str| {
+        let mut reply = answered(&request, seq, "what there was");
+        reply.message.id = Uuid::now_v7();
+        reply.message.stopped_by = Some(by.into());
+        reply
+    };
+    let replies = [
+        stopped(2, "ada"),
+        stopped(3, "bob"),
+        answered(&request, 4, "all of it"),
+        stopped(5, "eve"),
+    ];
+    // Alone and without a log, as read repair hands it over; and with others, one of which is there.
+    let repaired = Envelope::new(replies[0].message.clone(), None);
+    store.write(&[repaired]).await.unwrap();
+    let batch = [std::slice::from_ref(&request), &replies].concat();
+    store.write(&batch).await.unwrap();
+    store.write(&[deletes(&replies[3], 6)]).await.unwrap();
+    let wanted = [None, Some("ada"), Some("bob"), None, None];
+    let stoppers = |page: &[Message]| -> Vec<_> {
+        let by = page.iter().map(|message| message.stopped_by.clone());
+        by.collect()
+    };
+    let page = store.before("lobby", Seq::MAX, 10).await.unwrap();
+    assert_eq!(stoppers(&page), wanted.map(|by| by.map(str::to_owned)));
+    let events = store.after("lobby", 0, 10).await.unwrap();
+    assert_eq!(stoppers(&events)[..5], stoppers(&page));
+    let found = store.find("lobby", replies[1].message.id).await.unwrap();
+    assert_eq!(found.unwrap().stopped_by.as_deref(), Some("bob"));
 }
 
 pub async fn what_was_asked_of_models_is_summed_by_day_room_user_and_model(side: Side) {

@@ -40,6 +40,13 @@ static INSERT_REPLIES: BySize = BySize::new(
     dialect::IF_ABSENT,
 );
 
+static INSERT_STOPS: BySize = BySize::new(
+    "INSERT INTO reply_stops (room, id, stopped_by) VALUES ",
+    "(?, ?, ?)",
+    ", ",
+    dialect::IF_ABSENT,
+);
+
 /// What a row takes in a statement beside its text, at most: names, ids, numbers, and its place in the statement's own text.
 const MESSAGE_BYTES: usize = 320;
 const REPLY_BYTES: usize = 640;
@@ -72,6 +79,10 @@ impl<'a> Row<'a> {
 
     fn reply(&self) -> Option<(&'a Message, &'a ReplyLog)> {
         Some((self.message(), self.envelope.reply.as_ref()?))
+    }
+
+    fn stop(&self) -> Option<(&'a Message, &'a str)> {
+        Some((self.message(), self.message().stopped_by.as_deref()?))
     }
 
     fn event(&self) -> Option<&'a Message> {
@@ -174,6 +185,25 @@ async fn insert_replies(
                 .bind(&*reply.outcome);
         }
         query.execute(&mut *db).await.map_err(of_the_log)?;
+    }
+    Ok(())
+}
+
+/// Inserts who stopped replies; what is there already is left as it is.
+async fn insert_stops(
+    db: &mut Connection,
+    stops: &[(&Message, &str)],
+    takes: usize,
+) -> Result<(), Failure> {
+    for run in runs(&vec![MESSAGE_BYTES; stops.len()], takes) {
+        let mut query = sqlx::query(INSERT_STOPS.sql(run.len()));
+        for (message, stopped_by) in &stops[run] {
+            query = query
+                .bind(&*message.room)
+                .bind(message.id)
+                .bind(*stopped_by);
+        }
+        query.execute(&mut *db).await?;
     }
     Ok(())
 }
@@ -284,9 +314,11 @@ impl ThisStore {
         let takes = self.takes();
         let messages: Vec<&Row> = rows.iter().collect();
         let replies: Vec<_> = rows.iter().filter_map(Row::reply).collect();
+        let stops: Vec<_> = rows.iter().filter_map(Row::stop).collect();
         let events: Vec<_> = rows.iter().filter_map(Row::event).collect();
         let bytes: Vec<usize> = rows.iter().map(Row::bytes).collect();
-        let one_statement = replies.is_empty() && events.is_empty() && rows.len().is_power_of_two();
+        let is_plain = replies.is_empty() && stops.is_empty() && events.is_empty();
+        let one_statement = is_plain && rows.len().is_power_of_two();
         if one_statement && runs(&bytes, takes).len() == 1 {
             // A statement alone is a transaction, without the way to the engine and back for its begin and commit.
             writing!(self, |db| {
@@ -297,6 +329,7 @@ impl ThisStore {
             transaction!(self, |db| {
                 insert(db, &INSERT_NEW, &messages, takes).await?;
                 insert_replies(db, &replies, takes).await?;
+                insert_stops(db, &stops, takes).await?;
                 apply(db, &events, takes).await
             })
             .await?;
@@ -331,6 +364,8 @@ impl ThisStore {
                 .collect();
             insert_replies(db, &replies, takes).await?;
             let stored = || rows.iter().filter(is_stored);
+            let stops: Vec<_> = stored().filter_map(Row::stop).collect();
+            insert_stops(db, &stops, takes).await?;
             let in_place =
                 stored().filter(|row| before.has_in_place(row) || after.has_in_place(row));
             let events: Vec<_> = in_place.filter_map(Row::event).collect();
