@@ -7,7 +7,7 @@ use common::{
     envelope::reply_id,
     live::turns::Fence,
     queue::Verdict,
-    store::{BotPolicy, Room},
+    store::{BotPolicy, DeletedAccounts, Room},
     timeline::Timeline,
     wire::Seq,
 };
@@ -36,6 +36,7 @@ pub(crate) struct Executing {
     pub engines: Engines,
     pub replies: Arc<Replies>,
     pub timeline: Timeline,
+    pub deleted_accounts: DeletedAccounts,
     pub asking: Arc<Asking>,
     pub turns: Turns,
     pub drain: Drain,
@@ -202,6 +203,8 @@ impl Executing {
             _ if message.message.is_empty() => return Err(NoReply::Unread),
             _ => {}
         }
+        let asked = std::slice::from_mut(&mut message);
+        self.deleted_accounts.rename_soon(asked).await;
         let message = &message;
         let room = match room {
             Ok(Ok(Some(room))) => room,
@@ -232,6 +235,7 @@ impl Executing {
             seen = answered.latest;
             past.extend(answered.messages);
         }
+        self.deleted_accounts.rename_soon(&mut past).await;
         if let Some(command) = commands::read(&message.message) {
             return Ok((AskOutcome::of_command(command), seen));
         }

@@ -32,6 +32,9 @@ const DOOR_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long it is known who did what to whom: a year, and what its end is looked through for.
 const AUDIT_KEPT: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
+/// Between two looks for what is deleted and still in a stream: what a server that was lost alone had is gone within a minute.
+const LOST_DELETIONS_EVERY: Duration = Duration::from_secs(15);
+
 /// Between two looks for deleted rooms that are to be looked through.
 const ERASE_EVERY: Duration = Duration::from_secs(3);
 
@@ -50,6 +53,17 @@ pub(crate) fn start(services: &Arc<Services>, stop: &CancellationToken) {
         stop,
         |services| async move {
             repair(&services).await;
+        },
+    );
+    every(
+        "lost deletions",
+        LOST_DELETIONS_EVERY,
+        services,
+        stop,
+        |services| async move {
+            if let Err(error) = services.lost_deletions.look(&services).await {
+                tracing::warn!(%error, "what was deleted cannot be looked for in the streams");
+            }
         },
     );
     every(

@@ -4,6 +4,7 @@ use common::{
     envelope::reply_id,
     live::{Control, turns::Turns},
     queue::Verdict,
+    store::{Accounts, Actor, People},
     wire::{Kind, Message},
 };
 
@@ -83,6 +84,22 @@ async fn before_the_first_word_it_is_the_same() {
     assert_eq!(scene.practice.requests().len(), 3);
     let told: String = (1..3).map(|call| told(&scene, call)).collect();
     assert!(!told.contains("two plus two") && !told.contains("four plus four"));
+}
+
+#[tokio::test]
+async fn a_model_is_not_told_the_name_of_somebody_who_is_gone() {
+    let scene = Scene::with_worker(&[]).await;
+    scene.store.create_user("bob", "").await.unwrap();
+    let operator = Actor::Operator;
+    let deleted = scene.store.delete_account(operator, "bob", None, false);
+    deleted.await.unwrap().unwrap();
+    scene.stored("lobby", "bob", "I leave", 1).await;
+    scene.said("lobby", "bob", "farewell").await;
+    let question = scene.asks("who was that?").await;
+    scene.reply_to(&question).await;
+    let told = told(&scene, 0);
+    assert!(told.contains("deleted user: farewell"), "{told}");
+    assert!(!told.contains("bob"), "{told}");
 }
 
 #[tokio::test]

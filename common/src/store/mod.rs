@@ -3,6 +3,7 @@
 //! Two sides in the crate `engines`: MySQL, shared by any number of processes, and SQLite, a file in the data folder.
 //! Both pass the suite in `common/suites/src/store/`.
 
+mod deleted_accounts;
 mod people;
 mod read_marks;
 mod removals;
@@ -29,6 +30,7 @@ use crate::{
 };
 
 pub use self::{
+    deleted_accounts::{DELETED_USER, DeletedAccounts},
     read_marks::{ReadMark, ReadMarks, UNREAD_MAX},
     removals::Removals,
     tokens::{ProgramToken, TOKEN_NAME_MAX_CHARS, TOKENS_PER_USER, Tokens},
@@ -597,6 +599,16 @@ pub trait Messages: Send + Sync + 'static {
         messages: &[(String, Uuid)],
     ) -> Result<HashSet<(String, Uuid)>, StoreError>;
 
+    /// Messages that were deleted, by the place of their deletion, from a place on and that one included: at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn deleted_since(
+        &self,
+        since: Seq,
+        limit: usize,
+    ) -> Result<Vec<DeletedMessage>, StoreError>;
+
     /// How many messages are deleted, and how many rooms: other numbers say that others are.
     ///
     /// # Errors
@@ -630,6 +642,17 @@ pub trait Messages: Send + Sync + 'static {
     async fn existing(&self, room: &str, ids: &[Uuid]) -> Result<HashSet<Uuid>, StoreError> {
         Ok(self.look_up(room, ids).await?.existing)
     }
+}
+
+/// A message that is deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeletedMessage {
+    /// The room.
+    pub room: String,
+    /// Which message of it.
+    pub id: Uuid,
+    /// The place of its deletion.
+    pub deleted: Seq,
 }
 
 /// A place among all messages, ordered by room. The default is before all of them.

@@ -28,6 +28,7 @@ pub(super) struct Scripts {
     pub(super) append: Script,
     pub(super) find: Script,
     pub(super) erase: Script,
+    pub(super) scrub: Script,
     pub(super) announce: Script,
     pub(super) unsettle: Script,
     pub(super) unsettled: Script,
@@ -66,6 +67,10 @@ impl Scripts {
             ]),
             find: script(&[include_str!("scripts/find.lua")]),
             erase: script(&[include_str!("scripts/erase.lua")]),
+            scrub: script(&[
+                include_str!("scripts/changes.lua"),
+                include_str!("scripts/scrub.lua"),
+            ]),
             announce: script(&[include_str!("scripts/announce.lua")]),
             unsettle: script(&[include_str!("scripts/unsettle.lua")]),
             unsettled: script(&[include_str!("scripts/unsettled.lua")]),

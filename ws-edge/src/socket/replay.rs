@@ -213,7 +213,7 @@ impl Hub {
             };
             let resume = resume?;
             self.reads.charge(turn, resume.bytes_read);
-            let read = Read::from(resume);
+            let read = self.as_shown(resume).await;
             drop(permit);
             attempts += 1;
             if !read.complete

@@ -9,7 +9,7 @@ use common::{
 };
 use uuid::Uuid;
 
-use super::side::{Side, answered, deletes, said, said_as, seqs, texts};
+use super::side::{Side, answered, deletes, edits, said, said_as, seqs, texts};
 use common::store::usage::{UsageAsked, UsageBy, UsageSum};
 
 fn new(count: usize) -> Written {
@@ -476,6 +476,44 @@ pub async fn who_stopped_a_reply_is_told_with_it(side: Side) {
     assert_eq!(stoppers(&events)[..5], stoppers(&page));
     let found = store.find("lobby", replies[1].message.id).await.unwrap();
     assert_eq!(found.unwrap().stopped_by.as_deref(), Some("bob"));
+}
+
+pub async fn what_was_deleted_is_told_by_when_it_was(side: Side) {
+    let store = &side.store;
+    let said: Vec<Envelope> = ["attic", "lobby", "attic", "lobby"]
+        .iter()
+        .zip(1..)
+        .map(|(room, seq)| said(room, seq, "a secret"))
+        .collect();
+    store.write(&said).await.unwrap();
+    assert_eq!(store.deleted_since(0, 10).await.unwrap(), []);
+    // The second is only edited, and the last was never written.
+    let never = said_as("cellar", 1, Uuid::now_v7(), "never");
+    let changes = [
+        edits(&said[1], 11, "once"),
+        deletes(&said[2], 12),
+        deletes(&said[3], 13),
+        deletes(&never, 13),
+        deletes(&said[0], 14),
+    ];
+    store.write(&changes).await.unwrap();
+    let told = async |since: Seq, limit: usize| {
+        let deleted = store.deleted_since(since, limit).await.unwrap();
+        let ids: Vec<_> = deleted.iter().map(|one| (one.deleted, one.id)).collect();
+        let rooms: Vec<_> = deleted.into_iter().map(|one| one.room).collect();
+        (ids, rooms)
+    };
+    let (ids, rooms) = told(0, 10).await;
+    assert_eq!(
+        (ids[0], ids[3], ids.len()),
+        ((12, said[2].message.id), (14, said[0].message.id), 4)
+    );
+    assert_eq!([&rooms[0], &rooms[3]], ["attic", "attic"]);
+    assert_eq!(
+        (told(0, 1).await.0, told(14, 10).await.0),
+        (ids[..1].to_vec(), ids[3..].to_vec())
+    );
+    assert_eq!(told(13, 10).await.0.len(), 3);
 }
 
 pub async fn what_was_asked_of_models_is_summed_by_day_room_user_and_model(side: Side) {

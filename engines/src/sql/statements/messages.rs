@@ -5,7 +5,9 @@ use std::collections::{HashMap, HashSet};
 use async_trait::async_trait;
 use common::{
     envelope::{Envelope, ReplyLog},
-    store::{LookedUp, Messages, SentAt, SentPage, StoreError, WriteError, Written},
+    store::{
+        DeletedMessage, LookedUp, Messages, SentAt, SentPage, StoreError, WriteError, Written,
+    },
     wire::{Kind, Message, Seq},
 };
 use uuid::Uuid;
@@ -510,6 +512,28 @@ impl Messages for ThisStore {
         let takes = self.takes();
         let deleted = reading!(self, |db| { deleted_of(db, &keys, takes).await });
         Ok(deleted.await?.into_iter().collect())
+    }
+
+    async fn deleted_since(
+        &self,
+        since: Seq,
+        limit: usize,
+    ) -> Result<Vec<DeletedMessage>, StoreError> {
+        let deleted = reading!(self, |db| {
+            let query = sqlx::query_as::<_, (String, Uuid, i64)>(
+                "SELECT room, id, deleted_seq FROM message_states WHERE deleted_seq >= ? ORDER BY deleted_seq LIMIT ?",
+            );
+            // 0 is the place of no deletion.
+            let query = query.bind(column(since.max(1)));
+            Ok(query.bind(column(limit as u64)).fetch_all(db).await?)
+        });
+        let deleted = deleted.await?.into_iter();
+        let deleted = deleted.map(|(room, id, deleted)| DeletedMessage {
+            room,
+            id,
+            deleted: deleted.cast_unsigned(),
+        });
+        Ok(deleted.collect())
     }
 
     async fn deletions(&self) -> Result<(u64, u64), StoreError> {
