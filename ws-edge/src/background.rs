@@ -3,7 +3,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use common::supervise;
+use common::{
+    live::{Control, Signal},
+    supervise,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{departures, services::Services, sessions::now_ms};
@@ -127,6 +130,11 @@ async fn erase(services: &Services) {
         Ok(rooms) => {
             for room in rooms {
                 services.erase(&room).await;
+                // Whoever deleted it may have died before they told anybody.
+                let changed = Signal::Control(Control::RoomChanged { room });
+                if let Err(error) = services.live.signal(&changed).await {
+                    tracing::debug!(%error, "that a room was deleted is told at the next look");
+                }
             }
         }
         Err(error) => tracing::warn!(%error, "deleted rooms cannot be looked through"),
