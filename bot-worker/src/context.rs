@@ -194,6 +194,7 @@ mod tests {
             message: text.into(),
             reply_to: None,
             of: None,
+            stopped_by: None,
             edited: None,
             deleted: false,
         }

@@ -7,7 +7,7 @@ use common::{
     envelope::reply_id,
     live::turns::Fence,
     queue::Verdict,
-    store::{BotPolicy, Room},
+    store::{BotPolicy, DeletedAccounts, Room},
     timeline::Timeline,
     wire::Seq,
 };
@@ -16,7 +16,6 @@ use tokio::{
     sync::OwnedSemaphorePermit,
     time::{Instant, timeout},
 };
-use tokio_util::sync::CancellationToken;
 
 use crate::{
     Engines,
@@ -26,7 +25,7 @@ use crate::{
     context::{self, PAST_MAX_MESSAGES, SINCE_MAX_MESSAGES},
     drafts::{Drafts, attempt_number},
     fallback::Reason,
-    interrupts::{Drain, Interrupt, Interrupts},
+    interrupts::{Drain, Interrupt, Interrupts, Stop},
     replies::{LOOK_UP_TIME, Replies, Right, count},
     run_queue::{Run, Work},
     turns::{Turn, Turns},
@@ -37,6 +36,7 @@ pub(crate) struct Executing {
     pub engines: Engines,
     pub replies: Arc<Replies>,
     pub timeline: Timeline,
+    pub deleted_accounts: DeletedAccounts,
     pub asking: Arc<Asking>,
     pub turns: Turns,
     pub drain: Drain,
@@ -76,7 +76,7 @@ impl Executing {
         work: Work,
         fence: Fence,
         slot: OwnedSemaphorePermit,
-        stopped: CancellationToken,
+        stopped: Stop,
     ) -> Option<Verdict> {
         let (request, interrupts) = self.read(work, stopped);
         let message = &request.message;
@@ -136,7 +136,7 @@ impl Executing {
     }
 
     /// The request, with its times by this process's clock.
-    fn read(&self, work: Work, stopped: CancellationToken) -> (Request, Interrupts) {
+    fn read(&self, work: Work, stopped: Stop) -> (Request, Interrupts) {
         let (now, here) = (self.asking.allowance().now(), Instant::now());
         let since = |time: Seq| Duration::from_micros(now.saturating_sub(time));
         let until = |time: Seq| Duration::from_micros(time.saturating_sub(now));
@@ -203,6 +203,8 @@ impl Executing {
             _ if message.message.is_empty() => return Err(NoReply::Unread),
             _ => {}
         }
+        let asked = std::slice::from_mut(&mut message);
+        self.deleted_accounts.rename_soon(asked).await;
         let message = &message;
         let room = match room {
             Ok(Ok(Some(room))) => room,
@@ -233,6 +235,7 @@ impl Executing {
             seen = answered.latest;
             past.extend(answered.messages);
         }
+        self.deleted_accounts.rename_soon(&mut past).await;
         if let Some(command) = commands::read(&message.message) {
             return Ok((AskOutcome::of_command(command), seen));
         }

@@ -8,8 +8,9 @@ use std::{
 
 use common::queue::Receipt;
 use parking_lot::{Mutex, MutexGuard};
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+use crate::interrupts::Stop;
 
 /// All that is in hand.
 #[derive(Clone, Debug, Default)]
@@ -22,7 +23,7 @@ struct Job {
     /// Every delivery of it. After a break of the connection only the last one counts, and settling the others does
     /// nothing; but a message may also be in the queue twice.
     receipts: Vec<Receipt>,
-    stopped: CancellationToken,
+    stopped: Stop,
 }
 
 impl InFlight {
@@ -34,7 +35,7 @@ impl InFlight {
                 None
             }
             Entry::Vacant(vacant) => {
-                let stopped = CancellationToken::new();
+                let stopped = Stop::default();
                 vacant.insert(Job {
                     receipts: vec![receipt],
                     stopped: stopped.clone(),
@@ -49,12 +50,12 @@ impl InFlight {
         }
     }
 
-    /// Somebody wants this reply stopped. False if it is not in hand here.
-    pub(crate) fn stop(&self, reply: Uuid) -> bool {
+    /// This person wants this reply stopped. False if it is not in hand here.
+    pub(crate) fn stop(&self, reply: Uuid, by: &str) -> bool {
         let jobs = self.jobs();
         let job = jobs.get(&reply);
         if let Some(job) = job {
-            job.stopped.cancel();
+            job.stopped.want(by);
         }
         job.is_some()
     }
@@ -69,8 +70,8 @@ impl InFlight {
 pub(crate) struct Ticket {
     in_flight: InFlight,
     reply: Uuid,
-    /// Cancelled when somebody wants the reply stopped.
-    pub stopped: CancellationToken,
+    /// Whether somebody wants the reply stopped.
+    pub stopped: Stop,
     is_done: bool,
 }
 

@@ -1,9 +1,40 @@
 //! What may cut short whatever a request waits for: its time is up, somebody stopped the reply, or the worker drains.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
+
+/// Somebody may want a reply stopped; who does first is remembered. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stop(Arc<StopState>);
+
+#[derive(Debug, Default)]
+struct StopState {
+    wanted: CancellationToken,
+    by: OnceLock<String>,
+}
+
+impl Stop {
+    /// This person wants it.
+    pub(crate) fn want(&self, by: &str) {
+        // Before the word, or whoever hears that might not see it.
+        self.0.by.get_or_init(|| by.to_owned());
+        self.0.wanted.cancel();
+    }
+
+    /// Who wanted it first; none if nobody did, or an edge of the version before did not say who.
+    pub(crate) fn by(&self) -> Option<&str> {
+        self.0
+            .by
+            .get()
+            .map(String::as_str)
+            .filter(|by| !by.is_empty())
+    }
+}
 
 /// Draining, in its two steps.
 #[derive(Clone, Debug, Default)]
@@ -36,8 +67,8 @@ pub(crate) struct Interrupts {
     pub deadline: Duration,
     /// How long after that it may still wait for its turn, so that a room's last words in time are in order too.
     pub grace: Duration,
-    /// Cancelled when somebody stops it.
-    pub stopped: CancellationToken,
+    /// Whether somebody stops it.
+    pub stopped: Stop,
     /// The worker's.
     pub drain: Drain,
 }
@@ -65,7 +96,7 @@ impl Interrupts {
         tokio::select! {
             biased;
             () = hand_back.cancelled() => Err(Interrupt::HandBack),
-            () = self.stopped.cancelled() => Err(Interrupt::Stopped),
+            () = self.stopped.0.wanted.cancelled() => Err(Interrupt::Stopped),
             done = work => Ok(done),
             () = sleep_until(self.respond_by) => Err(Interrupt::TimeUp),
         }

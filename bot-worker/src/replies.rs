@@ -110,6 +110,8 @@ impl Replies {
                 .unwrap_or(Reason::Broken)
                 .text(self.fallback.as_deref(), outcome.again),
         };
+        let was_stopped = outcome.reason == Some(Reason::Stopped);
+        let stopped_by = interrupts.stopped.by().filter(|_| was_stopped);
         let new = NewMessage {
             room: request.message.room.clone(),
             id: request.reply,
@@ -118,6 +120,7 @@ impl Replies {
             message: text.into_owned(),
             reply_to: Some(request.message.id),
             of: None,
+            stopped_by: stopped_by.map(str::to_owned),
         };
         let total = request.received.elapsed();
         let first_token = outcome
@@ -173,6 +176,7 @@ impl Replies {
             kind,
             message,
             reply_to,
+            stopped_by,
             ..
         } = reply;
         let log = ReplyLog {
@@ -195,6 +199,7 @@ impl Replies {
             message,
             reply_to,
             of: None,
+            stopped_by,
         };
         self.post_until_kept(new, log, Writer::Known, interrupts)
             .await

@@ -19,8 +19,9 @@ use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot},
     time::{sleep, timeout},
 };
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+use crate::interrupts::Stop;
 
 /// How often a worker with a free slot looks whether another has offered something, as long as there are few workers; it is
 /// told at once of what it has offered itself.
@@ -70,7 +71,7 @@ pub(crate) struct RunQueueEnd {
 struct Taken {
     reply: Uuid,
     user: String,
-    stopped: CancellationToken,
+    stopped: Stop,
 }
 
 /// Sent to whoever offered a request when this very worker begins with it: by this they hear the end.
@@ -84,8 +85,8 @@ pub(crate) struct Run {
     pub fence: Fence,
     /// For its first call.
     pub slot: OwnedSemaphorePermit,
-    /// Cancelled when somebody wants it stopped.
-    pub stopped: CancellationToken,
+    /// Whether somebody wants it stopped.
+    pub stopped: Stop,
     /// Whoever offered it, if that was here, hears the end by this.
     pub ended: Option<oneshot::Sender<Option<Verdict>>>,
     /// Keeps it among those that are answered here.
@@ -212,11 +213,11 @@ impl RunQueueEnd {
         self.begin(place(&work, fence), work, slot, in_hand)
     }
 
-    /// Somebody wants this reply stopped. False if it is not being written here.
-    pub(crate) fn stop(&self, reply: Uuid) -> bool {
+    /// This person wants this reply stopped. False if it is not being written here.
+    pub(crate) fn stop(&self, reply: Uuid, by: &str) -> bool {
         let taken = self.taken.lock();
         let of_reply = taken.values().filter(|taken| taken.reply == reply);
-        of_reply.map(|taken| taken.stopped.cancel()).count() > 0
+        of_reply.map(|taken| taken.stopped.want(by)).count() > 0
     }
 
     fn begin(
@@ -226,7 +227,7 @@ impl RunQueueEnd {
         slot: OwnedSemaphorePermit,
         in_hand: OwnedSemaphorePermit,
     ) -> Run {
-        let stopped = CancellationToken::new();
+        let stopped = Stop::default();
         let taken = Taken {
             reply: work.reply,
             user: work.message.sender.clone(),
@@ -306,6 +307,7 @@ mod tests {
             message: "2+2?".into(),
             reply_to: None,
             of: None,
+            stopped_by: None,
             edited: None,
             deleted: false,
         };

@@ -8,6 +8,7 @@ use common::{
     live::{Control, LiveEvent},
     posting::Poster,
     queue::{Consumer, Delivery, QueueName, Receipt, Verdict},
+    store::DeletedAccounts,
     supervise,
     timeline::Timeline,
     wire::{Kind, Message, Seq},
@@ -42,6 +43,8 @@ use crate::{
 const PREFETCH_MIN: usize = 512;
 /// How many more than may be asked at a time.
 const PREFETCH_PER_SLOT: usize = 4;
+/// How long the names of those who are gone are believed: so long a model may still be told one.
+const NAMES_KEPT_FOR: Duration = Duration::from_secs(20);
 /// The most controls that wait to be read.
 const CONTROLS_WAITING_MAX: usize = 256;
 /// The most of the time for draining that is kept for handing back and for the last confirms.
@@ -111,6 +114,7 @@ impl Worker {
             engines: engines.clone(),
             replies: Arc::clone(&replies),
             timeline,
+            deleted_accounts: DeletedAccounts::new(Arc::clone(&engines.store), NAMES_KEPT_FOR),
             asking: Arc::clone(&asking),
             turns: turns.clone(),
             drain: drain.clone(),
@@ -200,8 +204,8 @@ impl Worker {
     async fn listen_for_stops(self: Arc<Self>) {
         let (_line, mut events) = self.engines.live.subscriber(CONTROLS_WAITING_MAX);
         while let Some(event) = events.recv().await {
-            if let LiveEvent::Control(Control::StopReply { room, reply }) = event
-                && (self.in_flight.stop(reply) | self.run_queue.stop(reply))
+            if let LiveEvent::Control(Control::StopReply { room, reply, by }) = event
+                && (self.in_flight.stop(reply, &by) | self.run_queue.stop(reply, &by))
             {
                 tracing::info!(%reply, room, "somebody stopped the reply");
             }

@@ -154,6 +154,7 @@ mod tests {
             message: "\"four\"\n\u{1F600}".into(),
             reply_to: Some(Uuid::new_v4()),
             of: None,
+            stopped_by: None,
         };
         let tail = new.frame_tail();
         let message = new.at(1_795_381_179_442_887, 12);

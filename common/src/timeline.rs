@@ -816,8 +816,7 @@ fn without_deleted(mut messages: Vec<Message>) -> Vec<Message> {
     }
     for message in &mut messages {
         if deleted.contains(&message.id) {
-            message.message.clear();
-            message.deleted = true;
+            message.erase();
         } else if message.of.is_some_and(|of| deleted.contains(&of)) {
             message.message.clear();
         }

@@ -55,6 +55,7 @@ fn message() -> Message {
         message: "hi \"Bob\" \\ \u{1}\n\u{1F44B}\u{2028}".into(),
         reply_to: None,
         of: None,
+        stopped_by: None,
     };
     new.at(1_700_000_000_000_001, 1_700_000_000_000_000)
 }
@@ -67,6 +68,13 @@ fn reply() -> Message {
         message: "four".into(),
         reply_to: Some(ID),
         ..message()
+    }
+}
+
+fn stopped() -> Message {
+    Message {
+        stopped_by: Some("ada".into()),
+        ..reply()
     }
 }
 
@@ -99,7 +107,15 @@ fn what_was_written_is_read_back() {
         deleted: true,
         ..message()
     };
-    for message in [message(), reply(), edited(), deleted(), newest, gone] {
+    for message in [
+        message(),
+        reply(),
+        stopped(),
+        edited(),
+        deleted(),
+        newest,
+        gone,
+    ] {
         let frame = message.frame();
         assert_eq!(
             Message::from_frame(frame.as_bytes()).unwrap(),
@@ -387,6 +403,7 @@ fn every_frame_of_the_server_is_written_as_it_always_was() {
     };
     lines.push(("message", message().frame()));
     lines.push(("message, a reply", reply().frame()));
+    lines.push(("message, a reply that was stopped", stopped().frame()));
     lines.push(("message, a fallback", fallback.frame()));
     let newest = Message {
         message: "five".into(),
@@ -484,7 +501,7 @@ fn every_frame_and_every_code_has_its_example_and_its_line_in_the_documents() {
 #[test]
 fn a_frame_in_two_parts_is_the_frame() {
     // Whoever gives a message its place puts a beginning to its tail; the result is the frame, byte for byte.
-    for message in [message(), reply(), edited(), deleted()] {
+    for message in [message(), reply(), stopped(), edited(), deleted()] {
         let Message {
             room,
             seq,
@@ -495,6 +512,7 @@ fn a_frame_in_two_parts_is_the_frame() {
             message: text,
             reply_to,
             of,
+            stopped_by,
             ..
         } = message.clone();
         let new = NewMessage {
@@ -505,6 +523,7 @@ fn a_frame_in_two_parts_is_the_frame() {
             message: text,
             reply_to,
             of,
+            stopped_by,
         };
         let at = message.at();
         let head = format!(

@@ -282,6 +282,7 @@ mod tests {
             message: text.into(),
             reply_to: None,
             of,
+            stopped_by: None,
         };
         Envelope::new(message.at(7, 0), None)
     }

@@ -35,6 +35,9 @@ const DOOR_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long it is known who did what to whom: a year, and what its end is looked through for.
 const AUDIT_KEPT: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
+/// Between two looks for what is deleted and still in a stream: what a server that was lost alone had is gone within a minute.
+const LOST_DELETIONS_EVERY: Duration = Duration::from_secs(15);
+
 /// Between two looks for deleted rooms that are to be looked through.
 const ERASE_EVERY: Duration = Duration::from_secs(3);
 
@@ -59,6 +62,17 @@ pub(crate) fn start(services: &Arc<Services>, stop: &CancellationToken) {
         stop,
         |services| async move {
             repair(&services).await;
+        },
+    );
+    every(
+        "lost deletions",
+        LOST_DELETIONS_EVERY,
+        services,
+        stop,
+        |services| async move {
+            if let Err(error) = services.lost_deletions.look(&services).await {
+                tracing::warn!(%error, "what was deleted cannot be looked for in the streams");
+            }
         },
     );
     every(
@@ -138,6 +152,11 @@ async fn erase(services: &Services) {
                     tracing::debug!(%error, room, "other processes were not told that a room is deleted");
                 }
                 services.erase(&room).await;
+                // Whoever deleted it may have died before they told anybody.
+                let changed = Signal::Control(Control::RoomChanged { room });
+                if let Err(error) = services.live.signal(&changed).await {
+                    tracing::debug!(%error, "that a room was deleted is told at the next look");
+                }
             }
         }
         Err(error) => tracing::warn!(%error, "deleted rooms cannot be looked through"),

@@ -1,27 +1,23 @@
-//! Accounts that are deleted: what they wrote is shown as somebody's who is gone, or goes with them.
+//! What goes with somebody whose account is deleted, if they wanted that: what they wrote.
 //!
-//! Where it goes, any edge does it, room by room, and notes after each how far it has come; one that dies is followed by another.
+//! Any edge does it, room by room, and notes after each how far it has come; one that dies is followed by another.
 //! Each message is deleted by an event like anybody's, under an id that follows from the message's: twice is once.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::time::Duration;
 
 use common::{
     posting::PostError,
     queue::Route,
-    store::{Departure, Store},
+    store::Departure,
     timeline::PAGE_MAX_MESSAGES,
     wire::{Kind, Message, NewMessage, Seq},
 };
 use futures_util::future::try_join_all;
-use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::{services::Services, sessions::now_ms};
-
-/// What stands in the place of the name of somebody who is gone: nobody's name, since none has a blank.
-pub(crate) const DELETED_USER: &str = "deleted user";
 
 /// How long a process that goes on with it may be silent before another one does.
 const CLAIMED_FOR: Duration = Duration::from_secs(60);
@@ -31,82 +27,6 @@ const BEGINS_AFTER: Duration = Duration::from_secs(5);
 
 /// How many rooms are looked through between two words of how far it has come, at most.
 const ROOMS_AT_ONCE: usize = 100;
-
-/// The names of deleted accounts, remembered until one is deleted here, or it is heard that an account was changed
-/// elsewhere.
-pub(crate) struct DeletedAccounts {
-    store: Arc<dyn Store>,
-    known: Mutex<Known>,
-    /// Held by whoever reads them, for all who want them at that moment.
-    reading: tokio::sync::Mutex<()>,
-}
-
-#[derive(Default)]
-struct Known {
-    names: Option<Arc<HashSet<String>>>,
-    /// Counts the changes: an answer that was asked for before one is not remembered.
-    changes: u64,
-    /// Counts the answers that did not come: who has waited for one of them does not ask in turn.
-    failures: u64,
-}
-
-impl DeletedAccounts {
-    pub(crate) fn new(store: Arc<dyn Store>) -> DeletedAccounts {
-        DeletedAccounts {
-            store,
-            known: Mutex::default(),
-            reading: tokio::sync::Mutex::default(),
-        }
-    }
-
-    /// Another account may be deleted by now.
-    pub(crate) fn forget(&self) {
-        let mut known = self.known.lock();
-        known.names = None;
-        known.changes += 1;
-    }
-
-    /// Takes the names of those who are gone off what they wrote. While the database does not answer they stay.
-    pub(crate) async fn rename(&self, messages: &mut [Message]) {
-        let names = self.names().await;
-        for message in messages {
-            if names.contains(&message.sender) {
-                message.sender = DELETED_USER.to_owned();
-            }
-        }
-    }
-
-    async fn names(&self) -> Arc<HashSet<String>> {
-        let failures = {
-            let known = self.known.lock();
-            if let Some(names) = &known.names {
-                return Arc::clone(names);
-            }
-            known.failures
-        };
-        let _turn = self.reading.lock().await;
-        let changes = {
-            let known = self.known.lock();
-            if let Some(names) = &known.names {
-                return Arc::clone(names);
-            }
-            if known.failures != failures {
-                return Arc::default();
-            }
-            known.changes
-        };
-        let Ok(names) = self.store.deleted_accounts().await else {
-            self.known.lock().failures += 1;
-            return Arc::default();
-        };
-        let names = Arc::new(names.into_iter().collect::<HashSet<_>>());
-        let mut known = self.known.lock();
-        if known.changes == changes {
-            known.names = Some(Arc::clone(&names));
-        }
-        names
-    }
-}
 
 /// Goes on with what somebody who left wants deleted, if there is anybody. Called on a timer, by every edge.
 pub(crate) async fn go_on(services: &Services) {
@@ -228,6 +148,7 @@ fn deletion(user: &str, message: &Message) -> NewMessage {
         message: String::new(),
         reply_to: None,
         of: Some(message.id),
+        stopped_by: None,
     }
 }
 

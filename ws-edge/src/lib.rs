@@ -13,6 +13,7 @@ mod http;
 mod known_addresses;
 mod limits;
 mod lingering;
+mod lost_deletions;
 mod network;
 mod open_files;
 mod people_limits;

@@ -6,14 +6,15 @@ use common::{
     live::{Control, Live},
     posting::Poster,
     queue::Queue,
-    store::{Store, StoreError},
+    store::{DeletedAccounts, Store, StoreError},
     timeline::Timeline,
 };
 use tokio::time::sleep;
 
 use crate::{
     EdgeSettings, access::Access, admission::Admission, allowances::Allowances, answers::Answers,
-    departures::DeletedAccounts, limits::RateLimits, read_marks::ReadingPlaces, sessions::Sessions,
+    limits::RateLimits, lost_deletions::LostDeletions, read_marks::ReadingPlaces,
+    sessions::Sessions,
 };
 
 /// How many messages of a deleted room are taken away in one statement: its locks are held for some milliseconds.
@@ -35,7 +36,8 @@ pub(crate) struct Services {
     pub(crate) admission: Arc<Admission>,
     pub(crate) answers: Answers,
     pub(crate) allowances: Allowances,
-    pub(crate) deleted_accounts: DeletedAccounts,
+    pub(crate) deleted_accounts: Arc<DeletedAccounts>,
+    pub(crate) lost_deletions: Arc<LostDeletions>,
 }
 
 impl Services {
@@ -62,7 +64,9 @@ impl Services {
             admission: Arc::new(Admission::new(settings)),
             answers: Answers::new(),
             allowances: Allowances::new(&settings.people),
-            deleted_accounts: DeletedAccounts::new(Arc::clone(&store)),
+            // It hears of each account that is deleted.
+            deleted_accounts: Arc::new(DeletedAccounts::new(Arc::clone(&store), Duration::MAX)),
+            lost_deletions: Arc::new(LostDeletions::new()),
             live,
             store,
             poster,

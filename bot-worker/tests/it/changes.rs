@@ -4,6 +4,7 @@ use common::{
     envelope::reply_id,
     live::{Control, turns::Turns},
     queue::Verdict,
+    store::{Accounts, Actor, People},
     wire::{Kind, Message},
 };
 
@@ -86,6 +87,22 @@ async fn before_the_first_word_it_is_the_same() {
 }
 
 #[tokio::test]
+async fn a_model_is_not_told_the_name_of_somebody_who_is_gone() {
+    let scene = Scene::with_worker(&[]).await;
+    scene.store.create_user("bob", "").await.unwrap();
+    let operator = Actor::Operator;
+    let deleted = scene.store.delete_account(operator, "bob", None, false);
+    deleted.await.unwrap().unwrap();
+    scene.stored("lobby", "bob", "I leave", 1).await;
+    scene.said("lobby", "bob", "farewell").await;
+    let question = scene.asks("who was that?").await;
+    scene.reply_to(&question).await;
+    let told = told(&scene, 0);
+    assert!(told.contains("deleted user: farewell"), "{told}");
+    assert!(!told.contains("bob"), "{told}");
+}
+
+#[tokio::test]
 async fn an_edit_of_a_question_that_has_its_answer_asks_nobody() {
     let scene = Scene::with_worker(&[]).await;
     let question = scene.asks("what is two plus two?").await;
@@ -136,6 +153,7 @@ async fn a_question_that_is_deleted_before_its_turn_gets_no_reply_either() {
     let stop = |question: &Message| Control::StopReply {
         room: "lobby".into(),
         reply: reply_id("lobby", question.id),
+        by: "eve".into(),
     };
     scene.control(stop(&third)).await;
     let reply = scene.reply_to(&first).await;

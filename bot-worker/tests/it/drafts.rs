@@ -131,10 +131,12 @@ async fn a_reply_that_is_stopped_is_what_is_there() {
         .control(Control::StopReply {
             room: "lobby".into(),
             reply,
+            by: "bob".into(),
         })
         .await;
     let reply = scene.reply_to(&question).await;
     assert_eq!(reply.kind, Kind::Bot);
+    assert_eq!(reply.stopped_by.as_deref(), Some("bob"));
     assert!(
         reply.message.starts_with(seen.trim_end()) && reply.message.len() < 2_000,
         "{}",
@@ -172,6 +174,7 @@ async fn a_reply_stopped_before_its_first_word_says_so() {
             .control(Control::StopReply {
                 room: "lobby".into(),
                 reply,
+                by: "eve".into(),
             })
             .await;
         let reply = scene.reply_to(request).await;
@@ -179,6 +182,7 @@ async fn a_reply_stopped_before_its_first_word_says_so() {
             (reply.kind, reply.message.as_str()),
             (Kind::Fallback, "Stopped, before I had said anything.")
         );
+        assert_eq!(reply.stopped_by.as_deref(), Some("eve"));
     }
     assert_eq!(scene.practice.requests().len(), 1);
 }

@@ -88,6 +88,7 @@ passes_on! { FaultyLive, beside ["tail", "subscribe"],
         async fn compare_anew() -> Result<(), LiveError>;
         async fn erase(room: &str) -> Result<(), LiveError>;
         async fn forget_until(room: &str, until: Seq) -> Result<(), LiveError>;
+        async fn scrub(room: &str, deleted: &[(Uuid, Seq)]) -> Result<usize, LiveError>;
         async fn ping() -> Result<(), LiveError>;
         by hand {
             async fn tail(&self, room: &str, after: Seq, limit: usize) -> Result<Tail, LiveError> {

@@ -9,11 +9,11 @@ use std::{
 use common::{
     envelope::Envelope,
     store::{
-        Accounts, Actor, AuditLine, Departure, Invite, Invited, KeptRoom, ListedAccount,
-        ListedRoom, LogIn, LookedUp, Membership, Messages, OldRooms, People, ProgramToken,
-        ReadMark, ReadMarks, Removals, Retention, Room, RoomChanges, RoomKeeper, RoomLimits,
-        RoomRetention, Rooms, SentAt, SentPage, Session, Standing, StandingChanges, Store,
-        StoreError, Tokens, WriteError, Written,
+        Accounts, Actor, AuditLine, DeletedMessage, Departure, Invite, Invited, KeptRoom,
+        ListedAccount, ListedRoom, LogIn, LookedUp, Membership, Messages, OldRooms, People,
+        ProgramToken, ReadMark, ReadMarks, Removals, Retention, Room, RoomChanges, RoomKeeper,
+        RoomLimits, RoomRetention, Rooms, SentAt, SentPage, Session, Standing, StandingChanges,
+        Store, StoreError, Tokens, WriteError, Written,
         usage::{UsageAsked, UsageSum},
     },
     wire::{Message, Seq},
@@ -109,6 +109,7 @@ passes_on! { FaultyStore, beside [],
         async fn latest(room: &str) -> Result<Seq, StoreError>;
         async fn find(room: &str, id: Uuid) -> Result<Option<Message>, StoreError>;
         async fn deleted(messages: &[(String, Uuid)]) -> Result<HashSet<(String, Uuid)>, StoreError>;
+        async fn deleted_since(since: Seq, limit: usize) -> Result<Vec<DeletedMessage>, StoreError>;
         async fn deletions() -> Result<(u64, u64), StoreError>;
         async fn by_sender(sender: &str, after: &SentAt, limit: usize) -> Result<SentPage, StoreError>;
         async fn look_up(room: &str, ids: &[Uuid]) -> Result<LookedUp, StoreError>;

@@ -187,6 +187,14 @@ pub trait Live: Turns {
     /// [`LiveError`] if the engine does not answer in time.
     async fn forget_until(&self, room: &str, until: Seq) -> Result<(), LiveError>;
 
+    /// Takes the text out of the room's stream, and ends what is being written, of messages that the store has as deleted, each
+    /// with the place of its deletion, as if that were appended now, but for its place: a server may have been lost that alone
+    /// had it. Returns of how many that was not known here. Idempotent.
+    ///
+    /// # Errors
+    /// [`LiveError`] if the engine does not answer in time.
+    async fn scrub(&self, room: &str, deleted: &[(Uuid, Seq)]) -> Result<usize, LiveError>;
+
     /// Opens this process's one subscription to what is shown. Events come until the receiver is dropped, which closes it.
     /// The control topic is subscribed from the start; a [`LiveEvent::ControlGap`] says when, if that takes a moment.
     /// The channel is bounded: what comes while it is full is dropped, and told as one [`LiveEvent::Gap`] for each room
@@ -275,10 +283,7 @@ impl Change {
     /// counts, and a deletion before all.
     pub fn apply(&self, message: &mut Message) {
         match &self.text {
-            None => {
-                message.message.clear();
-                message.deleted = true;
-            }
+            None => message.erase(),
             Some(text) if !message.deleted && message.edited.is_none_or(|at| at < self.seq) => {
                 message.message.clone_from(text);
                 message.edited = Some(self.seq);
@@ -425,6 +430,9 @@ pub enum Control {
         room: String,
         /// The reply's id.
         reply: Uuid,
+        /// Who; empty if an edge of the version before says so.
+        #[serde(default)]
+        by: String,
     },
 }
 

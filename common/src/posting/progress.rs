@@ -151,6 +151,7 @@ impl Progress {
             message: "how far the persisters have come".into(),
             reply_to: None,
             of: None,
+            stopped_by: None,
             edited: None,
             deleted: false,
         };

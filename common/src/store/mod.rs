@@ -4,6 +4,7 @@
 //! Both pass the suite in `common/suites/src/store/`.
 
 pub mod archive;
+mod deleted_accounts;
 mod people;
 mod read_marks;
 mod removals;
@@ -31,6 +32,7 @@ use crate::{
 };
 
 pub use self::{
+    deleted_accounts::{DELETED_USER, DeletedAccounts},
     read_marks::{ReadMark, ReadMarks, UNREAD_MAX},
     removals::Removals,
     retention::{
@@ -622,6 +624,16 @@ pub trait Messages: Send + Sync + 'static {
         messages: &[(String, Uuid)],
     ) -> Result<HashSet<(String, Uuid)>, StoreError>;
 
+    /// Messages that were deleted, by the place of their deletion, from a place on and that one included: at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn deleted_since(
+        &self,
+        since: Seq,
+        limit: usize,
+    ) -> Result<Vec<DeletedMessage>, StoreError>;
+
     /// How many messages are deleted, and how many rooms are, or have lost something by age: other numbers say that others are.
     ///
     /// # Errors
@@ -655,6 +667,17 @@ pub trait Messages: Send + Sync + 'static {
     async fn existing(&self, room: &str, ids: &[Uuid]) -> Result<HashSet<Uuid>, StoreError> {
         Ok(self.look_up(room, ids).await?.existing)
     }
+}
+
+/// A message that is deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeletedMessage {
+    /// The room.
+    pub room: String,
+    /// Which message of it.
+    pub id: Uuid,
+    /// The place of its deletion.
+    pub deleted: Seq,
 }
 
 /// A place among all messages, ordered by room. The default is before all of them.

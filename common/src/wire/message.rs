@@ -104,6 +104,8 @@ pub struct NewMessage {
     pub reply_to: Option<Uuid>,
     /// With an event that [changes](Kind::is_change) a message: which one.
     pub of: Option<Uuid>,
+    /// With a reply that somebody stopped: who it was.
+    pub stopped_by: Option<String>,
 }
 
 /// A message with its `seq`, or an event that changes one: both have a place in the room's one order, an id and an author,
@@ -129,6 +131,8 @@ pub struct Message {
     pub reply_to: Option<Uuid>,
     /// With an event that [changes](Kind::is_change) a message: which one.
     pub of: Option<Uuid>,
+    /// With a reply that somebody stopped: who it was.
+    pub stopped_by: Option<String>,
     /// With a message in its newest state: the `seq` of its last edit, if there was one.
     pub edited: Option<Seq>,
     /// With a message in its newest state: whether it is deleted.
@@ -153,6 +157,8 @@ struct ReadFrame {
     reply_to: Option<Uuid>,
     #[serde(default)]
     of: Option<Uuid>,
+    #[serde(default)]
+    stopped_by: Option<String>,
     #[serde(default)]
     edited: Option<Seq>,
     #[serde(default)]
@@ -181,6 +187,7 @@ impl TryFrom<ReadFrame> for Message {
             message: frame.message,
             reply_to: frame.reply_to,
             of: frame.of,
+            stopped_by: frame.stopped_by,
             edited: frame.edited,
             deleted: frame.deleted,
         })
@@ -198,6 +205,7 @@ impl NewMessage {
             message,
             reply_to,
             of,
+            stopped_by,
         } = self;
         Message {
             room,
@@ -209,6 +217,7 @@ impl NewMessage {
             message,
             reply_to,
             of,
+            stopped_by,
             edited: None,
             deleted: false,
         }
@@ -224,6 +233,7 @@ impl NewMessage {
             message: &self.message,
             reply_to: self.reply_to,
             of: self.of,
+            stopped_by: self.stopped_by.as_deref(),
             edited: None,
             deleted: false,
         };
@@ -241,6 +251,7 @@ struct FrameTail<'a> {
     message: &'a str,
     reply_to: Option<Uuid>,
     of: Option<Uuid>,
+    stopped_by: Option<&'a str>,
     edited: Option<Seq>,
     deleted: bool,
 }
@@ -259,6 +270,10 @@ impl FrameTail<'_> {
         frame.serialize_entry("sender", self.author)?;
         frame.serialize_entry("kind", &self.kind)?;
         frame.serialize_entry("message", self.message)?;
+        // Before `reply_to`, by which the live engine knows the end of a frame when it takes the text out.
+        if let Some(user) = self.stopped_by {
+            frame.serialize_entry("stopped_by", user)?;
+        }
         if let Some(id) = &self.reply_to {
             frame.serialize_entry("reply_to", id)?;
         }
@@ -281,6 +296,13 @@ impl Serialize for FrameTail<'_> {
 }
 
 impl Message {
+    /// It is deleted: of what it said, and how, nothing is left.
+    pub fn erase(&mut self) {
+        self.message.clear();
+        self.stopped_by = None;
+        self.deleted = true;
+    }
+
     /// When it was appended, as RFC 3339 with microseconds in UTC. Its `seq` says it, so nothing else has to keep it.
     pub fn at(&self) -> String {
         let time = UNIX_EPOCH + Duration::from_micros(self.seq.min(AT_MAX));
@@ -329,6 +351,7 @@ impl Serialize for Message {
             message: &self.message,
             reply_to: self.reply_to,
             of: self.of,
+            stopped_by: self.stopped_by.as_deref(),
             edited: self.edited,
             deleted: self.deleted,
         };

@@ -241,22 +241,35 @@ impl Room {
             .is_some_and(|(_, is_deleted)| *is_deleted)
     }
 
+    /// What a deletion does to what it deletes.
+    fn take_text(&mut self, of: Uuid) {
+        // Any answer may have been told the text.
+        self.bot.interrupt_all();
+        for entry in &mut self.stream {
+            let is_edit = entry.kind == Kind::Edited && entry.of == Some(of);
+            if entry.id == of || is_edit {
+                let mut without_text = Message::clone(entry);
+                without_text.erase();
+                without_text.deleted = !is_edit;
+                *entry = Arc::new(without_text);
+            }
+        }
+    }
+
+    /// Whether there is a text of this message here, or of an edit of it.
+    fn has_text_of(&self, id: Uuid) -> bool {
+        let is_of = |entry: &Arc<Message>| {
+            entry.id == id || entry.kind == Kind::Edited && entry.of == Some(id)
+        };
+        self.stream.iter().any(is_of)
+    }
+
     /// What an edit or a deletion does beside taking its place.
     fn change(&mut self, event: &Message, of: Uuid) {
         let is_deletion = event.kind == Kind::Deleted;
         self.changes.insert(of, (event.seq, is_deletion));
         if is_deletion {
-            // Any answer may have been told the text.
-            self.bot.interrupt_all();
-            for entry in &mut self.stream {
-                let is_edit = entry.kind == Kind::Edited && entry.of == Some(of);
-                if entry.id == of || is_edit {
-                    let mut without_text = Message::clone(entry);
-                    without_text.message.clear();
-                    without_text.deleted = !is_edit;
-                    *entry = Arc::new(without_text);
-                }
-            }
+            self.take_text(of);
         } else {
             self.bot.interrupt(reply_id(&event.room, of), of);
         }
@@ -510,6 +523,22 @@ impl Live for EmbeddedLive {
             room.changes.retain(|_, (seq, _)| *seq > until);
         }
         Ok(())
+    }
+
+    async fn scrub(&self, room: &str, deleted: &[(Uuid, Seq)]) -> Result<usize, LiveError> {
+        let mut state = self.shared.state();
+        let Some(room) = state.rooms.get_mut(room) else {
+            return Ok(0);
+        };
+        let mut scrubbed = 0;
+        for (of, seq) in deleted {
+            if !room.is_deleted(*of) && room.has_text_of(*of) {
+                room.changes.insert(*of, (*seq, true));
+                room.take_text(*of);
+                scrubbed += 1;
+            }
+        }
+        Ok(scrubbed)
     }
 
     fn subscriber(&self, capacity: usize) -> (Arc<dyn Subscriber>, mpsc::Receiver<LiveEvent>) {

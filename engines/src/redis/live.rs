@@ -365,6 +365,31 @@ impl Live for RedisLive {
             .map(drop)
     }
 
+    async fn scrub(&self, room: &str, deleted: &[(Uuid, Seq)]) -> Result<usize, LiveError> {
+        let keys = &self.server.keys;
+        let keys = [
+            keys.stream(room),
+            keys.ids(room),
+            keys.turn_queue(room),
+            keys.turn(room),
+            keys.draft(room),
+            keys.changes(room),
+        ];
+        let keys = keys.each_ref().map(String::as_str);
+        let arguments: Vec<String> = deleted
+            .iter()
+            .flat_map(|(id, seq)| [id.to_string(), seq.to_string()])
+            .collect();
+        let arguments: Vec<&[u8]> = arguments.iter().map(String::as_bytes).collect();
+        let scrubbed = self.server.call::<usize>(
+            "taking texts out of a stream",
+            &self.scripts.scrub,
+            &keys,
+            &arguments,
+        );
+        scrubbed.await
+    }
+
     fn subscriber(&self, capacity: usize) -> (Arc<dyn Subscriber>, mpsc::Receiver<LiveEvent>) {
         let (subscription, events) = Subscription::open(
             Arc::clone(&self.server.client),

@@ -29,6 +29,7 @@ pub(super) struct Scripts {
     pub(super) find: Script,
     pub(super) erase: Script,
     pub(super) forget: Script,
+    pub(super) scrub: Script,
     pub(super) announce: Script,
     pub(super) unsettle: Script,
     pub(super) unsettled: Script,
@@ -68,6 +69,10 @@ impl Scripts {
             find: script(&[include_str!("scripts/find.lua")]),
             erase: script(&[include_str!("scripts/erase.lua")]),
             forget: script(&[include_str!("scripts/forget.lua")]),
+            scrub: script(&[
+                include_str!("scripts/changes.lua"),
+                include_str!("scripts/scrub.lua"),
+            ]),
             announce: script(&[include_str!("scripts/announce.lua")]),
             unsettle: script(&[include_str!("scripts/unsettle.lua")]),
             unsettled: script(&[include_str!("scripts/unsettled.lua")]),

@@ -14,6 +14,7 @@ mod mysql_writers;
 mod side;
 mod sqlite_full_disk;
 mod sqlite_remains;
+mod upgrades;
 
 store_suite!(sqlite, Folder::fresh().await);
 store_suite!(mysql, Database::fresh().await);

@@ -1,5 +1,6 @@
 //! What people were promised, and whether it was kept: every acked message is in the history exactly once, everyone who
-//! was in a room saw each message exactly once and in order, every request has exactly one reply.
+//! was in a room saw each message exactly once and in order, every request has exactly one reply, and what was edited or
+//! deleted is in its newest state in the history and with everyone who was there.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -23,6 +24,29 @@ pub struct Said {
     pub acked: Option<Seq>,
 }
 
+/// An edit or a deletion that somebody sent.
+pub struct Changed {
+    /// The room.
+    pub room: String,
+    /// The message.
+    pub of: Uuid,
+    /// Its text from then on; none if it is deleted.
+    pub text: Option<String>,
+    /// When it was sent for the first time.
+    pub at: Instant,
+    /// The place that the ack named.
+    pub acked: Option<Seq>,
+}
+
+/// What a message has become.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// The place of the event that made it so; 0 if that is not told, as of a deletion in the history.
+    pub seq: Seq,
+    /// Its text; none if it is deleted.
+    pub text: Option<String>,
+}
+
 /// Somebody in a room, over all their sockets.
 #[derive(Default)]
 pub struct Reader {
@@ -34,6 +58,10 @@ pub struct Reader {
     pub from: Seq,
     /// The places of what they saw, in the order in which it came.
     pub saw: Vec<Seq>,
+    /// The place of the last edit or deletion that they saw.
+    pub last_event: Seq,
+    /// What messages have become, as they were told.
+    pub states: HashMap<Uuid, State>,
     /// Between these places they were told to load the history.
     pub told_to_load: Vec<(Seq, Seq)>,
 }
@@ -46,8 +74,20 @@ impl Reader {
             .last()
             .copied()
             .unwrap_or(0)
+            .max(self.last_event)
             .max(told)
             .max(self.from)
+    }
+
+    /// They are told what has become of a message. An edit that comes after a later one, or after the deletion, changes nothing.
+    pub fn is_told(&mut self, of: Uuid, state: State) {
+        let known = self.states.get(&of);
+        let is_news = known.is_none_or(|known| {
+            known.text.is_some() && (state.text.is_none() || known.seq < state.seq)
+        });
+        if is_news {
+            self.states.insert(of, state);
+        }
     }
 }
 
@@ -62,6 +102,8 @@ pub struct Stored {
     pub reply_to: Option<Uuid>,
     /// Whether the bot said it.
     pub by_bot: bool,
+    /// What it has become, if it was edited or deleted.
+    pub state: Option<State>,
 }
 
 /// A promise that was broken.
@@ -85,6 +127,10 @@ pub enum Breach {
     Unanswered(Uuid),
     /// A request has more than one.
     AnsweredTwice(Uuid),
+    /// The history has it in an older state than the last that was acked.
+    OldInHistory(Uuid),
+    /// Somebody was not told of its last state.
+    OldWith(Uuid, String),
 }
 
 impl fmt::Display for Breach {
@@ -103,6 +149,13 @@ impl fmt::Display for Breach {
             }
             Breach::Unanswered(id) => write!(f, "{id} asked the bot and has no reply"),
             Breach::AnsweredTwice(id) => write!(f, "{id} has more than one reply"),
+            Breach::OldInHistory(id) => {
+                write!(
+                    f,
+                    "{id} was changed, and the history has it as it was before"
+                )
+            }
+            Breach::OldWith(id, user) => write!(f, "{id} was changed, and {user} was not told"),
         }
     }
 }
@@ -112,6 +165,8 @@ impl fmt::Display for Breach {
 pub struct Entries {
     /// What was said, by id.
     pub said: HashMap<Uuid, Said>,
+    /// What was edited and deleted, by the event's id.
+    pub changed: HashMap<Uuid, Changed>,
     /// Everyone in a room.
     pub readers: Vec<Reader>,
     /// Which requests were answered, as their askers heard it.
@@ -153,14 +208,55 @@ impl Entries {
         asked.filter(|(id, _)| !self.answered.contains(id)).count()
     }
 
+    /// Whether edits or deletions are not acked yet.
+    pub fn is_changing(&self) -> bool {
+        self.changed.values().any(|change| change.acked.is_none())
+    }
+
+    /// The place of the last edit or deletion in a room.
+    pub fn last_change(&self, room: &str) -> Seq {
+        let here = self.changed.values().filter(|change| change.room == room);
+        here.filter_map(|change| change.acked).max().unwrap_or(0)
+    }
+
+    /// What has become of each message by what was acked, with the room. Of one that has a change without an ack nobody can
+    /// tell.
+    fn newest_states(&self) -> HashMap<Uuid, (&str, State)> {
+        let mut newest: HashMap<Uuid, (&str, State)> = HashMap::new();
+        let mut unsure = HashSet::new();
+        for change in self.changed.values() {
+            let Some(seq) = change.acked else {
+                unsure.insert(change.of);
+                continue;
+            };
+            let text = change.text.clone();
+            let state = State { seq, text };
+            let known = newest.get(&change.of).map(|(_, known)| known);
+            let is_newer = known.is_none_or(|known| {
+                known.text.is_some() && (state.text.is_none() || known.seq < seq)
+            });
+            if is_newer {
+                newest.insert(change.of, (&change.room, state));
+            }
+        }
+        newest.retain(|of, _| !unsure.contains(of));
+        newest
+    }
+
     /// What happened so far, in one line.
     pub fn summary(&self) -> String {
         let (said, acked) = (self.said.len(), self.acked());
         let asked = self.said.values().filter(|said| said.asks).count();
         let (deliveries, readers) = (self.deliveries, self.readers.len());
         let (answered, resumed) = (self.answered.len(), self.resumed);
+        let changes = self.changed.len();
+        let changed = self
+            .changed
+            .values()
+            .filter(|change| change.acked.is_some());
+        let changed = changed.count();
         format!(
-            "{acked} of {said} messages acked, {deliveries} deliveries to {readers} readers, {answered} of {asked} \
+            "{acked} of {said} messages and {changed} of {changes} edits and deletions acked, {deliveries} deliveries to {readers} readers, {answered} of {asked} \
              requests answered, {resumed} sockets lost and resumed"
         )
     }
@@ -197,7 +293,28 @@ impl Entries {
                 _ => {}
             }
         }
+        let newest = self.newest_states();
+        let kept: HashMap<Uuid, &Stored> = histories
+            .values()
+            .flatten()
+            .map(|one| (one.id, one))
+            .collect();
+        for (&id, (_, state)) in &newest {
+            // A deletion's place is not in the history.
+            let is_kept = |kept: &State| {
+                kept.text == state.text && (state.text.is_none() || kept.seq == state.seq)
+            };
+            let kept = kept.get(&id).and_then(|kept| kept.state.as_ref());
+            if !kept.is_some_and(is_kept) {
+                breaches.push(Breach::OldInHistory(id));
+            }
+        }
         for reader in &self.readers {
+            for (&id, (room, state)) in &newest {
+                if *room == reader.room && reader.is_owed(state.seq) && !reader.knows(id, state) {
+                    breaches.push(Breach::OldWith(id, reader.user.clone()));
+                }
+            }
             let history = histories.get(&reader.room).map_or(&[][..], Vec::as_slice);
             reader.audit(history, &mut breaches);
         }
@@ -206,6 +323,17 @@ impl Entries {
 }
 
 impl Reader {
+    /// Whether they are to have been told of what happened at this place.
+    fn is_owed(&self, seq: Seq) -> bool {
+        let told = |&(after, to): &(Seq, Seq)| after < seq && seq <= to;
+        seq > self.from && !self.told_to_load.iter().any(told)
+    }
+
+    fn knows(&self, id: Uuid, state: &State) -> bool {
+        let known = self.states.get(&id);
+        known.is_some_and(|known| known.text == state.text)
+    }
+
     fn audit(&self, history: &[Stored], breaches: &mut Vec<Breach>) {
         let ids: HashMap<Seq, Uuid> = history
             .iter()
@@ -225,8 +353,7 @@ impl Reader {
             last = last.max(seq);
         }
         for stored in history.iter().filter(|stored| stored.seq > self.from) {
-            let told = |&(after, to): &(Seq, Seq)| after < stored.seq && stored.seq <= to;
-            if !seen.contains(&stored.seq) && !self.told_to_load.iter().any(told) {
+            if !seen.contains(&stored.seq) && self.is_owed(stored.seq) {
                 breaches.push(Breach::Unseen(stored.id, self.user.clone()));
             }
         }
@@ -249,6 +376,7 @@ mod tests {
             id: id(seq.into()),
             reply_to: None,
             by_bot: false,
+            state: None,
         }
     }
 
@@ -266,7 +394,7 @@ mod tests {
             room: ROOM.into(),
             from,
             saw: saw.to_vec(),
-            told_to_load: Vec::new(),
+            ..Reader::default()
         }
     }
 
@@ -337,6 +465,66 @@ mod tests {
             ..Entries::default()
         };
         assert_eq!(audit(&entries, (1..=4).map(stored).collect()), []);
+    }
+
+    #[test]
+    fn what_was_changed_is_in_its_newest_state_everywhere() {
+        let state = |seq, text: Option<&str>| State {
+            seq,
+            text: text.map(str::to_owned),
+        };
+        let changed = |of: u128, text: Option<&str>, acked| Changed {
+            room: ROOM.into(),
+            of: id(of),
+            text: text.map(str::to_owned),
+            at: Instant::now(),
+            acked,
+        };
+        let mut entries = Entries::default();
+        entries
+            .changed
+            .insert(id(11), changed(1, Some("once"), Some(11)));
+        entries
+            .changed
+            .insert(id(12), changed(1, Some("twice"), Some(12)));
+        entries.changed.insert(id(13), changed(2, None, Some(13)));
+        entries.changed.insert(id(14), changed(3, None, None));
+        assert!(entries.is_changing());
+        assert_eq!(entries.last_change(ROOM), 13);
+        let mut ada = reader(0, &[1, 2, 3]);
+        ada.is_told(id(1), state(12, Some("twice")));
+        ada.is_told(id(1), state(11, Some("once")));
+        ada.is_told(id(2), state(13, None));
+        ada.is_told(id(2), state(14, Some("not any more")));
+        ada.last_event = 13;
+        assert_eq!(ada.last(), 13);
+        let mut late = reader(12, &[]);
+        late.is_told(id(2), state(0, None));
+        entries.readers = vec![ada, late];
+        let history = |first: State, second: Option<State>| {
+            let first = Stored {
+                state: Some(first),
+                ..stored(1)
+            };
+            let second = Stored {
+                state: second,
+                ..stored(2)
+            };
+            vec![first, second, stored(3)]
+        };
+        let good = || history(state(12, Some("twice")), Some(state(0, None)));
+        assert_eq!(audit(&entries, good()), []);
+        for bad in [
+            history(state(11, Some("once")), Some(state(0, None))),
+            history(state(11, Some("twice")), Some(state(0, None))),
+        ] {
+            assert_eq!(audit(&entries, bad), [Breach::OldInHistory(id(1))]);
+        }
+        let bad = history(state(12, Some("twice")), None);
+        assert_eq!(audit(&entries, bad), [Breach::OldInHistory(id(2))]);
+        entries.readers[0].states.remove(&id(1));
+        let unaware = Breach::OldWith(id(1), "ada".into());
+        assert_eq!(audit(&entries, good()), [unaware]);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use crate::ledger::{Ledger, Reader, Said};
+use crate::ledger::{Changed, Ledger, Reader, Said, Seq, State};
 
 /// How long a server may take to let a socket in and into its room.
 const CONNECT_LIMIT: Duration = Duration::from_secs(30);
@@ -112,6 +112,26 @@ impl Person {
         id
     }
 
+    /// Gives a message another text, or without one deletes it.
+    pub fn changes(&self, of: Uuid, text: Option<&str>) -> Uuid {
+        let id = Uuid::now_v7();
+        let changed = Changed {
+            room: self.room.clone(),
+            of,
+            text: text.map(str::to_owned),
+            at: Instant::now(),
+            acked: None,
+        };
+        self.ledger.open().changed.insert(id, changed);
+        let mut frame = json!({ "type": "delete", "room": self.room, "id": id.to_string(), "of": of.to_string() });
+        if let Some(text) = text {
+            frame["type"] = "edit".into();
+            frame["message"] = text.into();
+        }
+        self.order(Order::Say { id, frame });
+        id
+    }
+
     /// Loses the connection.
     pub fn vanishes(&self, away: Duration) {
         self.order(Order::Vanish(away));
@@ -138,14 +158,13 @@ impl Person {
         )
     }
 
-    /// Waits until a message is acked; false if that takes too long.
+    /// Waits until a message, an edit or a deletion is acked; false if that takes too long.
     pub async fn is_acked(&self, id: Uuid, limit: Duration) -> bool {
         self.sees(limit, || {
-            self.ledger
-                .open()
-                .said
-                .get(&id)
-                .is_some_and(|said| said.acked.is_some())
+            let ledger = self.ledger.open();
+            let said = ledger.said.get(&id).and_then(|said| said.acked);
+            let changed = ledger.changed.get(&id).and_then(|change| change.acked);
+            said.or(changed).is_some()
         })
         .await
     }
@@ -326,10 +345,18 @@ impl Keeper {
             Some("ack") => {
                 let id = id("id")?;
                 let mut ledger = self.ledger.open();
-                if let Some(said) = ledger.said.get_mut(&id) {
-                    said.acked = frame["seq"].as_u64();
-                    let at = said.at;
-                    drop(ledger);
+                let seq = frame["seq"].as_u64();
+                let at = if let Some(said) = ledger.said.get_mut(&id) {
+                    said.acked = seq;
+                    Some(said.at)
+                } else if let Some(changed) = ledger.changed.get_mut(&id) {
+                    changed.acked = seq;
+                    Some(changed.at)
+                } else {
+                    None
+                };
+                drop(ledger);
+                if let Some(at) = at {
                     self.unacked.remove(&id);
                     let row = if at < self.since {
                         "ack after resume"
@@ -340,6 +367,7 @@ impl Keeper {
                 }
             }
             Some("message") => self.message(frame),
+            Some("edited" | "deleted") => self.event(frame),
             Some("draft") if frame["offset"] == 0 => {
                 let mut ledger = self.ledger.open();
                 // Everyone in the room sees it; it counts once.
@@ -365,6 +393,42 @@ impl Keeper {
         Some(None)
     }
 
+    fn event(&mut self, frame: &Value) {
+        let uuid = |field: &str| {
+            frame[field]
+                .as_str()
+                .and_then(|id| Uuid::parse_str(id).ok())
+        };
+        let (Some(reader), Some(seq)) = (self.reader, frame["seq"].as_u64()) else {
+            return;
+        };
+        let (Some(id), Some(of)) = (uuid("id"), uuid("of")) else {
+            return;
+        };
+        let mut ledger = self.ledger.open();
+        ledger.deliveries += 1;
+        let reader = &mut ledger.readers[reader];
+        reader.last_event = reader.last_event.max(seq);
+        // An edit without a text is one of a message that was deleted since, which is told as well.
+        if let Some(state) = state_of(frame, seq) {
+            reader.is_told(of, state);
+        }
+        let sent = ledger.changed.get(&id).map(|changed| changed.at);
+        drop(ledger);
+        if let Some(at) = sent {
+            self.delivered(at);
+        }
+    }
+
+    fn delivered(&self, at: Instant) {
+        let row = if at < self.since {
+            "delivery after resume"
+        } else {
+            "delivery"
+        };
+        self.measure(row, at, None);
+    }
+
     fn message(&mut self, frame: &Value) {
         let uuid = |field: &str| {
             frame[field]
@@ -376,7 +440,15 @@ impl Keeper {
         };
         let mut ledger = self.ledger.open();
         ledger.deliveries += 1;
-        ledger.readers[reader].saw.push(seq);
+        let reader = &mut ledger.readers[reader];
+        reader.saw.push(seq);
+        let state = frame["edited"]
+            .as_u64()
+            .and_then(|edited| state_of(frame, edited));
+        let deleted = (frame["deleted"] == true).then_some(State { seq: 0, text: None });
+        if let (Some(id), Some(state)) = (uuid("id"), deleted.or(state)) {
+            reader.is_told(id, state);
+        }
         let sent = uuid("id")
             .and_then(|id| ledger.said.get(&id))
             .map(|said| said.at);
@@ -390,15 +462,23 @@ impl Keeper {
         };
         drop(ledger);
         if let Some(at) = sent {
-            let row = if at < self.since {
-                "delivery after resume"
-            } else {
-                "delivery"
-            };
-            self.measure(row, at, None);
+            self.delivered(at);
         }
         if let Some(at) = answered {
             self.measure("bot reply", at, None);
         }
+    }
+}
+
+/// What a frame says that a message has become; none if that is said by another frame.
+fn state_of(frame: &Value, seq: Seq) -> Option<State> {
+    let text = frame["message"].as_str().unwrap_or_default();
+    match (frame["type"] == "deleted", text) {
+        (true, _) => Some(State { seq, text: None }),
+        (false, "") => None,
+        (false, text) => Some(State {
+            seq,
+            text: Some(text.to_owned()),
+        }),
     }
 }

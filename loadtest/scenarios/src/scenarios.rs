@@ -81,6 +81,7 @@ pub fn all() -> Result<Vec<Scenario>, GooseError> {
     };
     Ok(vec![
         scenario("talker", 4, wait(1.0, 5.0), transaction!(talk))?,
+        scenario("editor", 2, wait(1.0, 5.0), transaction!(edit))?,
         scenario("lurker", 2, wait(1.0, 1.0), transaction!(lurk))?,
         scenario("flapper", 2, wait(1.0, 5.0), transaction!(flap))?,
         scenario("asker", 1, wait(5.0, 15.0), transaction!(ask))?,
@@ -94,6 +95,26 @@ async fn talk(user: &mut GooseUser) -> TransactionResult {
     let line = format!("{} says {}", person.name, words());
     let id = person.says(&line, false);
     let acked = person.is_acked(id, ACK_LIMIT).await;
+    report(user).await?;
+    in_time(user, "ack", ACK_LIMIT, acked).await
+}
+
+/// Says something and thinks better of it at once: gives it another text, later perhaps one more, and perhaps takes it back.
+async fn edit(user: &mut GooseUser) -> TransactionResult {
+    let person = person(user).await?;
+    let id = person.says(&format!("{} sais {}", person.name, words()), false);
+    let first = person.changes(id, Some(&format!("{} says {}", person.name, words())));
+    let mut acked = person.is_acked(first, ACK_LIMIT).await;
+    let [again, deletes] = [(); 2].map(|()| rand::rng().random_bool(0.3));
+    if again {
+        let text = format!("{} meant {}", person.name, words());
+        let second = person.changes(id, Some(&text));
+        acked &= person.is_acked(second, ACK_LIMIT).await;
+    }
+    if deletes {
+        let deletion = person.changes(id, None);
+        acked &= person.is_acked(deletion, ACK_LIMIT).await;
+    }
     report(user).await?;
     in_time(user, "ack", ACK_LIMIT, acked).await
 }

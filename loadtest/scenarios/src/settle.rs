@@ -10,7 +10,10 @@ use serde_json::Value;
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use crate::{ledger::Stored, scenarios::Run};
+use crate::{
+    ledger::{Reader, State, Stored},
+    scenarios::Run,
+};
 
 /// How long each of the three things that are owed is waited for: acks and replies, the history, what readers are to
 /// see.
@@ -24,7 +27,8 @@ pub async fn settle(run: &Run) -> ExitCode {
     let ledger = &run.ledger;
     until(|| {
         let entries = ledger.open();
-        entries.waiting() == 0 && entries.acked() == entries.said.len()
+        let all = entries.said.len();
+        entries.waiting() == 0 && entries.acked() == all && !entries.is_changing()
     })
     .await;
     let histories = loop {
@@ -47,11 +51,12 @@ pub async fn settle(run: &Run) -> ExitCode {
             .map_or(0, |last| last.seq)
     };
     until(|| {
-        ledger
-            .open()
-            .readers
-            .iter()
-            .all(|reader| reader.last() >= latest(&reader.room))
+        let entries = ledger.open();
+        let is_told = |reader: &Reader| {
+            let last = entries.last_change(&reader.room);
+            reader.last() >= last.max(latest(&reader.room))
+        };
+        entries.readers.iter().all(is_told)
     })
     .await;
 
@@ -107,5 +112,19 @@ fn stored(message: &Value) -> Option<Stored> {
         id: uuid("id")?,
         reply_to: uuid("reply_to"),
         by_bot: message["kind"] != "user",
+        state: state(message),
+    })
+}
+
+/// What a message in the history has become.
+fn state(message: &Value) -> Option<State> {
+    if message["deleted"] == true {
+        // Nothing of it is to be left.
+        let is_empty = message["message"] == "";
+        return is_empty.then_some(State { seq: 0, text: None });
+    }
+    Some(State {
+        seq: message["edited"].as_u64()?,
+        text: message["message"].as_str().map(str::to_owned),
     })
 }

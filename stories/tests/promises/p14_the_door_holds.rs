@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::{Method, StatusCode};
 use serde_json::json;
+use sqlx::Connection as _;
 use stories::{Chat, Direction, PATIENCE, Person, Proxy, Setup, run, until};
 
 /// The promise is one second; a machine that is busy with other stories takes longer for anything. Still less than what an edge
@@ -93,6 +94,92 @@ async fn a_disabled_or_deleted_account_has_no_socket_within_a_second() {
 
     carol.joins("carol", None).await;
     carol.says_and_is_acked("I am still here").await;
+}
+
+/// Somebody leaves and takes with them what they wrote. The edge that is at it is killed in the middle, and the persister with
+/// it; the other edge goes on when the first has been silent for a minute.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_takes_with_them_is_gone_whoever_dies_in_the_middle() {
+    let chat = two_edges(Vec::new()).await;
+    let word = format!("secret{}", uuid::Uuid::new_v4().simple());
+    let mut ada = Person::register(&chat.url(0), "ada").await;
+    let mut bob = Person::register(&chat.url(1), "bob").await;
+    let rooms: Vec<String> = (0..16).map(|number| format!("room-{number}")).collect();
+    for person in [&mut ada, &mut bob] {
+        person.connects().await;
+    }
+    for room in &rooms {
+        bob.makes_room(room).await.is(StatusCode::CREATED);
+        for person in [&mut ada, &mut bob] {
+            person.joins(room, None).await;
+        }
+        bob.says_and_is_acked("this stays").await;
+        for number in 0..8 {
+            ada.says_and_is_acked(&format!("{word} {number}")).await;
+        }
+    }
+    let mut database = sqlx::MySqlConnection::connect(chat.setting("DATABASE_URL"))
+        .await
+        .expect("the database is there");
+    let mut holding = database.begin().await.expect("a transaction");
+    let leaving = json!({ "password": chat_client::PASSWORD, "messages": "delete" });
+    let left = ada.try_call(Method::DELETE, "/api/me", Some(leaving)).await;
+    left.expect("an answer").is(StatusCode::NO_CONTENT);
+    // Whichever edge is at it cannot say how far it has come, and stands still.
+    until("an edge is at it", PATIENCE, async || {
+        claimed_until(&chat).await.filter(|until| *until > 0)
+    })
+    .await;
+    let row = sqlx::query_scalar("SELECT claimed_until_ms FROM departures FOR UPDATE");
+    let claim: i64 = row.fetch_one(&mut *holding).await.expect("somebody leaves");
+    bob.waits_for("a deletion", |frame| frame["type"] == "deleted")
+        .await;
+    chat.persisters[0].kill();
+    for edge in &chat.edges {
+        edge.kill();
+    }
+    let gone = |frames: &[serde_json::Value]| {
+        let deleted = frames.iter().filter(|frame| frame["type"] == "deleted");
+        deleted.count()
+    };
+    assert!(gone(&bob.frames()) < 8 * rooms.len(), "in the middle");
+    holding.rollback().await.expect("it is let go");
+    chat.persisters[0].start_again();
+    chat.edges[1].start_again();
+    chat.edges[1].ready().await;
+    until(
+        "the claim of who was killed lapses",
+        PATIENCE * 4,
+        async || (claimed_until(&chat).await != Some(claim)).then_some(()),
+    )
+    .await;
+    crate::everywhere::is_nowhere(&chat, &word).await;
+    let bob = Person::log_in(&chat.url(1), "bob").await;
+    for room in &rooms {
+        let history = bob.get(&format!("/api/rooms/{room}/messages")).await;
+        let messages = history.body["messages"]
+            .as_array()
+            .expect("messages")
+            .clone();
+        assert_eq!(messages.len(), 9, "{room}");
+        assert_eq!(messages[0]["message"], "this stays");
+        for message in &messages[1..] {
+            assert_eq!(message["deleted"], true, "{message}");
+            assert_eq!(message["sender"], "deleted user", "{message}");
+        }
+    }
+}
+
+/// Until when an edge goes on with what somebody takes with them; none if nobody is leaving.
+async fn claimed_until(chat: &Chat) -> Option<i64> {
+    let mut database = sqlx::MySqlConnection::connect(chat.setting("DATABASE_URL"))
+        .await
+        .expect("the database is there");
+    let query = sqlx::query_scalar("SELECT claimed_until_ms FROM departures");
+    query
+        .fetch_optional(&mut database)
+        .await
+        .expect("an answer")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,7 +17,7 @@ use common::{
 };
 use private_engines::{Engine, Engines};
 use serde_json::Value;
-use stories::{Chat, Person, RedisSetup, Setup, until};
+use stories::{Chat, PATIENCE, Person, RedisSetup, Setup, until};
 use tokio::{
     task::JoinHandle,
     time::{Instant, sleep},
@@ -416,6 +416,55 @@ async fn what_one_master_alone_had(goes_away: impl AsyncFn(&Engines)) {
     cleo.hears("ada", "after").await;
     assert_eq!(ids(&cleo.messages()), expected, "who was away");
     assert_eq!(ids(&bob.history().await)[1..], expected);
+}
+
+/// A deletion that the master alone had when it was killed: acked, and in the database. The replica has the text, and has
+/// it no longer a while after it took over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_that_a_killed_master_alone_had_is_done_on_the_next_one() {
+    let chat = on(RedisSetup::Sentinels, 2).await;
+    let [mut ada] = chat.join("lobby", ["ada"]).await;
+    let word = format!("secret{}", Uuid::new_v4().simple());
+    let (id, _) = ada.says_and_is_acked(&format!("the word is {word}")).await;
+    let edges = [chat.url(0)];
+    ada.changes_until_acked(id, Some(&format!("{word} it is")), &edges)
+        .await;
+    let (master, replica) = (
+        chat.sentinels().first_master.clone(),
+        chat.sentinels().first_replica.clone(),
+    );
+    let has_it = async || {
+        let stream = format!("{}{{lobby}}:stream", chat.setting("REDIS_PREFIX"));
+        let entries: redis::Value = ask(&replica, &["XRANGE", &stream, "-", "+"]).await;
+        format!("{entries:?}").contains(&word)
+    };
+    until("the replica has it", PATIENCE, async || {
+        has_it().await.then_some(())
+    })
+    .await;
+
+    chat.redis().freeze(Engine::SentinelReplica).await;
+    for kind in ["replica", "pubsub", "normal"] {
+        let _: u64 = ask(&master, &["CLIENT", "KILL", "TYPE", kind]).await;
+    }
+    let deletion = ada.changes_until_acked(id, None, &edges).await;
+    until("the deletion is in the database", PATIENCE, async || {
+        let rows = rows(&chat, "lobby").await;
+        rows.iter().any(|row| row.seq == deletion).then_some(())
+    })
+    .await;
+    chat.redis().kill(Engine::SentinelMaster).await;
+    chat.redis().thaw(Engine::SentinelReplica).await;
+    the_replica_takes_over(&chat).await;
+    assert!(has_it().await, "the replica has not heard of the deletion");
+    until("the text is gone", Duration::from_secs(60), async || {
+        (!has_it().await).then_some(())
+    })
+    .await;
+    let edit = ada.change(Uuid::now_v7(), id, Some("the word is another"));
+    ada.comes_back().await;
+    ada.sends(&edit).await;
+    ada.is_refused("bad_request").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

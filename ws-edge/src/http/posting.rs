@@ -64,6 +64,7 @@ pub(super) async fn post(
             message,
             reply_to,
             of: None,
+            stopped_by: None,
         };
         Ok::<_, Problem>(services.poster.post(new, route, None).await?)
     };

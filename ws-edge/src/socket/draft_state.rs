@@ -348,6 +348,7 @@ mod tests {
             message: "Done.".into(),
             reply_to: Some(Uuid::from_u128(9)),
             of: None,
+            stopped_by: None,
         };
         new.at(5, 4).frame()
     }
@@ -418,6 +419,7 @@ mod tests {
             message: String::new(),
             reply_to: None,
             of: Some(Uuid::from_u128(of)),
+            stopped_by: None,
         };
         new.at(6, 5).frame()
     }

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use common::{
     live::{Live, LiveError, LiveEvent, Subscriber, turns::DraftSnapshot},
     retry::{Retry, RetryPolicy, Retryable},
+    store::DeletedAccounts,
     timeline::{Resume, Timeline, TimelineError},
     wire::Seq,
 };
@@ -39,6 +40,7 @@ use super::{
     room::{Membership, Room},
     wake_schedule::WakeSchedule,
 };
+use crate::lost_deletions::LostDeletions;
 
 /// The most events taken from the live engine before the sockets are woken.
 const EVENTS_AT_ONCE: usize = 256;
@@ -69,6 +71,8 @@ const FILL_AGAIN: RetryPolicy =
 pub(super) struct Hub {
     pub(super) live: Arc<dyn Live>,
     pub(super) timeline: Timeline,
+    lost_deletions: Arc<LostDeletions>,
+    deleted_accounts: Arc<DeletedAccounts>,
     subscriber: Arc<dyn Subscriber>,
     /// This process's name, unique among all that run.
     pub(super) process: String,
@@ -124,10 +128,14 @@ impl Hub {
         live: Arc<dyn Live>,
         subscriber: Arc<dyn Subscriber>,
         timeline: Timeline,
+        lost_deletions: Arc<LostDeletions>,
+        deleted_accounts: Arc<DeletedAccounts>,
         meters: Arc<Meters>,
     ) -> Hub {
         Hub {
             live,
+            lost_deletions,
+            deleted_accounts,
             timeline,
             subscriber,
             process: Uuid::new_v4().to_string(),
@@ -273,7 +281,7 @@ impl Hub {
         {
             self.reads.charge(turn, resume.bytes_read);
             if resume.latest >= after && resume.latest > 0 {
-                return Ok(Read::from(resume));
+                return Ok(self.as_shown(resume).await);
             }
         }
         let latest = self.timeline.latest(&room.name).await?;
@@ -282,6 +290,13 @@ impl Hub {
             complete: true,
             latest,
         })
+    }
+
+    /// What was read of a room's past, as it is shown: whoever is gone has no name any more.
+    pub(super) async fn as_shown(&self, mut resume: Resume) -> Read {
+        let messages = &mut resume.messages;
+        self.deleted_accounts.rename_soon(messages).await;
+        Read::from(resume)
     }
 
     /// Ends a room's subscription. Only when that is done may it be opened again.
@@ -483,6 +498,7 @@ impl Hub {
                 | LiveEvent::ControlGap { is_another: true } = event
                 {
                     self.server_replaced(now);
+                    self.lost_deletions.server_replaced(now);
                 }
                 let name = match &event {
                     LiveEvent::Message { room, .. }

@@ -107,6 +107,8 @@ impl Sockets {
             Arc::clone(&services.live),
             subscriber,
             services.timeline.clone(),
+            Arc::clone(&services.lost_deletions),
+            Arc::clone(&services.deleted_accounts),
             Arc::clone(&meters),
         );
         let stuck_after = settings.stuck_after();

@@ -8,7 +8,7 @@ use common::wire::Seq;
 use tokio::task::AbortHandle;
 
 use super::{
-    replay::{Replay, ReplaySlot},
+    replay::{Backlog, Replay, ReplaySlot},
     ring::{Budget, Cursor, Taken},
     room::{Membership, Room},
 };
@@ -48,7 +48,7 @@ struct Seat {
     membership: Membership,
     cursor: Cursor,
     /// What comes before the ring goes on.
-    backlog: VecDeque<(Seq, Utf8Bytes)>,
+    backlog: Backlog,
     /// Held until that is sent.
     slot: Option<ReplaySlot>,
     is_ready: bool,
@@ -81,7 +81,7 @@ impl Outgoing {
         &mut self,
         sub: u32,
         membership: Membership,
-        backlog: VecDeque<(Seq, Utf8Bytes)>,
+        backlog: Backlog,
         slot: Option<ReplaySlot>,
         cursor: Cursor,
     ) {
@@ -206,13 +206,95 @@ impl Outgoing {
 
 impl Seat {
     fn take(&mut self, budget: &mut Budget, batch: &mut Vec<Utf8Bytes>) -> Taken {
-        while let Some((_, frame)) = self.backlog.front() {
+        // A reader that takes its time must not be sent what was deleted meanwhile.
+        if self.backlog.front().is_some()
+            && let Some(after) = self.backlog.drop_erased(&self.membership.room().feed())
+        {
+            self.slot = None;
+            self.cursor.last = after;
+            return Taken::Behind;
+        }
+        while let Some(frame) = self.backlog.front() {
             if !budget.spend(frame.len(), batch.is_empty()) {
                 return Taken::Part;
             }
-            batch.extend(self.backlog.pop_front().map(|(_, frame)| frame));
+            batch.extend(self.backlog.pop());
         }
         self.slot = None;
         self.membership.take(&mut self.cursor, budget, batch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::wire::{Kind, Message, NewMessage};
+    use tokio::time::Instant;
+    use uuid::Uuid;
+
+    use super::{super::inbox::Inbox, *};
+    use crate::socket::{
+        feed::{Feed, Read},
+        replay::beside_ring,
+    };
+
+    fn frame(seq: Seq, kind: Kind, of: Option<Uuid>, text: &str) -> (Seq, Utf8Bytes) {
+        let new = NewMessage {
+            room: "lobby".into(),
+            id: Uuid::from_u128(seq.into()),
+            sender: "ada".into(),
+            kind,
+            message: text.into(),
+            reply_to: None,
+            of,
+            stopped_by: None,
+        };
+        (seq, new.at(seq, seq - 1).frame().into())
+    }
+
+    fn texts(batch: &[Utf8Bytes]) -> Vec<String> {
+        let text = |frame: &Utf8Bytes| Message::from_frame(frame.as_bytes()).expect("a message");
+        batch.iter().map(|frame| text(frame).message).collect()
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_a_slow_reader_is_read_again_when_something_is_deleted() {
+        let room = Arc::new(Room::new("lobby".into(), Feed::new(Arc::default())));
+        room.feed_mut().ring.restart(4);
+        let inbox = Arc::new(Inbox::default());
+        let membership = room.enter(&"bob".into(), 1, &inbox);
+        // More than goes with one write, so that the rest waits.
+        let long = "x".repeat(WRITE.bytes);
+        let missed = [&*long, "a secret", "after it"];
+        let missed = missed.iter().zip(2..);
+        let missed = missed.map(|(text, seq)| frame(seq, Kind::User, None, text));
+        let read = Read {
+            frames: missed.collect(),
+            complete: true,
+            latest: 4,
+        };
+        let replay = beside_ring(&room.feed(), 1, read);
+        let mut outgoing = Outgoing::default();
+        outgoing.sit(
+            1,
+            membership.expect("it is open"),
+            replay.backlog,
+            None,
+            replay.cursor,
+        );
+        let mut caught_up = Vec::new();
+        let mut next = |outgoing: &mut Outgoing| {
+            let catch_up = |_, _: &Arc<Room>, after| {
+                caught_up.push(after);
+                SocketTask(tokio::spawn(async {}).abort_handle())
+            };
+            texts(&outgoing.next_batch(catch_up, |_, _| ()))
+        };
+        assert!(next(&mut outgoing) == [&*long], "the first alone");
+        let (seq, deletion) = frame(5, Kind::Deleted, Some(Uuid::from_u128(3)), "");
+        room.feed_mut()
+            .ring
+            .push_message(seq, deletion, Instant::now());
+        assert_eq!(next(&mut outgoing), [""; 0]);
+        assert_eq!(caught_up, [2], "and it goes on behind what it was sent");
     }
 }

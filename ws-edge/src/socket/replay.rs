@@ -38,10 +38,55 @@ pub(super) struct Replay {
     pub(super) latest: Seq,
     /// False if more was missed than is sent.
     pub(super) complete: bool,
-    /// What comes first, beside the ring: the reply that is being written as far as it has come, and messages.
-    pub(super) backlog: VecDeque<(Seq, Utf8Bytes)>,
+    /// What comes first.
+    pub(super) backlog: Backlog,
     /// Where it goes on in the ring.
     pub(super) cursor: Cursor,
+}
+
+/// What one socket is sent before it goes on in the ring: the reply that is being written as far as it has come, under the
+/// place 0, and messages.
+pub(super) struct Backlog {
+    frames: VecDeque<(Seq, Utf8Bytes)>,
+    /// The place behind which its messages begin.
+    after: Seq,
+    /// The ring's when it was made up.
+    erasures: u64,
+}
+
+impl Backlog {
+    fn of_draft(feed: &Feed, after: Seq) -> Backlog {
+        Backlog {
+            frames: draft_snapshot(feed),
+            after,
+            erasures: feed.ring.erasures(),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.frames.iter().map(|(_, frame)| frame.len()).sum()
+    }
+
+    pub(super) fn front(&self) -> Option<&Utf8Bytes> {
+        self.frames.front().map(|(_, frame)| frame)
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Utf8Bytes> {
+        let (seq, frame) = self.frames.pop_front()?;
+        self.after = self.after.max(seq);
+        Some(frame)
+    }
+
+    /// Drops what may have the text of something that was deleted since it was made up. Returns from where it is to be read
+    /// again, if there were messages in it: a draft goes with what was deleted.
+    pub(super) fn drop_erased(&mut self, feed: &Feed) -> Option<Seq> {
+        if self.erasures == feed.ring.erasures() {
+            return None;
+        }
+        let has_messages = self.frames.iter().any(|(seq, _)| *seq > 0);
+        self.frames.clear();
+        has_messages.then_some(self.after)
+    }
 }
 
 /// The most replays of one socket that are read, or not sent yet, at a time: a client that joins a thousand rooms and
@@ -90,8 +135,7 @@ impl Replays {
 impl Replay {
     /// Whether so much of it waits beside the ring that it keeps its slot.
     pub(super) fn is_large(&self) -> bool {
-        let bytes: usize = self.backlog.iter().map(|(_, frame)| frame.len()).sum();
-        bytes > SMALL_BYTES
+        self.backlog.bytes() > SMALL_BYTES
     }
 }
 
@@ -138,12 +182,12 @@ impl Hub {
                 .ring
                 .prepend(after, read.frames.clone(), Instant::now())
         {
-            return Ok(beside_ring(&feed, read));
+            return Ok(beside_ring(&feed, after, read));
         }
         Ok(Replay {
             latest: feed.ring.last(),
             complete: true,
-            backlog: draft_snapshot(&feed),
+            backlog: Backlog::of_draft(&feed, after),
             cursor: feed.ring.cursor_after(after),
         })
     }
@@ -169,7 +213,7 @@ impl Hub {
             };
             let resume = resume?;
             self.reads.charge(turn, resume.bytes_read);
-            let read = Read::from(resume);
+            let read = self.as_shown(resume).await;
             drop(permit);
             attempts += 1;
             if !read.complete
@@ -213,7 +257,7 @@ pub(super) fn live_only(room: &Room, complete: bool) -> Replay {
     Replay {
         latest: feed.ring.last(),
         complete,
-        backlog: draft_snapshot(&feed),
+        backlog: Backlog::of_draft(&feed, feed.ring.last()),
         cursor: feed.ring.cursor_at_end(),
     }
 }
@@ -237,7 +281,7 @@ fn from_ring(room: &Room, after: Seq, is_new: bool) -> Option<Replay> {
     Some(Replay {
         latest: ring.last(),
         complete,
-        backlog: draft_snapshot(&feed),
+        backlog: Backlog::of_draft(&feed, cursor.last),
         cursor,
     })
 }
@@ -250,7 +294,7 @@ fn draft_snapshot(feed: &Feed) -> VecDeque<(Seq, Utf8Bytes)> {
 }
 
 /// A bounded first part of what was read; the rest is read when it was sent.
-fn beside_ring(feed: &Feed, mut read: Read) -> Replay {
+pub(super) fn beside_ring(feed: &Feed, after: Seq, mut read: Read) -> Replay {
     let ring = &feed.ring;
     ring.without_deleted(&mut read.frames);
     let latest = read.latest.max(ring.last());
@@ -266,8 +310,8 @@ fn beside_ring(feed: &Feed, mut read: Read) -> Replay {
         Some((seq, _)) if messages.len() < all => *seq,
         _ => read.latest.max(ring.floor()),
     };
-    let mut backlog = draft_snapshot(feed);
-    backlog.extend(messages);
+    let mut backlog = Backlog::of_draft(feed, after);
+    backlog.frames.extend(messages);
     Replay {
         latest,
         complete: true,

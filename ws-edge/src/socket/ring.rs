@@ -52,6 +52,8 @@ pub(super) struct Ring {
     last: Seq,
     /// What was deleted lately: a read that began before may still bring its text.
     deleted: VecDeque<(Uuid, Instant)>,
+    /// How often something was deleted, or may have been.
+    erasures: u64,
     all_bytes: Arc<AtomicUsize>,
 }
 
@@ -118,6 +120,7 @@ impl Ring {
             floor: 0,
             last: 0,
             deleted: VecDeque::new(),
+            erasures: 0,
             all_bytes,
         }
     }
@@ -142,6 +145,7 @@ impl Ring {
     /// Forgets everything: from now on the ring holds what comes after `last`.
     pub(super) fn restart(&mut self, last: Seq) {
         while self.drop_first() {}
+        self.erasures += 1;
         self.floor = last;
         self.last = last;
     }
@@ -168,6 +172,7 @@ impl Ring {
         let Some(of) = event.and_then(|event| event.of) else {
             return;
         };
+        self.erasures += 1;
         self.deleted.push_back((of, now));
         if self.deleted.len() > FRAMES_MAX {
             self.deleted.pop_front();
@@ -189,6 +194,12 @@ impl Ring {
                 entry.frame = shorter;
             }
         }
+    }
+
+    /// Another number than before says that something was deleted since, or may have been: what waits beside the ring may
+    /// have its text.
+    pub(super) fn erasures(&self) -> u64 {
+        self.erasures
     }
 
     /// Frames that were read, without the text of what was deleted since.
@@ -381,7 +392,7 @@ fn without_text(frame: &Utf8Bytes, of: Uuid, needle: &str) -> Option<Utf8Bytes> 
     if message.message.is_empty() || !is_edit && message.id != of {
         return None;
     }
-    message.message.clear();
+    message.erase();
     message.deleted = !is_edit;
     Some(message.frame().into())
 }
@@ -532,6 +543,7 @@ mod tests {
                 message: text.into(),
                 reply_to: None,
                 of: kind.is_change().then_some(of),
+                stopped_by: None,
             };
             new.at(seq, seq - 1)
         };

@@ -15,6 +15,7 @@ use common::{
 };
 use futures_util::FutureExt;
 use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{
@@ -71,11 +72,54 @@ struct SendQueue(Mutex<SendQueueState>);
 struct SendQueueState {
     jobs: VecDeque<QueuedSend>,
     is_busy: bool,
+    /// Messages that were begun and have no answer yet: what is to change one of them is looked at when it has.
+    unanswered: Vec<Uuid>,
+    waiting: Option<WaitingChange>,
+}
+
+/// A change whose message has no answer yet. Nothing overtakes it: it is what the queue is busy with.
+struct WaitingChange {
+    of: Uuid,
+    /// Nothing, or why the message in front of it has to be sent again, and so has this.
+    go_on: oneshot::Sender<Result<(), Refusal>>,
 }
 
 impl SendQueue {
     fn state(&self) -> MutexGuard<'_, SendQueueState> {
         self.0.lock()
+    }
+
+    /// Returns when the message was answered that is to be changed, if it went this way a moment ago: until then nobody
+    /// can tell whose it is.
+    ///
+    /// # Errors
+    /// Why a message in front of it has to be sent again; what was sent behind that would overtake it.
+    async fn answer_to(&self, of: Uuid) -> Result<(), Refusal> {
+        let going_on = {
+            let mut state = self.state();
+            if !state.unanswered.contains(&of) {
+                return Ok(());
+            }
+            let (go_on, going_on) = oneshot::channel();
+            state.waiting = Some(WaitingChange { of, go_on });
+            going_on
+        };
+        going_on.await.unwrap_or(Ok(()))
+    }
+
+    /// A message has its answer. If it has to be sent again, returns what stands behind it.
+    fn answered(&self, id: Uuid, has_to_come_again: Option<&Refusal>) -> VecDeque<QueuedSend> {
+        let mut state = self.state();
+        state.unanswered.retain(|unanswered| *unanswered != id);
+        let is_due = |waiting: &mut WaitingChange| waiting.of == id || has_to_come_again.is_some();
+        if let Some(WaitingChange { go_on, .. }) = state.waiting.take_if(is_due) {
+            // Whoever waits there does so as long as the process lives.
+            drop(go_on.send(has_to_come_again.map_or(Ok(()), |refusal| Err(refusal.clone()))));
+        }
+        match has_to_come_again {
+            Some(_) => std::mem::take(&mut state.jobs),
+            None => VecDeque::new(),
+        }
     }
 }
 
@@ -190,6 +234,14 @@ impl Sending {
     async fn begin(&self, job: QueuedSend) {
         let QueuedSend { id, said } = job;
         let bytes = said.bytes();
+        match &said {
+            Said::Message { .. } => self.report_to.queue.state().unanswered.push(id),
+            Said::Change { of, .. } => {
+                if let Err(refusal) = self.report_to.queue.answer_to(*of).await {
+                    return self.report_to.answer(id, bytes, Err(refusal));
+                }
+            }
+        }
         let (new, route) = match self.prepare(id, said).await {
             Ok(prepared) => prepared,
             Err(refusal) => return self.report_to.answer(id, bytes, Err(refusal)),
@@ -218,6 +270,7 @@ impl Sending {
             message: String::new(),
             reply_to: None,
             of: None,
+            stopped_by: None,
         };
         let mut route = Route::Persist;
         match said {
@@ -244,12 +297,11 @@ impl Sending {
 impl ReportTo {
     fn answer(&self, id: Uuid, bytes: usize, outcome: SendResult) {
         let refusal = outcome.as_ref().err().cloned();
+        let again = refusal.filter(|refusal| refusal.code == ErrorCode::Unavailable);
         self.put(id, bytes, outcome);
-        if let Some(refusal) = refusal
-            && refusal.code == ErrorCode::Unavailable
-        {
-            // What was sent behind it would overtake it when it is sent again.
-            let rest = std::mem::take(&mut self.queue.state().jobs);
+        // What was sent behind it would overtake it when it is sent again.
+        let rest = self.queue.answered(id, again.as_ref());
+        if let Some(refusal) = again {
             for job in rest {
                 self.put(job.id, job.said.bytes(), Err(refusal.clone()));
             }

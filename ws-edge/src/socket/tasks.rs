@@ -207,7 +207,11 @@ pub(super) async fn stop(
         sockets
             .services
             .live
-            .signal(&Signal::Control(Control::StopReply { room, reply }))
+            .signal(&Signal::Control(Control::StopReply {
+                room,
+                reply,
+                by: user.to_string(),
+            }))
             .await?;
         Ok(Done::Quietly)
     };

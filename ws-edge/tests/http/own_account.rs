@@ -305,6 +305,12 @@ async fn what_stays_of_somebody_who_left_bears_no_name() {
         })
         .await;
     }
+    // Also what a socket is sent that comes back.
+    let there = chat.elsewhere(&ada);
+    let mut socket = there.connects("/ws/chat/lobby?after=1").await;
+    for _ in 0..2 {
+        assert_eq!(socket.hears("message").await["sender"], "deleted user");
+    }
 }
 
 #[tokio::test]

@@ -538,6 +538,8 @@ async fn a_room_is_deleted_by_its_owner_alone_and_its_name_is_nobodys() {
 async fn who_is_banned_does_not_see_a_public_room() {
     let chat = Chat::start().await;
     let (ada, bob) = (chat.registers("ada").await, chat.registers("bob").await);
+    // Nobody can be told to administer the server by whether they can be banned.
+    chat.makes_administrator("bob").await;
     ada.makes_room("lobby").await.is(StatusCode::CREATED);
     let elsewhere = chat.elsewhere(&bob);
     elsewhere

@@ -1,5 +1,7 @@
 //! Editing and deleting over a socket: acked, shown and resumed like messages, and done by those alone who may.
 
+use std::time::Duration;
+
 use chat_client::ChatSocket;
 use common::{
     envelope::{Envelope, reply_id},
@@ -8,6 +10,7 @@ use common::{
     store::{Accounts, Actor, People, Rooms, StandingChanges},
     wire::{Kind, Message, NewMessage},
 };
+use seam_fakes::Fault;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -59,6 +62,7 @@ async fn bot_replies(chat: &Chat, question: &Value) -> Value {
         message: "four".into(),
         reply_to: Some(question),
         of: None,
+        stopped_by: None,
     };
     let posted = chat.poster.post(new, Route::Persist, None).await.unwrap();
     json!(posted.message.id)
@@ -100,6 +104,61 @@ async fn an_edit_and_a_deletion_are_acked_shown_and_kept_in_the_rooms_order() {
     for kind in [Kind::User, Kind::Edited, Kind::Edited, Kind::Deleted] {
         let payload = taken.next().await.unwrap().payload;
         assert_eq!(Envelope::read(&payload).unwrap().message.kind, kind);
+    }
+}
+
+#[tokio::test]
+async fn what_is_sent_in_the_same_breath_as_its_message_changes_it() {
+    let chat = Chat::start().await;
+    let mut ada = chat.in_lobby("ada").await;
+    let mut bob = chat.in_lobby("bob").await;
+    let slow = Fault::Takes(Duration::from_millis(20));
+    chat.live.faults.on("append_all", slow);
+    for round in 0..5 {
+        let (kept, gone) = (json!(Uuid::now_v7()), json!(Uuid::now_v7()));
+        let frames = [
+            json!({"room": "lobby", "message": format!("helo {round}"), "id": kept}),
+            edit(&kept, "hello"),
+            json!({"room": "lobby", "message": "a secret", "id": gone}),
+            edit(&gone, "the secret"),
+            delete(&gone),
+        ];
+        for frame in &frames {
+            ada.sends(frame.clone()).await;
+        }
+        // Acked in the order in which they were sent, each.
+        for frame in &frames {
+            let answer = ada.hears_one_of(&["ack", "error"]).await;
+            assert_eq!(
+                (&answer["type"], &answer["id"]),
+                (&json!("ack"), &frame["id"]),
+                "{answer}"
+            );
+        }
+        for frame in &frames {
+            let heard = bob.hears_one_of(&["message", "edited", "deleted"]).await;
+            assert_eq!(heard["id"], frame["id"], "{heard}");
+        }
+    }
+    // What its message was refused for is no reason to wait for ever.
+    let refused = json!(Uuid::now_v7());
+    chat.live.faults.away(true);
+    let frames = [
+        json!({"room": "lobby", "message": "not now", "id": refused}),
+        edit(&refused, "nor now"),
+        delete(&refused),
+    ];
+    for frame in &frames {
+        ada.sends(frame.clone()).await;
+    }
+    for frame in &frames {
+        let error = ada.hears("error").await;
+        let told = (&error["code"], &error["id"]);
+        assert_eq!(told, (&json!("unavailable"), &frame["id"]), "{error}");
+    }
+    chat.live.faults.away(false);
+    for frame in &frames {
+        is_acked(&mut ada, frame.clone()).await;
     }
 }
 

@@ -218,6 +218,7 @@ async fn a_stop_goes_to_whoever_writes_the_reply() {
     let stop = Control::StopReply {
         room: "lobby".into(),
         reply,
+        by: "ada".into(),
     };
     assert_eq!(heard, Some(LiveEvent::Control(stop)));
 }

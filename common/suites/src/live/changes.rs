@@ -37,6 +37,7 @@ fn deletes(message: &Message) -> NewMessage {
 fn without_text(message: &Message) -> Message {
     Message {
         message: String::new(),
+        stopped_by: None,
         deleted: !message.kind.is_change(),
         ..message.clone()
     }
@@ -118,6 +119,25 @@ pub async fn a_deletion_takes_the_text_of_the_message_and_of_its_edits(side: Sid
     );
 }
 
+pub async fn what_is_left_of_a_stopped_reply_that_is_deleted_is_what_it_answered(side: Side) {
+    let question = side.one.post(&says("lobby", "ada", "how so?")).await;
+    let reply = NewMessage {
+        kind: Kind::Bot,
+        reply_to: Some(question.id),
+        stopped_by: Some("bob".into()),
+        ..says("lobby", "bot", "a secret")
+    };
+    let reply = side.one.post(&reply).await;
+    assert_eq!(
+        side.two.find("lobby", reply.id).await.unwrap(),
+        Some(reply.clone())
+    );
+    side.one.post(&deletes(&reply)).await;
+    let left = side.two.find("lobby", reply.id).await.unwrap().unwrap();
+    assert_eq!(left, without_text(&reply));
+    assert_eq!((left.stopped_by, left.reply_to), (None, Some(question.id)));
+}
+
 pub async fn what_has_become_of_a_message_is_told_by_its_id(side: Side) {
     let ids: [Uuid; 2] = [Uuid::now_v7(), Uuid::now_v7()];
     assert_eq!(side.two.changes("lobby", &ids).await.unwrap(), []);
@@ -189,6 +209,49 @@ pub async fn what_is_deleted_changes_no_more(side: Side) {
         .map(|message| message.message)
         .collect();
     assert_eq!(texts, ["", "", "", "", "", "hm"]);
+}
+
+pub async fn what_the_store_has_as_deleted_is_taken_out_of_the_stream(side: Side) {
+    let post = async |message: &NewMessage| side.one.post(message).await;
+    let scrub = async |id, seq| side.two.scrub("lobby", &[(id, seq)]).await.unwrap();
+    // Of a room that is not known nothing is made.
+    assert_eq!(scrub(Uuid::now_v7(), 7).await, 0);
+    assert_eq!(side.one.tail("lobby", 0, 10).await.unwrap().latest, 0);
+
+    let before = post(&says("lobby", "ada", "before")).await;
+    let said = post(&says("lobby", "ada", "the secret")).await;
+    let edit = post(&edits(&said, "a secret")).await;
+    let (_, place, fence) = being_answered(&*side.one).await;
+    let mut wanted = stream(&side).await;
+    // Nobody has said this here: nothing is ended for it.
+    assert_eq!(scrub(Uuid::now_v7(), said.seq + 1).await, 0);
+    assert_eq!(stream(&side).await, wanted);
+    let shown = side.one.draft(&draft(&place, fence, 101, "Fo", "ur")).await;
+    assert_eq!(shown.unwrap(), DraftOutcome::Shown);
+
+    assert_eq!(scrub(said.id, edit.seq + 1).await, 1);
+    for changed in [&said, &edit] {
+        let at = wanted.iter().position(|one| one.id == changed.id).unwrap();
+        wanted[at] = without_text(changed);
+    }
+    assert_eq!(stream(&side).await, wanted);
+    let changes = side.one.changes("lobby", &[said.id]).await.unwrap();
+    let deleted = Change {
+        of: said.id,
+        seq: edit.seq + 1,
+        text: None,
+    };
+    assert_eq!(changes, [deleted]);
+    for late in [edits(&said, "another"), deletes(&said)] {
+        let answer = side.two.append(&late, None).await.unwrap();
+        assert_eq!(answer, Appended::Gone);
+    }
+    // The answer may have been told it.
+    is_over(&side, &place, fence).await;
+    // What is known here is left as it is.
+    assert_eq!(scrub(said.id, edit.seq + 2).await, 0);
+    let deletion = post(&deletes(&before)).await;
+    assert_eq!(scrub(before.id, deletion.seq).await, 0);
 }
 
 /// A question that somebody answers: it, the place in the turn queue, and the right to write.

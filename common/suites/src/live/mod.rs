@@ -65,8 +65,10 @@ macro_rules! live_suite {
             changes {
                 an_event_has_its_place_among_the_messages_and_is_shown,
                 a_deletion_takes_the_text_of_the_message_and_of_its_edits,
+                what_is_left_of_a_stopped_reply_that_is_deleted_is_what_it_answered,
                 what_has_become_of_a_message_is_told_by_its_id,
                 what_is_deleted_changes_no_more,
+                what_the_store_has_as_deleted_is_taken_out_of_the_stream,
                 an_edit_of_a_question_ends_its_answer_and_no_other,
                 another_answer_to_an_edited_question_ends_as_well,
                 a_deletion_ends_every_answer_that_may_have_been_told_the_text,

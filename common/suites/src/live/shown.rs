@@ -51,6 +51,7 @@ pub async fn a_control_reaches_every_process(side: Side) {
     let control = Control::StopReply {
         room: "lobby".into(),
         reply: Uuid::now_v7(),
+        by: "ada".into(),
     };
     let signal = Signal::Control(control.clone());
     // A line that has just been opened may not hear the first one.

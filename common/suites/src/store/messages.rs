@@ -5,11 +5,11 @@ use std::time::Duration;
 use common::{
     envelope::Envelope,
     store::{WriteError, Written},
-    wire::{Kind, MESSAGE_MAX_CHARS, Seq},
+    wire::{Kind, MESSAGE_MAX_CHARS, Message, Seq},
 };
 use uuid::Uuid;
 
-use super::side::{Side, answered, said, said_as, seqs, texts};
+use super::side::{Side, answered, deletes, edits, said, said_as, seqs, texts};
 use common::store::usage::{UsageAsked, UsageBy, UsageSum};
 
 fn new(count: usize) -> Written {
@@ -65,9 +65,7 @@ pub async fn pages_go_back_and_forth_without_a_gap(side: Side) {
 
     let mut forth = Vec::new();
     loop {
-        let last = forth
-            .last()
-            .map_or(0, |message: &common::wire::Message| message.seq);
+        let last = forth.last().map_or(0, |message: &Message| message.seq);
         let page = store.after("lobby", last, 7).await.unwrap();
         assert!(
             page.first().is_none_or(|message| message.prev == last),
@@ -82,7 +80,7 @@ pub async fn pages_go_back_and_forth_without_a_gap(side: Side) {
     loop {
         let first = back
             .first()
-            .map_or(Seq::MAX, |message: &common::wire::Message| message.seq);
+            .map_or(Seq::MAX, |message: &Message| message.seq);
         let mut page = store.before("lobby", first, 7).await.unwrap();
         if page.is_empty() {
             break;
@@ -444,6 +442,78 @@ pub async fn how_a_reply_came_about_is_kept_with_it(side: Side) {
         20
     );
     assert_eq!(side.count("SELECT COUNT(*) FROM replies").await, 20);
+}
+
+pub async fn who_stopped_a_reply_is_told_with_it(side: Side) {
+    let store = &side.store;
+    let request = said("lobby", 1, "@bot hi");
+    let stopped = |seq: u64, by: &str| {
+        let mut reply = answered(&request, seq, "what there was");
+        reply.message.id = Uuid::now_v7();
+        reply.message.stopped_by = Some(by.into());
+        reply
+    };
+    let replies = [
+        stopped(2, "ada"),
+        stopped(3, "bob"),
+        answered(&request, 4, "all of it"),
+        stopped(5, "eve"),
+    ];
+    // Alone and without a log, as read repair hands it over; and with others, one of which is there.
+    let repaired = Envelope::new(replies[0].message.clone(), None);
+    store.write(&[repaired]).await.unwrap();
+    let batch = [std::slice::from_ref(&request), &replies].concat();
+    store.write(&batch).await.unwrap();
+    store.write(&[deletes(&replies[3], 6)]).await.unwrap();
+    let wanted = [None, Some("ada"), Some("bob"), None, None];
+    let stoppers = |page: &[Message]| -> Vec<_> {
+        let by = page.iter().map(|message| message.stopped_by.clone());
+        by.collect()
+    };
+    let page = store.before("lobby", Seq::MAX, 10).await.unwrap();
+    assert_eq!(stoppers(&page), wanted.map(|by| by.map(str::to_owned)));
+    let events = store.after("lobby", 0, 10).await.unwrap();
+    assert_eq!(stoppers(&events)[..5], stoppers(&page));
+    let found = store.find("lobby", replies[1].message.id).await.unwrap();
+    assert_eq!(found.unwrap().stopped_by.as_deref(), Some("bob"));
+}
+
+pub async fn what_was_deleted_is_told_by_when_it_was(side: Side) {
+    let store = &side.store;
+    let said: Vec<Envelope> = ["attic", "lobby", "attic", "lobby"]
+        .iter()
+        .zip(1..)
+        .map(|(room, seq)| said(room, seq, "a secret"))
+        .collect();
+    store.write(&said).await.unwrap();
+    assert_eq!(store.deleted_since(0, 10).await.unwrap(), []);
+    // The second is only edited, and the last was never written.
+    let never = said_as("cellar", 1, Uuid::now_v7(), "never");
+    let changes = [
+        edits(&said[1], 11, "once"),
+        deletes(&said[2], 12),
+        deletes(&said[3], 13),
+        deletes(&never, 13),
+        deletes(&said[0], 14),
+    ];
+    store.write(&changes).await.unwrap();
+    let told = async |since: Seq, limit: usize| {
+        let deleted = store.deleted_since(since, limit).await.unwrap();
+        let ids: Vec<_> = deleted.iter().map(|one| (one.deleted, one.id)).collect();
+        let rooms: Vec<_> = deleted.into_iter().map(|one| one.room).collect();
+        (ids, rooms)
+    };
+    let (ids, rooms) = told(0, 10).await;
+    assert_eq!(
+        (ids[0], ids[3], ids.len()),
+        ((12, said[2].message.id), (14, said[0].message.id), 4)
+    );
+    assert_eq!([&rooms[0], &rooms[3]], ["attic", "attic"]);
+    assert_eq!(
+        (told(0, 1).await.0, told(14, 10).await.0),
+        (ids[..1].to_vec(), ids[3..].to_vec())
+    );
+    assert_eq!(told(13, 10).await.0.len(), 3);
 }
 
 pub async fn what_was_asked_of_models_is_summed_by_day_room_user_and_model(side: Side) {

@@ -63,6 +63,8 @@ macro_rules! store_suite {
                 a_row_that_cannot_be_written_is_rejected_with_its_whole_batch,
                 batches_of_any_size_are_written,
                 how_a_reply_came_about_is_kept_with_it,
+                who_stopped_a_reply_is_told_with_it,
+                what_was_deleted_is_told_by_when_it_was,
                 what_was_asked_of_models_is_summed_by_day_room_user_and_model,
                 what_exists_is_told_by_its_ids,
                 a_write_that_is_cut_off_is_whole_or_not_there,

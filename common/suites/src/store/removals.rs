@@ -24,7 +24,8 @@ pub async fn a_deleted_room_goes_with_all_that_was_said_in_it(side: Side) {
         store.create_room(&room(name, "ada")).await.unwrap();
         store.add_member(name, "bob").await.unwrap();
         store.ban(name, "eve", "ada").await.unwrap();
-        let batch: Vec<_> = (1..=25).map(|n| said(name, n, "a secret")).collect();
+        let mut batch: Vec<_> = (1..=25).map(|n| said(name, n, "a secret")).collect();
+        batch[24].message.stopped_by = Some("bob".into());
         let changes = [
             edits(&batch[0], 26, "a secret as well"),
             deletes(&batch[1], 27),
@@ -52,12 +53,13 @@ pub async fn a_deleted_room_goes_with_all_that_was_said_in_it(side: Side) {
         }
         steps.push(erased);
     }
-    // 27 messages and events, and what is kept beside the two events of each.
-    assert_eq!(steps, [14, 10, 7]);
+    // 27 messages and events, and what is kept beside the two events of each, and of the last.
+    assert_eq!(steps, [15, 10, 7]);
     for left in [
         "SELECT COUNT(*) FROM messages WHERE room = 'ship'",
         "SELECT COUNT(*) FROM message_events WHERE room = 'ship'",
         "SELECT COUNT(*) FROM message_states WHERE room = 'ship'",
+        "SELECT COUNT(*) FROM reply_stops WHERE room = 'ship'",
     ] {
         assert_eq!(side.count(left).await, 0, "{left}");
     }

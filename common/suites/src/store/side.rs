@@ -71,6 +71,7 @@ pub fn said_as(room: &str, seq: u64, id: Uuid, text: &str) -> Envelope {
         message: text.to_owned(),
         reply_to: None,
         of: None,
+        stopped_by: None,
         edited: None,
         deleted: false,
     };

@@ -1,6 +1,6 @@
 -- What an edit or a deletion does beside taking its place: a part of append.lua. Only where there is one is any of this
 -- made, since each function that a script makes costs each message.
-local change, too_soon, erase, forget_old_changes
+local change, too_soon, changed_by, erase, forget_old_changes
 if KEYS[6] then
   local call, sub = redis.call, string.sub
   local STREAM, TURN, DRAFT, CHANGES = KEYS[1], KEYS[4], KEYS[5], KEYS[6]
@@ -75,6 +75,12 @@ if KEYS[6] then
     return wait_us > 0 and 'later ' .. string.format('%.0f', wait_us) or nil
   end
 
+  -- The id of the message whose text a frame has: its own, or of the one that it edits.
+  function changed_by(frame)
+    local is_edit = sub(frame, 1, 16) == '{"type":"edited"'
+    return string.match(frame, is_edit and '"of":"([%x%-]+)"' or '"id":"([%x%-]+)"')
+  end
+
   -- Takes the text of these messages, and of their edits, out of the stream. An entry that is deleted from a stream stays in
   -- its memory, and in every copy, as long as those beside it, and none can be put in its place: so the stream is
   -- written anew, with all other entries as they are.
@@ -84,9 +90,7 @@ if KEYS[6] then
       local fields = entry[2]
       local frame = fields[4]
       bytes = bytes + #frame
-      local is_edit = sub(frame, 1, 16) == '{"type":"edited"'
-      local id = string.match(frame, is_edit and '"of":"([%x%-]+)"' or '"id":"([%x%-]+)"')
-      if messages[id] then
+      if messages[changed_by(frame)] then
         fields[4], found = without_text(frame), true
       end
     end

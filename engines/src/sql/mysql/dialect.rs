@@ -79,6 +79,7 @@ pub(in crate::sql) const ERASE_MESSAGES: &str =
     "DELETE FROM messages WHERE room = ? ORDER BY seq LIMIT ?";
 pub(in crate::sql) const ERASE_EVENTS: &str = "DELETE FROM message_events WHERE room = ? LIMIT ?";
 pub(in crate::sql) const ERASE_STATES: &str = "DELETE FROM message_states WHERE room = ? LIMIT ?";
+pub(in crate::sql) const ERASE_STOPS: &str = "DELETE FROM reply_stops WHERE room = ? LIMIT ?";
 /// A mark that is there goes on, and never back. (The newer name for what was to be inserted is one that MariaDB lacks.)
 pub(in crate::sql) const FURTHEST_READ: &str =
     " ON DUPLICATE KEY UPDATE seq = GREATEST(seq, VALUES(seq))";

@@ -83,6 +83,8 @@ pub(in crate::sql) const ERASE_EVENTS: &str = "DELETE FROM message_events WHERE 
      (SELECT room, id FROM message_events WHERE room = ? LIMIT ?)";
 pub(in crate::sql) const ERASE_STATES: &str = "DELETE FROM message_states WHERE (room, id) IN \
      (SELECT room, id FROM message_states WHERE room = ? LIMIT ?)";
+pub(in crate::sql) const ERASE_STOPS: &str = "DELETE FROM reply_stops WHERE (room, id) IN \
+     (SELECT room, id FROM reply_stops WHERE room = ? LIMIT ?)";
 /// A mark that is there goes on, and never back.
 pub(in crate::sql) const FURTHEST_READ: &str =
     " ON CONFLICT (user, room) DO UPDATE SET seq = MAX(seq, excluded.seq)";

@@ -176,9 +176,10 @@ macro_rules! read_messages {
     ($rest:literal) => {
         concat!(
             "SELECT m.room, m.seq, m.id, m.sender, m.kind, m.message, m.reply_to, e.kind AS event, \
-             s.edited_seq, s.deleted_seq, s.message AS newest FROM messages m \
+             s.edited_seq, s.deleted_seq, s.message AS newest, p.stopped_by FROM messages m \
              LEFT JOIN message_events e ON e.room = m.room AND e.id = m.id \
-             LEFT JOIN message_states s ON s.room = m.room AND s.id = m.id ",
+             LEFT JOIN message_states s ON s.room = m.room AND s.id = m.id \
+             LEFT JOIN reply_stops p ON m.kind <> 'user' AND p.room = m.room AND p.id = m.id ",
             $rest
         )
     };
@@ -199,6 +200,7 @@ pub(super) struct MessageRow {
     edited_seq: Option<i64>,
     deleted_seq: Option<i64>,
     newest: Option<String>,
+    stopped_by: Option<String>,
 }
 
 impl MessageRow {
@@ -222,6 +224,7 @@ impl MessageRow {
             message: self.message,
             reply_to: self.reply_to,
             of: None,
+            stopped_by: self.stopped_by,
             edited: None,
             deleted: false,
         };
@@ -232,7 +235,7 @@ impl MessageRow {
         let edited = self.edited_seq.filter(|seq| *seq > 0);
         message.deleted = self.deleted_seq.is_some_and(|seq| seq > 0) || message.message.is_empty();
         match (edited, self.newest) {
-            _ if message.deleted => message.message.clear(),
+            _ if message.deleted => message.erase(),
             (Some(seq), Some(newest)) => {
                 message.edited = Some(Seq::try_from(seq).unwrap_or_default());
                 message.deleted = newest.is_empty();

@@ -5,7 +5,9 @@ use std::collections::{HashMap, HashSet};
 use async_trait::async_trait;
 use common::{
     envelope::{Envelope, ReplyLog},
-    store::{LookedUp, Messages, SentAt, SentPage, StoreError, WriteError, Written},
+    store::{
+        DeletedMessage, LookedUp, Messages, SentAt, SentPage, StoreError, WriteError, Written,
+    },
     wire::{Kind, Message, Seq},
 };
 use uuid::Uuid;
@@ -36,6 +38,13 @@ static INSERT_REPLIES: BySize = BySize::new(
     "INSERT INTO replies (room, id, request, user, day, model, attempts, tokens_in, tokens_out, first_token_ms, total_ms, \
      cost_micros, outcome) VALUES ",
     "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    ", ",
+    dialect::IF_ABSENT,
+);
+
+static INSERT_STOPS: BySize = BySize::new(
+    "INSERT INTO reply_stops (room, id, stopped_by) VALUES ",
+    "(?, ?, ?)",
     ", ",
     dialect::IF_ABSENT,
 );
@@ -72,6 +81,10 @@ impl<'a> Row<'a> {
 
     fn reply(&self) -> Option<(&'a Message, &'a ReplyLog)> {
         Some((self.message(), self.envelope.reply.as_ref()?))
+    }
+
+    fn stop(&self) -> Option<(&'a Message, &'a str)> {
+        Some((self.message(), self.message().stopped_by.as_deref()?))
     }
 
     fn event(&self) -> Option<&'a Message> {
@@ -174,6 +187,25 @@ async fn insert_replies(
                 .bind(&*reply.outcome);
         }
         query.execute(&mut *db).await.map_err(of_the_log)?;
+    }
+    Ok(())
+}
+
+/// Inserts who stopped replies; what is there already is left as it is.
+async fn insert_stops(
+    db: &mut Connection,
+    stops: &[(&Message, &str)],
+    takes: usize,
+) -> Result<(), Failure> {
+    for run in runs(&vec![MESSAGE_BYTES; stops.len()], takes) {
+        let mut query = sqlx::query(INSERT_STOPS.sql(run.len()));
+        for (message, stopped_by) in &stops[run] {
+            query = query
+                .bind(&*message.room)
+                .bind(message.id)
+                .bind(*stopped_by);
+        }
+        query.execute(&mut *db).await?;
     }
     Ok(())
 }
@@ -284,9 +316,11 @@ impl ThisStore {
         let takes = self.takes();
         let messages: Vec<&Row> = rows.iter().collect();
         let replies: Vec<_> = rows.iter().filter_map(Row::reply).collect();
+        let stops: Vec<_> = rows.iter().filter_map(Row::stop).collect();
         let events: Vec<_> = rows.iter().filter_map(Row::event).collect();
         let bytes: Vec<usize> = rows.iter().map(Row::bytes).collect();
-        let one_statement = replies.is_empty() && events.is_empty() && rows.len().is_power_of_two();
+        let is_plain = replies.is_empty() && stops.is_empty() && events.is_empty();
+        let one_statement = is_plain && rows.len().is_power_of_two();
         if one_statement && runs(&bytes, takes).len() == 1 {
             // A statement alone is a transaction, without the way to the engine and back for its begin and commit.
             writing!(self, |db| {
@@ -297,6 +331,7 @@ impl ThisStore {
             transaction!(self, |db| {
                 insert(db, &INSERT_NEW, &messages, takes).await?;
                 insert_replies(db, &replies, takes).await?;
+                insert_stops(db, &stops, takes).await?;
                 apply(db, &events, takes).await
             })
             .await?;
@@ -331,6 +366,8 @@ impl ThisStore {
                 .collect();
             insert_replies(db, &replies, takes).await?;
             let stored = || rows.iter().filter(is_stored);
+            let stops: Vec<_> = stored().filter_map(Row::stop).collect();
+            insert_stops(db, &stops, takes).await?;
             let in_place =
                 stored().filter(|row| before.has_in_place(row) || after.has_in_place(row));
             let events: Vec<_> = in_place.filter_map(Row::event).collect();
@@ -489,6 +526,28 @@ impl Messages for ThisStore {
         let takes = self.takes();
         let deleted = reading!(self, |db| { deleted_of(db, &keys, takes).await });
         Ok(deleted.await?.into_iter().collect())
+    }
+
+    async fn deleted_since(
+        &self,
+        since: Seq,
+        limit: usize,
+    ) -> Result<Vec<DeletedMessage>, StoreError> {
+        let deleted = reading!(self, |db| {
+            let query = sqlx::query_as::<_, (String, Uuid, i64)>(
+                "SELECT room, id, deleted_seq FROM message_states WHERE deleted_seq >= ? ORDER BY deleted_seq LIMIT ?",
+            );
+            // 0 is the place of no deletion.
+            let query = query.bind(column(since.max(1)));
+            Ok(query.bind(column(limit as u64)).fetch_all(db).await?)
+        });
+        let deleted = deleted.await?.into_iter();
+        let deleted = deleted.map(|(room, id, deleted)| DeletedMessage {
+            room,
+            id,
+            deleted: deleted.cast_unsigned(),
+        });
+        Ok(deleted.collect())
     }
 
     async fn deletions(&self) -> Result<(u64, u64), StoreError> {
