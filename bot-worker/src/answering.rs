@@ -229,9 +229,14 @@ impl Answering {
         }
         let Message { room, id, .. } = &request.message;
         let before = self.replies.live.requests_before(room, request.reply);
-        let Ok(Ok(Some(before @ 1..))) = timeout(LOOK_EVERY, before).await else {
-            return;
+        // An engine that came back empty does not know the room's queue; this worker knows its part of it.
+        let before = match timeout(LOOK_EVERY, before).await {
+            Ok(Ok(Some(before))) => before,
+            _ => claim.place().before,
         };
+        if before == 0 {
+            return;
+        }
         let now = Instant::now();
         if told.is_some_and(|(known, at)| known == before && now < at + TELL_PLACE_AGAIN) {
             return;

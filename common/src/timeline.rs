@@ -776,10 +776,10 @@ fn without_deleted(mut messages: Vec<Message>) -> Vec<Message> {
     }
     for message in &mut messages {
         if deleted.contains(&message.id) {
-            message.message.clear();
+            message.take_text();
             message.deleted = true;
         } else if message.of.is_some_and(|of| deleted.contains(&of)) {
-            message.message.clear();
+            message.take_text();
         }
     }
     messages

@@ -311,6 +311,12 @@ impl Message {
         humantime::format_rfc3339_micros(time).to_string()
     }
 
+    /// Takes away what it says, and what that stands on.
+    pub fn take_text(&mut self) {
+        self.message.clear();
+        self.grounding = Grounding::default();
+    }
+
     /// The `message` frame as it goes to browsers, and into the stream. Field for field, in this order, what the
     /// script in Redis builds.
     pub fn frame(&self) -> String {

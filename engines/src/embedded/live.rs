@@ -252,7 +252,7 @@ impl Room {
                 let is_edit = entry.kind == Kind::Edited && entry.of == Some(of);
                 if entry.id == of || is_edit {
                     let mut without_text = Message::clone(entry);
-                    without_text.message.clear();
+                    without_text.take_text();
                     without_text.deleted = !is_edit;
                     *entry = Arc::new(without_text);
                 }

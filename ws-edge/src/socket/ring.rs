@@ -381,7 +381,7 @@ fn without_text(frame: &Utf8Bytes, of: Uuid, needle: &str) -> Option<Utf8Bytes> 
     if message.message.is_empty() || !is_edit && message.id != of {
         return None;
     }
-    message.message.clear();
+    message.take_text();
     message.deleted = !is_edit;
     Some(message.frame().into())
 }

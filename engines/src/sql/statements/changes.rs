@@ -7,7 +7,7 @@
 
 use std::collections::HashSet;
 
-use common::wire::{Grounding, Kind, Message, Seq};
+use common::wire::{Kind, Message, Seq};
 use uuid::Uuid;
 
 use super::{Connection, dialect};
@@ -247,10 +247,7 @@ impl MessageRow {
         let edited = self.edited_seq.filter(|seq| *seq > 0);
         message.deleted = self.deleted_seq.is_some_and(|seq| seq > 0) || message.message.is_empty();
         match (edited, self.newest) {
-            _ if message.deleted => {
-                message.message.clear();
-                message.grounding = Grounding::default();
-            }
+            _ if message.deleted => message.take_text(),
             (Some(seq), Some(newest)) => {
                 message.edited = Some(Seq::try_from(seq).unwrap_or_default());
                 message.deleted = newest.is_empty();
