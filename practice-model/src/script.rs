@@ -167,7 +167,7 @@ fn stream_steps(outcome: &Outcome, behaviour: &Behaviour, asked: &Asked<'_>) -> 
     };
     let ends = behaviour.stops != Stops::Never;
     let made = events.all(&text);
-    let uses: Vec<CallUse> = made.iter().map(CallUse::of_event).collect();
+    let mut uses: Vec<CallUse> = made.iter().map(CallUse::of_event).collect();
     let made = events.counted(made);
     let mut steps = events.thinking(&frame);
     let events = asked.speech.events(&made, ends);
@@ -189,10 +189,12 @@ fn stream_steps(outcome: &Outcome, behaviour: &Behaviour, asked: &Asked<'_>) -> 
         }
         Outcome::Garbage => {
             frames.truncate(behaviour.after.unwrap_or(0));
+            uses.truncate(frames.len());
             frames.push(frame(b"{\"candidates\": [{\"conte%%%"));
         }
         Outcome::EventError(fault) => {
             frames.truncate(behaviour.after.unwrap_or(0));
+            uses.truncate(frames.len());
             let error = fault.reply(asked.model, behaviour.retry.as_deref(), None);
             frames.push(frame(&error_body(&error, behaviour, asked.speech).1));
         }
