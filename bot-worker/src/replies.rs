@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use common::{
-    envelope::ReplyLog,
+    envelope::{ReplyDetails, ReplyLog},
     live::{
         Live, LiveError, STREAM_MIN_AGE,
         turns::{Fence, TurnStatus},
@@ -121,6 +121,7 @@ impl Replies {
             reply_to: Some(request.message.id),
             of: None,
             stopped_by: stopped_by.map(str::to_owned),
+            grounding: outcome.grounding,
         };
         let total = request.received.elapsed();
         let first_token = outcome
@@ -139,6 +140,12 @@ impl Replies {
             total_ms: millis(total),
             cost_micros,
             outcome: outcome.word.to_owned(),
+            details: ReplyDetails {
+                tokens_cached: usage.tokens_cached,
+                tokens_thought: usage.tokens_thought,
+                searches: usage.searches,
+                estimated: usage.is_estimated,
+            },
         };
         let writer = Writer::Attempt {
             claim,
@@ -177,6 +184,7 @@ impl Replies {
             message,
             reply_to,
             stopped_by,
+            grounding,
             ..
         } = reply;
         let log = ReplyLog {
@@ -190,6 +198,7 @@ impl Replies {
             total_ms: 0,
             cost_micros: None,
             outcome: "recovered".into(),
+            details: Default::default(),
         };
         let new = NewMessage {
             room,
@@ -200,6 +209,7 @@ impl Replies {
             reply_to,
             of: None,
             stopped_by,
+            grounding,
         };
         self.post_until_kept(new, log, Writer::Known, interrupts)
             .await

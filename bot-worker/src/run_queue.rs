@@ -308,6 +308,7 @@ mod tests {
             reply_to: None,
             of: None,
             stopped_by: None,
+            grounding: Default::default(),
             edited: None,
             deleted: false,
         };

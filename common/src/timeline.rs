@@ -818,7 +818,7 @@ fn without_deleted(mut messages: Vec<Message>) -> Vec<Message> {
         if deleted.contains(&message.id) {
             message.erase();
         } else if message.of.is_some_and(|of| deleted.contains(&of)) {
-            message.message.clear();
+            message.take_text();
         }
     }
     messages

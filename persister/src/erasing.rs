@@ -283,6 +283,7 @@ mod tests {
             reply_to: None,
             of,
             stopped_by: None,
+            grounding: Default::default(),
         };
         Envelope::new(message.at(7, 0), None)
     }

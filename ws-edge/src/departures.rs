@@ -149,6 +149,7 @@ fn deletion(user: &str, message: &Message) -> NewMessage {
         reply_to: None,
         of: Some(message.id),
         stopped_by: None,
+        grounding: Default::default(),
     }
 }
 

@@ -52,6 +52,7 @@ async fn a_question_in_ones_own_room_is_answered_even_if_it_waited_for_a_worker(
         reply_to: None,
         of: None,
         stopped_by: None,
+        grounding: Default::default(),
     };
     let question = poster
         .post(new, Route::PersistAndAsk, None)

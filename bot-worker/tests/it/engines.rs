@@ -192,5 +192,6 @@ fn new(room: &str, sender: &str, text: &str) -> NewMessage {
         reply_to: None,
         of: None,
         stopped_by: None,
+        grounding: Default::default(),
     }
 }

@@ -152,6 +152,7 @@ impl Progress {
             reply_to: None,
             of: None,
             stopped_by: None,
+            grounding: Default::default(),
             edited: None,
             deleted: false,
         };

@@ -131,6 +131,7 @@ mod tests {
             reply_to: None,
             of: None,
             stopped_by: None,
+            grounding: Default::default(),
         };
         QueuedPost {
             request: AppendRequest::new(message, BotRole::None),

@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
 use uuid::{Uuid, Version};
 
+use super::grounding::{Grounding, Source};
+
 /// The order of messages in a room: strictly increasing there, and the time it was appended, in microseconds since the
 /// Unix epoch. Below 2^53 until the year 2255, so JavaScript and Lua hold it exactly.
 pub type Seq = u64;
@@ -106,6 +108,8 @@ pub struct NewMessage {
     pub of: Option<Uuid>,
     /// With a reply that somebody stopped: who it was.
     pub stopped_by: Option<String>,
+    /// With an answer that looked things up: what it stands on.
+    pub grounding: Grounding,
 }
 
 /// A message with its `seq`, or an event that changes one: both have a place in the room's one order, an id and an author,
@@ -133,6 +137,8 @@ pub struct Message {
     pub of: Option<Uuid>,
     /// With a reply that somebody stopped: who it was.
     pub stopped_by: Option<String>,
+    /// With an answer that looked things up: what it stands on. Written nowhere once its text is gone.
+    pub grounding: Grounding,
     /// With a message in its newest state: the `seq` of its last edit, if there was one.
     pub edited: Option<Seq>,
     /// With a message in its newest state: whether it is deleted.
@@ -159,6 +165,9 @@ struct ReadFrame {
     of: Option<Uuid>,
     #[serde(default)]
     stopped_by: Option<String>,
+    sources: Vec<Source>,
+    #[serde(default)]
+    suggestions: Option<String>,
     #[serde(default)]
     edited: Option<Seq>,
     #[serde(default)]
@@ -188,6 +197,7 @@ impl TryFrom<ReadFrame> for Message {
             reply_to: frame.reply_to,
             of: frame.of,
             stopped_by: frame.stopped_by,
+            grounding: Grounding::checked(frame.sources, frame.suggestions),
             edited: frame.edited,
             deleted: frame.deleted,
         })
@@ -206,6 +216,7 @@ impl NewMessage {
             reply_to,
             of,
             stopped_by,
+            grounding,
         } = self;
         Message {
             room,
@@ -218,6 +229,7 @@ impl NewMessage {
             reply_to,
             of,
             stopped_by,
+            grounding,
             edited: None,
             deleted: false,
         }
@@ -234,6 +246,7 @@ impl NewMessage {
             reply_to: self.reply_to,
             of: self.of,
             stopped_by: self.stopped_by.as_deref(),
+            grounding: &self.grounding,
             edited: None,
             deleted: false,
         };
@@ -252,6 +265,7 @@ struct FrameTail<'a> {
     reply_to: Option<Uuid>,
     of: Option<Uuid>,
     stopped_by: Option<&'a str>,
+    grounding: &'a Grounding,
     edited: Option<Seq>,
     deleted: bool,
 }
@@ -270,6 +284,15 @@ impl FrameTail<'_> {
         frame.serialize_entry("sender", self.author)?;
         frame.serialize_entry("kind", &self.kind)?;
         frame.serialize_entry("message", self.message)?;
+        // Between the text and what is kept of a message without it: whoever takes the text out of a frame takes this along.
+        if !self.message.is_empty() {
+            if !self.grounding.sources.is_empty() {
+                frame.serialize_entry("sources", &self.grounding.sources)?;
+            }
+            if let Some(html) = &self.grounding.suggestions {
+                frame.serialize_entry("suggestions", html)?;
+            }
+        }
         // Before `reply_to`, by which the live engine knows the end of a frame when it takes the text out.
         if let Some(user) = self.stopped_by {
             frame.serialize_entry("stopped_by", user)?;
@@ -298,7 +321,7 @@ impl Serialize for FrameTail<'_> {
 impl Message {
     /// It is deleted: of what it said, and how, nothing is left.
     pub fn erase(&mut self) {
-        self.message.clear();
+        self.take_text();
         self.stopped_by = None;
         self.deleted = true;
     }
@@ -307,6 +330,12 @@ impl Message {
     pub fn at(&self) -> String {
         let time = UNIX_EPOCH + Duration::from_micros(self.seq.min(AT_MAX));
         humantime::format_rfc3339_micros(time).to_string()
+    }
+
+    /// Takes away what it says, and what that stands on.
+    pub fn take_text(&mut self) {
+        self.message.clear();
+        self.grounding = Grounding::default();
     }
 
     /// The `message` frame as it goes to browsers, and into the stream. Field for field, in this order, what the
@@ -352,6 +381,7 @@ impl Serialize for Message {
             reply_to: self.reply_to,
             of: self.of,
             stopped_by: self.stopped_by.as_deref(),
+            grounding: &self.grounding,
             edited: self.edited,
             deleted: self.deleted,
         };

@@ -165,6 +165,7 @@ fn said() -> NewMessage {
         reply_to: None,
         of: None,
         stopped_by: None,
+        grounding: Default::default(),
     }
 }
 

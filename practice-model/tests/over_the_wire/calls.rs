@@ -175,7 +175,7 @@ async fn models_are_there_until_they_retire() {
         (200, Some("models/gemini-anything"))
     );
     let (_, list) = ask("/v1/models").await;
-    assert_eq!(list["data"].as_array().unwrap().len(), 3);
+    assert_eq!(list["data"].as_array().unwrap().len(), 4);
 
     caller.model.behave_for_model("gemini-old", "404").unwrap();
     let (status, gone) = ask("/v1beta/models/gemini-old").await;

@@ -152,6 +152,7 @@ async fn acked_and_not_written(folder: &Path, after: u64, count: u64) -> u64 {
             reply_to: None,
             of: None,
             stopped_by: None,
+            grounding: Default::default(),
             edited: None,
             deleted: false,
         };

@@ -30,6 +30,7 @@ mod quiet_logs;
 mod quota;
 mod redis_failover;
 mod seed_client;
+mod thinking;
 mod turns;
 
 use std::{

@@ -106,6 +106,7 @@ fn change(room: &str, seq: Seq, kind: Kind, of: Option<Uuid>, text: &str) -> Mes
         reply_to: None,
         of,
         stopped_by: None,
+        grounding: Default::default(),
     };
     new.at(seq, 0)
 }

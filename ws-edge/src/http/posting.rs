@@ -65,6 +65,7 @@ pub(super) async fn post(
             reply_to,
             of: None,
             stopped_by: None,
+            grounding: Default::default(),
         };
         Ok::<_, Problem>(services.poster.post(new, route, None).await?)
     };

@@ -12,8 +12,7 @@ use common::{
     live::Control,
     names,
     store::{
-        BotPolicy, HandOver, Invited, ListedRoom, PERSONA_MAX_CHARS, RETENTION_DAYS_MAX, Room,
-        RoomChanges, RoomKeeper, Session, StoreError, TITLE_MAX_CHARS, TOPIC_MAX_CHARS,
+        BotPolicy, HandOver, Invited, ListedRoom, PERSONA_MAX_CHARS, RETENTION_DAYS_MAX, Room, RoomChanges, RoomKeeper, Session, StoreError, TITLE_MAX_CHARS, TOPIC_MAX_CHARS, BotChoices,
     },
     wire::says_nothing,
 };
@@ -24,6 +23,7 @@ use tokio::time::{Duration, timeout};
 use super::{
     Http,
     body::{Caller, InPath, InQuery, JsonBody},
+    bot::WantedChoices,
 };
 use crate::{access::AccessError, problem::Problem};
 
@@ -110,6 +110,7 @@ pub(super) async fn create(
         title: check_title(new.title.unwrap_or_default())?,
         topic: check_topic(new.topic.unwrap_or_default())?,
         retention_days: None,
+        choices: BotChoices::default(),
     };
     let limits = http.people.rooms();
     http.services
@@ -179,36 +180,12 @@ pub(super) struct Changes {
     #[serde(default, deserialize_with = "given")]
     retention_days: Option<Value>,
     #[serde(flatten)]
-    later: Later,
+    choices: WantedChoices,
 }
 
 /// A field that may be `null`, which says something else than leaving it out.
 fn given<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Value>, D::Error> {
     Value::deserialize(field).map(Some)
-}
-
-/// What a room will have, and this server does not know yet: nobody is to believe that it is set.
-#[derive(Default, PartialEq, Eq, Deserialize)]
-struct Later {
-    model: Option<Value>,
-    search: Option<Value>,
-    thinking: Option<Value>,
-}
-
-impl Later {
-    fn refuse(&self) -> Result<(), Problem> {
-        let fields = [
-            ("model", &self.model),
-            ("search", &self.search),
-            ("thinking", &self.thinking),
-        ];
-        match fields.into_iter().find(|(_, value)| value.is_some()) {
-            Some((name, _)) => Err(Problem::bad_request(format!(
-                "this server has no `{name}` for rooms"
-            ))),
-            None => Ok(()),
-        }
-    }
 }
 
 /// `PATCH /api/rooms/{room}`.
@@ -218,7 +195,6 @@ pub(super) async fn change(
     InPath(name): InPath<String>,
     JsonBody(changes): JsonBody<Changes>,
 ) -> Result<Response, Problem> {
-    changes.later.refuse()?;
     let is_only_handed_over = changes.owner.is_some()
         && changes
             == Changes {
@@ -246,6 +222,7 @@ pub(super) async fn change(
         title: changes.title.map(check_title).transpose()?,
         topic: changes.topic.map(check_topic).transpose()?,
         retention_days: changes.retention_days.map(check_days).transpose()?,
+        choices: changes.choices.checked(&http.services).await?,
         hand_over,
     };
     let room = match http.services.store.change_room(&name, &changes, by).await {

@@ -544,6 +544,7 @@ mod tests {
                 reply_to: None,
                 of: kind.is_change().then_some(of),
                 stopped_by: None,
+                grounding: Default::default(),
             };
             new.at(seq, seq - 1)
         };

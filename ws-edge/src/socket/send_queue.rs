@@ -271,6 +271,7 @@ impl Sending {
             reply_to: None,
             of: None,
             stopped_by: None,
+            grounding: Default::default(),
         };
         let mut route = Route::Persist;
         match said {

@@ -126,6 +126,7 @@ pub(crate) fn new_message(room: &str, sender: &str, text: &str) -> NewMessage {
         reply_to: None,
         of: None,
         stopped_by: None,
+        grounding: Default::default(),
     }
 }
 

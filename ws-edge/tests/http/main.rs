@@ -4,6 +4,7 @@
 
 mod accounts;
 mod administration;
+mod bot;
 mod chat;
 mod door;
 #[path = "../edges/mod.rs"]

@@ -63,6 +63,7 @@ async fn bot_replies(chat: &Chat, question: &Value) -> Value {
         reply_to: Some(question),
         of: None,
         stopped_by: None,
+        grounding: Default::default(),
     };
     let posted = chat.poster.post(new, Route::Persist, None).await.unwrap();
     json!(posted.message.id)

@@ -218,6 +218,8 @@ async fn what_an_overtaken_attempt_says_goes_to_nobody() {
         attempt: 100,
         offset: 0,
         text: "Old".into(),
+        thinking: false,
+        waiting: None,
     };
     chat.signals(Signal::Room {
         room: "lobby".into(),
@@ -226,4 +228,45 @@ async fn what_an_overtaken_attempt_says_goes_to_nobody() {
     .await;
     writer.writes(" text").await;
     writer.is_heard(&mut ada, 3, " text").await;
+}
+
+#[tokio::test]
+async fn who_comes_while_the_model_thinks_is_told_so_and_who_waits_is_told_how_many_are_before() {
+    let chat = Chat::start().await;
+    let mut ada = chat.in_lobby("ada").await;
+    let mut writer = Writer::begins(&chat).await;
+    writer.writes("").await;
+    let thinks = json!({
+        "type": "draft", "room": "lobby", "id": writer.place.reply, "reply_to": writer.request,
+        "attempt": 101, "offset": 0, "text": "", "thinking": true,
+    });
+    assert_eq!(ada.hears("draft").await, thinks);
+    let mut late = Vec::new();
+    for (edge, name) in [(0, "bob"), (1, "eve")] {
+        let (mut person, _) = joins_at(&chat, edge, name, None).await;
+        assert_eq!(person.hears("draft").await, thinks);
+        late.push(person);
+    }
+    late.push(ada);
+    // Another that waits is passed on, and costs the one that is written nothing.
+    let waits = json!({
+        "type": "draft", "room": "lobby", "id": Uuid::from_u128(7), "reply_to": Uuid::from_u128(8),
+        "attempt": 0, "offset": 0, "text": "", "waiting": 1,
+    });
+    let signal = Signal::Room {
+        room: "lobby".into(),
+        frame: waits.to_string().into(),
+    };
+    chat.signals(signal).await;
+    writer.writes("One").await;
+    for person in &mut late {
+        assert_eq!(person.hears("draft").await, waits);
+        writer.is_heard(person, 0, "One").await;
+    }
+    assert_eq!(
+        chat.live.faults.calls("draft_snapshot"),
+        2,
+        "nobody had to look again"
+    );
+    writer.posts().await;
 }

@@ -100,6 +100,7 @@ async fn another_answer_is_asked_for_where_there_is_one() {
                 reply_to: Some(question),
                 of: None,
                 stopped_by: None,
+                grounding: Default::default(),
             },
             Route::Persist,
             None,

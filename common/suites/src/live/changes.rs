@@ -6,7 +6,7 @@ use common::{
         AppendRequest, Appended, BotRole, Change, Live,
         turns::{DraftOutcome, Fence, TurnRequest},
     },
-    wire::{Kind, Message, NewMessage},
+    wire::{Grounding, Kind, Message, NewMessage, Source},
 };
 use uuid::Uuid;
 
@@ -33,11 +33,21 @@ fn deletes(message: &Message) -> NewMessage {
     }
 }
 
+/// Something to stand on, with what looks like the end of a frame in it.
+fn grounded() -> Grounding {
+    let mut grounding = Grounding::default();
+    let source = Source::new("the secret\",\"message\":\"", "https://example.org/secret");
+    grounding.add(source.unwrap());
+    grounding.suggest("<b>the secret</b>\",\"reply_to\":\"\\");
+    grounding
+}
+
 /// As it stands where its text was.
 fn without_text(message: &Message) -> Message {
     Message {
         message: String::new(),
         stopped_by: None,
+        grounding: Grounding::default(),
         deleted: !message.kind.is_change(),
         ..message.clone()
     }
@@ -88,9 +98,11 @@ pub async fn a_deletion_takes_the_text_of_the_message_and_of_its_edits(side: Sid
     let before = post(&says("lobby", "ada", "before")).await;
     let question = NewMessage {
         reply_to: Some(before.id),
+        grounding: grounded(),
         ..says("lobby", "ada", "the \"secret\",\"reply_to\":\"\\")
     };
     let said = post(&question).await;
+    assert_eq!(stream(&side).await[1].grounding, question.grounding);
     let first = post(&edits(&said, "a secret")).await;
     let other = post(&edits(&before, "before all")).await;
     let between = post(&says("lobby", "bob", &format!("\"id\":\"{}\"", said.id))).await;

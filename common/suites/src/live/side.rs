@@ -63,6 +63,7 @@ pub fn says(room: &str, sender: &str, text: &str) -> NewMessage {
         reply_to: None,
         of: None,
         stopped_by: None,
+        grounding: Default::default(),
     }
 }
 

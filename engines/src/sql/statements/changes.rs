@@ -168,6 +168,14 @@ pub(super) async fn scrub(
         }
         query.execute(&mut *db).await?;
     }
+    // What an answer stands on tells what it said.
+    for list in lists(&messages, takes) {
+        let mut query = sqlx::query(dialect::DELETE_GROUNDINGS.sql(list.len()));
+        for (room, id) in list {
+            query = query.bind(room).bind(id);
+        }
+        query.execute(&mut *db).await?;
+    }
     Ok(())
 }
 
@@ -176,10 +184,11 @@ macro_rules! read_messages {
     ($rest:literal) => {
         concat!(
             "SELECT m.room, m.seq, m.id, m.sender, m.kind, m.message, m.reply_to, e.kind AS event, \
-             s.edited_seq, s.deleted_seq, s.message AS newest, p.stopped_by FROM messages m \
+             s.edited_seq, s.deleted_seq, s.message AS newest, p.stopped_by, g.grounding FROM messages m \
              LEFT JOIN message_events e ON e.room = m.room AND e.id = m.id \
              LEFT JOIN message_states s ON s.room = m.room AND s.id = m.id \
-             LEFT JOIN reply_stops p ON m.kind <> 'user' AND p.room = m.room AND p.id = m.id ",
+             LEFT JOIN reply_stops p ON m.kind <> 'user' AND p.room = m.room AND p.id = m.id \
+             LEFT JOIN message_groundings g ON m.kind = 'bot' AND g.room = m.room AND g.id = m.id ",
             $rest
         )
     };
@@ -201,6 +210,7 @@ pub(super) struct MessageRow {
     deleted_seq: Option<i64>,
     newest: Option<String>,
     stopped_by: Option<String>,
+    grounding: Option<String>,
 }
 
 impl MessageRow {
@@ -225,6 +235,11 @@ impl MessageRow {
             reply_to: self.reply_to,
             of: None,
             stopped_by: self.stopped_by,
+            // What cannot be read is left out: the answer stands for itself.
+            grounding: self
+                .grounding
+                .and_then(|json| serde_json::from_str(&json).ok())
+                .unwrap_or_default(),
             edited: None,
             deleted: false,
         };
