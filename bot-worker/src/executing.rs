@@ -128,6 +128,11 @@ impl Executing {
                 count("deleted");
                 Some(Verdict::Ack)
             }
+            Err(NoReply::OfAProgram) => {
+                claim.release(Some(turn), true).await;
+                count("of_a_program");
+                Some(Verdict::Ack)
+            }
             Err(NoReply::Unread) => {
                 claim.release(Some(turn), false).await;
                 None
@@ -185,11 +190,13 @@ impl Executing {
                 self.timeline
                     .before(&message.room, message.seq + 1, PAST_MAX_MESSAGES),
             );
-            let (question, room, past) = tokio::join!(question, room, past);
-            (answered, question, room, past)
+            let sender = timeout(LOOK_UP_TIME, self.engines.store.standing(&message.sender));
+            let (question, room, past, sender) = tokio::join!(question, room, past, sender);
+            (answered, question, room, past, sender)
         };
         let own_words = |reason| Ok((AskOutcome::unasked(reason), 0));
-        let (answered, question, room, past) = match interrupts.race(false, looked_up).await {
+        let (answered, question, room, past, sender) = match interrupts.race(false, looked_up).await
+        {
             Ok(looked_up) => looked_up,
             Err(Interrupt::HandBack) => return Err(NoReply::HandBack),
             Err(Interrupt::Stopped) => return own_words(Reason::Stopped),
@@ -217,6 +224,11 @@ impl Executing {
             // People go on talking without the database, and so does the bot, if without its persona.
             Ok(Err(_)) | Err(_) => unknown_room(&message.room),
         };
+        // An edge may have sent it here before it heard that whoever asks is a program, or that the room answers those no more.
+        let by_program = matches!(sender, Ok(Ok(Some(standing))) if standing.program);
+        if by_program && !room.bot_answers_programs {
+            return Err(NoReply::OfAProgram);
+        }
         let mut past = match past {
             Ok(Ok(past)) => past,
             Ok(Err(error)) => {
@@ -265,6 +277,8 @@ enum NoReply {
     Unanswerable(String),
     /// It is deleted.
     Deleted,
+    /// A program asks, in a room where those are not answered.
+    OfAProgram,
     /// What it asks cannot be read just now; whoever has its delivery knows.
     Unread,
 }

@@ -13,7 +13,8 @@ use tokio::time::sleep;
 
 use crate::{
     EdgeSettings, access::Access, admission::Admission, allowances::Allowances, answers::Answers,
-    departures::DeletedAccounts, limits::RateLimits, read_marks::ReadingPlaces, sessions::Sessions,
+    departures::DeletedAccounts, limits::RateLimits, programs::Programs, read_marks::ReadingPlaces,
+    sessions::Sessions,
 };
 
 /// How many messages of a deleted room are taken away in one statement: its locks are held for some milliseconds.
@@ -36,6 +37,7 @@ pub(crate) struct Services {
     pub(crate) answers: Answers,
     pub(crate) allowances: Allowances,
     pub(crate) deleted_accounts: DeletedAccounts,
+    pub(crate) programs: Programs,
 }
 
 impl Services {
@@ -63,6 +65,7 @@ impl Services {
             answers: Answers::new(),
             allowances: Allowances::new(&settings.people),
             deleted_accounts: DeletedAccounts::new(Arc::clone(&store)),
+            programs: Programs::new(Arc::clone(&store)),
             live,
             store,
             poster,

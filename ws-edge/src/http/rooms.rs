@@ -89,6 +89,7 @@ pub(super) struct NewRoom {
     persona: Option<String>,
     title: Option<String>,
     topic: Option<String>,
+    bot_answers_programs: Option<bool>,
 }
 
 /// `POST /api/rooms`.
@@ -109,6 +110,7 @@ pub(super) async fn create(
         owner: caller.user.clone(),
         title: check_title(new.title.unwrap_or_default())?,
         topic: check_topic(new.topic.unwrap_or_default())?,
+        bot_answers_programs: new.bot_answers_programs.unwrap_or(false),
     };
     let limits = http.people.rooms();
     http.services
@@ -154,6 +156,9 @@ struct Shown {
 #[derive(Serialize)]
 struct Members {
     members: Vec<String>,
+    /// Who of them, or of its owner, is a program.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    programs: Vec<String>,
 }
 
 /// `GET /api/rooms/{room}/members`.
@@ -162,9 +167,14 @@ pub(super) async fn members(
     Caller(caller): Caller,
     InPath(name): InPath<String>,
 ) -> Result<Response, Problem> {
-    seen_room(&http, &name, &caller.user).await?;
-    let members = http.services.store.members(&name).await?;
-    Ok(Json(Members { members }).into_response())
+    let room = seen_room(&http, &name, &caller.user).await?;
+    let store = &http.services.store;
+    let members = store.members(&name).await?;
+    let programs = store.programs().await?;
+    let people = members.iter().chain([&room.owner]);
+    let programs = people.filter(|name| programs.contains(*name));
+    let programs = programs.cloned().collect();
+    Ok(Json(Members { members, programs }).into_response())
 }
 
 #[derive(Default, PartialEq, Eq, Deserialize)]
@@ -174,6 +184,7 @@ pub(super) struct Changes {
     persona: Option<String>,
     title: Option<String>,
     topic: Option<String>,
+    bot_answers_programs: Option<bool>,
     owner: Option<String>,
     #[serde(flatten)]
     later: Later,
@@ -239,6 +250,7 @@ pub(super) async fn change(
         persona: changes.persona.map(check_persona).transpose()?,
         title: changes.title.map(check_title).transpose()?,
         topic: changes.topic.map(check_topic).transpose()?,
+        bot_answers_programs: changes.bot_answers_programs,
         hand_over,
     };
     let room = match http.services.store.change_room(&name, &changes, by).await {

@@ -69,6 +69,7 @@ pub async fn a_room_is_as_it_was_made_and_changed(side: Side) {
         persona: "A parrot.\0\u{202e}".into(),
         title: "Das schöne Schiff 🚢".into(),
         topic: "Where we sail\nand when".into(),
+        bot_answers_programs: true,
         ..made
     };
     let changes = RoomChanges {
@@ -77,6 +78,7 @@ pub async fn a_room_is_as_it_was_made_and_changed(side: Side) {
         persona: Some(changed.persona.clone()),
         title: Some(changed.title.clone()),
         topic: Some(changed.topic.clone()),
+        bot_answers_programs: Some(true),
         hand_over: None,
     };
     let nothing = RoomChanges::default();

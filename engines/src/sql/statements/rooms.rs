@@ -9,7 +9,9 @@ use common::{
     },
 };
 
-use super::{Connection, ThisStore, audit, invitations, listing, looks, removals, standings};
+use super::{
+    Connection, ThisStore, audit, invitations, listing, looks, programs, removals, standings,
+};
 use crate::sql::{
     call::{reading, transaction, writing},
     columns::now_ms,
@@ -21,8 +23,10 @@ macro_rules! room_where {
     ($condition:literal) => {
         concat!(
             "SELECT rooms.name, rooms.owner, rooms.private, rooms.bot, rooms.persona, \
-             COALESCE(room_details.title, '') AS title, COALESCE(room_details.topic, '') AS topic \
-             FROM rooms LEFT JOIN room_details ON room_details.room = rooms.name WHERE rooms.name = ?",
+             COALESCE(room_details.title, '') AS title, COALESCE(room_details.topic, '') AS topic, \
+             COALESCE(programs.are_answered, 0) AS bot_answers_programs \
+             FROM rooms LEFT JOIN room_details ON room_details.room = rooms.name \
+             LEFT JOIN programs ON programs.name = rooms.name WHERE rooms.name = ?",
             $condition
         )
     };
@@ -46,6 +50,7 @@ struct RoomRow {
     persona: String,
     title: String,
     topic: String,
+    bot_answers_programs: bool,
 }
 
 impl TryFrom<RoomRow> for Room {
@@ -60,6 +65,7 @@ impl TryFrom<RoomRow> for Room {
             owner: row.owner,
             title: row.title,
             topic: row.topic,
+            bot_answers_programs: row.bot_answers_programs,
         })
     }
 }
@@ -91,6 +97,9 @@ pub(super) async fn insert(db: &mut Connection, room: &Room) -> Result<(), Failu
         topic: Some(room.topic.clone()).filter(|topic| !topic.is_empty()),
         ..RoomChanges::default()
     };
+    if room.bot_answers_programs {
+        programs::answer(db, &room.name, true).await?;
+    }
     change_details(db, &room.name, &details).await
 }
 
@@ -381,6 +390,9 @@ impl Rooms for ThisStore {
                 .execute(&mut *db)
                 .await?;
             change_details(db, name, changes).await?;
+            if let Some(are_answered) = changes.bot_answers_programs {
+                programs::answer(db, name, are_answered).await?;
+            }
             if let Some(to) = &changes.hand_over {
                 hand_over(db, name, to, by).await?;
             }
@@ -414,6 +426,7 @@ impl Rooms for ThisStore {
                 "DELETE FROM bans WHERE room = ?",
                 "DELETE FROM room_details WHERE room = ?",
                 "DELETE FROM room_looks WHERE room = ?",
+                "DELETE FROM programs WHERE name = ?",
                 "DELETE FROM rooms WHERE name = ?",
             ] {
                 sqlx::query(table).bind(name).execute(&mut *db).await?;
