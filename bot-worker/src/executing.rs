@@ -9,7 +9,7 @@ use common::{
     queue::Verdict,
     store::{BotPolicy, Room},
     timeline::Timeline,
-    wire::Seq,
+    wire::{Message, Seq},
 };
 use futures_util::FutureExt;
 use tokio::{
@@ -27,6 +27,7 @@ use crate::{
     drafts::{Drafts, attempt_number},
     fallback::Reason,
     interrupts::{Drain, Interrupt, Interrupts},
+    programs,
     replies::{LOOK_UP_TIME, Replies, Right, count},
     run_queue::{Run, Work},
     turns::{Turn, Turns},
@@ -245,6 +246,9 @@ impl Executing {
             seen = answered.latest;
             past.extend(answered.messages);
         }
+        if by_program && self.have_heard_enough(&past).await {
+            return Err(NoReply::OfAProgram);
+        }
         if let Some(command) = commands::read(&message.message) {
             return Ok((AskOutcome::of_command(command), seen));
         }
@@ -267,6 +271,15 @@ impl Executing {
     }
 }
 
+impl Executing {
+    /// Whether programs have been answered so often that a person has to say something first. Where it cannot be found out, the
+    /// limits of one person are all that holds.
+    async fn have_heard_enough(&self, past: &[Message]) -> bool {
+        let programs = timeout(LOOK_UP_TIME, self.engines.store.programs()).await;
+        matches!(programs, Ok(Ok(programs)) if programs::have_heard_enough(past, &programs))
+    }
+}
+
 /// Why a request gets no reply by this worker.
 enum NoReply {
     /// The worker drains: another is to do it.
@@ -277,7 +290,7 @@ enum NoReply {
     Unanswerable(String),
     /// It is deleted.
     Deleted,
-    /// A program asks, in a room where those are not answered.
+    /// A program asks, in a room where those are not answered, or not any more for now.
     OfAProgram,
     /// What it asks cannot be read just now; whoever has its delivery knows.
     Unread,

@@ -35,6 +35,7 @@ pub mod model;
 mod model_pool;
 mod pace;
 mod prices;
+mod programs;
 mod replies;
 mod reply_text;
 mod run_queue;

@@ -11,4 +11,5 @@ mod engines;
 mod fleet;
 mod lateness;
 mod models;
+mod programs;
 mod scene;

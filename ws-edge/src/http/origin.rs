@@ -47,9 +47,14 @@ impl Origins {
         let host = host.ok_or_else(|| Problem::bad_request("the header `Host` is missing"))?;
         let host = host.to_ascii_lowercase();
         let is_it = |origin: &&String| origin.split_once("://").is_some_and(|(_, of)| of == host);
+        let named = self.allowed.iter().find(is_it);
+        // A proxy may not pass on what the browser called.
+        let named = named.or(match &*self.allowed {
+            [only] => Some(only),
+            _ => None,
+        });
         let scheme = if is_over_tls { "https" } else { "http" };
-        let named = self.allowed.iter().find(is_it).cloned();
-        Ok(named.unwrap_or_else(|| format!("{scheme}://{host}")))
+        Ok(named.map_or_else(|| format!("{scheme}://{host}"), Clone::clone))
     }
 
     /// Whether the caller may call: programs that are no browsers (no `Origin`), and the pages that `ALLOWED_ORIGINS` names, or the edge's own page if
@@ -183,14 +188,18 @@ mod tests {
 
     #[test]
     fn a_server_is_where_it_was_called() {
-        let rule = origins(&["https://chat.example"], false);
+        let rule = origins(&["https://chat.example", "http://chat.example:81"], false);
         let of = |host: &'static str, over_tls| {
             let of = rule.of_server(&from_page("null", host), over_tls);
             of.unwrap_or_default()
         };
         assert_eq!(of("Chat.example", false), "https://chat.example");
         assert_eq!(of("other.example:81", true), "https://other.example:81");
+        assert_eq!(of("chat.example:81", true), "http://chat.example:81");
         assert_eq!(of("[::1]:80", false), "http://[::1]:80");
+        let only = origins(&["https://chat.example"], false);
+        let behind_proxy = only.of_server(&from_page("null", "10.0.0.7:8080"), false);
+        assert_eq!(behind_proxy.unwrap(), "https://chat.example");
         for odd in ["", "a/b", "a@b", "a b"] {
             assert_eq!(of(odd, true), "", "{odd}");
         }

@@ -388,16 +388,18 @@ impl Http {
         self.failed_log_ins.tell(user, address);
     }
 
-    /// Whether a browser that is sent there stays on this server, below its own path. Browsers pass over some characters, and
-    /// take one stroke for the other.
+    /// Whether a browser that is sent there stays on this server, below its own path. Browsers pass over some characters, take one
+    /// stroke for the other, and go up at two dots, however those are written.
     fn is_own_path(&self, path: &str) -> bool {
+        let goes_up =
+            |path: &str| path.contains("/.") || path.to_ascii_lowercase().contains("/%2e");
         let below = path.strip_prefix(&*self.base_path);
+        let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'\\';
         path.len() <= RETURN_MAX_CHARS
-            && path
-                .bytes()
-                .all(|byte| byte.is_ascii_graphic() && byte != b'\\')
+            && path.bytes().all(is_plain)
             && !path.starts_with("//")
-            && below.is_some_and(|below| below.starts_with('/') && !below.contains("/.."))
+            && !goes_up(path)
+            && below.is_some_and(|below| below.starts_with('/'))
     }
 
     fn attempt_cookie_name(&self) -> &'static str {
