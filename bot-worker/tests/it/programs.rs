@@ -1,7 +1,7 @@
 //! Programs that ask: in most rooms for nothing, and nowhere without end.
 
 use common::{
-    store::{Actor, RoomChanges, RoomKeeper, StandingChanges},
+    store::{Accounts, Actor, People, RoomChanges, RoomKeeper, Rooms, StandingChanges},
     wire::{Kind, Message},
 };
 
