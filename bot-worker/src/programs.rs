@@ -1,5 +1,6 @@
-//! How long the bot talks with programs: not at all where a room does not say so, and else until it has answered them so often in
-//! a row that a person has to say something first. Two programs that answer whatever they hear would go on for ever.
+//! How long the bot talks with programs: not at all where a room does not say so, and else until it has answered them
+//! so often in a row that a person has to say something first. Two programs that answer whatever they hear would go on
+//! for ever.
 
 use std::collections::HashSet;
 

@@ -28,8 +28,8 @@ impl Programs {
         self.names.forget();
     }
 
-    /// Whether this account is a program. While the database does not answer it is what it was; the worker looks it up once
-    /// more before it answers.
+    /// Whether this account is a program. While the database does not answer it is what it was; the worker looks it up
+    /// once more before it answers.
     pub(crate) async fn has(&self, user: &str) -> bool {
         let ask = async || self.store.programs().await.ok();
         let names = self.names.get(FRESH, ask).await;

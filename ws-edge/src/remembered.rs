@@ -1,5 +1,5 @@
-//! One thing that somebody else knows, a database or another's server, remembered for a while: it is asked by one call at a time,
-//! and not again at once when it did not answer.
+//! One thing that somebody else knows, a database or another's server, remembered for a while: it is asked by one call
+//! at a time, and not again at once when it did not answer.
 
 use std::{sync::Arc, time::Duration};
 
@@ -45,7 +45,8 @@ impl<T> Remembered<T> {
         known.is_old = true;
     }
 
-    /// What was said within `fresh`, or is said now; or an older answer if there is none just now. None if there never was.
+    /// What was said within `fresh`, or is said now; or an older answer if there is none just now. None if there never
+    /// was.
     pub(crate) async fn get(
         &self,
         fresh: Duration,

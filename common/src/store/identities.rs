@@ -9,8 +9,8 @@ use super::StoreError;
 /// The most identities of one account: a person has one or two.
 pub const IDENTITIES_PER_USER: usize = 10;
 
-/// Somebody at a provider. Nothing else of what a provider says names anybody: an address or a name there may be another's
-/// tomorrow.
+/// Somebody at a provider. Nothing else of what a provider says names anybody: an address or a name there may be
+/// another's tomorrow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity<'a> {
     /// Which provider says it.
@@ -60,8 +60,9 @@ pub trait Identities: Send + Sync + 'static {
     /// [`StoreError::Unavailable`].
     async fn user_of_identity(&self, identity: Identity<'_>) -> Result<Option<String>, StoreError>;
 
-    /// Makes a user without a password whom this identity leads to, as [`Accounts::create_user`](super::Accounts::create_user)
-    /// and [`People::create_invited_user`](super::People::create_invited_user) do: all of it or nothing.
+    /// Makes a user without a password whom this identity leads to, as
+    /// [`Accounts::create_user`](super::Accounts::create_user) and
+    /// [`People::create_invited_user`](super::People::create_invited_user) do: all of it or nothing.
     ///
     /// # Errors
     /// As those; [`StoreError::Taken`] also if the identity leads to an account.
@@ -75,8 +76,8 @@ pub trait Identities: Send + Sync + 'static {
     /// Has an identity lead into the account of whoever asks for it in this session. Idempotent.
     ///
     /// # Errors
-    /// [`StoreError::Taken`] if it leads into another; [`StoreError::Forbidden`] if the session has ended, or the account is
-    /// disabled; [`StoreError::Full`] beyond [`IDENTITIES_PER_USER`].
+    /// [`StoreError::Taken`] if it leads into another; [`StoreError::Forbidden`] if the session has ended, or the
+    /// account is disabled; [`StoreError::Full`] beyond [`IDENTITIES_PER_USER`].
     async fn link_identity(
         &self,
         user: &str,

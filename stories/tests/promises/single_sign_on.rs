@@ -1,5 +1,5 @@
-//! Single sign-on at a real provider (npm's `oidc-provider`), by a browser that types a name there and says yes. What a provider can do
-//! wrong is told in `ws-edge/tests/http/sign_on.rs`, where it is a false one.
+//! Single sign-on at a real provider (npm's `oidc-provider`), by a browser that types a name there and says yes. What a
+//! provider can do wrong is told in `ws-edge/tests/http/sign_on.rs`, where it is a false one.
 
 use std::{collections::HashMap, net::SocketAddr, path::Path, time::Duration};
 

@@ -388,8 +388,8 @@ impl Http {
         self.failed_log_ins.tell(user, address);
     }
 
-    /// Whether a browser that is sent there stays on this server, below its own path. Browsers pass over some characters, take one
-    /// stroke for the other, and go up at two dots, however those are written.
+    /// Whether a browser that is sent there stays on this server, below its own path. Browsers pass over some
+    /// characters, take one stroke for the other, and go up at two dots, however those are written.
     fn is_own_path(&self, path: &str) -> bool {
         let goes_up =
             |path: &str| path.contains("/.") || path.to_ascii_lowercase().contains("/%2e");
@@ -459,8 +459,8 @@ fn not_of_a_program(session: &Session) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Refuses what would outlast a session that somebody else has got hold of. Where a password is asked for once more elsewhere, here
-/// it is a new log-in.
+/// Refuses what would outlast a session that somebody else has got hold of. Where a password is asked for once more
+/// elsewhere, here it is a new log-in.
 pub(super) fn is_recent(session: &Session) -> Result<(), Problem> {
     let age = now_ms().saturating_sub(session.created_at_ms);
     if u128::from(age) <= RECENT.as_millis() {

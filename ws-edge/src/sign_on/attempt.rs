@@ -1,6 +1,6 @@
-//! A log-in on its way to the provider and back. All that is known of it is in the browser that began it: a random secret in a
-//! cookie, from which follow the state, the nonce and PKCE's verifier. So any edge may be asked when it comes back, none
-//! remembers anything, and there is no key that edges would have to share.
+//! A log-in on its way to the provider and back. All that is known of it is in the browser that began it: a random
+//! secret in a cookie, from which follow the state, the nonce and PKCE's verifier. So any edge may be asked when it
+//! comes back, none remembers anything, and there is no key that edges would have to share.
 
 use std::time::Duration;
 
@@ -17,8 +17,8 @@ pub(crate) const ATTEMPT_HOLDS: Duration = Duration::from_secs(600);
 /// How far the clocks of two edges may be apart.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(60);
 
-/// What a log-in is for. It is told to nobody but the browser, and cannot be another when it comes back, since the state follows
-/// from it.
+/// What a log-in is for. It is told to nobody but the browser, and cannot be another when it comes back, since the
+/// state follows from it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Intent {
     /// Where the provider sends the browser back to: the same has to be said to it twice.
@@ -28,8 +28,8 @@ pub(crate) struct Intent {
     /// An invitation to come by, if an account is to be made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) invite: Option<String>,
-    /// The session in which the identity is to be linked to its account. Nobody else knows it, so nobody can put an attempt of
-    /// their own in the place of this one.
+    /// The session in which the identity is to be linked to its account. Nobody else knows it, so nobody can put an
+    /// attempt of their own in the place of this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) links_in: Option<Uuid>,
     /// In milliseconds since the Unix epoch.

@@ -1,5 +1,5 @@
-//! An ID token: who the provider says somebody is, and whether it is the provider that says so, to this server, now, and for this
-//! very log-in.
+//! An ID token: who the provider says somebody is, and whether it is the provider that says so, to this server, now,
+//! and for this very log-in.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Single sign-on by OpenID Connect: the authorization code flow with PKCE, at one provider that the settings name. What is said
-//! about it over HTTP is in `http/sign_on.rs`; why it is as it is, in `docs/decisions/single-sign-on.md`.
+//! Single sign-on by OpenID Connect: the authorization code flow with PKCE, at one provider that the settings name.
+//! What is said about it over HTTP is in `http/sign_on.rs`; why it is as it is, in `docs/decisions/single-sign-on.md`.
 
 mod attempt;
 mod id_token;

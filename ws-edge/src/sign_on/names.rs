@@ -1,5 +1,5 @@
-//! What an account is to be called whose person comes by single sign-on: what the provider says, as far as it is a name here. By no
-//! such name anybody gets into an account that is there.
+//! What an account is to be called whose person comes by single sign-on: what the provider says, as far as it is a name
+//! here. By no such name anybody gets into an account that is there.
 
 use common::names::{NAME_MIN_CHARS, USER_NAME_MAX_CHARS, check_user, is_reserved};
 use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};

@@ -1,5 +1,6 @@
-//! The provider, over HTTP: where it wants to be asked, with which keys it signs, and what a code is worth. It may be slow, away,
-//! or say anything: every call has a limit in time and in bytes, and nothing of this edge waits for it but whoever logs in by it.
+//! The provider, over HTTP: where it wants to be asked, with which keys it signs, and what a code is worth. It may be
+//! slow, away, or say anything: every call has a limit in time and in bytes, and nothing of this edge waits for it but
+//! whoever logs in by it.
 
 use std::{
     sync::{Arc, OnceLock},

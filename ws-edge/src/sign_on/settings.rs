@@ -12,12 +12,12 @@ const NAME_MAX_CHARS: usize = 40;
 /// How people show who they are.
 #[derive(Args, Clone, Debug)]
 pub struct SignOnSettings {
-    /// Whether people register and log in with passwords. `off` needs OIDC_ISSUER: who may come in is then what the provider
-    /// says, and REGISTRATION.
+    /// Whether people register and log in with passwords. `off` needs OIDC_ISSUER: who may come in is then what the
+    /// provider says, and REGISTRATION.
     #[arg(long, env = "PASSWORDS", value_enum, default_value = "on")]
     pub passwords: PasswordsAre,
-    /// The provider of single sign-on (OpenID Connect): its issuer, `https://login.example.org/realms/team`. None given: there is
-    /// none.
+    /// The provider of single sign-on (OpenID Connect): its issuer, `https://login.example.org/realms/team`. None
+    /// given: there is none.
     #[arg(long, env = "OIDC_ISSUER")]
     pub oidc_issuer: Option<Issuer>,
     /// What this server is called there.
@@ -40,8 +40,8 @@ pub enum PasswordsAre {
     Off,
 }
 
-/// Where the provider is, or why that is nowhere. Judged by [`SignOnSettings::check`], so that nothing of what was written
-/// is printed.
+/// Where the provider is, or why that is nowhere. Judged by [`SignOnSettings::check`], so that nothing of what was
+/// written is printed.
 #[derive(Clone, Debug)]
 pub struct Issuer(Result<Url, String>);
 
@@ -120,8 +120,8 @@ fn there(setting: Option<&str>) -> Option<&str> {
     setting.map(str::trim).filter(|text| !text.is_empty())
 }
 
-/// An address of the provider: what goes there and comes from there is who people are, so it goes over TLS, except within one
-/// machine.
+/// An address of the provider: what goes there and comes from there is who people are, so it goes over TLS, except
+/// within one machine.
 ///
 /// # Errors
 /// In words for people, without anything of what was written.

@@ -1,5 +1,6 @@
-//! The signatures of ID tokens, checked by `ring`, of which this program's TLS is made: `jsonwebtoken` brings either a second one
-//! of that kind along or an implementation of RSA of which an attack is known, and takes another from whoever has one.
+//! The signatures of ID tokens, checked by `ring`, of which this program's TLS is made: `jsonwebtoken` brings either a
+//! second one of that kind along or an implementation of RSA of which an attack is known, and takes another from
+//! whoever has one.
 
 use std::sync::Once;
 
@@ -16,8 +17,8 @@ use ring::signature::{
     UnparsedPublicKey, VerificationAlgorithm,
 };
 
-/// What an ID token may be signed with: by a key of the provider's that everybody may know. Never with a secret that this server
-/// has too, nor with nothing.
+/// What an ID token may be signed with: by a key of the provider's that everybody may know. Never with a secret that
+/// this server has too, nor with nothing.
 pub(super) const ALGORITHMS: [Algorithm; 9] = [
     Algorithm::RS256,
     Algorithm::RS384,

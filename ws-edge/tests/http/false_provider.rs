@@ -1,5 +1,5 @@
-//! A provider of single sign-on that does what a story wants: it keeps to the standard as far as a client can tell, or lies. (A real
-//! one is in `stories/`; it cannot be made to lie.) And a browser, as far as one takes part in it.
+//! A provider of single sign-on that does what a story wants: it keeps to the standard as far as a client can tell, or
+//! lies. (A real one is in `stories/`; it cannot be made to lie.) And a browser, as far as one takes part in it.
 
 use std::{
     collections::{HashMap, HashSet},

@@ -469,7 +469,8 @@ async fn a_provider_may_change_its_keys() {
     assert_eq!(asked(), 1);
     scene.logs_in(&mut Browser::new(), ada()).await.is(303);
     assert_eq!(asked(), 1, "they are remembered");
-    // Known for too short a time to be asked for again: so it does not ask with every token that names a key nobody has.
+    // Known for too short a time to be asked for again: so it does not ask with every token that names a key nobody
+    // has.
     scene.provider.does.lock().header = Some(json!({ "alg": "EdDSA", "kid": "nobody's" }));
     scene.logs_in(&mut Browser::new(), ada()).await.is(403);
     scene.provider.does.lock().header = None;

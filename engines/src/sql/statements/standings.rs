@@ -91,8 +91,8 @@ async fn insert(
     Ok(())
 }
 
-/// Writes what an account is from now on, but for whether it is a program, under the lock of its own room. A later change is later, whatever the clock says: who
-/// looks for changes must not take two for one.
+/// Writes what an account is from now on, but for whether it is a program, under the lock of its own room. A later change
+/// is later, whatever the clock says: who looks for changes must not take two for one.
 pub(super) async fn write(
     db: &mut Connection,
     user: &str,
