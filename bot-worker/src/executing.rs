@@ -9,7 +9,7 @@ use common::{
     queue::Verdict,
     store::{BotPolicy, DeletedAccounts, Room, Thinking},
     timeline::Timeline,
-    wire::Seq,
+    wire::{Message, Seq},
 };
 use futures_util::FutureExt;
 use tokio::{
@@ -27,6 +27,7 @@ use crate::{
     fallback::Reason,
     interrupts::{Drain, Interrupt, Interrupts, Stop},
     model::Wishes,
+    programs,
     replies::{LOOK_UP_TIME, Replies, Right, count},
     run_queue::{Run, Work},
     turns::{Turn, Turns},
@@ -133,6 +134,11 @@ impl Executing {
                 count("deleted");
                 Some(Verdict::Ack)
             }
+            Err(NoReply::OfAProgram) => {
+                claim.release(Some(turn), true).await;
+                count("of_a_program");
+                Some(Verdict::Ack)
+            }
             Err(NoReply::Unread) => {
                 claim.release(Some(turn), false).await;
                 None
@@ -190,11 +196,13 @@ impl Executing {
                 self.timeline
                     .before(&message.room, message.seq + 1, PAST_MAX_MESSAGES),
             );
-            let (question, room, past) = tokio::join!(question, room, past);
-            (answered, question, room, past)
+            let sender = timeout(LOOK_UP_TIME, self.engines.store.standing(&message.sender));
+            let (question, room, past, sender) = tokio::join!(question, room, past, sender);
+            (answered, question, room, past, sender)
         };
         let own_words = |reason| Ok((AskOutcome::unasked(reason), 0));
-        let (answered, question, room, past) = match interrupts.race(false, looked_up).await {
+        let (answered, question, room, past, sender) = match interrupts.race(false, looked_up).await
+        {
             Ok(looked_up) => looked_up,
             Err(Interrupt::HandBack) => return Err(NoReply::HandBack),
             Err(Interrupt::Stopped) => return own_words(Reason::Stopped),
@@ -224,6 +232,11 @@ impl Executing {
             // People go on talking without the database, and so does the bot, if without its persona.
             Ok(Err(_)) | Err(_) => unknown_room(&message.room),
         };
+        // An edge may have sent it here before it heard that whoever asks is a program, or that the room answers those no more.
+        let by_program = matches!(sender, Ok(Ok(Some(standing))) if standing.program);
+        if by_program && !room.bot_answers_programs {
+            return Err(NoReply::OfAProgram);
+        }
         let mut past = match past {
             Ok(Ok(past)) => past,
             Ok(Err(error)) => {
@@ -239,6 +252,9 @@ impl Executing {
         if let Ok(Ok(answered)) = answered {
             seen = answered.latest;
             past.extend(answered.messages);
+        }
+        if by_program && self.have_heard_enough(&past).await {
+            return Err(NoReply::OfAProgram);
         }
         self.deleted_accounts.rename_soon(&mut past).await;
         if let Some(command) = commands::read(&message.message) {
@@ -268,6 +284,15 @@ impl Executing {
     }
 }
 
+impl Executing {
+    /// Whether programs have been answered so often that a person has to say something first. Where it cannot be found out, the
+    /// limits of one person are all that holds.
+    async fn have_heard_enough(&self, past: &[Message]) -> bool {
+        let programs = timeout(LOOK_UP_TIME, self.engines.store.programs()).await;
+        matches!(programs, Ok(Ok(programs)) if programs::have_heard_enough(past, &programs))
+    }
+}
+
 /// Why a request gets no reply by this worker.
 enum NoReply {
     /// The worker drains: another is to do it.
@@ -278,6 +303,8 @@ enum NoReply {
     Unanswerable(String),
     /// It is deleted.
     Deleted,
+    /// A program asks, in a room where those are not answered, or not any more for now.
+    OfAProgram,
     /// What it asks cannot be read just now; whoever has its delivery knows.
     Unread,
 }

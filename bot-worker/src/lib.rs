@@ -36,6 +36,7 @@ mod model_names;
 mod model_pool;
 mod pace;
 mod prices;
+mod programs;
 mod replies;
 mod reply_text;
 mod run_queue;

@@ -61,6 +61,16 @@ pub enum AccountsCommand {
         /// Whom.
         user: String,
     },
+    /// Marks them as a program: the bot does not answer them, unless a room says so.
+    MakeProgram {
+        /// Whom.
+        user: String,
+    },
+    /// They are a program no more.
+    RemoveProgram {
+        /// Whom.
+        user: String,
+    },
     /// Deletes an account, for good. Its name stays taken.
     Delete {
         /// Whose.
@@ -135,6 +145,10 @@ pub async fn run(store: &dyn Store, command: AccountsCommand, out: &mut dyn Writ
         disabled: Some(disabled),
         ..StandingChanges::default()
     };
+    let program = |program| StandingChanges {
+        program: Some(program),
+        ..StandingChanges::default()
+    };
     match command {
         AccountsCommand::List { json } => list(store, json, out).await,
         AccountsCommand::Invite(new) => invite(store, new, out).await,
@@ -157,6 +171,8 @@ pub async fn run(store: &dyn Store, command: AccountsCommand, out: &mut dyn Writ
         AccountsCommand::Enable { user } => change(store, &user, disabled(false), out).await,
         AccountsCommand::MakeAdmin { user } => change(store, &user, admin(true), out).await,
         AccountsCommand::RemoveAdmin { user } => change(store, &user, admin(false), out).await,
+        AccountsCommand::MakeProgram { user } => change(store, &user, program(true), out).await,
+        AccountsCommand::RemoveProgram { user } => change(store, &user, program(false), out).await,
         AccountsCommand::Delete { user, messages } => {
             let with_messages = messages == TheirMessages::Delete;
             let deleted = store.delete_account(Actor::Operator, &user, None, with_messages);
@@ -234,11 +250,12 @@ async fn list(store: &dyn Store, json: bool, out: &mut dyn Write) -> Done {
                 admin,
                 disabled,
                 deleted,
+                program,
             } = account.standing;
             let (name, sessions, rooms) = (&account.name, account.sessions, account.rooms);
             if json {
                 let line = serde_json::json!({
-                    "name": name, "admin": admin, "disabled": disabled, "deleted": deleted,
+                    "name": name, "admin": admin, "disabled": disabled, "deleted": deleted, "program": program,
                     "created_at": made, "sessions": sessions, "rooms": rooms,
                 });
                 writeln!(out, "{line}")?;
@@ -248,6 +265,7 @@ async fn list(store: &dyn Store, json: bool, out: &mut dyn Write) -> Done {
                 _ if deleted => "deleted",
                 _ if disabled => "disabled",
                 _ if admin => "administrator",
+                _ if program => "program",
                 _ => "",
             };
             writeln!(
@@ -297,9 +315,10 @@ async fn change(
     let (standing, _) = there_is(changed.await?, user)?;
     let is = |is: bool| if is { "yes" } else { "no" };
     let (admin, disabled) = (is(standing.admin), is(standing.disabled));
+    let program = is(standing.program);
     Ok(writeln!(
         out,
-        "{user}: administrator {admin}, disabled {disabled}"
+        "{user}: administrator {admin}, disabled {disabled}, program {program}"
     )?)
 }
 

@@ -92,7 +92,7 @@ pub async fn serve(
         let practising = async move { practice.ended().await };
         supervise::spawn("practice model", &admin_stop, practising);
     }
-    refuse_bad::<Settings>([settings.worker.check()]);
+    refuse_bad::<Settings>([settings.worker.check(), settings.edge.check()]);
     bot_worker::check_model(&settings.worker)?;
     let keep_free_bytes = u64::from(settings.disk_free_min_mb) * 1_000_000;
     let queue = EmbeddedQueue::open(&settings.data_dir, keep_free_bytes).await?;

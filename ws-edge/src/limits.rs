@@ -150,7 +150,17 @@ impl RateLimits {
         self.by_site.check(&site(address), now)
     }
 
-    /// Counts a right password.
+    /// Whether a log-in by single sign-on is heard, where nothing can be guessed: only what comes again and again is not. Counts
+    /// nothing.
+    ///
+    /// # Errors
+    /// The time after which it is.
+    pub(crate) fn check_sign_on(&self, name: &str, address: IpAddr) -> Result<(), Duration> {
+        let key = (name.to_owned(), site(address));
+        self.log_ins.check(&key, Instant::now())
+    }
+
+    /// Counts a log-in that was right.
     pub(crate) fn logged_in(&self, name: &str, address: IpAddr) {
         let key = (name.to_owned(), site(address));
         self.log_ins.count(key, Instant::now());

@@ -44,6 +44,7 @@ async fn main() -> Exit {
         settings.live.check(),
         settings.queue.check(),
         settings.store.check(),
+        settings.edge.check(),
     ]);
     let metrics = telemetry::init(&settings.telemetry);
     supervise::process(async |stop| serve(settings, metrics, stop).await).await

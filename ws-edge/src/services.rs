@@ -13,7 +13,7 @@ use tokio::{sync::watch, time::sleep};
 
 use crate::{
     EdgeSettings, access::Access, admission::Admission, allowances::Allowances, answers::Answers,
-    limits::RateLimits, lost_deletions::LostDeletions, read_marks::ReadingPlaces,
+    limits::RateLimits, lost_deletions::LostDeletions, programs::Programs, read_marks::ReadingPlaces,
     sessions::Sessions,
 };
 
@@ -40,6 +40,7 @@ pub(crate) struct Services {
     pub(crate) lost_deletions: Arc<LostDeletions>,
     /// What the bot offers, as its workers last said; none if none was heard yet.
     pub(crate) bot: watch::Sender<Option<BotOffer>>,
+    pub(crate) programs: Programs,
 }
 
 impl Services {
@@ -70,6 +71,7 @@ impl Services {
             // It hears of each account that is deleted.
             deleted_accounts: Arc::new(DeletedAccounts::new(Arc::clone(&store), Duration::MAX)),
             lost_deletions: Arc::new(LostDeletions::new()),
+            programs: Programs::new(Arc::clone(&store)),
             live,
             store,
             poster,

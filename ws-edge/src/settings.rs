@@ -5,7 +5,7 @@ use std::{net::SocketAddr, num::NonZeroU32, time::Duration};
 use axum::http::HeaderName;
 use clap::Args;
 
-use crate::{PeopleLimits, Registration};
+use crate::{PeopleLimits, Registration, SignOnSettings};
 
 const STUCK_AFTER_LEAST: Duration = Duration::from_secs(2);
 const STUCK_AFTER_MOST: Duration = Duration::from_secs(30);
@@ -28,6 +28,9 @@ pub struct EdgeSettings {
     /// `open` where LISTEN is an address of this machine alone, else `invite`.
     #[arg(long, env = "REGISTRATION", value_enum)]
     pub registration: Option<Registration>,
+    /// How people show who they are.
+    #[command(flatten)]
+    pub sign_on: SignOnSettings,
     /// Send cookies over TLS only. Set it wherever browsers come by https.
     #[arg(long, env = "SECURE_COOKIES", default_value = "false", action = clap::ArgAction::Set)]
     pub secure_cookies: bool,
@@ -72,6 +75,14 @@ pub struct EdgeSettings {
 }
 
 impl EdgeSettings {
+    /// What no single setting shows by itself.
+    ///
+    /// # Errors
+    /// In words for people, with the setting's name.
+    pub fn check(&self) -> Result<(), String> {
+        self.sign_on.check()
+    }
+
     /// Who may register.
     pub(crate) fn registration(&self) -> Registration {
         let default = || Registration::where_listening_on(self.listen.ip());

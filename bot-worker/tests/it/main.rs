@@ -12,5 +12,6 @@ mod engines;
 mod fleet;
 mod lateness;
 mod models;
+mod programs;
 mod scene;
 mod thinking;

@@ -9,11 +9,7 @@ use std::{
 use common::{
     envelope::Envelope,
     store::{
-        Accounts, Actor, AuditLine, DeletedMessage, Departure, Invite, Invited, KeptRoom,
-        ListedAccount, ListedRoom, LogIn, LookedUp, Membership, Messages, OldRooms, People,
-        ProgramToken, ReadMark, ReadMarks, Removals, Retention, Room, RoomChanges, RoomKeeper,
-        RoomLimits, RoomRetention, Rooms, SentAt, SentPage, Session, Standing, StandingChanges,
-        Store, StoreError, Tokens, WriteError, Written,
+        Accounts, Actor, AuditLine, DeletedMessage, Departure, Invite, Invited, KeptRoom, ListedAccount, ListedRoom, LogIn, LookedUp, Membership, Messages, OldRooms, People, ProgramToken, ReadMark, ReadMarks, Removals, Retention, Room, RoomChanges, RoomKeeper, RoomLimits, RoomRetention, Rooms, SentAt, SentPage, Session, Standing, StandingChanges, Store, StoreError, Tokens, WriteError, Written, ByInvite, Identities, Identity, LinkedIdentity,
         usage::{UsageAsked, UsageSum},
     },
     wire::{Message, Seq},
@@ -56,8 +52,17 @@ passes_on! { FaultyStore, beside [],
         async fn touch_sessions(sessions: &[Uuid], now_ms: u64, expires_at_ms: u64, longest_ms: Option<u64>) -> Result<(), StoreError>;
         async fn sweep_sessions(now_ms: u64) -> Result<u64, StoreError>;
     }
+    Identities {
+        async fn user_of_identity(identity: Identity<'_>) -> Result<Option<String>, StoreError>;
+        async fn create_identified_user(name: &str, identity: Identity<'_>, invite: Option<ByInvite<'_>>) -> Result<Option<String>, StoreError>;
+        async fn link_identity(user: &str, identity: Identity<'_>, session: Uuid) -> Result<(), StoreError>;
+        async fn identities(user: &str) -> Result<Vec<LinkedIdentity>, StoreError>;
+        async fn unlink_identity(user: &str, id: Uuid, passwords_count: bool) -> Result<bool, StoreError>;
+        async fn spend_sign_on(attempt_hash: &[u8; 32], expires_at_ms: u64) -> Result<bool, StoreError>;
+    }
     People {
         async fn standing(user: &str) -> Result<Option<Standing>, StoreError>;
+        async fn programs() -> Result<HashSet<String>, StoreError>;
         async fn has_accounts() -> Result<bool, StoreError>;
         async fn standings_changed(since_ms: u64) -> Result<Vec<(String, u64)>, StoreError>;
         async fn make_invite(invite: &Invite, token_hash: &[u8; 32]) -> Result<(), StoreError>;

@@ -364,8 +364,10 @@ impl Poster {
         if known.is_none() && self.store.was_deleted(room).await? {
             return Ok(0);
         }
+        let programs = self.store.programs().await?;
         let asks = |message: &Message| {
-            let asks = |room: &Room| room.bot.asks(&message.message);
+            let by_program = programs.contains(&*message.sender);
+            let asks = |room: &Room| room.asks_bot(&message.message, by_program);
             // Of what is deleted there is only its place, and nothing to be asked.
             message.kind == Kind::User && !message.deleted && known.as_ref().is_some_and(asks)
         };

@@ -5,6 +5,7 @@
 
 pub mod archive;
 mod deleted_accounts;
+mod identities;
 mod people;
 mod read_marks;
 mod removals;
@@ -18,6 +19,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use identities::{ByInvite, IDENTITIES_PER_USER, Identities, Identity, LinkedIdentity};
 pub use people::{
     Actor, AuditLine, Departure, INVITE_USES_MAX, INVITES_PER_HOUR,
     INVITES_PER_HOUR_OF_ADMINISTRATORS, INVITES_STANDING_MAX,
@@ -44,7 +46,7 @@ pub use self::{
 /// All that lasts.
 #[async_trait]
 pub trait Store:
-    Accounts + People + Rooms + Messages + ReadMarks + Removals + Retention + Tokens
+    Accounts + Identities + People + Rooms + Messages + ReadMarks + Removals + Retention + Tokens
 {
     /// Whether the engine answers within its time limit, has the schema that this program was built with, and can be
     /// written to.
@@ -87,7 +89,7 @@ pub trait Accounts: Send + Sync + 'static {
     /// ([`crate::names::skeleton`]). After [`StoreError::Unavailable`] the user may have been made all the same.
     async fn create_user(&self, name: &str, password_hash: &str) -> Result<(), StoreError>;
 
-    /// The hash of a user's password; none if there is no such user, or not any more.
+    /// The hash of a user's password; none if there is no such user, or not any more, or they have none.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -112,7 +114,7 @@ pub trait Accounts: Send + Sync + 'static {
     /// [`DEVICES_PER_USER`] that were used last are kept.
     ///
     /// # Errors
-    /// [`StoreError::Forbidden`] if the account is disabled, or has another password by now.
+    /// [`StoreError::Forbidden`] if the account is disabled, or has another password by now, or the identity leads elsewhere.
     async fn begin_session(
         &self,
         session: &Session,
@@ -191,6 +193,8 @@ pub const DEVICES_PER_USER: u32 = 20;
 pub struct LogIn<'a> {
     /// What was kept of the password that was looked at, if one was: it has to be kept still.
     pub password_hash: Option<&'a str>,
+    /// What is kept of the [`Identity`] that was shown, if one was: it has to lead to this user still.
+    pub identity_hash: Option<[u8; 32]>,
     /// What is kept of the device's random value, if it is to be known from now on.
     pub device_hash: Option<[u8; 32]>,
     /// The most sessions the user may have, this one included; none is any number.
@@ -463,6 +467,16 @@ pub struct Room {
     /// What it has chosen of the bot.
     #[serde(flatten)]
     pub choices: BotChoices,
+    /// Whether the bot answers [programs](Standing::program) here as it does people.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bot_answers_programs: bool,
+}
+
+impl Room {
+    /// Whether a message asks the bot, of a program or of a person.
+    pub fn asks_bot(&self, message: &str, by_program: bool) -> bool {
+        (self.bot_answers_programs || !by_program) && self.bot.asks(message)
+    }
 }
 
 /// What a room has chosen of the bot; of what it has not, it has what the server has.
@@ -564,6 +578,8 @@ pub struct RoomChanges {
     pub retention_days: Option<Option<NonZeroU32>>,
     /// What of its choices of the bot.
     pub choices: ChoiceChanges,
+    /// Whether the bot answers programs.
+    pub bot_answers_programs: Option<bool>,
     /// Whose it is to be.
     pub hand_over: Option<HandOver>,
 }

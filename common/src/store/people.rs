@@ -1,5 +1,7 @@
 //! Who may come in and who keeps order: invitations to the server, passwords, administrators, and the log of what they did.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use serde::Serialize;
 use uuid::Uuid;
@@ -37,6 +39,8 @@ pub struct Standing {
     pub disabled: bool,
     /// They are gone for good; the name stays theirs, so that nobody else is taken for them.
     pub deleted: bool,
+    /// It is a program, and no person: the bot does not answer it, unless a room says so.
+    pub program: bool,
 }
 
 /// Who does something to an account.
@@ -65,6 +69,8 @@ pub struct StandingChanges {
     pub admin: Option<bool>,
     /// Whether nobody gets in as them.
     pub disabled: Option<bool>,
+    /// Whether they are a program.
+    pub program: Option<bool>,
 }
 
 /// An invitation to the server.
@@ -156,6 +162,12 @@ pub trait People: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::Unavailable`].
     async fn standing(&self, user: &str) -> Result<Option<Standing>, StoreError>;
+
+    /// The names of all accounts that are programs.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn programs(&self) -> Result<HashSet<String>, StoreError>;
 
     /// Whether anybody ever had an account here.
     ///
@@ -366,7 +378,7 @@ pub trait People: Send + Sync + 'static {
     /// [`StoreError::Unavailable`].
     async fn audit(&self, before: Option<u64>, limit: usize) -> Result<Vec<AuditLine>, StoreError>;
 
-    /// Deletes invitations and links that ended before `before_ms`, and lines of the log from before `audit_before_ms`.
+    /// Deletes invitations, links and [spent log-ins](super::Identities::spend_sign_on) that ended before `before_ms`, and lines of the log from before `audit_before_ms`.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].

@@ -30,6 +30,7 @@ mod quiet_logs;
 mod quota;
 mod redis_failover;
 mod seed_client;
+mod single_sign_on;
 mod thinking;
 mod turns;
 

@@ -32,8 +32,8 @@ use crate::{Registration, devices::KnownDevice, problem::Problem, sessions::now_
 /// The most characters kept of what a device says it is.
 const DEVICE_MAX_CHARS: usize = 200;
 
-/// How long it may take to look up whether somebody is an administrator, for a page that only wants to show it.
-const ADMIN_TIME: Duration = Duration::from_secs(1);
+/// How long it may take to look up what somebody is, for a page that only wants to show it.
+const LOOK_UP_TIME: Duration = Duration::from_secs(1);
 
 /// The same words whichever of the limits it is: they tell a guesser nothing.
 const TOO_MANY_LOG_INS: &str =
@@ -71,6 +71,7 @@ pub(super) async fn register(
         invite,
     }): JsonBody<NewAccount>,
 ) -> Result<Response, Problem> {
+    http.passwords_are_on()?;
     may_register(&http, address)?;
     // Before anything is said about names or passwords: a shut door tells nobody who is behind it.
     let invite = invite.as_deref().map(hash_of);
@@ -120,7 +121,7 @@ pub(super) async fn register(
 }
 
 /// Whether somebody may come in, with this invitation or none. It may be used up, or withdrawn, before they are in.
-async fn check_door(
+pub(super) async fn check_door(
     http: &Http,
     address: IpAddr,
     invite: Option<&TokenHash>,
@@ -147,7 +148,7 @@ async fn check_door(
     Ok(checked?)
 }
 
-fn may_register(http: &Http, address: IpAddr) -> Result<(), Problem> {
+pub(super) fn may_register(http: &Http, address: IpAddr) -> Result<(), Problem> {
     let allowed = http.services.limits.check_register(address);
     allowed
         .map_err(|wait| Problem::rate_limited("too many taken names were tried from here", wait))?;
@@ -167,6 +168,7 @@ pub(super) async fn log_in(
     headers: HeaderMap,
     JsonBody(Credentials { username, password }): JsonBody<Credentials>,
 ) -> Result<Response, Problem> {
+    http.passwords_are_on()?;
     // What cannot be a name is nobody's, and must not fill the tables of failures with texts of any length.
     names::check_user(&username).map_err(|_| wrong())?;
     let device = http.devices.of(&headers, &username).await?;
@@ -230,7 +232,7 @@ fn wrong() -> Problem {
     Problem::unauthorized("the name or the password is wrong")
 }
 
-/// Begins a session for somebody who has shown that they may, by the password of which this is kept.
+/// Begins a session for somebody who has shown that they may, by the password of which this is kept, and tells its token.
 pub(super) async fn log_in_as(
     http: &Http,
     user: &str,
@@ -238,6 +240,33 @@ pub(super) async fn log_in_as(
     headers: &HeaderMap,
     device: Option<KnownDevice>,
 ) -> Result<Response, Problem> {
+    let begun = begin_session(http, user, Shown::Password(kept), headers, device).await?;
+    let token = &begun.token;
+    let cookies = begun.cookies.map(|cookie| (header::SET_COOKIE, cookie));
+    Ok((AppendHeaders(cookies), Json(LoggedIn { user, token })).into_response())
+}
+
+/// By what somebody has shown who they are: what is kept of it.
+pub(super) enum Shown<'a> {
+    Password(&'a str),
+    Identity([u8; 32]),
+}
+
+/// A session that has begun. Has no `Debug`, so that its token can get into no log.
+pub(super) struct BegunSession {
+    token: String,
+    /// The session's and the device's.
+    pub(super) cookies: [HeaderValue; 2],
+}
+
+/// Begins a session for somebody who has shown that they may.
+pub(super) async fn begin_session(
+    http: &Http,
+    user: &str,
+    shown: Shown<'_>,
+    headers: &HeaderMap,
+    device: Option<KnownDevice>,
+) -> Result<BegunSession, Problem> {
     let (token, now) = (new_token(), now_ms());
     let (device_hash, device_cookie) = http.devices.remembered(device);
     let device = headers
@@ -256,8 +285,13 @@ pub(super) async fn log_in_as(
         expires_at_ms: http.services.sessions.expiry(now, now),
         is_token: false,
     };
+    let (password_hash, identity_hash) = match shown {
+        Shown::Password(kept) => (Some(kept), None),
+        Shown::Identity(hash) => (None, Some(hash)),
+    };
     let log_in = LogIn {
-        password_hash: Some(kept),
+        password_hash,
+        identity_hash,
         device_hash: Some(device_hash),
         sessions_max: http.people.sessions(),
     };
@@ -269,12 +303,10 @@ pub(super) async fn log_in_as(
         &token.token,
         http.services.sessions.lifetime(&session),
     );
-    let answer = LoggedIn {
-        user,
-        token: &token.token,
-    };
-    let cookies = [cookie, device_cookie].map(|cookie| (header::SET_COOKIE, cookie));
-    Ok((AppendHeaders(cookies), Json(answer)).into_response())
+    Ok(BegunSession {
+        token: token.token,
+        cookies: [cookie, device_cookie],
+    })
 }
 
 fn cookie(http: &Http, token: &str, lifetime: Duration) -> HeaderValue {
@@ -324,6 +356,10 @@ struct Me<'a> {
     admin: bool,
     /// Whether they may make invitations to the server.
     may_invite: bool,
+    /// Whether they have a password, and it is asked for.
+    password: bool,
+    /// Whether they are a program.
+    program: bool,
 }
 
 /// `GET /api/me`. A cookie is given its full time again, as its session is by being used.
@@ -334,13 +370,21 @@ pub(super) async fn me(
 ) -> Response {
     // Whoever is let in while the database is away is shown no more than anybody is.
     let admin = http.services.sessions.is_administrator(&session.user);
-    let admin = timeout(ADMIN_TIME, admin).await;
+    let has_password = http.has_password(&session.user);
+    let program = http.services.programs.has(&session.user);
+    let (admin, has_password, program) = tokio::join!(
+        timeout(LOOK_UP_TIME, admin),
+        timeout(LOOK_UP_TIME, has_password),
+        timeout(LOOK_UP_TIME, program)
+    );
     let admin = matches!(admin, Ok(Ok(true)));
     let answer = Json(Me {
         user: &session.user,
         session: session.id,
         admin,
         may_invite: admin || http.registration != Registration::Closed,
+        password: matches!(has_password, Ok(Ok(true))),
+        program: program.unwrap_or(false),
     });
     match http.services.sessions.token_of_cookie(&headers, &session) {
         Some(token) if !headers.contains_key(header::AUTHORIZATION) => {

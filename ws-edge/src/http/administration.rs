@@ -142,6 +142,7 @@ pub(super) async fn users(
 pub(super) struct Changes {
     admin: Option<bool>,
     disabled: Option<bool>,
+    program: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -160,18 +161,21 @@ pub(super) async fn change(
     State(http): State<Arc<Http>>,
     Administrator(caller): Administrator,
     InPath(user): InPath<String>,
-    JsonBody(Changes { admin, disabled }): JsonBody<Changes>,
+    JsonBody(changes): JsonBody<Changes>,
 ) -> Result<Response, Problem> {
-    if admin.is_none() && disabled.is_none() {
-        return Err(Problem::bad_request("say `disabled` or `admin`"));
+    let changes = StandingChanges {
+        admin: changes.admin,
+        disabled: changes.disabled,
+        program: changes.program,
+    };
+    if changes == StandingChanges::default() {
+        return Err(Problem::bad_request("say `disabled`, `admin` or `program`"));
     }
-    let (actor, changes) = (
-        Actor::Account(&caller.user),
-        StandingChanges { admin, disabled },
-    );
+    let actor = Actor::Account(&caller.user);
     let store = &http.services.store;
     let changed = store.change_standing(actor, &user, changes).await?;
     let (standing, ended) = changed.ok_or_else(nobody)?;
+    http.services.programs.forget();
     http.tell_ended(ended).await;
     let name = &*user;
     Ok(Json(ChangedAccount { name, standing }).into_response())
@@ -193,6 +197,7 @@ pub(super) async fn make_reset(
     Administrator(caller): Administrator,
     InPath(user): InPath<String>,
 ) -> Result<Response, Problem> {
+    http.passwords_are_on()?;
     let token = new_token();
     let expires_at_ms = now_ms() + RESET_EXPIRES_IN.as_millis() as u64;
     let (store, actor) = (&http.services.store, Actor::Account(&caller.user));

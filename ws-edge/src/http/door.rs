@@ -30,14 +30,30 @@ const EXPIRES_IN: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const EXPIRES_IN_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 #[derive(Serialize)]
-struct Door {
+struct Door<'a> {
     registration: Registration,
+    passwords: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oidc: Option<SignOn<'a>>,
+}
+
+/// The provider of single sign-on.
+#[derive(Serialize)]
+struct SignOn<'a> {
+    name: &'a str,
 }
 
 /// `GET /api/door`: for whoever stands before it.
 pub(super) async fn door(State(http): State<Arc<Http>>) -> Response {
-    let registration = http.registration;
-    Json(Door { registration }).into_response()
+    let provider = http.provider.as_ref();
+    let door = Door {
+        registration: http.registration,
+        passwords: http.are_passwords_on,
+        oidc: provider.map(|provider| SignOn {
+            name: provider.name(),
+        }),
+    };
+    Json(door).into_response()
 }
 
 #[derive(Deserialize)]

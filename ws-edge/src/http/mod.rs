@@ -16,6 +16,7 @@ mod password_profile;
 mod passwords;
 mod posting;
 mod rooms;
+mod sign_on;
 mod tell;
 mod tokens;
 mod upgrade;
@@ -46,6 +47,7 @@ use crate::{
     problem::Problem,
     services::Services,
     shares::Shares,
+    sign_on::Provider,
     socket::Sockets,
 };
 
@@ -103,6 +105,9 @@ pub(crate) struct Http {
     people: PeopleLimits,
     /// Who may register.
     registration: Registration,
+    are_passwords_on: bool,
+    /// Single sign-on, where it is set.
+    provider: Option<Provider>,
     /// The right to write an archive.
     exports: Arc<Semaphore>,
     /// The same of each person.
@@ -126,6 +131,8 @@ impl Http {
             origins: Origins::new(&settings),
             readiness,
             registration: settings.registration(),
+            are_passwords_on: settings.sign_on.are_passwords_on(),
+            provider: settings.sign_on.provider().map(Provider::new),
             base_path: settings.base_path,
             secure_cookies: settings.secure_cookies,
             devices,
@@ -156,6 +163,13 @@ pub(crate) fn routes(http: &Arc<Http>) -> Router {
         .route("/reset", post(own_account::reset))
         .route("/logout-everywhere", post(own_account::log_out_everywhere))
         .route("/door", get(door::door))
+        .route(
+            "/oidc/login",
+            get(sign_on::begin_by_link).post(sign_on::begin_by_page),
+        )
+        .route("/oidc/callback", get(sign_on::come_back))
+        .route("/identities", get(sign_on::identities))
+        .route("/identities/{id}", delete(sign_on::unlink))
         .route("/invites", get(door::invites).post(door::make_invite))
         .route("/invites/{id}", delete(door::withdraw))
         .route(

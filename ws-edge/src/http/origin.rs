@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use axum::http::{HeaderMap, HeaderValue, header};
 
-use crate::EdgeSettings;
+use crate::{EdgeSettings, problem::Problem};
 
 /// The rule of one edge.
 pub(super) struct Origins {
@@ -22,6 +22,39 @@ impl Origins {
             allowed: settings.allowed_origins.clone(),
             only_this_machine: settings.listen.ip().is_loopback(),
         }
+    }
+
+    /// Whether a call that only reads was surely not brought about by a page from elsewhere: the page itself says so, or it is no
+    /// browser. Those say where a call comes from wherever they trust the connection: over TLS, and on one machine.
+    pub(super) fn surely_own(&self, headers: &HeaderMap, is_over_tls: bool) -> bool {
+        match headers.get("sec-fetch-site") {
+            Some(site) => site == "same-origin",
+            None => is_over_tls || host(headers).is_some_and(is_this_machine),
+        }
+    }
+
+    /// Where this server is, as the browser has called it.
+    ///
+    /// # Errors
+    /// 400 if it does not say so.
+    pub(super) fn of_server(
+        &self,
+        headers: &HeaderMap,
+        is_over_tls: bool,
+    ) -> Result<String, Problem> {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || ".-:[]".contains(c);
+        let host = host(headers).filter(|host| !host.is_empty() && host.chars().all(is_plain));
+        let host = host.ok_or_else(|| Problem::bad_request("the header `Host` is missing"))?;
+        let host = host.to_ascii_lowercase();
+        let is_it = |origin: &&String| origin.split_once("://").is_some_and(|(_, of)| of == host);
+        let named = self.allowed.iter().find(is_it);
+        // A proxy may not pass on what the browser called.
+        let named = named.or(match &*self.allowed {
+            [only] => Some(only),
+            _ => None,
+        });
+        let scheme = if is_over_tls { "https" } else { "http" };
+        Ok(named.map_or_else(|| format!("{scheme}://{host}"), Clone::clone))
     }
 
     /// Whether the caller may call: programs that are no browsers (no `Origin`), and the pages that `ALLOWED_ORIGINS` names, or the edge's own page if
@@ -45,12 +78,13 @@ impl Origins {
         else {
             return false;
         };
-        let host = headers
-            .get(header::HOST)
-            .and_then(|host| host.to_str().ok());
-        let is_own = host.is_some_and(|host| host.eq_ignore_ascii_case(page));
+        let is_own = host(headers).is_some_and(|host| host.eq_ignore_ascii_case(page));
         is_own && (!self.only_this_machine || is_this_machine(page))
     }
+}
+
+fn host(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::HOST)?.to_str().ok()
 }
 
 /// Whether a host (with or without a port) is this machine, by a name that nobody else can make point here.
@@ -121,6 +155,54 @@ mod tests {
             "http://localhost.evil.example",
             "localhost.evil.example"
         )));
+    }
+
+    #[test]
+    fn what_a_page_from_elsewhere_brings_about_is_told_from_the_own_pages() {
+        let rule = origins(&[], false);
+        let from = |site: Option<&'static str>, host: &'static str| {
+            let mut headers = from_page("null", host);
+            if let Some(site) = site {
+                headers.insert("sec-fetch-site", HeaderValue::from_static(site));
+            }
+            headers
+        };
+        for (site, host, over_tls, own) in [
+            (Some("same-origin"), "chat.example", true, true),
+            (Some("same-site"), "chat.example", true, false),
+            (Some("cross-site"), "127.0.0.1:80", false, false),
+            // Typed, or opened from a mail: who knows by whom.
+            (Some("none"), "chat.example", true, false),
+            (None, "chat.example", true, true),
+            (None, "localhost:8080", false, true),
+            // A browser does not say it there.
+            (None, "chat.example", false, false),
+        ] {
+            assert_eq!(
+                rule.surely_own(&from(site, host), over_tls),
+                own,
+                "{site:?} {host}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_server_is_where_it_was_called() {
+        let rule = origins(&["https://chat.example", "http://chat.example:81"], false);
+        let of = |host: &'static str, over_tls| {
+            let of = rule.of_server(&from_page("null", host), over_tls);
+            of.unwrap_or_default()
+        };
+        assert_eq!(of("Chat.example", false), "https://chat.example");
+        assert_eq!(of("other.example:81", true), "https://other.example:81");
+        assert_eq!(of("chat.example:81", true), "http://chat.example:81");
+        assert_eq!(of("[::1]:80", false), "http://[::1]:80");
+        let only = origins(&["https://chat.example"], false);
+        let behind_proxy = only.of_server(&from_page("null", "10.0.0.7:8080"), false);
+        assert_eq!(behind_proxy.unwrap(), "https://chat.example");
+        for odd in ["", "a/b", "a@b", "a b"] {
+            assert_eq!(of(odd, true), "", "{odd}");
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ use super::{
     account::{cleared_cookie, judge, log_in_as},
     body::{Address, Caller, JsonBody},
     passwords::check_password,
+    sign_on::is_recent,
 };
 use crate::problem::Problem;
 
@@ -70,8 +71,14 @@ pub(super) async fn change_password(
     headers: HeaderMap,
     JsonBody(NewPassword { current, password }): JsonBody<NewPassword>,
 ) -> Result<StatusCode, Problem> {
+    http.passwords_are_on()?;
     let user = &*caller.user;
     check_password(&password, user)?;
+    if !http.has_password(user).await? {
+        return Err(Problem::forbidden(
+            "this account has no password: an administrator can make you a link to set one",
+        ));
+    }
     let device = http.device_of(&headers, user).await?;
     let kept = http.password_of(user, current, address, device).await?;
     let turn = http.passwords.turn(address, device.is_some()).await?;
@@ -115,6 +122,7 @@ pub(super) async fn reset(
     headers: HeaderMap,
     JsonBody(Reset { token, password }): JsonBody<Reset>,
 ) -> Result<Response, Problem> {
+    http.passwords_are_on()?;
     let store = &http.services.store;
     let limits = &http.services.limits;
     let allowed = limits.check_register(address);
@@ -145,11 +153,11 @@ pub(super) enum TheirMessages {
 /// A good-bye. Has no `Debug`, so that it can get into no log.
 #[derive(Deserialize)]
 pub(super) struct Leaving {
-    password: String,
+    password: Option<String>,
     messages: TheirMessages,
 }
 
-/// `DELETE /api/me`.
+/// `DELETE /api/me`. Whoever has no password shows by a new log-in that it is them.
 pub(super) async fn leave(
     State(http): State<Arc<Http>>,
     Caller(caller): Caller,
@@ -159,10 +167,20 @@ pub(super) async fn leave(
 ) -> Result<Response, Problem> {
     let user = &*caller.user;
     let device = http.device_of(&headers, user).await?;
-    let kept = http.password_of(user, password, address, device).await?;
+    let kept = match http.has_password(user).await? {
+        true => {
+            let missing = || Problem::bad_request("`password` is missing");
+            let password = password.ok_or_else(missing)?;
+            Some(http.password_of(user, password, address, device).await?)
+        }
+        false => {
+            is_recent(&caller)?;
+            None
+        }
+    };
     let with_messages = messages == TheirMessages::Delete;
     let store = &http.services.store;
-    let deleted = store.delete_account(Actor::Account(user), user, Some(&kept), with_messages);
+    let deleted = store.delete_account(Actor::Account(user), user, kept.as_deref(), with_messages);
     let ended = deleted.await?.unwrap_or_default();
     http.services.deleted_accounts.forget();
     http.tell_ended(ended).await;

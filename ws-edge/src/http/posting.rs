@@ -52,7 +52,8 @@ pub(super) async fn post(
     })?;
     let posted = async {
         let room = services.access.room(&caller.user, &name).await?;
-        let route = match room.bot.asks(&message) {
+        let by_program = services.programs.has(&caller.user).await;
+        let route = match room.asks_bot(&message, by_program) {
             true => Route::PersistAndAsk,
             false => Route::Persist,
         };

@@ -89,6 +89,7 @@ pub(super) struct NewRoom {
     persona: Option<String>,
     title: Option<String>,
     topic: Option<String>,
+    bot_answers_programs: Option<bool>,
 }
 
 /// `POST /api/rooms`.
@@ -111,6 +112,7 @@ pub(super) async fn create(
         topic: check_topic(new.topic.unwrap_or_default())?,
         retention_days: None,
         choices: BotChoices::default(),
+        bot_answers_programs: new.bot_answers_programs.unwrap_or(false),
     };
     let limits = http.people.rooms();
     http.services
@@ -156,6 +158,9 @@ struct Shown {
 #[derive(Serialize)]
 struct Members {
     members: Vec<String>,
+    /// Who of them, or of its owner, is a program.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    programs: Vec<String>,
 }
 
 /// `GET /api/rooms/{room}/members`.
@@ -164,9 +169,14 @@ pub(super) async fn members(
     Caller(caller): Caller,
     InPath(name): InPath<String>,
 ) -> Result<Response, Problem> {
-    seen_room(&http, &name, &caller.user).await?;
-    let members = http.services.store.members(&name).await?;
-    Ok(Json(Members { members }).into_response())
+    let room = seen_room(&http, &name, &caller.user).await?;
+    let store = &http.services.store;
+    let members = store.members(&name).await?;
+    let programs = store.programs().await?;
+    let people = members.iter().chain([&room.owner]);
+    let programs = people.filter(|name| programs.contains(*name));
+    let programs = programs.cloned().collect();
+    Ok(Json(Members { members, programs }).into_response())
 }
 
 #[derive(Default, PartialEq, Eq, Deserialize)]
@@ -176,6 +186,7 @@ pub(super) struct Changes {
     persona: Option<String>,
     title: Option<String>,
     topic: Option<String>,
+    bot_answers_programs: Option<bool>,
     owner: Option<String>,
     #[serde(default, deserialize_with = "given")]
     retention_days: Option<Value>,
@@ -223,6 +234,7 @@ pub(super) async fn change(
         topic: changes.topic.map(check_topic).transpose()?,
         retention_days: changes.retention_days.map(check_days).transpose()?,
         choices: changes.choices.checked(&http.services).await?,
+        bot_answers_programs: changes.bot_answers_programs,
         hand_over,
     };
     let room = match http.services.store.change_room(&name, &changes, by).await {

@@ -276,7 +276,8 @@ impl Sending {
         let mut route = Route::Persist;
         match said {
             Said::Message { message, reply_to } => {
-                if room.bot.asks(&message) {
+                let by_program = services.programs.has(&self.user).await;
+                if room.asks_bot(&message, by_program) {
                     route = Route::PersistAndAsk;
                 }
                 (new.message, new.reply_to) = (message, reply_to);

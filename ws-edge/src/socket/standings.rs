@@ -42,6 +42,7 @@ pub(super) async fn run(sockets: Arc<Sockets>) {
             Ok(Ok(())) => {
                 if last_look.elapsed() > BLIND_MOST {
                     sockets.services.deleted_accounts.forget();
+                    sockets.services.programs.forget();
                     sockets.services.sessions.forget_all();
                     sockets.recheck_sessions();
                 }
@@ -69,6 +70,7 @@ async fn look(sockets: &Sockets, found: &mut HashMap<String, Found>) -> Result<(
         }
         let first_found = known.map_or_else(Instant::now, |found| found.first_found);
         sockets.services.deleted_accounts.forget();
+        sockets.services.programs.forget();
         sockets.services.sessions.forget_user(&user);
         let sessions = sockets.registry.sessions_of(&user);
         sockets.check_sessions(&sessions).await?;

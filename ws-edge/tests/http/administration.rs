@@ -100,7 +100,7 @@ async fn a_disabled_account_is_out_everywhere_until_it_is_enabled() {
         .await;
     nobody.is_problem(404, "not_found");
     let off = ada.patch(path, json!({ "disabled": true })).await;
-    let standing = json!({ "name": "bob", "admin": false, "disabled": true, "deleted": false });
+    let standing = json!({ "name": "bob", "admin": false, "disabled": true, "deleted": false, "program": false });
     assert_eq!(off.is(StatusCode::OK).body, standing);
     bob.get("/api/me").await.is_problem(401, "unauthorized");
     until("the other edge has heard it", async || {

@@ -9,6 +9,7 @@ mod chat;
 mod door;
 #[path = "../edges/mod.rs"]
 mod edges;
+mod false_provider;
 mod history;
 mod limits;
 mod manners;
@@ -20,3 +21,4 @@ mod raw;
 mod rooms;
 mod sessions;
 mod shares;
+mod sign_on;

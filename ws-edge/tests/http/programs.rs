@@ -196,3 +196,89 @@ async fn what_is_no_token_is_refused_in_words() {
         .await
         .is_problem(401, "unauthorized");
 }
+
+/// Which of the messages that were posted ask the bot, so far.
+async fn asked(chat: &Chat) -> Vec<String> {
+    let consumer = chat.queue.consume(QueueName::BotRequests, 100).await;
+    let mut asked = Vec::new();
+    // The last that is posted asks in any case.
+    while asked.last().is_none_or(|text| text != LAST) {
+        let Delivery { payload, .. } = consumer.next().await.unwrap();
+        asked.push(Envelope::read(&payload).unwrap().message.message);
+    }
+    asked
+}
+
+const LAST: &str = "@bot that is all";
+
+#[tokio::test]
+async fn the_bot_is_not_asked_by_an_account_that_is_a_program_unless_the_room_says_so() {
+    let chat = Chat::start().await;
+    let (ada, echo) = (chat.keeper("ada").await, chat.registers("echo").await);
+    ada.makes_room("lobby").await.is(StatusCode::CREATED);
+    let by_itself = json!({ "program": true });
+    let refused = echo.patch("/api/admin/users/echo", by_itself.clone()).await;
+    refused.is_problem(403, "forbidden");
+    let says = async |who: &Client, room: &str, text: &str| {
+        let path = format!("/api/rooms/{room}/messages");
+        who.post(&path, json!({ "message": text }))
+            .await
+            .is(StatusCode::OK);
+    };
+    says(&echo, "echo", "as a person").await;
+    let marked = ada.patch("/api/admin/users/echo", by_itself).await;
+    assert_eq!(marked.is(StatusCode::OK).body["program"], true);
+    assert_eq!(echo.get("/api/me").await.body["program"], true);
+    assert_eq!(ada.get("/api/me").await.body["program"], false);
+    let listed = ada.get("/api/admin/users").await;
+    let programs = listed.body["users"].as_array().unwrap().iter();
+    let programs: Vec<&Value> = programs.map(|user| &user["program"]).collect();
+    assert_eq!(programs, [&json!(false), &json!(true)]);
+    let members = ada.get("/api/rooms/lobby/members").await;
+    assert_eq!(members.body, json!({ "members": [] }));
+    let members = echo.get("/api/rooms/echo/members").await;
+    assert_eq!(members.body, json!({ "members": [], "programs": ["echo"] }));
+    // Its tokens, the page, and sockets are the same program; everywhere.
+    let (token, _) = program_of(&echo, "ci").await;
+    says(&echo, "lobby", "@bot by the page").await;
+    says(&token, "echo", "by a token").await;
+    let there = chat.elsewhere(&echo);
+    crate::edges::until("the other edge knows", async || {
+        there.get("/api/me").await.body["program"] == true
+    })
+    .await;
+    says(&there, "lobby", "@bot elsewhere").await;
+    // Where the owner of the room wants it, it is answered.
+    let answered = json!({ "bot_answers_programs": true });
+    let refused = echo.patch("/api/rooms/lobby", answered.clone()).await;
+    refused.is_problem(403, "forbidden");
+    let room = ada.patch("/api/rooms/lobby", answered.clone()).await;
+    assert_eq!(room.is(StatusCode::OK).body["bot_answers_programs"], true);
+    says(&echo, "lobby", "@bot and now?").await;
+    says(&echo, "lobby", "only so").await;
+    let odd = ada
+        .patch("/api/rooms/lobby", json!({ "bot_answers_programs": 1 }))
+        .await;
+    odd.is_problem(400, "bad_request");
+    ada.patch("/api/rooms/lobby", json!({ "bot_answers_programs": false }))
+        .await
+        .is(StatusCode::OK);
+    says(&echo, "lobby", "@bot not any more").await;
+    let made = json!({ "name": "machines", "bot": "always", "bot_answers_programs": true });
+    ada.post("/api/rooms", made).await.is(StatusCode::CREATED);
+    says(&echo, "machines", "in a room that was made so").await;
+    let unmarked = ada
+        .patch("/api/admin/users/echo", json!({ "program": false }))
+        .await;
+    unmarked.is(StatusCode::OK);
+    says(&echo, "echo", "as a person again").await;
+    says(&ada, "lobby", LAST).await;
+    let expected = [
+        "as a person",
+        "@bot and now?",
+        "in a room that was made so",
+        "as a person again",
+        LAST,
+    ];
+    assert_eq!(asked(&chat).await, expected);
+}

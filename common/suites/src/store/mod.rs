@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod changes;
+pub mod identities;
 pub mod messages;
 pub mod people;
 pub mod removals;
@@ -84,6 +85,16 @@ macro_rules! store_suite {
                 a_deleted_account_leaves_its_name_and_nothing_else,
                 who_did_what_to_whom_is_in_the_log,
                 who_leaves_with_their_messages_is_followed_by_one_process_at_a_time,
+                what_is_a_program_is_told_and_the_bot_answers_it_where_the_room_says_so,
+            }
+            identities {
+                an_identity_leads_into_one_account,
+                who_comes_by_an_invitation_and_an_identity_uses_both_or_none,
+                of_many_who_come_with_one_identity_one_account_is_made,
+                an_identity_is_linked_by_whoever_is_in_the_account,
+                the_last_way_into_an_account_stays,
+                an_identity_outlasts_its_account,
+                a_log_in_comes_back_once,
             }
             removals {
                 a_deleted_room_goes_with_all_that_was_said_in_it,

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use common::store::{
     Actor, INVITES_PER_HOUR, INVITES_STANDING_MAX, Invite, LogIn, MEMBERS_PER_ROOM, OPERATOR, Room,
-    Session, Standing, StandingChanges, Store, StoreError, THE_SERVER,
+    RoomChanges, RoomKeeper, Session, Standing, StandingChanges, Store, StoreError, THE_SERVER,
 };
 use uuid::Uuid;
 
@@ -17,7 +17,7 @@ fn now_ms() -> u64 {
     now.unwrap().as_millis() as u64
 }
 
-fn invite(by: &str) -> Invite {
+pub fn invite(by: &str) -> Invite {
     Invite {
         id: Uuid::now_v7(),
         made_by: by.to_owned(),
@@ -31,7 +31,7 @@ fn invite(by: &str) -> Invite {
 }
 
 /// A token's hash, another one for every number.
-fn token(n: u8) -> [u8; 32] {
+pub fn token(n: u8) -> [u8; 32] {
     [n; 32]
 }
 
@@ -57,7 +57,7 @@ pub async fn session_of(store: &dyn Store, user: &str, n: u8) -> (Uuid, [u8; 32]
 }
 
 /// Accounts, the first of whom administers.
-async fn accounts(store: &dyn Store, names: &[&str]) {
+pub async fn accounts(store: &dyn Store, names: &[&str]) {
     for (n, name) in names.iter().enumerate() {
         store.create_user(name, "a hash").await.unwrap();
         if n == 0 {
@@ -75,13 +75,17 @@ async fn changes(
     admin: Option<bool>,
     disabled: Option<bool>,
 ) -> Result<Option<(Standing, Vec<Uuid>)>, StoreError> {
-    let changes = StandingChanges { admin, disabled };
+    let changes = StandingChanges {
+        admin,
+        disabled,
+        program: None,
+    };
     store.change_standing(actor, user, changes).await
 }
 
 /// Checks that it was refused, with these words in it.
 #[track_caller]
-fn refused<T: std::fmt::Debug>(outcome: Result<T, StoreError>, words: &str) {
+pub fn refused<T: std::fmt::Debug>(outcome: Result<T, StoreError>, words: &str) {
     match outcome {
         Err(StoreError::Forbidden(why)) => assert!(why.contains(words), "{why}"),
         other => panic!("not refused: {other:?}"),
@@ -737,4 +741,63 @@ pub async fn who_leaves_with_their_messages_is_followed_by_one_process_at_a_time
     let mut gone = store.deleted_accounts().await.unwrap();
     gone.sort();
     assert_eq!(gone, ["bob", "carol"]);
+}
+
+pub async fn what_is_a_program_is_told_and_the_bot_answers_it_where_the_room_says_so(side: Side) {
+    let store = &*side.store;
+    accounts(store, &["ada", "bob"]).await;
+    let program = |is: bool| StandingChanges {
+        program: Some(is),
+        ..StandingChanges::default()
+    };
+    let by_bob = store.change_standing(Actor::Account("bob"), "bob", program(true));
+    refused(by_bob.await, "only an administrator");
+    let programs = async || store.programs().await.unwrap();
+    assert!(programs().await.is_empty());
+    for is in [true, true, false, true] {
+        let changed = store.change_standing(Actor::Account("ada"), "bob", program(is));
+        let (standing, ended) = changed.await.unwrap().unwrap();
+        assert!(standing.program == is && ended.is_empty());
+        assert_eq!(programs().await.contains("bob"), is);
+    }
+    assert!(store.standing("bob").await.unwrap().unwrap().program);
+    assert!(!store.standing("ada").await.unwrap().unwrap().program);
+    let listed = store.accounts_listed(None, 10).await.unwrap();
+    let listed = listed.into_iter().map(|account| account.standing.program);
+    assert_eq!(listed.collect::<Vec<_>>(), [false, true]);
+    let said = store.audit(None, 1).await.unwrap().remove(0);
+    assert_eq!((&*said.deed, &*said.subject), ("made program", "bob"));
+    // Its own room has the name of the account, and a setting of its own.
+    let asks = async |room: &str| {
+        store
+            .room(room)
+            .await
+            .unwrap()
+            .unwrap()
+            .asks_bot("hi", true)
+    };
+    assert!(!asks("bob").await);
+    let answered = RoomChanges {
+        bot_answers_programs: Some(true),
+        ..RoomChanges::default()
+    };
+    let owner = RoomKeeper::Owner("bob");
+    let changed = store
+        .change_room("bob", &answered, owner)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(changed.bot_answers_programs && changed.asks_bot("hi", true));
+    assert!(asks("bob").await && !asks("ada").await);
+    assert_eq!(programs().await.len(), 1);
+    // Other changes leave it as it is, and so does another standing.
+    let title = RoomChanges {
+        title: Some("mine".to_owned()),
+        ..RoomChanges::default()
+    };
+    store.change_room("bob", &title, owner).await.unwrap();
+    changes(store, Actor::Operator, "bob", Some(true), None)
+        .await
+        .unwrap();
+    assert!(asks("bob").await && programs().await.contains("bob"));
 }

@@ -75,6 +75,7 @@ pub async fn a_room_is_as_it_was_made_and_changed(side: Side) {
             thinking: Some(Thinking::High),
             search: true,
         },
+        bot_answers_programs: true,
         ..made
     };
     let changes = RoomChanges {
@@ -89,6 +90,7 @@ pub async fn a_room_is_as_it_was_made_and_changed(side: Side) {
             thinking: Some(changed.choices.thinking),
             search: Some(true),
         },
+        bot_answers_programs: Some(true),
         hand_over: None,
     };
     let nothing = RoomChanges::default();

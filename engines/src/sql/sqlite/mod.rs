@@ -13,6 +13,8 @@ mod changes;
 #[path = "../statements/checks.rs"]
 mod checks;
 mod dialect;
+#[path = "../statements/identities.rs"]
+mod identities;
 #[path = "../statements/invitations.rs"]
 mod invitations;
 #[path = "../statements/invites.rs"]
@@ -27,6 +29,8 @@ mod messages;
 mod passwords;
 #[path = "../statements/people.rs"]
 mod people;
+#[path = "../statements/programs.rs"]
+mod programs;
 #[path = "../statements/read_marks.rs"]
 mod read_marks;
 #[path = "../statements/removals.rs"]

@@ -9,7 +9,7 @@ use common::{
 };
 use uuid::Uuid;
 
-use super::{Connection, ThisStore, dialect, looks, passwords, rooms, standings};
+use super::{Connection, ThisStore, dialect, identities, looks, passwords, rooms, standings};
 use crate::sql::{
     batch::{BySize, lists},
     call::{reading, transaction, writing},
@@ -142,7 +142,7 @@ impl Accounts for ThisStore {
         let hash = reading!(self, |db| {
             let query = sqlx::query_scalar(
                 "SELECT password_hash FROM users LEFT JOIN standings ON standings.user = users.name \
-                 WHERE name = ? AND COALESCE(standings.deleted, 0) = 0",
+                 WHERE name = ? AND COALESCE(standings.deleted, 0) = 0 AND password_hash <> ''",
             );
             Ok(query.bind(name).fetch_optional(db).await?)
         });
@@ -161,6 +161,7 @@ impl Accounts for ThisStore {
             rooms::lock(db, &session.user).await?;
             standings::refuse_disabled(db, &session.user).await?;
             passwords::still_keeps(db, &session.user, log_in.password_hash).await?;
+            identities::still_leads_to(db, &session.user, log_in.identity_hash).await?;
             sqlx::query(
                 "INSERT INTO sessions (token_hash, id, user, device, created_at_ms, last_seen_at_ms, expires_at_ms) \
                  VALUES (?, ?, ?, ?, ?, ?, ?)",

@@ -1,5 +1,7 @@
 //! The door and who keeps it: each call of the seam, and its lists, in statements that both engines understand.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use common::{
     names,
@@ -11,7 +13,7 @@ use common::{
 };
 use uuid::Uuid;
 
-use super::{Connection, ThisStore, audit, invites, passwords, rooms, standings};
+use super::{Connection, ThisStore, audit, invites, passwords, programs, rooms, standings};
 use crate::sql::{
     call::{reading, transaction, writing},
     columns::column,
@@ -25,6 +27,7 @@ struct AccountRow {
     admin: bool,
     disabled: bool,
     deleted: bool,
+    program: bool,
     sessions: i64,
     last_seen_at_ms: Option<i64>,
     rooms: i64,
@@ -50,6 +53,11 @@ impl People for ThisStore {
         }
         let standing = reading!(self, |db| { standings::of(db, user).await });
         Ok(standing.await?)
+    }
+
+    async fn programs(&self) -> Result<HashSet<String>, StoreError> {
+        let programs = reading!(self, |db| { programs::all(db).await });
+        Ok(programs.await?)
     }
 
     async fn has_accounts(&self) -> Result<bool, StoreError> {
@@ -284,6 +292,7 @@ impl People for ThisStore {
             let query = sqlx::query_as::<_, AccountRow>(
                 "SELECT name, created_at_ms, COALESCE(admin, 0) AS admin, COALESCE(disabled, 0) AS disabled, \
                  COALESCE(deleted, 0) AS deleted, \
+                 COALESCE((SELECT programs.is_program FROM programs WHERE programs.name = users.name), 0) AS program, \
                  (SELECT COUNT(*) FROM sessions WHERE sessions.user = users.name) AS sessions, \
                  (SELECT MAX(last_seen_at_ms) FROM sessions WHERE sessions.user = users.name) AS last_seen_at_ms, \
                  (SELECT COUNT(*) FROM rooms WHERE rooms.owner = users.name AND rooms.name <> users.name) AS rooms \
@@ -299,6 +308,7 @@ impl People for ThisStore {
                     admin: row.admin,
                     disabled: row.disabled,
                     deleted: row.deleted,
+                    program: row.program,
                 },
                 sessions: row.sessions.cast_unsigned(),
                 last_seen_at_ms: row.last_seen_at_ms.map(i64::cast_unsigned),
@@ -355,6 +365,10 @@ impl People for ThisStore {
         for (statement, before_ms) in [
             ("DELETE FROM invites WHERE expires_at_ms <= ?", before_ms),
             ("DELETE FROM resets WHERE expires_at_ms <= ?", before_ms),
+            (
+                "DELETE FROM spent_sign_ons WHERE expires_at_ms <= ?",
+                before_ms,
+            ),
             ("DELETE FROM audit WHERE at_ms <= ?", audit_before_ms),
         ] {
             let swept = writing!(self, |db| {

@@ -11,7 +11,7 @@ use common::{
 };
 
 use super::{
-    Connection, ThisStore, audit, invitations, listing, looks, removals, retention, standings,
+    Connection, ThisStore, audit, invitations, listing, looks, removals, retention, standings, programs,
 };
 use crate::sql::{
     call::{reading, transaction, writing},
@@ -26,9 +26,11 @@ macro_rules! room_where {
             "SELECT rooms.name, rooms.owner, rooms.private, rooms.bot, rooms.persona, \
              COALESCE(room_details.title, '') AS title, COALESCE(room_details.topic, '') AS topic, \
              room_retention.days AS retention_days, \
-             room_bots.model, room_bots.thinking, COALESCE(room_bots.search, 0) AS search \
+             room_bots.model, room_bots.thinking, COALESCE(room_bots.search, 0) AS search, \
+             COALESCE(programs.are_answered, 0) AS bot_answers_programs \
              FROM rooms LEFT JOIN room_details ON room_details.room = rooms.name \
              LEFT JOIN room_retention ON room_retention.room = rooms.name \
+             LEFT JOIN programs ON programs.name = rooms.name \
              LEFT JOIN room_bots ON room_bots.room = rooms.name WHERE rooms.name = ?",
             $condition
         )
@@ -57,6 +59,7 @@ struct RoomRow {
     model: Option<String>,
     thinking: Option<String>,
     search: i64,
+    bot_answers_programs: bool,
 }
 
 impl TryFrom<RoomRow> for Room {
@@ -73,6 +76,7 @@ impl TryFrom<RoomRow> for Room {
             topic: row.topic,
             retention_days: retention::days(row.retention_days),
             choices: choices(row.model, row.thinking.as_deref(), row.search),
+            bot_answers_programs: row.bot_answers_programs,
         })
     }
 }
@@ -113,6 +117,9 @@ pub(super) async fn insert(db: &mut Connection, room: &Room) -> Result<(), Failu
         topic: Some(room.topic.clone()).filter(|topic| !topic.is_empty()),
         ..RoomChanges::default()
     };
+    if room.bot_answers_programs {
+        programs::answer(db, &room.name, true).await?;
+    }
     change_details(db, &room.name, &details).await?;
     match room.retention_days {
         None => Ok(()),
@@ -443,6 +450,9 @@ impl Rooms for ThisStore {
                 retention::set_days(db, name, days).await?;
             }
             change_choices(db, name, &changes.choices).await?;
+            if let Some(are_answered) = changes.bot_answers_programs {
+                programs::answer(db, name, are_answered).await?;
+            }
             if let Some(to) = &changes.hand_over {
                 hand_over(db, name, to, by).await?;
             }
@@ -478,6 +488,7 @@ impl Rooms for ThisStore {
                 "DELETE FROM room_retention WHERE room = ?",
                 "DELETE FROM room_bots WHERE room = ?",
                 "DELETE FROM room_looks WHERE room = ?",
+                "DELETE FROM programs WHERE name = ?",
                 "DELETE FROM rooms WHERE name = ?",
             ] {
                 sqlx::query(table).bind(name).execute(&mut *db).await?;

@@ -6,20 +6,22 @@
 use common::store::{Actor, Standing, StandingChanges, StoreError, THE_SERVER};
 use uuid::Uuid;
 
-use super::{Connection, audit, passwords, rooms};
+use super::{Connection, audit, passwords, programs, rooms};
 use crate::sql::{columns::now_ms, failure::Failure};
 
 /// What an account is, within whatever is under way; none if there is no such account.
 pub(super) async fn of(db: &mut Connection, user: &str) -> Result<Option<Standing>, Failure> {
-    let query = sqlx::query_as::<_, (bool, bool, bool)>(
-        "SELECT COALESCE(admin, 0), COALESCE(disabled, 0), COALESCE(deleted, 0) \
-         FROM users LEFT JOIN standings ON standings.user = users.name WHERE users.name = ?",
+    let query = sqlx::query_as::<_, (bool, bool, bool, bool)>(
+        "SELECT COALESCE(admin, 0), COALESCE(disabled, 0), COALESCE(deleted, 0), COALESCE(is_program, 0) \
+         FROM users LEFT JOIN standings ON standings.user = users.name \
+         LEFT JOIN programs ON programs.name = users.name WHERE users.name = ?",
     );
     let row = query.bind(user).fetch_optional(db).await?;
-    Ok(row.map(|(admin, disabled, deleted)| Standing {
+    Ok(row.map(|(admin, disabled, deleted, program)| Standing {
         admin,
         disabled,
         deleted,
+        program,
     }))
 }
 
@@ -89,8 +91,8 @@ async fn insert(
     Ok(())
 }
 
-/// Writes what an account is from now on, under the lock of its own room. A later change is later, whatever the clock says: who
-/// looks for changes must not take two for one.
+/// Writes what an account is from now on, but for whether it is a program, under the lock of its own room. A later change
+/// is later, whatever the clock says: who looks for changes must not take two for one.
 pub(super) async fn write(
     db: &mut Connection,
     user: &str,
@@ -146,6 +148,7 @@ pub(super) async fn change(
         admin: changes.admin.unwrap_or(before.admin),
         disabled: changes.disabled.unwrap_or(before.disabled),
         deleted: false,
+        program: changes.program.unwrap_or(before.program),
     };
     if after == before {
         return Ok(Some((after, Vec::new())));
@@ -156,6 +159,9 @@ pub(super) async fn change(
         void_resets(db).await?;
     }
     write(db, user, after).await?;
+    if after.program != before.program {
+        programs::mark(db, user, after.program).await?;
+    }
     let deeds = [
         (
             before.admin,
@@ -164,6 +170,12 @@ pub(super) async fn change(
             "no longer administrator",
         ),
         (before.disabled, after.disabled, "disabled", "enabled"),
+        (
+            before.program,
+            after.program,
+            "made program",
+            "no longer program",
+        ),
     ];
     for (before, after, begun, ended) in deeds {
         if before != after {
@@ -230,6 +242,7 @@ pub(super) async fn delete(
         admin: false,
         disabled: true,
         deleted: true,
+        program: before.program,
     };
     write(db, user, after).await?;
     let mut ended = end_sessions(db, user, None).await?;
