@@ -11,6 +11,7 @@ pub mod names;
 pub mod posting;
 pub mod queue;
 pub mod quota;
+pub mod readiness;
 pub mod repeated_lines;
 pub mod retry;
 pub mod secret_token;

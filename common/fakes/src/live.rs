@@ -15,6 +15,7 @@ use common::{
         Unsettled,
         turns::{Draft, DraftOutcome, DraftSnapshot, TurnMode, TurnRequest, TurnStatus, Turns},
     },
+    readiness::Health,
     wire::{Message, Seq},
 };
 use futures_util::future::BoxFuture;
@@ -87,7 +88,7 @@ passes_on! { FaultyLive, beside ["tail", "subscribe"],
         async fn settled(room: &Unsettled) -> Result<(), LiveError>;
         async fn compare_anew() -> Result<(), LiveError>;
         async fn erase(room: &str) -> Result<(), LiveError>;
-        async fn ping() -> Result<(), LiveError>;
+        async fn ping() -> Result<Health, LiveError>;
         by hand {
             async fn tail(&self, room: &str, after: Seq, limit: usize) -> Result<Tail, LiveError> {
                 self.faults.pass("tail").await?;

@@ -27,6 +27,7 @@ mod proxies;
 
 mod quiet_logs;
 mod quota;
+mod readiness;
 mod redis_failover;
 mod seed_client;
 mod turns;
