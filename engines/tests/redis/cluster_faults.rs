@@ -96,10 +96,13 @@ async fn after_a_node_was_killed_and_came_back() {
     let message = says(&here[0], "ada", "lost");
     assert!(one.append(&message, Some(0)).await.is_err());
     let health = one.ping().await.unwrap();
-    assert!(matches!(&health, Health::Degraded(why) if why.starts_with("2 of 3 Redis masters")), "{health:?}");
+    assert!(
+        matches!(&health, Health::Degraded(why) if why.starts_with("2 of 3 Redis masters")),
+        "{health:?}"
+    );
     // Whoever starts now serves the rooms of the others.
     let late = connect(&settings).await;
-    late.append(&says(&there[0], "ada", "here"), Some(0)).await.unwrap();
+    late.tail(&there[0], 0, 1).await.unwrap();
     engines.start_engine(Engine::Cluster(2)).await;
     for _ in &here {
         let gap = loop {
