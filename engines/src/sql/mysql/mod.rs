@@ -10,6 +10,7 @@ mod audit;
 mod changes;
 #[path = "../statements/checks.rs"]
 mod checks;
+mod dangers;
 mod dialect;
 #[path = "../statements/invitations.rs"]
 mod invitations;
