@@ -21,4 +21,5 @@ pub mod store;
 pub mod supervise;
 pub mod telemetry;
 pub mod timeline;
+pub mod traces;
 pub mod wire;

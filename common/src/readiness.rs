@@ -316,7 +316,9 @@ async fn in_time<E: fmt::Display>(check: impl Future<Output = Result<Health, E>>
     match timeout(LOOK_LIMIT, check).await {
         Ok(Ok(Health::Well)) if began.elapsed() >= SLOW_AFTER => {
             let took = began.elapsed().as_millis();
-            Look::Answered(Health::Degraded(format!("slow: it answered after {took} ms")))
+            Look::Answered(Health::Degraded(format!(
+                "slow: it answered after {took} ms"
+            )))
         }
         Ok(Ok(health)) => Look::Answered(health),
         Ok(Err(error)) => Look::Failed(error.to_string()),

@@ -20,6 +20,7 @@ mod p15_fair_to_others;
 mod all_in_one;
 mod everywhere;
 mod frozen_broker;
+mod metrics;
 mod operators;
 mod other_database;
 mod persisted_changes;
@@ -30,6 +31,7 @@ mod quota;
 mod readiness;
 mod redis_failover;
 mod seed_client;
+mod traces;
 mod turns;
 
 use std::{
