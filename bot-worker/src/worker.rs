@@ -258,6 +258,7 @@ impl Worker {
                     .set(age);
                 // Without a ticket it is under way already, and settled along with that.
                 self.in_flight.take(reply, delivery.receipt).map(|ticket| {
+                    Span::waited("queue", asked, trace);
                     let mut span = Span::child_as("answer", SpanKind::Consumer, trace);
                     span.set("attempt", i64::from(delivery.attempt));
                     let request = Request {

@@ -379,9 +379,12 @@ fn spans_of(envelopes: &[Envelope]) -> Vec<Span> {
     if !traces::is_on() {
         return Vec::new();
     }
-    let traced = envelopes.iter().filter_map(|one| one.trace);
+    let traced = envelopes.iter().filter(|one| one.trace.is_some());
     let mut spans: Vec<Span> = traced
-        .map(|trace| Span::child_as("persist", SpanKind::Consumer, Some(trace)))
+        .map(|one| {
+            Span::waited("queue", one.message.seq, one.trace);
+            Span::child_as("persist", SpanKind::Consumer, one.trace)
+        })
         .collect();
     let mut batch = Span::child("persist batch", spans.first().and_then(Span::context));
     batch.set("messaging.batch.message_count", envelopes.len() as i64);

@@ -6,7 +6,11 @@
 
 mod sending;
 
-use std::{fmt, sync::OnceLock};
+use std::{
+    fmt,
+    sync::OnceLock,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use opentelemetry::{
     Context, KeyValue, Value,
@@ -18,6 +22,8 @@ use opentelemetry::{
 use opentelemetry_sdk::trace::{SdkTracer, Span as SdkSpan};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tracing::{Instrument, instrument::Instrumented};
+
+use crate::wire::Seq;
 
 pub use opentelemetry::trace::SpanKind;
 pub use sending::TraceSettings;
@@ -135,6 +141,20 @@ impl Span {
                 Span::begin(tracer, name, kind, Some(parent))
             }
             _ => Span::NONE,
+        }
+    }
+
+    /// A part that was waited for from this place in a room on, by whoever gives it, and is over now.
+    pub fn waited(name: &'static str, since: Seq, parent: Option<TraceContext>) {
+        let (Some(tracer), Some(parent)) = (TRACER.get(), parent) else {
+            return;
+        };
+        if parent.is_sampled {
+            let around = Context::new().with_remote_span_context(parent.remote());
+            // Another's clock may be ahead of this one's.
+            let begun = (UNIX_EPOCH + Duration::from_micros(since)).min(SystemTime::now());
+            let builder = tracer.span_builder(name).with_start_time(begun);
+            drop(tracer.build_with_context(builder, &around));
         }
     }
 

@@ -534,7 +534,11 @@ async fn what_is_dangerous_about_a_server_is_seen_by_whoever_may_ask() {
     };
     let live = connect(&settings(url, "seen:")).await;
     assert_eq!(live.dangers().await, [""; 0]);
-    told("CONFIG", "SET appendonly no maxmemory 1gb maxmemory-policy allkeys-lru").await;
+    told(
+        "CONFIG",
+        "SET appendonly no maxmemory 1gb maxmemory-policy allkeys-lru",
+    )
+    .await;
     let dangers = live.dangers().await;
     assert_eq!(dangers.len(), 2, "{dangers:?}");
     assert!(dangers[0].contains("appendonly yes"), "{dangers:?}");

@@ -111,10 +111,11 @@ fn settings(endpoint: SocketAddr) -> Vec<(&'static str, String)> {
     ]
 }
 
-const QUESTION: [&str; 11] = [
+const QUESTION: [&str; 12] = [
     "send",
     "place",
     "publish",
+    "queue",
     "persist",
     "answer",
     "wait for turn",
@@ -165,7 +166,10 @@ async fn a_question_is_one_trace(chat: &Chat, collector: &Collector, services: [
     let statuses: HashSet<String> = asked
         .filter_map(|one| attribute(&one.span, "status"))
         .collect();
-    assert!(statuses.len() == 2 && statuses.contains("ok"), "{statuses:?}");
+    assert!(
+        statuses.len() == 2 && statuses.contains("ok"),
+        "{statuses:?}"
+    );
     // The line that says what failed has the trace's id.
     let log = chat.workers.first().unwrap_or(&chat.edges[0]).log();
     let line = log.lines().find(|line| line.contains("the model failed"));
