@@ -187,12 +187,8 @@ impl Sockets {
         let caller = traces::current();
         Ok(socket::configure(upgrade).on_upgrade(move |ws| {
             // A task of its own: that of the upgrade keeps room for everything that an upgrade needs, as long as it lives.
-            drop(tokio::spawn(
-                Socket::open(
-                    sockets, session, registered, origin, arriving, ws, room, caller,
-                )
-                .run(),
-            ));
+            let socket = Socket::open(sockets, session, registered, origin, arriving, ws, room);
+            drop(tokio::spawn(socket.traced(caller).run()));
             ready(())
         }))
     }

@@ -115,7 +115,6 @@ impl Socket {
         arriving: Arriving,
         ws: WebSocket,
         room: Option<(Arc<str>, Option<Seq>)>,
-        caller: Option<TraceContext>,
     ) -> Box<Socket> {
         let now = Instant::now();
         let limits = sockets.limits;
@@ -131,7 +130,7 @@ impl Socket {
             session,
             registered,
             origin,
-            caller,
+            caller: None,
             ws,
             arriving,
             is_deaf: false,
@@ -148,6 +147,12 @@ impl Socket {
         });
         socket.act(outputs);
         socket
+    }
+
+    /// What is sent on it belongs to this trace.
+    pub(super) fn traced(mut self: Box<Self>, caller: Option<TraceContext>) -> Box<Socket> {
+        self.caller = caller;
+        self
     }
 
     /// Serves it until it closes.
