@@ -9,6 +9,7 @@ use std::{
 
 use axum::{Router, body::Bytes, extract::State, http::HeaderMap, routing::post};
 use chat_client::http;
+use futures_util::SinkExt as _;
 use opentelemetry_proto::tonic::{
     collector::trace::v1::ExportTraceServiceRequest, common::v1::any_value::Value as AnyValue,
     trace::v1::Span,
@@ -17,6 +18,7 @@ use prost::Message as _;
 use serde_json::json;
 use stories::{Chat, PATIENCE, Person, Setup, until};
 use tokio::net::TcpListener;
+use tokio_tungstenite::{connect_async, tungstenite::client::IntoClientRequest as _};
 
 /// What a span was told as, and by whom.
 #[derive(Clone)]
@@ -136,7 +138,7 @@ async fn whole(collector: &Collector, trace: &str, names: &[&str]) -> Vec<Told> 
             let parent = &one.span.parent_span_id;
             parent.is_empty() || known(parent) || hex(parent) == CALLER
         };
-        (names.iter().all(|name| has(name)) && spans.iter().all(hangs)).then_some(spans)
+        (names.iter().all(has) && spans.iter().all(hangs)).then_some(spans)
     })
     .await
 }
@@ -222,6 +224,25 @@ async fn a_question_is_one_trace_over_all_services() {
     let name = "POST /api/rooms/{room}/messages";
     let call = spans.iter().find(|one| one.span.name == name);
     assert_eq!(hex(&call.expect("it is told").span.parent_span_id), CALLER);
+
+    // What is sent on a socket belongs to the trace with which it was opened.
+    let of_the_socket = trace.replace('4', "6");
+    let url = format!("ws://{}/ws/chat/lobby", chat.edges[0].listen);
+    let mut opening = url.into_client_request().expect("a call");
+    for (name, value) in [
+        ("authorization", format!("Bearer {}", bob.token)),
+        ("traceparent", format!("00-{of_the_socket}-{CALLER}-01")),
+    ] {
+        let value = value.parse().expect("a header");
+        opening.headers_mut().insert(name, value);
+    }
+    let (mut socket, opened) = connect_async(opening).await.expect("it opens");
+    let told = opened.headers()["traceparent"].to_str().expect("text");
+    assert!(told.starts_with(&format!("00-{of_the_socket}-")), "{told}");
+    let frame = json!({"message": "on a socket"}).to_string();
+    socket.send(frame.into()).await.expect("it is open");
+    let spans = ["send", "place", "publish", "queue", "persist"];
+    whole(&collector, &of_the_socket, &spans).await;
 
     // Whoever is not sampled is not traced, and keeps the trace's id.
     let unsampled = http()
