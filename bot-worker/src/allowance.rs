@@ -167,6 +167,13 @@ impl Allowance {
                 let model = || wish.model.to_owned();
                 gauge!("chinwag_bot_quota_used_calls", "model" => model()).set(calls);
                 gauge!("chinwag_bot_quota_used_tokens", "model" => model()).set(tokens as f64);
+                let limit = |limit: Option<NonZeroU32>| {
+                    limit.map_or(f64::INFINITY, |limit| limit.get().into())
+                };
+                gauge!("chinwag_bot_quota_limit_calls", "model" => model())
+                    .set(limit(self.limits.calls));
+                gauge!("chinwag_bot_quota_limit_tokens", "model" => model())
+                    .set(limit(self.limits.tokens));
                 let booked = Some((Arc::clone(&self.quota), model(), wish.id));
                 return Ok(Admission::Granted(QuotaPermit { booked }));
             }

@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 use common::{
     live::Signal,
     queue::{DELIVERY_LIMIT, Verdict},
+    traces::{Span, TraceContext},
     wire::{Message, Seq, ServerFrame},
 };
 use tokio::time::{Instant, sleep, timeout};
@@ -61,6 +62,8 @@ pub(crate) struct Request {
     pub attempt: u32,
     /// When it came to a worker.
     pub received: Instant,
+    /// The trace that it belongs to, if it is traced.
+    pub trace: Option<TraceContext>,
 }
 
 /// What all requests of one worker share.
@@ -118,7 +121,10 @@ impl Answering {
         // The turn is held until the reply is posted, so that a room's replies stand in the order of its requests.
         // Whoever's time is up meanwhile does not wait for that.
         let (turn, outcome) = loop {
-            let turn = match self.waits(&request, &mut queued, interrupts).await {
+            let waiting = Span::child("wait for turn", request.trace);
+            let waited = self.waits(&request, &mut queued, interrupts).await;
+            drop(waiting);
+            let turn = match waited {
                 Waited::Turn(turn) => turn,
                 Waited::Answered => {
                     drop(queued);
@@ -303,6 +309,7 @@ impl Answering {
         claim: &Claim,
         interrupts: &Interrupts,
     ) -> Offered {
+        let waiting = Span::child("wait for a slot", request.trace);
         let (work, fence) = (self.work(request, &turn, interrupts), turn.fence);
         let mut offer = match self.run_queue.offer(&work, fence).await {
             Ok(offer) => offer,
@@ -315,7 +322,10 @@ impl Answering {
         loop {
             let looked = tokio::select! {
                 biased;
-                begun = &mut offer => return answered_here(begun.ok(), turn).await,
+                begun = &mut offer => {
+                    drop(waiting);
+                    return answered_here(begun.ok(), turn).await;
+                }
                 () = turn.lost.cancelled() => {
                     if !self.run_queue.withdraw(&work, fence).await {
                         return answered_here(offer.try_recv().ok(), turn).await;
@@ -387,6 +397,7 @@ impl Answering {
             attempt: request.attempt,
             fence: turn.fence.number,
             received: now.saturating_sub(micros(here.saturating_duration_since(request.received))),
+            trace: request.trace,
             respond_by: now.saturating_add(micros(left)),
         }
     }

@@ -9,6 +9,7 @@ use std::{
 use common::{
     live::OfferedModel,
     quota::CallRequest,
+    traces::{self, Span, SpanKind},
     wire::{Grounding, Kind, Message},
 };
 use metrics::{counter, histogram};
@@ -197,6 +198,7 @@ impl Asking {
             attempts: Attempts::new(self.models.len(), first.unwrap_or(0)),
             waits: Waits::new(&self.allowance),
             waiting_since: None,
+            waiting: Span::NONE,
             model: String::new(),
             best: String::new(),
             was_unfinished: false,
@@ -227,6 +229,8 @@ struct Inquiry<'a> {
     waits: Waits<'a>,
     /// When the quota was first asked for the call that is to come.
     waiting_since: Option<Instant>,
+    /// The same in its trace.
+    waiting: Span,
     /// The model that was called last.
     model: String,
     /// The most that a failed call has written.
@@ -391,13 +395,18 @@ impl<'a> Inquiry<'a> {
             };
             (slot, allowance.ask(&call).await)
         };
-        let since = *self.waiting_since.get_or_insert_with(Instant::now);
+        let waiting = &mut self.waiting;
+        let since = *self.waiting_since.get_or_insert_with(|| {
+            *waiting = Span::child("wait for quota", traces::current());
+            waiting.set("gen_ai.request.model", name.to_owned());
+            Instant::now()
+        });
         let begun = self.attempts.calls() > 0;
         match self.interrupts.race(begun, admission).await {
             Ok((slot, Admission::Granted(permit))) => {
                 self.waits.granted(index);
                 self.waits = Waits::new(allowance);
-                self.waiting_since = None;
+                (self.waiting_since, self.waiting) = (None, Span::NONE);
                 histogram!("chinwag_bot_quota_wait_seconds", "model" => name.to_owned())
                     .record(since.elapsed());
                 Ok(Step::Go((slot, permit)))
@@ -490,6 +499,11 @@ impl<'a> Inquiry<'a> {
     async fn call(&mut self, text: &mut String, usage: &mut Usage) -> Called {
         let (model, first_word) = (self.model.as_str(), &mut self.first_word);
         let began = Instant::now();
+        let mut span = Span::child_as("ask the model", SpanKind::Client, traces::current());
+        if span.context().is_some() {
+            span.set("gen_ai.request.model", model.to_owned());
+            span.set("attempt", i64::from(self.attempts.calls()));
+        }
         let mut pieces = |piece: &str| {
             if text.is_empty() {
                 histogram!("chinwag_bot_first_token_seconds", "model" => model.to_owned())
@@ -524,6 +538,13 @@ impl<'a> Inquiry<'a> {
             Called::Interrupted(Interrupt::Stopped) => "stopped",
             Called::Interrupted(Interrupt::HandBack) => "handed_back",
         };
+        span.set("status", status);
+        span.set("gen_ai.usage.input_tokens", i64::from(usage.tokens_in));
+        span.set("gen_ai.usage.output_tokens", i64::from(usage.tokens_out));
+        if status != "ok" {
+            span.failed(status);
+        }
+        drop(span);
         for (way, count) in [("in", usage.tokens_in), ("out", usage.tokens_out)] {
             counter!("chinwag_bot_tokens_total", "model" => model.to_owned(), "way" => way)
                 .increment(count.into());

@@ -8,6 +8,7 @@ use common::{
         Live,
         turns::{Draft, DraftOutcome, Fence},
     },
+    traces::{self, Span, TraceContext},
     wire::MESSAGE_MAX_CHARS,
 };
 use tokio::{
@@ -69,6 +70,7 @@ impl Drafts {
             fence,
             lost,
             seen: Seen::default(),
+            trace: traces::current(),
         };
         let showing = tokio::spawn(painter.show(growing, ended.clone()));
         Drafts {
@@ -150,10 +152,13 @@ struct Painter {
     fence: Fence,
     lost: CancellationToken,
     seen: Seen,
+    trace: Option<TraceContext>,
 }
 
 impl Painter {
     async fn show(mut self, mut growing: watch::Receiver<Growing>, ended: CancellationToken) {
+        // From the first draft that is shown to the last.
+        let (mut span, mut shown) = (Span::NONE, 0);
         while let Some(Ok(())) = ended.run_until_cancelled(growing.changed()).await {
             let next = self.seen.next(&growing.borrow_and_update());
             let Some((seen, next)) = next else {
@@ -169,6 +174,11 @@ impl Painter {
                 offset_bytes: next.bytes,
                 text: next.text,
             };
+            if shown == 0 {
+                span = Span::child("drafts", self.trace);
+            }
+            shown += 1;
+            span.set("drafts", shown);
             // A draft that was not shown is shown with the next one.
             match self.live.draft(&draft).await {
                 Ok(DraftOutcome::Shown) => self.seen = seen,

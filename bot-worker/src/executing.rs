@@ -9,6 +9,7 @@ use common::{
     queue::Verdict,
     store::{BotPolicy, DeletedAccounts, Room, Thinking},
     timeline::Timeline,
+    traces,
     wire::{Message, Seq},
 };
 use futures_util::FutureExt;
@@ -63,7 +64,9 @@ impl Executing {
             entry,
         } = run;
         let (request, room) = (work.message.id, work.message.room.clone());
-        let answering = AssertUnwindSafe(self.answer(work, fence, slot, stopped)).catch_unwind();
+        let trace = work.trace;
+        let answering = traces::within(trace, self.answer(work, fence, slot, stopped));
+        let answering = AssertUnwindSafe(answering).catch_unwind();
         let verdict = answering.await.unwrap_or_else(|_| {
             // Its attempts are counted by the queue, so that this ends with the fallback.
             tracing::error!(%request, room, "answering panicked: handing back");
@@ -166,6 +169,7 @@ impl Executing {
             reply: work.reply,
             attempt: work.attempt,
             received,
+            trace: work.trace,
         };
         (request, interrupts)
     }

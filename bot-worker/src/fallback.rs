@@ -55,6 +55,22 @@ pub fn too_soon(wait: Duration) -> String {
 }
 
 impl Reason {
+    /// All of them.
+    pub(crate) const ALL: [Reason; 12] = [
+        Reason::TooSlow,
+        Reason::Busy,
+        Reason::Quota,
+        Reason::Refused,
+        Reason::NoModel,
+        Reason::BadRequest,
+        Reason::Safety,
+        Reason::Broken,
+        Reason::NoWords,
+        Reason::GaveUp,
+        Reason::Stopped,
+        Reason::TooSoon,
+    ];
+
     /// One snake_case word, for the log of replies and the metrics.
     pub fn as_str(self) -> &'static str {
         match self {

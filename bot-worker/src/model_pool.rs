@@ -36,6 +36,9 @@ struct State {
 impl ModelPool {
     /// The models of these names, in order.
     pub(crate) fn new(names: &[String]) -> ModelPool {
+        for name in names {
+            metrics::gauge!("chinwag_bot_model_up", "model" => name.clone()).set(1.0);
+        }
         let entry = |name: &String| Entry {
             name: name.clone(),
             state: Mutex::default(),
@@ -101,6 +104,16 @@ impl Entry {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock()
     }
+
+    /// Tells whether the model is called just now, for people for whom it has not failed.
+    fn tell(&self, state: &State, now: Instant) {
+        let up = if state.bar("", now).is_none() {
+            1.0
+        } else {
+            0.0
+        };
+        metrics::gauge!("chinwag_bot_model_up", "model" => self.name.clone()).set(up);
+    }
 }
 
 impl State {
@@ -154,6 +167,7 @@ impl Call<'_> {
         let mut state = self.entry.state();
         state.circuits.succeeded(self.user);
         state.barred = None;
+        self.entry.tell(&state, Instant::now());
     }
 
     /// The model did not, at `now`.
@@ -177,6 +191,7 @@ impl Call<'_> {
                 state.circuits.succeeded(self.user);
             }
         }
+        self.entry.tell(&state, now);
         drop(state);
         self.has_verdict = true;
     }

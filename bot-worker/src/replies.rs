@@ -14,6 +14,7 @@ use common::{
     retry::RetryPolicy,
     store::Store,
     timeline::Timeline,
+    traces::{self, Span},
     wire::{Kind, Message, NewMessage, Seq, now_seq},
 };
 use metrics::{counter, histogram};
@@ -258,7 +259,8 @@ impl Replies {
         interrupts: &Interrupts,
     ) -> Option<Verdict> {
         let mut back_off = POST_AGAIN.back_off();
-        let trying = async {
+        let span = Span::child("reply", traces::current());
+        let trying = traces::within(span.context(), async {
             let mut failures = 0_u32;
             loop {
                 let posted = match &mut writer {
@@ -329,7 +331,7 @@ impl Replies {
                     }
                 }
             }
-        };
+        });
         tokio::select! {
             verdict = trying => verdict,
             () = interrupts.drain.over.cancelled() => {

@@ -10,6 +10,7 @@ use common::{
         Quota, QuotaError,
         run_queue::{Offer, Place},
     },
+    traces::{self, TraceContext},
     wire::{Message, Seq},
 };
 use parking_lot::Mutex;
@@ -54,6 +55,13 @@ pub(crate) struct Work {
     pub received: Seq,
     /// When its reply has to be posted.
     pub respond_by: Seq,
+    /// The trace that it belongs to, if it is traced.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "traces::read_if_any"
+    )]
+    pub trace: Option<TraceContext>,
 }
 
 /// What this worker has offered, and what it answers.
@@ -320,6 +328,7 @@ mod tests {
             fence: 1,
             received: seq,
             respond_by: seq,
+            trace: None,
         }
     }
 

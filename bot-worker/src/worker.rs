@@ -11,7 +11,8 @@ use common::{
     store::DeletedAccounts,
     supervise,
     timeline::Timeline,
-    wire::{Kind, Message, Seq},
+    traces::{self, Span, SpanKind},
+    wire::{Kind, Message, Seq, now_seq},
 };
 use futures_util::FutureExt;
 use metrics::{counter, gauge};
@@ -28,6 +29,7 @@ use crate::{
     asking::Asking,
     deadline::{Times, reserve, time_left},
     executing::Executing,
+    fallback::Reason,
     in_flight::{InFlight, Ticket},
     interrupts::{Drain, Interrupts},
     load::RecentTimes,
@@ -76,6 +78,10 @@ impl Worker {
         settings: &WorkerSettings,
         model: Arc<dyn Model>,
     ) -> Worker {
+        // From 0 on: whoever is alerted by fallbacks would not see the first of them come into being.
+        for reason in Reason::ALL {
+            counter!("chinwag_bot_requests_total", "outcome" => reason.as_str()).absolute(0);
+        }
         let concurrency = settings.bot_concurrency.get();
         let prefetch = PREFETCH_MIN.max(PREFETCH_PER_SLOT * concurrency);
         let poster = Poster::new(
@@ -268,16 +274,28 @@ impl Worker {
         let job = match Envelope::read(&delivery.payload) {
             Ok(envelope) if envelope.message.kind == Kind::User => {
                 let reply = envelope.reply_id();
-                let Envelope { message, again, .. } = envelope;
+                let Envelope {
+                    message,
+                    again,
+                    trace,
+                    ..
+                } = envelope;
                 let asked = again.map_or(message.seq, |again| again.at);
+                let age = now_seq().saturating_sub(asked) as f64 / 1e6;
+                gauge!("chinwag_queue_age_seconds", "queue" => QueueName::BotRequests.as_str())
+                    .set(age);
                 // Without a ticket it is under way already, and settled along with that.
                 self.in_flight.take(reply, delivery.receipt).map(|ticket| {
+                    Span::waited("queue", asked, trace);
+                    let mut span = Span::child_as("answer", SpanKind::Consumer, trace);
+                    span.set("attempt", i64::from(delivery.attempt));
                     let request = Request {
                         message,
                         asked,
                         reply,
                         attempt: delivery.attempt,
                         received: Instant::now(),
+                        trace: span.context(),
                     };
                     let interrupts = self.interrupts(&request, began, &ticket);
                     // What orders the queue is the time at which it was asked for.
@@ -285,7 +303,7 @@ impl Worker {
                     let queued = self
                         .turns
                         .enqueue(room, sender, reply, asked, request.attempt);
-                    Job::Answer(Box::new((request, queued, interrupts, ticket)))
+                    Job::Answer(Box::new((request, queued, interrupts, ticket, span)))
                 })
             }
             // The bot never answers a bot: two of them would never stop.
@@ -302,9 +320,11 @@ impl Worker {
                 None => {}
                 Some(Job::Settle(verdict)) => settle(&*consumer, vec![receipt], verdict).await,
                 Some(Job::Answer(job)) => {
-                    let (request, queued, interrupts, ticket) = *job;
+                    let (request, queued, interrupts, ticket, span) = *job;
                     gauge!("chinwag_bot_under_way").increment(1);
-                    let verdict = self.answer(&request, queued, &interrupts).await;
+                    let answering = self.answer(&request, queued, &interrupts);
+                    let verdict = traces::within(request.trace, answering).await;
+                    drop(span);
                     gauge!("chinwag_bot_under_way").decrement(1);
                     settle(&*consumer, ticket.done(), verdict).await;
                 }
@@ -350,7 +370,7 @@ impl Worker {
 
 enum Job {
     Settle(Verdict),
-    Answer(Box<(Request, QueuedTurn, Interrupts, Ticket)>),
+    Answer(Box<(Request, QueuedTurn, Interrupts, Ticket, Span)>),
 }
 
 async fn settle(consumer: &dyn Consumer, receipts: Vec<Receipt>, verdict: Verdict) {

@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::wire::{Message, Seq, to_json};
+use crate::{
+    traces::{self, TraceContext},
+    wire::{Message, Seq, to_json},
+};
 
 /// The version written now. Older ones are still read until the queues that may hold them are drained.
 pub const ENVELOPE_VERSION: u32 = 1;
@@ -21,6 +24,13 @@ pub struct Envelope {
     /// With a request that has been answered and is to be answered again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub again: Option<Again>,
+    /// Where what becomes of it hangs in a trace, if it is traced. Behind all else, see [`traced`].
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "traces::read_if_any"
+    )]
+    pub trace: Option<TraceContext>,
 }
 
 /// A wish for another answer to a request.
@@ -95,6 +105,7 @@ impl Envelope {
             message,
             reply,
             again: None,
+            trace: None,
         }
     }
 
@@ -118,7 +129,11 @@ impl Envelope {
     }
 
     /// As [`Envelope::to_bytes`] of [`Envelope::new`], with the message encoded already, as its frame.
-    pub(crate) fn around(frame: &str, reply: Option<&ReplyLog>) -> bytes::Bytes {
+    pub(crate) fn around(
+        frame: &str,
+        reply: Option<&ReplyLog>,
+        trace: Option<TraceContext>,
+    ) -> bytes::Bytes {
         let mut json = String::with_capacity(frame.len() + 32);
         json.push_str(r#"{"v":"#);
         json.push_str(&ENVELOPE_VERSION.to_string());
@@ -127,6 +142,11 @@ impl Envelope {
         if let Some(reply) = reply {
             json.push_str(r#","reply":"#);
             json.push_str(&to_json(reply, 0));
+        }
+        if let Some(trace) = trace {
+            json.push_str(TRACE);
+            json.push_str(&trace.to_string());
+            json.push('"');
         }
         json.push('}');
         json.into()
@@ -146,6 +166,17 @@ impl Envelope {
             )),
         }
     }
+}
+
+/// What stands before a payload's trace.
+const TRACE: &str = r#","trace":""#;
+
+/// The `traceparent` that a payload ends with, if it is traced, without reading all of it.
+pub fn traced(payload: &[u8]) -> Option<&str> {
+    let rest = payload.strip_suffix(b"\"}")?;
+    let (rest, trace) = rest.split_at_checked(rest.len().checked_sub(TraceContext::CHARS)?)?;
+    let trace = std::str::from_utf8(trace).ok()?;
+    (rest.ends_with(TRACE.as_bytes()) && TraceContext::read(trace).is_some()).then_some(trace)
 }
 
 /// The id of the reply to a request: it follows from the request's id (or, where that is answered again, from the last
@@ -196,10 +227,18 @@ mod tests {
             outcome: "answered".into(),
             details: ReplyDetails::default(),
         };
-        for reply in [None, Some(log)] {
-            let whole = Envelope::new(message.clone(), reply.clone()).to_bytes();
+        let given = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let trace = TraceContext::read(given);
+        for (reply, trace) in [(None, None), (Some(log.clone()), None), (Some(log), trace)] {
+            let whole = Envelope {
+                trace,
+                ..Envelope::new(message.clone(), reply.clone())
+            };
+            let whole = whole.to_bytes();
             let frame = message.frame_around(&tail);
-            assert_eq!(Envelope::around(&frame, reply.as_ref()), whole);
+            assert_eq!(Envelope::around(&frame, reply.as_ref(), trace), whole);
+            assert_eq!(traced(&whole), trace.map(|_| given));
+            assert_eq!(Envelope::read(&whole).unwrap().trace, trace);
         }
     }
 }

@@ -27,7 +27,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::{causes::WithCauses, startup::stop_on_signal};
+use crate::{causes::WithCauses, startup::stop_on_signal, traces};
 
 tokio::task_local! {
     static CURRENT: Option<Supervisor>;
@@ -247,7 +247,9 @@ pub async fn process(
         // Boxed, since it is all of the process, and part of its `main`.
         Box::pin(work(stop.clone())).await
     });
-    Exit(done.await)
+    let done = done.await;
+    traces::finish().await;
+    Exit(done)
 }
 
 /// How a process ends. Returned from `main`, an error is the last line of the log, whatever the end of the runtime has to

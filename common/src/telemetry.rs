@@ -1,4 +1,4 @@
-//! Logs and metrics, set up once in every `main`.
+//! Logs, metrics and traces, set up once in every `main`.
 
 use std::io::IsTerminal;
 
@@ -10,7 +10,10 @@ use tracing_subscriber::{
     EnvFilter, Layer, filter::filter_fn, layer::SubscriberExt, util::SubscriberInitExt,
 };
 
-use crate::repeated_lines::RepeatedLines;
+use crate::{
+    repeated_lines::RepeatedLines,
+    traces::{self, TraceSettings},
+};
 
 /// How a process logs.
 #[derive(Args, Clone, Debug)]
@@ -21,6 +24,9 @@ pub struct TelemetrySettings {
     /// How to write it.
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value = "text")]
     pub log_format: LogFormat,
+    /// Where traces go.
+    #[command(flatten)]
+    pub traces: TraceSettings,
 }
 
 /// How log lines look. They go to standard error.
@@ -48,7 +54,8 @@ const COUNT_BUCKETS: [f64; 14] = [
     1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1_024.0, 2_048.0, 4_096.0, 8_192.0,
 ];
 
-/// Starts logging, counting and TLS for this process. The handle renders the metrics.
+/// Starts logging, counting, tracing and TLS for this process. The handle renders the metrics. Must be called on a Tokio
+/// runtime.
 ///
 /// # Panics
 /// If called twice in one process.
@@ -75,9 +82,83 @@ pub fn init(settings: &TelemetrySettings) -> PrometheusHandle {
     rustls::crypto::ring::default_provider()
         .install_default()
         .expect("telemetry is set up once, first of all");
-    with_buckets(PrometheusBuilder::new())
+    let handle = with_buckets(PrometheusBuilder::new())
         .install_recorder()
-        .expect("telemetry is set up once")
+        .expect("telemetry is set up once");
+    let program = program();
+    describe(&program);
+    traces::begin(&settings.traces, &program);
+    handle
+}
+
+/// The name of the program that runs, without its path.
+fn program() -> String {
+    let path = std::env::current_exe().unwrap_or_default();
+    let name = path.file_stem().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+/// What each metric means, as the documents say it: `/metrics` tells it too.
+const PAGE: &str = include_str!("../../docs/metrics.md");
+
+/// One metric of the documents.
+#[derive(Debug, PartialEq, Eq)]
+struct Described<'a> {
+    /// The heading it stands under, which says who counts it.
+    part: &'a str,
+    name: &'a str,
+    kind: &'a str,
+    has_labels: bool,
+    meaning: &'a str,
+}
+
+fn described() -> impl Iterator<Item = Described<'static>> {
+    let mut part = "";
+    PAGE.lines().filter_map(move |line| {
+        if let Some(heading) = line.strip_prefix("## ") {
+            part = heading;
+        }
+        let mut cells = line.strip_prefix("| `chinwag_").map(|_| line.split('|'))?;
+        let mut cell = || cells.next().unwrap_or_default().trim();
+        cell();
+        let (name, kind, labels, meaning) = (cell(), cell(), cell(), cell());
+        Some(Described {
+            part,
+            name: name.trim_matches('`'),
+            kind,
+            has_labels: !labels.is_empty(),
+            meaning,
+        })
+    })
+}
+
+/// Whether a program counts what stands under this heading.
+fn counts(program: &str, part: &str) -> bool {
+    let all = part.contains("very process") || part.contains("wherever") || program == "chinwag";
+    let word = match program {
+        "ws-edge" => "edge",
+        "bot-worker" => "worker",
+        other => other,
+    };
+    all || part.contains(word)
+}
+
+/// Gives each metric its meaning, and has this program's counters begin at 0: whoever is alerted by a counter that grows
+/// would not see it come into being at 1.
+fn describe(program: &str) {
+    for metric in described() {
+        let Described { name, meaning, .. } = metric;
+        if metric.kind.starts_with("counter") {
+            metrics::describe_counter!(name, meaning);
+            if !metric.has_labels && counts(program, metric.part) {
+                metrics::counter!(name).absolute(0);
+            }
+        } else if metric.kind.starts_with("gauge") {
+            metrics::describe_gauge!(name, meaning);
+        } else {
+            metrics::describe_histogram!(name, meaning);
+        }
+    }
 }
 
 /// The crates whose lines are written with secrets in mind.
@@ -137,6 +218,27 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} is not in {text}");
         }
+    }
+
+    #[test]
+    fn a_programs_counters_begin_at_nothing_and_say_what_they_mean() {
+        let recorder = with_buckets(PrometheusBuilder::new()).build_recorder();
+        let handle = recorder.handle();
+        metrics::with_local_recorder(&recorder, || {
+            describe("persister");
+            metrics::gauge!("chinwag_sockets").set(1.0);
+        });
+        let text = handle.render();
+        for line in [
+            "chinwag_persist_waits_total 0",
+            "# HELP chinwag_sockets sockets that are open now; `SOCKETS_MAX` is the limit",
+        ] {
+            assert!(
+                text.lines().any(|one| one == line),
+                "{line} is not in {text}"
+            );
+        }
+        assert!(!text.contains("chinwag_deliveries_total 0"), "{text}");
     }
 
     #[test]

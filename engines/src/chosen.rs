@@ -16,6 +16,7 @@ use common::{
 };
 use tokio_util::sync::CancellationToken;
 
+use crate::dangers;
 pub use crate::rabbitmq::{RabbitQueue as QueueEngine, RabbitSettings as QueueSettings};
 pub use crate::redis::{
     RedisLive as LiveEngine, RedisQuota as QuotaEngine, RedisSettings as LiveSettings,
@@ -67,7 +68,11 @@ async fn all(
     // Boxed, since it is large, and part of every caller.
     let all = Box::pin(async { tokio::join!(live, queue, store) });
     let (live, queue, store) = all.await;
-    Some((live?, queue?, store?))
+    let (live, queue, store) = (live?, queue?, store?);
+    let looking = async { tokio::join!(live.dangers(), store.dangers()) };
+    let (of_live, of_store) = Box::pin(looking).await;
+    dangers::say(of_live.into_iter().chain(of_store));
+    Some((live, queue, store))
 }
 
 /// Connects to what a persister needs. `None` if `stop` came before both were there.
@@ -80,6 +85,7 @@ pub async fn connect_to_persist(
         StoreEngine::connect(store).await
     });
     let store = store.await?;
+    dangers::say(store.dangers().await);
     let queue = wait_for(QueueEngine::NAME, stop, async || {
         QueueEngine::connect(queue).await
     });

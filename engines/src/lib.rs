@@ -4,6 +4,7 @@
 #![warn(missing_docs)]
 
 pub mod chosen;
+mod dangers;
 mod day;
 pub mod embedded;
 mod inbox;

@@ -30,7 +30,8 @@ use common::{
     retry::{GaveUp, RetryPolicy, retry_until},
     store::{Store, StoreError, WriteError, Written},
     supervise::{self, Fault},
-    wire::Kind,
+    traces::{self, Span, SpanKind},
+    wire::{Kind, Seq, now_seq},
 };
 use tokio::{
     sync::mpsc,
@@ -273,7 +274,11 @@ impl Persister {
         if !forgotten.is_empty() {
             metrics::counter!("chinwag_persist_forgotten_total").increment(forgotten.len() as u64);
         }
+        tell_age(&batch.envelopes);
+        let spans = spans_of(&batch.envelopes);
         let mut outcome = self.write(&batch).await;
+        drop(spans);
+        tell_age(&[]);
         outcome.done.extend(forgotten);
         metrics::histogram!("chinwag_persist_batch_seconds").record(began.elapsed().as_secs_f64());
         metrics::histogram!("chinwag_persist_batch_messages").record(batch.envelopes.len() as f64);
@@ -363,6 +368,7 @@ impl Persister {
         };
         let told = |error: &WriteError, again_in| {
             metrics::counter!("chinwag_persist_waits_total").increment(1);
+            tell_age(envelopes);
             tracing::warn!(%error, messages = envelopes.len(), ?again_in, "the database does not take a batch; nothing is lost, it waits");
         };
         retry_until(&self.stop, WRITE_AGAIN, write, told).await
@@ -400,6 +406,43 @@ impl Persister {
     }
 }
 
+/// One span for each message that is traced, in its own trace, and one for the batch, to which they are linked: it hangs at
+/// the first of them, since a trace of its own might not be sampled.
+fn spans_of(envelopes: &[Envelope]) -> Vec<Span> {
+    if !traces::is_on() {
+        return Vec::new();
+    }
+    let traced = envelopes.iter().filter(|one| one.trace.is_some());
+    let mut spans: Vec<Span> = traced
+        .map(|one| {
+            Span::waited("queue", one.message.seq, one.trace);
+            Span::child_as("persist", SpanKind::Consumer, one.trace)
+        })
+        .collect();
+    let mut batch = Span::child("persist batch", spans.first().and_then(Span::context));
+    batch.set("messaging.batch.message_count", envelopes.len() as i64);
+    for span in &mut spans {
+        if let (Some(one), Some(all)) = (span.context(), batch.context()) {
+            batch.link(one);
+            span.link(all);
+        }
+    }
+    spans.push(batch);
+    spans
+}
+
+/// How long ago something was appended, by this machine's clock.
+fn seconds_since(seq: Seq) -> f64 {
+    now_seq().saturating_sub(seq) as f64 / 1e6
+}
+
+/// Tells how old the oldest message is that is waited with; of none, that none is.
+fn tell_age(envelopes: &[Envelope]) {
+    let oldest = envelopes.iter().map(|one| one.message.seq).min();
+    metrics::gauge!("chinwag_queue_age_seconds", "queue" => QueueName::Persist.as_str())
+        .set(oldest.map_or(0.0, seconds_since));
+}
+
 fn note_written(
     receipts: &[Receipt],
     envelopes: &[Envelope],
@@ -407,6 +450,7 @@ fn note_written(
     outcome: &mut BatchOutcome,
 ) {
     metrics::counter!("chinwag_persisted_messages_total").increment(written.new as u64);
+    let shown_to_row = metrics::histogram!("chinwag_shown_to_row_seconds");
     metrics::counter!("chinwag_persist_duplicates_total")
         .increment((receipts.len() - written.new - written.conflicts.len()) as u64);
     for (position, (receipt, envelope)) in receipts.iter().zip(envelopes).enumerate() {
@@ -423,6 +467,8 @@ fn note_written(
             );
             outcome.dead.push((*receipt, reason));
         } else {
+            let message = &envelope.message;
+            shown_to_row.record(seconds_since(message.seq));
             outcome.done.push(*receipt);
         }
     }

@@ -23,7 +23,7 @@ use standalone::{Settings, serve};
 
 /// Every task that is to last, in the order of the alphabet. (The check of the models at start is watched too, and comes
 /// to its end.)
-const LASTING: [&str; 30] = [
+const LASTING: [&str; 31] = [
     "HTTP server",
     "admin server",
     "bot offers",
@@ -32,6 +32,7 @@ const LASTING: [&str; 30] = [
     "deleted rooms",
     "departures",
     "embedded queue",
+    "engines' health",
     "eraser",
     "live events",
     "live outlet",

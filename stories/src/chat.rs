@@ -191,13 +191,22 @@ impl Chat {
 
     /// The all-in-one, with a data folder of its own. It is the only edge.
     pub async fn all_in_one() -> Chat {
+        Chat::all_in_one_with(&[]).await
+    }
+
+    /// The same, with settings beyond the ordinary ones.
+    pub async fn all_in_one_with(settings: &[(&'static str, String)]) -> Chat {
         let model = practice_model().await;
         let folder = TempDir::with_prefix("chinwag-story-").expect("a temporary folder");
         let mut environment = vec![(
             "DATA_DIR".to_owned(),
             folder.path().join("data").display().to_string(),
         )];
-        environment.extend(settings_for_all(&model, &Setup::default()));
+        let setup = Setup {
+            settings: settings.to_vec(),
+            ..Setup::default()
+        };
+        environment.extend(settings_for_all(&model, &setup));
         let (workers, persisters) = (Vec::new(), Vec::new());
         let mut chat = Chat {
             edges: Vec::new(),

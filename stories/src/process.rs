@@ -129,7 +129,16 @@ impl Process {
 
     /// The same, and what `/readyz` says is in the way.
     pub async fn obstacles(&self) -> Option<(u16, String)> {
-        let url = format!("http://{}/readyz", self.admin);
+        self.readyz("").await
+    }
+
+    /// The same, and all that `/readyz` knows.
+    pub async fn readiness_details(&self) -> Option<(u16, String)> {
+        self.readyz("?verbose").await
+    }
+
+    async fn readyz(&self, query: &str) -> Option<(u16, String)> {
+        let url = format!("http://{}/readyz{query}", self.admin);
         let answer = chat_client::http()
             .get(url)
             .timeout(Duration::from_secs(5))
@@ -137,6 +146,11 @@ impl Process {
             .await
             .ok()?;
         Some((answer.status().as_u16(), answer.text().await.ok()?))
+    }
+
+    /// What the story calls it.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The value of a counter or gauge, summed over its labels; 0 if it has not been counted yet.

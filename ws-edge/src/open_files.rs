@@ -33,7 +33,7 @@ pub fn raise_open_files(sockets_max: usize) {
         tracing::warn!(
             allowed,
             wanted,
-            "the hard limit of open files is too low for SOCKETS_MAX sockets"
+            "the hard limit of open files is too low for SOCKETS_MAX sockets; see docs/running.md#what-the-services-say-at-their-start"
         );
     }
 }

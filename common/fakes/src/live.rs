@@ -15,6 +15,7 @@ use common::{
         Unsettled,
         turns::{Draft, DraftOutcome, DraftSnapshot, TurnMode, TurnRequest, TurnStatus, Turns},
     },
+    readiness::Health,
     wire::{Message, Seq},
 };
 use futures_util::future::BoxFuture;
@@ -90,7 +91,7 @@ passes_on! { FaultyLive, beside ["tail", "subscribe"],
         async fn erase(room: &str) -> Result<(), LiveError>;
         async fn forget_until(room: &str, until: Seq) -> Result<(), LiveError>;
         async fn scrub(room: &str, deleted: &[(Uuid, Seq)]) -> Result<usize, LiveError>;
-        async fn ping() -> Result<(), LiveError>;
+        async fn ping() -> Result<Health, LiveError>;
         by hand {
             async fn tail(&self, room: &str, after: Seq, limit: usize) -> Result<Tail, LiveError> {
                 self.faults.pass("tail").await?;

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use self::turns::{Fence, TURN_LEASE, Turns};
 use crate::{
     causes::WithCauses,
+    readiness::Health,
     retry::{Retry, Retryable},
     store::{ReadMark, Thinking},
     wire::{Kind, Message, NewMessage, Seq, made_at, now_seq},
@@ -201,11 +202,11 @@ pub trait Live: Turns {
     /// as soon as there is room again. Must be called on a Tokio runtime.
     fn subscriber(&self, capacity: usize) -> (Arc<dyn Subscriber>, mpsc::Receiver<LiveEvent>);
 
-    /// Whether the engine answers within its time limit.
+    /// Whether the engine takes what it is given, within its time limit: all of it, or only a part of its nodes.
     ///
     /// # Errors
-    /// [`LiveError`] if not.
-    async fn ping(&self) -> Result<(), LiveError>;
+    /// [`LiveError`] if nothing of it does.
+    async fn ping(&self) -> Result<Health, LiveError>;
 }
 
 /// The rooms of one process's subscription.

@@ -28,7 +28,8 @@ use crate::{
     queue::{Queue, QueueError, Route},
     retry::{RetryPolicy, retry},
     store::{Room, Store, StoreError},
-    wire::{Kind, Message, NewMessage, Seq},
+    traces::{self, Span, SpanKind, TraceContext},
+    wire::{Kind, Message, NewMessage, Seq, now_seq},
 };
 
 /// The most messages of one process that are appended and wait for the queue's confirm. At 4,000 characters of
@@ -85,6 +86,7 @@ pub struct Posted {
 pub struct Completion {
     tell: Option<Box<dyn FnOnce(PostResult) + Send>>,
     outage: Option<Arc<Outage>>,
+    trace: Option<TraceContext>,
 }
 
 /// What became of a message: it is on disk in every queue of its route, or the sender's patience is over. With
@@ -98,7 +100,14 @@ impl Completion {
         Completion {
             tell: Some(Box::new(tell)),
             outage: None,
+            trace: traces::current(),
         }
+    }
+
+    /// What becomes of the message belongs to this trace, and not to the one in which it is posted.
+    pub fn traced(mut self, trace: Option<TraceContext>) -> Completion {
+        self.trace = trace;
+        self
     }
 
     fn complete(mut self, outcome: PostResult) {
@@ -281,6 +290,7 @@ impl Poster {
         let pending = PendingPost {
             route,
             reply,
+            place: Span::child("place", completion.trace),
             completion,
             _slot: slot,
         };
@@ -378,7 +388,7 @@ impl Poster {
                     true => Route::PersistAndAsk,
                     false => Route::Persist,
                 };
-                let payload = Envelope::around(&message.frame(), None);
+                let payload = Envelope::around(&message.frame(), None, None);
                 self.queue.publish(route, message.id, payload)
             }));
             let now = Instant::now();
@@ -526,14 +536,19 @@ impl Poster {
         let PendingPost {
             route,
             reply,
+            mut place,
             completion,
             _slot,
         } = pending;
+        if let Placement::Refused(error) = &placement {
+            place.failed(error);
+        }
+        drop(place);
         match placement {
             Placement::Appended(request, Appended::New(message)) => {
                 let frame = message.frame_around(&request.tail);
-                let payload = Envelope::around(&frame, reply.as_ref());
-                self.keep(message, true, route, payload, completion).await;
+                self.keep(message, true, route, &frame, reply, completion)
+                    .await;
             }
             Placement::Appended(request, Appended::Known(message)) => {
                 match same_event(&request.message, &message) {
@@ -591,8 +606,9 @@ impl Poster {
         reply: Option<ReplyLog>,
         completion: Completion,
     ) {
-        let payload = Envelope::around(&message.frame(), reply.as_ref());
-        self.keep(message, false, route, payload, completion).await;
+        let frame = message.frame();
+        self.keep(message, false, route, &frame, reply, completion)
+            .await;
     }
 
     /// Hands a message to the queue until that confirms. The sender is told after a while; the trying goes on.
@@ -601,9 +617,13 @@ impl Poster {
         message: Message,
         first: bool,
         route: Route,
-        payload: Bytes,
+        frame: &str,
+        reply: Option<ReplyLog>,
         completion: Completion,
     ) {
+        let mut span = Span::child_as("publish", SpanKind::Producer, completion.trace);
+        let payload: Bytes = Envelope::around(frame, reply.as_ref(), span.context());
+        drop(reply);
         let id = message.id;
         let impatient = Instant::now() + CONFIRM_PATIENCE;
         let mut completion = Some(completion);
@@ -617,6 +637,14 @@ impl Poster {
             }
         };
         let published = retry(PUBLISH_AGAIN, publish, told).await;
+        if let Err(error) = &published {
+            span.failed(error);
+        }
+        drop(span);
+        if first && published.is_ok() {
+            let since = now_seq().saturating_sub(message.seq);
+            metrics::histogram!("chinwag_shown_to_kept_seconds").record(since as f64 / 1e6);
+        }
         if let Some(completion) = completion {
             completion.complete(match published {
                 Ok(()) => Ok(Posted { message, first }),

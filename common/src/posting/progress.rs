@@ -156,7 +156,7 @@ impl Progress {
             edited: None,
             deleted: false,
         };
-        let payload = Envelope::around(&message.frame(), None);
+        let payload = Envelope::around(&message.frame(), None, None);
         // By a clock that nobody sets, and before it is published: what it says of others is true then.
         let sent = Instant::now();
         queue.publish(Route::Persist, message.id, payload).await?;

@@ -10,7 +10,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Completion;
-use crate::{envelope::ReplyLog, live::AppendRequest, queue::Route};
+use crate::{envelope::ReplyLog, live::AppendRequest, queue::Route, traces::Span};
 
 /// The most messages of one step, and about the most bytes of their text: the live engine does nothing else meanwhile.
 const STEP_MESSAGES: usize = 64;
@@ -26,6 +26,8 @@ pub(super) struct QueuedPost {
 pub(super) struct PendingPost {
     pub(super) route: Route,
     pub(super) reply: Option<ReplyLog>,
+    /// From now on until it has its place, if it is traced.
+    pub(super) place: Span,
     pub(super) completion: Completion,
     pub(super) _slot: OwnedSemaphorePermit,
 }
@@ -138,6 +140,7 @@ mod tests {
             pending: PendingPost {
                 route: Route::Persist,
                 reply: None,
+                place: Span::NONE,
                 completion: Completion::new(drop),
                 _slot: slot.expect("it is free"),
             },

@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # variables are shared with the other parts
-# Installing the engines, and the proxies of the documents, of Debian or Ubuntu without letting them run as services of the system.
+# Installing the engines, the proxies of the documents and Prometheus, of Debian or Ubuntu without letting them run as services of the system.
 
 install_missing() {
     local missing=() sudo=() rc
@@ -10,6 +10,8 @@ install_missing() {
     has nginx || missing+=(nginx-light)
     has haproxy || missing+=(haproxy)
     has caddy || missing+=(caddy)
+    # What reads the metrics, checks the alerts' rules and answers the dashboard's questions.
+    has prometheus promtool || missing+=(prometheus)
     if ((${#missing[@]} == 0)); then
         echo "ok everything is installed"
         return
@@ -39,7 +41,7 @@ install_missing() {
         }
         # Not started now, and not with the next boot of the machine either.
         if [[ -n ${ours:-} && -d /run/systemd/system ]]; then
-            for service in redis-server rabbitmq-server mariadb nginx haproxy caddy; do
+            for service in redis-server rabbitmq-server mariadb nginx haproxy caddy prometheus; do
                 for package in "$@"; do
                     [[ $package == "$service"* ]] && systemctl disable "$service" || true
                 done

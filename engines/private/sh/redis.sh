@@ -30,6 +30,7 @@ redis_settings() {
             ;;
         cluster-*)
             printf '%s\n' 'cluster-enabled yes' 'cluster-config-file nodes.conf' 'cluster-node-timeout 2000' \
+                'cluster-require-full-coverage no' \
                 "cluster-port ${port[cluster-bus-${name##*-}]}"
             ;;
         sentinel-replica) printf '%s\n' "replicaof 127.0.0.1 ${port[sentinel-master]}" ;;

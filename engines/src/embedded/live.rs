@@ -21,6 +21,7 @@ use common::{
         STREAM_MAX_MESSAGES, STREAM_MESSAGES, STREAM_MIN_AGE, Signal, Subscriber, Tail, Unsettled,
         turns::{Draft, DraftOutcome, DraftSnapshot, TurnMode, TurnRequest, TurnStatus, Turns},
     },
+    readiness::Health,
     wire::{Kind, Message, Seq, ServerFrame, now_seq},
 };
 use parking_lot::{Mutex, MutexGuard};
@@ -556,8 +557,8 @@ impl Live for EmbeddedLive {
         (Arc::new(subscription), events)
     }
 
-    async fn ping(&self) -> Result<(), LiveError> {
-        Ok(())
+    async fn ping(&self) -> Result<Health, LiveError> {
+        Ok(Health::Well)
     }
 }
 

@@ -1,26 +1,39 @@
 //! RabbitMQ's side of the queue seam: what its parts do together.
 
-use std::sync::{Arc, Weak};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use common::queue::{Consumer, DeadLetters, Queue, QueueError, QueueName, Route};
+use common::{
+    envelope,
+    queue::{Consumer, DeadLetters, Queue, QueueError, QueueName, Route},
+    traces,
+};
 use futures_util::future::join_all;
-use lapin::{options::QueueDeclareOptions, types::FieldTable};
+use lapin::{Channel, options::QueueDeclareOptions, types::FieldTable};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{
+    connection::Session,
     consumer::{ChannelReaders, RabbitConsumer},
     dead_letters::RabbitDeadLetters,
     group,
+    headers::{table, text},
     hub::Hub,
     limits::{BrokerError, STEP_LIMIT, unavailable},
     request::{PublishError, Target, properties},
     settings::RabbitSettings,
     topology,
 };
+use crate::letters;
+
+/// How long it may take to count what waits.
+const COUNT_LIMIT: Duration = Duration::from_millis(400);
 
 /// The queue on RabbitMQ. Dropping it and all its consumers ends its connections; [`Queue::close`] waits.
 pub struct RabbitQueue {
@@ -49,6 +62,28 @@ impl RabbitQueue {
     }
 }
 
+/// How many messages a queue has that nobody has taken yet.
+async fn length(channel: &Channel, queue: &str) -> Result<u32, BrokerError> {
+    let options = QueueDeclareOptions {
+        passive: true,
+        ..Default::default()
+    };
+    let declared = channel.queue_declare(queue.into(), options, FieldTable::default());
+    Ok(declared.await?.message_count())
+}
+
+/// Counts what waits in the queues, and their dead letters.
+async fn count_waiting(session: &Session) -> Result<(), BrokerError> {
+    let channel = session.channel().await?;
+    for queue in QueueName::ALL {
+        let waiting = length(&channel, queue.as_str()).await?;
+        let dead = length(&channel, topology::dead_queue(queue)).await?;
+        letters::count_waiting(queue, waiting, dead);
+    }
+    channel.close(200, "counted".into()).await?;
+    Ok(())
+}
+
 #[async_trait]
 impl Queue for RabbitQueue {
     async fn publish(&self, route: Route, id: Uuid, payload: Bytes) -> Result<(), QueueError> {
@@ -57,10 +92,20 @@ impl Queue for RabbitQueue {
             routing_key: topology::routing_key(route),
         };
         let publishers = &self.hub.publishers;
-        let published = match route {
-            Route::Persist => publishers.publish_grouped(target, id, payload).await,
-            Route::PersistAndAsk => {
+        let trace = match traces::is_on() {
+            true => envelope::traced(&payload),
+            false => None,
+        };
+        let published = match (route, trace) {
+            (Route::Persist, None) => publishers.publish_grouped(target, id, payload).await,
+            (Route::PersistAndAsk, None) => {
                 let properties = properties(id, group::ALONE);
+                publishers.publish(target, properties, payload).await
+            }
+            // What is traced goes alone, so that its trace stands where others' tools look for it.
+            (_, Some(trace)) => {
+                let headers = table([("traceparent", text(trace))]);
+                let properties = properties(id, group::ALONE).with_headers(headers);
                 publishers.publish(target, properties, payload).await
             }
         };
@@ -100,18 +145,16 @@ impl Queue for RabbitQueue {
         let session = self.hub.publishers.connection().map_err(unavailable)?;
         let asked = async {
             let channel = session.channel().await?;
-            let options = QueueDeclareOptions {
-                passive: true,
-                ..Default::default()
-            };
-            let persist = QueueName::Persist.as_str().into();
-            let declared = channel.queue_declare(persist, options, FieldTable::default());
-            Ok(declared.await.map(drop)?)
+            length(&channel, QueueName::Persist.as_str()).await?;
+            Ok(())
         };
         let answer = timeout(STEP_LIMIT, asked).await;
         answer
             .unwrap_or_else(|_| Err(BrokerError::no_answer()))
-            .map_err(unavailable)
+            .map_err(unavailable)?;
+        // On a channel of its own, which a refusal closes: nobody needs the right to ask this.
+        drop(timeout(COUNT_LIMIT, count_waiting(&session)).await);
+        Ok(())
     }
 
     /// At most some 20 s; all of it at once when the broker answers.

@@ -71,7 +71,6 @@ impl From<PublishError> for QueueError {
     }
 }
 
-#[derive(Default)]
 pub(super) struct Gauges {
     /// Whether there is a confirm channel that can be used.
     pub(super) open: AtomicBool,
@@ -80,6 +79,21 @@ pub(super) struct Gauges {
     pub(super) stalled: AtomicBool,
     pub(super) messages: AtomicUsize,
     pub(super) bytes: AtomicUsize,
+    /// What is told of them.
+    unconfirmed: metrics::Gauge,
+}
+
+impl Default for Gauges {
+    fn default() -> Gauges {
+        Gauges {
+            open: AtomicBool::default(),
+            changed: Notify::default(),
+            stalled: AtomicBool::default(),
+            messages: AtomicUsize::default(),
+            bytes: AtomicUsize::default(),
+            unconfirmed: metrics::gauge!("chinwag_queue_unconfirmed_messages"),
+        }
+    }
 }
 
 /// A permit to be among those in flight; free again when dropped.
@@ -92,6 +106,7 @@ impl InFlightPermit {
     fn take(gauges: &Arc<Gauges>, bytes: usize) -> InFlightPermit {
         gauges.messages.fetch_add(1, Ordering::Relaxed);
         gauges.bytes.fetch_add(bytes, Ordering::Relaxed);
+        gauges.unconfirmed.increment(1.0);
         InFlightPermit {
             gauges: gauges.clone(),
             bytes,
@@ -103,6 +118,7 @@ impl Drop for InFlightPermit {
     fn drop(&mut self) {
         self.gauges.messages.fetch_sub(1, Ordering::Relaxed);
         self.gauges.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.gauges.unconfirmed.decrement(1.0);
     }
 }
 

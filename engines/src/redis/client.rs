@@ -88,27 +88,28 @@ impl RedisClient {
         self.refresh.losses()
     }
 
-    /// Asks every node for a sign of life.
+    /// Asks one node for a sign of life.
     ///
     /// # Errors
-    /// If one gives none.
-    pub(super) async fn ping(&self) -> Result<(), RequestError> {
-        let until = Instant::now() + COMMAND_LIMIT;
+    /// If it gives none within `limit`.
+    pub(super) async fn ping(&self, node: &Address, limit: Duration) -> Result<(), RequestError> {
+        let until = Instant::now() + limit;
         let nodes = Arc::clone(&self.nodes.borrow());
-        for connection in nodes.connections.values() {
-            let mut connected = connection
-                .connection(until)
-                .await
-                .map_err(RequestError::Away)?;
-            let ping = cmd("PING");
-            let pong = connected.connection.send_packed_command(&ping);
-            let pong = timeout_at(until, pong)
-                .await
-                .map_err(|_| RequestError::Late)?;
-            if let Err(error) = pong.and_then(Value::extract_error) {
-                connection.broken(&connected);
-                return Err(error.into());
-            }
+        let Some(connection) = nodes.connections.get(node) else {
+            return Err(RequestError::Away("it serves no slots any more".into()));
+        };
+        let mut connected = connection
+            .connection(until)
+            .await
+            .map_err(RequestError::Away)?;
+        let ping = cmd("PING");
+        let pong = connected.connection.send_packed_command(&ping);
+        let pong = timeout_at(until, pong)
+            .await
+            .map_err(|_| RequestError::Late)?;
+        if let Err(error) = pong.and_then(Value::extract_error) {
+            connection.broken(&connected);
+            return Err(error.into());
         }
         Ok(())
     }

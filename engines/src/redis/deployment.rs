@@ -66,6 +66,14 @@ impl SlotTable {
         SlotTable(vec![(0, SLOTS - 1, node)])
     }
 
+    /// How many slots are served by anybody.
+    pub(super) fn served(&self) -> usize {
+        let ranges = self.0.iter();
+        ranges
+            .map(|(first, last, _)| usize::from(last.saturating_sub(*first)) + 1)
+            .sum()
+    }
+
     /// Each node once.
     pub(super) fn nodes(&self) -> Vec<Address> {
         let mut nodes: Vec<Address> = self.0.iter().map(|(_, _, node)| node.clone()).collect();

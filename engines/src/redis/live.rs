@@ -16,6 +16,7 @@ use common::{
             TurnStatus, Turns,
         },
     },
+    readiness::Health,
     wire::{Message, Seq},
 };
 use redis::{Value, cmd, from_redis_value};
@@ -48,11 +49,11 @@ impl RedisLive {
     /// Its name, for people.
     pub const NAME: &'static str = "Redis";
 
-    /// Connects to what `REDIS_URL` names and waits until all of it answers. From then on every break of a connection,
-    /// and every move of a node, is mended without anybody's help, for ever.
+    /// Connects to what `REDIS_URL` names and waits until all of it answers, or ten seconds for as much of it as does. From
+    /// then on every break of a connection, and every move of a node, is mended without anybody's help, for ever.
     ///
     /// # Errors
-    /// [`LiveError`] if the URL or the prefix cannot be used, or if not every node answers within ten seconds.
+    /// [`LiveError`] if the URL or the prefix cannot be used, or if no node answers within ten seconds.
     pub async fn connect(settings: &RedisSettings) -> Result<Arc<RedisLive>, LiveError> {
         RedisLive::connect_with(settings, LiveTimings::default()).await
     }
@@ -399,9 +400,7 @@ impl Live for RedisLive {
         (Arc::new(subscription), events)
     }
 
-    async fn ping(&self) -> Result<(), LiveError> {
-        let pong = self.server.client.ping().await;
-        pong.map_err(|error| failed("asking for a sign of life", error))?;
+    async fn ping(&self) -> Result<Health, LiveError> {
         self.try_writing().await
     }
 }

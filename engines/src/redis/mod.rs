@@ -2,6 +2,7 @@
 
 mod append;
 mod client;
+mod dangers;
 mod deployment;
 mod keys;
 mod live;

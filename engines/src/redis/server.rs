@@ -4,13 +4,14 @@
 use std::{sync::Arc, time::Duration};
 
 use common::{causes::WithCauses, live::LiveError};
+use futures_util::future::join_all;
 use redis::{FromRedisValue, from_redis_value};
 use tokio::time::{Instant, sleep};
 
 use super::{
     client::RedisClient,
     keys::{Keys, slot},
-    request::Request,
+    request::{COMMAND_LIMIT, Request},
     scripts::Script,
     settings::RedisSettings,
 };
@@ -26,10 +27,10 @@ pub(super) struct RedisServer {
 }
 
 impl RedisServer {
-    /// Connects to what `REDIS_URL` names and waits until all of it answers.
+    /// Connects to what `REDIS_URL` names and waits until all of it answers, or ten seconds for as much of it as does.
     ///
     /// # Errors
-    /// If the URL or the prefix cannot be used, or if not every node answers within ten seconds.
+    /// If the URL or the prefix cannot be used, or if no node answers within ten seconds.
     pub(super) async fn connect(settings: &RedisSettings) -> Result<RedisServer, LiveError> {
         const WHAT: &str = "connecting";
         let keys = settings.keys().map_err(|why| failed(WHAT, why))?;
@@ -38,11 +39,19 @@ impl RedisServer {
         let client = RedisClient::find(deployment)
             .await
             .map_err(|error| failed(WHAT, error))?;
-        while let Err(error) = client.ping().await {
-            if Instant::now() >= until {
-                return Err(failed(WHAT, error));
+        loop {
+            let nodes = client.nodes().borrow().slots.nodes();
+            let asked = nodes.iter().map(|node| client.ping(node, COMMAND_LIMIT));
+            let answers = join_all(asked).await;
+            let last = Instant::now() >= until;
+            let answered = answers.iter().filter(|answer| answer.is_ok()).count();
+            match answers.into_iter().find_map(Result::err) {
+                // Whoever starts while one of several nodes is away serves the rooms of the others.
+                None => break,
+                Some(_) if last && answered > 0 => break,
+                Some(error) if last => return Err(failed(WHAT, error)),
+                Some(_) => sleep(Duration::from_millis(50)).await,
             }
-            sleep(Duration::from_millis(50)).await;
         }
         Ok(RedisServer {
             client: Arc::new(client),

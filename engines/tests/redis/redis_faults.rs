@@ -524,3 +524,32 @@ async fn eventually_says(live: &RedisLive, words: &[&str]) {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_dangerous_about_a_server_is_seen_by_whoever_may_ask() {
+    let engines = Engines::start_only(&[Engine::Redis]).await;
+    let url = engines.redis_url();
+    let mut redis = by_hand(url).await;
+    let mut told = async |name: &str, words: &str| {
+        let mut command = cmd(name);
+        for word in words.split(' ') {
+            command.arg(word);
+        }
+        let answer: String = command.query_async(&mut redis).await.unwrap();
+        assert_eq!(answer, "OK", "{words}");
+    };
+    let live = connect(&settings(url, "seen:")).await;
+    assert_eq!(live.dangers().await, [""; 0]);
+    told(
+        "CONFIG",
+        "SET appendonly no maxmemory 1gb maxmemory-policy allkeys-lru",
+    )
+    .await;
+    let dangers = live.dangers().await;
+    assert_eq!(dangers.len(), 2, "{dangers:?}");
+    assert!(dangers[0].contains("appendonly yes"), "{dangers:?}");
+    assert!(dangers[1].contains("allkeys-lru"), "{dangers:?}");
+    // Without the right to ask, nothing is known, and nothing is said.
+    told("ACL", "SETUSER default -info -time").await;
+    assert_eq!(live.dangers().await, [""; 0]);
+}

@@ -126,6 +126,8 @@ async fn an_older_program_is_refused_by_a_newer_schema_also_while_it_runs() {
     let url = Engines::shared().await.fresh_database().await;
     let store = migrated(&url).await;
     store.ping().await.unwrap();
+    // A server with its defaults is one that nothing is said about.
+    assert_eq!(store.dangers().await, [""; 0]);
     execute(
         &url,
         "INSERT INTO _sqlx_migrations VALUES (9999, 'from the future', NOW(), TRUE, 'x', 1)",

@@ -21,6 +21,7 @@ mod all_in_one;
 mod archives;
 mod everywhere;
 mod frozen_broker;
+mod metrics;
 mod operators;
 mod other_database;
 mod persisted_changes;
@@ -28,10 +29,12 @@ mod proxies;
 
 mod quiet_logs;
 mod quota;
+mod readiness;
 mod redis_failover;
 mod seed_client;
 mod single_sign_on;
 mod thinking;
+mod traces;
 mod turns;
 
 use std::{

@@ -19,6 +19,7 @@ mod rooms;
 mod sign_on;
 mod tell;
 mod tokens;
+mod traced;
 mod upgrade;
 
 use std::{any::Any, net::SocketAddr, sync::Arc, time::Duration};
@@ -239,6 +240,7 @@ pub(crate) fn routes(http: &Arc<Http>) -> Router {
         .layer(from_fn(in_time))
         .layer(from_fn_with_state(Arc::clone(http), admitted))
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn(traced::traced))
         .layer(from_fn(counted))
         .layer(from_fn_with_state(Arc::clone(http), with_security_headers))
 }

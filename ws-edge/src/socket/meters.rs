@@ -24,10 +24,18 @@ pub(super) struct Meters {
     pub(super) reloads: Counter,
     /// From a `join` to its `joined`.
     pub(super) join_seconds: Histogram,
+    /// Joins with a place to go on from: that were given everything, had to load the history, were refused.
+    resumes_complete: Counter,
+    resumes_reload: Counter,
+    pub(super) resumes_refused: Counter,
 }
 
 impl Meters {
     pub(super) fn new() -> Meters {
+        // From 0 on: whoever is alerted by errors that grow would not see them come into being at 1.
+        for code in ErrorCode::ALL {
+            counter!("chinwag_socket_errors_total", "code" => code.as_str()).absolute(0);
+        }
         Meters {
             sockets: gauge!("chinwag_sockets"),
             deliveries: counter!("chinwag_deliveries_total"),
@@ -37,7 +45,19 @@ impl Meters {
             gap_fills: counter!("chinwag_gap_fills_total"),
             reloads: counter!("chinwag_reloads_total"),
             join_seconds: histogram!("chinwag_join_seconds"),
+            resumes_complete: counter!("chinwag_resumes_total", "outcome" => "complete"),
+            resumes_reload: counter!("chinwag_resumes_total", "outcome" => "reload"),
+            resumes_refused: counter!("chinwag_resumes_total", "outcome" => "refused"),
         }
+    }
+
+    /// Somebody came back to a room, and was given all that they missed, or too much was missed.
+    pub(super) fn resumed(&self, complete: bool) {
+        let outcome = match complete {
+            true => &self.resumes_complete,
+            false => &self.resumes_reload,
+        };
+        outcome.increment(1);
     }
 
     /// An `error` frame was sent.

@@ -44,7 +44,7 @@ use std::{
 };
 
 use axum::{extract::ws::WebSocketUpgrade, response::Response};
-use common::{live::LiveEvent, store::Session, supervise, wire::Seq};
+use common::{live::LiveEvent, store::Session, supervise, traces, wire::Seq};
 use parking_lot::Mutex;
 use tokio::{
     sync::mpsc,
@@ -186,11 +186,11 @@ impl Sockets {
         self.check_open()?;
         let sockets = Arc::clone(self);
         let arriving = Arriving::new(bytes_read, self.stuck_after);
+        let caller = traces::current();
         Ok(socket::configure(upgrade).on_upgrade(move |ws| {
             // A task of its own: that of the upgrade keeps room for everything that an upgrade needs, as long as it lives.
-            drop(tokio::spawn(
-                Socket::open(sockets, session, registered, origin, arriving, ws, room).run(),
-            ));
+            let socket = Socket::open(sockets, session, registered, origin, arriving, ws, room);
+            drop(tokio::spawn(socket.traced(caller).run()));
             ready(())
         }))
     }

@@ -43,6 +43,7 @@ struct OfSession {
 impl Registry {
     /// For at most so many sockets, and so many of one user (0: any number).
     pub(super) fn new(sockets_max: usize, user_sockets: usize) -> Registry {
+        metrics::gauge!("chinwag_sockets_max").set(sockets_max as f64);
         Registry {
             known: Mutex::default(),
             sockets_max,

@@ -11,6 +11,7 @@ use common::{
     live::LiveError,
     posting::{Completion, PostError},
     queue::Route,
+    traces::Span,
     wire::{ErrorCode, Kind, NewMessage, Seq},
 };
 use futures_util::FutureExt;
@@ -32,6 +33,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(super) struct QueuedSend {
     pub(super) id: Uuid,
     pub(super) said: Said,
+    /// From when it was read to its answer, if it is traced.
+    pub(super) span: Span,
 }
 
 /// What a person sends.
@@ -232,7 +235,7 @@ impl Sending {
     }
 
     async fn begin(&self, job: QueuedSend) {
-        let QueuedSend { id, said } = job;
+        let QueuedSend { id, said, mut span } = job;
         let bytes = said.bytes();
         match &said {
             Said::Message { .. } => self.report_to.queue.state().unanswered.push(id),
@@ -244,13 +247,22 @@ impl Sending {
         }
         let (new, route) = match self.prepare(id, said).await {
             Ok(prepared) => prepared,
-            Err(refusal) => return self.report_to.answer(id, bytes, Err(refusal)),
+            Err(refusal) => {
+                span.failed(refusal.code.as_str());
+                return self.report_to.answer(id, bytes, Err(refusal));
+            }
         };
         let report_to = self.report_to.clone();
+        let trace = span.context();
         let completion = Completion::new(move |outcome| {
             let outcome = outcome.map(|posted| posted.message.seq);
+            if let Err(error) = &outcome {
+                span.failed(error);
+            }
+            drop(span);
             report_to.answer(id, bytes, outcome.map_err(Refusal::from));
         });
+        let completion = completion.traced(trace);
         self.sockets
             .services
             .poster

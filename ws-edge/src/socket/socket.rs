@@ -12,6 +12,7 @@ use std::{
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
 use common::{
     store::Session,
+    traces::{Span, SpanKind, TraceContext},
     wire::{ErrorCode, Seq, ServerFrame},
 };
 use futures_util::{FutureExt, SinkExt, StreamExt};
@@ -74,6 +75,8 @@ pub(super) struct Socket {
     registered: Registered,
     /// Where it comes from, and what is held of its address's share.
     origin: CallOrigin,
+    /// The trace that whoever connected gave: what they send belongs to it.
+    caller: Option<TraceContext>,
     _by_user: ByUser,
     ws: WebSocket,
     arriving: Arriving,
@@ -127,6 +130,7 @@ impl Socket {
             session,
             registered,
             origin,
+            caller: None,
             ws,
             arriving,
             is_deaf: false,
@@ -143,6 +147,12 @@ impl Socket {
         });
         socket.act(outputs);
         socket
+    }
+
+    /// What is sent on it belongs to this trace.
+    pub(super) fn traced(mut self: Box<Self>, caller: Option<TraceContext>) -> Box<Socket> {
+        self.caller = caller;
+        self
     }
 
     /// Serves it until it closes.
@@ -421,7 +431,17 @@ impl Socket {
             });
             return;
         }
-        self.send_on_its_way(room, QueuedSend { id, said });
+        let name = match &said {
+            Said::Message { .. } => "send",
+            Said::Change { text: Some(_), .. } => "edit",
+            Said::Change { text: None, .. } => "delete",
+        };
+        let mut span = Span::root(name, SpanKind::Server, self.caller);
+        if span.context().is_some() {
+            span.set("chinwag.room", room.to_string());
+            span.set("messaging.message.id", id.to_string());
+        }
+        self.send_on_its_way(room, QueuedSend { id, said, span });
     }
 
     fn send_on_its_way(&mut self, room: &Arc<str>, job: QueuedSend) {

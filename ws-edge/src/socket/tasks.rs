@@ -62,6 +62,9 @@ pub(super) async fn join(
     let note = match enter(&sockets, &user, sub, &room, after, &inbox).await {
         Ok((membership, replay)) => {
             sockets.meters.join_seconds.record(begun.elapsed());
+            if after.is_some() {
+                sockets.meters.resumed(replay.complete);
+            }
             Note::Joined {
                 sub,
                 membership,
@@ -69,7 +72,12 @@ pub(super) async fn join(
                 replay,
             }
         }
-        Err(refusal) => Note::Lost { sub, refusal },
+        Err(refusal) => {
+            if after.is_some() {
+                sockets.meters.resumes_refused.increment(1);
+            }
+            Note::Lost { sub, refusal }
+        }
     };
     inbox.put(note);
 }

@@ -253,12 +253,21 @@ impl Table {
         Ok(())
     }
 
-    /// Whether the file can be read.
-    pub(super) async fn ping(&mut self) -> Result<(), sqlx::Error> {
-        sqlx::query("SELECT 1 FROM handed_out LIMIT 1")
-            .execute(&mut self.connection)
-            .await
-            .map(drop)
+    /// How many messages each queue has that are not settled, and how many dead letters; a sign that the file can be read.
+    pub(super) async fn count_waiting(
+        &mut self,
+    ) -> Result<Vec<(QueueName, u32, u32)>, sqlx::Error> {
+        let mut lengths = Vec::with_capacity(QueueName::ALL.len());
+        for queue in QueueName::ALL {
+            let waiting: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM messages WHERE queue = ?")
+                .bind(queue.as_str())
+                .fetch_one(&mut self.connection)
+                .await?;
+            let dead = self.count_dead_letters(queue).await?;
+            let whole = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+            lengths.push((queue, whole(waiting.unsigned_abs()), whole(dead as u64)));
+        }
+        Ok(lengths)
     }
 
     /// Puts everything into the main file and closes it.

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     inbox::Inbox,
-    letters::{exhausted, now_ms},
+    letters::{count_waiting, exhausted, now_ms},
 };
 
 /// The most commands done in one transaction: some 10 ms of work, so that a group does not wait long for itself.
@@ -336,7 +336,13 @@ impl Writer {
                 }
                 Command::ClearRemains { done } => clearing.push(done),
                 Command::Ping { done } => {
-                    drop(done.send(self.table.ping().await.map_err(unavailable)));
+                    let counted = self.table.count_waiting().await;
+                    let counted = counted.map(|lengths| {
+                        for (queue, waiting, dead) in lengths {
+                            count_waiting(queue, waiting, dead);
+                        }
+                    });
+                    drop(done.send(counted.map_err(unavailable)));
                 }
                 Command::Stop { done } => stop = Some(done),
             }

@@ -12,6 +12,7 @@ mod audit;
 mod changes;
 #[path = "../statements/checks.rs"]
 mod checks;
+mod dangers;
 mod dialect;
 #[path = "../statements/identities.rs"]
 mod identities;
