@@ -20,6 +20,7 @@ mod p15_fair_to_others;
 mod all_in_one;
 mod everywhere;
 mod frozen_broker;
+mod least_rights;
 mod operators;
 mod other_database;
 mod persisted_changes;
@@ -28,6 +29,7 @@ mod proxies;
 mod quiet_logs;
 mod quota;
 mod redis_failover;
+mod scaling;
 mod seed_client;
 mod turns;
 
