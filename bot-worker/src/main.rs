@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Takes questions to the bot, asks the model, and posts exactly one reply to each.
 #[derive(Parser)]
-#[command(version)]
+#[command(version = env!("CHINWAG_VERSION"))]
 struct Settings {
     #[command(flatten)]
     worker: WorkerSettings,

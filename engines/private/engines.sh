@@ -35,8 +35,8 @@ start_limit_s=90
 
 usage() {
     cat <<'USAGE'
-engines.sh [serve] [--only redis,rabbitmq,mariadb]
-    Starts the engines, prints one line
+engines.sh [serve] [--only redis,rabbitmq,mariadb] [--management]
+    Starts the engines, RabbitMQ with its management API if asked for (3 s more), prints one line
         ready REDIS_URL=... AMQP_URL=... DATABASE_URL=... CONTROL=...
     (or `err ...`, and ends with 1), then answers each line of standard input with one line, `ok ...` or `err ...`.
     When standard input ends, everything is killed at once and the folder removed.
@@ -52,6 +52,8 @@ engines.sh [serve] [--only redis,rabbitmq,mariadb]
         start sentinel    a master, a replica and three sentinels; answers with their addresses and the master's name
         start brokers     a RabbitMQ cluster of three; answers with their addresses
         vhost NAME        makes a RabbitMQ virtual host in which guest may do everything
+        user NAME PASSWORD VHOST CONFIGURE WRITE READ
+                          makes a RabbitMQ user who may do that much in it
         alarm on|off      RabbitMQ's alarm, as if it were low on memory: it takes nothing
         database NAME     makes a MariaDB database
         status            the state of each engine
@@ -79,11 +81,13 @@ USAGE
 # Reads `--only A,B` into `only`, and leaves the other arguments in `arguments`.
 read_options() {
     only=(redis rabbitmq mariadb)
+    with_management=
     arguments=()
     while (($#)); do
         case $1 in
             --only) IFS=, read -r -a only <<<"${2:-}"; shift 2 || fail "--only needs a list of engines" ;;
             --only=*) IFS=, read -r -a only <<<"${1#*=}"; shift ;;
+            --management) with_management=yes; shift ;;
             --) shift; arguments=("$@"); return ;;
             *) fail "unknown option $1 (see engines.sh --help)" ;;
         esac
@@ -122,7 +126,7 @@ serve() {
         await "$engine" || fail "$problem"
         case $engine in
             redis) ready+=" REDIS_URL=redis://127.0.0.1:${port[redis]}" ;;
-            rabbitmq) ready+=" AMQP_URL=amqp://guest:guest@127.0.0.1:${port[rabbitmq]}" ;;
+            rabbitmq) ready+=" AMQP_URL=amqp://guest:guest@127.0.0.1:${port[rabbitmq]}${with_management:+ MANAGEMENT_URL=http://guest:guest@127.0.0.1:${port[management]}}" ;;
             mariadb) ready+=" DATABASE_URL=mysql://chinwag:chinwag@127.0.0.1:${port[mariadb]}" ;;
         esac
     done

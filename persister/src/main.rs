@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Writes what the queue holds to the database, each message exactly once.
 #[derive(Parser)]
-#[command(version, after_help = JOBS)]
+#[command(version = env!("CHINWAG_VERSION"), after_help = JOBS)]
 struct Service {
     #[command(flatten)]
     queue: QueueSettings,
@@ -45,7 +45,7 @@ const JOBS: &str = "Jobs: `persister migrate`, `persister dead-letters`, `persis
 
 /// An operator's jobs. Without one, `persister` persists.
 #[derive(Parser)]
-#[command(version)]
+#[command(version = env!("CHINWAG_VERSION"))]
 enum Job {
     /// Makes the database's schema, or brings it up to this program's version.
     Migrate {

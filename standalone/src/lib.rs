@@ -30,7 +30,7 @@ use ws_edge::{Edge, EdgeSettings};
 
 /// Chinwag in one process. It needs no engines and never reads their URLs; everything is kept in the data folder.
 #[derive(Parser)]
-#[command(name = "chinwag", version, after_help = JOBS)]
+#[command(name = "chinwag", version = env!("CHINWAG_VERSION"), after_help = JOBS)]
 pub struct Settings {
     /// The folder that keeps everything. One process at a time may use it.
     #[arg(long, env = "DATA_DIR", default_value = "chinwag-data")]

@@ -20,7 +20,7 @@ use standalone::{Settings, all_acked_is_written, serve};
 
 /// An operator's job, beside a `chinwag` that runs.
 #[derive(Parser)]
-#[command(name = "chinwag", version)]
+#[command(name = "chinwag", version = env!("CHINWAG_VERSION"))]
 enum Job {
     /// Sums what was asked of the models, by whom, where and when, and about what it cost.
     Usage {

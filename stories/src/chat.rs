@@ -33,6 +33,8 @@ pub struct Setup {
     pub persisters: usize,
     /// Engines of its own, because the story breaks them. Otherwise a corner of the shared ones.
     pub own_engines: bool,
+    /// Engines of its own, and RabbitMQ's management API with them.
+    pub management: bool,
     /// Its Redis, if that is not one of those engines.
     pub redis: RedisSetup,
     /// Settings beyond the ordinary ones, for every process.
@@ -46,6 +48,7 @@ impl Default for Setup {
             workers: 1,
             persisters: 1,
             own_engines: false,
+            management: false,
             redis: RedisSetup::One,
             settings: Vec::new(),
         }
@@ -134,7 +137,9 @@ impl Chat {
 
     /// What the setup says, ready.
     pub async fn with(setup: Setup) -> Chat {
-        let behind = if setup.own_engines {
+        let behind = if setup.management {
+            Behind::Own(Box::new(Engines::start_with_management().await))
+        } else if setup.own_engines {
             Behind::Own(Box::new(Engines::start().await))
         } else {
             Behind::Shared(Engines::shared().await)

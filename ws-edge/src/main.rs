@@ -17,7 +17,7 @@ use ws_edge::{Edge, EdgeSettings};
 
 /// Chinwag's edge: HTTP, sessions, the page, and WebSockets.
 #[derive(Parser)]
-#[command(name = "ws-edge", version)]
+#[command(name = "ws-edge", version = env!("CHINWAG_VERSION"))]
 struct Settings {
     #[command(flatten)]
     edge: EdgeSettings,

@@ -26,6 +26,7 @@ run_command() {
     read -r verb what <<<"$1"
     case $verb in
         vhost) rabbitmq_vhost "$what"; return ;;
+        user) rabbitmq_user "$what"; return ;;
         alarm) rabbitmq_alarm "$what"; return ;;
         database) mariadb_database "$what"; return ;;
         status) status; return ;;

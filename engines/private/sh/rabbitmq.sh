@@ -7,8 +7,9 @@ rabbitmq_server=/usr/lib/rabbitmq/bin/rabbitmq-server
 rabbitmq_asked=0
 declare -A rabbitmq_asked_fd=() rabbitmq_answered_fd=()
 
-# Runs inside the broker: obeys lines `ID vhost NAME` (makes it), `ID alarm on|off` (as if it were low on memory) and `ID
-# running COUNT` (whether so many nodes run in its cluster) from standard input and answers `ID ok` on a FIFO. A virtual
+# Runs inside the broker: obeys lines `ID vhost NAME` (makes it), `ID user NAME PASSWORD HOST CONFIGURE WRITE READ`
+# (makes a user who may do that much there), `ID alarm on|off` (as if it were low on memory) and `ID running COUNT` (whether so
+# many nodes run in its cluster) from standard input and answers `ID ok` on a FIFO. A virtual
 # host made this way takes some 20 ms; the command-line tool needs over a second to start, and the management plugin makes
 # every boot slower.
 rabbitmq_listener='
@@ -20,17 +21,22 @@ spawn(fun() ->
         ok = rabbit_auth_backend_internal:set_permissions(
             <<"guest">>, Host, <<".*">>, <<".*">>, <<".*">>, <<"engines">>)
     end,
+    Permit = fun(User, Password, Host, Configure, Write, Read) ->
+        ok = rabbit_auth_backend_internal:add_user(User, Password, <<"engines">>),
+        ok = rabbit_auth_backend_internal:set_permissions(User, Host, Configure, Write, Read, <<"engines">>)
+    end,
     Alarm = {resource_limit, memory, node()},
     Obey = fun
-        ("vhost", Name) -> Make(Name);
-        ("alarm", "on") -> rabbit_alarm:set_alarm({Alarm, []});
-        ("alarm", "off") -> rabbit_alarm:clear_alarm(Alarm);
-        ("running", Count) -> Count = integer_to_list(length(rabbit_nodes:all_running()))
+        ("vhost", [Name]) -> Make(Name);
+        ("user", Words) -> apply(Permit, [list_to_binary(Word) || Word <- Words]);
+        ("alarm", ["on"]) -> rabbit_alarm:set_alarm({Alarm, []});
+        ("alarm", ["off"]) -> rabbit_alarm:clear_alarm(Alarm);
+        ("running", [Count]) -> Count = integer_to_list(length(rabbit_nodes:all_running()))
     end,
     Loop = fun Loop() ->
         case io:get_line("") of
             Line when is_list(Line) ->
-                [Id, Verb, What] = string:lexemes(Line, " \n"),
+                [Id, Verb | What] = string:lexemes(Line, " \n"),
                 Answer = try Obey(Verb, What), "ok" catch _:Why -> io_lib:format("err ~0p", [Why]) end,
                 {ok, Pipe} = file:open(Out, [write, raw, device]),
                 ok = file:write(Pipe, [Id, " ", Answer, "\n"]),
@@ -55,7 +61,15 @@ rabbitmq_launch() {
     fi
     if [[ ! -d $folder ]]; then
         mkdir -p "$folder"/{home,plugins}
-        printf '[].\n' >"$folder/enabled_plugins"
+        local management='' statistics=''
+        if [[ -n ${with_management-} ]]; then
+            printf '[rabbitmq_management].\n' >"$folder/enabled_plugins"
+            # A test does not wait 5 s for each look.
+            statistics='{collect_statistics_interval, 500}, {quorum_tick_interval, 500},'
+            management=", {rabbitmq_management, [{tcp_config, [{ip, \"127.0.0.1\"}, {port, ${port[management]}}]}]}"
+        else
+            printf '[].\n' >"$folder/enabled_plugins"
+        fi
         printf 'engines' >"$folder/home/.erlang.cookie"
         chmod 400 "$folder/home/.erlang.cookie"
         mkfifo "$folder"/{asked,answered}
@@ -64,12 +78,12 @@ rabbitmq_launch() {
         # The memory limit is far up and the disk limit far down: an alarm would block every publisher.
         cat >"$folder/advanced.config" <<CONFIG
 [{rabbit, [
-    $cluster
+    $cluster $statistics
     {tcp_listeners, [{"127.0.0.1", ${port[$name]}}]},
     {vm_memory_high_watermark, 0.8},
     {disk_free_limit, 50000000},
     {log, [{console, [{enabled, false}]}, {file, [{level, info}]}]}
-]}$patience].
+]}$patience$management].
 CONFIG
         local asked answered
         exec {asked}<>"$folder/asked" {answered}<>"$folder/answered"
@@ -125,7 +139,11 @@ rabbitmq_code() {
     # The pattern of a library that is not there stays a pattern, and its link leads nowhere.
     rm -f "$1/code/*.beam"
     # It also reads the description of every plugin that lies here, enabled or not. It needs one: itself.
-    ln -s "$plugins"/rabbit-[0-9]* "$1/plugins/"
+    if [[ -n ${with_management-} ]]; then
+        ln -s "$plugins"/*-[0-9]* "$1/plugins/"
+    else
+        ln -s "$plugins"/rabbit-[0-9]* "$1/plugins/"
+    fi
 }
 
 # Opens a connection to the virtual host `/` as a client does, all in one piece: header, start-ok (guest), tune-ok,
@@ -157,6 +175,13 @@ rabbitmq_is_ready() {
 rabbitmq_vhost() {
     [[ $1 =~ ^[A-Za-z0-9_.-]+$ ]] || { problem="a virtual host is named with letters, digits, _ . -"; return 1; }
     rabbitmq_ask rabbitmq vhost "$1"
+}
+
+rabbitmq_user() {
+    local words
+    read -r -a words <<<"$1"
+    ((${#words[@]} == 6)) || { problem="a user is NAME PASSWORD HOST CONFIGURE WRITE READ"; return 1; }
+    rabbitmq_ask rabbitmq user "$1"
 }
 
 rabbitmq_alarm() {

@@ -49,6 +49,7 @@ pub struct Engines {
     redis_url: Option<String>,
     amqp_url: Option<String>,
     database_url: Option<String>,
+    management_url: Option<String>,
     channel: Channel,
     /// Ends the set when it is dropped; a set from the environment is somebody else's.
     _owner: Option<Owner>,
@@ -64,10 +65,20 @@ impl Engines {
     /// than a second. With none, it is there for [`start_cluster`](Self::start_cluster),
     /// [`start_sentinel`](Self::start_sentinel) and [`start_brokers`](Self::start_brokers).
     pub async fn start_only(engines: &[Engine]) -> Engines {
+        Engines::start_as(engines, &[]).await
+    }
+
+    /// Starts a set of its own whose RabbitMQ has its management API. Some 3 s more than [`Engines::start`].
+    pub async fn start_with_management() -> Engines {
+        let all = [Engine::Redis, Engine::RabbitMq, Engine::MariaDb];
+        Engines::start_as(&all, &["--management"]).await
+    }
+
+    async fn start_as(engines: &[Engine], options: &'static [&'static str]) -> Engines {
         let names: Vec<String> = engines.iter().map(ToString::to_string).collect();
         // Not tokio's process: a shared set outlives the runtime of the test that happened to start it.
         spawn_blocking(move || {
-            let (owner, ready) = Owner::start(&names.join(","));
+            let (owner, ready) = Owner::start(&names.join(","), options);
             Engines::from_ready_line(&ready, Some(owner))
         })
         .await
@@ -98,6 +109,7 @@ impl Engines {
             redis_url: value("REDIS_URL"),
             amqp_url: value("AMQP_URL"),
             database_url: value("DATABASE_URL"),
+            management_url: value("MANAGEMENT_URL"),
             channel: Channel::new(PathBuf::from(control)),
             _owner: owner,
         }
@@ -126,6 +138,27 @@ impl Engines {
             .as_deref()
             .expect("this set was started without MariaDB");
         format!("{server}/{name}")
+    }
+
+    /// Where RabbitMQ's management API is, as `guest`.
+    pub fn management_url(&self) -> &str {
+        self.management_url
+            .as_deref()
+            .expect("this set was started without RabbitMQ's management API")
+    }
+
+    /// Makes a RabbitMQ user who may configure, write and read what these patterns match in a virtual host.
+    pub async fn rabbitmq_user(
+        &self,
+        name: &str,
+        password: &str,
+        vhost: &str,
+        [configure, write, read]: [&str; 3],
+    ) {
+        self.command(format!(
+            "user {name} {password} {vhost} {configure} {write} {read}"
+        ))
+        .await;
     }
 
     /// Makes a virtual host for one test and returns its URL. Some 30 ms.

@@ -16,12 +16,13 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    /// Starts the script with the named engines (separated by commas), and waits for its `ready` line.
-    pub(crate) fn start(only: &str) -> (Owner, String) {
+    /// Starts the script with the named engines (separated by commas) and whatever else, and waits for its `ready` line.
+    pub(crate) fn start(only: &str, options: &[&str]) -> (Owner, String) {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("engines.sh");
         let mut script = Command::new("bash")
             .arg(script)
             .args(["serve", "--only", only])
+            .args(options)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
