@@ -1,5 +1,6 @@
 // The calls that only what is loaded later makes: people's and rooms' affairs.
 
+import type { Usage } from "./budgets.ts";
 import type { SessionInfo } from "./protocol.ts";
 import { call, seg } from "./shared.ts";
 
@@ -29,6 +30,8 @@ export const invites = async () => (await call<{ invites: Invite[] }>("GET", "/a
 const whole = <T extends { link: string }>(made: T): T => ({ ...made, link: new URL(made.link, location.href).href });
 export const makeInvite = async (wanted: { room?: string; uses?: number; expires_in?: number; admin?: boolean }) => whole(await call<Invite & { link: string }>("POST", "/api/invites", wanted));
 export const withdrawInvite = (id: string) => call<void>("DELETE", `/api/invites/${seg(id)}`);
+
+export const usage = (room?: string) => call<Usage>("GET", room === undefined ? "/api/usage" : `/api/usage?room=${seg(room)}`);
 
 export const changePassword = (current: string, password: string) => call<void>("POST", "/api/password", { current, password });
 export const logOutEverywhere = () => call<void>("POST", "/api/logout-everywhere");

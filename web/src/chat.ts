@@ -589,8 +589,10 @@ export class Chat {
           return this.#pumpOutbox();
         }
         if (this.#wishRefused(frame)) return;
-        // A room that was taken away, most likely: what is listed tells.
-        if (frame.code === "not_found" || frame.code === "forbidden") void this.refreshRooms();
+        // A room that was taken away, most likely: what is listed tells, and the shut door says it in its own words.
+        if (frame.code === "not_found" || frame.code === "forbidden") {
+          return void this.refreshRooms().then(() => this.current?.isMissing(this.listed) || this.events.tell(server.sentence(frame.message)));
+        }
         if (frame.code === "unauthorized") this.events.changed("gone");
         return this.events.tell(server.sentence(frame.message));
       case "draft": {

@@ -2,7 +2,7 @@
 // example of every frame; test/wire.test.ts holds against it what is read and what is written here.
 
 import botCommands from "../../common/tests/golden/commands.json";
-import { isOfName } from "./words.ts";
+import { isOfName, safeHref } from "./words.ts";
 
 /** Reads one field of a frame; undefined if it cannot be used. */
 type Reader<T> = (value: unknown) => T | undefined;
@@ -11,6 +11,15 @@ const text: Reader<string> = (value) => (typeof value === "string" ? value : und
 const number: Reader<number> = (value) => (typeof value === "number" ? value : undefined);
 const flag: Reader<boolean> = (value) => (typeof value === "boolean" ? value : undefined);
 const names: Reader<string[]> = (value) => (Array.isArray(value) ? value.filter((name) => typeof name === "string") : undefined);
+
+/** Where an answer looked things up: only what lies on the web. */
+export interface Source {
+  title: string;
+  uri: string;
+}
+
+const sources: Reader<Source[]> = (value) =>
+  Array.isArray(value) ? value.flatMap((one) => (typeof one?.uri === "string" && safeHref(one.uri) ? [{ uri: one.uri, title: typeof one.title === "string" && one.title.trim() ? one.title : new URL(one.uri).hostname }] : [])) : undefined;
 
 export type Kind = "user" | "bot" | "fallback";
 
@@ -31,7 +40,8 @@ const FRAMES = {
     // A kind that only a newer server knows is shown like the bot's: to pass the message over would leave a hole.
     needs: { room: text, seq: number, prev: number, id: text, sender: text, kind: text as Reader<Kind>, message: text },
     // In its newest state: `edited` is the place of its last edit; one that is deleted has no text.
-    may: { at: text, reply_to: text, edited: number, deleted: flag },
+    // An answer says who stopped it, and where it looked things up.
+    may: { at: text, reply_to: text, edited: number, deleted: flag, stopped_by: text, sources },
   },
   // Events in the room's order that change a message.
   edited: { needs: { room: text, seq: number, prev: number, id: text, of: text, by: text, message: text }, may: { at: text } },

@@ -1,9 +1,9 @@
 // What a room's list shows, row by row: days, messages (grouped by who wrote them), replies as they grow, and one's
 // own that are not sent yet. Pure: from what is known to what is to be seen.
 
-import type { Draft } from "./drafts.ts";
+import { shownOf, type Draft } from "./drafts.ts";
 import type { Outgoing } from "./outbox.ts";
-import type { Kind, Message } from "./protocol.ts";
+import type { Kind, Message, Source } from "./protocol.ts";
 import type { OpenQuestion, Room } from "./room.ts";
 import { beginning, unmarked } from "./words.ts";
 
@@ -43,6 +43,10 @@ export interface MessageRow {
   again: "offered" | "asked" | null;
   /** Who stopped it, if that is known. */
   stoppedBy: string | null;
+  /** It ends where a message is full, or where the model broke off: it can be asked to go on. */
+  goesOn: "full" | "broken" | null;
+  /** Where it looked things up. */
+  sources: Source[];
   /** Nothing was said after it. */
   isLatest: boolean;
   /** When it was last changed, in milliseconds since 1970. */
@@ -114,7 +118,9 @@ export function keptRows(room: Room, user: string, isAdmin = false): Row[] {
       isHeld: false,
       why: null,
       again: newest.get(message.reply_to ?? "") !== message ? null : room.askedAgain.has(message.id) ? "asked" : "offered",
-      stoppedBy: stopper(room, message.id, user),
+      stoppedBy: stopper(room, message, user),
+      goesOn: message === room.timeline.last && room.info?.bot !== "off" ? goesOn(message) : null,
+      sources: message.sources ?? [],
       isLatest: message === room.timeline.last,
       edited: message.edited && !message.deleted ? message.edited / 1_000 : null,
       deleted: message.deleted ?? false,
@@ -177,6 +183,8 @@ export function allRows(room: Room, kept: Row[], outgoing: Outgoing[], why: (id:
       why: entry.failed?.message ?? why(entry.id) ?? null,
       again: null,
       stoppedBy: null,
+      goesOn: null,
+      sources: [],
       isLatest: false,
       edited: null,
       deleted: false,
@@ -192,7 +200,7 @@ export function allRows(room: Room, kept: Row[], outgoing: Outgoing[], why: (id:
   const latest = room.timeline.last;
   for (const draft of room.drafts.all()) {
     // One without words waits or is thought about: see below.
-    if (!draft.text) continue;
+    if (!shownOf(draft)) continue;
     const answers = room.timeline.get(draft.replyTo);
     rest.push({
       type: "draft",
@@ -212,9 +220,15 @@ export function allRows(room: Room, kept: Row[], outgoing: Outgoing[], why: (id:
   return rest.length === 0 ? kept : [...kept, ...rest];
 }
 
-function stopper(room: Room, id: string, user: string): string | null {
-  const by = room.stopped.get(id);
+function stopper(room: Room, { id, stopped_by, deleted }: Message, user: string): string | null {
+  const by = deleted ? undefined : (stopped_by ?? room.stopped.get(id));
   return by === user ? "you" : (by ?? null);
+}
+
+/** By the marks that the server's own cutting leaves: an ellipsis where a message is full, and its words where the model broke off. */
+function goesOn({ kind, message, deleted, stopped_by }: Message): "full" | "broken" | null {
+  if (kind !== "bot" || deleted || stopped_by) return null;
+  return /\s…$/.test(message) ? "full" : message.endsWith("*(The answer breaks off here.)*") ? "broken" : null;
 }
 
 /** What stands in the place of an answer that is not begun. */
@@ -222,7 +236,7 @@ export function waitingWords({ request, before, ahead, since, stopping }: OpenQu
   if (stopping) return "Taking it back";
   const seconds = Math.floor((now - since) / 1_000);
   if (before === 0) return seconds >= 1 ? `Thinking, ${seconds} s` : "Thinking";
-  const place = `${before + 1}${before === 1 ? "nd" : before === 2 ? "rd" : "th"} in line`;
+  const place = request.sender === user ? `${before} before yours` : `${before + 1}${before === 1 ? "nd" : before === 2 ? "rd" : "th"} in line`;
   if (!ahead) return `Waiting, ${place}`;
   const whose = ahead !== user ? `${ahead}’s` : request.sender === user ? "your earlier" : "your";
   return `Waiting for ${whose} answer, ${place}`;

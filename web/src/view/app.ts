@@ -490,6 +490,7 @@ export class App {
       },
       stop: (id) => this.#chat.current && this.#chat.stopReply(this.#chat.current, id),
       answerAgain: (id) => this.#chat.current && this.#chat.answerAgain(this.#chat.current, id),
+      goOn: () => this.#send(this.#chat.current?.info?.bot === "always" ? "Go on" : "@bot go on"),
       say: (text) => this.tell(text),
     };
   }
@@ -524,6 +525,8 @@ export class App {
       this.#spoken.append(h("p", { "data-id": message.id }, `${message.sender}: ${inOneLine(message, 300)}`));
       while (this.#spoken.childElementCount > 10) this.#spoken.firstElementChild!.remove();
     }
+    const isMine = message.kind !== "user" && room.timeline.get(message.reply_to ?? "")?.sender === this.#chat.user;
+    if (isMine) void dialogs().then(({ watchBudgets }) => watchBudgets(room.name, (text) => this.tell(text))).catch(() => undefined);
     if (this.#chat.concerns(room, message)) {
       const title = room.name === this.#chat.user ? message.sender : `${message.sender} in ${titleOf(room)}`;
       notify(title, inOneLine(message, 160), room.name, () => this.#go(room.name));

@@ -9,6 +9,7 @@ import type { Room } from "../room.ts";
 import { attempt, dialog, labelled, type Tell } from "./dialog.ts";
 import { dataPart, elsewhere, invitesPart, leavingPart, passwordPart, tokensPart } from "./own_account.ts";
 import { ownersPart } from "./own_room.ts";
+import { usagePart } from "./usage.ts";
 import { addressOf, avatar, canNotify, clockTime, copyText, dayName, h, icon, iconButton, isMoreThanNamed, notifyState, setTheme, themeChoice, titleOf, wantNotifications, whenSettled, type Theme } from "../shared.ts";
 
 const POLICIES: [BotPolicy, string, string][] = [
@@ -59,6 +60,8 @@ function privateBox(checked: boolean): HTMLElement {
     h("span", null, h("strong", null, "Private"), h("span", { class: "hint" }, "Only you and those you invite can see it")),
   );
 }
+
+export { watchBudgets } from "./usage.ts";
 
 export function newRoom(chat: Chat, made: (room: string) => void): void {
   const error = h("p", { class: "form-error", role: "alert" });
@@ -364,6 +367,7 @@ export function account(chat: Chat, events: { logOut(): void; ended(): void; adm
           h("p", { class: "hint" }, "When this tab is hidden: private rooms, your name, and answers to you."),
           h("p", { class: "hint-after" }, notifyState() === "denied" ? h("em", null, "They are blocked; the settings of the browser can allow them.") : notify),
         ),
+      usagePart(chat.current?.info ? chat.current.name : undefined),
       h("section", { class: "setting" }, h("h3", { class: "setting-title" }, "Where you are logged in"), devices, error, h("p", { class: "hint-after" }, elsewhere(() => (tell("All other devices are logged out."), void load())))),
       h("div", { class: "foldeds" }, passwordPart(tell, () => void load()), chat.mayInvite && invitesPart(chat.user, tell), tokensPart(tell), dataPart(), leavingPart(chat.user, events.departed)),
       h(
