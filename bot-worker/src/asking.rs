@@ -7,8 +7,9 @@ use std::{
 };
 
 use common::{
+    live::OfferedModel,
     quota::CallRequest,
-    wire::{Kind, Message},
+    wire::{Grounding, Kind, Message},
 };
 use metrics::{counter, histogram};
 use tokio::{
@@ -57,8 +58,10 @@ pub(crate) struct AskOutcome {
     pub model: String,
     /// Calls made.
     pub calls: u32,
-    /// What all calls have used, as far as the models said.
+    /// What all calls have used, as far as the models said, or as it is estimated.
     pub used: Used,
+    /// What the answer stands on, if it looked things up.
+    pub grounding: Grounding,
     /// When people saw the first word of a model.
     pub first_word: Option<Instant>,
     /// When to ask again, if that is known.
@@ -76,6 +79,7 @@ impl AskOutcome {
             model: String::new(),
             calls: 0,
             used: Used::default(),
+            grounding: Grounding::default(),
             first_word: None,
             again: None,
         }
@@ -91,6 +95,7 @@ impl AskOutcome {
             model: String::new(),
             calls: 0,
             used: Used::default(),
+            grounding: Grounding::default(),
             first_word: None,
             again: None,
         }
@@ -124,13 +129,14 @@ impl Asking {
     /// Asks these models, at most `concurrency` calls at a time.
     pub(crate) fn new(
         model: Arc<dyn Model>,
-        names: &[String],
+        offered: &[OfferedModel],
         concurrency: usize,
         allowance: Arc<Allowance>,
     ) -> Asking {
+        let names: Vec<String> = offered.iter().map(|model| model.id.clone()).collect();
         Asking {
             model,
-            models: ModelPool::new(names),
+            models: ModelPool::new(&names),
             slots: Arc::new(Semaphore::new(concurrency)),
             allowance,
         }
@@ -164,8 +170,8 @@ impl Asking {
         }
     }
 
-    /// Asks until there is an outcome, first in this slot. Each attempt is shown as it grows, under the number that
-    /// `number` gives the call.
+    /// Asks until there is an outcome, first in this slot, and first the model that the room has `chosen`, if it may still. Each
+    /// attempt is shown as it grows, under the number that `number` gives the call.
     ///
     /// # Errors
     /// [`HandBack`] if the worker drains first.
@@ -173,11 +179,13 @@ impl Asking {
         &self,
         request: &Request,
         prompt: &Prompt,
+        chosen: Option<&str>,
         slot: OwnedSemaphorePermit,
         interrupts: &Interrupts,
         drafts: &Drafts,
         number: impl Fn(u32) -> u32,
     ) -> Result<AskOutcome, HandBack> {
+        let first = chosen.and_then(|name| self.models.index_of(name));
         let mut inquiry = Inquiry {
             asking: self,
             request: &request.message,
@@ -186,7 +194,7 @@ impl Asking {
             slot: Some(slot),
             interrupts,
             drafts,
-            attempts: Attempts::new(self.models.len()),
+            attempts: Attempts::new(self.models.len(), first.unwrap_or(0)),
             waits: Waits::new(&self.allowance),
             waiting_since: None,
             model: String::new(),
@@ -290,7 +298,10 @@ impl<'a> Inquiry<'a> {
                 call.failed(&error, Instant::now());
                 // This one's own text: another's may be longer, and have been cut.
                 if let Some(text) = own {
-                    let finished = Finished { complete: true };
+                    let finished = Finished {
+                        complete: true,
+                        ..Finished::default()
+                    };
                     return Ok(self.finished(&text, finished));
                 }
                 Ok(Attempt::LookAgain)
@@ -431,6 +442,7 @@ impl<'a> Inquiry<'a> {
             model: std::mem::take(&mut self.model),
             calls: self.attempts.calls(),
             used: std::mem::take(&mut self.used),
+            grounding: finished.grounding,
             first_word: self.first_word,
             again: None,
         })
@@ -468,6 +480,7 @@ impl<'a> Inquiry<'a> {
             model: self.model,
             calls: self.attempts.calls(),
             used: self.used,
+            grounding: Grounding::default(),
             first_word: self.first_word,
             again: None,
         }
@@ -495,6 +508,15 @@ impl<'a> Inquiry<'a> {
             Ok(Err(error)) => Called::Failed(error),
             Err(interrupt) => Called::Interrupted(interrupt),
         };
+        let was_at_work = match &called {
+            Called::Finished(_) | Called::Interrupted(_) => true,
+            Called::Failed(error) => error.was_at_work() || usage.tokens_out > 0,
+        };
+        // It has read the prompt, though it did not come to count it.
+        if was_at_work && usage.tokens_in == 0 {
+            usage.tokens_in = u32::try_from(self.prompt.tokens).unwrap_or(u32::MAX);
+            usage.is_estimated = true;
+        }
         let status = match &called {
             Called::Finished(_) => "ok",
             Called::Failed(error) => error.status,
@@ -505,6 +527,10 @@ impl<'a> Inquiry<'a> {
         for (way, count) in [("in", usage.tokens_in), ("out", usage.tokens_out)] {
             counter!("chinwag_bot_tokens_total", "model" => model.to_owned(), "way" => way)
                 .increment(count.into());
+        }
+        if usage.searches > 0 {
+            counter!("chinwag_bot_searches_total", "model" => model.to_owned())
+                .increment(usage.searches.into());
         }
         counter!("chinwag_bot_model_calls_total", "model" => model.to_owned(), "status" => status)
             .increment(1);

@@ -25,7 +25,7 @@ impl Used {
     pub(crate) fn add(&mut self, model: &str, usage: Usage) {
         let of_model = self.0.iter_mut().find(|(name, _)| name == model);
         match of_model {
-            Some((_, sum)) => *sum = both(*sum, usage),
+            Some((_, sum)) => *sum = sum.and(usage),
             None => self.0.push((model.to_owned(), usage)),
         }
     }
@@ -33,14 +33,7 @@ impl Used {
     /// All of it.
     pub(crate) fn total(&self) -> Usage {
         let usages = self.0.iter().map(|(_, usage)| *usage);
-        usages.fold(Usage::default(), both)
-    }
-}
-
-fn both(one: Usage, other: Usage) -> Usage {
-    Usage {
-        tokens_in: one.tokens_in.saturating_add(other.tokens_in),
-        tokens_out: one.tokens_out.saturating_add(other.tokens_out),
+        usages.fold(Usage::default(), Usage::and)
     }
 }
 
@@ -116,6 +109,7 @@ mod tests {
         let usage = Usage {
             tokens_in: 1_000_000,
             tokens_out: 2_000,
+            ..Usage::default()
         };
         assert_eq!(prices.cost_micros("a", usage), Some(305_000));
         assert_eq!(prices.cost_micros("llama3.2:3b", usage), Some(0));
