@@ -8,6 +8,7 @@ export interface Account {
   admin: boolean;
   disabled: boolean;
   deleted: boolean;
+  program?: boolean;
   created_at: string;
   last_seen_at?: string;
   sessions: number;
@@ -50,7 +51,7 @@ export const PAGE = 50;
 const page = (after: string | null) => `limit=${PAGE}${after === null ? "" : `&after=${seg(after)}`}`;
 
 export const users = (after: string | null) => call<{ users: Account[]; next?: string }>("GET", `/api/admin/users?${page(after)}`);
-export const changeUser = (name: string, change: { admin?: boolean; disabled?: boolean }) => call<Pick<Account, "admin" | "disabled" | "deleted">>("PATCH", `/api/admin/users/${seg(name)}`, change);
+export const changeUser = (name: string, change: { admin?: boolean; disabled?: boolean; program?: boolean }) => call<Pick<Account, "admin" | "disabled" | "deleted" | "program">>("PATCH", `/api/admin/users/${seg(name)}`, change);
 export const resetUser = async (name: string) => new URL((await call<{ link: string }>("POST", `/api/admin/users/${seg(name)}/reset`)).link, location.href).href;
 export const deleteUser = (name: string, messages: "keep" | "delete") => call<void>("DELETE", `/api/admin/users/${seg(name)}?messages=${messages}`);
 export const rooms = (after: string | null) => call<{ rooms: KeptRoom[]; next?: string }>("GET", `/api/admin/rooms?${page(after)}`);

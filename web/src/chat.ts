@@ -53,6 +53,10 @@ export class Chat {
   listed = false;
   /** The user may delete whatever anybody said. */
   isAdmin = false;
+  /** The user has a password, which is asked for where much is at stake. */
+  hasPassword = true;
+  /** Accounts that are programs, as far as that was heard. */
+  readonly programs = new Set<string>();
   /** The user may make links by which people come in who have no account yet. */
   mayInvite = false;
   #link: Link;
@@ -249,7 +253,14 @@ export class Chat {
 
   /** All there is to know of a room: the list leaves some of it out. */
   async details(room: Room): Promise<void> {
-    if (room.info && room.info.persona === undefined) room.info = { persona: null, ...room.info, ...(await server.room(room.name)) };
+    if (!room.info) return;
+    try {
+      // Always anew: its owner may have changed something meanwhile. What is not set is left out.
+      const { read, unread, latest } = room.info;
+      room.info = { persona: null, topic: "", ...{ read, unread, latest }, ...(await server.room(room.name)) };
+    } catch (error) {
+      if (room.info?.persona === undefined) throw error;
+    }
   }
 
   /** A room that is there for the user, whether or not it was before. */
@@ -274,13 +285,20 @@ export class Chat {
     if (room.readSeq > info.read) this.#toTell.set(room.name, room.readSeq);
   }
 
-  /** What the room that is looked at is about. */
+  /** What the room that is looked at is about, and who in it is a program. */
   async #learnTopic(room: Room): Promise<void> {
     if (!room.info || room.info.topic !== undefined || room.name === this.user) return;
-    const known = await server.room(room.name).catch(() => null);
+    const [known, programs] = await Promise.all([server.room(room.name).catch(() => null), server.programs(room.name).catch(() => [])]);
+    this.heardOfPrograms(programs, room);
     if (!known || !room.info) return;
     room.info = { ...room.info, topic: known.topic ?? "" };
     this.events.changed("people", room.name);
+  }
+
+  heardOfPrograms(names: string[], room: Room): void {
+    const before = this.programs.size;
+    for (const name of names) this.programs.add(name);
+    if (this.programs.size > before) this.events.changed("room", room.name);
   }
 
   /** Where this browser is new, and no other has told, all that is there counts as read. */

@@ -1,9 +1,10 @@
 // What a room's list shows, row by row: days, messages (grouped by who wrote them), replies as they grow, and one's
 // own that are not sent yet. Pure: from what is known to what is to be seen.
 
+import { base } from "./base.ts";
 import { shownOf, type Draft } from "./drafts.ts";
 import type { Outgoing } from "./outbox.ts";
-import type { Kind, Message, Source } from "./protocol.ts";
+import { sources, type Kind, type Message, type Source } from "./protocol.ts";
 import type { OpenQuestion, Room } from "./room.ts";
 import { beginning, unmarked } from "./words.ts";
 
@@ -45,8 +46,11 @@ export interface MessageRow {
   stoppedBy: string | null;
   /** It ends where a message is full, or where the model broke off: it can be asked to go on. */
   goesOn: "full" | "broken" | null;
-  /** Where it looked things up. */
+  /** Where it looked things up, and where there is more of the kind, which a search engine asks to be shown: an address of this server's. */
   sources: Source[];
+  suggestions: string | null;
+  /** A program wrote it, and no person. */
+  isProgram: boolean;
   /** Nothing was said after it. */
   isLatest: boolean;
   /** When it was last changed, in milliseconds since 1970. */
@@ -85,7 +89,7 @@ function day(at: number): number {
 }
 
 /** The rows of what is kept. They only change with the timeline. */
-export function keptRows(room: Room, user: string, isAdmin = false): Row[] {
+export function keptRows(room: Room, user: string, isAdmin = false, programs: ReadonlySet<string> = new Set()): Row[] {
   const rows: Row[] = [];
   if (!room.timeline.hasEarlier && room.timeline.messages.length > 0) rows.push({ type: "begin", key: "begin" });
   let before: MessageRow | null = null;
@@ -120,7 +124,9 @@ export function keptRows(room: Room, user: string, isAdmin = false): Row[] {
       again: newest.get(message.reply_to ?? "") !== message ? null : room.askedAgain.has(message.id) ? "asked" : "offered",
       stoppedBy: stopper(room, message, user),
       goesOn: message === room.timeline.last && room.info?.bot !== "off" ? goesOn(message) : null,
-      sources: message.sources ?? [],
+      sources: message.deleted ? [] : (sources(message.sources) ?? []),
+      suggestions: message.suggestions && !message.deleted ? suggestionsOf(room.name, message.id) : null,
+      isProgram: message.kind === "user" && programs.has(message.sender),
       isLatest: message === room.timeline.last,
       edited: message.edited && !message.deleted ? message.edited / 1_000 : null,
       deleted: message.deleted ?? false,
@@ -185,6 +191,8 @@ export function allRows(room: Room, kept: Row[], outgoing: Outgoing[], why: (id:
       stoppedBy: null,
       goesOn: null,
       sources: [],
+      suggestions: null,
+      isProgram: false,
       isLatest: false,
       edited: null,
       deleted: false,
@@ -224,6 +232,8 @@ function stopper(room: Room, { id, stopped_by, deleted }: Message, user: string)
   const by = deleted ? undefined : (stopped_by ?? room.stopped.get(id));
   return by === user ? "you" : (by ?? null);
 }
+
+const suggestionsOf = (room: string, id: string) => `${base}/api/rooms/${room}/messages/${id}/suggestions`;
 
 /** By the marks that the server's own cutting leaves: an ellipsis where a message is full, and its words where the model broke off. */
 function goesOn({ kind, message, deleted, stopped_by }: Message): "full" | "broken" | null {

@@ -136,7 +136,7 @@ function people(user: string, tell: Tell): HTMLElement {
   const line = (account: Account): HTMLElement => {
     const item = h("li", null);
     const draw = (isOpen: boolean) => {
-      const marks = [account.name === user && "you", account.admin && "administrator", account.disabled && "disabled", account.deleted && "deleted"].filter(Boolean).join(", ");
+      const marks = [account.name === user && "you", account.admin && "administrator", account.program && "program", account.disabled && "disabled", account.deleted && "deleted"].filter(Boolean).join(", ");
       const seen = account.last_seen_at ? `Last seen: ${when(account.last_seen_at)}` : "Not seen lately";
       const element = opening([avatar(account.name), h("span", { class: "admin-name" }, h("strong", null, account.name), h("span", { class: "hint" }, marks || seen))], () => account.deleted ? [h("p", { class: "hint" }, "The account is deleted. The name stays taken.")] : [
         h("p", { class: "hint" }, `Here since ${dayName(Date.parse(account.created_at))}. ${seen}. ${counted(account.sessions, "device")}, owner of ${counted(account.rooms, "room")}.`),
@@ -159,8 +159,8 @@ function people(user: string, tell: Tell): HTMLElement {
 }
 
 function deeds(account: Account, changed: (change: Partial<Account>) => void, tell: Tell): HTMLElement[] {
-  const { name, admin, disabled } = account;
-  const change = (wish: { admin?: boolean; disabled?: boolean }, said: string) => (error: HTMLElement, button: HTMLButtonElement) =>
+  const { name, admin, disabled, program } = account;
+  const change = (wish: { admin?: boolean; disabled?: boolean; program?: boolean }, said: string) => (error: HTMLElement, button: HTMLButtonElement) =>
     attempt(error, button, async () => {
       const now = await server.changeUser(name, wish);
       changed(now);
@@ -189,6 +189,8 @@ function deeds(account: Account, changed: (change: Partial<Account>) => void, te
       { class: "admin-deeds" },
       admin ? sure("No administrator any more", "They lose this page.", "Take it away", change({ admin: false }, `${name} administers no more.`)) : sure("Make an administrator", "They may do all that is done here.", "Make one", change({ admin: true }, `${name} is an administrator.`)),
       disabled ? sure("Let in again", "With the password they had.", "Let in", change({ disabled: false }, `${name} may come in again.`)) : sure("Disable", "They are out at once, on all devices.", "Disable", change({ disabled: true }, `${name} is out, and does not come in.`)),
+      // Older servers know of no programs.
+      program !== undefined && (program ? sure("No program", "The bot answers it like anybody.", "It is none", change({ program: false }, `${name} counts as a person.`)) : sure("It is a program", "The bot does not answer it, unless a room says so.", "It is one", change({ program: true }, `${name} is marked as a program.`))),
       !disabled && reset,
     ),
     place,

@@ -84,6 +84,7 @@ export class App {
     );
     this.#chat.isAdmin = me.admin ?? false;
     this.#chat.mayInvite = me.may_invite ?? false;
+    this.#chat.hasPassword = me.password ?? true;
     this.#sidebar = new Sidebar(this.#chat, {
       open: (room) => this.#go(room),
       newRoom: () => void this.#later(({ newRoom }) => newRoom(this.#chat, (room) => this.#go(room))),
@@ -579,9 +580,9 @@ export class App {
 
   #rows(room: Room): Row[] {
     const { messages, hasEarlier } = room.timeline;
-    const signature = `${messages.length} ${messages[0]?.seq} ${messages.at(-1)?.seq} ${hasEarlier} ${room.newFrom} ${new Date().getDate()} ${room.info?.bot} ${[...room.askedAgain.keys()].join()} ${room.stopped.size} ${[...room.quoted.values()].filter(Boolean).length} ${room.timeline.version} ${room.asking} ${room.info?.owner}`;
+    const signature = `${messages.length} ${messages[0]?.seq} ${messages.at(-1)?.seq} ${hasEarlier} ${room.newFrom} ${new Date().getDate()} ${room.info?.bot} ${[...room.askedAgain.keys()].join()} ${room.stopped.size} ${[...room.quoted.values()].filter(Boolean).length} ${room.timeline.version} ${room.asking} ${room.info?.owner} ${this.#chat.programs.size}`;
     if (this.#kept?.room !== room || this.#kept.signature !== signature) {
-      this.#kept = { room, signature, rows: keptRows(room, this.#chat.user, this.#chat.isAdmin) };
+      this.#kept = { room, signature, rows: keptRows(room, this.#chat.user, this.#chat.isAdmin, this.#chat.programs) };
     }
     const { outbox } = this.#chat;
     const rows = allRows(room, this.#kept.rows, outbox.inRoom(room.name), (id) => outbox.whyWaiting(id), this.#chat.user, serverNow());

@@ -42,7 +42,7 @@ export function looksOf(row: Row): string {
     case "draft":
       return `${row.draft.attempt} ${row.draft.chars} ${row.draft.headless} ${row.draft.stopping} ${row.quote?.text ?? ""}`;
     case "message":
-      return `${row.state} ${row.isHeld} ${row.together} ${row.why ?? ""} ${row.quote?.text ?? ""} ${row.own} ${row.again} ${row.isLatest} ${row.stoppedBy} ${row.edited} ${row.deleted} ${row.isAsked} ${row.mayEdit} ${row.mayDelete} ${row.entry?.id} ${row.goesOn} ${row.sources.length}`;
+      return `${row.state} ${row.isHeld} ${row.together} ${row.why ?? ""} ${row.quote?.text ?? ""} ${row.own} ${row.again} ${row.isLatest} ${row.stoppedBy} ${row.edited} ${row.deleted} ${row.isAsked} ${row.mayEdit} ${row.mayDelete} ${row.entry?.id} ${row.goesOn} ${row.sources.length} ${row.suggestions} ${row.isProgram}`;
     default:
       return "";
   }
@@ -187,7 +187,7 @@ function bot(row: MessageRow, actions: RowActions): HTMLElement {
       head(row.sender, row.at, row.stoppedBy ? `stopped by ${row.stoppedBy}` : isFallback && row.text.startsWith("Stopped, ") ? "stopped" : isFallback ? "automatic reply: the model gave no answer" : null),
       quoteOf(row.quote, row.replyTo, actions),
       h("div", { class: "prose" }, withFormulas(withCode(markdown(row.text), actions.say))),
-      row.sources.length > 0 && sourcesOf(row.sources),
+      (row.sources.length > 0 || row.suggestions) && sourcesOf(row),
       row.goesOn === "full" && h("p", { class: "missed" }, "It does not fit into one message."),
       (again || row.goesOn) && h("div", { class: "foot" }, row.goesOn && h("button", { type: "button", class: "chip-button", onclick: () => actions.goOn(row.id) }, icon("down"), "Go on"), again),
       asked(row, actions),
@@ -197,9 +197,16 @@ function bot(row: MessageRow, actions: RowActions): HTMLElement {
 }
 
 /** Where an answer looked things up. Whoever is sent there does not hear from where. */
-function sourcesOf(sources: Source[]): HTMLElement {
+function sourcesOf({ sources, suggestions }: MessageRow): HTMLElement {
   const link = ({ title, uri }: Source) => h("li", null, h("a", { href: uri, target: "_blank", rel: "noopener noreferrer nofollow", referrerpolicy: "no-referrer", dir: "auto" }, title));
-  return h("div", { class: "sources", role: "group", "aria-label": "Sources" }, h("span", { "aria-hidden": "true" }, "Sources"), h("ol", null, ...sources.map(link)));
+  return h(
+    "div",
+    { class: "sources", role: "group", "aria-label": "Sources" },
+    h("span", { "aria-hidden": "true" }, "Sources"),
+    h("ol", null, ...sources.map(link)),
+    // A search engine's own: it can do nothing but look as it does, and open links beside the page.
+    suggestions && h("iframe", { src: suggestions, title: "Searches that the engine suggests", sandbox: "allow-popups allow-popups-to-escape-sandbox", referrerpolicy: "no-referrer", loading: "lazy" }),
+  );
 }
 
 /** In place of what was deleted, and is about to be. */
@@ -237,7 +244,7 @@ function person(row: MessageRow, actions: RowActions): HTMLElement {
     h(
       "div",
       { class: "body" },
-      row.together ? h("p", { class: "sr-only" }, `${row.sender}, ${clockTime(row.at)}`) : head(row.sender, row.at, null, editedNote(row)),
+      row.together ? h("p", { class: "sr-only" }, `${row.sender}, ${clockTime(row.at)}`) : head(row.sender, row.at, row.isProgram ? "program" : null, editedNote(row)),
       quoteOf(row.quote, row.replyTo, actions),
       h("div", { class: "prose text" }, withFormulas(withCode(peopleMarkdown(row.text, actions.user), actions.say))),
       row.together && editedNote(row),
