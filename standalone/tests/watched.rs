@@ -23,9 +23,10 @@ use standalone::{Settings, serve};
 
 /// Every task that is to last, in the order of the alphabet. (The check of the models at start is watched too, and comes
 /// to its end.)
-const LASTING: [&str; 26] = [
+const LASTING: [&str; 27] = [
     "HTTP server",
     "admin server",
+    "bot offers",
     "bot worker",
     "collector",
     "deleted rooms",
