@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import { hasNoViolations } from "./axe.ts";
 import { fresh, Stage, type Person } from "./people.ts";
 
 let stage: Stage;
@@ -91,4 +92,21 @@ test("another attempt takes over without what was read going away first", async 
   const begun = lengths.findIndex((length) => length > 0);
   assert.ok(lengths.slice(begun).every((length) => length > 0), lengths.join());
   ada.hadNoTrouble();
+});
+
+test("a model that thinks says so at once, and can be stopped before its first word", async () => {
+  const ada = await stage.person("ada");
+  const bob = await stage.person("bob");
+  const room = fresh("lobby");
+  await ada.makes(room);
+  await bob.opens(room);
+  await stage.servers.practise(["thoughts delay=60s"]);
+  await ada.says("@bot think about it");
+  const thinking = bob.page.locator(".row-waiting");
+  await thinking.getByText(/Thinking/).waitFor();
+  await hasNoViolations(bob, "a bot that thinks");
+  await ada.page.locator(".row-waiting").getByRole("button", { name: "Cancel the question" }).click();
+  await ada.row("stopped by you").waitFor();
+  await thinking.waitFor({ state: "detached" });
+  for (const person of [ada, bob]) person.hadNoTrouble();
 });

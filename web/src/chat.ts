@@ -7,7 +7,7 @@ import { serverNow, steadyNow } from "./clock.ts";
 import { newId, timeOf } from "./ids.ts";
 import { Memory } from "./memory.ts";
 import { Outbox, type Outgoing } from "./outbox.ts";
-import { mentions, type ChangeFrame, type ErrorFrame, type Message, type RoomInfo, type ServerFrame } from "./protocol.ts";
+import { asksToCatchUp, mentions, type ChangeFrame, type ErrorFrame, type Message, type RoomInfo, type ServerFrame } from "./protocol.ts";
 import { Room } from "./room.ts";
 import * as server from "./server.ts";
 import { Refusal, wordsOf } from "./server.ts";
@@ -28,6 +28,8 @@ const LOADS_MAX = 3;
 const OWN_PAGES_MAX = 20;
 const UNLISTED_MAX = 30;
 const ROOMS_EVERY_MS = 30_000;
+/** Longer than an answer may take. */
+const SUMMED_UP_MS = 90_000;
 /** The server passes `typing` on at most once in 2 s. */
 const TYPING_EVERY_MS = 2_500;
 
@@ -78,6 +80,8 @@ export class Chat {
   #wasLost = false;
   /** What was read, by room, and is to be told to the server. */
   readonly #toTell = new Map<string, number>();
+  /** Rooms of which the bot is to sum up what was not read: until it has, or by `steadyNow` will not, nothing of it is told to be read. */
+  readonly #summedUp = new Map<string, number>();
   /** Replies after which another was asked for, and that was not acked yet. */
   #wishes = new Map<string, Room>();
   #typedAt = new Map<string, number>();
@@ -312,7 +316,7 @@ export class Chat {
     const room = this.#room(name);
     if (this.current !== room) {
       this.current = room;
-      room.newFrom = room.unread(this.user) > 0 ? room.readSeq : null;
+      this.#noteNew(room);
       room.atEnd = true;
     }
     if (room.info && !room.info.invited_by && !this.isMine(room)) this.memory.enter(name);
@@ -320,6 +324,12 @@ export class Chat {
     this.#enter(room);
     this.events.changed("rooms");
     return room;
+  }
+
+  /** Where what is new begins, for whoever goes into a room. */
+  #noteNew(room: Room): void {
+    room.newCount = room.unread(this.user);
+    room.newFrom = room.newCount > 0 ? room.readSeq : null;
   }
 
   /** Takes a public room off the list, or gives up a membership. */
@@ -448,7 +458,7 @@ export class Chat {
       const latest = page.at(-1)?.seq ?? 0;
       // What was said before somebody came in, or before this browser was used, is past and not news.
       if ((this.memory.isNewHere && this.#isPast(room)) || (room === this.current && this.memory.readSeq(room.name) === null)) this.#read(room, latest);
-      if (room === this.current && room.newFrom === null && room.unread(this.user) > 0) room.newFrom = room.readSeq;
+      if (room === this.current && room.newFrom === null) this.#noteNew(room);
       this.#join(room);
       this.events.changed("rooms");
     });
@@ -670,6 +680,7 @@ export class Chat {
     const result = room.timeline.receive(message);
     room.stoppedTyping(message.sender);
     room.drafts.finish(message.id);
+    if (message.kind !== "user") this.#summedUp.delete(room.name);
     if (result === "gap") void this.#fillGap(room).then(() => this.#mend(room));
     // Whoever wrote it had nothing before it left to read, or it would be counted.
     if (message.sender === this.user && room.timeline.attached && !room.loading && room.unread(this.user) === 0) this.#read(room, message.seq);
@@ -742,6 +753,7 @@ export class Chat {
     const entry: Outgoing = { id: newId(serverNow()), room: room.name, text: text.trim(), at: Date.now() };
     if (replyTo) entry.replyTo = replyTo;
     if (room.info && !this.isMine(room)) this.memory.enter(room.name);
+    if (asksToCatchUp(text)) this.#summedUp.set(room.name, steadyNow() + SUMMED_UP_MS);
     room.newFrom = null;
     this.memory.keepDraft(room.name, null);
     this.#typedAt.delete(room.name);
@@ -871,7 +883,10 @@ export class Chat {
 
   /** Once a second at most, and only to a server that keeps it. */
   #tellRead(): void {
+    const now = steadyNow();
+    for (const [room, until] of this.#summedUp) if (now > until) this.#summedUp.delete(room);
     for (const [room, seq] of this.#toTell) {
+      if (this.#summedUp.has(room)) continue;
       if (this.rooms.get(room)?.info?.read === undefined || this.#link.send({ type: "read", room, seq })) this.#toTell.delete(room);
     }
   }

@@ -176,6 +176,11 @@ export function asksBot(policy: BotPolicy, text: string): boolean {
 /** What the bot takes as a command; a message like any other. From the bot's own list, by name. */
 export const BOT_COMMANDS = [...botCommands].sort((one, other) => (one.name < other.name ? -1 : 1));
 
+/** The bot's command that sums up what one has not read, where it has that one. */
+export const CATCH_UP = BOT_COMMANDS.some(({ name }) => name === "catchup") ? "@bot /catchup" : null;
+/** Whether a message is that command. */
+export const asksToCatchUp = (text: string) => /^\s*(@bot\s+)*\/catchup(\s|$)/i.test(text);
+
 const BOT_COMMAND = new RegExp(`^\\s*(@bot\\s+)*/(${BOT_COMMANDS.map(({ name }) => name).join("|")})(\\s+@bot)*\\s*$`, "i");
 
 /** Whether a message is a command to the bot, which has its answer once and for all, by the bot's own rule. */

@@ -42,6 +42,8 @@ export class Room {
   readSeq = 0;
   /** Where the line "new" stands: what was read when the room was opened. Null: nowhere. */
   newFrom: number | null = null;
+  /** How much there was to read then. */
+  newCount = 0;
   /** Before a page is loaded: from here on all that was said is held. */
   heldFrom = Number.POSITIVE_INFINITY;
   /** A `join` went out on this connection. */

@@ -4,12 +4,15 @@
 import { base } from "./base.ts";
 import { shownOf, type Draft } from "./drafts.ts";
 import type { Outgoing } from "./outbox.ts";
-import { sources, type Kind, type Message, type Source } from "./protocol.ts";
+import { CATCH_UP, sources, type Kind, type Message, type Source } from "./protocol.ts";
 import type { OpenQuestion, Room } from "./room.ts";
 import { beginning, unmarked } from "./words.ts";
 
 /** Messages of one sender this close together stand under one name. */
 const TOGETHER_MS = 5 * 60 * 1_000;
+
+/** So much that is new one may want to have summed up. */
+const MUCH_NEW = 30;
 
 /** Of other people's questions that wait, so many are shown. */
 const WAITING_ROWS_MAX = 3;
@@ -77,7 +80,7 @@ export interface WaitingRow {
 
 export type Row =
   | { type: "day"; key: string; at: number }
-  | { type: "new"; key: string }
+  | { type: "new"; key: string; canSumUp: boolean }
   | { type: "begin"; key: string }
   | WaitingRow
   | { type: "draft"; key: string; draft: Draft; quote: Quote | null; together: boolean }
@@ -102,7 +105,7 @@ export function keptRows(room: Room, user: string, isAdmin = false, programs: Re
       before = null;
     }
     if (!newShown && message.seq > room.newFrom! && message.sender !== user) {
-      rows.push({ type: "new", key: "new" });
+      rows.push({ type: "new", key: "new", canSumUp: CATCH_UP !== null && room.newCount >= MUCH_NEW && room.info?.bot !== "off" });
       newShown = true;
       before = null;
     }

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { test } from "node:test";
 import { Heights } from "../src/heights.ts";
-import type { Message } from "../src/protocol.ts";
+import { asksToCatchUp, CATCH_UP, type Message } from "../src/protocol.ts";
 import { replyId } from "../src/reply_id.ts";
 import { Room } from "../src/room.ts";
 import { allRows, firstLine, keptRows } from "../src/rows.ts";
@@ -33,6 +33,19 @@ test("the line `new` stands before the first of somebody else's that was not rea
   const made = room(...messages);
   made.newFrom = messages[0]!.seq;
   assert.equal(shape(keptRows(made, "ada")), "begin day bob ada new bob");
+});
+
+test("much that is new may be summed up, where the bot can do that", () => {
+  const made = room(message(0, "bob"), message(1, "bob"));
+  made.newFrom = made.timeline.first!.seq;
+  const offered = (count: number, bot: "mention" | "off") => {
+    made.newCount = count;
+    made.info = { name: "r", private: false, bot, owner: "ada" };
+    const line = keptRows(made, "ada").find((row) => row.type === "new");
+    return line?.type === "new" && line.canSumUp;
+  };
+  assert.deepEqual(["@bot /catchup", " /CatchUp ", "@bot catchup", "/catchups"].map(asksToCatchUp), [true, true, false, false]);
+  assert.deepEqual([offered(30, "mention"), offered(29, "mention"), offered(30, "off")], [CATCH_UP !== null, false, false]);
 });
 
 test("a reply shows what it replies to, unless that stands right above", () => {

@@ -3,7 +3,7 @@
 import { addressOf, base } from "../base.ts";
 import { Chat, type Change } from "../chat.ts";
 import { serverNow, steadyNow } from "../clock.ts";
-import type { Message } from "../protocol.ts";
+import { CATCH_UP, type Message } from "../protocol.ts";
 import { titleOf, type Room } from "../room.ts";
 import { allRows, inOneLine, keptRows, type Row } from "../rows.ts";
 import * as server from "../server.ts";
@@ -491,6 +491,7 @@ export class App {
       },
       stop: (id) => this.#chat.current && this.#chat.stopReply(this.#chat.current, id),
       answerAgain: (id) => this.#chat.current && this.#chat.answerAgain(this.#chat.current, id),
+      catchUp: () => this.#send(CATCH_UP!),
       goOn: () => this.#send(this.#chat.current?.info?.bot === "always" ? "Go on" : "@bot go on"),
       say: (text) => this.tell(text),
     };
@@ -580,7 +581,7 @@ export class App {
 
   #rows(room: Room): Row[] {
     const { messages, hasEarlier } = room.timeline;
-    const signature = `${messages.length} ${messages[0]?.seq} ${messages.at(-1)?.seq} ${hasEarlier} ${room.newFrom} ${new Date().getDate()} ${room.info?.bot} ${[...room.askedAgain.keys()].join()} ${room.stopped.size} ${[...room.quoted.values()].filter(Boolean).length} ${room.timeline.version} ${room.asking} ${room.info?.owner} ${this.#chat.programs.size}`;
+    const signature = `${messages.length} ${messages[0]?.seq} ${messages.at(-1)?.seq} ${hasEarlier} ${room.newFrom} ${new Date().getDate()} ${room.info?.bot} ${[...room.askedAgain.keys()].join()} ${room.stopped.size} ${[...room.quoted.values()].filter(Boolean).length} ${room.timeline.version} ${room.asking} ${room.info?.owner} ${this.#chat.programs.size} ${room.newCount}`;
     if (this.#kept?.room !== room || this.#kept.signature !== signature) {
       this.#kept = { room, signature, rows: keptRows(room, this.#chat.user, this.#chat.isAdmin, this.#chat.programs) };
     }

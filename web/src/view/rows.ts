@@ -22,6 +22,8 @@ export interface RowActions {
   discard(id: string): void;
   stop(id: string): void;
   answerAgain(id: string): void;
+  /** Asks for what is new in a few words. */
+  catchUp(): void;
   /** Asks for what comes behind an answer that was cut off. */
   goOn(id: string): void;
   /** Writes a message that is kept anew. */
@@ -37,6 +39,8 @@ export function looksOf(row: Row): string {
   switch (row.type) {
     case "day":
       return `${dayName(row.at)}`;
+    case "new":
+      return `${row.canSumUp}`;
     case "waiting":
       return `waiting ${row.words} ${row.stopping} ${row.quote?.text ?? ""}`;
     case "draft":
@@ -53,7 +57,7 @@ export function renderRow(row: Row, actions: RowActions): HTMLElement {
     case "day":
       return h("li", { class: "row row-day" }, h("h2", null, dayName(row.at)));
     case "new":
-      return h("li", { class: "row row-new" }, h("span", null, "New"));
+      return h("li", { class: "row row-new" }, h("span", null, "New"), row.canSumUp && h("button", { type: "button", class: "chip-button", onclick: () => actions.catchUp() }, "Sum it up"));
     case "begin":
       return h("li", { class: "row row-begin" }, "This is where it begins.");
     case "waiting":
