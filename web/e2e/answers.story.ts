@@ -84,7 +84,7 @@ test("another attempt takes over without what was read going away first", async 
         observer.observe(document.body, { subtree: true, childList: true, characterData: true });
       }),
   );
-  await stage.servers.practise(["cut after=12 pace=60ms words=60", "pace=40ms words=40"]);
+  await stage.servers.practise(["cut after=12 pace=60ms words=60", "thoughts think=2s pace=40ms words=40"]);
   await ada.says("tell me something");
   await ada.page.locator(".row-draft .note").getByText("begins again").waitFor();
   const lengths = await seen;
@@ -100,7 +100,7 @@ test("a model that thinks says so at once, and can be stopped before its first w
   const room = fresh("lobby");
   await ada.makes(room);
   await bob.opens(room);
-  await stage.servers.practise(["thoughts delay=60s"]);
+  await stage.servers.practise(["thoughts think=60s"]);
   await ada.says("@bot think about it");
   const thinking = bob.page.locator(".row-waiting");
   await thinking.getByText(/Thinking/).waitFor();

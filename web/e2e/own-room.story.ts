@@ -105,6 +105,16 @@ test("an owner chooses the model, how much it thinks and whether it looks things
   await opensRoom(bob);
   await bob.page.getByText("It answers by Deep one. It thinks: a lot. It looks things up.").waitFor();
   await bob.page.keyboard.press("Escape");
+  await stage.servers.practise(['search say="The tide is high at noon."']);
+  await ada.page.keyboard.press("Escape");
+  await ada.says("@bot when is the tide high?");
+  await bob.seesAnswer("The tide is high at noon.");
+  const sources = bob.page.getByRole("group", { name: "Sources" });
+  assert.match((await sources.getByRole("link").first().getAttribute("href"))!, /^https?:/);
+  await sources.locator("iframe").scrollIntoViewIfNeeded();
+  await bob.page.frameLocator(".sources iframe").locator("a").first().waitFor();
+  await hasNoViolations(bob, "an answer with what it stands on");
+  await opensRoom(ada);
   // And back to what the server has, which only what was changed is sent for.
   await form.getByLabel("Model").selectOption("");
   await form.getByLabel("Looks things up").uncheck();
