@@ -22,7 +22,7 @@ const SIGNS = /^[ \t>]*(?:[-*+=_#|:`~ \t]*|(?:[-*+]|\d{1,9}[.)]?)[ \t]*(?:\[[ xX
 /** One that begins a block of code: its language may not be whole. */
 const FENCE = /^[ \t>]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?(?:`{3,}[^`]*|~{3,}.*)$/;
 /** A line in a paragraph that the one below it may make the first of a table. */
-const TABLE = /(?:^|\n)(?! {0,3}\|)[^\n]*\S[^\n]*\n( {0,3}\|[^\n]*(?:\n[ \t|:-]*)?)$/;
+const TABLE = /(?:^|\n)(?! {0,3}\|)(?=[^\n]*\S)[^\n]*\n( {0,3}\|[^\n]*(?:\n[ \t|:-]*)?)$/;
 /** The beginning of a sign that is written in several characters, or that may go with what comes behind it. */
 const HALF = /(?:&#?\w{0,31}|\\\$*|\$+|(?<=https?):\/{0,2}|(?<=^|\s)!|<(?:b(?:r *\/?)?)?)$/i;
 /** Longer than what any of these may be. */
@@ -40,7 +40,7 @@ export function steady(text: string): string {
   const table = TABLE.exec(text.slice(-LINES_MAX_CHARS))?.[1];
   if (table) return text.slice(0, -table.length);
   if (SIGNS.test(line)) return text.slice(0, from);
-  return text.replace(HALF, "");
+  return text.slice(0, from) + line.replace(HALF, "");
 }
 
 /** What of a text that was not read yet is words and nothing else, and goes on with what was read. */

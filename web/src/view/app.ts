@@ -524,8 +524,7 @@ export class App {
 
   #arrived(room: Room, message: Message): void {
     if (room === this.#chat.current && message.sender !== this.#chat.user) {
-      this.#spoken.append(h("p", { "data-id": message.id }, `${message.sender}: ${inOneLine(message, 300)}`));
-      while (this.#spoken.childElementCount > 10) this.#spoken.firstElementChild!.remove();
+      this.#speak(message.id, `${message.sender}: ${inOneLine(message, 300)}`);
     }
     const isMine = message.kind !== "user" && room.timeline.get(message.reply_to ?? "")?.sender === this.#chat.user;
     if (isMine) void dialogs().then(({ watchBudgets }) => watchBudgets(room.name, (text) => this.tell(text))).catch(() => undefined);
@@ -533,6 +532,11 @@ export class App {
       const title = room.name === this.#chat.user ? message.sender : `${message.sender} in ${titleOf(room)}`;
       notify(title, inOneLine(message, 160), room.name, () => this.#go(room.name));
     }
+  }
+
+  #speak(id: string | null, words: string): void {
+    this.#spoken.append(h("p", { "data-id": id }, words));
+    while (this.#spoken.childElementCount > 10) this.#spoken.firstElementChild!.remove();
   }
 
   /** What is deleted is not read out either. */
@@ -587,7 +591,10 @@ export class App {
     }
     const { outbox } = this.#chat;
     const rows = allRows(room, this.#kept.rows, outbox.inRoom(room.name), (id) => outbox.whyWaiting(id), this.#chat.user, serverNow());
-    this.#awaits = rows.at(-1)?.type === "waiting";
+    const last = rows.at(-1);
+    // Said once: the seconds that are counted are for the eye.
+    if (last?.type === "waiting" && !this.#awaits) this.#speak(null, `bot: ${last.words.replace(/, \d+ s$/, "")}`);
+    this.#awaits = last?.type === "waiting";
     return rows;
   }
 
