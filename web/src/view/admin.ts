@@ -292,7 +292,7 @@ function usage(): HTMLElement {
   for (const choice of [days, by]) choice.addEventListener("change", () => void load());
   void load();
   const head = [first, ...["Questions", "Tokens", "Cost"].map((title) => h("th", { scope: "col" }, title))];
-  return h("section", { "aria-label": "Usage" }, budgets, h("div", { class: "pair" }, labelled("usage-days", "Of the models, in", days), labelled("usage-by", "Of", by)), h("div", { class: "table-frame", tabindex: "0", role: "group", "aria-label": "Usage" }, h("table", { class: "admin-table" }, h("thead", null, h("tr", null, ...head)), rows)), error, more);
+  return h("section", { "aria-label": "Usage" }, h("div", { class: "pair" }, labelled("usage-days", "Of the models, in", days), labelled("usage-by", "By", by)), h("div", { class: "table-frame", tabindex: "0", role: "group", "aria-label": "Usage" }, h("table", { class: "admin-table" }, h("thead", null, h("tr", null, ...head)), rows)), error, more, budgets);
 }
 
 function log(): HTMLElement {
