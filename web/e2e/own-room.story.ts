@@ -97,7 +97,7 @@ test("an owner chooses the model, how much it thinks and whether it looks things
   await opensRoom(ada);
   const form = ada.page.getByRole("form", { name: "Room settings" });
   await form.getByLabel("Model").selectOption({ label: "Deep one" });
-  await form.getByLabel("Thinks before it answers").selectOption({ label: "A lot" });
+  await form.getByLabel("Thinking").selectOption({ label: "A lot" });
   await form.getByLabel("Looks things up").check();
   await hasNoViolations(ada, "choices of the bot");
   await form.getByRole("button", { name: "Save" }).click();

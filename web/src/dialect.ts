@@ -115,10 +115,23 @@ let growth: string | null = null;
 /** Something was begun in it that is not ended. */
 let begins = false;
 
+/** Things that are begun within each other: nobody means more, and each is read within the one before. */
+const WITHIN_MAX = 8;
+let within = 0;
+
+function wordsWithin(lexer: Tokenizer["lexer"], words: string): Token[] {
+  within += 1;
+  try {
+    return lexer.inlineTokens(words);
+  } finally {
+    within -= 1;
+  }
+}
+
 const lastLine = (text: string) => text.trimEnd().slice(text.trimEnd().lastIndexOf("\n") + 1);
 
 /** Whether nothing comes behind a piece of the text that is read: what is begun there may still be ended. */
-const isAtEnd = (src: string) => growth?.endsWith(lastLine(src)) ?? false;
+const isAtEnd = (src: string) => growth !== null && within < WITHIN_MAX && growth.endsWith(lastLine(src));
 
 /** Whether a mark that a piece begins with may be ended in it, by one that stands behind a word and in no code. */
 const mayEnd = (src: string) => new RegExp(`[^\\s${src[0]}]\\${src[0]}`).test(src.replace(/`[^`]*`|\]\([^)]*\)/g, ""));
@@ -136,7 +149,7 @@ function begunEmphasis(lexer: Tokenizer["lexer"], src: string, before: string): 
   const [, mark, next] = /^(\*{1,3}|_{1,2}|~~)([^\s*_~])/u.exec(src) ?? [];
   if (!mark || (/[\p{L}\p{N}]/u.test(before) && (mark === "*" || mark[0] === "_" || /[\p{P}\p{S}]/u.test(next!)))) return undefined;
   const words = src.slice(mark.length);
-  const tokens = lexer.inlineTokens(words);
+  const tokens = wordsWithin(lexer, words);
   if (mark.length === 3) return begun(src, "em", words, [{ type: "strong", raw: words, text: words, tokens }]);
   return begun(src, mark === "~~" ? "del" : mark.length === 1 ? "em" : "strong", words, tokens);
 }
@@ -200,7 +213,7 @@ function dialect(grows: boolean): MarkedExtension {
         const whole = Tokenizer.prototype.reflink.call(this, src, links);
         const isLink = whole && whole.type !== "text";
         const [, words] = (!isLink && isAtEnd(src) && /^!?\[((?:[^[\]\\]|\\.)*)(?:\](?:\((?:[^()\n]|\([^()\n]*\)?)*)?)?$/.exec(src)) || [];
-        return words === undefined ? whole : (begun(src, BEGUN, words, this.lexer.inlineTokens(words)) as Tokens.Link);
+        return words === undefined ? whole : (begun(src, BEGUN, words, wordsWithin(this.lexer, words)) as Tokens.Link);
       },
       // The first line of one, before the second says that it is one.
       table(src: string) {

@@ -18,7 +18,19 @@ const said = (text: string) =>
 
 type Piece = MarkedToken | Formula | { type: typeof BEGUN; tokens: Token[] };
 
-const all = (tokens: Token[] | undefined, isInLink = false): (Node | string)[] => (tokens ?? []).flatMap((token) => made(token as Piece, isInLink));
+/** Pieces within each other: anybody may write thousands of them, and browsers would lay them all out. */
+const WITHIN_MAX = 60;
+let within = 0;
+
+function all(tokens: Token[] = [], isInLink = false): (Node | string)[] {
+  if (within >= WITHIN_MAX) return tokens.map(({ raw }) => raw);
+  within += 1;
+  try {
+    return tokens.flatMap((token) => made(token as Piece, isInLink));
+  } finally {
+    within -= 1;
+  }
+}
 
 /** A cell has no other way to begin a line. */
 const withBreaks = (tokens: Token[]): Token[] =>

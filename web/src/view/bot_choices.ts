@@ -51,7 +51,7 @@ export function botChoices(info: RoomInfo): BotChoices {
   offer().catch(() => undefined);
   const checked = (label: HTMLElement) => label.querySelector("input")!.checked;
   return {
-    element: h("div", { class: "choices-of-bot" }, h("div", { class: "pair" }, modelField, labelled("bot-thinking", "Thinks before it answers", thinking)), search, programs, labelled("kept-days", "What is said is kept", kept)),
+    element: h("div", { class: "choices-of-bot" }, h("div", { class: "pair" }, modelField, labelled("bot-thinking", "Thinking", thinking)), search, programs, labelled("kept-days", "What is said is kept", kept)),
     change(now) {
       const change: RoomChange = {};
       if (!modelField.hidden && model.value !== (now.model ?? "")) change.model = model.value || null;
