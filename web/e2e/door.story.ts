@@ -198,5 +198,15 @@ test("administrators find people, shut them out at once, and see who did what", 
     assert.equal(await phone.page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), true, tab);
   }
   await phone.page.goBack();
+  await ada.page.getByRole("button", { name: "New room" }).waitFor();
+  const room = fresh("orphan");
+  await ada.makes(room, { bot: "Not at all" });
+  await phone.page.goto(`${phone.address}/admin#rooms`);
+  await finds(phone, room);
+  await phone.page.getByLabel(`Whose ${room} is to be`).fill(admin.name);
+  await phone.page.getByRole("button", { name: "Hand it over" }).click();
+  await phone.page.getByRole("button", { name: "Hand over", exact: true }).click();
+  await phone.page.getByText(`${room} is ${admin.name}’s now.`).waitFor();
+  await phone.page.getByText(`Public, of ${admin.name}`).waitFor();
   for (const person of [ada, phone]) person.hadNoTrouble();
 });

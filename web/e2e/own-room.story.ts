@@ -6,7 +6,7 @@ import { hasNoViolations } from "./axe.ts";
 import { fresh, Stage, type Person } from "./people.ts";
 
 let stage: Stage;
-before(async () => void (stage = await Stage.set()));
+before(async () => void (stage = await Stage.set({ GEMINI_MODELS: "gemini-quick=Quick one,gemini-deep=Deep one", BOT_SEARCH: "on" })));
 after(() => stage.clear());
 
 async function opensRoom(person: Person, part?: string): Promise<void> {
@@ -50,6 +50,8 @@ test("whoever is banned is out at once, and comes in again when the ban is lifte
   await bob.page.getByRole("heading", { name: "You are no longer in this room" }).waitFor();
   await form.getByRole("button", { name: `Let ${bob.name} back in` }).click();
   await ada.page.getByText(`${bob.name} may come in again.`).first().waitFor();
+  // The door says it, in words of its own, and nothing else does.
+  assert.equal(await bob.page.locator(".notice").textContent(), "");
   await bob.page.reload();
   await bob.comesIn();
   await bob.sees("spam");
@@ -83,5 +85,42 @@ test("a room is handed over, left and deleted, and all who are in it see that", 
   await bob.page.getByRole("heading", { level: 1, name: "You and the bot" }).waitFor();
   await ada.page.getByText("was deleted, or you were put out of it").waitFor();
   assert.equal(await ada.row("all yours").count(), 0);
+  for (const person of [ada, bob]) person.hadNoTrouble();
+});
+
+test("an owner chooses the model, how much it thinks and whether it looks things up, and others are told", async () => {
+  const ada = await stage.person("ada");
+  const bob = await stage.person("bob");
+  const room = fresh("study");
+  await ada.makes(room);
+  await bob.opens(room);
+  await opensRoom(ada);
+  const form = ada.page.getByRole("form", { name: "Room settings" });
+  await form.getByLabel("Model").selectOption({ label: "Deep one" });
+  await form.getByLabel("Thinking").selectOption({ label: "A lot" });
+  await form.getByLabel("Looks things up").check();
+  await hasNoViolations(ada, "choices of the bot");
+  await form.getByRole("button", { name: "Save" }).click();
+  await ada.page.getByText("Saved.").first().waitFor();
+  await opensRoom(bob);
+  await bob.page.getByText("It answers by Deep one. It thinks: a lot. It looks things up.").waitFor();
+  await bob.page.keyboard.press("Escape");
+  await stage.servers.practise(['search say="The tide is high at noon."']);
+  await ada.page.keyboard.press("Escape");
+  await ada.says("@bot when is the tide high?");
+  await bob.seesAnswer("The tide is high at noon.");
+  const sources = bob.page.getByRole("group", { name: "Sources" });
+  assert.match((await sources.getByRole("link").first().getAttribute("href"))!, /^https?:/);
+  await sources.locator("iframe").scrollIntoViewIfNeeded();
+  await bob.page.frameLocator(".sources iframe").locator("a").first().waitFor();
+  await hasNoViolations(bob, "an answer with what it stands on");
+  await opensRoom(ada);
+  // And back to what the server has, which only what was changed is sent for.
+  await form.getByLabel("Model").selectOption("");
+  await form.getByLabel("Looks things up").uncheck();
+  await form.getByRole("button", { name: "Save" }).click();
+  await ada.page.getByText("Saved.").first().waitFor();
+  await opensRoom(bob);
+  await bob.page.getByText("It thinks: a lot.", { exact: true }).waitFor();
   for (const person of [ada, bob]) person.hadNoTrouble();
 });

@@ -80,3 +80,17 @@ test("the page comes with a policy that lets nothing inline run, and asks no oth
   assert.doesNotMatch(html, /<style|style=|onclick=|<script(?![^>]*src=)/);
   ada.hadNoTrouble();
 });
+
+test("what stands within itself thousands of times is laid out no deeper than anybody reads", async () => {
+  const eve = await stage.person("eve");
+  for (const text of [`${">".repeat(1_500)} deep down`, `${"- ".repeat(900)}deeper`, `${"**a *b ".repeat(400)}deepest`]) {
+    await eve.says(text);
+    await eve.seesSent(/deep(er|est)?( down)?$/.exec(text)![0]);
+  }
+  const depth = await eve.page.evaluate(() => {
+    const below = (element: Element): number => 1 + Math.max(0, ...[...element.children].map(below));
+    return Math.max(...[...document.querySelectorAll(".row .prose")].map(below));
+  });
+  assert.ok(depth < 200, String(depth));
+  eve.hadNoTrouble();
+});

@@ -122,7 +122,7 @@ test("formulas are shown as formulas, loaded with the first, and what is none st
   ada.hadNoTrouble();
 });
 
-test("a formula in an answer that grows stands as it was written until it is ended, and then stays; a cell's lines break", async () => {
+test("a formula in an answer that grows is not shown before it is ended, and then stays; a cell's lines break", async () => {
   const ada = await stage.person("ada");
   await ada.says("\\(x\\)");
   await ada.seesAnswer("You said");

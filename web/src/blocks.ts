@@ -1,7 +1,7 @@
 // A text in Markdown that grows, cut into the blocks it is made of: those that can change no more are settled, and only what comes
 // after them is read again. Pure: what is made of the blocks is the page's affair.
 
-import { reader } from "./dialect.ts";
+import { read } from "./dialect.ts";
 
 export interface Growth {
   /** The text began anew: nothing of what was settled before holds. */
@@ -15,9 +15,36 @@ export interface Growth {
 }
 
 /** So much of an open part may have grown before it is read again: a long list must not be read for each of its words. */
-const UNREAD_PART = 1 / 12;
+const UNREAD_PART = 1 / 24;
 
-const growing = reader(true);
+/** A line that consists of signs alone, or of a number: what it is shows when more of it is there. */
+const SIGNS = /^[ \t>]*(?:[-*+=_#|:`~ \t]*|(?:[-*+]|\d{1,9}[.)]?)[ \t]*(?:\[[ xX]?\]?[ \t]*)?)$/;
+/** One that begins a block of code: its language may not be whole. */
+const FENCE = /^[ \t>]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?(?:`{3,}[^`]*|~{3,}.*)$/;
+/** A line in a paragraph that the one below it may make the first of a table. */
+const TABLE = /(?:^|\n)(?! {0,3}\|)(?=[^\n]*\S)[^\n]*\n( {0,3}\|[^\n]*(?:\n[ \t|:-]*)?)$/;
+/** The beginning of a sign that is written in several characters, or that may go with what comes behind it. */
+const HALF = /(?:&#?\w{0,31}|\\\$*|\$+|(?<=https?):\/{0,2}|(?<=^|\s)!|<(?:b(?:r *\/?)?)?)$/i;
+/** Longer than what any of these may be. */
+const LINES_MAX_CHARS = 2_000;
+
+/**
+ * What of a text that grows can be shown: all but its last few characters, where those may turn out to be signs and not words. So nothing
+ * that was shown goes away again.
+ */
+export function steady(text: string): string {
+  const from = text.lastIndexOf("\n") + 1;
+  const line = text.slice(from);
+  if (isInCode(text.slice(0, from))) return /^[ \t>]*(?:`+|~+)[ \t]*$/.test(line) ? text.slice(0, from) : text;
+  if (FENCE.test(line)) return text.slice(0, from);
+  const table = TABLE.exec(text.slice(-LINES_MAX_CHARS))?.[1];
+  if (table) return text.slice(0, -table.length);
+  if (SIGNS.test(line)) return text.slice(0, from);
+  return text.slice(0, from) + line.replace(HALF, "");
+}
+
+/** What of a text that was not read yet is words and nothing else, and goes on with what was read. */
+export const plain = (open: string, unread: string) => /\n\s*$/.test(open) ? "" : unread.split(/[/*_`~[\]<>&!|\\$\n#:]/, 1)[0]!;
 
 export class Blocks {
   /** Characters that were read, in all: what a test counts. */
@@ -37,7 +64,7 @@ export class Blocks {
     // Nothing inside a fence that is not shut can be settled.
     if (!isCode) {
       this.charsRead += rest.length;
-      const tokens = growing.lexer(rest);
+      const tokens = read(rest, true);
       // The last block may go on, and what is behind it too; a blank line alone does not end a list.
       let last = tokens.length - 1;
       while (last > 0 && tokens[last]!.type === "space") last -= 1;

@@ -7,7 +7,7 @@ import { serverNow, steadyNow } from "./clock.ts";
 import { newId, timeOf } from "./ids.ts";
 import { Memory } from "./memory.ts";
 import { Outbox, type Outgoing } from "./outbox.ts";
-import { mentions, type ChangeFrame, type ErrorFrame, type Message, type RoomInfo, type ServerFrame } from "./protocol.ts";
+import { asksToCatchUp, mentions, type ChangeFrame, type ErrorFrame, type Message, type RoomInfo, type ServerFrame } from "./protocol.ts";
 import { Room } from "./room.ts";
 import * as server from "./server.ts";
 import { Refusal, wordsOf } from "./server.ts";
@@ -28,6 +28,8 @@ const LOADS_MAX = 3;
 const OWN_PAGES_MAX = 20;
 const UNLISTED_MAX = 30;
 const ROOMS_EVERY_MS = 30_000;
+/** Longer than an answer may take. */
+const SUMMED_UP_MS = 90_000;
 /** The server passes `typing` on at most once in 2 s. */
 const TYPING_EVERY_MS = 2_500;
 
@@ -53,6 +55,10 @@ export class Chat {
   listed = false;
   /** The user may delete whatever anybody said. */
   isAdmin = false;
+  /** The user has a password, which is asked for where much is at stake. */
+  hasPassword = true;
+  /** Accounts that are programs, as far as that was heard. */
+  readonly programs = new Set<string>();
   /** The user may make links by which people come in who have no account yet. */
   mayInvite = false;
   #link: Link;
@@ -74,6 +80,8 @@ export class Chat {
   #wasLost = false;
   /** What was read, by room, and is to be told to the server. */
   readonly #toTell = new Map<string, number>();
+  /** Rooms of which the bot is to sum up what was not read: until it has, or by `steadyNow` will not, nothing of it is told to be read. */
+  readonly #summedUp = new Map<string, number>();
   /** Replies after which another was asked for, and that was not acked yet. */
   #wishes = new Map<string, Room>();
   #typedAt = new Map<string, number>();
@@ -249,7 +257,14 @@ export class Chat {
 
   /** All there is to know of a room: the list leaves some of it out. */
   async details(room: Room): Promise<void> {
-    if (room.info && room.info.persona === undefined) room.info = { persona: null, ...room.info, ...(await server.room(room.name)) };
+    if (!room.info) return;
+    try {
+      // Always anew: its owner may have changed something meanwhile. What is not set is left out.
+      const { read, unread, latest } = room.info;
+      room.info = { persona: null, topic: "", ...{ read, unread, latest }, ...(await server.room(room.name)) };
+    } catch (error) {
+      if (room.info?.persona === undefined) throw error;
+    }
   }
 
   /** A room that is there for the user, whether or not it was before. */
@@ -274,13 +289,20 @@ export class Chat {
     if (room.readSeq > info.read) this.#toTell.set(room.name, room.readSeq);
   }
 
-  /** What the room that is looked at is about. */
+  /** What the room that is looked at is about, and who in it is a program. */
   async #learnTopic(room: Room): Promise<void> {
     if (!room.info || room.info.topic !== undefined || room.name === this.user) return;
-    const known = await server.room(room.name).catch(() => null);
+    const [known, programs] = await Promise.all([server.room(room.name).catch(() => null), server.programs(room.name).catch(() => [])]);
+    this.heardOfPrograms(programs, room);
     if (!known || !room.info) return;
     room.info = { ...room.info, topic: known.topic ?? "" };
     this.events.changed("people", room.name);
+  }
+
+  heardOfPrograms(names: string[], room: Room): void {
+    const before = this.programs.size;
+    for (const name of names) this.programs.add(name);
+    if (this.programs.size > before) this.events.changed("room", room.name);
   }
 
   /** Where this browser is new, and no other has told, all that is there counts as read. */
@@ -294,7 +316,7 @@ export class Chat {
     const room = this.#room(name);
     if (this.current !== room) {
       this.current = room;
-      room.newFrom = room.unread(this.user) > 0 ? room.readSeq : null;
+      this.#noteNew(room);
       room.atEnd = true;
     }
     if (room.info && !room.info.invited_by && !this.isMine(room)) this.memory.enter(name);
@@ -302,6 +324,12 @@ export class Chat {
     this.#enter(room);
     this.events.changed("rooms");
     return room;
+  }
+
+  /** Where what is new begins, for whoever goes into a room. */
+  #noteNew(room: Room): void {
+    room.newCount = room.unread(this.user);
+    room.newFrom = room.newCount > 0 ? room.readSeq : null;
   }
 
   /** Takes a public room off the list, or gives up a membership. */
@@ -430,7 +458,7 @@ export class Chat {
       const latest = page.at(-1)?.seq ?? 0;
       // What was said before somebody came in, or before this browser was used, is past and not news.
       if ((this.memory.isNewHere && this.#isPast(room)) || (room === this.current && this.memory.readSeq(room.name) === null)) this.#read(room, latest);
-      if (room === this.current && room.newFrom === null && room.unread(this.user) > 0) room.newFrom = room.readSeq;
+      if (room === this.current && room.newFrom === null) this.#noteNew(room);
       this.#join(room);
       this.events.changed("rooms");
     });
@@ -589,8 +617,10 @@ export class Chat {
           return this.#pumpOutbox();
         }
         if (this.#wishRefused(frame)) return;
-        // A room that was taken away, most likely: what is listed tells.
-        if (frame.code === "not_found" || frame.code === "forbidden") void this.refreshRooms();
+        // A room that was taken away, most likely: what is listed tells, and the shut door says it in its own words.
+        if (frame.code === "not_found" || frame.code === "forbidden") {
+          return void this.refreshRooms().then(() => this.current?.isMissing(this.listed) || this.events.tell(server.sentence(frame.message)));
+        }
         if (frame.code === "unauthorized") this.events.changed("gone");
         return this.events.tell(server.sentence(frame.message));
       case "draft": {
@@ -650,6 +680,7 @@ export class Chat {
     const result = room.timeline.receive(message);
     room.stoppedTyping(message.sender);
     room.drafts.finish(message.id);
+    if (message.kind !== "user") this.#summedUp.delete(room.name);
     if (result === "gap") void this.#fillGap(room).then(() => this.#mend(room));
     // Whoever wrote it had nothing before it left to read, or it would be counted.
     if (message.sender === this.user && room.timeline.attached && !room.loading && room.unread(this.user) === 0) this.#read(room, message.seq);
@@ -722,6 +753,7 @@ export class Chat {
     const entry: Outgoing = { id: newId(serverNow()), room: room.name, text: text.trim(), at: Date.now() };
     if (replyTo) entry.replyTo = replyTo;
     if (room.info && !this.isMine(room)) this.memory.enter(room.name);
+    if (asksToCatchUp(text)) this.#summedUp.set(room.name, steadyNow() + SUMMED_UP_MS);
     room.newFrom = null;
     this.memory.keepDraft(room.name, null);
     this.#typedAt.delete(room.name);
@@ -851,7 +883,10 @@ export class Chat {
 
   /** Once a second at most, and only to a server that keeps it. */
   #tellRead(): void {
+    const now = steadyNow();
+    for (const [room, until] of this.#summedUp) if (now > until) this.#summedUp.delete(room);
     for (const [room, seq] of this.#toTell) {
+      if (this.#summedUp.has(room)) continue;
       if (this.rooms.get(room)?.info?.read === undefined || this.#link.send({ type: "read", room, seq })) this.#toTell.delete(room);
     }
   }

@@ -1,17 +1,19 @@
 // What Markdown means here, beyond what its reader knows: emphasis and links in scripts that set no blanks between words, only `~~`
 // that strikes, formulas, and a line that breaks in a table's cell. Pure; the reader of an answer that grows has the same.
 
-import { Marked, Tokenizer, type MarkedExtension, type Tokens } from "marked";
+import { Marked, Tokenizer, type MarkedExtension, type Token, type Tokens } from "marked";
 import { isUnspaced, UNSPACED } from "./words.ts";
 
 export const FORMULA = "formula";
+/** The words of a link of which the address is not there yet. */
+export const BEGUN = "begun";
 
 export interface Formula extends Tokens.Generic {
   type: typeof FORMULA;
   /** With its signs, as it was written. */
   raw: string;
   isBlock: boolean;
-  /** It is not, or not yet, ended: it is shown as it was written. */
+  /** It is not, or not yet, ended: whether it is one shows when it is. */
   isOpen: boolean;
 }
 
@@ -108,6 +110,50 @@ export function addressAt(src: string): string {
   }
 }
 
+/** A text that grows, while it is read. */
+let growth: string | null = null;
+/** Something was begun in it that is not ended. */
+let begins = false;
+
+/** Things that are begun within each other: nobody means more, and each is read within the one before. */
+const WITHIN_MAX = 8;
+let within = 0;
+
+function wordsWithin(lexer: Tokenizer["lexer"], words: string): Token[] {
+  within += 1;
+  try {
+    return lexer.inlineTokens(words);
+  } finally {
+    within -= 1;
+  }
+}
+
+const lastLine = (text: string) => text.trimEnd().slice(text.trimEnd().lastIndexOf("\n") + 1);
+
+/** Whether nothing comes behind a piece of the text that is read: what is begun there may still be ended. */
+const isAtEnd = (src: string) => growth !== null && within < WITHIN_MAX && growth.endsWith(lastLine(src));
+
+/** Whether a mark that a piece begins with may be ended in it, by one that stands behind a word and in no code. */
+const mayEnd = (src: string) => new RegExp(`[^\\s${src[0]}]\\${src[0]}`).test(src.replace(/`[^`]*`|\]\([^)]*\)/g, ""));
+
+/** What is begun at the end of a text that grows is shown as what it is about to be; its sign alone is not shown, since it may be the half of another one. */
+function begun(src: string, type: string, text: string, tokens?: Token[]): Tokens.Generic {
+  begins = true;
+  return { type: text ? type : "text", raw: src, text, ...(text && tokens ? { tokens } : {}) };
+}
+
+/** Emphasis that is not ended. A star between letters or numbers is most likely none. */
+function begunEmphasis(lexer: Tokenizer["lexer"], src: string, before: string): Tokens.Generic | undefined {
+  if (!isAtEnd(src)) return undefined;
+  if (/^[*_~]+$/.test(src)) return begun(src, "text", "");
+  const [, mark, next] = /^(\*{1,3}|_{1,2}|~~)([^\s*_~])/u.exec(src) ?? [];
+  if (!mark || (/[\p{L}\p{N}]/u.test(before) && (mark === "*" || mark[0] === "_" || /[\p{P}\p{S}]/u.test(next!)))) return undefined;
+  const words = src.slice(mark.length);
+  const tokens = wordsWithin(lexer, words);
+  if (mark.length === 3) return begun(src, "em", words, [{ type: "strong", raw: words, text: words, tokens }]);
+  return begun(src, mark === "~~" ? "del" : mark.length === 1 ? "em" : "strong", words, tokens);
+}
+
 function dialect(grows: boolean): MarkedExtension {
   const formula = (raw: string, isBlock: boolean, isOpen = false) => ({ type: FORMULA, raw, isBlock, isOpen });
   return {
@@ -149,13 +195,37 @@ function dialect(grows: boolean): MarkedExtension {
     ],
     tokenizer: {
       emStrong(src: string, masked: string, before = "") {
-        return Tokenizer.prototype.emStrong.call(this, src, withoutFormulas(masked, src), src.startsWith("*") ? beside(src, before) : before);
+        const whole = Tokenizer.prototype.emStrong.call(this, src, withoutFormulas(masked, src), src.startsWith("*") ? beside(src, before) : before);
+        return whole ?? (/^[*_]/.test(src) ? (begunEmphasis(this.lexer, src, before) as Tokens.Em | undefined) : undefined);
       },
       del(src: string, masked: string, before = "") {
-        return src.startsWith("~~") ? Tokenizer.prototype.del.call(this, src, masked, beside(src, before)) : undefined;
+        const whole = src.startsWith("~~") ? Tokenizer.prototype.del.call(this, src, masked, beside(src, before)) : undefined;
+        return whole ?? (src.startsWith("~") ? (begunEmphasis(this.lexer, src, before) as Tokens.Del | undefined) : undefined);
+      },
+      codespan(src: string) {
+        const whole = Tokenizer.prototype.codespan.call(this, src);
+        const [, words] = (!whole && isAtEnd(src) && /^`+([^]*?)`*$/.exec(src)) || [];
+        return words === undefined ? whole : (begun(src, "codespan", words.replaceAll("\n", " ")) as Tokens.Codespan);
+      },
+      // Also where a mark comes by that has none to end it: of such a one the reader itself asks nothing more.
+      reflink(src: string, links: Parameters<Tokenizer["reflink"]>[1]) {
+        if (/^[*_~]/.test(src) && isAtEnd(src) && !mayEnd(src)) return begunEmphasis(this.lexer, src, growth!.at(-src.trimEnd().length - 1) ?? "") as Tokens.Text | undefined;
+        const whole = Tokenizer.prototype.reflink.call(this, src, links);
+        const isLink = whole && whole.type !== "text";
+        const [, words] = (!isLink && isAtEnd(src) && /^!?\[((?:[^[\]\\]|\\.)*)(?:\](?:\((?:[^()\n]|\([^()\n]*\)?)*)?)?$/.exec(src)) || [];
+        return words === undefined ? whole : (begun(src, BEGUN, words, wordsWithin(this.lexer, words)) as Tokens.Link);
+      },
+      // The first line of one, before the second says that it is one.
+      table(src: string) {
+        const whole = Tokenizer.prototype.table.call(this, src);
+        const line = !whole && isAtEnd(src) && /^ {0,3}(\|[^\n]*?)\|?[ \t]*\n?$/.exec(src)?.[1];
+        const cells = line ? line.replace(/\\./g, "").split("|").length - 1 : 0;
+        const table = cells > 0 ? Tokenizer.prototype.table.call(this, `${line}|\n${"|-".repeat(cells)}|`) : undefined;
+        return table ? { ...table, raw: src } : whole;
       },
       url(src: string) {
         const raw = addressAt(src);
+        if (raw && raw.length === src.length && isAtEnd(src)) begins = true;
         return raw ? { type: "link", raw, text: raw, href: raw, tokens: [{ type: "text", raw, text: raw }] } : false;
       },
     },
@@ -164,3 +234,20 @@ function dialect(grows: boolean): MarkedExtension {
 
 /** A reader of whole texts, or of the end of one that grows, in which what is begun may still be ended. */
 export const reader = (grows: boolean) => new Marked(dialect(grows));
+const whole = reader(false);
+const growing = reader(true);
+
+/** What a text consists of, or the end of one that grows: there what is begun is taken for what it is about to be. */
+export function read(text: string, grows = false): Token[] {
+  if (!grows) return whole.lexer(text);
+  begins = false;
+  growth = text.trimEnd();
+  try {
+    return growing.lexer(text);
+  } finally {
+    growth = null;
+  }
+}
+
+/** Whether something was begun, and not ended, in the text that grows and was read last. */
+export const isBegun = () => begins;

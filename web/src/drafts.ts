@@ -18,9 +18,17 @@ export interface Draft {
   stopping: boolean;
   /** An attempt of which something was seen broke off, and this is a later one. */
   brokeOff: boolean;
+  /** What that one had said: it stands there until there is as much again, so that nobody's place in it goes away. */
+  former: string;
   /** So many questions of the room come before this one, as the server says; null where it says nothing of that. */
   waiting: number | null;
 }
+
+/** So many characters of another attempt are enough to read on in. */
+const ENOUGH_CHARS = 200;
+
+/** What there is to be seen of a draft. */
+export const shownOf = ({ text, chars, former }: Pick<Draft, "text" | "chars" | "former">): string => (chars < Math.min(countPoints(former), ENOUGH_CHARS) ? former : text);
 
 /** Longer than the server's deadline for a reply: a draft that was silent for so long will not go on. */
 export const DRAFT_SILENT_MS = 90_000;
@@ -53,6 +61,7 @@ export class Drafts {
         at: now,
         stopping: known?.stopping ?? false,
         brokeOff: known !== undefined && (known.brokeOff || known.text !== ""),
+        former: known ? shownOf(known) : "",
         waiting: frame.waiting ?? null,
       });
       return true;

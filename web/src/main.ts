@@ -20,7 +20,7 @@ let key = takeDoorKey();
 
 async function begin(): Promise<void> {
   // Whoever was never here stands at the door in a moment: what is known of it comes at the same time.
-  const registration = wasSomebodyHere(openStores().shared) ? undefined : server.registration();
+  const info = wasSomebodyHere(openStores().shared) ? undefined : server.doorInfo();
   try {
     const me = await server.me();
     if (key?.kind === "reset") return void showDoor(null);
@@ -28,7 +28,7 @@ async function begin(): Promise<void> {
     if (key) app!.tell("You are in already. That invitation is for somebody who has no account here.");
     key = null;
   } catch (error) {
-    if (error instanceof Refusal && error.status === 401) return void showDoor(null, registration);
+    if (error instanceof Refusal && error.status === 401) return void showDoor(null, info);
     const isPassing = error instanceof Refusal;
     document.body.replaceChildren(
       h(
@@ -60,13 +60,13 @@ function enter(me: server.Me): void {
 }
 
 /** Where `notice` says why, if it was not the user's wish. */
-async function showDoor(notice: string | null, registration = server.registration()): Promise<void> {
+async function showDoor(notice: string | null, info = server.doorInfo()): Promise<void> {
   app?.stop();
   app = null;
   document.title = "Chinwag";
   for (const dialog of document.querySelectorAll("dialog")) dialog.remove();
   forgetLayers();
-  const shown = door(notice, { registration: await registration, key }, beginWithSession);
+  const shown = door(notice, { ...(await info), key }, beginWithSession);
   document.body.replaceChildren(shown.element);
   if (mayFocusField()) shown.focus();
 }

@@ -2,7 +2,7 @@
 // example of every frame; test/wire.test.ts holds against it what is read and what is written here.
 
 import botCommands from "../../common/tests/golden/commands.json";
-import { isOfName } from "./words.ts";
+import { isOfName, safeHref } from "./words.ts";
 
 /** Reads one field of a frame; undefined if it cannot be used. */
 type Reader<T> = (value: unknown) => T | undefined;
@@ -11,6 +11,16 @@ const text: Reader<string> = (value) => (typeof value === "string" ? value : und
 const number: Reader<number> = (value) => (typeof value === "number" ? value : undefined);
 const flag: Reader<boolean> = (value) => (typeof value === "boolean" ? value : undefined);
 const names: Reader<string[]> = (value) => (Array.isArray(value) ? value.filter((name) => typeof name === "string") : undefined);
+
+/** Where an answer looked things up: only what lies on the web. */
+export interface Source {
+  title: string;
+  uri: string;
+}
+
+/** History comes by a call, and is read no sooner than it is shown. */
+export const sources: Reader<Source[]> = (value) =>
+  Array.isArray(value) ? value.flatMap((one) => (typeof one?.uri === "string" && safeHref(one.uri) ? [{ uri: one.uri, title: typeof one.title === "string" && one.title.trim() ? one.title : new URL(one.uri).hostname }] : [])) : undefined;
 
 export type Kind = "user" | "bot" | "fallback";
 
@@ -31,7 +41,8 @@ const FRAMES = {
     // A kind that only a newer server knows is shown like the bot's: to pass the message over would leave a hole.
     needs: { room: text, seq: number, prev: number, id: text, sender: text, kind: text as Reader<Kind>, message: text },
     // In its newest state: `edited` is the place of its last edit; one that is deleted has no text.
-    may: { at: text, reply_to: text, edited: number, deleted: flag },
+    // An answer says who stopped it, and where it looked things up; its `suggestions` are shown in a frame, by a call of their own.
+    may: { at: text, reply_to: text, edited: number, deleted: flag, stopped_by: text, sources, suggestions: text },
   },
   // Events in the room's order that change a message.
   edited: { needs: { room: text, seq: number, prev: number, id: text, of: text, by: text, message: text }, may: { at: text } },
@@ -87,6 +98,13 @@ export interface RoomInfo {
   /** What it is called, in place of its name, and what it is about. */
   title?: string;
   topic?: string;
+  /** What the owner chose of the bot; without it the room has what the server has. The list leaves these out. */
+  model?: string | null;
+  thinking?: Thinking | null;
+  search?: boolean | null;
+  bot_answers_programs?: boolean;
+  /** So many days what is said is kept. */
+  retention_days?: number | null;
   /** The place of what was said last, 0 if nothing was. Older servers do not tell. */
   latest?: number;
   /** How far the user has read it on any device, 0 if never; and how many of others' messages are behind that, up to a hundred or so. */
@@ -95,6 +113,8 @@ export interface RoomInfo {
   /** Who invited the user, until that is taken or declined. */
   invited_by?: string;
 }
+
+export type Thinking = "off" | "low" | "medium" | "high";
 
 export interface SessionInfo {
   id: string;
@@ -155,6 +175,11 @@ export function asksBot(policy: BotPolicy, text: string): boolean {
 
 /** What the bot takes as a command; a message like any other. From the bot's own list, by name. */
 export const BOT_COMMANDS = [...botCommands].sort((one, other) => (one.name < other.name ? -1 : 1));
+
+/** The bot's command that sums up what one has not read, where it has that one. */
+export const CATCH_UP = BOT_COMMANDS.some(({ name }) => name === "catchup") ? "@bot /catchup" : null;
+/** Whether a message is that command. */
+export const asksToCatchUp = (text: string) => /^\s*(@bot\s+)*\/catchup(\s|$)/i.test(text);
 
 const BOT_COMMAND = new RegExp(`^\\s*(@bot\\s+)*/(${BOT_COMMANDS.map(({ name }) => name).join("|")})(\\s+@bot)*\\s*$`, "i");
 

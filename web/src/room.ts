@@ -1,6 +1,6 @@
 // One room as this page knows it. No network and no page in here.
 
-import { Drafts } from "./drafts.ts";
+import { Drafts, shownOf } from "./drafts.ts";
 import { asksBot, isBotCommand, type ChangeFrame, type Message, type RoomInfo } from "./protocol.ts";
 import { replyId } from "./reply_id.ts";
 import { Timeline } from "./timeline.ts";
@@ -42,6 +42,8 @@ export class Room {
   readSeq = 0;
   /** Where the line "new" stands: what was read when the room was opened. Null: nowhere. */
   newFrom: number | null = null;
+  /** How much there was to read then. */
+  newCount = 0;
   /** Before a page is loaded: from here on all that was said is held. */
   heldFrom = Number.POSITIVE_INFINITY;
   /** A `join` went out on this connection. */
@@ -156,11 +158,13 @@ export class Room {
     const { messages } = this.timeline;
     const owed: { request: Message; replyId: string; at: number }[] = this.#askedAgain(now);
     const answered = new Set<string>();
+    // Whatever the server still tells something of is not given up.
+    const drafts = new Map(this.drafts.all().map((draft) => [draft.replyTo, draft]));
     for (let index = messages.length - 1; index >= 0 && index >= messages.length - LOOK_BACK; index -= 1) {
       const message = messages[index]!;
       const at = message.seq / 1_000;
       if (message.kind !== "user") answered.add(message.reply_to ?? "");
-      else if (now - at > THINKING_MS) break;
+      else if (now - at > THINKING_MS && !drafts.has(message.id)) continue;
       else if (message.deleted || this.#unasked.has(message.id)) continue;
       else if (asksBot(policy, message.message) && !answered.has(message.id)) owed.push({ request: message, replyId: replyId(this.name, message.id), at });
     }
@@ -169,8 +173,8 @@ export class Room {
     const lastReply = messages.findLast(({ kind }) => kind !== "user");
     const first = owed[0];
     return owed.flatMap(({ request, replyId: reckoned, at }, index) => {
-      const draft = this.drafts.all().find(({ replyTo }) => replyTo === request.id);
-      if (draft?.text) return [];
+      const draft = drafts.get(request.id);
+      if (draft && shownOf(draft)) return [];
       const replyId = draft?.id ?? reckoned;
       const before = draft?.waiting ?? (draft ? 0 : index);
       return [{ request, replyId, before, ahead: before > 0 && request !== first!.request ? first!.request.sender : null, since: Math.max(at, before === 0 ? (lastReply?.seq ?? 0) / 1_000 : 0), stopping: this.stopped.has(replyId) }];

@@ -1,14 +1,18 @@
 // What a room's list shows, row by row: days, messages (grouped by who wrote them), replies as they grow, and one's
 // own that are not sent yet. Pure: from what is known to what is to be seen.
 
-import type { Draft } from "./drafts.ts";
+import { base } from "./base.ts";
+import { shownOf, type Draft } from "./drafts.ts";
 import type { Outgoing } from "./outbox.ts";
-import type { Kind, Message } from "./protocol.ts";
+import { CATCH_UP, sources, type Kind, type Message, type Source } from "./protocol.ts";
 import type { OpenQuestion, Room } from "./room.ts";
 import { beginning, unmarked } from "./words.ts";
 
 /** Messages of one sender this close together stand under one name. */
 const TOGETHER_MS = 5 * 60 * 1_000;
+
+/** So much that is new one may want to have summed up. */
+const MUCH_NEW = 30;
 
 /** Of other people's questions that wait, so many are shown. */
 const WAITING_ROWS_MAX = 3;
@@ -43,6 +47,13 @@ export interface MessageRow {
   again: "offered" | "asked" | null;
   /** Who stopped it, if that is known. */
   stoppedBy: string | null;
+  /** It ends where a message is full, or where the model broke off: it can be asked to go on. */
+  goesOn: "full" | "broken" | null;
+  /** Where it looked things up, and where there is more of the kind, which a search engine asks to be shown: an address of this server's. */
+  sources: Source[];
+  suggestions: string | null;
+  /** A program wrote it, and no person. */
+  isProgram: boolean;
   /** Nothing was said after it. */
   isLatest: boolean;
   /** When it was last changed, in milliseconds since 1970. */
@@ -69,7 +80,7 @@ export interface WaitingRow {
 
 export type Row =
   | { type: "day"; key: string; at: number }
-  | { type: "new"; key: string }
+  | { type: "new"; key: string; canSumUp: boolean }
   | { type: "begin"; key: string }
   | WaitingRow
   | { type: "draft"; key: string; draft: Draft; quote: Quote | null; together: boolean }
@@ -81,7 +92,7 @@ function day(at: number): number {
 }
 
 /** The rows of what is kept. They only change with the timeline. */
-export function keptRows(room: Room, user: string, isAdmin = false): Row[] {
+export function keptRows(room: Room, user: string, isAdmin = false, programs: ReadonlySet<string> = new Set()): Row[] {
   const rows: Row[] = [];
   if (!room.timeline.hasEarlier && room.timeline.messages.length > 0) rows.push({ type: "begin", key: "begin" });
   let before: MessageRow | null = null;
@@ -94,7 +105,7 @@ export function keptRows(room: Room, user: string, isAdmin = false): Row[] {
       before = null;
     }
     if (!newShown && message.seq > room.newFrom! && message.sender !== user) {
-      rows.push({ type: "new", key: "new" });
+      rows.push({ type: "new", key: "new", canSumUp: CATCH_UP !== null && room.newCount >= MUCH_NEW && room.info?.bot !== "off" });
       newShown = true;
       before = null;
     }
@@ -114,7 +125,11 @@ export function keptRows(room: Room, user: string, isAdmin = false): Row[] {
       isHeld: false,
       why: null,
       again: newest.get(message.reply_to ?? "") !== message ? null : room.askedAgain.has(message.id) ? "asked" : "offered",
-      stoppedBy: stopper(room, message.id, user),
+      stoppedBy: stopper(room, message, user),
+      goesOn: message === room.timeline.last && room.info?.bot !== "off" ? goesOn(message) : null,
+      sources: message.deleted ? [] : (sources(message.sources) ?? []),
+      suggestions: message.suggestions && !message.deleted ? suggestionsOf(room.name, message.id) : null,
+      isProgram: message.kind === "user" && programs.has(message.sender),
       isLatest: message === room.timeline.last,
       edited: message.edited && !message.deleted ? message.edited / 1_000 : null,
       deleted: message.deleted ?? false,
@@ -177,6 +192,10 @@ export function allRows(room: Room, kept: Row[], outgoing: Outgoing[], why: (id:
       why: entry.failed?.message ?? why(entry.id) ?? null,
       again: null,
       stoppedBy: null,
+      goesOn: null,
+      sources: [],
+      suggestions: null,
+      isProgram: false,
       isLatest: false,
       edited: null,
       deleted: false,
@@ -192,7 +211,7 @@ export function allRows(room: Room, kept: Row[], outgoing: Outgoing[], why: (id:
   const latest = room.timeline.last;
   for (const draft of room.drafts.all()) {
     // One without words waits or is thought about: see below.
-    if (!draft.text) continue;
+    if (!shownOf(draft)) continue;
     const answers = room.timeline.get(draft.replyTo);
     rest.push({
       type: "draft",
@@ -212,9 +231,17 @@ export function allRows(room: Room, kept: Row[], outgoing: Outgoing[], why: (id:
   return rest.length === 0 ? kept : [...kept, ...rest];
 }
 
-function stopper(room: Room, id: string, user: string): string | null {
-  const by = room.stopped.get(id);
+function stopper(room: Room, { id, stopped_by, deleted }: Message, user: string): string | null {
+  const by = deleted ? undefined : (stopped_by ?? room.stopped.get(id));
   return by === user ? "you" : (by ?? null);
+}
+
+const suggestionsOf = (room: string, id: string) => `${base}/api/rooms/${room}/messages/${id}/suggestions`;
+
+/** By the marks that the server's own cutting leaves: an ellipsis where a message is full, and its words where the model broke off. */
+function goesOn({ kind, message, deleted, stopped_by }: Message): "full" | "broken" | null {
+  if (kind !== "bot" || deleted || stopped_by) return null;
+  return /\s…$/.test(message) ? "full" : message.endsWith("*(The answer breaks off here.)*") ? "broken" : null;
 }
 
 /** What stands in the place of an answer that is not begun. */
@@ -222,7 +249,7 @@ export function waitingWords({ request, before, ahead, since, stopping }: OpenQu
   if (stopping) return "Taking it back";
   const seconds = Math.floor((now - since) / 1_000);
   if (before === 0) return seconds >= 1 ? `Thinking, ${seconds} s` : "Thinking";
-  const place = `${before + 1}${before === 1 ? "nd" : before === 2 ? "rd" : "th"} in line`;
+  const place = request.sender === user ? `${before} before yours` : `${before + 1}${before === 1 ? "nd" : before === 2 ? "rd" : "th"} in line`;
   if (!ahead) return `Waiting, ${place}`;
   const whose = ahead !== user ? `${ahead}’s` : request.sender === user ? "your earlier" : "your";
   return `Waiting for ${whose} answer, ${place}`;

@@ -76,12 +76,21 @@ export interface Me {
   session: string;
   admin?: boolean;
   may_invite?: boolean;
+  /** Whether they have a password; older servers let nobody in without one. */
+  password?: boolean;
 }
 
-export type Registration = "open" | "invite" | "closed";
+/** Who may come in, and how: by a password, by a provider of single sign-on, or both. */
+export interface DoorInfo {
+  registration: "open" | "invite" | "closed";
+  passwords?: boolean;
+  oidc?: { name: string };
+}
 
-/** Who may come in. Where that is not told, the server says no when somebody tries. */
-export const registration = () => call<{ registration: Registration }>("GET", "/api/door", undefined, CHECK_MS).then((door) => door.registration, () => "open" as const);
+/** Where that is not told, the server says no when somebody tries. */
+export const doorInfo = () => call<DoorInfo>("GET", "/api/door", undefined, CHECK_MS).catch(() => ({ registration: "open" }) as DoorInfo);
+/** Where the provider lets somebody in, or vouches for who is in already. */
+export const signOn = async (invite?: string) => (await call<{ location: string }>("POST", "/api/oidc/login", { return: location.pathname, invite })).location;
 export const register = (username: string, password: string, invite?: string) =>
   call<{ user: string }>("POST", "/api/register", { username, password, invite });
 /** Sets a new password by a link, and logs in with it. */
@@ -105,8 +114,11 @@ export const rooms = (after: string | null) => call<{ rooms: RoomInfo[]; next?: 
 export const room = (name: string) => call<RoomInfo>("GET", `/api/rooms/${seg(name)}`);
 export const createRoom = (room: Pick<RoomInfo, "name" | "private" | "bot"> & { persona?: string }) =>
   call<RoomInfo>("POST", "/api/rooms", room);
-export const changeRoom = (name: string, change: Partial<Pick<RoomInfo, "private" | "bot" | "title" | "topic" | "owner"> & { persona: string }>) =>
+export type RoomChange = Partial<Pick<RoomInfo, "private" | "bot" | "title" | "topic" | "owner" | "model" | "thinking" | "search" | "bot_answers_programs" | "retention_days"> & { persona: string }>;
+export const changeRoom = (name: string, change: RoomChange) =>
   call<RoomInfo>("PATCH", `/api/rooms/${seg(name)}`, change);
+/** Who of a room's members, and its owner, is a program. */
+export const programs = async (room: string) => (await call<{ programs?: string[] }>("GET", `/api/rooms/${seg(room)}/members`)).programs ?? [];
 export const deleteRoom = (name: string) => call<void>("DELETE", `/api/rooms/${seg(name)}`);
 export const addMember = (room: string, user: string) => call<void>("PUT", `/api/rooms/${seg(room)}/members/${seg(user)}`);
 export const removeMember = (room: string, user: string) =>

@@ -3,7 +3,8 @@
 
 export { addressOf, base } from "./base.ts";
 export { titleOf } from "./room.ts";
-export { addMember, call, Refusal, removeMember, seg, wordsOf } from "./server.ts";
+export { addMember, call, doorInfo, Refusal, removeMember, seg, signOn, wordsOf } from "./server.ts";
+export type { RoomChange } from "./server.ts";
 export { openStores } from "./storage.ts";
 export { avatar, copyText, h, icon, iconButton, setText } from "./view/dom.ts";
 export { opened, whenSettled } from "./view/layers.ts";

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { DRAFT_SILENT_MS, Drafts } from "../src/drafts.ts";
+import { DRAFT_SILENT_MS, Drafts, shownOf } from "../src/drafts.ts";
 
 const piece = (offset: number, text: string, attempt = 1) => ({ type: "draft" as const, room: "r", id: "d", reply_to: "q", attempt, offset, text });
 const after = (...pieces: ReturnType<typeof piece>[]) => {
@@ -53,4 +53,14 @@ test("a draft that fell silent for longer than any deadline goes away", () => {
 test("an answer that broke off and begins again is known as one, and a first attempt without words broke nothing off", () => {
   assert.equal(after(piece(0, ""), piece(0, "Hello", 2)).brokeOff, false);
   assert.equal(after(piece(0, "Hello"), piece(0, "", 2), piece(0, "Hi", 3)).brokeOff, true);
+});
+
+test("what an attempt had said that broke off stands there until another has said as much", () => {
+  const former = "A long beginning, of which somebody reads.";
+  assert.equal(shownOf(after(piece(0, former), piece(0, "", 2))), former);
+  assert.equal(shownOf(after(piece(0, former), piece(0, "Short.", 2))), former);
+  assert.equal(shownOf(after(piece(0, former), piece(0, "Short.", 2), piece(0, "", 3))), former);
+  const other = "Another beginning, and one that goes on for longer.";
+  assert.equal(shownOf(after(piece(0, former), piece(0, "Short.", 2), piece(0, other, 3))), other);
+  assert.equal(shownOf(after(piece(0, "x".repeat(900)), piece(0, "y".repeat(200), 2))), "y".repeat(200));
 });

@@ -39,7 +39,7 @@ test("what is none stays as it was written, backslashes included", () => {
   assert.equal(html("\\* \\_ 1\\. \\`"), "<p>* _ 1. `</p>");
 });
 
-test("while an answer grows, a formula that is not ended is shown as it was written, and never as emphasis or a list", () => {
+test("while an answer grows, a formula that is not ended is left open, and never read as emphasis or a list", () => {
   assert.deepEqual(found("so \\(a*b*", true), ["open \\(a*b*"]);
   assert.deepEqual(found("text\n\\[\na\n- b", true), ["open \\[\na\n- b"]);
   assert.deepEqual(found("\\[ a \\] and \\(b\\) then", true), ["\\[ a \\]", "\\(b\\)"]);

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { test } from "node:test";
 import { Heights } from "../src/heights.ts";
-import type { Message } from "../src/protocol.ts";
+import { asksToCatchUp, CATCH_UP, type Message } from "../src/protocol.ts";
 import { replyId } from "../src/reply_id.ts";
 import { Room } from "../src/room.ts";
 import { allRows, firstLine, keptRows } from "../src/rows.ts";
@@ -33,6 +33,19 @@ test("the line `new` stands before the first of somebody else's that was not rea
   const made = room(...messages);
   made.newFrom = messages[0]!.seq;
   assert.equal(shape(keptRows(made, "ada")), "begin day bob ada new bob");
+});
+
+test("much that is new may be summed up, where the bot can do that", () => {
+  const made = room(message(0, "bob"), message(1, "bob"));
+  made.newFrom = made.timeline.first!.seq;
+  const offered = (count: number, bot: "mention" | "off") => {
+    made.newCount = count;
+    made.info = { name: "r", private: false, bot, owner: "ada" };
+    const line = keptRows(made, "ada").find((row) => row.type === "new");
+    return line?.type === "new" && line.canSumUp;
+  };
+  assert.deepEqual(["@bot /catchup", " /CatchUp ", "@bot catchup", "/catchups"].map(asksToCatchUp), [true, true, false, false]);
+  assert.deepEqual([offered(30, "mention"), offered(29, "mention"), offered(30, "off")], [CATCH_UP !== null, false, false]);
 });
 
 test("a reply shows what it replies to, unless that stands right above", () => {
@@ -75,22 +88,42 @@ test("a question says its place in line, then how long it is thought about, unti
   const made = room(...questions);
   const shown = (seconds: number) =>
     allRows(made, keptRows(made, "ada"), [], () => undefined, "ada", START + seconds * 1_000).flatMap((row) => (row.type === "waiting" ? [row.words] : row.type === "draft" ? [row.draft.text] : []));
-  assert.deepEqual(shown(8.5), ["Thinking, 8 s", "Waiting for kim’s answer, 2nd in line", "Waiting for kim’s answer, 3rd in line"]);
+  assert.deepEqual(shown(8.5), ["Thinking, 8 s", "Waiting for kim’s answer, 1 before yours", "Waiting for kim’s answer, 3rd in line"]);
   assert.deepEqual(shown(80), []);
+  // Of what the server still tells something, somebody still waits for an answer.
+  made.drafts.receive({ type: "draft", room: "r", id: replyId("r", questions[0]!.id), reply_to: questions[0]!.id, attempt: 1, offset: 0, text: "", thinking: true }, START);
+  assert.deepEqual(shown(80.5), ["Thinking, 80 s"]);
+  made.drafts.finish(replyId("r", questions[0]!.id));
   const draft = (question: Message, text: string, more = {}) =>
     made.drafts.receive({ type: "draft", room: "r", id: replyId("r", question.id), reply_to: question.id, attempt: 1, offset: 0, text, ...more }, START);
   // What the server says is better than what the page reckons.
   draft(questions[1]!, "", { waiting: 4 });
-  assert.deepEqual(shown(8.5)[1], "Waiting for kim’s answer, 5th in line");
+  assert.deepEqual(shown(8.5)[1], "Waiting for kim’s answer, 4 before yours");
   draft(questions[0]!, "", { thinking: true });
   assert.deepEqual(shown(8.5)[0], "Thinking, 8 s");
   draft(questions[0]!, "Be");
-  assert.deepEqual(shown(8.5), ["Be", "Waiting for kim’s answer, 5th in line", "Waiting for kim’s answer, 3rd in line"]);
+  assert.deepEqual(shown(8.5), ["Be", "Waiting for kim’s answer, 4 before yours", "Waiting for kim’s answer, 3rd in line"]);
   made.stopped.set(replyId("r", questions[1]!.id), "ada");
   assert.deepEqual(shown(8.5)[1], "Taking it back");
   made.timeline.receive(message(1, "bot", { kind: "bot", reply_to: questions[0]!.id }));
   made.drafts.finish(replyId("r", questions[0]!.id));
   assert.deepEqual(shown(62), ["Taking it back", "Waiting for your answer, 2nd in line"]);
+});
+
+test("an answer that was cut off can be asked to go on while it is the last, and says who stopped it, to everybody", () => {
+  const question = message(0, "ada", { message: "@bot why?" });
+  const shown = (more: Partial<Message>, ...behind: Message[]) => {
+    const made = room(question, message(1, "bot", { kind: "bot", reply_to: question.id, ...more }), ...behind);
+    const row = keptRows(made, "ada").find((row) => row.type === "message" && row.kind !== "user");
+    return row?.type === "message" ? `${row.goesOn} ${row.stoppedBy} ${row.sources.map(({ title }) => title)}` : "";
+  };
+  assert.equal(shown({ message: "and so …" }), "full null ");
+  assert.equal(shown({ message: "and so\n\n*(The answer breaks off here.)*" }), "broken null ");
+  assert.equal(shown({ message: "and so on." }), "null null ");
+  assert.equal(shown({ message: "and so …" }, message(2, "bob")), "null null ");
+  assert.equal(shown({ message: "and so …", stopped_by: "kim" }), "null kim ");
+  assert.equal(shown({ stopped_by: "ada" }), "null you ");
+  assert.equal(shown({ sources: [{ title: "One", uri: "https://a.b" }] }), "null null One");
 });
 
 test("a reply's id follows from the room and the request, by the server's rule", () => {

@@ -1,11 +1,13 @@
 // What administrators see: who is here, which rooms there are, who used how much of the models, and who did what to whom. In pages
 // of a few lines each, however many there are.
 
+import { counted, money } from "../budgets.ts";
 import { PAGE, type Account, type AuditEntry, type KeptRoom, type UsageSum } from "../admin_calls.ts";
 import * as server from "../admin_calls.ts";
 import { justBefore } from "../prefix.ts";
 import { avatar, base, clockTime, dayName, h, icon, wordsOf } from "../shared.ts";
 import { attempt, errorLine, labelled, shownOnce, sure, type Tell } from "./dialog.ts";
+import { budgetList } from "./usage.ts";
 
 const DAY_MS = 86_400_000;
 const TYPED_MS = 250;
@@ -22,7 +24,6 @@ const when = (time: string | number) => {
   const at = typeof time === "number" ? time : Date.parse(time);
   return `${dayName(at)}, ${clockTime(at)}`;
 };
-const counted = (count: number, one: string, more = `${one}s`) => `${count.toLocaleString()} ${count === 1 ? one : more}`;
 
 /** `left` is called where one goes back to the rooms. */
 export function administration(user: string, left: () => void): Administration {
@@ -135,7 +136,7 @@ function people(user: string, tell: Tell): HTMLElement {
   const line = (account: Account): HTMLElement => {
     const item = h("li", null);
     const draw = (isOpen: boolean) => {
-      const marks = [account.name === user && "you", account.admin && "administrator", account.disabled && "disabled", account.deleted && "deleted"].filter(Boolean).join(", ");
+      const marks = [account.name === user && "you", account.admin && "administrator", account.program && "program", account.disabled && "disabled", account.deleted && "deleted"].filter(Boolean).join(", ");
       const seen = account.last_seen_at ? `Last seen: ${when(account.last_seen_at)}` : "Not seen lately";
       const element = opening([avatar(account.name), h("span", { class: "admin-name" }, h("strong", null, account.name), h("span", { class: "hint" }, marks || seen))], () => account.deleted ? [h("p", { class: "hint" }, "The account is deleted. The name stays taken.")] : [
         h("p", { class: "hint" }, `Here since ${dayName(Date.parse(account.created_at))}. ${seen}. ${counted(account.sessions, "device")}, owner of ${counted(account.rooms, "room")}.`),
@@ -158,8 +159,8 @@ function people(user: string, tell: Tell): HTMLElement {
 }
 
 function deeds(account: Account, changed: (change: Partial<Account>) => void, tell: Tell): HTMLElement[] {
-  const { name, admin, disabled } = account;
-  const change = (wish: { admin?: boolean; disabled?: boolean }, said: string) => (error: HTMLElement, button: HTMLButtonElement) =>
+  const { name, admin, disabled, program } = account;
+  const change = (wish: { admin?: boolean; disabled?: boolean; program?: boolean }, said: string) => (error: HTMLElement, button: HTMLButtonElement) =>
     attempt(error, button, async () => {
       const now = await server.changeUser(name, wish);
       changed(now);
@@ -188,6 +189,8 @@ function deeds(account: Account, changed: (change: Partial<Account>) => void, te
       { class: "admin-deeds" },
       admin ? sure("No administrator any more", "They lose this page.", "Take it away", change({ admin: false }, `${name} administers no more.`)) : sure("Make an administrator", "They may do all that is done here.", "Make one", change({ admin: true }, `${name} is an administrator.`)),
       disabled ? sure("Let in again", "With the password they had.", "Let in", change({ disabled: false }, `${name} may come in again.`)) : sure("Disable", "They are out at once, on all devices.", "Disable", change({ disabled: true }, `${name} is out, and does not come in.`)),
+      // Older servers know of no programs.
+      program !== undefined && (program ? sure("No program", "The bot answers it like anybody.", "It is none", change({ program: false }, `${name} counts as a person.`)) : sure("It is a program", "The bot does not answer it, unless a room says so.", "It is one", change({ program: true }, `${name} is marked as a program.`))),
       !disabled && reset,
     ),
     place,
@@ -200,9 +203,13 @@ function rooms(tell: Tell): HTMLElement {
   const line = (room: KeptRoom): HTMLElement => {
     const said = room.latest > 0 ? `Last said: ${when(room.latest / 1_000)}` : "Nothing was said";
     const item = h("li", null);
+    const about = h("span", { class: "hint" });
+    const draw = () => (about.textContent = `${room.private ? "Private" : "Public"}, of ${room.owner}`);
+    draw();
     item.append(
-      opening([avatar(room.name), h("span", { class: "admin-name" }, h("strong", null, room.name), h("span", { class: "hint" }, `${room.private ? "Private" : "Public"}, of ${room.owner}`))], () => [
+      opening([avatar(room.name), h("span", { class: "admin-name" }, h("strong", null, room.name), about)], () => [
         h("p", { class: "hint" }, `Made ${dayName(Date.parse(room.created_at))}. ${counted(room.members, "member")} beside the owner. ${said}.`),
+        handingOver(room, draw, tell),
         h(
           "div",
           { class: "admin-deeds" },
@@ -226,8 +233,36 @@ function rooms(tell: Tell): HTMLElement {
   }, line);
 }
 
+/** To anybody whose account is not disabled, also where its owner is gone. */
+function handingOver(room: KeptRoom, changed: () => void, tell: Tell): HTMLElement {
+  const input = h("input", { class: "input", "aria-label": `Whose ${room.name} is to be`, placeholder: "Whose it is to be", autocomplete: "off", autocapitalize: "none", spellcheck: "false", maxlength: USER_MAX_CHARS });
+  const act = sure("Hand it over", "It is theirs from then on.", "Hand over", (error, button) =>
+    attempt(error, button, async () => {
+      const owner = input.value.trim().toLowerCase().replace(/^@/, "");
+      if (!owner) return input.focus();
+      await server.handOver(room.name, owner);
+      room.owner = owner;
+      input.value = "";
+      changed();
+      tell(`${room.name} is ${owner}’s now.`);
+      input.focus();
+    }),
+  );
+  return h("div", { class: "invite-line hint-after" }, input, act);
+}
+
+const BY: ["user" | "room" | "model", string, string][] = [
+  ["user", "each person", "Who"],
+  ["room", "each room", "Room"],
+  ["model", "each model", "Model"],
+];
+
 function usage(): HTMLElement {
   const error = errorLine();
+  const by = h("select", { class: "input" }, ...BY.map(([value, words]) => h("option", { value }, words)));
+  const kind = () => BY.find(([value]) => value === by.value)!;
+  const first = h("th", { scope: "col" });
+  const budgets = h("div", null);
   const days = h("select", { class: "input" }, ...[[7, "the last week"], [30, "the last 30 days"], [90, "the last 90 days"]].map(([count, words]) => h("option", { value: count, selected: count === 30 }, String(words))));
   const rows = h("tbody", null);
   const more = h("button", { type: "button", class: "button", hidden: true }, "More");
@@ -235,7 +270,7 @@ function usage(): HTMLElement {
   const number = (value: number) => h("td", null, value.toLocaleString());
   const add = () => {
     const shown = sums.splice(0, PAGE);
-    rows.append(...shown.map((sum) => h("tr", null, h("th", { scope: "row" }, sum.user || "nobody"), number(sum.requests), number(sum.tokens_in + sum.tokens_out), h("td", null, (sum.cost_micros / 1_000_000).toLocaleString(undefined, { minimumFractionDigits: 2, maximumFractionDigits: 2 })))));
+    rows.append(...shown.map((sum) => h("tr", null, h("th", { scope: "row" }, sum[kind()[0]] || (kind()[0] === "model" ? "none" : "nobody")), number(sum.requests), number(sum.tokens_in + sum.tokens_out), h("td", null, money(sum.cost_micros)))));
     more.hidden = sums.length === 0;
     if (rows.childElementCount === 0) rows.append(h("tr", null, h("td", { colspan: "4", class: "hint" }, "Nobody asked anything.")));
   };
@@ -244,17 +279,20 @@ function usage(): HTMLElement {
     error.textContent = "";
     try {
       const since = new Date(Date.now() - Number(days.value) * DAY_MS).toISOString().slice(0, 10);
-      sums = (await server.usage(since)).sort((one, other) => other.cost_micros - one.cost_micros || other.tokens_out + other.tokens_in - one.tokens_out - one.tokens_in);
+      const used = await server.usage(kind()[0], since);
+      budgets.replaceChildren(...(used.budgets?.length ? [budgetList(used.budgets)] : []));
+      first.textContent = kind()[2];
+      sums = used.sums.sort((one, other) => other.cost_micros - one.cost_micros || other.tokens_out + other.tokens_in - one.tokens_out - one.tokens_in);
       rows.replaceChildren();
       add();
     } catch (refusal) {
       error.textContent = wordsOf(refusal);
     }
   };
-  days.addEventListener("change", () => void load());
+  for (const choice of [days, by]) choice.addEventListener("change", () => void load());
   void load();
-  const head = ["Who", "Questions", "Tokens", "Cost"].map((title) => h("th", { scope: "col" }, title));
-  return h("section", { "aria-label": "Usage" }, labelled("usage-days", "Of the models, in", days), h("div", { class: "table-frame", tabindex: "0", role: "group", "aria-label": "Usage" }, h("table", { class: "admin-table" }, h("thead", null, h("tr", null, ...head)), rows)), error, more);
+  const head = [first, ...["Questions", "Tokens", "Cost"].map((title) => h("th", { scope: "col" }, title))];
+  return h("section", { "aria-label": "Usage" }, h("div", { class: "pair" }, labelled("usage-days", "Of the models, in", days), labelled("usage-by", "By", by)), h("div", { class: "table-frame", tabindex: "0", role: "group", "aria-label": "Usage" }, h("table", { class: "admin-table" }, h("thead", null, h("tr", null, ...head)), rows)), error, more, budgets);
 }
 
 function log(): HTMLElement {

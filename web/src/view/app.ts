@@ -3,7 +3,7 @@
 import { addressOf, base } from "../base.ts";
 import { Chat, type Change } from "../chat.ts";
 import { serverNow, steadyNow } from "../clock.ts";
-import type { Message } from "../protocol.ts";
+import { CATCH_UP, type Message } from "../protocol.ts";
 import { titleOf, type Room } from "../room.ts";
 import { allRows, inOneLine, keptRows, type Row } from "../rows.ts";
 import * as server from "../server.ts";
@@ -84,6 +84,7 @@ export class App {
     );
     this.#chat.isAdmin = me.admin ?? false;
     this.#chat.mayInvite = me.may_invite ?? false;
+    this.#chat.hasPassword = me.password ?? true;
     this.#sidebar = new Sidebar(this.#chat, {
       open: (room) => this.#go(room),
       newRoom: () => void this.#later(({ newRoom }) => newRoom(this.#chat, (room) => this.#go(room))),
@@ -490,6 +491,8 @@ export class App {
       },
       stop: (id) => this.#chat.current && this.#chat.stopReply(this.#chat.current, id),
       answerAgain: (id) => this.#chat.current && this.#chat.answerAgain(this.#chat.current, id),
+      catchUp: () => this.#send(CATCH_UP!),
+      goOn: () => this.#send(this.#chat.current?.info?.bot === "always" ? "Go on" : "@bot go on"),
       say: (text) => this.tell(text),
     };
   }
@@ -521,13 +524,19 @@ export class App {
 
   #arrived(room: Room, message: Message): void {
     if (room === this.#chat.current && message.sender !== this.#chat.user) {
-      this.#spoken.append(h("p", { "data-id": message.id }, `${message.sender}: ${inOneLine(message, 300)}`));
-      while (this.#spoken.childElementCount > 10) this.#spoken.firstElementChild!.remove();
+      this.#speak(message.id, `${message.sender}: ${inOneLine(message, 300)}`);
     }
+    const isMine = message.kind !== "user" && room.timeline.get(message.reply_to ?? "")?.sender === this.#chat.user;
+    if (isMine) void dialogs().then(({ watchBudgets }) => watchBudgets(room.name, (text) => this.tell(text))).catch(() => undefined);
     if (this.#chat.concerns(room, message)) {
       const title = room.name === this.#chat.user ? message.sender : `${message.sender} in ${titleOf(room)}`;
       notify(title, inOneLine(message, 160), room.name, () => this.#go(room.name));
     }
+  }
+
+  #speak(id: string | null, words: string): void {
+    this.#spoken.append(h("p", { "data-id": id }, words));
+    while (this.#spoken.childElementCount > 10) this.#spoken.firstElementChild!.remove();
   }
 
   /** What is deleted is not read out either. */
@@ -576,13 +585,16 @@ export class App {
 
   #rows(room: Room): Row[] {
     const { messages, hasEarlier } = room.timeline;
-    const signature = `${messages.length} ${messages[0]?.seq} ${messages.at(-1)?.seq} ${hasEarlier} ${room.newFrom} ${new Date().getDate()} ${room.info?.bot} ${[...room.askedAgain.keys()].join()} ${room.stopped.size} ${[...room.quoted.values()].filter(Boolean).length} ${room.timeline.version} ${room.asking} ${room.info?.owner}`;
+    const signature = `${messages.length} ${messages[0]?.seq} ${messages.at(-1)?.seq} ${hasEarlier} ${room.newFrom} ${new Date().getDate()} ${room.info?.bot} ${[...room.askedAgain.keys()].join()} ${room.stopped.size} ${[...room.quoted.values()].filter(Boolean).length} ${room.timeline.version} ${room.asking} ${room.info?.owner} ${this.#chat.programs.size} ${room.newCount}`;
     if (this.#kept?.room !== room || this.#kept.signature !== signature) {
-      this.#kept = { room, signature, rows: keptRows(room, this.#chat.user, this.#chat.isAdmin) };
+      this.#kept = { room, signature, rows: keptRows(room, this.#chat.user, this.#chat.isAdmin, this.#chat.programs) };
     }
     const { outbox } = this.#chat;
     const rows = allRows(room, this.#kept.rows, outbox.inRoom(room.name), (id) => outbox.whyWaiting(id), this.#chat.user, serverNow());
-    this.#awaits = rows.at(-1)?.type === "waiting";
+    const last = rows.at(-1);
+    // Said once: the seconds that are counted are for the eye.
+    if (last?.type === "waiting" && !this.#awaits) this.#speak(null, `bot: ${last.words.replace(/, \d+ s$/, "")}`);
+    this.#awaits = last?.type === "waiting";
     return rows;
   }
 

@@ -7,8 +7,10 @@ import type { BotPolicy, SessionInfo } from "../protocol.ts";
 import type { Outgoing } from "../outbox.ts";
 import type { Room } from "../room.ts";
 import { attempt, dialog, labelled, type Tell } from "./dialog.ts";
-import { dataPart, elsewhere, invitesPart, leavingPart, passwordPart, tokensPart } from "./own_account.ts";
+import { botChoices, botFacts } from "./bot_choices.ts";
+import { dataPart, elsewhere, invitesPart, leavingPart, passwordPart, signOnPart, tokensPart } from "./own_account.ts";
 import { ownersPart } from "./own_room.ts";
+import { usagePart } from "./usage.ts";
 import { addressOf, avatar, canNotify, clockTime, copyText, dayName, h, icon, iconButton, isMoreThanNamed, notifyState, setTheme, themeChoice, titleOf, wantNotifications, whenSettled, type Theme } from "../shared.ts";
 
 const POLICIES: [BotPolicy, string, string][] = [
@@ -60,6 +62,8 @@ function privateBox(checked: boolean): HTMLElement {
   );
 }
 
+export { watchBudgets } from "./usage.ts";
+
 export function newRoom(chat: Chat, made: (room: string) => void): void {
   const error = h("p", { class: "form-error", role: "alert" });
   const button = h("button", { type: "submit", class: "button button-main" }, "Make the room");
@@ -109,7 +113,7 @@ export function roomDetails(chat: Chat, room: Room, events: { left(): void; tell
     const names = room.people.length > 0 ? room.people : [chat.user];
     // More than find room are scrolled, by keys as well.
     here.tabIndex = names.length > 12 ? 0 : -1;
-    here.replaceChildren(...names.map((name) => h("li", null, avatar(name), name === chat.user ? `${name} (you)` : name)), isMoreThanNamed(names) ? h("li", { class: "hint" }, "and perhaps more") : "");
+    here.replaceChildren(...names.map((name) => h("li", null, avatar(name), name === chat.user ? `${name} (you)` : name, chat.programs.has(name) && h("span", { class: "hint" }, "program"))), isMoreThanNamed(names) ? h("li", { class: "hint" }, "and perhaps more") : "");
   };
   drawHere();
   const parts: (Node | null | false)[] = [
@@ -129,6 +133,7 @@ export function roomDetails(chat: Chat, room: Room, events: { left(): void; tell
     })),
     info.topic && !isOwner ? h("p", { class: "topic", dir: "auto" }, info.topic) : null,
     !isOwner && h("p", { class: "about" }, POLICIES.find(([value]) => value === info.bot)?.[2] ?? "", "."),
+    !isOwner && botFacts(info),
     !isOwner && info.persona ? h("blockquote", { class: "persona", dir: "auto" }, info.persona) : null,
     !isOwner && !isOwnRoom && leaving(chat, room, () => shown.close(), events),
   ];
@@ -179,8 +184,9 @@ function members(chat: Chat, room: Room, isOwner: boolean, events: { tell(text: 
   const { input, suggestions } = personField(chat, "Name of the person");
   const invite = h("button", { type: "submit", class: "button button-main" }, "Invite");
   const load = async () => {
-    const invited = await server.members(room.name);
-    const line = (name: string, more: Node | string | false) => h("li", null, avatar(name), h("span", { class: "member-name" }, name === chat.user ? `${name} (you)` : name), more);
+    const { members: invited, programs } = await server.roomMembers(room.name);
+    chat.heardOfPrograms(programs ?? [], room);
+    const line = (name: string, more: Node | string | false) => h("li", null, avatar(name), h("span", { class: "member-name" }, name === chat.user ? `${name} (you)` : name), chat.programs.has(name) && h("span", { class: "hint" }, "program"), more);
     const removing = (name: string) => {
       const remove = h("button", { type: "button", class: "chip-button", "aria-label": `Remove ${name}` }, "Remove");
       remove.addEventListener("click", () =>
@@ -227,6 +233,7 @@ function settings(chat: Chat, room: Room, events: { tell(text: string): void }):
   const button = h("button", { type: "submit", class: "button button-main" }, "Save");
   const isOwnRoom = room.name === chat.user;
   const outsiders = putOut(room);
+  const choices = botChoices(info);
   const isPrivate = privateBox(info.private);
   isPrivate.addEventListener("change", () => void outsiders.show(!info.private && new FormData(form).has("private")));
   const form = h(
@@ -239,13 +246,14 @@ function settings(chat: Chat, room: Room, events: { tell(text: string): void }):
     outsiders.element,
     policyChoice(info.bot),
     personaField(info.persona ?? ""),
+    choices.element,
     error,
     h("div", { class: "dialog-foot" }, button),
   );
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     const data = new FormData(form);
-    const change: Parameters<Chat["change"]>[1] = {};
+    const change: Parameters<Chat["change"]>[1] = choices.change(room.info!);
     if (data.get("bot") !== info.bot) change.bot = data.get("bot") as BotPolicy;
     if (String(data.get("persona")) !== (info.persona ?? "")) change.persona = String(data.get("persona"));
     for (const what of ["title", "topic"] as const) {
@@ -342,6 +350,8 @@ export function account(chat: Chat, events: { logOut(): void; ended(): void; adm
     ["dark", "Dark"],
   ];
   const unsent = chat.outbox.all().length;
+  const foldeds = h("div", { class: "foldeds" }, chat.hasPassword && passwordPart(tell, () => void load()), chat.mayInvite && invitesPart(chat.user, tell), tokensPart(tell), dataPart(), leavingPart(chat.user, chat.hasPassword, events.departed));
+  void server.doorInfo().then(({ oidc }) => oidc && foldeds.prepend(signOnPart(oidc.name, tell)));
   const shown = dialog(
     "Settings",
     h(
@@ -364,8 +374,9 @@ export function account(chat: Chat, events: { logOut(): void; ended(): void; adm
           h("p", { class: "hint" }, "When this tab is hidden: private rooms, your name, and answers to you."),
           h("p", { class: "hint-after" }, notifyState() === "denied" ? h("em", null, "They are blocked; the settings of the browser can allow them.") : notify),
         ),
+      usagePart(chat.current?.info ? chat.current.name : undefined),
       h("section", { class: "setting" }, h("h3", { class: "setting-title" }, "Where you are logged in"), devices, error, h("p", { class: "hint-after" }, elsewhere(() => (tell("All other devices are logged out."), void load())))),
-      h("div", { class: "foldeds" }, passwordPart(tell, () => void load()), chat.mayInvite && invitesPart(chat.user, tell), tokensPart(tell), dataPart(), leavingPart(chat.user, events.departed)),
+      foldeds,
       h(
         "div",
         { class: "dialog-foot" },

@@ -19,8 +19,7 @@ export interface Door {
 }
 
 /** Who may come in, and what somebody has in hand who stands here. */
-export interface Knock {
-  registration: server.Registration;
+export interface Knock extends server.DoorInfo {
   key: DoorKey | null;
 }
 
@@ -41,13 +40,37 @@ export function door(notice: string | null, knock: Knock, entered: () => Promise
     notice && h("p", { class: "door-notice", role: "status" }, notice),
     h("div", { class: "door-forms" }, ...forms),
   );
-  return { element, focus: () => element.querySelector("input")!.focus() };
+  return { element, focus: () => element.querySelector<HTMLElement>("input, .button")?.focus() };
 }
 
 /** The one that is wanted most likely first. */
-function cards({ registration, key }: Knock, entered: () => Promise<string | null>): HTMLElement[] {
+function cards({ registration, passwords, oidc, key }: Knock, entered: () => Promise<string | null>): HTMLElement[] {
   const token = key?.token;
-  if (token && key.kind === "reset") return [form("Set the password", "A new password", "new-password", (_, password) => server.reset(token, password), entered, false)];
+  if (passwords === false) return [...(oidc ? [byProvider(oidc.name, token && key.kind === "invite" ? token : undefined)] : []), ...(registration === "open" || token ? [] : [shut(registration)])];
+  const forms = passwordCards(registration, key, entered);
+  return oidc && key?.kind !== "reset" ? [byProvider(oidc.name, token), ...forms] : forms;
+}
+
+/** Who is in at a provider of single sign-on is in here by a click. */
+function byProvider(name: string, invite: string | undefined): HTMLElement {
+  const error = h("p", { class: "form-error", role: "alert" });
+  const button = h("button", { type: "button", class: "button" }, `Log in with ${name}`);
+  button.addEventListener("click", async () => {
+    error.textContent = "";
+    button.disabled = true;
+    try {
+      location.assign(await server.signOn(invite));
+    } catch (refusal) {
+      error.textContent = server.wordsOf(refusal);
+      button.disabled = false;
+    }
+  });
+  return h("section", { class: "card card-wide" }, invite !== undefined && h("h2", { class: "card-title" }, "You are invited"), error, button);
+}
+
+function passwordCards(registration: Knock["registration"], key: DoorKey | null, entered: () => Promise<string | null>): HTMLElement[] {
+  const token = key?.token;
+  if (token && key?.kind === "reset") return [form("Set the password", "A new password", "new-password", (_, password) => server.reset(token, password), entered, false)];
   const logIn = form("Log in", "Welcome back", "current-password", server.logIn, entered);
   if (token) return [form("Register", "You are invited", "new-password", (name, password) => server.register(name, password, token), entered), logIn];
   if (registration !== "open") return [logIn, shut(registration)];

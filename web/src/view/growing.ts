@@ -1,11 +1,14 @@
 // An answer as it grows on the page: what is settled of it stays as it is, whatever comes after.
 
-import { Blocks, isInCode, openCode } from "../blocks.ts";
+import { Blocks, isInCode, openCode, plain, steady } from "../blocks.ts";
+import { isBegun } from "../dialect.ts";
 import { h } from "./dom.ts";
 
 export class Growing {
   readonly #blocks = new Blocks();
   #open = "";
+  /** It ends in something that was begun and is not ended. */
+  #begun = false;
   /** The first node of what is not settled. */
   #tail: Node | null = null;
   /** The block of code at the end that is not shut yet. */
@@ -19,7 +22,7 @@ export class Growing {
   ) {}
 
   show(text: string): void {
-    const { anew, settled, open, unread } = this.#blocks.grow(text);
+    const { anew, settled, open, unread } = this.#blocks.grow(steady(text));
     const code = openCode(open);
     if (anew) {
       this.element.replaceChildren();
@@ -35,12 +38,16 @@ export class Growing {
       const before = made.childNodes.length;
       const element = code && h("code", null, code.code);
       made.append(element ? this.frame(element, code.language) : this.make(open, true));
+      this.#begun = !element && isBegun();
       this.#code = element && { element, language: code.language };
       this.#tail = merge(this.element, this.#tail, made, before);
     }
     this.#open = open;
-    if (this.#unread.data !== unread) this.#unread.data = unread;
-    if (unread && !this.#unread.isConnected) deepest(this.element, isInCode(open)).append(this.#unread);
+    const inCode = isInCode(open);
+    // Words behind something that was begun may belong to it.
+    const shown = inCode ? unread.split(/\n[ \t>]*[`~]/, 1)[0]! : this.#begun ? "" : plain(open, unread);
+    if (this.#unread.data !== shown) this.#unread.data = shown;
+    if (shown && !this.#unread.isConnected) deepest(this.element, inCode).append(this.#unread);
   }
 
   /** It grows no more: what it says is known. */

@@ -137,6 +137,33 @@ export function tokensPart(tell: Tell): HTMLElement {
   return part.element;
 }
 
+/** A provider of single sign-on leads into the account, or is to. */
+export function signOnPart(provider: string, tell: Tell): HTMLElement {
+  const error = errorLine();
+  const button = h("button", { type: "button", class: "button" }, `Log in with ${provider}, too`);
+  button.addEventListener("click", () => attempt(error, button, async () => location.assign(await server.signOn())));
+  const part = listed(`Logging in with ${provider}`, [h("div", { class: "dialog-foot" }, button), error], server.identities, (identity) => {
+    const unlink = sure("Take away", "It lets nobody in here any more.", "Take away", (error, pressed) =>
+      attempt(error, pressed, async () => {
+        await server.unlink(identity.id);
+        tell(`${hostOf(identity.issuer)} leads into your account no more.`);
+        await part.load();
+        button.focus();
+      }),
+    );
+    return [h("div", null, h("strong", null, hostOf(identity.issuer)), h("p", { class: "hint" }, `Since ${dayName(Date.parse(identity.linked_at))}`)), unlink];
+  }, `${provider} does not lead into your account yet.`);
+  return part.element;
+}
+
+function hostOf(issuer: string): string {
+  try {
+    return new URL(issuer).host;
+  } catch {
+    return issuer;
+  }
+}
+
 export function dataPart(): HTMLElement {
   return folded(
     "What you wrote",
@@ -153,7 +180,8 @@ function forget(user: string): void {
   }
 }
 
-export function leavingPart(user: string, departed: () => void): HTMLElement {
+/** Where there is no password, the server wants a log-in of the last few minutes in its place, and says so. */
+export function leavingPart(user: string, hasPassword: boolean, departed: () => void): HTMLElement {
   const error = errorLine();
   const password = passwordField("leave-password", "Your password", "current-password");
   const button = h("button", { type: "submit", class: "button button-bad" }, "Delete my account");
@@ -164,18 +192,18 @@ export function leavingPart(user: string, departed: () => void): HTMLElement {
     { "aria-label": "Delete my account", novalidate: true },
     h("p", { class: "hint" }, `Nobody gets in as ${user} any more, and nobody else gets the name. There is no way back.`),
     h("fieldset", { class: "fieldset" }, h("legend", { class: "label" }, "What you wrote"), choice("keep", "Stays", "Where others can read it now", true), choice("delete", "Goes with it", "Each message is deleted, for everybody", false)),
-    password.element,
+    hasPassword && password.element,
     error,
     h("div", { class: "dialog-foot" }, button),
   );
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    if (password.input.value === "") {
+    if (hasPassword && password.input.value === "") {
       error.textContent = "Your password, please.";
       return password.input.focus();
     }
     void attempt(error, button, async () => {
-      await server.deleteAccount(password.input.value, new FormData(form).get("messages") as "keep" | "delete");
+      await server.deleteAccount(hasPassword ? password.input.value : undefined, new FormData(form).get("messages") as "keep" | "delete");
       forget(user);
       departed();
     });

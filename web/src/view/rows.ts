@@ -1,7 +1,9 @@
 // How each kind of row looks.
 
 import { markdown, peopleMarkdown } from "../markdown.ts";
+import { shownOf } from "../drafts.ts";
 import { firstLine, type MessageRow, type Quote, type Row, type WaitingRow } from "../rows.ts";
+import type { Source } from "../protocol.ts";
 import { directionOf } from "../words.ts";
 import { codeFrame, withCode } from "./code.ts";
 import { avatar, copyText, h, hueOf, icon, iconButton, setText } from "./dom.ts";
@@ -20,6 +22,10 @@ export interface RowActions {
   discard(id: string): void;
   stop(id: string): void;
   answerAgain(id: string): void;
+  /** Asks for what is new in a few words. */
+  catchUp(): void;
+  /** Asks for what comes behind an answer that was cut off. */
+  goOn(id: string): void;
   /** Writes a message that is kept anew. */
   rewrite(id: string): void;
   /** Asks whether a message is to be deleted; `null`: it stays. */
@@ -33,12 +39,14 @@ export function looksOf(row: Row): string {
   switch (row.type) {
     case "day":
       return `${dayName(row.at)}`;
+    case "new":
+      return `${row.canSumUp}`;
     case "waiting":
       return `waiting ${row.words} ${row.stopping} ${row.quote?.text ?? ""}`;
     case "draft":
       return `${row.draft.attempt} ${row.draft.chars} ${row.draft.headless} ${row.draft.stopping} ${row.quote?.text ?? ""}`;
     case "message":
-      return `${row.state} ${row.isHeld} ${row.together} ${row.why ?? ""} ${row.quote?.text ?? ""} ${row.own} ${row.again} ${row.isLatest} ${row.stoppedBy} ${row.edited} ${row.deleted} ${row.isAsked} ${row.mayEdit} ${row.mayDelete} ${row.entry?.id}`;
+      return `${row.state} ${row.isHeld} ${row.together} ${row.why ?? ""} ${row.quote?.text ?? ""} ${row.own} ${row.again} ${row.isLatest} ${row.stoppedBy} ${row.edited} ${row.deleted} ${row.isAsked} ${row.mayEdit} ${row.mayDelete} ${row.entry?.id} ${row.goesOn} ${row.sources.length} ${row.suggestions} ${row.isProgram}`;
     default:
       return "";
   }
@@ -49,7 +57,7 @@ export function renderRow(row: Row, actions: RowActions): HTMLElement {
     case "day":
       return h("li", { class: "row row-day" }, h("h2", null, dayName(row.at)));
     case "new":
-      return h("li", { class: "row row-new" }, h("span", null, "New"));
+      return h("li", { class: "row row-new" }, h("span", null, "New"), row.canSumUp && h("button", { type: "button", class: "chip-button", onclick: () => actions.catchUp() }, "Sum it up"));
     case "begin":
       return h("li", { class: "row row-begin" }, "This is where it begins.");
     case "waiting":
@@ -89,7 +97,7 @@ export function updateRow(row: Row, element: HTMLElement, actions: RowActions): 
     return true;
   }
   if (row.type !== "draft" || element.dataset.frame !== frameOf(row)) return false;
-  growing.get(element)!.show(row.draft.text);
+  growing.get(element)!.show(shownOf(row.draft));
   return true;
 }
 
@@ -107,7 +115,7 @@ const growing = new WeakMap<HTMLElement, Growing>();
 
 /** What of a row that grows is not its words. */
 function frameOf(row: DraftRow | WaitingRow): string {
-  const more = row.type === "draft" ? `${row.draft.stopping} ${row.draft.headless} ${row.draft.brokeOff}` : row.stopping;
+  const more = row.type === "draft" ? `${row.draft.stopping} ${row.draft.headless} ${row.draft.brokeOff} ${shownOf(row.draft) !== row.draft.text}` : row.stopping;
   return `${row.type} ${more} ${row.quote?.text ?? ""}`;
 }
 
@@ -134,8 +142,10 @@ function waiting(row: WaitingRow, actions: RowActions): HTMLElement {
 }
 
 function draft(row: DraftRow, actions: RowActions): HTMLElement {
-  const { id, stopping, text, headless, brokeOff } = row.draft;
-  const words = h("div", { class: "prose growing", "aria-busy": "true" });
+  const { id, stopping, headless, brokeOff } = row.draft;
+  const text = shownOf(row.draft);
+  const isFormer = text !== row.draft.text;
+  const words = h("div", { class: isFormer ? "prose former" : "prose growing", "aria-busy": "true" });
   const missed = headless ? "… the beginning comes with the finished answer" : brokeOff ? "It broke off, and begins again:" : null;
   const stop = h(
     "button",
@@ -147,7 +157,7 @@ function draft(row: DraftRow, actions: RowActions): HTMLElement {
     "li",
     { class: "row row-bot row-draft", "data-frame": frameOf(row) },
     avatar("bot", true),
-    h("div", { class: "body" }, head("bot", null, "is writing"), quoteOf(row.quote, row.draft.replyTo, actions), missed && h("p", { class: "missed" }, missed), words, h("div", { class: "foot" }, stop)),
+    h("div", { class: "body" }, head("bot", null, isFormer ? "begins again" : "is writing"), quoteOf(row.quote, row.draft.replyTo, actions), missed && h("p", { class: "missed" }, missed), words, h("div", { class: "foot" }, stop)),
   );
   const grows = new Growing(
     words,
@@ -181,10 +191,25 @@ function bot(row: MessageRow, actions: RowActions): HTMLElement {
       head(row.sender, row.at, row.stoppedBy ? `stopped by ${row.stoppedBy}` : isFallback && row.text.startsWith("Stopped, ") ? "stopped" : isFallback ? "automatic reply: the model gave no answer" : null),
       quoteOf(row.quote, row.replyTo, actions),
       h("div", { class: "prose" }, withFormulas(withCode(markdown(row.text), actions.say))),
-      again && h("div", { class: "foot" }, again),
+      (row.sources.length > 0 || row.suggestions) && sourcesOf(row),
+      row.goesOn === "full" && h("p", { class: "missed" }, "It does not fit into one message."),
+      (again || row.goesOn) && h("div", { class: "foot" }, row.goesOn && h("button", { type: "button", class: "chip-button", onclick: () => actions.goOn(row.id) }, icon("down"), "Go on"), again),
       asked(row, actions),
     ),
     tools(row, actions),
+  );
+}
+
+/** Where an answer looked things up. Whoever is sent there does not hear from where. */
+function sourcesOf({ sources, suggestions }: MessageRow): HTMLElement {
+  const link = ({ title, uri }: Source) => h("li", null, h("a", { href: uri, target: "_blank", rel: "noopener noreferrer nofollow", referrerpolicy: "no-referrer", dir: "auto" }, title));
+  return h(
+    "div",
+    { class: "sources", role: "group", "aria-label": "Sources" },
+    h("span", { "aria-hidden": "true" }, "Sources"),
+    h("ol", null, ...sources.map(link)),
+    // A search engine's own: it can do nothing but look as it does, and open links beside the page.
+    suggestions && h("iframe", { src: suggestions, title: "Searches that the engine suggests", sandbox: "allow-popups allow-popups-to-escape-sandbox", referrerpolicy: "no-referrer", loading: "lazy" }),
   );
 }
 
@@ -223,7 +248,7 @@ function person(row: MessageRow, actions: RowActions): HTMLElement {
     h(
       "div",
       { class: "body" },
-      row.together ? h("p", { class: "sr-only" }, `${row.sender}, ${clockTime(row.at)}`) : head(row.sender, row.at, null, editedNote(row)),
+      row.together ? h("p", { class: "sr-only" }, `${row.sender}, ${clockTime(row.at)}`) : head(row.sender, row.at, row.isProgram ? "program" : null, editedNote(row)),
       quoteOf(row.quote, row.replyTo, actions),
       h("div", { class: "prose text" }, withFormulas(withCode(peopleMarkdown(row.text, actions.user), actions.say))),
       row.together && editedNote(row),
