@@ -7,8 +7,8 @@ use std::{
 };
 
 use common::{
-    quota::CallRequest,
-    wire::{Kind, Message},
+    quota::{CallRequest, budgets::BudgetOut},
+    wire::{Kind, Message, Seq},
 };
 use metrics::{counter, histogram};
 use tokio::{
@@ -25,14 +25,17 @@ use crate::{
     drafts::Drafts,
     fallback::{self, Reason},
     interrupts::{Interrupt, Interrupts},
-    model::{Advice, Finished, Model, ModelError, Prompt, Usage},
+    model::{Advice, Finished, Model, ModelError, Prompt},
     model_pool::ModelPool,
     prices::Used,
     reply_text,
+    spending::{Budgeting, Funds, HeldCall, Tally},
 };
 
 /// How soon to look again for a model, after another request was given the only probe.
 const PROBE_AGAIN: Duration = Duration::from_millis(50);
+/// How soon to ask again whether a call may be paid, while others are under way that may use up what is left.
+const FUNDS_AGAIN: Duration = Duration::from_millis(250);
 
 /// The models of one worker, and what all its requests share in asking them.
 pub(crate) struct Asking {
@@ -40,6 +43,7 @@ pub(crate) struct Asking {
     models: ModelPool,
     slots: Arc<Semaphore>,
     allowance: Arc<Allowance>,
+    budgeting: Arc<Budgeting>,
 }
 
 /// What is to be posted, and how it came about.
@@ -104,6 +108,14 @@ impl AskOutcome {
         }
     }
 
+    /// Our own words where a budget is used up that opens again at this time.
+    pub(crate) fn out_of_budget(out: BudgetOut, opens_at: Seq) -> AskOutcome {
+        AskOutcome {
+            text: Some(fallback::out_of_budget(out, opens_at)),
+            ..AskOutcome::unasked(Reason::Budget)
+        }
+    }
+
     /// Our own words to somebody who asks too often, and may again after `wait`.
     pub(crate) fn too_soon(wait: Duration) -> AskOutcome {
         AskOutcome {
@@ -127,18 +139,25 @@ impl Asking {
         names: &[String],
         concurrency: usize,
         allowance: Arc<Allowance>,
+        budgeting: Arc<Budgeting>,
     ) -> Asking {
         Asking {
             model,
             models: ModelPool::new(names),
             slots: Arc::new(Semaphore::new(concurrency)),
             allowance,
+            budgeting,
         }
     }
 
     /// What this worker may do.
     pub(crate) fn allowance(&self) -> &Allowance {
         &self.allowance
+    }
+
+    /// What its calls cost.
+    pub(crate) fn budgeting(&self) -> &Arc<Budgeting> {
+        &self.budgeting
     }
 
     /// The right to one of this worker's calls at a time.
@@ -165,7 +184,7 @@ impl Asking {
     }
 
     /// Asks until there is an outcome, first in this slot. Each attempt is shown as it grows, under the number that
-    /// `number` gives the call.
+    /// `number` gives the call. What its calls use is told to the tally.
     ///
     /// # Errors
     /// [`HandBack`] if the worker drains first.
@@ -174,12 +193,16 @@ impl Asking {
         request: &Request,
         prompt: &Prompt,
         slot: OwnedSemaphorePermit,
+        tally: &Arc<Tally>,
         interrupts: &Interrupts,
         drafts: &Drafts,
         number: impl Fn(u32) -> u32,
     ) -> Result<AskOutcome, HandBack> {
         let mut inquiry = Inquiry {
             asking: self,
+            tally,
+            out: None,
+            cannot_tell: false,
             request: &request.message,
             reply: request.reply,
             prompt,
@@ -208,6 +231,11 @@ impl Asking {
 /// One request on its way through the models.
 struct Inquiry<'a> {
     asking: &'a Asking,
+    tally: &'a Arc<Tally>,
+    /// The budget that is used up.
+    out: Option<BudgetOut>,
+    /// The last look at the budgets could not tell what is left.
+    cannot_tell: bool,
     request: &'a Message,
     reply: Uuid,
     prompt: &'a Prompt,
@@ -249,7 +277,7 @@ impl<'a> Inquiry<'a> {
             Step::Go(index) => index,
             Step::Else(attempt) => return Ok(attempt),
         };
-        let (slot, permit) = match self.admit(index).await? {
+        let (slot, permit, mut held) = match self.admit(index).await? {
             Step::Go(admitted) => admitted,
             Step::Else(attempt) => return Ok(attempt),
         };
@@ -271,9 +299,12 @@ impl<'a> Inquiry<'a> {
         self.drafts.attempt(number(self.attempts.calls()));
         call.model().clone_into(&mut self.model);
         let mut text = String::new();
-        let mut usage = Usage::default();
         let began = Instant::now();
-        let called = self.call(&mut text, &mut usage).await;
+        let called = self.call(&mut text, &mut held).await;
+        let usage = match &called {
+            Called::Failed(error) => held.failed(error),
+            Called::Finished(_) | Called::Interrupted(_) => held.over(),
+        };
         self.used.add(&self.model, usage);
         match called {
             Called::Finished(finished) => {
@@ -349,16 +380,17 @@ impl<'a> Inquiry<'a> {
         needs.unwrap_or_default().min(self.interrupts.deadline / 2)
     }
 
-    /// A slot of this worker, and leave by the quota to call this model. Nobody holds a slot while waiting for quota:
-    /// another model's calls need it.
+    /// A slot of this worker, leave by the quota to call this model, and what it can cost. Nobody holds a slot while waiting for
+    /// quota: another model's calls need it.
     async fn admit(
         &mut self,
         index: usize,
-    ) -> Result<Step<(OwnedSemaphorePermit, QuotaPermit)>, HandBack> {
+    ) -> Result<Step<(OwnedSemaphorePermit, QuotaPermit, HeldCall)>, HandBack> {
         let Asking {
             models,
             slots,
             allowance,
+            budgeting,
             ..
         } = self.asking;
         let name = models.name(index);
@@ -370,6 +402,7 @@ impl<'a> Inquiry<'a> {
             tokens: u32::try_from(self.prompt.tokens).unwrap_or(u32::MAX),
         };
         let had = self.slot.take();
+        let (tally, prompt, left) = (self.tally, self.prompt, self.left());
         let admission = async {
             let slot = match had {
                 Some(slot) => slot,
@@ -378,20 +411,36 @@ impl<'a> Inquiry<'a> {
                     .await
                     .expect("the slots are never closed"),
             };
-            (slot, allowance.ask(&call).await)
+            let admission = allowance.ask(&call).await;
+            let funds = match &admission {
+                Admission::Wait { .. } => None,
+                Admission::Granted(_) => Some(budgeting.hold(tally, name, prompt, left).await),
+            };
+            (slot, admission, funds)
         };
         let since = *self.waiting_since.get_or_insert_with(Instant::now);
         let begun = self.attempts.calls() > 0;
         match self.interrupts.race(begun, admission).await {
-            Ok((slot, Admission::Granted(permit))) => {
+            Ok((slot, Admission::Granted(permit), funds)) => {
                 self.waits.granted(index);
                 self.waits = Waits::new(allowance);
                 self.waiting_since = None;
                 histogram!("chinwag_bot_quota_wait_seconds", "model" => name.to_owned())
                     .record(since.elapsed());
-                Ok(Step::Go((slot, permit)))
+                self.cannot_tell = matches!(funds, Some(Funds::NotKnown));
+                match funds {
+                    Some(Funds::Held(held)) => return Ok(Step::Go((slot, permit, held))),
+                    Some(Funds::Out(out)) => self.out = Some(out),
+                    Some(Funds::Wait | Funds::NotKnown) | None => {}
+                }
+                permit.give_back();
+                drop(slot);
+                Ok(Step::Else(match self.out {
+                    Some(_) => Attempt::NoAnswer(Reason::Budget),
+                    None => self.pause(sleep(FUNDS_AGAIN)).await?,
+                }))
             }
-            Ok((_, Admission::Wait { expected, again })) => {
+            Ok((_, Admission::Wait { expected, again }, _)) => {
                 self.waits
                     .told(index, name, Instant::now(), expected, again);
                 Ok(Step::Else(Attempt::LookAgain))
@@ -405,6 +454,11 @@ impl<'a> Inquiry<'a> {
                 Ok(Step::Else(Attempt::NoAnswer(reason)))
             }
         }
+    }
+
+    fn left(&self) -> Duration {
+        let respond_by = self.interrupts.respond_by.into_std();
+        respond_by.saturating_duration_since(Instant::now())
     }
 
     async fn pause(&self, pause: impl Future<Output = ()>) -> Result<Attempt, HandBack> {
@@ -454,15 +508,22 @@ impl<'a> Inquiry<'a> {
 
     /// What there is of an answer, or the fallback.
     fn unanswered(self, reason: Reason) -> AskOutcome {
+        let is_late = matches!(reason, Reason::TooSlow | Reason::Busy);
+        let reason = match self.cannot_tell && is_late && self.attempts.calls() == 0 {
+            true => Reason::BudgetNotKnown,
+            false => reason,
+        };
+        let out = self.out.filter(|_| reason == Reason::Budget);
         let text = reply_text::partial(&self.best, reason);
         let kind = if text.is_some() {
             Kind::Bot
         } else {
             Kind::Fallback
         };
+        let opens = |out| fallback::out_of_budget(out, self.asking.budgeting.opens(out));
         AskOutcome {
             kind,
-            text,
+            text: text.or_else(|| out.map(opens)),
             reason: Some(reason),
             word: reason.as_str(),
             model: self.model,
@@ -474,9 +535,15 @@ impl<'a> Inquiry<'a> {
     }
 
     /// Calls the model, showing what it writes and leaving it in `text`.
-    async fn call(&mut self, text: &mut String, usage: &mut Usage) -> Called {
+    async fn call(&mut self, text: &mut String, held: &mut HeldCall) -> Called {
         let (model, first_word) = (self.model.as_str(), &mut self.first_word);
         let began = Instant::now();
+        held.goes_out();
+        let HeldCall {
+            usage,
+            written_bytes,
+            ..
+        } = held;
         let mut pieces = |piece: &str| {
             if text.is_empty() {
                 histogram!("chinwag_bot_first_token_seconds", "model" => model.to_owned())
@@ -484,6 +551,7 @@ impl<'a> Inquiry<'a> {
                 first_word.get_or_insert_with(Instant::now);
             }
             text.push_str(piece);
+            *written_bytes += piece.len();
             self.drafts.grow(piece);
         };
         let answer = self
@@ -502,10 +570,6 @@ impl<'a> Inquiry<'a> {
             Called::Interrupted(Interrupt::Stopped) => "stopped",
             Called::Interrupted(Interrupt::HandBack) => "handed_back",
         };
-        for (way, count) in [("in", usage.tokens_in), ("out", usage.tokens_out)] {
-            counter!("chinwag_bot_tokens_total", "model" => model.to_owned(), "way" => way)
-                .increment(count.into());
-        }
         counter!("chinwag_bot_model_calls_total", "model" => model.to_owned(), "status" => status)
             .increment(1);
         histogram!("chinwag_bot_model_call_seconds", "model" => model.to_owned())

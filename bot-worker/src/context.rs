@@ -21,7 +21,7 @@ pub(crate) const PAST_MAX_MESSAGES: usize = 200;
 pub(crate) const SINCE_MAX_MESSAGES: usize = 1_000;
 
 /// A token is about four bytes: of English four letters, of Russian two, of Chinese one and a third.
-const BYTES_PER_TOKEN: usize = 4;
+pub(crate) const BYTES_PER_TOKEN: usize = 4;
 
 /// What a message costs beside its text.
 const TOKENS_PER_MESSAGE: usize = 4;

@@ -29,6 +29,7 @@ use crate::{
     interrupts::{Drain, Interrupt, Interrupts},
     replies::{LOOK_UP_TIME, Replies, Right, count},
     run_queue::{Run, Work},
+    spending::Tally,
     turns::{Turn, Turns},
 };
 
@@ -88,9 +89,10 @@ impl Executing {
             fence,
         );
         let turn = claim.resume().await.ok()??;
+        let tally = Tally::new(self.asking.budgeting(), &message.sender, &message.room);
         let outcome = tokio::select! {
             biased;
-            outcome = self.outcome(&request, &turn, slot, &interrupts) => outcome,
+            outcome = self.outcome(&request, &turn, slot, &tally, &interrupts) => outcome,
             () = turn.lost.cancelled() => {
                 tracing::info!(request = %message.id, room = %message.room, "lost the turn: what it was told has changed since, or this worker stood still, or Redis did");
                 claim.release(Some(turn), false).await;
@@ -102,9 +104,9 @@ impl Executing {
                 let is_of_the_room = outcome.text.is_some();
                 let is_first = request.reply == reply_id(&message.room, message.id);
                 let right = Right::of_turn(fence, is_of_the_room.then_some(seen), is_first);
-                let posted = self
-                    .replies
-                    .post(&request, outcome, &claim, right, &interrupts);
+                let posted =
+                    self.replies
+                        .post(&request, outcome, Some(&*tally), &claim, right, &interrupts);
                 let verdict = posted.await;
                 drop(turn);
                 verdict
@@ -165,6 +167,7 @@ impl Executing {
         request: &Request,
         turn: &Turn,
         slot: OwnedSemaphorePermit,
+        tally: &Arc<Tally>,
         interrupts: &Interrupts,
     ) -> Result<(AskOutcome, Seq), NoReply> {
         let (message, fence) = (&request.message, turn.fence);
@@ -248,7 +251,7 @@ impl Executing {
         let number = |call| attempt_number(fence.number, call);
         let outcome = self
             .asking
-            .ask(request, &prompt, slot, interrupts, &drafts, number)
+            .ask(request, &prompt, slot, tally, interrupts, &drafts, number)
             .await;
         drafts.end().await;
         Ok((outcome?, seen))

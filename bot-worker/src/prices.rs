@@ -14,6 +14,8 @@ struct Price {
     into: f64,
     /// A million tokens of answer and thoughts.
     out: f64,
+    /// A million tokens of prompt that were read from a cache.
+    cached: f64,
 }
 
 /// What the calls for one request have used, whatever came of each, by model.
@@ -41,6 +43,7 @@ fn both(one: Usage, other: Usage) -> Usage {
     Usage {
         tokens_in: one.tokens_in.saturating_add(other.tokens_in),
         tokens_out: one.tokens_out.saturating_add(other.tokens_out),
+        tokens_cached: one.tokens_cached.saturating_add(other.tokens_cached),
     }
 }
 
@@ -57,12 +60,19 @@ impl Prices {
             .map(|costs| costs.iter().sum())
     }
 
+    /// Whether the model has a price.
+    pub(crate) fn has(&self, model: &str) -> bool {
+        self.0.contains_key(model)
+    }
+
     /// What that cost, in millionths; none if the model has no price.
     pub fn cost_micros(&self, model: &str, usage: Usage) -> Option<u64> {
         let price = self.0.get(model)?;
+        let cached = usage.tokens_cached.min(usage.tokens_in);
         // So much for a million tokens is so many millionths for one.
-        let cost =
-            f64::from(usage.tokens_in) * price.into + f64::from(usage.tokens_out) * price.out;
+        let cost = f64::from(usage.tokens_in - cached) * price.into
+            + f64::from(cached) * price.cached
+            + f64::from(usage.tokens_out) * price.out;
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -72,7 +82,8 @@ impl Prices {
     }
 }
 
-/// `model=0.30/2.50,another=0.10/0.40`: in and out, for a million tokens.
+/// `model=0.30/2.50,another=0.10/0.40/0.01`: in, out, and in from a cache, for a million tokens. What has no price for the cache
+/// costs as much from there.
 impl FromStr for Prices {
     type Err = String;
 
@@ -83,7 +94,7 @@ impl FromStr for Prices {
             .filter(|entry| !entry.is_empty());
         let prices = entries.map(|entry| {
             read(entry).ok_or_else(|| {
-                format!("{entry:?} is no price; write MODEL=IN/OUT, for a million tokens each, such as a-model=0.30/2.50")
+                format!("{entry:?} is no price; write MODEL=IN/OUT or MODEL=IN/OUT/CACHED, for a million tokens each, such as a-model=0.30/2.50")
             })
         });
         prices.collect::<Result<_, _>>().map(Prices)
@@ -99,9 +110,11 @@ fn read(entry: &str) -> Option<(String, Price)> {
         (number.is_finite() && number >= 0.0).then_some(number)
     };
     let model = model.trim();
+    let (out, cached) = out.split_once('/').unwrap_or((out, into));
     let price = Price {
         into: number(into)?,
         out: number(out)?,
+        cached: number(cached)?,
     };
     (!model.is_empty()).then(|| (model.to_owned(), price))
 }
@@ -116,15 +129,33 @@ mod tests {
         let usage = Usage {
             tokens_in: 1_000_000,
             tokens_out: 2_000,
+            tokens_cached: 0,
         };
         assert_eq!(prices.cost_micros("a", usage), Some(305_000));
         assert_eq!(prices.cost_micros("llama3.2:3b", usage), Some(0));
         assert_eq!(prices.cost_micros("b", usage), None);
+        let from_cache = Usage {
+            tokens_cached: 800_000,
+            ..usage
+        };
+        assert_eq!(prices.cost_micros("a", from_cache), Some(305_000));
+        let prices: Prices = "a=0.30/2.50/0.03".parse().unwrap();
+        assert_eq!(prices.cost_micros("a", usage), Some(305_000));
+        assert_eq!(prices.cost_micros("a", from_cache), Some(89_000));
     }
 
     #[test]
     fn what_is_no_price_is_refused() {
-        for wrong in ["a", "a=1", "a=1/x", "=1/2", "a=-1/2", "a=inf/1"] {
+        for wrong in [
+            "a",
+            "a=1",
+            "a=1/x",
+            "=1/2",
+            "a=-1/2",
+            "a=inf/1",
+            "a=1/2/",
+            "a=1/2/3/4",
+        ] {
             assert!(wrong.parse::<Prices>().is_err(), "{wrong}");
         }
         assert_eq!("".parse(), Ok(Prices::default()));

@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::{
     answering::Request, asking::AskOutcome, context::SINCE_MAX_MESSAGES, fallback::Reason,
-    interrupts::Interrupts, prices::Prices, turns::Claim,
+    interrupts::Interrupts, prices::Prices, spending::Tally, turns::Claim,
 };
 
 /// How long the engines may take to tell whether there is a reply already, before it goes on without.
@@ -100,6 +100,7 @@ impl Replies {
         &self,
         request: &Request,
         outcome: AskOutcome,
+        tally: Option<&Tally>,
         claim: &Claim,
         right: Right,
         interrupts: &Interrupts,
@@ -142,7 +143,11 @@ impl Replies {
             request,
             right,
         };
-        let verdict = self.post_until_kept(new, log, writer, interrupts).await?;
+        let posted = self.post_until_kept(new, log, writer, interrupts).await?;
+        if let (Settled::Kept, Some(tally)) = (&posted, tally) {
+            tally.logged();
+        }
+        let verdict = posted.verdict();
         if verdict == Verdict::Ack {
             count(outcome.word);
             histogram!("chinwag_bot_total_seconds").record(total);
@@ -196,9 +201,8 @@ impl Replies {
             reply_to,
             of: None,
         };
-        self.post_until_kept(new, log, Writer::Known, interrupts)
-            .await
-            .unwrap_or(Verdict::Ack)
+        let posted = self.post_until_kept(new, log, Writer::Known, interrupts);
+        posted.await.map_or(Verdict::Ack, Settled::verdict)
     }
 
     /// The question as it is now; none if that cannot be told within this time.
@@ -241,7 +245,7 @@ impl Replies {
         log: ReplyLog,
         mut writer: Writer<'_>,
         interrupts: &Interrupts,
-    ) -> Option<Verdict> {
+    ) -> Option<Settled> {
         let mut back_off = POST_AGAIN.back_off();
         let trying = async {
             let mut failures = 0_u32;
@@ -276,7 +280,7 @@ impl Replies {
                                     Ok(Holds::Deleted) => {
                                         claim.release(None, true).await;
                                         count("deleted");
-                                        return Some(Verdict::Ack);
+                                        return Some(Settled::Without(Verdict::Ack));
                                     }
                                     Err(error) => Err(error.into()),
                                 }
@@ -288,13 +292,13 @@ impl Replies {
                     }
                 };
                 match posted {
-                    Ok(_) => return Some(Verdict::Ack),
+                    Ok(_) => return Some(Settled::Kept),
                     Err(
                         error @ (PostError::IdTaken | PostError::Gone | PostError::TooSoon { .. }),
                     ) => {
                         let why = format!("the reply's id {} is not free: {error}", new.id);
                         tracing::error!(room = %new.room, "{why}");
-                        return Some(Verdict::DeadLetter(why));
+                        return Some(Settled::Without(Verdict::DeadLetter(why)));
                     }
                     // Nobody is there to read it.
                     Err(PostError::RoomGone) => return None,
@@ -319,8 +323,25 @@ impl Replies {
             verdict = trying => verdict,
             () = interrupts.drain.over.cancelled() => {
                 count("handed_back");
-                Some(Verdict::HandBack)
+                Some(Settled::Without(Verdict::HandBack))
             }
+        }
+    }
+}
+
+/// What came of posting a reply.
+enum Settled {
+    /// It is in the room, and in the database with its log.
+    Kept,
+    /// It is not, and this is to be done with the request.
+    Without(Verdict),
+}
+
+impl Settled {
+    fn verdict(self) -> Verdict {
+        match self {
+            Settled::Kept => Verdict::Ack,
+            Settled::Without(verdict) => verdict,
         }
     }
 }

@@ -34,6 +34,7 @@ use crate::{
     replies::Replies,
     run_queue::RunQueueEnd,
     settings::WorkerSettings,
+    spending::Budgeting,
     turns::{QueuedTurn, Turns},
 };
 
@@ -82,11 +83,19 @@ impl Worker {
             settings.limits(),
             NonZeroU32::new(settings.bot_user_rpm),
         );
+        let budgeting = Budgeting::new(
+            Arc::clone(&engines.quota),
+            Arc::clone(&engines.store),
+            Arc::clone(&allowance),
+            settings.budgets(),
+            settings.bot_prices.clone(),
+        );
         let asking = Arc::new(Asking::new(
             model,
             settings.models(),
             concurrency,
             allowance,
+            budgeting,
         ));
         let turns = Turns::new(Arc::clone(&engines.live), settings.bot_deadline);
         let (drain, run_queue) = (
@@ -156,6 +165,11 @@ impl Worker {
         let asking = Arc::clone(&this.asking);
         let keeping_up = async move { asking.allowance().keep_up(pause).await };
         let keeping_up = supervise::spawn("quota showing", &stop, keeping_up);
+        // Where the books are empty, before the first call.
+        this.asking.budgeting().look_after().await;
+        let asking = Arc::clone(&this.asking);
+        let looking_after = async move { asking.budgeting().keep_up().await };
+        let looking_after = supervise::spawn("budgets", &stop, looking_after);
         let consumer = this
             .engines
             .queue
@@ -184,6 +198,7 @@ impl Worker {
         this.finish(&jobs, consumer).await;
         listening.abort();
         keeping_up.abort();
+        looking_after.abort();
     }
 
     /// Answers what the fleet has to be answered, as long as there is a slot.
@@ -222,6 +237,9 @@ impl Worker {
             self.drain.over.cancel();
             // Only settling is left to do.
             drop(timeout_at(end, jobs.wait()).await);
+        }
+        if !self.asking.budgeting().written(end).await {
+            tracing::warn!("stopped before all that calls have used was written down");
         }
         if !self.poster.drained(end).await {
             tracing::warn!(

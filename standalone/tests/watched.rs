@@ -23,10 +23,11 @@ use standalone::{Settings, serve};
 
 /// Every task that is to last, in the order of the alphabet. (The check of the models at start is watched too, and comes
 /// to its end.)
-const LASTING: [&str; 26] = [
+const LASTING: [&str; 27] = [
     "HTTP server",
     "admin server",
     "bot worker",
+    "budgets",
     "collector",
     "deleted rooms",
     "departures",

@@ -188,6 +188,7 @@ impl<D: Dialect> Answer<D> {
         // Each event has the counts so far, and some relays send empty ones at the end.
         self.usage.tokens_in = self.usage.tokens_in.max(said.usage.tokens_in);
         self.usage.tokens_out = self.usage.tokens_out.max(said.usage.tokens_out);
+        self.usage.tokens_cached = self.usage.tokens_cached.max(said.usage.tokens_cached);
         if let Some(error) = said.error {
             if had_ended {
                 return Ok(Taken::PassedOver("after_the_end"));

@@ -83,6 +83,9 @@ impl Dialect for ChatDialect {
             usage: Usage {
                 tokens_in: counts.count("prompt_tokens"),
                 tokens_out: counts.count("completion_tokens"),
+                tokens_cached: counts
+                    .fields("prompt_tokens_details")
+                    .count("cached_tokens"),
             },
             ..Said::default()
         };

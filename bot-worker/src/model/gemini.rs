@@ -10,15 +10,12 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Finished, Model, ModelError, Pieces, Prompt, Role, Usage,
+    Finished, Model, ModelError, OUTPUT_TOKENS_MAX, Pieces, Prompt, Role, Usage,
     answer::Answer,
     gemini_answer::GeminiDialect,
     google_error::GoogleError,
     http::{Endpoint, SetupError, SilenceLimits},
 };
-
-/// The most tokens an answer may have, thoughts included. A message of 4,000 characters needs 1,000 to 4,000.
-const OUTPUT_TOKENS_MAX: u32 = 8_192;
 
 /// Gemini, or whoever speaks as it does.
 #[derive(Debug)]

@@ -85,6 +85,7 @@ fn usage(counts: &Fields<'_>) -> Usage {
     Usage {
         tokens_in: counts.count("promptTokenCount"),
         tokens_out: out.saturating_add(counts.count("thoughtsTokenCount")),
+        tokens_cached: counts.count("cachedContentTokenCount"),
     }
 }
 

@@ -20,6 +20,9 @@ use async_trait::async_trait;
 
 use crate::fallback::Reason;
 
+/// The most tokens an answer may have, thoughts included. A message of 4,000 characters needs 1,000 to 4,000.
+pub(crate) const OUTPUT_TOKENS_MAX: u32 = 8_192;
+
 /// Takes an answer piece by piece, as it is written.
 pub type Pieces<'a> = &'a mut (dyn for<'b> FnMut(&'b str) + Send);
 
@@ -93,6 +96,8 @@ pub struct Usage {
     pub tokens_in: u32,
     /// Of the answer and the thoughts before it.
     pub tokens_out: u32,
+    /// Of the prompt's, those that were read from a cache of the provider's, which costs less.
+    pub tokens_cached: u32,
 }
 
 /// The status of an answer that did not say that it ended.

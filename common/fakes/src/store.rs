@@ -4,11 +4,13 @@ use std::{collections::HashSet, sync::Arc};
 
 use common::{
     envelope::Envelope,
+    quota::budgets::PastSpending,
     store::{
         Accounts, Actor, AuditLine, Departure, Invite, Invited, KeptRoom, ListedAccount,
         ListedRoom, LogIn, LookedUp, Membership, Messages, People, ProgramToken, ReadMark,
         ReadMarks, Removals, Room, RoomChanges, RoomKeeper, RoomLimits, Rooms, SentAt, SentPage,
-        Session, Standing, StandingChanges, Store, StoreError, Tokens, WriteError, Written,
+        Session, SpendingLine, Spendings, Standing, StandingChanges, Store, StoreError, Tokens,
+        WriteError, Written,
         usage::{UsageAsked, UsageSum},
     },
     wire::{Message, Seq},
@@ -110,6 +112,11 @@ passes_on! { FaultyStore, beside [],
     }
     ReadMarks {
         async fn mark_read(marks: &[ReadMark]) -> Result<(), StoreError>;
+    }
+    Spendings {
+        async fn note_spending(line: &SpendingLine) -> Result<(), StoreError>;
+        async fn drop_spendings(calls: &[Uuid]) -> Result<(), StoreError>;
+        async fn spent_by_log(at: Seq) -> Result<Vec<PastSpending>, StoreError>;
     }
     Tokens {
         async fn create_token(token: &ProgramToken, token_hash: &[u8; 32], session: Uuid) -> Result<(), StoreError>;

@@ -6,6 +6,7 @@
 mod people;
 mod read_marks;
 mod removals;
+mod spendings;
 mod tokens;
 pub mod usage;
 
@@ -31,12 +32,15 @@ use crate::{
 pub use self::{
     read_marks::{ReadMark, ReadMarks, UNREAD_MAX},
     removals::Removals,
+    spendings::{SpendingLine, Spendings},
     tokens::{ProgramToken, TOKEN_NAME_MAX_CHARS, TOKENS_PER_USER, Tokens},
 };
 
 /// All that lasts.
 #[async_trait]
-pub trait Store: Accounts + People + Rooms + Messages + ReadMarks + Removals + Tokens {
+pub trait Store:
+    Accounts + People + Rooms + Messages + ReadMarks + Removals + Spendings + Tokens
+{
     /// Whether the engine answers within its time limit, has the schema that this program was built with, and can be
     /// written to.
     ///

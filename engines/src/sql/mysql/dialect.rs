@@ -24,6 +24,10 @@ pub(in crate::sql) static STORED_CONTENTS: BySize = BySize::new(
     ", ",
     ")",
 );
+/// Writes a line of what a call has used, or writes it anew.
+pub(in crate::sql) const NOTE_SPENDING: &str = "INSERT INTO spendings (id, day, room, user, model, calls, tokens_in, tokens_out, cost_micros, open_until) \
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON DUPLICATE KEY UPDATE day = VALUES(day), calls = VALUES(calls), tokens_in = VALUES(tokens_in), \
+     tokens_out = VALUES(tokens_out), cost_micros = VALUES(cost_micros), open_until = VALUES(open_until)";
 /// The newest edit wins, and a deletion over everything. Each assignment sees those before it.
 pub(in crate::sql) const MERGE_STATE: &str = " ON DUPLICATE KEY UPDATE \
      message = CASE WHEN deleted_seq > 0 OR VALUES(deleted_seq) > 0 THEN '' \

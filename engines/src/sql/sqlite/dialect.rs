@@ -26,6 +26,10 @@ pub(in crate::sql) static STORED_CONTENTS: BySize = BySize::new(
     " OR ",
     "",
 );
+/// Writes a line of what a call has used, or writes it anew.
+pub(in crate::sql) const NOTE_SPENDING: &str = "INSERT INTO spendings (id, day, room, user, model, calls, tokens_in, tokens_out, cost_micros, open_until) \
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET day = excluded.day, calls = excluded.calls, tokens_in = excluded.tokens_in, \
+     tokens_out = excluded.tokens_out, cost_micros = excluded.cost_micros, open_until = excluded.open_until";
 /// The newest edit wins, and a deletion over everything. Each assignment sees what was before all of them.
 pub(in crate::sql) const MERGE_STATE: &str = " ON CONFLICT (room, id) DO UPDATE SET \
      message = CASE WHEN deleted_seq > 0 OR excluded.deleted_seq > 0 THEN '' \

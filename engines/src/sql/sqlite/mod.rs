@@ -31,6 +31,8 @@ mod read_marks;
 mod removals;
 #[path = "../statements/rooms.rs"]
 mod rooms;
+#[path = "../statements/spendings.rs"]
+mod spendings;
 #[path = "../statements/standings.rs"]
 mod standings;
 mod store;
