@@ -4,8 +4,9 @@
 use std::{sync::Arc, time::Duration};
 
 use common::{
+    live::Signal,
     queue::{DELIVERY_LIMIT, Verdict},
-    wire::{Message, Seq},
+    wire::{Message, Seq, ServerFrame},
 };
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
@@ -29,6 +30,12 @@ pub const ATTEMPTS_MAX: u32 = 20;
 const _: () = assert!(ATTEMPTS_MAX < DELIVERY_LIMIT);
 /// How often a request that waits looks whether it can still be served, and where it stands.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Of so many that wait in a room, the first, it is shown how many are before them.
+const PLACES_TOLD_MAX: usize = 20;
+/// When that is shown for the first time: most have their turn at once.
+const TELL_PLACE_AFTER: Duration = Duration::from_millis(200);
+/// When it is shown again though it has not changed.
+const TELL_PLACE_AGAIN: Duration = Duration::from_secs(5);
 /// Once this worker holds half of what it may, nobody has more of that than this part of all.
 const PREFETCH_USER_PART: usize = 8;
 /// So often a request is offered to whoever has a slot; then this worker answers it itself.
@@ -111,7 +118,7 @@ impl Answering {
         // The turn is held until the reply is posted, so that a room's replies stand in the order of its requests.
         // Whoever's time is up meanwhile does not wait for that.
         let (turn, outcome) = loop {
-            let turn = match self.waits(&mut queued, interrupts).await {
+            let turn = match self.waits(&request, &mut queued, interrupts).await {
                 Waited::Turn(turn) => turn,
                 Waited::Answered => {
                     drop(queued);
@@ -170,21 +177,28 @@ impl Answering {
     }
 
     /// Waits for the turn, as long as the request can still be served.
-    async fn waits(&self, queued: &mut QueuedTurn, interrupts: &Interrupts) -> Waited {
+    async fn waits(
+        &self,
+        request: &Request,
+        queued: &mut QueuedTurn,
+        interrupts: &Interrupts,
+    ) -> Waited {
         let claim = queued.claim().clone();
         let interrupt = {
             let waiting = interrupts.race(false, queued.wait());
             tokio::pin!(waiting);
+            let (mut told, mut look) = (None, TELL_PLACE_AFTER);
             loop {
                 if let Some(outcome) = self.too_many(&claim, interrupts) {
                     return Waited::NotAsked(None, outcome);
                 }
-                match timeout(LOOK_EVERY, &mut waiting).await {
+                match timeout(look, &mut waiting).await {
                     Ok(Ok(Some(turn))) => return Waited::Turn(turn),
                     Ok(Ok(None)) => return Waited::Answered,
                     Ok(Err(interrupt)) => break interrupt,
-                    Err(_) => {}
+                    Err(_) => self.tell_place(request, &claim, &mut told).await,
                 }
+                look = LOOK_EVERY;
             }
         };
         match interrupt {
@@ -200,6 +214,44 @@ impl Answering {
             Interrupt::Stopped => Waited::NotAsked(None, AskOutcome::unasked(Reason::Stopped)),
             Interrupt::HandBack => Waited::HandBack,
         }
+    }
+
+    /// Shows how many requests of the room are before this one, as long as there are some: when that has changed, and now and
+    /// then for whoever came in between. A word that is lost is followed by another.
+    async fn tell_place(
+        &self,
+        request: &Request,
+        claim: &Claim,
+        told: &mut Option<(usize, Instant)>,
+    ) {
+        if claim.place().before >= PLACES_TOLD_MAX {
+            return;
+        }
+        let Message { room, id, .. } = &request.message;
+        let before = self.replies.live.requests_before(room, request.reply);
+        let Ok(Ok(Some(before @ 1..))) = timeout(LOOK_EVERY, before).await else {
+            return;
+        };
+        let now = Instant::now();
+        if told.is_some_and(|(known, at)| known == before && now < at + TELL_PLACE_AGAIN) {
+            return;
+        }
+        *told = Some((before, now));
+        let frame = ServerFrame::Draft {
+            room: room.clone(),
+            id: request.reply,
+            reply_to: *id,
+            attempt: 0,
+            offset: 0,
+            text: String::new(),
+            thinking: false,
+            waiting: Some(before),
+        };
+        let signal = Signal::Room {
+            room: room.clone(),
+            frame: frame.frame().into(),
+        };
+        drop(timeout(LOOK_EVERY, self.replies.live.signal(&signal)).await);
     }
 
     /// What is told to whoever waits for their room's turn and cannot be served in time, or has too much waiting.

@@ -7,8 +7,9 @@ use std::{
 };
 
 use common::{
+    live::OfferedModel,
     quota::{CallRequest, budgets::BudgetOut},
-    wire::{Kind, Message, Seq},
+    wire::{Grounding, Kind, Message, Seq},
 };
 use metrics::{counter, histogram};
 use tokio::{
@@ -61,8 +62,10 @@ pub(crate) struct AskOutcome {
     pub model: String,
     /// Calls made.
     pub calls: u32,
-    /// What all calls have used, as far as the models said.
+    /// What all calls have used, as far as the models said, or as it is estimated.
     pub used: Used,
+    /// What the answer stands on, if it looked things up.
+    pub grounding: Grounding,
     /// When people saw the first word of a model.
     pub first_word: Option<Instant>,
     /// When to ask again, if that is known.
@@ -80,6 +83,7 @@ impl AskOutcome {
             model: String::new(),
             calls: 0,
             used: Used::default(),
+            grounding: Grounding::default(),
             first_word: None,
             again: None,
         }
@@ -95,6 +99,7 @@ impl AskOutcome {
             model: String::new(),
             calls: 0,
             used: Used::default(),
+            grounding: Grounding::default(),
             first_word: None,
             again: None,
         }
@@ -136,14 +141,15 @@ impl Asking {
     /// Asks these models, at most `concurrency` calls at a time.
     pub(crate) fn new(
         model: Arc<dyn Model>,
-        names: &[String],
+        offered: &[OfferedModel],
         concurrency: usize,
         allowance: Arc<Allowance>,
         budgeting: Arc<Budgeting>,
     ) -> Asking {
+        let names: Vec<String> = offered.iter().map(|model| model.id.clone()).collect();
         Asking {
             model,
-            models: ModelPool::new(names),
+            models: ModelPool::new(&names),
             slots: Arc::new(Semaphore::new(concurrency)),
             allowance,
             budgeting,
@@ -183,8 +189,8 @@ impl Asking {
         }
     }
 
-    /// Asks until there is an outcome, first in this slot. Each attempt is shown as it grows, under the number that
-    /// `number` gives the call. What its calls use is told to the tally.
+    /// Asks until there is an outcome, first in this slot, and first the model that the room has `chosen`, if it may still. Each
+    /// attempt is shown as it grows, under the number that `number` gives the call. What its calls use is told to the tally.
     ///
     /// # Errors
     /// [`HandBack`] if the worker drains first.
@@ -192,12 +198,14 @@ impl Asking {
         &self,
         request: &Request,
         prompt: &Prompt,
+        chosen: Option<&str>,
         slot: OwnedSemaphorePermit,
         tally: &Arc<Tally>,
         interrupts: &Interrupts,
         drafts: &Drafts,
         number: impl Fn(u32) -> u32,
     ) -> Result<AskOutcome, HandBack> {
+        let first = chosen.and_then(|name| self.models.index_of(name));
         let mut inquiry = Inquiry {
             asking: self,
             tally,
@@ -209,7 +217,7 @@ impl Asking {
             slot: Some(slot),
             interrupts,
             drafts,
-            attempts: Attempts::new(self.models.len()),
+            attempts: Attempts::new(self.models.len(), first.unwrap_or(0)),
             waits: Waits::new(&self.allowance),
             waiting_since: None,
             model: String::new(),
@@ -301,10 +309,7 @@ impl<'a> Inquiry<'a> {
         let mut text = String::new();
         let began = Instant::now();
         let called = self.call(&mut text, &mut held).await;
-        let usage = match &called {
-            Called::Failed(error) => held.failed(error),
-            Called::Finished(_) | Called::Interrupted(_) => held.over(),
-        };
+        let usage = held.over();
         self.used.add(&self.model, usage);
         match called {
             Called::Finished(finished) => {
@@ -321,7 +326,10 @@ impl<'a> Inquiry<'a> {
                 call.failed(&error, Instant::now());
                 // This one's own text: another's may be longer, and have been cut.
                 if let Some(text) = own {
-                    let finished = Finished { complete: true };
+                    let finished = Finished {
+                        complete: true,
+                        ..Finished::default()
+                    };
                     return Ok(self.finished(&text, finished));
                 }
                 Ok(Attempt::LookAgain)
@@ -485,6 +493,7 @@ impl<'a> Inquiry<'a> {
             model: std::mem::take(&mut self.model),
             calls: self.attempts.calls(),
             used: std::mem::take(&mut self.used),
+            grounding: finished.grounding,
             first_word: self.first_word,
             again: None,
         })
@@ -529,6 +538,7 @@ impl<'a> Inquiry<'a> {
             model: self.model,
             calls: self.attempts.calls(),
             used: self.used,
+            grounding: Grounding::default(),
             first_word: self.first_word,
             again: None,
         }
@@ -539,11 +549,7 @@ impl<'a> Inquiry<'a> {
         let (model, first_word) = (self.model.as_str(), &mut self.first_word);
         let began = Instant::now();
         held.goes_out();
-        let HeldCall {
-            usage,
-            written_bytes,
-            ..
-        } = held;
+        let usage = &mut held.usage;
         let mut pieces = |piece: &str| {
             if text.is_empty() {
                 histogram!("chinwag_bot_first_token_seconds", "model" => model.to_owned())
@@ -551,7 +557,6 @@ impl<'a> Inquiry<'a> {
                 first_word.get_or_insert_with(Instant::now);
             }
             text.push_str(piece);
-            *written_bytes += piece.len();
             self.drafts.grow(piece);
         };
         let answer = self
@@ -563,6 +568,15 @@ impl<'a> Inquiry<'a> {
             Ok(Err(error)) => Called::Failed(error),
             Err(interrupt) => Called::Interrupted(interrupt),
         };
+        let was_at_work = match &called {
+            Called::Finished(_) | Called::Interrupted(_) => true,
+            Called::Failed(error) => error.was_at_work() || usage.tokens_out > 0,
+        };
+        // It has read the prompt, though it did not come to count it.
+        if was_at_work && usage.tokens_in == 0 {
+            usage.tokens_in = u32::try_from(self.prompt.tokens).unwrap_or(u32::MAX);
+            usage.is_estimated = true;
+        }
         let status = match &called {
             Called::Finished(_) => "ok",
             Called::Failed(error) => error.status,
@@ -570,6 +584,10 @@ impl<'a> Inquiry<'a> {
             Called::Interrupted(Interrupt::Stopped) => "stopped",
             Called::Interrupted(Interrupt::HandBack) => "handed_back",
         };
+        if usage.searches > 0 {
+            counter!("chinwag_bot_searches_total", "model" => model.to_owned())
+                .increment(usage.searches.into());
+        }
         counter!("chinwag_bot_model_calls_total", "model" => model.to_owned(), "status" => status)
             .increment(1);
         histogram!("chinwag_bot_model_call_seconds", "model" => model.to_owned())

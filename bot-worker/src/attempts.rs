@@ -79,12 +79,13 @@ pub(crate) struct Attempts {
 }
 
 impl Attempts {
-    /// None made yet, with so many models.
-    pub(crate) fn new(models: usize) -> Attempts {
+    /// None made yet, with so many models, of which the one at this index comes first, then those after it, and at last those
+    /// before it.
+    pub(crate) fn new(models: usize, first: usize) -> Attempts {
         Attempts {
             dead: vec![false; models],
             called: vec![false; models],
-            current: 0,
+            current: first,
             tries_here: 0,
             calls: 0,
             unanswered: 0,
@@ -264,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_failing_model_is_tried_again_backing_off_and_then_the_next_at_once() {
-        let mut attempts = Attempts::new(2);
+        let mut attempts = Attempts::new(2, 0);
         for wanted in [500, 1_000] {
             assert_eq!(call(&mut attempts, &FREE, MINUTE), 0);
             attempts.failed(&again(), 1.0);
@@ -280,7 +281,7 @@ mod tests {
 
     #[test]
     fn the_calls_for_one_request_are_bounded() {
-        let mut attempts = Attempts::new(1);
+        let mut attempts = Attempts::new(1, 0);
         for _ in 0..CALLS_MAX {
             call(&mut attempts, &FREE, MINUTE);
             attempts.failed(&again(), 0.0);
@@ -290,7 +291,7 @@ mod tests {
 
     #[test]
     fn a_delay_beyond_the_deadline_is_not_waited_for() {
-        let mut attempts = Attempts::new(3);
+        let mut attempts = Attempts::new(3, 0);
         call(&mut attempts, &FREE, MINUTE);
         attempts.failed(
             &error(
@@ -313,7 +314,7 @@ mod tests {
 
     #[test]
     fn a_short_delay_is_waited_for_and_a_long_one_only_where_no_other_model_is_free() {
-        let mut attempts = Attempts::new(3);
+        let mut attempts = Attempts::new(3, 0);
         assert_eq!(
             attempts.next(&[delay(2), None, None], MINUTE),
             Next::Wait(Duration::from_secs(2))
@@ -335,7 +336,7 @@ mod tests {
             reason: Reason::Quota,
             kind: BarKind::Rest,
         });
-        let mut attempts = Attempts::new(2);
+        let mut attempts = Attempts::new(2, 0);
         assert_eq!(attempts.next(&[rest, None], MINUTE), Next::Call(1));
         assert_eq!(
             attempts.next(&[rest, delay(20)], MINUTE),
@@ -347,7 +348,7 @@ mod tests {
 
     #[test]
     fn a_backoff_beyond_the_deadline_is_the_end() {
-        let mut attempts = Attempts::new(1);
+        let mut attempts = Attempts::new(1, 0);
         call(&mut attempts, &FREE, MINUTE);
         attempts.failed(&again(), 1.0);
         assert_eq!(
@@ -355,14 +356,14 @@ mod tests {
             Next::GiveUp(Reason::Broken)
         );
         assert_eq!(
-            Attempts::new(1).next(&FREE, Duration::ZERO),
+            Attempts::new(1, 0).next(&FREE, Duration::ZERO),
             Next::GiveUp(Reason::TooSlow)
         );
     }
 
     #[test]
     fn models_that_will_not_do_it_are_not_asked_again() {
-        let mut attempts = Attempts::new(2);
+        let mut attempts = Attempts::new(2, 0);
         let gone = error(Advice::NextModel, Reason::NoModel);
         assert_eq!(call(&mut attempts, &FREE, MINUTE), 0);
         attempts.failed(&gone, 1.0);
@@ -373,7 +374,7 @@ mod tests {
 
     #[test]
     fn what_no_model_does_is_given_up_at_once() {
-        let mut attempts = Attempts::new(3);
+        let mut attempts = Attempts::new(3, 0);
         call(&mut attempts, &FREE, MINUTE);
         attempts.failed(&error(Advice::GiveUp, Reason::Safety), 1.0);
         assert_eq!(attempts.next(&FREE, MINUTE), Next::GiveUp(Reason::Safety));
@@ -383,7 +384,7 @@ mod tests {
     fn a_question_without_an_answer_is_asked_a_few_times_only() {
         let no_words = error(Advice::OnceMore, Reason::NoWords);
         for (models, wanted) in [(1, [0, 0, 0]), (2, [0, 0, 1])] {
-            let mut attempts = Attempts::new(models);
+            let mut attempts = Attempts::new(models, 0);
             for wanted in wanted {
                 assert_eq!(call(&mut attempts, &FREE, MINUTE), wanted);
                 attempts.failed(&no_words, 1.0);
@@ -395,12 +396,29 @@ mod tests {
 
     #[test]
     fn after_silence_another_model_comes_first() {
-        let mut attempts = Attempts::new(2);
+        let mut attempts = Attempts::new(2, 0);
         let silent = error(Advice::AgainElsewhereFirst, Reason::TooSlow);
         for wanted in [0, 1, 0] {
             assert_eq!(call(&mut attempts, &FREE, MINUTE), wanted);
             attempts.failed(&silent, 0.0);
         }
+    }
+
+    #[test]
+    fn a_room_s_own_model_comes_first_and_then_the_others() {
+        let mut attempts = Attempts::new(3, 1);
+        for index in [1, 2, 0] {
+            assert_eq!(attempts.next(&FREE, MINUTE), Next::Call(index));
+            attempts.begin(index);
+            let gone = ModelError {
+                advice: Advice::NextModel,
+                reason: Reason::NoModel,
+                status: "404",
+                detail: String::new(),
+            };
+            attempts.failed(&gone, 0.0);
+        }
+        assert_eq!(attempts.next(&FREE, MINUTE), Next::GiveUp(Reason::NoModel));
     }
 
     proptest! {
@@ -409,7 +427,7 @@ mod tests {
             models in 1..4usize,
             outcomes in proptest::collection::vec((0..6u8, 0.0..1.0f64, 0..100_000u64, 0..100_000u64), 40),
         ) {
-            let mut attempts = Attempts::new(models);
+            let mut attempts = Attempts::new(models, 0);
             let mut left = MINUTE;
             let mut ended = false;
             for (kind, dice, bar_ms, taken_ms) in outcomes {

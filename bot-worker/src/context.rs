@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::{
     commands::{self, Command, ContextEffect},
-    model::{Prompt, Role, Turn},
+    model::{BYTES_PER_TOKEN, Prompt, Role, Turn, Wishes},
     reply_text::own_words,
 };
 
@@ -19,9 +19,6 @@ pub(crate) const PAST_MAX_MESSAGES: usize = 200;
 
 /// The most messages after a question that are looked through for answers to earlier ones.
 pub(crate) const SINCE_MAX_MESSAGES: usize = 1_000;
-
-/// A token is about four bytes: of English four letters, of Russian two, of Chinese one and a third.
-pub(crate) const BYTES_PER_TOKEN: usize = 4;
 
 /// What a message costs beside its text.
 const TOKENS_PER_MESSAGE: usize = 4;
@@ -86,6 +83,7 @@ pub(crate) fn prompt(
         turns,
         tokens,
         enough_chars: MESSAGE_MAX_CHARS,
+        wishes: Wishes::default(),
     }
 }
 
@@ -194,6 +192,7 @@ mod tests {
             message: text.into(),
             reply_to: None,
             of: None,
+            grounding: Default::default(),
             edited: None,
             deleted: false,
         }

@@ -124,13 +124,11 @@ struct Next {
 }
 
 impl Seen {
-    /// What is to be shown next, and what will have been shown then.
+    /// What is to be shown next, and what will have been shown then. An attempt begins with an empty text, which says that the
+    /// model thinks.
     fn next(&self, growing: &Growing) -> Option<(Seen, Next)> {
-        let chars = if growing.attempt == self.attempt {
-            self.chars
-        } else {
-            0
-        };
+        let is_begun = growing.attempt == self.attempt;
+        let chars = if is_begun { self.chars } else { 0 };
         let all = shown(&growing.raw, false);
         let mut rest = all.chars();
         let bytes = rest.by_ref().take(chars).map(char::len_utf8).sum();
@@ -139,7 +137,8 @@ impl Seen {
             attempt: growing.attempt,
             chars: chars + text.chars().count(),
         };
-        (!text.is_empty()).then_some((seen, Next { chars, bytes, text }))
+        let is_news = !text.is_empty() || !is_begun;
+        is_news.then_some((seen, Next { chars, bytes, text }))
     }
 }
 
@@ -203,7 +202,10 @@ mod tests {
     #[test]
     fn each_draft_goes_on_where_the_last_one_ended() {
         let mut seen = Seen::default();
-        assert_eq!(next(&seen, 101, ""), None);
+        let thinks = Some((0, 0, String::new()));
+        assert_eq!(next(&seen, 101, ""), thinks, "it thinks");
+        seen = seen.next(&growing(101, "")).unwrap().0;
+        assert_eq!(next(&seen, 101, ""), None, "which is said once");
         assert_eq!(
             next(&seen, 101, " bot"),
             None,
@@ -222,6 +224,7 @@ mod tests {
             Some((0, 0, "el".into())),
             "a new attempt begins anew"
         );
+        assert_eq!(next(&seen, 102, ""), thinks, "and thinks anew");
     }
 
     #[test]

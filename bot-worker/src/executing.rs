@@ -7,7 +7,7 @@ use common::{
     envelope::reply_id,
     live::turns::Fence,
     queue::Verdict,
-    store::{BotPolicy, Room},
+    store::{BotPolicy, Room, Thinking},
     timeline::Timeline,
     wire::Seq,
 };
@@ -27,6 +27,7 @@ use crate::{
     drafts::{Drafts, attempt_number},
     fallback::Reason,
     interrupts::{Drain, Interrupt, Interrupts},
+    model::Wishes,
     replies::{LOOK_UP_TIME, Replies, Right, count},
     run_queue::{Run, Work},
     spending::Tally,
@@ -43,6 +44,10 @@ pub(crate) struct Executing {
     pub drain: Drain,
     pub deadline: Duration,
     pub context_tokens: usize,
+    /// How much models think where a room has not chosen.
+    pub thinking: Thinking,
+    /// Whether rooms may have things looked up.
+    pub search: bool,
 }
 
 impl Executing {
@@ -239,7 +244,12 @@ impl Executing {
         if let Some(command) = commands::read(&message.message) {
             return Ok((AskOutcome::of_command(command), seen));
         }
-        let prompt = context::prompt(&room, message, &past, self.context_tokens);
+        let mut prompt = context::prompt(&room, message, &past, self.context_tokens);
+        prompt.wishes = Wishes {
+            thinking: room.choices.thinking.unwrap_or(self.thinking),
+            search: room.choices.search && self.search,
+        };
+        let chosen = room.choices.model.as_deref();
         let drafts = Drafts::begin(
             Arc::clone(&self.engines.live),
             message.room.clone(),
@@ -251,7 +261,9 @@ impl Executing {
         let number = |call| attempt_number(fence.number, call);
         let outcome = self
             .asking
-            .ask(request, &prompt, slot, tally, interrupts, &drafts, number)
+            .ask(
+                request, &prompt, chosen, slot, tally, interrupts, &drafts, number,
+            )
             .await;
         drafts.end().await;
         Ok((outcome?, seen))

@@ -10,7 +10,7 @@
 //! | `asking` | asks the models, one attempt after the other |
 //! | `model` | the seam to the models: Gemini, and whoever speaks the OpenAI-compatible chat API |
 //! | `commands` | the bot's commands: what each replies, and does to what is told to a model later |
-//! | `deadline`, `load`, `context`, `attempts`, `breaker`, `circuits`, `reply_text`, `code_blocks`, `fallback`, `prices` | decisions, without I/O |
+//! | `deadline`, `load`, `context`, `attempts`, `breaker`, `circuits`, `reply_text`, `code_blocks`, `fallback`, `prices`, `model_names` | decisions, without I/O |
 //! | `drafts` | shows a reply as it grows |
 //! | `spending` | what calls cost, against the fleet's budgets |
 //! | `model_pool`, `allowance`, `pace`, `turns`, `in_flight`, `interrupts` | what the requests of one worker share |
@@ -33,6 +33,7 @@ mod in_flight;
 mod interrupts;
 mod load;
 pub mod model;
+mod model_names;
 mod model_pool;
 mod pace;
 mod prices;
@@ -122,7 +123,7 @@ pub fn check_model(settings: &WorkerSettings) -> Result<(), WorkerError> {
 fn model(settings: &WorkerSettings) -> Result<Arc<dyn Model>, WorkerError> {
     settings.check().map_err(WorkerError::Settings)?;
     let limits = SilenceLimits {
-        first_token: settings.bot_first_token_seconds,
+        first_token: settings.first_token(),
         idle: settings.bot_idle_seconds,
     };
     let url = |base: &BaseUrl| base.url().cloned().map_err(WorkerError::Settings);

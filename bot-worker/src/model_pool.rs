@@ -51,6 +51,11 @@ impl ModelPool {
         self.models.len()
     }
 
+    /// Where the model of this name stands; none if it is not among them.
+    pub(crate) fn index_of(&self, name: &str) -> Option<usize> {
+        self.models.iter().position(|entry| entry.name == name)
+    }
+
     /// The name of the model at this index.
     pub(crate) fn name(&self, index: usize) -> &str {
         self.models.get(index).map_or("", |entry| &entry.name)

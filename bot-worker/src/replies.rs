@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use common::{
-    envelope::ReplyLog,
+    envelope::{ReplyDetails, ReplyLog},
     live::{
         Live, LiveError, STREAM_MIN_AGE,
         turns::{Fence, TurnStatus},
@@ -119,6 +119,7 @@ impl Replies {
             message: text.into_owned(),
             reply_to: Some(request.message.id),
             of: None,
+            grounding: outcome.grounding,
         };
         let total = request.received.elapsed();
         let first_token = outcome
@@ -137,6 +138,12 @@ impl Replies {
             total_ms: millis(total),
             cost_micros,
             outcome: outcome.word.to_owned(),
+            details: ReplyDetails {
+                tokens_cached: usage.tokens_cached,
+                tokens_thought: usage.tokens_thought,
+                searches: usage.searches,
+                estimated: usage.is_estimated,
+            },
         };
         let writer = Writer::Attempt {
             claim,
@@ -178,6 +185,7 @@ impl Replies {
             kind,
             message,
             reply_to,
+            grounding,
             ..
         } = reply;
         let log = ReplyLog {
@@ -191,6 +199,7 @@ impl Replies {
             total_ms: 0,
             cost_micros: None,
             outcome: "recovered".into(),
+            details: Default::default(),
         };
         let new = NewMessage {
             room,
@@ -200,6 +209,7 @@ impl Replies {
             message,
             reply_to,
             of: None,
+            grounding,
         };
         let posted = self.post_until_kept(new, log, Writer::Known, interrupts);
         posted.await.map_or(Verdict::Ack, Settled::verdict)

@@ -306,6 +306,7 @@ mod tests {
             message: "2+2?".into(),
             reply_to: None,
             of: None,
+            grounding: Default::default(),
             edited: None,
             deleted: false,
         };

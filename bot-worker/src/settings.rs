@@ -9,16 +9,18 @@ use std::{
 
 use clap::Args;
 use common::{
+    live::OfferedModel,
     quota::{
         QuotaLimits,
         budgets::{Budget, BudgetLimits, BudgetUnit},
     },
     settings::seconds,
+    store::Thinking,
 };
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::prices::Prices;
+use crate::{model_names, prices::Prices};
 
 /// The most model calls one worker may make at a time: each needs a connection and up to a few hundred KiB.
 const CONCURRENCY_MAX: usize = 1_024;
@@ -43,24 +45,33 @@ pub struct WorkerSettings {
         hide_env_values = true
     )]
     pub gemini_base_url: BaseUrl,
-    /// The models, with commas, in order: the next is tried when one fails.
+    /// The models, with commas, in order: the next is tried when one fails. Rooms may choose among them, by a name for people
+    /// that may stand behind each: `MODEL=Name`.
     #[arg(
         long,
         env = "GEMINI_MODELS",
         value_delimiter = ',',
-        default_value = "gemini-3.8-flash,gemini-3.5-flash,gemini-3.5-flash-lite",
-        value_parser = model_name
+        default_value = "gemini-3.8-flash,gemini-3.7-flash,gemini-3.5-flash,gemini-3.5-flash-lite",
+        value_parser = gemini_model
     )]
-    pub gemini_models: Vec<String>,
+    pub gemini_models: Vec<OfferedModel>,
     /// Where the OpenAI-compatible chat API is spoken, up to and with its version: `http://127.0.0.1:11434/v1`.
     #[arg(long, env = "OPENAI_BASE_URL", hide_env_values = true)]
     pub openai_base_url: Option<BaseUrl>,
     /// The key for it; most servers at home need none.
     #[arg(long, env = "OPENAI_API_KEY", hide_env_values = true)]
     pub openai_api_key: Option<SecretString>,
-    /// Its models, with commas, in order: the next is tried when one fails.
-    #[arg(long, env = "OPENAI_MODELS", value_delimiter = ',', value_parser = served_name)]
-    pub openai_models: Vec<String>,
+    /// Its models, with commas, in order, each with a name for people if need be, as in `MODEL=Name`: the next is tried when
+    /// one fails.
+    #[arg(long, env = "OPENAI_MODELS", value_delimiter = ',', value_parser = served_model)]
+    pub openai_models: Vec<OfferedModel>,
+    /// How much models think before they answer, where a room has not chosen: off, low, medium, high. As far as each takes it.
+    #[arg(long, env = "BOT_THINKING", default_value = "low", value_parser = thinking)]
+    pub bot_thinking: Thinking,
+    /// Whether rooms may have the bot look things up, with Google Search and by reading what is linked: on or off. Each
+    /// query is billed.
+    #[arg(long, env = "BOT_SEARCH", default_value = "off", value_parser = on_or_off, action = clap::ArgAction::Set)]
+    pub bot_search: bool,
     /// The most calls to models at a time.
     #[arg(long, env = "BOT_CONCURRENCY", default_value = "16", value_parser = concurrency)]
     pub bot_concurrency: NonZeroUsize,
@@ -84,7 +95,7 @@ pub struct WorkerSettings {
     #[arg(long, env = "BOT_USER_RPM", default_value = "60")]
     pub bot_user_rpm: u32,
     /// What models cost, for the log of replies and the budgets: `MODEL=IN/OUT` or `MODEL=IN/OUT/CACHED`, with commas, for a
-    /// million tokens each.
+    /// million tokens each; `search=PRICE` is for a thousand queries.
     #[arg(
         long,
         env = "BOT_PRICES",
@@ -113,9 +124,9 @@ pub struct WorkerSettings {
     /// How much of a room's past goes along with a question, in tokens of about four bytes.
     #[arg(long, env = "BOT_CONTEXT_TOKENS", default_value = "8000")]
     pub bot_context_tokens: NonZeroUsize,
-    /// Seconds a model may take before it says its first word.
-    #[arg(long, env = "BOT_FIRST_TOKEN_SECONDS", default_value = "20", value_parser = positive_seconds)]
-    pub bot_first_token_seconds: Duration,
+    /// Seconds a model may be silent before it says its first word, and after a thought; two thirds of the deadline unless set.
+    #[arg(long, env = "BOT_FIRST_TOKEN_SECONDS", value_parser = positive_seconds)]
+    pub bot_first_token_seconds: Option<Duration>,
     /// Seconds a model may pause in the middle of an answer.
     #[arg(long, env = "BOT_IDLE_SECONDS", default_value = "10", value_parser = positive_seconds)]
     pub bot_idle_seconds: Duration,
@@ -228,16 +239,17 @@ impl WorkerSettings {
         let of_money = limits
             .all()
             .find(|(.., budget)| budget.unit == BudgetUnit::CostMicros);
-        let unpriced = self
-            .models()
-            .iter()
-            .find(|model| !self.bot_prices.has(model));
-        let (Some((scope, period, _)), Some(model)) = (of_money, unpriced) else {
+        let models = self.models().iter().map(|model| &*model.id);
+        let unpriced = models.filter(|model| !self.bot_prices.has(model));
+        let unpriced = unpriced.map(|model| format!("the model {model}")).next();
+        let lacks_search = self.bot_search && !self.bot_prices.has_search();
+        let unpriced = unpriced.or(lacks_search.then(|| "`search`".to_owned()));
+        let (Some((scope, period, _)), Some(unpriced)) = (of_money, unpriced) else {
             return Ok(());
         };
         let [scope, period] = [scope.as_str(), period.as_str()].map(str::to_uppercase);
         Err(format!(
-            "BOT_BUDGET_{scope}_{period} is an amount of money, and BOT_PRICES has no price for the model {model}"
+            "BOT_BUDGET_{scope}_{period} is an amount of money, and BOT_PRICES has no price for {unpriced}"
         ))
     }
 
@@ -258,11 +270,18 @@ impl WorkerSettings {
     }
 
     /// The models to ask, in order.
-    pub fn models(&self) -> &[String] {
+    pub fn models(&self) -> &[OfferedModel] {
         match self.bot_model_api {
             ModelApi::Gemini => &self.gemini_models,
             ModelApi::OpenAi => &self.openai_models,
         }
+    }
+
+    /// How long a model may be silent before its first word: so long that one that thinks is not taken for one that hangs, and
+    /// that another has the time to answer in its place.
+    pub(crate) fn first_token(&self) -> Duration {
+        let of_deadline = self.bot_deadline * 2 / 3;
+        self.bot_first_token_seconds.unwrap_or(of_deadline)
     }
 
     pub(crate) fn gemini_key(&self) -> Option<&SecretString> {
@@ -333,6 +352,27 @@ fn served_name(text: &str) -> Result<String, String> {
     }
 }
 
+fn gemini_model(text: &str) -> Result<OfferedModel, String> {
+    model_names::read(text, model_name)
+}
+
+fn served_model(text: &str) -> Result<OfferedModel, String> {
+    model_names::read(text, served_name)
+}
+
+fn thinking(text: &str) -> Result<Thinking, String> {
+    Thinking::from_word(&text.trim().to_ascii_lowercase())
+        .ok_or_else(|| "write off, low, medium or high".to_owned())
+}
+
+fn on_or_off(text: &str) -> Result<bool, String> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "on" | "true" | "1" | "yes" => Ok(true),
+        "off" | "false" | "0" | "no" | "" => Ok(false),
+        _ => Err("write on or off".to_owned()),
+    }
+}
+
 fn concurrency(text: &str) -> Result<NonZeroUsize, String> {
     text.parse::<NonZeroUsize>()
         .ok()
@@ -383,7 +423,21 @@ mod tests {
     fn the_defaults_need_a_key_and_nothing_else() {
         let settings = parsed(&[]).unwrap();
         assert!(settings.check().unwrap_err().contains("GEMINI_API_KEY"));
-        assert_eq!(settings.gemini_models.len(), 3);
+        let models: Vec<&str> = settings.models().iter().map(|one| &*one.id).collect();
+        let wanted = [
+            "gemini-3.8-flash",
+            "gemini-3.7-flash",
+            "gemini-3.5-flash",
+            "gemini-3.5-flash-lite",
+        ];
+        assert_eq!(models, wanted);
+        assert_eq!(
+            (settings.bot_thinking, settings.bot_search),
+            (Thinking::Low, false)
+        );
+        assert_eq!(settings.first_token(), Duration::from_secs(40));
+        let hasty = parsed(&["--bot-deadline", "9"]).unwrap();
+        assert_eq!(hasty.first_token(), Duration::from_secs(6));
         assert_eq!(settings.bot_deadline, Duration::from_secs(60));
         assert_eq!(settings.bot_user_rpm, 60);
         assert!(parsed(&["--gemini-api-key", ""]).unwrap().check().is_err());
@@ -416,6 +470,9 @@ mod tests {
             ["--bot-prices", "a-model=cheap"],
             ["--bot-budget-room-day", "much"],
             ["--bot-context-tokens", "0"],
+            ["--bot-thinking", "deep"],
+            ["--bot-search", "perhaps"],
+            ["--gemini-models", "gemini-a="],
         ] {
             let error = parsed(&flags).unwrap_err();
             assert!(error.contains(flags[0]), "{flags:?}: {error}");
@@ -460,7 +517,8 @@ mod tests {
         .concat();
         let settings = parsed(&whole).unwrap();
         assert_eq!(settings.check(), Ok(()));
-        assert_eq!(settings.models(), ["llama3.2:3b", "owner/model"]);
+        let ids: Vec<&str> = settings.models().iter().map(|one| &*one.id).collect();
+        assert_eq!(ids, ["llama3.2:3b", "owner/model"]);
         assert!(parsed(&["--bot-model-api", "other"]).is_err());
     }
 
@@ -500,7 +558,9 @@ mod tests {
 
     #[test]
     fn models_are_a_list_in_order() {
-        let settings = parsed(&["--gemini-models", "models/b, a"]).unwrap();
-        assert_eq!(settings.models(), ["b", "a"]);
+        let settings = parsed(&["--gemini-models", "models/b=The best, a"]).unwrap();
+        let models = settings.models().iter();
+        let models: Vec<(&str, &str)> = models.map(|one| (&*one.id, &*one.name)).collect();
+        assert_eq!(models, [("b", "The best"), ("a", "a")]);
     }
 }

@@ -29,8 +29,7 @@ use uuid::Uuid;
 
 use crate::{
     allowance::Allowance,
-    context::BYTES_PER_TOKEN,
-    model::{ModelError, OUTPUT_TOKENS_MAX, Prompt, Usage},
+    model::{Prompt, Usage, gemini::output_tokens_max},
     prices::Prices,
 };
 
@@ -175,7 +174,6 @@ impl Budgeting {
             over_by: at + micros(left + OVERTIME),
             about_in: u32::try_from(prompt.tokens).unwrap_or(u32::MAX),
             usage: Usage::default(),
-            written_bytes: 0,
             went_out: false,
             is_settled: false,
         };
@@ -240,15 +238,26 @@ impl Budgeting {
     }
 }
 
+/// What is taken for the most of pages that a model reads for one answer, in tokens, and of queries. Google names no limit.
+const TOKENS_READ: u32 = 100_000;
+const SEARCHES: u32 = 10;
+
 /// The most that a call can use: no token is shorter than a character.
 fn most(prompt: &Prompt) -> Usage {
     let texts = prompt.turns.iter().flat_map(|turn| &turn.parts);
     let texts = texts.chain([&prompt.system]);
     let tokens: usize = texts.map(|text| text.chars().count() + TOKENS_AROUND).sum();
+    let (read, searches) = match prompt.wishes.search {
+        true => (TOKENS_READ, SEARCHES),
+        false => (0, 0),
+    };
     Usage {
-        tokens_in: u32::try_from(tokens).unwrap_or(u32::MAX),
-        tokens_out: OUTPUT_TOKENS_MAX,
-        tokens_cached: 0,
+        tokens_in: u32::try_from(tokens)
+            .unwrap_or(u32::MAX)
+            .saturating_add(read),
+        tokens_out: output_tokens_max(prompt.wishes.thinking),
+        searches,
+        ..Usage::default()
     }
 }
 
@@ -280,8 +289,8 @@ fn tell(reached: &[Reached]) {
     }
 }
 
-/// A call that is paid for. Dropped, it has used what the model said last, or, if it said nothing, about what it was given and
-/// has written; if it never went out, nothing.
+/// A call that is paid for. Dropped in the middle, it has used what the model said last, and about what it was given if it said
+/// nothing; if it never went out, nothing.
 pub(crate) struct HeldCall {
     budgeting: Arc<Budgeting>,
     tally: Arc<Tally>,
@@ -292,8 +301,6 @@ pub(crate) struct HeldCall {
     about_in: u32,
     /// What the model says that it has used.
     pub usage: Usage,
-    /// So much of an answer has come.
-    pub written_bytes: usize,
     went_out: bool,
     is_settled: bool,
 }
@@ -325,32 +332,9 @@ impl HeldCall {
         self.went_out = true;
     }
 
-    /// The call has failed with this error. Of what a provider refuses nothing is paid.
-    pub(crate) fn failed(mut self, error: &ModelError) -> Usage {
-        let is_refused =
-            error.status == "unreachable" || error.status.starts_with(|c: char| c.is_ascii_digit());
-        match is_refused && self.written_bytes == 0 {
-            true => self.settle(Some(self.usage)),
-            false => self.settle(Some(self.used())),
-        }
-    }
-
     /// It is over. Returns what it has used.
     pub(crate) fn over(mut self) -> Usage {
-        self.settle(Some(self.used()))
-    }
-
-    fn used(&self) -> Usage {
-        if self.usage.tokens_in > 0 {
-            return self.usage;
-        }
-        let written =
-            u32::try_from(self.written_bytes.div_ceil(BYTES_PER_TOKEN)).unwrap_or(u32::MAX);
-        Usage {
-            tokens_in: self.about_in,
-            tokens_out: self.usage.tokens_out.max(written),
-            ..self.usage
-        }
+        self.settle(Some(self.usage))
     }
 
     fn settle(&mut self, used: Option<Usage>) -> Usage {
@@ -394,7 +378,10 @@ impl HeldCall {
 impl Drop for HeldCall {
     fn drop(&mut self) {
         if !self.is_settled {
-            let used = self.went_out.then(|| self.used());
+            if self.usage.tokens_in == 0 {
+                (self.usage.tokens_in, self.usage.is_estimated) = (self.about_in, true);
+            }
+            let used = self.went_out.then_some(self.usage);
             self.settle(used);
         }
     }

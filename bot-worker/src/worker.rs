@@ -5,7 +5,7 @@ use std::{num::NonZeroU32, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use common::{
     envelope::Envelope,
-    live::{Control, LiveEvent},
+    live::{BotOffer, Control, LiveEvent, Signal},
     posting::Poster,
     queue::{Consumer, Delivery, QueueName, Receipt, Verdict},
     supervise,
@@ -16,7 +16,7 @@ use futures_util::FutureExt;
 use metrics::{counter, gauge};
 use tokio::{
     sync::Semaphore,
-    time::{Instant, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -33,7 +33,7 @@ use crate::{
     model::Model,
     replies::Replies,
     run_queue::RunQueueEnd,
-    settings::WorkerSettings,
+    settings::{ModelApi, WorkerSettings},
     spending::Budgeting,
     turns::{QueuedTurn, Turns},
 };
@@ -45,6 +45,8 @@ const PREFETCH_MIN: usize = 512;
 const PREFETCH_PER_SLOT: usize = 4;
 /// The most controls that wait to be read.
 const CONTROLS_WAITING_MAX: usize = 256;
+/// How often a worker says what rooms may choose.
+const OFFER_EVERY: Duration = Duration::from_secs(2);
 /// The most of the time for draining that is kept for handing back and for the last confirms.
 const DRAIN_RESERVE_MAX: Duration = Duration::from_secs(2);
 
@@ -62,6 +64,7 @@ pub(crate) struct Worker {
     deadline: Duration,
     drain_time: Duration,
     prefetch: u16,
+    offer: BotOffer,
 }
 
 impl Worker {
@@ -125,6 +128,8 @@ impl Worker {
             drain: drain.clone(),
             deadline: settings.bot_deadline,
             context_tokens: settings.bot_context_tokens.get(),
+            thinking: settings.bot_thinking,
+            search: settings.bot_search,
         });
         let answering = Answering {
             replies,
@@ -148,6 +153,12 @@ impl Worker {
             deadline: settings.bot_deadline,
             drain_time: settings.drain_time,
             prefetch: u16::try_from(prefetch).unwrap_or(u16::MAX),
+            offer: BotOffer {
+                models: settings.models().to_vec(),
+                thinking: settings.bot_thinking,
+                // Over the other API there is no way of it that servers have in common.
+                search: settings.bot_search && settings.bot_model_api == ModelApi::Gemini,
+            },
         }
     }
 
@@ -170,6 +181,7 @@ impl Worker {
         let asking = Arc::clone(&this.asking);
         let looking_after = async move { asking.budgeting().keep_up().await };
         let looking_after = supervise::spawn("budgets", &stop, looking_after);
+        let offering = supervise::spawn("bot offers", &stop, Arc::clone(&this).keep_offering());
         let consumer = this
             .engines
             .queue
@@ -197,6 +209,7 @@ impl Worker {
         executing.abort();
         this.finish(&jobs, consumer).await;
         listening.abort();
+        offering.abort();
         keeping_up.abort();
         looking_after.abort();
     }
@@ -208,6 +221,17 @@ impl Worker {
             let run = self.run_queue.next(workers).await;
             let executing = Arc::clone(&self.executing);
             jobs.spawn(async move { executing.execute(run).await });
+        }
+    }
+
+    /// Says what rooms may choose, again and again: whoever begins to listen has it soon.
+    async fn keep_offering(self: Arc<Self>) {
+        loop {
+            let offers = Control::BotOffers(self.offer.clone());
+            if let Err(error) = self.engines.live.signal(&Signal::Control(offers)).await {
+                tracing::debug!(%error, "what rooms may choose was not said; it will be");
+            }
+            sleep(OFFER_EVERY).await;
         }
     }
 

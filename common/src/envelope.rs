@@ -61,6 +61,30 @@ pub struct ReplyLog {
     pub cost_micros: Option<u64>,
     /// `answered`, or why there is a fallback, in one snake_case word.
     pub outcome: String,
+    /// What else is known of what it has used.
+    #[serde(default, skip_serializing_if = "ReplyDetails::is_plain")]
+    pub details: ReplyDetails,
+}
+
+/// What else is known of what a reply has used; nothing of it in what services of the version before have written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ReplyDetails {
+    /// So many of the prompts' tokens were read from a cache.
+    pub tokens_cached: u32,
+    /// So many of the tokens that came out were thoughts.
+    pub tokens_thought: u32,
+    /// What was searched, each query by itself.
+    pub searches: u32,
+    /// Some of the tokens were estimated here: a call ended before the model had counted them.
+    pub estimated: bool,
+}
+
+impl ReplyDetails {
+    /// Whether there is nothing to be told.
+    pub fn is_plain(&self) -> bool {
+        *self == ReplyDetails::default()
+    }
 }
 
 impl Envelope {
@@ -154,6 +178,7 @@ mod tests {
             message: "\"four\"\n\u{1F600}".into(),
             reply_to: Some(Uuid::new_v4()),
             of: None,
+            grounding: Default::default(),
         };
         let tail = new.frame_tail();
         let message = new.at(1_795_381_179_442_887, 12);
@@ -168,6 +193,7 @@ mod tests {
             total_ms: 5,
             cost_micros: None,
             outcome: "answered".into(),
+            details: ReplyDetails::default(),
         };
         for reply in [None, Some(log)] {
             let whole = Envelope::new(message.clone(), reply.clone()).to_bytes();

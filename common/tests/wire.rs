@@ -11,7 +11,7 @@ use std::{
 
 use common::{
     envelope::{Again, Envelope, ReplyLog},
-    wire::{ClientFrame, ErrorCode, Kind, Message, NewMessage, ServerFrame},
+    wire::{ClientFrame, ErrorCode, Grounding, Kind, Message, NewMessage, ServerFrame, Source},
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -55,6 +55,7 @@ fn message() -> Message {
         message: "hi \"Bob\" \\ \u{1}\n\u{1F44B}\u{2028}".into(),
         reply_to: None,
         of: None,
+        grounding: Default::default(),
     };
     new.at(1_700_000_000_000_001, 1_700_000_000_000_000)
 }
@@ -67,6 +68,19 @@ fn reply() -> Message {
         message: "four".into(),
         reply_to: Some(ID),
         ..message()
+    }
+}
+
+fn grounded() -> Message {
+    let mut grounding = Grounding::default();
+    let page = Source::new("A page", "https://example.org/a?b=c");
+    grounding.add(page.expect("a page that may be shown"));
+    grounding.suggest(
+        "<style>a{color:red}</style><a href=\"https://example.org/search?q=four\">four</a>",
+    );
+    Message {
+        grounding,
+        ..reply()
     }
 }
 
@@ -99,7 +113,15 @@ fn what_was_written_is_read_back() {
         deleted: true,
         ..message()
     };
-    for message in [message(), reply(), edited(), deleted(), newest, gone] {
+    for message in [
+        message(),
+        reply(),
+        grounded(),
+        edited(),
+        deleted(),
+        newest,
+        gone,
+    ] {
         let frame = message.frame();
         assert_eq!(
             Message::from_frame(frame.as_bytes()).unwrap(),
@@ -344,6 +366,34 @@ fn every_frame_of_the_server_is_written_as_it_always_was() {
                 attempt: 1,
                 offset: 4,
                 text: "teen".into(),
+                thinking: false,
+                waiting: None,
+            },
+        ),
+        (
+            "draft, thinking",
+            ServerFrame::Draft {
+                room: room.clone(),
+                id: OTHER,
+                reply_to: id,
+                attempt: 1,
+                offset: 0,
+                text: String::new(),
+                thinking: true,
+                waiting: None,
+            },
+        ),
+        (
+            "draft, waiting",
+            ServerFrame::Draft {
+                room: room.clone(),
+                id: OTHER,
+                reply_to: id,
+                attempt: 0,
+                offset: 0,
+                text: String::new(),
+                thinking: false,
+                waiting: Some(2),
             },
         ),
         (
@@ -398,6 +448,8 @@ fn every_frame_of_the_server_is_written_as_it_always_was() {
         deleted: true,
         ..reply()
     };
+    let grounded = grounded();
+    lines.push(("message, which looked things up", grounded.frame()));
     lines.push(("message, edited since", newest.frame()));
     lines.push(("message, deleted since", gone.frame()));
     lines.push(("edited", edited().frame()));
@@ -411,6 +463,7 @@ fn every_frame_of_the_server_is_written_as_it_always_was() {
         message(),
         reply(),
         fallback,
+        grounded,
         newest,
         gone,
         edited(),
@@ -484,7 +537,7 @@ fn every_frame_and_every_code_has_its_example_and_its_line_in_the_documents() {
 #[test]
 fn a_frame_in_two_parts_is_the_frame() {
     // Whoever gives a message its place puts a beginning to its tail; the result is the frame, byte for byte.
-    for message in [message(), reply(), edited(), deleted()] {
+    for message in [message(), reply(), grounded(), edited(), deleted()] {
         let Message {
             room,
             seq,
@@ -495,6 +548,7 @@ fn a_frame_in_two_parts_is_the_frame() {
             message: text,
             reply_to,
             of,
+            grounding,
             ..
         } = message.clone();
         let new = NewMessage {
@@ -505,6 +559,7 @@ fn a_frame_in_two_parts_is_the_frame() {
             message: text,
             reply_to,
             of,
+            grounding,
         };
         let at = message.at();
         let head = format!(
@@ -529,6 +584,7 @@ fn the_queues_payload_is_written_and_read_as_it_always_was() {
         total_ms: 1_234,
         cost_micros: Some(321),
         outcome: "answered".into(),
+        details: Default::default(),
     };
     let again = Again {
         after: OTHER,

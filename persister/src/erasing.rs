@@ -233,6 +233,7 @@ mod tests {
             message: text.into(),
             reply_to: None,
             of,
+            grounding: Default::default(),
         };
         Envelope::new(message.at(7, 0), None)
     }

@@ -228,6 +228,7 @@ fn deletion(user: &str, message: &Message) -> NewMessage {
         message: String::new(),
         reply_to: None,
         of: Some(message.id),
+        grounding: Default::default(),
     }
 }
 

@@ -3,13 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use common::{
-    live::{Control, Live},
+    live::{BotOffer, Control, Live},
     posting::Poster,
     queue::Queue,
     store::{Store, StoreError},
     timeline::Timeline,
 };
-use tokio::time::sleep;
+use tokio::{sync::watch, time::sleep};
 
 use crate::{
     EdgeSettings, access::Access, admission::Admission, allowances::Allowances, answers::Answers,
@@ -36,6 +36,8 @@ pub(crate) struct Services {
     pub(crate) answers: Answers,
     pub(crate) allowances: Allowances,
     pub(crate) deleted_accounts: DeletedAccounts,
+    /// What the bot offers, as its workers last said; none if none was heard yet.
+    pub(crate) bot: watch::Sender<Option<BotOffer>>,
 }
 
 impl Services {
@@ -61,6 +63,7 @@ impl Services {
             limits: RateLimits::new(settings),
             admission: Arc::new(Admission::new(settings)),
             answers: Answers::new(),
+            bot: watch::Sender::new(None),
             allowances: Allowances::new(&settings.people),
             deleted_accounts: DeletedAccounts::new(Arc::clone(&store)),
             live,
@@ -94,6 +97,13 @@ impl Services {
             Control::SessionRevoked { session } => self.sessions.forget(*session),
             Control::RoomChanged { room } => self.access.forget(room),
             Control::Invited { room, .. } => self.access.forget(room),
+            Control::BotOffers(offer) => {
+                self.bot.send_if_modified(|known| {
+                    let is_news = known.as_ref() != Some(offer);
+                    *known = Some(offer.clone());
+                    is_news
+                });
+            }
             Control::Read { .. } | Control::StopReply { .. } => {}
         }
     }

@@ -2,10 +2,10 @@
 //! end, and what it cost. Read as a browser reads HTML: what cannot be used is passed over, and what was complete stays
 //! complete, whatever follows. Without I/O.
 
-use common::wire::says_nothing;
+use common::wire::{Grounding, Source, says_nothing};
 
 use super::{
-    Advice, Finished, ModelError, Pieces, Usage,
+    Advice, BYTES_PER_TOKEN, Finished, ModelError, Pieces, Usage,
     json::{Halves, Json, readable, values},
     sse::EVENT_MAX_BYTES,
 };
@@ -16,6 +16,10 @@ const DONE: &[u8] = b"[DONE]";
 /// An event that comes twice, byte for byte, is passed over where its counts tell that it is no other one: where so many
 /// before it have each counted on.
 const COUNTED_LEAST: u32 = 2;
+
+/// The most queries of one answer that are told apart. A model searches a few times, and whoever answers in its place may say
+/// anything.
+const QUERIES_MAX: usize = 100;
 
 /// One API's way of saying it.
 pub(super) trait Dialect: Send {
@@ -44,10 +48,25 @@ pub(super) struct Said {
     pub text: Vec<u8>,
     /// The model thinks.
     pub thinks: bool,
+    /// How long its thoughts are that can be seen, in bytes. They are counted, and neither shown nor kept.
+    pub thought_bytes: usize,
     /// The answer ends.
     pub end: Option<End>,
     /// What it has cost so far.
     pub usage: Usage,
+    /// What it has looked up.
+    pub looked_up: LookedUp,
+}
+
+/// What a model has looked up, as far as one event tells.
+#[derive(Debug, Default)]
+pub(super) struct LookedUp {
+    /// What it has searched for.
+    pub queries: Vec<String>,
+    /// What it names as its sources.
+    pub sources: Vec<Source>,
+    /// What is to be shown along with them.
+    pub suggestions: Option<String>,
 }
 
 /// How the model ended its answer.
@@ -97,6 +116,13 @@ pub(super) struct Answer<D> {
     was_open: bool,
     is_done: bool,
     usage: Usage,
+    /// The last that it did was to think.
+    thinks: bool,
+    /// How much was said and thought, in bytes.
+    said_bytes: usize,
+    thought_bytes: usize,
+    queries: Vec<String>,
+    grounding: Grounding,
     /// The event before, as it came.
     before: Vec<u8>,
     /// How many events with text have each counted more tokens than all before them; none if one has not, so that the counts
@@ -122,6 +148,11 @@ impl<D: Dialect> Answer<D> {
             was_open: false,
             is_done: false,
             usage: Usage::default(),
+            thinks: true,
+            said_bytes: 0,
+            thought_bytes: 0,
+            queries: Vec::new(),
+            grounding: Grounding::default(),
             before: Vec::new(),
             counted: Some(0),
         }
@@ -185,10 +216,13 @@ impl<D: Dialect> Answer<D> {
             let counted = self.counted.filter(|_| counts_on);
             self.counted = counted.map(|counted| counted + 1);
         }
+        // A count that grows is a thought that cannot be seen.
+        said.thinks |= said.usage.tokens_thought > self.usage.tokens_thought;
         // Each event has the counts so far, and some relays send empty ones at the end.
-        self.usage.tokens_in = self.usage.tokens_in.max(said.usage.tokens_in);
-        self.usage.tokens_out = self.usage.tokens_out.max(said.usage.tokens_out);
-        self.usage.tokens_cached = self.usage.tokens_cached.max(said.usage.tokens_cached);
+        self.usage = self.usage.at_least(said.usage);
+        self.said_bytes += said.text.len();
+        self.thought_bytes += said.thought_bytes;
+        self.look_up(std::mem::take(&mut said.looked_up));
         if let Some(error) = said.error {
             if had_ended {
                 return Ok(Taken::PassedOver("after_the_end"));
@@ -226,6 +260,11 @@ impl<D: Dialect> Answer<D> {
         }
         self.was_open |= self.has_text && self.end.is_none();
         self.began |= is_at_work;
+        if has_said && self.has_text {
+            self.thinks = false;
+        } else if said.thinks {
+            self.thinks = true;
+        }
         Ok(if is_at_work {
             Taken::AtWork
         } else {
@@ -242,9 +281,39 @@ impl<D: Dialect> Answer<D> {
         }
     }
 
-    /// What it has cost so far.
+    fn look_up(&mut self, looked_up: LookedUp) {
+        for query in looked_up.queries {
+            if self.queries.len() < QUERIES_MAX && !self.queries.contains(&query) {
+                self.queries.push(query);
+            }
+        }
+        for source in looked_up.sources {
+            self.grounding.add(source);
+        }
+        if let Some(html) = looked_up.suggestions {
+            self.grounding.suggest(&html);
+        }
+    }
+
+    /// What it has cost so far. Tokens that were not counted are those that were seen.
     pub(super) fn usage(&self) -> Usage {
-        self.usage
+        let tokens =
+            |bytes: usize| u32::try_from(bytes.div_ceil(BYTES_PER_TOKEN)).unwrap_or(u32::MAX);
+        let mut usage = self.usage;
+        usage.searches = usage
+            .searches
+            .max(u32::try_from(self.queries.len()).unwrap_or(u32::MAX));
+        if usage.tokens_out == 0 && self.said_bytes + self.thought_bytes > 0 {
+            usage.tokens_thought = tokens(self.thought_bytes);
+            usage.tokens_out = usage.tokens_thought.saturating_add(tokens(self.said_bytes));
+            usage.is_estimated = true;
+        }
+        usage
+    }
+
+    /// Whether it is silent while it thinks, and not in the middle of what it says.
+    pub(super) fn thinks(&self) -> bool {
+        self.thinks
     }
 
     /// Whether there was a word or a thought.
@@ -274,8 +343,15 @@ impl<D: Dialect> Answer<D> {
     /// What became of it instead.
     pub(super) fn finish(mut self, pieces: Pieces<'_>) -> Result<Finished, ModelError> {
         self.say_rest(pieces);
-        let finished = |complete| Ok(Finished { complete });
-        if self.is_enough() {
+        let is_enough = self.is_enough();
+        let grounding = self.grounding;
+        let finished = |complete| {
+            Ok(Finished {
+                complete,
+                grounding,
+            })
+        };
+        if is_enough {
             return finished(false);
         }
         match self.end {

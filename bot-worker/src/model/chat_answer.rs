@@ -80,13 +80,7 @@ impl Dialect for ChatDialect {
         let mut said = Said {
             is_known: event.has_any(&KNOWN),
             error: error.map(|error| ChatError::of(error).meaning(200, None)),
-            usage: Usage {
-                tokens_in: counts.count("prompt_tokens"),
-                tokens_out: counts.count("completion_tokens"),
-                tokens_cached: counts
-                    .fields("prompt_tokens_details")
-                    .count("cached_tokens"),
-            },
+            usage: usage(&counts),
             ..Said::default()
         };
         let choices = event.items("choices");
@@ -162,7 +156,10 @@ impl Said {
             "reasoning_text",
             "thinking",
         ] {
-            self.thinks |= words.get(name).is_some_and(|thought| !thought.is_hollow());
+            let thought = words.get(name).filter(|thought| !thought.is_hollow());
+            self.thinks |= thought.is_some();
+            let text = thought.and_then(Json::text);
+            self.thought_bytes += text.map_or(0, |text| text.len());
         }
     }
 
@@ -186,6 +183,29 @@ impl Said {
 fn is_text(kind: &str) -> bool {
     const OF_THOUGHTS: [&str; 4] = ["reason", "think", "thought", "summary"];
     kind.ends_with("text") && !OF_THOUGHTS.iter().any(|word| kind.contains(word))
+}
+
+/// What is counted. What came out has the thoughts among it, and what went in what was cached. Some servers count the cache by
+/// another name beside the rest.
+fn usage(counts: &Fields<'_>) -> Usage {
+    let tokens_in = counts.count("prompt_tokens");
+    let cached = counts
+        .fields("prompt_tokens_details")
+        .count("cached_tokens")
+        .max(counts.count("prompt_cache_hit_tokens"))
+        .max(counts.count("cached_tokens"));
+    let details = counts.fields("completion_tokens_details");
+    let tokens_thought = details
+        .count("reasoning_tokens")
+        .max(counts.count("reasoning_tokens"));
+    let tokens_out = counts.count("completion_tokens").max(tokens_thought);
+    Usage {
+        tokens_in,
+        tokens_cached: cached.min(tokens_in),
+        tokens_out,
+        tokens_thought,
+        ..Usage::default()
+    }
 }
 
 fn end(reason: String) -> End {

@@ -2,6 +2,7 @@
 //! Gemini; every line of them is a test in `tests/it/models.rs`, against the practice model.
 
 use async_trait::async_trait;
+use common::store::Thinking;
 use reqwest::{
     Url,
     header::{HeaderMap, HeaderValue},
@@ -10,17 +11,30 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Finished, Model, ModelError, OUTPUT_TOKENS_MAX, Pieces, Prompt, Role, Usage,
+    Finished, Model, ModelError, Pieces, Prompt, Role, Usage,
     answer::Answer,
     gemini_answer::GeminiDialect,
+    gemini_thinking::ways,
     google_error::GoogleError,
     http::{Endpoint, SetupError, SilenceLimits},
+    wishes::{Asked, Taken},
 };
+
+/// The most tokens an answer may have, thoughts included. A message of 4,000 characters needs 1,000 to 4,000; the rest is for
+/// thinking, so that no limit is reached in the middle of a thought.
+pub(crate) fn output_tokens_max(thinking: Thinking) -> u32 {
+    match thinking {
+        Thinking::Off | Thinking::Low => 8_192,
+        Thinking::Medium => 16_384,
+        Thinking::High => 32_768,
+    }
+}
 
 /// Gemini, or whoever speaks as it does.
 #[derive(Debug)]
 pub struct Gemini {
     endpoint: Endpoint,
+    taken: Taken,
 }
 
 impl Gemini {
@@ -41,7 +55,10 @@ impl Gemini {
         let headers =
             HeaderMap::from_iter([("x-goog-api-key".parse().expect("a header's name"), key)]);
         let endpoint = Endpoint::new("GEMINI_BASE_URL", base_url, headers, limits, meaning, KEY)?;
-        Ok(Gemini { endpoint })
+        Ok(Gemini {
+            endpoint,
+            taken: Taken::default(),
+        })
     }
 }
 
@@ -59,10 +76,25 @@ impl Model for Gemini {
         usage: &mut Usage,
     ) -> Result<Finished, ModelError> {
         let path = format!("/v1beta/models/{model}:streamGenerateContent");
-        let request = self.endpoint.post(&path).query(&[("alt", "sse")]);
-        let answer = Answer::new(GeminiDialect, prompt.enough_chars);
+        let ways = ways(model, prompt.wishes.thinking);
+        let request = |asked: Asked| {
+            let body = body_of(prompt, ways[asked.way].as_ref(), asked.search);
+            let request = self.endpoint.post(&path).query(&[("alt", "sse")]);
+            (
+                request.json(&body),
+                Answer::new(GeminiDialect, prompt.enough_chars),
+            )
+        };
         self.endpoint
-            .ask(request.json(&body_of(prompt)), answer, pieces, usage)
+            .ask_for(
+                &self.taken,
+                model,
+                prompt,
+                ways.len(),
+                request,
+                pieces,
+                usage,
+            )
             .await
     }
 
@@ -72,7 +104,7 @@ impl Model for Gemini {
     }
 }
 
-fn body_of(prompt: &Prompt) -> Value {
+fn body_of(prompt: &Prompt, thinking: Option<&Value>, search: bool) -> Value {
     // One stands behind the other as if they were one text: each begins a line.
     let parts = |texts: &[String]| -> Vec<Value> {
         let last = texts.len().saturating_sub(1);
@@ -93,9 +125,17 @@ fn body_of(prompt: &Prompt) -> Value {
             json!({"role": role, "parts": parts(&turn.parts)})
         })
         .collect();
-    json!({
+    let mut config = json!({"maxOutputTokens": output_tokens_max(prompt.wishes.thinking)});
+    if let Some(thinking) = thinking {
+        config["thinkingConfig"] = thinking.clone();
+    }
+    let mut body = json!({
         "systemInstruction": {"parts": [{"text": prompt.system}]},
         "contents": contents,
-        "generationConfig": {"maxOutputTokens": OUTPUT_TOKENS_MAX},
-    })
+        "generationConfig": config,
+    });
+    if search {
+        body["tools"] = json!([{"google_search": {}}, {"url_context": {}}]);
+    }
+    body
 }

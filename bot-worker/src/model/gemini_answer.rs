@@ -1,8 +1,10 @@
 //! What the events of Gemini's answers say. Without I/O.
 
+use common::wire::Source;
+
 use super::{
     ModelError, Usage,
-    answer::{Dialect, End, Said, short},
+    answer::{Dialect, End, LookedUp, Said, short},
     google_error::GoogleError,
     json::{Fields, Json},
 };
@@ -44,12 +46,16 @@ impl Dialect for GeminiDialect {
                 }
             };
             match text {
-                Some(text) if is_thought => said.thinks |= !text.is_empty(),
+                Some(text) if is_thought => {
+                    said.thinks |= !text.is_empty();
+                    said.thought_bytes += text.len();
+                }
                 Some(text) => said.text.extend(text),
                 None => {}
             }
         }
         said.end = candidate.reason("finishReason").and_then(end);
+        said.looked_up = looked_up(&candidate);
         said
     }
 }
@@ -80,12 +86,49 @@ fn error(event: &Fields<'_>) -> Option<ModelError> {
     Some(ModelError::blocked(&detail))
 }
 
+/// What is counted. The prompt's tokens have those of the cache among them; what a tool read for it is counted beside them. Any
+/// count may be missing: what is missing of the sum came out.
 fn usage(counts: &Fields<'_>) -> Usage {
-    let out = counts.count("candidatesTokenCount");
+    let tokens_thought = counts.count("thoughtsTokenCount");
+    let said = counts.count("candidatesTokenCount");
+    let tokens_in = counts
+        .count("promptTokenCount")
+        .saturating_add(counts.count("toolUsePromptTokenCount"));
+    let rest = match tokens_in {
+        0 => 0,
+        tokens_in => counts.count("totalTokenCount").saturating_sub(tokens_in),
+    };
     Usage {
-        tokens_in: counts.count("promptTokenCount"),
-        tokens_out: out.saturating_add(counts.count("thoughtsTokenCount")),
-        tokens_cached: counts.count("cachedContentTokenCount"),
+        tokens_in,
+        tokens_cached: counts.count("cachedContentTokenCount").min(tokens_in),
+        tokens_out: said.saturating_add(tokens_thought).max(rest),
+        tokens_thought,
+        ..Usage::default()
+    }
+}
+
+/// What the model has looked up. Of the parts that say which sentence stands on which source nothing is kept.
+fn looked_up(candidate: &Fields<'_>) -> LookedUp {
+    let grounding = candidate.fields("groundingMetadata");
+    let queries = grounding.items("webSearchQueries");
+    let queries = queries.into_iter().filter_map(Json::word);
+    let of_search = grounding.items("groundingChunks").into_iter();
+    let of_search = of_search.filter_map(|chunk| {
+        let web = chunk.fields().fields("web");
+        Source::new(&web.word("title").unwrap_or_default(), &web.word("uri")?)
+    });
+    let read = candidate.fields("urlContextMetadata").items("urlMetadata");
+    let read = read.into_iter().filter_map(|page| {
+        let page = page.fields();
+        let status = page.word("urlRetrievalStatus").unwrap_or_default();
+        status.ends_with("SUCCESS").then_some(())?;
+        Source::new("", &page.word("retrievedUrl")?)
+    });
+    let entry = grounding.fields("searchEntryPoint");
+    LookedUp {
+        queries: queries.collect(),
+        sources: of_search.chain(read).collect(),
+        suggestions: entry.word("renderedContent"),
     }
 }
 

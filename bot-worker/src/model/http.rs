@@ -11,10 +11,11 @@ use reqwest::{Client, RequestBuilder, Response, Url, header::HeaderMap, redirect
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
-    Advice, Finished, ModelError, Pieces, Usage,
+    Advice, Finished, ModelError, Pieces, Prompt, Usage,
     answer::{Answer, Dialect},
     reading::Reading,
     sse::EVENT_MAX_BYTES,
+    wishes::{Asked, Taken},
 };
 use crate::fallback::Reason;
 
@@ -33,9 +34,9 @@ const BODY_MAX_BYTES: usize = EVENT_MAX_BYTES;
 /// How long a model may be silent.
 #[derive(Clone, Copy, Debug)]
 pub struct SilenceLimits {
-    /// From the call to the first word (or thought).
+    /// From the call to the first word, and from a thought to what comes after it: a model that thinks may be silent for long.
     pub first_token: Duration,
-    /// From one word to the next.
+    /// From one word to the next, in the middle of an answer.
     pub idle: Duration,
 }
 
@@ -141,6 +142,50 @@ impl Endpoint {
         answered.map_err(|error| self.told_about_key(error))
     }
 
+    /// As [`Endpoint::ask`], first for all that the prompt wishes for and that this model is known to take, and then, as long as
+    /// it refuses that and nothing was said, for less. `request` makes the request and takes what there is of the answer.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a call, and what is known before it"
+    )]
+    pub(super) async fn ask_for<D: Dialect>(
+        &self,
+        taken: &Taken,
+        model: &str,
+        prompt: &Prompt,
+        ways: usize,
+        request: impl Fn(Asked) -> (RequestBuilder, Answer<D>) + Send + Sync,
+        pieces: Pieces<'_>,
+        usage: &mut Usage,
+    ) -> Result<Finished, ModelError> {
+        let mut asked = taken.first(model, prompt.wishes);
+        let mut has_said = false;
+        loop {
+            let (call, answer) = request(asked);
+            let mut noted = |piece: &str| {
+                has_said = true;
+                pieces(piece);
+            };
+            let answered = self.ask(call, answer, &mut noted, usage).await;
+            match answered {
+                Err(error) if !has_said => {
+                    match taken.less(model, prompt.wishes, asked, ways, &error) {
+                        Some(less) => {
+                            tracing::info!(model, %error, ?asked, ?less, "the model may not take what was wished for beside an answer: asking for less");
+                            asked = less;
+                        }
+                        None => return Err(error),
+                    }
+                }
+                Err(error) => return Err(error),
+                Ok(finished) => {
+                    taken.took(model, prompt.wishes, asked);
+                    return Ok(finished);
+                }
+            }
+        }
+    }
+
     /// One call that asks about a model. Returns the body.
     pub(super) async fn check(&self, request: RequestBuilder) -> Result<Vec<u8>, ModelError> {
         let asked = async { whole_body(self.send(request).await?).await };
@@ -210,7 +255,11 @@ impl Endpoint {
             };
             // Comments and empty events keep a connection open; only words show that the model is at work.
             if reading.push(&chunk, pieces)? {
-                silent_by = Instant::now() + self.limits.idle;
+                let limit = match reading.thinks() {
+                    true => self.limits.first_token,
+                    false => self.limits.idle,
+                };
+                silent_by = Instant::now() + limit;
             }
             if reading.is_enough() {
                 return reading.finish(pieces);

@@ -7,21 +7,23 @@ mod chat_error;
 mod delay;
 pub mod gemini;
 mod gemini_answer;
+mod gemini_thinking;
 mod google_error;
 pub mod http;
 mod json;
 pub mod openai;
 mod reading;
 pub mod sse;
+mod wishes;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
+use common::wire::Grounding;
+
+pub use wishes::Wishes;
 
 use crate::fallback::Reason;
-
-/// The most tokens an answer may have, thoughts included. A message of 4,000 characters needs 1,000 to 4,000.
-pub(crate) const OUTPUT_TOKENS_MAX: u32 = 8_192;
 
 /// Takes an answer piece by piece, as it is written.
 pub type Pieces<'a> = &'a mut (dyn for<'b> FnMut(&'b str) + Send);
@@ -31,8 +33,10 @@ pub type Pieces<'a> = &'a mut (dyn for<'b> FnMut(&'b str) + Send);
 pub trait Model: Send + Sync + 'static {
     /// Asks the model of this name. The answer comes through `pieces`, text after text, as it is written; it is all
     /// there when this returns [`Finished`], and a part of it may be there when it returns an error. Dropping the
-    /// future hangs up. Ends by itself when the model goes silent, but has no limit for the whole. What the call has used so
-    /// far, as far as the model says it, stands in `usage`, also when it fails or is dropped.
+    /// future hangs up. Ends by itself when the model goes silent, which a model that thinks aloud is not, but has no limit for
+    /// the whole. What the call has used so far stands in `usage`, also when it fails or is dropped: as the model counted it,
+    /// or, where it did not, by what came of it. A model that refuses what the prompt [wishes for](Wishes) beside an answer
+    /// is asked once more without, within the same call.
     ///
     /// # Errors
     /// [`ModelError`], which says what may be done about it.
@@ -62,6 +66,8 @@ pub struct Prompt {
     pub tokens: usize,
     /// After so many characters of answer the model need not go on: more would be cut away.
     pub enough_chars: usize,
+    /// What it is asked for beside an answer, as far as it takes that.
+    pub wishes: Wishes,
 }
 
 /// What was said by one side, in one go.
@@ -83,21 +89,58 @@ pub enum Role {
 }
 
 /// How an answer ended well.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Finished {
     /// False if the model was cut short by a limit of its own or of the prompt, and had more to say.
     pub complete: bool,
+    /// What the answer stands on, if it looked things up.
+    pub grounding: Grounding,
 }
 
-/// Tokens, as the model counted them.
+/// What a call has used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Of the prompt.
+    /// Tokens of the prompt, and of what was read for it.
     pub tokens_in: u32,
-    /// Of the answer and the thoughts before it.
-    pub tokens_out: u32,
-    /// Of the prompt's, those that were read from a cache of the provider's, which costs less.
+    /// Those of them that were read from a cache.
     pub tokens_cached: u32,
+    /// Tokens of the answer and of the thoughts before it.
+    pub tokens_out: u32,
+    /// Those of them that were thoughts.
+    pub tokens_thought: u32,
+    /// Queries that were searched for.
+    pub searches: u32,
+    /// Some of it was estimated here, since the model did not come to count it.
+    pub is_estimated: bool,
+}
+
+/// A token is about four bytes: of English four letters, of Russian two, of Chinese one and a third.
+pub(crate) const BYTES_PER_TOKEN: usize = 4;
+
+impl Usage {
+    /// Both together.
+    pub fn and(self, other: Usage) -> Usage {
+        Usage {
+            tokens_in: self.tokens_in.saturating_add(other.tokens_in),
+            tokens_cached: self.tokens_cached.saturating_add(other.tokens_cached),
+            tokens_out: self.tokens_out.saturating_add(other.tokens_out),
+            tokens_thought: self.tokens_thought.saturating_add(other.tokens_thought),
+            searches: self.searches.saturating_add(other.searches),
+            is_estimated: self.is_estimated || other.is_estimated,
+        }
+    }
+
+    /// What is known by now, where this was known before: counts only grow, and come in any order.
+    pub(crate) fn at_least(self, other: Usage) -> Usage {
+        Usage {
+            tokens_in: self.tokens_in.max(other.tokens_in),
+            tokens_cached: self.tokens_cached.max(other.tokens_cached),
+            tokens_out: self.tokens_out.max(other.tokens_out),
+            tokens_thought: self.tokens_thought.max(other.tokens_thought),
+            searches: self.searches.max(other.searches),
+            is_estimated: self.is_estimated || other.is_estimated,
+        }
+    }
 }
 
 /// The status of an answer that did not say that it ended.
@@ -148,6 +191,12 @@ impl ModelError {
     /// Whether there is an answer, of which it is only not known whether it is all.
     pub(crate) fn is_unfinished(&self) -> bool {
         self.status == UNFINISHED
+    }
+
+    /// Whether a model was at work until then, so that it has cost something, whether it came to count that or not. What was
+    /// refused was not begun.
+    pub(crate) fn was_at_work(&self) -> bool {
+        matches!(self.status, "silent" | "cut" | "empty" | "blocked") || self.is_unfinished()
     }
 
     /// It was well, and there was nothing in it.

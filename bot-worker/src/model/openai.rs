@@ -2,6 +2,7 @@
 //! those of Gemini, told of both in `tests/it/models.rs`.
 
 use async_trait::async_trait;
+use common::store::Thinking;
 use reqwest::{
     Url,
     header::{AUTHORIZATION, HeaderMap, HeaderValue},
@@ -16,6 +17,7 @@ use super::{
     chat_error,
     http::{Endpoint, SetupError, SilenceLimits},
     json::{readable, values},
+    wishes::{Asked, Taken},
 };
 use crate::fallback::Reason;
 
@@ -23,7 +25,11 @@ use crate::fallback::Reason;
 #[derive(Debug)]
 pub struct OpenAi {
     endpoint: Endpoint,
+    taken: Taken,
 }
+
+/// The ways to ask for thinking: by its effort, and not at all. (Looking things up has no form that servers have in common.)
+const WAYS: usize = 2;
 
 impl OpenAi {
     /// One for a whole process: it keeps the connections. The address ends where `/chat/completions` follows, which is
@@ -52,7 +58,10 @@ impl OpenAi {
             chat_error::meaning,
             KEY,
         )?;
-        Ok(OpenAi { endpoint })
+        Ok(OpenAi {
+            endpoint,
+            taken: Taken::default(),
+        })
     }
 }
 
@@ -65,10 +74,16 @@ impl Model for OpenAi {
         pieces: Pieces<'_>,
         usage: &mut Usage,
     ) -> Result<Finished, ModelError> {
-        let request = self.endpoint.post("/chat/completions");
-        let answer = Answer::new(ChatDialect::new(), prompt.enough_chars);
+        let request = |asked: Asked| {
+            let effort = (asked.way == 0).then_some(prompt.wishes.thinking);
+            let request = self.endpoint.post("/chat/completions");
+            (
+                request.json(&body_of(model, prompt, effort)),
+                Answer::new(ChatDialect::new(), prompt.enough_chars),
+            )
+        };
         self.endpoint
-            .ask(request.json(&body_of(model, prompt)), answer, pieces, usage)
+            .ask_for(&self.taken, model, prompt, WAYS, request, pieces, usage)
             .await
     }
 
@@ -103,7 +118,7 @@ impl Model for OpenAi {
     }
 }
 
-fn body_of(model: &str, prompt: &Prompt) -> Value {
+fn body_of(model: &str, prompt: &Prompt, effort: Option<Thinking>) -> Value {
     let system = json!({"role": "system", "content": prompt.system});
     let turns = prompt.turns.iter().map(|turn| {
         let role = match turn.role {
@@ -114,10 +129,18 @@ fn body_of(model: &str, prompt: &Prompt) -> Value {
         json!({"role": role, "content": turn.parts.join("\n\n")})
     });
     let messages: Vec<Value> = std::iter::once(system).chain(turns).collect();
-    json!({
+    let mut body = json!({
         "model": model,
         "messages": messages,
         "stream": true,
         "stream_options": {"include_usage": true},
-    })
+    });
+    if let Some(effort) = effort {
+        body["reasoning_effort"] = match effort {
+            Thinking::Off => "none",
+            other => other.as_str(),
+        }
+        .into();
+    }
+    body
 }

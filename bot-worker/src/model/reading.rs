@@ -60,6 +60,11 @@ impl<D: Dialect> Reading<'_, D> {
         self.answer.began()
     }
 
+    /// Whether it is silent while it thinks.
+    pub(super) fn thinks(&self) -> bool {
+        self.answer.thinks()
+    }
+
     /// Whether more of it would be cut away.
     pub(super) fn is_enough(&self) -> bool {
         self.answer.is_enough()

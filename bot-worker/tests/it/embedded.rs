@@ -51,6 +51,7 @@ async fn a_question_in_ones_own_room_is_answered_even_if_it_waited_for_a_worker(
         message: "what is two plus two?".into(),
         reply_to: None,
         of: None,
+        grounding: Default::default(),
     };
     let question = poster
         .post(new, Route::PersistAndAsk, None)

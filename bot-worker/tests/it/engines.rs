@@ -191,5 +191,6 @@ fn new(room: &str, sender: &str, text: &str) -> NewMessage {
         message: text.into(),
         reply_to: None,
         of: None,
+        grounding: Default::default(),
     }
 }

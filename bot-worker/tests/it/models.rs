@@ -88,6 +88,7 @@ fn prompt(text: &str) -> Prompt {
         turns,
         tokens: 10,
         enough_chars: 4_000,
+        wishes: Default::default(),
     }
 }
 

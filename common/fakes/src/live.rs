@@ -75,6 +75,7 @@ passes_on! { FaultyLive, beside ["tail", "subscribe"],
         async fn request_turn(place: &TurnRequest, wish: TurnMode, keep: Duration) -> Result<TurnStatus, LiveError>;
         async fn release_turn(place: &TurnRequest, for_good: bool) -> Result<(), LiveError>;
         async fn draft(draft: &Draft) -> Result<DraftOutcome, LiveError>;
+        async fn requests_before(room: &str, reply: Uuid) -> Result<Option<usize>, LiveError>;
         async fn draft_snapshot(room: &str) -> Result<Option<DraftSnapshot>, LiveError>;
     }
     Live {

@@ -18,7 +18,7 @@ use self::turns::{Fence, TURN_LEASE, Turns};
 use crate::{
     causes::WithCauses,
     retry::{Retry, Retryable},
-    store::ReadMark,
+    store::{ReadMark, Thinking},
     wire::{Kind, Message, NewMessage, Seq, made_at, now_seq},
 };
 
@@ -419,6 +419,29 @@ pub enum Control {
         /// The reply's id.
         reply: Uuid,
     },
+    /// What the bot has for rooms to choose from. Every worker says it every few seconds: who begins to listen in between has
+    /// it soon.
+    BotOffers(BotOffer),
+}
+
+/// What the bot has for rooms to choose from, as its workers are set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BotOffer {
+    /// The models, the server's own choice first.
+    pub models: Vec<OfferedModel>,
+    /// How much they think where a room has not chosen.
+    pub thinking: Thinking,
+    /// Whether rooms may have it look things up.
+    pub search: bool,
+}
+
+/// A model that rooms may choose.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfferedModel {
+    /// The name that its API knows, which is what a room chooses it by.
+    pub id: String,
+    /// A name for people.
+    pub name: String,
 }
 
 /// Somebody has read a room up to some place.

@@ -61,6 +61,13 @@ pub trait Turns: Send + Sync + 'static {
     /// [`LiveError`] if the engine does not answer in time.
     async fn draft(&self, draft: &Draft) -> Result<DraftOutcome, LiveError>;
 
+    /// How many requests of the room stand before this one, that which is being answered with them; none if it is in no
+    /// queue, which is where it has been answered.
+    ///
+    /// # Errors
+    /// [`LiveError`] if the engine does not answer in time.
+    async fn requests_before(&self, room: &str, reply: Uuid) -> Result<Option<usize>, LiveError>;
+
     /// The reply that is being written in a room, as far as it has come. Whatever is shown after this call goes on
     /// from there.
     ///
@@ -142,7 +149,7 @@ pub struct Draft {
     pub offset: usize,
     /// The same in bytes of UTF-8.
     pub offset_bytes: usize,
-    /// What comes there.
+    /// What comes there; nothing at the beginning of an attempt, as long as its model thinks.
     pub text: String,
 }
 
@@ -164,7 +171,9 @@ impl Draft {
             reply_to,
             attempt,
             offset,
+            thinking: text.is_empty(),
             text,
+            waiting: None,
         }
         .frame()
     }
@@ -190,6 +199,6 @@ pub struct DraftSnapshot {
     pub reply_to: Uuid,
     /// The attempt that wrote it.
     pub attempt: u32,
-    /// All of it.
+    /// All of it; empty as long as its model thinks.
     pub text: String,
 }

@@ -151,6 +151,7 @@ impl Progress {
             message: "how far the persisters have come".into(),
             reply_to: None,
             of: None,
+            grounding: Default::default(),
             edited: None,
             deleted: false,
         };

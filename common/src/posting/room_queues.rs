@@ -130,6 +130,7 @@ mod tests {
             message: text,
             reply_to: None,
             of: None,
+            grounding: Default::default(),
         };
         QueuedPost {
             request: AppendRequest::new(message, BotRole::None),

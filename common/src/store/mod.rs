@@ -452,6 +452,91 @@ pub struct Room {
     /// What it is about.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub topic: String,
+    /// What it has chosen of the bot.
+    #[serde(flatten)]
+    pub choices: BotChoices,
+}
+
+/// What a room has chosen of the bot; of what it has not, it has what the server has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BotChoices {
+    /// Its model, by the name that the model's API knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// How much it thinks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thinking: Option<Thinking>,
+    /// Whether it looks things up, where the server lets it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub search: bool,
+}
+
+/// How much a model is to think before it answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Thinking {
+    /// Not at all, or as little as it can.
+    Off,
+    /// A little.
+    #[default]
+    Low,
+    /// As much as most models do by themselves.
+    Medium,
+    /// As much as it can, however long that takes.
+    High,
+}
+
+impl Thinking {
+    /// All of them, the least first.
+    pub const ALL: [Thinking; 4] = [
+        Thinking::Off,
+        Thinking::Low,
+        Thinking::Medium,
+        Thinking::High,
+    ];
+
+    /// The word in the settings, in the database and over HTTP.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Thinking::Off => "off",
+            Thinking::Low => "low",
+            Thinking::Medium => "medium",
+            Thinking::High => "high",
+        }
+    }
+
+    /// The one that [`Thinking::as_str`] wrote.
+    pub fn from_word(word: &str) -> Option<Thinking> {
+        Thinking::ALL
+            .into_iter()
+            .find(|thinking| thinking.as_str() == word)
+    }
+}
+
+/// The most bytes of a model's name.
+pub const MODEL_NAME_MAX_BYTES: usize = 100;
+
+/// What of a room's [choices](BotChoices) is to be changed; a none within takes a choice back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChoiceChanges {
+    /// Its model.
+    pub model: Option<Option<String>>,
+    /// How much it thinks.
+    pub thinking: Option<Option<Thinking>>,
+    /// Whether it looks things up.
+    pub search: Option<bool>,
+}
+
+impl ChoiceChanges {
+    /// Lays the changes over what was chosen before.
+    pub fn over(&self, before: BotChoices) -> BotChoices {
+        BotChoices {
+            model: self.model.clone().unwrap_or(before.model),
+            thinking: self.thinking.unwrap_or(before.thinking),
+            search: self.search.unwrap_or(before.search),
+        }
+    }
 }
 
 /// What of a room is to be changed.
@@ -467,6 +552,8 @@ pub struct RoomChanges {
     pub title: Option<String>,
     /// What it is about.
     pub topic: Option<String>,
+    /// What of its choices of the bot.
+    pub choices: ChoiceChanges,
     /// Whose it is to be.
     pub hand_over: Option<HandOver>,
 }

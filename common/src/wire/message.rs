@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
 use uuid::{Uuid, Version};
 
+use super::grounding::{Grounding, Source};
+
 /// The order of messages in a room: strictly increasing there, and the time it was appended, in microseconds since the
 /// Unix epoch. Below 2^53 until the year 2255, so JavaScript and Lua hold it exactly.
 pub type Seq = u64;
@@ -104,6 +106,8 @@ pub struct NewMessage {
     pub reply_to: Option<Uuid>,
     /// With an event that [changes](Kind::is_change) a message: which one.
     pub of: Option<Uuid>,
+    /// With an answer that looked things up: what it stands on.
+    pub grounding: Grounding,
 }
 
 /// A message with its `seq`, or an event that changes one: both have a place in the room's one order, an id and an author,
@@ -129,6 +133,8 @@ pub struct Message {
     pub reply_to: Option<Uuid>,
     /// With an event that [changes](Kind::is_change) a message: which one.
     pub of: Option<Uuid>,
+    /// With an answer that looked things up: what it stands on. Written nowhere once its text is gone.
+    pub grounding: Grounding,
     /// With a message in its newest state: the `seq` of its last edit, if there was one.
     pub edited: Option<Seq>,
     /// With a message in its newest state: whether it is deleted.
@@ -153,6 +159,10 @@ struct ReadFrame {
     reply_to: Option<Uuid>,
     #[serde(default)]
     of: Option<Uuid>,
+    #[serde(default)]
+    sources: Vec<Source>,
+    #[serde(default)]
+    suggestions: Option<String>,
     #[serde(default)]
     edited: Option<Seq>,
     #[serde(default)]
@@ -181,6 +191,7 @@ impl TryFrom<ReadFrame> for Message {
             message: frame.message,
             reply_to: frame.reply_to,
             of: frame.of,
+            grounding: Grounding::checked(frame.sources, frame.suggestions),
             edited: frame.edited,
             deleted: frame.deleted,
         })
@@ -198,6 +209,7 @@ impl NewMessage {
             message,
             reply_to,
             of,
+            grounding,
         } = self;
         Message {
             room,
@@ -209,6 +221,7 @@ impl NewMessage {
             message,
             reply_to,
             of,
+            grounding,
             edited: None,
             deleted: false,
         }
@@ -224,6 +237,7 @@ impl NewMessage {
             message: &self.message,
             reply_to: self.reply_to,
             of: self.of,
+            grounding: &self.grounding,
             edited: None,
             deleted: false,
         };
@@ -241,6 +255,7 @@ struct FrameTail<'a> {
     message: &'a str,
     reply_to: Option<Uuid>,
     of: Option<Uuid>,
+    grounding: &'a Grounding,
     edited: Option<Seq>,
     deleted: bool,
 }
@@ -259,6 +274,15 @@ impl FrameTail<'_> {
         frame.serialize_entry("sender", self.author)?;
         frame.serialize_entry("kind", &self.kind)?;
         frame.serialize_entry("message", self.message)?;
+        // Between the text and what is kept of a message without it: whoever takes the text out of a frame takes this along.
+        if !self.message.is_empty() {
+            if !self.grounding.sources.is_empty() {
+                frame.serialize_entry("sources", &self.grounding.sources)?;
+            }
+            if let Some(html) = &self.grounding.suggestions {
+                frame.serialize_entry("suggestions", html)?;
+            }
+        }
         if let Some(id) = &self.reply_to {
             frame.serialize_entry("reply_to", id)?;
         }
@@ -329,6 +353,7 @@ impl Serialize for Message {
             message: &self.message,
             reply_to: self.reply_to,
             of: self.of,
+            grounding: &self.grounding,
             edited: self.edited,
             deleted: self.deleted,
         };

@@ -4,11 +4,16 @@
 //! one example of every frame.
 
 mod client;
+mod grounding;
 mod invisible;
 mod message;
 mod server;
 
 pub use client::{BadFrame, ClientFrame, half_a_character};
+pub use grounding::{
+    Grounding, SOURCE_TITLE_MAX_CHARS, SOURCE_URI_MAX_BYTES, SOURCES_MAX, SUGGESTIONS_MAX_BYTES,
+    Source,
+};
 pub use invisible::says_nothing;
 pub(crate) use message::to_json;
 pub use message::{Kind, Message, NewMessage, Seq, made_at, now_seq};

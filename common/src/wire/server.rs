@@ -61,6 +61,12 @@ pub enum ServerFrame {
         offset: usize,
         /// What comes there.
         text: String,
+        /// With an empty text: the model thinks, and has not said a word yet.
+        #[serde(default, skip_serializing_if = "is_false")]
+        thinking: bool,
+        /// With an empty text: so many requests of the room are before this one, which nobody is at yet.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        waiting: Option<usize>,
     },
     /// Somebody types.
     Typing {
@@ -92,6 +98,11 @@ pub enum ServerFrame {
     },
     /// Answer with `pong`.
     Ping,
+}
+
+/// What serde leaves out.
+fn is_false(is_so: &bool) -> bool {
+    !is_so
 }
 
 impl ServerFrame {

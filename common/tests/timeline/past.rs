@@ -164,6 +164,7 @@ fn said() -> NewMessage {
         message: "hello".to_owned(),
         reply_to: None,
         of: None,
+        grounding: Default::default(),
     }
 }
 

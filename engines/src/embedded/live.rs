@@ -567,6 +567,12 @@ impl Turns for EmbeddedLive {
         Ok(drafted)
     }
 
+    async fn requests_before(&self, room: &str, reply: Uuid) -> Result<Option<usize>, LiveError> {
+        let state = self.shared.state();
+        let room = state.rooms.get(room);
+        Ok(room.and_then(|room| room.bot.requests_before(reply)))
+    }
+
     async fn draft_snapshot(&self, room: &str) -> Result<Option<DraftSnapshot>, LiveError> {
         let mut state = self.shared.state();
         let room = state.rooms.get_mut(room);

@@ -217,6 +217,13 @@ impl TurnQueue {
         DraftOutcome::Shown
     }
 
+    /// See [`Turns::requests_before`](common::live::turns::Turns::requests_before).
+    pub fn requests_before(&self, reply: Uuid) -> Option<usize> {
+        self.waiting
+            .iter()
+            .position(|(_, waiting)| *waiting == reply)
+    }
+
     /// See [`Turns::draft_snapshot`](common::live::turns::Turns::draft_snapshot).
     pub fn draft_snapshot(&mut self, now: Instant) -> Option<DraftSnapshot> {
         self.draft

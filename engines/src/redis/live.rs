@@ -471,6 +471,17 @@ impl Turns for RedisLive {
         }
     }
 
+    async fn requests_before(&self, room: &str, reply: Uuid) -> Result<Option<usize>, LiveError> {
+        const WHAT: &str = "looking how many requests are before one";
+        let key = self.server.keys.turn_queue(room);
+        let mut rank = cmd("ZRANK");
+        rank.arg(&key).arg(reply.as_bytes().as_slice());
+        let request = Request::idempotent(vec![rank]);
+        let answers = self.server.client.run(slot(key.as_bytes()), request);
+        let answer = answers.await.map_err(|error| failed(WHAT, error))?.pop();
+        from_redis_value(answer.unwrap_or_default()).map_err(|error| failed(WHAT, error))
+    }
+
     async fn draft_snapshot(&self, room: &str) -> Result<Option<DraftSnapshot>, LiveError> {
         const WHAT: &str = "reading a draft";
         let keys = [self.server.keys.turn(room), self.server.keys.draft(room)];

@@ -151,6 +151,7 @@ async fn acked_and_not_written(folder: &Path, after: u64, count: u64) -> u64 {
             message: format!("line {seq}"),
             reply_to: None,
             of: None,
+            grounding: Default::default(),
             edited: None,
             deleted: false,
         };

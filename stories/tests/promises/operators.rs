@@ -240,6 +240,7 @@ async fn a_row_that_cannot_be_written_is_found_and_the_rest_of_its_batch_is_writ
             message: format!("at {seq}"),
             reply_to: None,
             of: None,
+            grounding: Default::default(),
         };
         Envelope::new(message.at(seq, 0), None)
     };

@@ -105,6 +105,7 @@ fn change(room: &str, seq: Seq, kind: Kind, of: Option<Uuid>, text: &str) -> Mes
         message: text.into(),
         reply_to: None,
         of,
+        grounding: Default::default(),
     };
     new.at(seq, 0)
 }

@@ -310,6 +310,7 @@ async fn a_thousand_requests_each_have_one_reply_in_time_and_in_order() {
                         message: format!("what is {n} plus {n}?"),
                         reply_to: None,
                         of: None,
+                        grounding: Default::default(),
                     };
                     open.push(new.id);
                     let posted = poster.post(new, Route::PersistAndAsk, None).await;

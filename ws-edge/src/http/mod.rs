@@ -3,6 +3,7 @@
 mod account;
 mod administration;
 mod body;
+mod bot;
 mod door;
 mod export;
 mod failed_log_ins;
@@ -62,7 +63,7 @@ const EXPORTS_MAX: usize = 2;
 
 /// Scripts and styles from here alone, nothing inline, and no page of another site around this one.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
-     connect-src 'self'; font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; \
+     connect-src 'self'; font-src 'self'; frame-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; \
      frame-ancestors 'none'";
 
 /// What the page never asks a browser for; whatever is put into it cannot either.
@@ -197,6 +198,11 @@ pub(crate) fn routes(http: &Arc<Http>) -> Router {
             "/rooms/{room}/messages",
             get(history::page).post(posting::post),
         )
+        .route(
+            "/rooms/{room}/messages/{id}/suggestions",
+            get(bot::suggestions),
+        )
+        .route("/bot", get(bot::offers))
         .route("/admin/users", get(administration::users))
         .route(
             "/admin/users/{user}",
@@ -378,9 +384,11 @@ async fn with_security_headers(
     let over_tls = (header::STRICT_TRANSPORT_SECURITY, STRICT_TRANSPORT_SECURITY);
     let over_tls = http.secure_cookies.then_some(over_tls);
     for (name, value) in SECURITY_HEADERS.into_iter().chain(over_tls) {
+        // What is another's has a policy of its own, which allows it less.
         response
             .headers_mut()
-            .insert(name, HeaderValue::from_static(value));
+            .entry(name)
+            .or_insert(HeaderValue::from_static(value));
     }
     response
 }

@@ -64,6 +64,7 @@ pub(super) async fn post(
             message,
             reply_to,
             of: None,
+            grounding: Default::default(),
         };
         Ok::<_, Problem>(services.poster.post(new, route, None).await?)
     };

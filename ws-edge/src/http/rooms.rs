@@ -12,8 +12,8 @@ use common::{
     live::Control,
     names,
     store::{
-        BotPolicy, HandOver, Invited, ListedRoom, PERSONA_MAX_CHARS, Room, RoomChanges, RoomKeeper,
-        Session, StoreError, TITLE_MAX_CHARS, TOPIC_MAX_CHARS,
+        BotChoices, BotPolicy, HandOver, Invited, ListedRoom, PERSONA_MAX_CHARS, Room, RoomChanges,
+        RoomKeeper, Session, StoreError, TITLE_MAX_CHARS, TOPIC_MAX_CHARS,
     },
     wire::says_nothing,
 };
@@ -24,6 +24,7 @@ use tokio::time::{Duration, timeout};
 use super::{
     Http,
     body::{Caller, InPath, InQuery, JsonBody},
+    bot::WantedChoices,
 };
 use crate::{access::AccessError, problem::Problem};
 
@@ -109,6 +110,7 @@ pub(super) async fn create(
         owner: caller.user.clone(),
         title: check_title(new.title.unwrap_or_default())?,
         topic: check_topic(new.topic.unwrap_or_default())?,
+        choices: BotChoices::default(),
     };
     let limits = http.people.rooms();
     http.services
@@ -176,26 +178,20 @@ pub(super) struct Changes {
     topic: Option<String>,
     owner: Option<String>,
     #[serde(flatten)]
+    choices: WantedChoices,
+    #[serde(flatten)]
     later: Later,
 }
 
 /// What a room will have, and this server does not know yet: nobody is to believe that it is set.
 #[derive(Default, PartialEq, Eq, Deserialize)]
 struct Later {
-    model: Option<Value>,
-    search: Option<Value>,
-    thinking: Option<Value>,
     retention_days: Option<Value>,
 }
 
 impl Later {
     fn refuse(&self) -> Result<(), Problem> {
-        let fields = [
-            ("model", &self.model),
-            ("search", &self.search),
-            ("thinking", &self.thinking),
-            ("retention_days", &self.retention_days),
-        ];
+        let fields = [("retention_days", &self.retention_days)];
         match fields.into_iter().find(|(_, value)| value.is_some()) {
             Some((name, _)) => Err(Problem::bad_request(format!(
                 "this server has no `{name}` for rooms"
@@ -239,6 +235,7 @@ pub(super) async fn change(
         persona: changes.persona.map(check_persona).transpose()?,
         title: changes.title.map(check_title).transpose()?,
         topic: changes.topic.map(check_topic).transpose()?,
+        choices: changes.choices.checked(&http.services).await?,
         hand_over,
     };
     let room = match http.services.store.change_room(&name, &changes, by).await {

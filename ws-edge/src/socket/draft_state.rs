@@ -72,6 +72,7 @@ impl Piece {
                 attempt,
                 offset,
                 text,
+                waiting: None,
                 ..
             }) => Some(Piece {
                 draft: DraftSnapshot {
@@ -244,7 +245,9 @@ impl CurrentDraft {
                 reply_to,
                 attempt,
                 offset: 0,
+                thinking: text.is_empty(),
                 text,
+                waiting: None,
             };
             Utf8Bytes::from(frame.frame())
         };
@@ -313,6 +316,8 @@ mod tests {
             attempt,
             offset,
             text: text.into(),
+            thinking: text.is_empty(),
+            waiting: None,
         };
         frame.frame().into()
     }
@@ -348,6 +353,7 @@ mod tests {
             message: "Done.".into(),
             reply_to: Some(Uuid::from_u128(9)),
             of: None,
+            grounding: Default::default(),
         };
         new.at(5, 4).frame()
     }
@@ -418,6 +424,7 @@ mod tests {
             message: String::new(),
             reply_to: None,
             of: Some(Uuid::from_u128(of)),
+            grounding: Default::default(),
         };
         new.at(6, 5).frame()
     }

@@ -93,8 +93,8 @@ impl Sockets {
             }
             Control::Invited { user, room, by } => self.tell_invited(user, room, by),
             Control::Read { places } => self.tell_read(places),
-            // Replies are the workers' business.
-            Control::StopReply { .. } => {}
+            // Replies are the workers' business; what they offer is remembered and no more.
+            Control::StopReply { .. } | Control::BotOffers(_) => {}
         }
     }
 }

@@ -532,6 +532,7 @@ mod tests {
                 message: text.into(),
                 reply_to: None,
                 of: kind.is_change().then_some(of),
+                grounding: Default::default(),
             };
             new.at(seq, seq - 1)
         };

@@ -218,6 +218,7 @@ impl Sending {
             message: String::new(),
             reply_to: None,
             of: None,
+            grounding: Default::default(),
         };
         let mut route = Route::Persist;
         match said {

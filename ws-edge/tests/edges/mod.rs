@@ -125,6 +125,7 @@ pub(crate) fn new_message(room: &str, sender: &str, text: &str) -> NewMessage {
         message: text.to_owned(),
         reply_to: None,
         of: None,
+        grounding: Default::default(),
     }
 }
 

@@ -59,6 +59,7 @@ async fn bot_replies(chat: &Chat, question: &Value) -> Value {
         message: "four".into(),
         reply_to: Some(question),
         of: None,
+        grounding: Default::default(),
     };
     let posted = chat.poster.post(new, Route::Persist, None).await.unwrap();
     json!(posted.message.id)

@@ -218,6 +218,8 @@ async fn what_an_overtaken_attempt_says_goes_to_nobody() {
         attempt: 100,
         offset: 0,
         text: "Old".into(),
+        thinking: false,
+        waiting: None,
     };
     chat.signals(Signal::Room {
         room: "lobby".into(),

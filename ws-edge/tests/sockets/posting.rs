@@ -99,6 +99,7 @@ async fn another_answer_is_asked_for_where_there_is_one() {
                 message: "not now".into(),
                 reply_to: Some(question),
                 of: None,
+                grounding: Default::default(),
             },
             Route::Persist,
             None,

@@ -79,6 +79,8 @@ macro_rules! live_suite {
                 a_turn_is_given_back_with_or_without_the_place,
                 whoever_cannot_wait_posts_out_of_turn,
                 a_draft_is_kept_as_it_grows_and_goes_with_its_reply,
+                whoever_comes_while_the_model_thinks_is_told_so,
+                how_many_are_before_a_request_is_known,
                 replies_stand_in_the_order_of_their_questions_whoever_dies,
                 questions_and_replies_may_take_their_places_with_others,
             }

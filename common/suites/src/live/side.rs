@@ -62,6 +62,7 @@ pub fn says(room: &str, sender: &str, text: &str) -> NewMessage {
         message: text.to_owned(),
         reply_to: None,
         of: None,
+        grounding: Default::default(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! In a room one answer at a time, in the order of the questions, whoever writes them; and nobody writes who has lost
 //! the right to.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use common::{
     live::{
@@ -428,4 +428,50 @@ pub async fn questions_and_replies_may_take_their_places_with_others(side: Side)
         ..first
     };
     granted(&**live, &next).await;
+}
+
+pub async fn whoever_comes_while_the_model_thinks_is_told_so(side: Side) {
+    let place = asks(&*side.one, "lobby", "one?").await;
+    let fence = granted(&*side.one, &place).await;
+    let thinks = |attempt| draft(&place, fence, attempt, "", "");
+    let snapshot = || async { side.two.draft_snapshot("lobby").await.unwrap() };
+    assert_eq!(snapshot().await, None);
+    for attempt in [101, 101, 102] {
+        let shown = side.one.draft(&thinks(attempt)).await.unwrap();
+        assert_eq!(shown, DraftOutcome::Shown);
+        assert_eq!(snapshot().await, so_far(&place, attempt, ""));
+    }
+    let words = draft(&place, fence, 102, "", "One");
+    assert_eq!(side.one.draft(&words).await.unwrap(), DraftOutcome::Shown);
+    assert_eq!(snapshot().await, so_far(&place, 102, "One"));
+    let shown = side.one.draft(&thinks(103)).await.unwrap();
+    assert_eq!(
+        (shown, snapshot().await),
+        (DraftOutcome::Shown, so_far(&place, 103, ""))
+    );
+    posts(&*side.one, &place, fence, "One.").await;
+    assert_eq!(snapshot().await, None);
+    assert_eq!(
+        side.one.draft(&thinks(104)).await.unwrap(),
+        DraftOutcome::Fenced
+    );
+}
+
+pub async fn how_many_are_before_a_request_is_known(side: Side) {
+    let first = asks(&*side.one, "lobby", "one?").await;
+    let second = asks(&*side.two, "lobby", "two?").await;
+    let third = asks(&*side.one, "lobby", "three?").await;
+    let before = |place: &TurnRequest| {
+        let (live, reply) = (Arc::clone(&side.two), place.reply);
+        async move { live.requests_before("lobby", reply).await.unwrap() }
+    };
+    let fence = granted(&*side.one, &first).await;
+    assert_eq!(before(&first).await, Some(0));
+    assert_eq!(before(&second).await, Some(1));
+    assert_eq!(before(&third).await, Some(2));
+    posts(&*side.one, &first, fence, "One.").await;
+    assert_eq!(before(&first).await, None);
+    assert_eq!(before(&third).await, Some(1));
+    let elsewhere = side.one.requests_before("attic", third.reply).await;
+    assert_eq!(elsewhere.unwrap(), None);
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use common::{
     envelope::Envelope,
     store::{SentAt, Store, WriteError, Written, usage::UsageAsked},
-    wire::{Kind, Message, Seq},
+    wire::{Kind, Message, Seq, Source},
 };
 use uuid::Uuid;
 
@@ -391,4 +391,65 @@ pub async fn sums_over_replies_are_the_same_when_all_is_deleted(side: Side) {
     store.write(std::slice::from_ref(&late)).await.unwrap();
     assert_eq!(side.usage(&asked).await[0].requests, 2);
     assert_eq!(secrets(&side).await, 0);
+}
+
+pub async fn what_an_answer_stands_on_is_kept_with_it_and_goes_with_it(side: Side) {
+    let store = &side.store;
+    let question = said("lobby", 10, "what is new?");
+    let grounded = |seq: Seq, text: &str| {
+        let mut answer = answered(&question, seq, text);
+        let source = Source::new(SECRET, "https://example.org/a");
+        answer.message.grounding.add(source.unwrap());
+        let html = format!("<b>{SECRET}</b>");
+        answer.message.grounding.suggest(&html);
+        answer.reply.as_mut().unwrap().details.searches = 2;
+        answer
+    };
+    let mut kept = grounded(20, "Much.");
+    kept.message.id = Uuid::now_v7();
+    let gone = grounded(30, "Nothing.");
+    let batch = [question.clone(), kept.clone(), gone.clone()];
+    store.write(&batch).await.unwrap();
+    // Whatever of it comes again changes nothing.
+    store.write(&[kept.clone(), gone.clone()]).await.unwrap();
+    let kept = Message {
+        prev: 10,
+        ..kept.message
+    };
+    assert_eq!(
+        store.after("lobby", 10, 10).await.unwrap()[0],
+        kept,
+        "as it was shown"
+    );
+    assert_eq!(
+        store
+            .find("lobby", kept.id)
+            .await
+            .unwrap()
+            .unwrap()
+            .grounding,
+        kept.grounding
+    );
+    let searched =
+        "SELECT CAST(SUM(searches) AS SIGNED) FROM reply_details WHERE day = '1970-01-01'";
+    assert_eq!(side.count(searched).await, 4);
+
+    let groundings =
+        "SELECT COUNT(*) FROM message_groundings WHERE grounding LIKE '%the-word-that-must-go%'";
+    assert_eq!(side.count(groundings).await, 2);
+    let deletion = deletes(&gone, 40);
+    store.write(&[deletion]).await.unwrap();
+    assert_eq!(side.count(groundings).await, 1);
+    // A copy that comes after it, by itself or in another place, brings nothing back.
+    store.write(&[gone.clone()]).await.unwrap();
+    assert_eq!(side.count(groundings).await, 1);
+    let found = find(store, &gone).await;
+    assert!(found.deleted && found.grounding.is_empty(), "{found:?}");
+
+    // And where the deletion comes first.
+    let mut late = grounded(50, "Late.");
+    late.message.id = Uuid::now_v7();
+    store.write(&[deletes(&late, 60)]).await.unwrap();
+    store.write(&[late.clone()]).await.unwrap();
+    assert_eq!(side.count(groundings).await, 1);
 }

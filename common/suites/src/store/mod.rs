@@ -45,6 +45,7 @@ macro_rules! store_suite {
                 an_event_that_can_never_be_written_is_rejected_and_changes_nothing,
                 what_one_has_written_is_read_page_by_page,
                 sums_over_replies_are_the_same_when_all_is_deleted,
+                what_an_answer_stands_on_is_kept_with_it_and_goes_with_it,
             }
             messages {
                 what_is_written_is_read_back_in_order,

@@ -3,10 +3,10 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use common::store::{
-    Actor, BotPolicy, HandOver, INVITATIONS_OPEN_BY_NEW, INVITATIONS_OPEN_BY_ONE,
-    INVITATIONS_OPEN_MAX, INVITATIONS_PER_HOUR, Invited, MEMBERS_PER_ROOM, Membership,
-    PERSONA_MAX_CHARS, ReadMark, Room, RoomChanges, RoomKeeper, RoomLimits, StandingChanges, Store,
-    StoreError, UNREAD_MAX,
+    Actor, BotChoices, BotPolicy, ChoiceChanges, HandOver, INVITATIONS_OPEN_BY_NEW,
+    INVITATIONS_OPEN_BY_ONE, INVITATIONS_OPEN_MAX, INVITATIONS_PER_HOUR, Invited, MEMBERS_PER_ROOM,
+    Membership, PERSONA_MAX_CHARS, ReadMark, Room, RoomChanges, RoomKeeper, RoomLimits,
+    StandingChanges, Store, StoreError, Thinking, UNREAD_MAX,
 };
 use futures_util::future::join_all;
 
@@ -69,6 +69,11 @@ pub async fn a_room_is_as_it_was_made_and_changed(side: Side) {
         persona: "A parrot.\0\u{202e}".into(),
         title: "Das schöne Schiff 🚢".into(),
         topic: "Where we sail\nand when".into(),
+        choices: BotChoices {
+            model: Some("gemini-3.5-flash".into()),
+            thinking: Some(Thinking::High),
+            search: true,
+        },
         ..made
     };
     let changes = RoomChanges {
@@ -77,6 +82,11 @@ pub async fn a_room_is_as_it_was_made_and_changed(side: Side) {
         persona: Some(changed.persona.clone()),
         title: Some(changed.title.clone()),
         topic: Some(changed.topic.clone()),
+        choices: ChoiceChanges {
+            model: Some(changed.choices.model.clone()),
+            thinking: Some(changed.choices.thinking),
+            search: Some(true),
+        },
         hand_over: None,
     };
     let nothing = RoomChanges::default();

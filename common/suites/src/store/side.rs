@@ -71,6 +71,7 @@ pub fn said_as(room: &str, seq: u64, id: Uuid, text: &str) -> Envelope {
         message: text.to_owned(),
         reply_to: None,
         of: None,
+        grounding: Default::default(),
         edited: None,
         deleted: false,
     };
@@ -132,6 +133,7 @@ pub fn answered(request: &Envelope, seq: u64, text: &str) -> Envelope {
         total_ms: 850,
         cost_micros: Some(111),
         outcome: "answered".to_owned(),
+        details: Default::default(),
     };
     Envelope::new(message, Some(log))
 }

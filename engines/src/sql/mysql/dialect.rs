@@ -54,6 +54,12 @@ pub(in crate::sql) static SCRUB_MESSAGES: BySize = BySize::new(
     ", ",
     ")",
 );
+pub(in crate::sql) static DELETE_GROUNDINGS: BySize = BySize::new(
+    "DELETE FROM message_groundings WHERE (room, id) IN (",
+    "(?, ?)",
+    ", ",
+    ")",
+);
 /// Where a piece of so many messages and one more ends that begins behind a place.
 pub(in crate::sql) const END_OF_PIECE: &str = "SELECT m.room, m.seq FROM messages m \
      WHERE (m.room > ? OR (m.room = ? AND m.seq > ?)) ORDER BY m.room, m.seq LIMIT 1 OFFSET ?";
@@ -83,6 +89,8 @@ pub(in crate::sql) const ERASE_MESSAGES: &str =
     "DELETE FROM messages WHERE room = ? ORDER BY seq LIMIT ?";
 pub(in crate::sql) const ERASE_EVENTS: &str = "DELETE FROM message_events WHERE room = ? LIMIT ?";
 pub(in crate::sql) const ERASE_STATES: &str = "DELETE FROM message_states WHERE room = ? LIMIT ?";
+pub(in crate::sql) const ERASE_GROUNDINGS: &str =
+    "DELETE FROM message_groundings WHERE room = ? LIMIT ?";
 /// A mark that is there goes on, and never back. (The newer name for what was to be inserted is one that MariaDB lacks.)
 pub(in crate::sql) const FURTHEST_READ: &str =
     " ON DUPLICATE KEY UPDATE seq = GREATEST(seq, VALUES(seq))";

@@ -56,6 +56,12 @@ pub(in crate::sql) static SCRUB_MESSAGES: BySize = BySize::new(
     " OR ",
     "",
 );
+pub(in crate::sql) static DELETE_GROUNDINGS: BySize = BySize::new(
+    "DELETE FROM message_groundings WHERE ",
+    "(room = ? AND id = ?)",
+    " OR ",
+    "",
+);
 /// Where a piece of so many messages and one more ends that begins behind a place.
 pub(in crate::sql) const END_OF_PIECE: &str = "SELECT m.room, m.seq FROM messages m \
      WHERE m.room >= ? AND (m.room, m.seq) > (?, ?) ORDER BY m.room, m.seq LIMIT 1 OFFSET ?";
@@ -87,6 +93,8 @@ pub(in crate::sql) const ERASE_EVENTS: &str = "DELETE FROM message_events WHERE 
      (SELECT room, id FROM message_events WHERE room = ? LIMIT ?)";
 pub(in crate::sql) const ERASE_STATES: &str = "DELETE FROM message_states WHERE (room, id) IN \
      (SELECT room, id FROM message_states WHERE room = ? LIMIT ?)";
+pub(in crate::sql) const ERASE_GROUNDINGS: &str = "DELETE FROM message_groundings WHERE (room, id) IN \
+     (SELECT room, id FROM message_groundings WHERE room = ? LIMIT ?)";
 /// A mark that is there goes on, and never back.
 pub(in crate::sql) const FURTHEST_READ: &str =
     " ON CONFLICT (user, room) DO UPDATE SET seq = MAX(seq, excluded.seq)";

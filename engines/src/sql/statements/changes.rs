@@ -7,7 +7,7 @@
 
 use std::collections::HashSet;
 
-use common::wire::{Kind, Message, Seq};
+use common::wire::{Grounding, Kind, Message, Seq};
 use uuid::Uuid;
 
 use super::{Connection, dialect};
@@ -168,6 +168,14 @@ pub(super) async fn scrub(
         }
         query.execute(&mut *db).await?;
     }
+    // What an answer stands on tells what it said.
+    for list in lists(&messages, takes) {
+        let mut query = sqlx::query(dialect::DELETE_GROUNDINGS.sql(list.len()));
+        for (room, id) in list {
+            query = query.bind(room).bind(id);
+        }
+        query.execute(&mut *db).await?;
+    }
     Ok(())
 }
 
@@ -176,9 +184,10 @@ macro_rules! read_messages {
     ($rest:literal) => {
         concat!(
             "SELECT m.room, m.seq, m.id, m.sender, m.kind, m.message, m.reply_to, e.kind AS event, \
-             s.edited_seq, s.deleted_seq, s.message AS newest FROM messages m \
+             s.edited_seq, s.deleted_seq, s.message AS newest, g.grounding FROM messages m \
              LEFT JOIN message_events e ON e.room = m.room AND e.id = m.id \
-             LEFT JOIN message_states s ON s.room = m.room AND s.id = m.id ",
+             LEFT JOIN message_states s ON s.room = m.room AND s.id = m.id \
+             LEFT JOIN message_groundings g ON m.kind = 'bot' AND g.room = m.room AND g.id = m.id ",
             $rest
         )
     };
@@ -199,6 +208,7 @@ pub(super) struct MessageRow {
     edited_seq: Option<i64>,
     deleted_seq: Option<i64>,
     newest: Option<String>,
+    grounding: Option<String>,
 }
 
 impl MessageRow {
@@ -222,6 +232,11 @@ impl MessageRow {
             message: self.message,
             reply_to: self.reply_to,
             of: None,
+            // What cannot be read is left out: the answer stands for itself.
+            grounding: self
+                .grounding
+                .and_then(|json| serde_json::from_str(&json).ok())
+                .unwrap_or_default(),
             edited: None,
             deleted: false,
         };
@@ -232,7 +247,10 @@ impl MessageRow {
         let edited = self.edited_seq.filter(|seq| *seq > 0);
         message.deleted = self.deleted_seq.is_some_and(|seq| seq > 0) || message.message.is_empty();
         match (edited, self.newest) {
-            _ if message.deleted => message.message.clear(),
+            _ if message.deleted => {
+                message.message.clear();
+                message.grounding = Grounding::default();
+            }
             (Some(seq), Some(newest)) => {
                 message.edited = Some(Seq::try_from(seq).unwrap_or_default());
                 message.deleted = newest.is_empty();

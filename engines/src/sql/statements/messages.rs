@@ -40,6 +40,20 @@ static INSERT_REPLIES: BySize = BySize::new(
     dialect::IF_ABSENT,
 );
 
+static INSERT_DETAILS: BySize = BySize::new(
+    "INSERT INTO reply_details (room, id, day, tokens_cached, tokens_thought, searches, estimated) VALUES ",
+    "(?, ?, ?, ?, ?, ?, ?)",
+    ", ",
+    dialect::IF_ABSENT,
+);
+
+static INSERT_GROUNDINGS: BySize = BySize::new(
+    "INSERT INTO message_groundings (room, id, grounding) VALUES ",
+    "(?, ?, ?)",
+    ", ",
+    dialect::IF_ABSENT,
+);
+
 /// What a row takes in a statement beside its text, at most: names, ids, numbers, and its place in the statement's own text.
 const MESSAGE_BYTES: usize = 320;
 const REPLY_BYTES: usize = 640;
@@ -175,6 +189,53 @@ async fn insert_replies(
         }
         query.execute(&mut *db).await.map_err(of_the_log)?;
     }
+    let details: Vec<_> = replies
+        .iter()
+        .filter(|(_, reply)| !reply.details.is_plain())
+        .collect();
+    for run in runs(&vec![REPLY_BYTES; details.len()], takes) {
+        let mut query = sqlx::query(INSERT_DETAILS.sql(run.len()));
+        for (message, reply) in &details[run] {
+            query = query
+                .bind(&*message.room)
+                .bind(message.id)
+                .bind(day(message))
+                .bind(i64::from(reply.details.tokens_cached))
+                .bind(i64::from(reply.details.tokens_thought))
+                .bind(i64::from(reply.details.searches))
+                .bind(reply.details.estimated);
+        }
+        query.execute(&mut *db).await.map_err(of_the_log)?;
+    }
+    Ok(())
+}
+
+/// Inserts what answers stand on; what is there already is left as it is. What has no text any more stands on nothing.
+async fn insert_groundings(
+    db: &mut Connection,
+    messages: impl Iterator<Item = &Message>,
+    takes: usize,
+) -> Result<(), Failure> {
+    let grounded: Vec<(&Message, String)> = messages
+        .filter(|message| !message.grounding.is_empty() && !message.message.is_empty())
+        .filter_map(|message| Some((message, serde_json::to_string(&message.grounding).ok()?)))
+        .collect();
+    // One that the engine would not take in a statement is left out: the answer is worth more than that.
+    let grounded: Vec<_> = grounded
+        .into_iter()
+        .filter(|(_, json)| json.len() + MESSAGE_BYTES <= takes)
+        .collect();
+    let bytes: Vec<usize> = grounded
+        .iter()
+        .map(|(_, json)| json.len() + MESSAGE_BYTES)
+        .collect();
+    for run in runs(&bytes, takes) {
+        let mut query = sqlx::query(INSERT_GROUNDINGS.sql(run.len()));
+        for (message, json) in &grounded[run] {
+            query = query.bind(&*message.room).bind(message.id).bind(json);
+        }
+        query.execute(&mut *db).await?;
+    }
     Ok(())
 }
 
@@ -286,7 +347,11 @@ impl ThisStore {
         let replies: Vec<_> = rows.iter().filter_map(Row::reply).collect();
         let events: Vec<_> = rows.iter().filter_map(Row::event).collect();
         let bytes: Vec<usize> = rows.iter().map(Row::bytes).collect();
-        let one_statement = replies.is_empty() && events.is_empty() && rows.len().is_power_of_two();
+        let is_grounded = |row: &Row| !row.message().grounding.is_empty();
+        let one_statement = replies.is_empty()
+            && events.is_empty()
+            && rows.len().is_power_of_two()
+            && !rows.iter().any(is_grounded);
         if one_statement && runs(&bytes, takes).len() == 1 {
             // A statement alone is a transaction, without the way to the engine and back for its begin and commit.
             writing!(self, |db| {
@@ -296,6 +361,7 @@ impl ThisStore {
         } else {
             transaction!(self, |db| {
                 insert(db, &INSERT_NEW, &messages, takes).await?;
+                insert_groundings(db, rows.iter().map(Row::message), takes).await?;
                 insert_replies(db, &replies, takes).await?;
                 apply(db, &events, takes).await
             })
@@ -330,6 +396,8 @@ impl ThisStore {
                 .filter_map(Row::reply)
                 .collect();
             insert_replies(db, &replies, takes).await?;
+            let written = missing.iter().filter(|row| is_stored(row));
+            insert_groundings(db, written.map(|row| row.message()), takes).await?;
             let stored = || rows.iter().filter(is_stored);
             let in_place =
                 stored().filter(|row| before.has_in_place(row) || after.has_in_place(row));

@@ -110,6 +110,7 @@ impl Removals for ThisStore {
                 dialect::ERASE_MESSAGES,
                 dialect::ERASE_EVENTS,
                 dialect::ERASE_STATES,
+                dialect::ERASE_GROUNDINGS,
                 dialect::ERASE_READ_MARKS,
             ] {
                 let query = sqlx::query(of_table).bind(room).bind(limit);

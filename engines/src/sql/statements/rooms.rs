@@ -4,8 +4,9 @@ use async_trait::async_trait;
 use common::{
     names,
     store::{
-        Actor, BANS_PER_ROOM, BotPolicy, COUNTED_WITHIN, HandOver, Invited, ListedRoom, Membership,
-        Room, RoomChanges, RoomKeeper, RoomLimits, Rooms, StoreError,
+        Actor, BANS_PER_ROOM, BotChoices, BotPolicy, COUNTED_WITHIN, ChoiceChanges, HandOver,
+        Invited, ListedRoom, Membership, Room, RoomChanges, RoomKeeper, RoomLimits, Rooms,
+        StoreError, Thinking,
     },
 };
 
@@ -21,8 +22,10 @@ macro_rules! room_where {
     ($condition:literal) => {
         concat!(
             "SELECT rooms.name, rooms.owner, rooms.private, rooms.bot, rooms.persona, \
-             COALESCE(room_details.title, '') AS title, COALESCE(room_details.topic, '') AS topic \
-             FROM rooms LEFT JOIN room_details ON room_details.room = rooms.name WHERE rooms.name = ?",
+             COALESCE(room_details.title, '') AS title, COALESCE(room_details.topic, '') AS topic, \
+             room_bots.model, room_bots.thinking, COALESCE(room_bots.search, 0) AS search \
+             FROM rooms LEFT JOIN room_details ON room_details.room = rooms.name \
+             LEFT JOIN room_bots ON room_bots.room = rooms.name WHERE rooms.name = ?",
             $condition
         )
     };
@@ -46,6 +49,9 @@ struct RoomRow {
     persona: String,
     title: String,
     topic: String,
+    model: Option<String>,
+    thinking: Option<String>,
+    search: i64,
 }
 
 impl TryFrom<RoomRow> for Room {
@@ -60,7 +66,17 @@ impl TryFrom<RoomRow> for Room {
             owner: row.owner,
             title: row.title,
             topic: row.topic,
+            choices: choices(row.model, row.thinking.as_deref(), row.search),
         })
+    }
+}
+
+/// What a room has chosen, as its row says. A word of a later version is as if nothing were chosen.
+fn choices(model: Option<String>, thinking: Option<&str>, search: i64) -> BotChoices {
+    BotChoices {
+        model,
+        thinking: thinking.and_then(Thinking::from_word),
+        search: search != 0,
     }
 }
 
@@ -115,6 +131,35 @@ async fn change_details(
     let insert = insert.bind(room).bind(title.as_deref().unwrap_or(""));
     let insert = insert.bind(topic.as_deref().unwrap_or(""));
     insert.execute(db).await?;
+    Ok(())
+}
+
+/// Changes what is in `room_bots`, under the lock of the room.
+async fn change_choices(
+    db: &mut Connection,
+    room: &str,
+    changes: &ChoiceChanges,
+) -> Result<(), Failure> {
+    if *changes == ChoiceChanges::default() {
+        return Ok(());
+    }
+    let query = "SELECT model, thinking, COALESCE(search, 0) FROM room_bots WHERE room = ?";
+    let row: Option<(Option<String>, Option<String>, i64)> = sqlx::query_as(query)
+        .bind(room)
+        .fetch_optional(&mut *db)
+        .await?;
+    let sql = match row {
+        Some(_) => "UPDATE room_bots SET model = ?, thinking = ?, search = ? WHERE room = ?",
+        None => "INSERT INTO room_bots (model, thinking, search, room) VALUES (?, ?, ?, ?)",
+    };
+    let before = row.map(|(model, thinking, search)| choices(model, thinking.as_deref(), search));
+    let chosen = changes.over(before.unwrap_or_default());
+    let query = sqlx::query(sql)
+        .bind(chosen.model.as_deref())
+        .bind(chosen.thinking.map(Thinking::as_str))
+        .bind(chosen.search)
+        .bind(room);
+    query.execute(db).await?;
     Ok(())
 }
 
@@ -381,6 +426,7 @@ impl Rooms for ThisStore {
                 .execute(&mut *db)
                 .await?;
             change_details(db, name, changes).await?;
+            change_choices(db, name, &changes.choices).await?;
             if let Some(to) = &changes.hand_over {
                 hand_over(db, name, to, by).await?;
             }
@@ -413,6 +459,7 @@ impl Rooms for ThisStore {
                 "DELETE FROM invitations WHERE room = ?",
                 "DELETE FROM bans WHERE room = ?",
                 "DELETE FROM room_details WHERE room = ?",
+                "DELETE FROM room_bots WHERE room = ?",
                 "DELETE FROM room_looks WHERE room = ?",
                 "DELETE FROM rooms WHERE name = ?",
             ] {
