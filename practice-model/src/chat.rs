@@ -35,7 +35,11 @@ struct ChatRequest {
     _stream_options: Value,
     #[serde(default)]
     max_tokens: Option<i64>,
+    #[serde(default)]
+    reasoning_effort: Option<String>,
 }
+
+const EFFORTS: [&str; 5] = ["none", "minimal", "low", "medium", "high"];
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -71,7 +75,13 @@ impl ChatCall {
             body["systemInstruction"] = json!({ "parts": system });
         }
         if let Some(most) = request.max_tokens {
-            body["generationConfig"] = json!({ "maxOutputTokens": most });
+            body["generationConfig"]["maxOutputTokens"] = most.into();
+        }
+        if let Some(effort) = request.reasoning_effort {
+            if !EFFORTS.contains(&effort.as_str()) {
+                return Err(format!("Invalid value for reasoning_effort: {effort:?}"));
+            }
+            body["generationConfig"]["thinkingConfig"] = json!({ "includeThoughts": true });
         }
         Ok(ChatCall {
             model: request.model,
@@ -148,7 +158,9 @@ fn usage(event: &Value) -> Value {
     let out = count("candidatesTokenCount") + count("thoughtsTokenCount");
     json!({
         "prompt_tokens": count("promptTokenCount"),
+        "prompt_tokens_details": {"cached_tokens": count("cachedContentTokenCount")},
         "completion_tokens": out,
+        "completion_tokens_details": {"reasoning_tokens": count("thoughtsTokenCount")},
         "total_tokens": count("promptTokenCount") + out,
     })
 }

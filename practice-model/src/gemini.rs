@@ -31,8 +31,8 @@ pub(crate) struct GenerateRequest {
     generation_config: GenerationConfig,
     #[serde(default, rename = "safetySettings")]
     _safety_settings: Vec<Value>,
-    #[serde(default, rename = "tools")]
-    _tools: Vec<Value>,
+    #[serde(default)]
+    tools: Vec<Value>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -73,8 +73,8 @@ struct ThinkingConfig {
     thinking_budget: Option<i64>,
     #[serde(default)]
     thinking_level: Option<String>,
-    #[serde(default, rename = "includeThoughts")]
-    _include_thoughts: Option<bool>,
+    #[serde(default)]
+    include_thoughts: Option<bool>,
 }
 
 const THINKING_LEVELS: [&str; 4] = ["MINIMAL", "LOW", "MEDIUM", "HIGH"];
@@ -99,6 +99,53 @@ impl GenerateRequest {
             .flat_map(|content| &content.parts)
             .map(|part| part.text.as_deref().map_or(0, tokens_of))
             .sum()
+    }
+
+    /// Whether what is thought is to come as well.
+    pub(crate) fn includes_thoughts(&self) -> bool {
+        let thinking = self.generation_config.thinking_config.as_ref();
+        thinking.is_some_and(|thinking| thinking.include_thoughts == Some(true))
+    }
+
+    /// Whether anything is said on thinking.
+    pub(crate) fn speaks_of_thinking(&self) -> bool {
+        self.generation_config.thinking_config.is_some()
+    }
+
+    /// Whether this tool may be used.
+    pub(crate) fn offers(&self, tool: &str) -> bool {
+        self.tools.iter().any(|offered| !offered[tool].is_null())
+    }
+
+    /// Whether any may.
+    pub(crate) fn offers_tools(&self) -> bool {
+        !self.tools.is_empty()
+    }
+
+    /// What this very model does not take of it, by its name.
+    ///
+    /// # Errors
+    /// As from [`GenerateRequest::read`].
+    pub(crate) fn check_model(&self, model: &str) -> Result<(), String> {
+        let Some(thinking) = &self.generation_config.thinking_config else {
+            return Ok(());
+        };
+        let begins = |of: &[&str]| of.iter().any(|name| model.starts_with(name));
+        if begins(&["gemini-1.", "gemini-2.0", "gemma-"]) {
+            return Err(format!("Thinking is not supported by the model {model}."));
+        }
+        let level = thinking.thinking_level.as_deref();
+        if begins(&["gemini-2.5"]) && level.is_some() {
+            return Err("Thinking level is not supported for this model.".to_owned());
+        }
+        if begins(&["gemini-3"]) && thinking.thinking_budget.is_some() {
+            return Err("Thinking budget is not supported for this model.".to_owned());
+        }
+        let is_minimal = level.is_some_and(|level| level.eq_ignore_ascii_case("MINIMAL"));
+        if begins(&["gemini-3.8"]) && is_minimal {
+            return Err("Thinking level MINIMAL is not supported for this model.".to_owned());
+        }
+        Ok(())
     }
 
     /// Most tokens that the caller wants.
@@ -130,6 +177,15 @@ impl GenerateRequest {
             instruction.check_parts("GenerateContentRequest.system_instruction")?;
         }
         self.generation_config.check()?;
+        let known = |tool: &Value| {
+            let names = tool.as_object().map(|tool| tool.keys().collect::<Vec<_>>());
+            names.is_some_and(|names| {
+                names.len() == 1 && ["google_search", "url_context"].contains(&names[0].as_str())
+            })
+        };
+        if let Some(unknown) = self.tools.iter().find(|tool| !known(tool)) {
+            return Err(format!("Invalid value at 'tools': {unknown}"));
+        }
         let tokens = self.input_tokens();
         if tokens > INPUT_TOKEN_LIMIT {
             return Err(format!(

@@ -19,8 +19,11 @@
 //! | `GET /v1beta/models/{model}` | what there is of a model |
 //! | `POST /v1/chat/completions` · `GET /v1/models` | the same over the OpenAI-compatible chat API, streamed only |
 //! | `POST /practice/behaviour` | sets orders: JSON of [`Orders`], `{"default": "...", "next": ["..."], "models": {"NAME": "..."}}` |
-//! | `GET /practice/requests?after=ID` | `{"requests": [...], "received", "model_checks", "quota"}`, each request a [`ReceivedCall`] |
+//! | `GET /practice/requests?after=ID` | `{"requests": [...], "received", "model_checks", "quota", "used"}`, each request a [`ReceivedCall`]; `used` has for each model a [`ModelUse`] |
 //! | `POST /practice/reset` | forgets orders, quotas and requests |
+//!
+//! Like the real ones, models are particular about thinking by their names: `gemini-2.5-…` take budgets, `gemini-3…` levels, of which
+//! `gemini-3.8…` have no MINIMAL, and older ones nothing; any other takes either.
 //!
 //! Any key will do, in the header `x-goog-api-key`; none is a 403, one in the URL a 400. Requests that Gemini would refuse are
 //! refused.
@@ -61,7 +64,16 @@
 //! | **how a reply is made** | |
 //! | `say="..."` | this text |
 //! | `words=500` | exactly so many words (at most 20,000) |
-//! | `thoughts` | parts with `thought: true` before the text |
+//! | `thoughts` `thoughts-between` | parts with `thought: true` before the text; in the middle of it as well |
+//! | `think=26s` | it thinks so long before the first word; what it thinks comes meanwhile in ten parts, if the request includes thoughts |
+//! | `silent` | what it thinks does not come, whatever the request includes |
+//! | `signature` | a last part with a `thoughtSignature` and an empty text |
+//! | `no-thinking` `no-tools` | a request that says anything on thinking, or offers tools, is a 400 |
+//! | `search` `search=3` | it searches so often, if the request lets it: queries, sources, and what is to be shown along |
+//! | `search-pieces` | what it found comes on several of the last events |
+//! | `reads` | it reads a page, and fails to read another, if the request lets it |
+//! | `counts=last` `counts=none` | tokens are counted on the last event only, or on none; else on each, as running totals |
+//! | `cached=90` `tool-tokens=50` | so many of the prompt's tokens were cached; so many more were read by tools |
 //! | `safety` `max-tokens` | ends half way, or after `after=N` chunks, with that `finishReason` |
 //! | `finish=REASON` | ends with this `finishReason`, known or not; with `after=N` early |
 //! | `stop-every` `stop-early` `finish-apart` `no-finish` | `finishReason` on every event; on an empty first one only; on a last one without parts; nowhere (with `after=N` the text ends early, in silence) |
@@ -99,6 +111,7 @@ mod reply;
 mod script;
 mod server;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -110,7 +123,7 @@ use tokio::task::JoinHandle;
 
 pub use order::OrderError;
 pub use practice::{Orders, QuotaReport};
-pub use record::ReceivedCall;
+pub use record::{CallUse, ModelUse, ReceivedCall};
 
 use practice::Practice;
 
@@ -213,6 +226,11 @@ impl PracticeModel {
     /// The calls since the start or the last reset, the oldest first; at most the last 10,000.
     pub fn requests(&self) -> Vec<ReceivedCall> {
         self.practice.read(|record| record.after(0))
+    }
+
+    /// What the calls that are remembered have used, by model: the count against which any other is held.
+    pub fn used_by_model(&self) -> BTreeMap<String, ModelUse> {
+        self.practice.read(record::Record::used_by_model)
     }
 
     /// How often somebody asked whether a model is there (`GET /v1beta/models/{model}`).

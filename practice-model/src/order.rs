@@ -15,6 +15,9 @@ const DEFAULT_PACE: Duration = Duration::from_millis(30);
 /// Most words a reply is made to have by `words=`: far more than a message may be long, far less than memory.
 const WORDS_LIMIT: usize = 20_000;
 
+/// Most queries of one call.
+const SEARCHES_MAX: usize = 20;
+
 /// Where a connection that is cut is cut.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum CutAt {
@@ -80,6 +83,17 @@ pub(crate) enum Stops {
     Never,
 }
 
+/// On which events the counts of tokens stand, as running totals.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Counts {
+    /// On each.
+    Each,
+    /// On the last.
+    Last,
+    /// On none.
+    None,
+}
+
 /// How a call goes, by all orders that hold for it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Behaviour {
@@ -102,6 +116,30 @@ pub(crate) struct Behaviour {
     pub content_type: Option<String>,
     /// Parts with `thought: true` before the text.
     pub thoughts: bool,
+    /// And one in the middle of it.
+    pub thoughts_between: bool,
+    /// So long it thinks before the first word. What it thinks comes meanwhile, if that is asked for.
+    pub think: Option<Duration>,
+    /// What it thinks does not come, whatever is asked for.
+    pub silent: bool,
+    /// An empty part at the end with a `thoughtSignature`.
+    pub signature: bool,
+    /// Where the counts stand.
+    pub counts: Counts,
+    /// So many of the prompt's tokens were cached.
+    pub cached: u64,
+    /// So many tokens were read by tools.
+    pub tool_tokens: u64,
+    /// It searches so often, if it may.
+    pub searches: usize,
+    /// What it found comes in pieces.
+    pub search_pieces: bool,
+    /// It reads a page, if it may.
+    pub reads: bool,
+    /// It takes no word on thinking at all.
+    pub no_thinking: bool,
+    /// It takes no tools.
+    pub no_tools: bool,
     /// Before the headers.
     pub delay: Duration,
     /// Between two chunks of a stream.
@@ -132,6 +170,18 @@ impl Default for Behaviour {
             oddities: Vec::new(),
             content_type: None,
             thoughts: false,
+            thoughts_between: false,
+            think: None,
+            silent: false,
+            signature: false,
+            counts: Counts::Each,
+            cached: 0,
+            tool_tokens: 0,
+            searches: 0,
+            search_pieces: false,
+            reads: false,
+            no_thinking: false,
+            no_tools: false,
             delay: Duration::ZERO,
             pace: DEFAULT_PACE,
             words: None,
@@ -198,6 +248,18 @@ impl Behaviour {
             "finish" => self.finish = Some(value.to_owned()),
             "delay" => self.delay = duration(value)?,
             "pace" => self.pace = duration(value)?,
+            "think" => self.think = Some(duration(value)?),
+            "counts" => {
+                self.counts = match value {
+                    "each" => Counts::Each,
+                    "last" => Counts::Last,
+                    "none" => Counts::None,
+                    _ => return Err(OrderError(format!("{value:?}: each, last or none"))),
+                };
+            }
+            "cached" => self.cached = checked(value, |_| true)?,
+            "tool-tokens" => self.tool_tokens = checked(value, |_| true)?,
+            "search" => self.searches = checked(value, |count| *count <= SEARCHES_MAX)?,
             "words" => self.words = Some(checked::<usize>(value, |_| true)?.clamp(1, WORDS_LIMIT)),
             "say" => self.say = Some(value.to_owned()),
             "content-type" => self.content_type = Some(value.to_owned()),
@@ -256,6 +318,14 @@ impl Behaviour {
             "finish-apart" => self.stops = Stops::Apart,
             "no-finish" => self.stops = Stops::Never,
             "thoughts" => self.thoughts = true,
+            "thoughts-between" => (self.thoughts, self.thoughts_between) = (true, true),
+            "silent" => self.silent = true,
+            "signature" => self.signature = true,
+            "search" => self.searches = 1,
+            "search-pieces" => self.search_pieces = true,
+            "reads" => self.reads = true,
+            "no-thinking" => self.no_thinking = true,
+            "no-tools" => self.no_tools = true,
             "array" => self.in_array = true,
             "crlf" => self.crlf = true,
             "quota" => drop(self.limits()),

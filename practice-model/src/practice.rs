@@ -183,6 +183,10 @@ impl Practice {
                 return refused(&error, &Behaviour::default(), call.speech);
             }
         };
+        if let Err(problem) = request.check_model(call.model) {
+            let error = ErrorReply::invalid_argument(problem);
+            return refused(&error, &Behaviour::default(), call.speech);
+        }
         let conversation = conversation::read(&request);
         self.write(|record| {
             record.note(call.id, |noted| {
@@ -202,6 +206,17 @@ impl Practice {
                 return refused(&error, &Behaviour::default(), call.speech);
             }
         };
+        let problem_of_model = if behaviour.no_thinking && request.speaks_of_thinking() {
+            Some("Thinking is not supported for this model.")
+        } else if behaviour.no_tools && request.offers_tools() {
+            Some("Search Grounding is not supported.")
+        } else {
+            None
+        };
+        if let Some(problem) = problem_of_model {
+            let error = ErrorReply::invalid_argument(problem);
+            return refused(&error, &behaviour, call.speech);
+        }
         let input_tokens = request.input_tokens();
         if let Err(error) = self.take_quota(call.model, &behaviour, input_tokens) {
             return refused(&error, &behaviour, call.speech);
@@ -218,6 +233,9 @@ impl Practice {
             text,
             finish,
             input_tokens,
+            includes_thoughts: request.includes_thoughts(),
+            may_search: request.offers("google_search"),
+            may_read: request.offers("url_context"),
             response_id: &format!("practice-{:08}", call.id),
         };
         let outcome = match &behaviour.outcome {

@@ -1,7 +1,7 @@
 //! What the practice model was asked: every call with its time, its body and how it went, so that a test can say "asked
 //! once", "asked the second model", "hung up when the deadline came".
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -39,6 +39,58 @@ pub struct ReceivedCall {
     pub took: Option<u64>,
     /// How many calls were under way when it came, itself among them.
     pub under_way: usize,
+    /// What it has used until it ended, or was hung up on.
+    pub used: CallUse,
+}
+
+/// What a call has used, as the model that answers it would be paid for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct CallUse {
+    /// Tokens that went in, those of tools among them.
+    pub tokens_in: u64,
+    /// Those of them that were cached.
+    pub tokens_cached: u64,
+    /// Tokens that came out, thoughts among them.
+    pub tokens_out: u64,
+    /// Those of them that were thoughts.
+    pub tokens_thought: u64,
+    /// Queries that were searched.
+    pub searches: u64,
+}
+
+impl CallUse {
+    /// What an event of Gemini's says was used by then.
+    pub(crate) fn of_event(event: &Value) -> CallUse {
+        let counts = &event["usageMetadata"];
+        let count = |name: &str| counts[name].as_u64().unwrap_or(0);
+        let queries = &event["candidates"][0]["groundingMetadata"]["webSearchQueries"];
+        CallUse {
+            tokens_in: count("promptTokenCount") + count("toolUsePromptTokenCount"),
+            tokens_cached: count("cachedContentTokenCount"),
+            tokens_out: count("candidatesTokenCount") + count("thoughtsTokenCount"),
+            tokens_thought: count("thoughtsTokenCount"),
+            searches: queries.as_array().map_or(0, |queries| queries.len() as u64),
+        }
+    }
+
+    /// Both together.
+    pub fn and(self, other: CallUse) -> CallUse {
+        CallUse {
+            tokens_in: self.tokens_in + other.tokens_in,
+            tokens_cached: self.tokens_cached + other.tokens_cached,
+            tokens_out: self.tokens_out + other.tokens_out,
+            tokens_thought: self.tokens_thought + other.tokens_thought,
+            searches: self.searches + other.searches,
+        }
+    }
+
+    /// What is known by now, where this was known before.
+    fn at_least(self, before: CallUse) -> CallUse {
+        CallUse {
+            searches: self.searches.max(before.searches),
+            ..self
+        }
+    }
 }
 
 impl ReceivedCall {
@@ -53,6 +105,16 @@ fn raw<S: Serializer>(body: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error>
         Ok(json) => json.serialize(serializer),
         Err(_) => body.serialize(serializer),
     }
+}
+
+/// What the calls of one model have used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct ModelUse {
+    /// How many calls there were, whatever became of them.
+    pub calls: u64,
+    /// What they have used together.
+    #[serde(flatten)]
+    pub used: CallUse,
 }
 
 /// The calls that are remembered.
@@ -84,6 +146,7 @@ impl Record {
             hung_up: false,
             took: None,
             under_way: self.under_way,
+            used: CallUse::default(),
         });
         while self.calls.len() > KEPT_CALLS || (self.bytes > KEPT_BYTES && self.calls.len() > 1) {
             if let Some(forgotten) = self.calls.pop_front() {
@@ -103,6 +166,23 @@ impl Record {
         if let Some(call) = place.and_then(|place| self.calls.get_mut(place)) {
             change(call);
         }
+    }
+
+    /// A call has used so much by now.
+    pub(crate) fn used(&mut self, id: u64, used: CallUse) {
+        let before = |call: &ReceivedCall| call.used;
+        self.note(id, |call| call.used = used.at_least(before(call)));
+    }
+
+    /// What all calls that are remembered have used, by model.
+    pub(crate) fn used_by_model(&self) -> BTreeMap<String, ModelUse> {
+        let mut by_model: BTreeMap<String, ModelUse> = BTreeMap::new();
+        for call in &self.calls {
+            let of_model = by_model.entry(call.model.clone()).or_default();
+            of_model.calls += 1;
+            of_model.used = of_model.used.and(call.used);
+        }
+        by_model
     }
 
     /// A call ended, at that time in µs since the Unix epoch.

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use crate::chat::Speech;
 use crate::fault::ErrorReply;
 use crate::gemini::tokens_of;
-use crate::order::{Behaviour, CutAt, Outcome, Stops};
+use crate::order::{Behaviour, Counts, CutAt, Outcome, Stops};
+use crate::record::CallUse;
 use crate::reply::chunks;
 
 /// The content type of an error.
@@ -22,6 +23,9 @@ const THOUGHTS: [&str; 2] = [
     "**Thinking it over**\n\nThis is a thought, it is not to be shown. ",
     "Nor is this one.",
 ];
+
+/// In so many parts the time is cut for which it thinks.
+const THINKING_PARTS: u32 = 10;
 
 /// Stands before a text that has no character of several bytes, where one is needed to be cut in two.
 const SEVERAL_BYTES: &str = "Grüß dich 👋 ";
@@ -39,6 +43,12 @@ pub(crate) struct Asked<'a> {
     pub finish: &'a str,
     /// Input tokens, for `usageMetadata`.
     pub input_tokens: u64,
+    /// What is thought is to come as well.
+    pub includes_thoughts: bool,
+    /// It may search.
+    pub may_search: bool,
+    /// It may read pages.
+    pub may_read: bool,
     /// `responseId`.
     pub response_id: &'a str,
 }
@@ -68,6 +78,8 @@ pub(crate) enum Step {
     Send(Bytes),
     /// Waits.
     Wait(Duration),
+    /// So much was used by now, whether it was said or not.
+    Used(CallUse),
     /// Nothing more, while the connection stays open.
     Stall,
     /// Closes the connection.
@@ -154,7 +166,11 @@ fn stream_steps(outcome: &Outcome, behaviour: &Behaviour, asked: &Asked<'_>) -> 
         outcome,
     };
     let ends = behaviour.stops != Stops::Never;
-    let events = asked.speech.events(&events.all(&text), ends);
+    let made = events.all(&text);
+    let uses: Vec<CallUse> = made.iter().map(CallUse::of_event).collect();
+    let made = events.counted(made);
+    let mut steps = events.thinking(&frame);
+    let events = asked.speech.events(&made, ends);
     let events = events.into_iter().map(String::into_bytes).collect();
     let events = behaviour.oddities.iter().fold(events, |events, oddity| {
         oddity.lay_over(events, asked.speech)
@@ -182,11 +198,11 @@ fn stream_steps(outcome: &Outcome, behaviour: &Behaviour, asked: &Asked<'_>) -> 
         }
         _ => {}
     }
-    let mut steps = Vec::new();
-    for bytes in frames {
+    for (at, bytes) in frames.into_iter().enumerate() {
         if !steps.is_empty() && !behaviour.pace.is_zero() {
             steps.push(Step::Wait(behaviour.pace));
         }
+        steps.extend(uses.get(at).copied().map(Step::Used));
         steps.push(Step::Send(bytes));
     }
     steps.extend(end);
@@ -260,17 +276,145 @@ impl Events<'_> {
             said += tokens_of(chunk);
             let is_last = index + 1 == chunks.len();
             let here = stops == Stops::Every || (stops == Stops::Last && is_last);
-            events.push(self.event(json!([{ "text": chunk }]), said, here.then_some(finish)));
+            let mut parts = vec![json!({ "text": chunk })];
+            if self.behaviour.signature && is_last {
+                parts.push(json!({"text": "", "thoughtSignature": "c2lnbmVk"}));
+            }
+            events.push(self.event(json!(parts), said, here.then_some(finish)));
+            if self.behaviour.thoughts_between && index == 0 && !is_last {
+                let thought = json!([{"text": THOUGHTS[1], "thought": true}]);
+                events.push(self.event(thought, said, None));
+            }
         }
         let nowhere_yet = chunks.is_empty() && matches!(stops, Stops::Last | Stops::Every);
         if stops == Stops::Apart || nowhere_yet {
             events.push(self.event(Value::Null, said, Some(finish)));
         }
+        self.look_up(&mut events);
         events
+    }
+
+    /// What was looked up, on the last events.
+    fn look_up(&self, events: &mut [Value]) {
+        let last = events.len().saturating_sub(1);
+        let searches = self.searches();
+        if searches > 0 && !events.is_empty() {
+            let at = |back: usize| match self.behaviour.search_pieces {
+                true => last.saturating_sub(back),
+                false => last,
+            };
+            let queries: Vec<String> = (1..=searches).map(|at| format!("query {at}")).collect();
+            let pages: Vec<Value> = (1..=searches)
+                .map(|at| {
+                    let uri = format!("https://redirect.example/grounding/{at}");
+                    json!({"web": {"uri": uri, "title": format!("Page {at}")}})
+                })
+                .collect();
+            let links: Vec<String> = queries
+                .iter()
+                .map(|query| {
+                    format!("<a class=\"chip\" href=\"https://search.example/{query}\">{query}</a>")
+                })
+                .collect();
+            let html = format!(
+                "<style>.chip {{ color: #123456 }}</style>\n<div>{}</div>",
+                links.concat()
+            );
+            let support = json!([{"segment": {"startIndex": 0, "endIndex": 3, "text": "One"}, "groundingChunkIndices": [0]}]);
+            for (back, name, value) in [
+                (2, "webSearchQueries", json!(queries)),
+                (1, "groundingChunks", json!(pages)),
+                (1, "groundingSupports", support),
+                (0, "searchEntryPoint", json!({"renderedContent": html})),
+            ] {
+                let candidate = &mut events[at(back)]["candidates"][0];
+                candidate["groundingMetadata"][name] = value;
+            }
+        }
+        if self.behaviour.reads && self.asked.may_read && !events.is_empty() {
+            events[last]["candidates"][0]["urlContextMetadata"] = json!({"urlMetadata": [
+                {"retrievedUrl": "https://example.org/read", "urlRetrievalStatus": "URL_RETRIEVAL_STATUS_SUCCESS"},
+                {"retrievedUrl": "https://example.org/failed", "urlRetrievalStatus": "URL_RETRIEVAL_STATUS_ERROR"},
+            ]});
+        }
+    }
+
+    fn searches(&self) -> usize {
+        match self.asked.may_search {
+            true => self.behaviour.searches,
+            false => 0,
+        }
+    }
+
+    /// The events with their counts where the order has them.
+    fn counted(&self, mut events: Vec<Value>) -> Vec<Value> {
+        let last = events.len().saturating_sub(1);
+        for (at, event) in events.iter_mut().enumerate() {
+            let has_counts = match self.behaviour.counts {
+                Counts::Each => true,
+                Counts::Last => at == last,
+                Counts::None => false,
+            };
+            if !has_counts && let Some(event) = event.as_object_mut() {
+                event.remove("usageMetadata");
+            }
+        }
+        events
+    }
+
+    /// What comes before the first word where it thinks for so long: time, and thoughts if they are asked for.
+    fn thinking(&self, frame: &impl Fn(&[u8]) -> Bytes) -> Vec<Step> {
+        let Some(think) = self.behaviour.think else {
+            return Vec::new();
+        };
+        let is_seen = self.asked.includes_thoughts && !self.behaviour.silent;
+        let mut steps = Vec::new();
+        for at in 1..=THINKING_PARTS {
+            steps.push(Step::Wait(think / THINKING_PARTS));
+            let thoughts = u64::from(at) * tokens_of(THOUGHTS[0]);
+            let thought = json!([{"text": THOUGHTS[0], "thought": true}]);
+            let event = self.event_after(thought, thoughts, 0, None);
+            steps.push(Step::Used(CallUse::of_event(&event)));
+            if is_seen {
+                let event = self
+                    .asked
+                    .speech
+                    .events(&self.counted_thought(event), false);
+                steps.extend(
+                    event
+                        .iter()
+                        .map(|event| Step::Send(frame(event.as_bytes()))),
+                );
+            }
+        }
+        steps
+    }
+
+    /// A thought is never the last event.
+    fn counted_thought(&self, mut event: Value) -> [Value; 1] {
+        if self.behaviour.counts != Counts::Each
+            && let Some(event) = event.as_object_mut()
+        {
+            event.remove("usageMetadata");
+        }
+        [event]
     }
 
     fn thinks(&self) -> bool {
         self.behaviour.thoughts || *self.outcome == Outcome::ThoughtsOnly
+    }
+
+    /// How many tokens it has thought before the first word.
+    fn thought_tokens(&self) -> u64 {
+        let long = self
+            .behaviour
+            .think
+            .map_or(0, |_| u64::from(THINKING_PARTS) * tokens_of(THOUGHTS[0]));
+        let short: u64 = match self.thinks() {
+            true => THOUGHTS.map(tokens_of).iter().sum(),
+            false => 0,
+        };
+        long + short
     }
 
     fn finish(&self) -> &str {
@@ -296,6 +440,16 @@ impl Events<'_> {
     }
 
     fn event(&self, parts: Value, said_tokens: u64, finish: Option<&str>) -> Value {
+        self.event_after(parts, self.thought_tokens(), said_tokens, finish)
+    }
+
+    fn event_after(
+        &self,
+        parts: Value,
+        thoughts: u64,
+        said_tokens: u64,
+        finish: Option<&str>,
+    ) -> Value {
         let mut candidate = json!({"index": 0});
         if !parts.is_null() {
             candidate["content"] = json!({"parts": parts, "role": "model"});
@@ -303,21 +457,28 @@ impl Events<'_> {
         if let Some(finish) = finish {
             candidate["finishReason"] = finish.into();
         }
-        self.around(json!({ "candidates": [candidate] }), said_tokens)
+        self.around(json!({ "candidates": [candidate] }), thoughts, said_tokens)
     }
 
     fn blocked(&self, reason: &str) -> Value {
-        self.around(json!({ "promptFeedback": {"blockReason": reason} }), 0)
+        self.around(json!({ "promptFeedback": {"blockReason": reason} }), 0, 0)
     }
 
-    fn around(&self, mut event: Value, said_tokens: u64) -> Value {
+    fn around(&self, mut event: Value, thoughts: u64, said_tokens: u64) -> Value {
         let input = self.asked.input_tokens;
-        let thoughts = match self.thinks() {
-            true => THOUGHTS.map(tokens_of).iter().sum(),
-            false => 0,
-        };
-        let mut usage =
-            json!({"promptTokenCount": input, "totalTokenCount": input + said_tokens + thoughts});
+        let Behaviour {
+            cached,
+            tool_tokens,
+            ..
+        } = self.behaviour;
+        let total = input + tool_tokens + said_tokens + thoughts;
+        let mut usage = json!({"promptTokenCount": input, "totalTokenCount": total});
+        if *cached > 0 {
+            usage["cachedContentTokenCount"] = (*cached.min(&input)).into();
+        }
+        if *tool_tokens > 0 {
+            usage["toolUsePromptTokenCount"] = (*tool_tokens).into();
+        }
         if said_tokens > 0 {
             usage["candidatesTokenCount"] = said_tokens.into();
         }

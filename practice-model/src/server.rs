@@ -20,7 +20,7 @@ use crate::fault::ErrorReply;
 use crate::gemini::{INPUT_TOKEN_LIMIT, OUTPUT_TOKEN_LIMIT};
 use crate::order::{Behaviour, Outcome};
 use crate::practice::{Call, Orders, Practice, micros_since_epoch};
-use crate::record::Record;
+use crate::record::{CallUse, Record};
 use crate::script::{JSON, Script, Step, error_body};
 
 /// Largest body, as Gemini's own.
@@ -29,8 +29,9 @@ const BODY_LIMIT_BYTES: usize = 20 * 1024 * 1024;
 const ABOUT: &str = "This is Chinwag's practice model: it speaks Gemini's REST and SSE, is no model, and needs no key.\n";
 
 /// The models that are listed: the ones that the settings' defaults speak of.
-const LISTED_MODELS: [&str; 3] = [
+const LISTED_MODELS: [&str; 4] = [
     "gemini-3.8-flash",
+    "gemini-3.7-flash",
     "gemini-3.5-flash",
     "gemini-3.5-flash-lite",
 ];
@@ -181,6 +182,10 @@ fn body_of(steps: Vec<Step>, under_way: UnderWay) -> Body {
                         return None;
                     }
                     Some(Step::Send(bytes)) => Ok(bytes),
+                    Some(Step::Used(used)) => {
+                        under_way.used(used);
+                        continue;
+                    }
                     Some(Step::Wait(time)) => tokio::select! {
                         () = tokio::time::sleep(time) => continue,
                         () = stopping.cancelled() => Err(closed()),
@@ -231,6 +236,10 @@ impl UnderWay {
     fn decided(&self, outcome: &str) {
         self.practice
             .write(|record| record.note(self.id, |call| outcome.clone_into(&mut call.outcome)));
+    }
+
+    fn used(&self, used: CallUse) {
+        self.practice.write(|record| record.used(self.id, used));
     }
 
     fn end(&mut self) {
@@ -320,6 +329,7 @@ async fn requests(
             "requests": record.after(after),
             "received": record.received(),
             "model_checks": record.model_checks(),
+            "used": record.used_by_model(),
             "quota": practice.quota_report(),
         })
     }))

@@ -26,6 +26,7 @@ use standalone::{Settings, serve};
 const LASTING: [&str; 27] = [
     "HTTP server",
     "admin server",
+    "bot offers",
     "bot worker",
     "budgets",
     "collector",

@@ -28,6 +28,7 @@ pub(crate) fn drafts(seen: &[ServerFrame], question: &Message) -> Vec<Shown> {
             attempt,
             offset,
             text,
+            waiting: None,
             ..
         } = frame.clone()
         else {

@@ -6,10 +6,11 @@ use std::time::Duration;
 use bot_worker::{
     fallback::Reason,
     model::{
-        Advice, Finished, Model, ModelError, Prompt, Role, Turn, Usage, gemini::Gemini,
+        Advice, Finished, Model, ModelError, Prompt, Role, Turn, Usage, Wishes, gemini::Gemini,
         http::SilenceLimits, openai::OpenAi,
     },
 };
+use common::store::Thinking;
 use practice_model::PracticeModel;
 
 const ONCE_MORE: Advice = Advice::OnceMore;
@@ -51,6 +52,9 @@ over_both_apis!(
     reasons_to_finish_that_are_new_count_as_an_end,
     an_answer_longer_than_a_message_is_not_read_to_its_end,
     dropping_the_call_hangs_up,
+    a_model_that_thinks_aloud_is_alive_and_one_that_is_silent_is_not,
+    what_was_used_is_what_the_model_counts_or_else_what_was_seen,
+    a_model_that_takes_no_word_on_thinking_is_asked_without_and_that_is_remembered,
     nobody_there_is_told_apart_from_silence,
 );
 
@@ -346,6 +350,191 @@ async fn an_answer_longer_than_a_message_is_not_read_to_its_end(api: Api) {
         (4_001..8_000).contains(&text.chars().count()),
         "{}",
         text.len()
+    );
+}
+
+async fn a_model_that_thinks_aloud_is_alive_and_one_that_is_silent_is_not(api: Api) {
+    let say = "say=\"zwölf 🦉 und noch ein paar Wörter mehr\"";
+    let (text, outcome) = ask(api, &format!("{say} think=3s")).await;
+    assert!(outcome.is_ok_and(|finished| finished.complete));
+    assert_eq!(text, "zwölf 🦉 und noch ein paar Wörter mehr");
+    let silent = (Advice::AgainElsewhereFirst, Reason::TooSlow);
+    assert_eq!(failure(api, "think=9s silent").await, silent);
+}
+
+async fn what_was_used_is_what_the_model_counts_or_else_what_was_seen(api: Api) {
+    for (order, is_counted) in [
+        ("", true),
+        ("thoughts", true),
+        ("thoughts-between", true),
+        ("signature", true),
+        ("think=50ms", true),
+        ("think=50ms silent", true),
+        ("counts=last think=50ms", true),
+        ("cached=2", true),
+        ("words=60 cut after=5", true),
+        ("max-tokens", true),
+        ("thoughts-only", true),
+        ("counts=none", false),
+        ("counts=none thoughts cut after=4", false),
+        ("counts=last words=60 cut after=5", false),
+    ] {
+        let practice = practice().await;
+        practice.behave(&format!("pace=1ms {order}")).unwrap();
+        let (_, outcome, usage) = ask_at(api, &practice).await;
+        let used = practice.used_by_model()["a-model"].used;
+        // Over this API the counts come at the very end.
+        let is_counted = is_counted && !(matches!(api, Api::OpenAi) && order.contains("cut"));
+        assert_eq!(
+            usage.is_estimated, !is_counted,
+            "{order}: {usage:?} {outcome:?}"
+        );
+        if is_counted {
+            let counted = [
+                usage.tokens_in,
+                usage.tokens_cached,
+                usage.tokens_out,
+                usage.tokens_thought,
+            ];
+            let wanted = [
+                used.tokens_in,
+                used.tokens_cached,
+                used.tokens_out,
+                used.tokens_thought,
+            ];
+            assert_eq!(counted.map(u64::from), wanted, "{order}");
+        } else {
+            let seen = f64::from(usage.tokens_out) / used.tokens_out as f64;
+            assert!((0.5..1.5).contains(&seen), "{order}: {usage:?} {used:?}");
+        }
+    }
+}
+
+async fn a_model_that_takes_no_word_on_thinking_is_asked_without_and_that_is_remembered(api: Api) {
+    let practice = practice().await;
+    practice.behave("pace=1ms no-thinking say=four").unwrap();
+    let model = client(api, &practice, None);
+    for calls in [2, 3, 4] {
+        let mut text = String::new();
+        let mut pieces = |piece: &str| text.push_str(piece);
+        let asked = model.ask(
+            "a-model",
+            &prompt("hello"),
+            &mut pieces,
+            &mut Usage::default(),
+        );
+        asked.await.unwrap();
+        assert_eq!((text.as_str(), practice.requests().len()), ("four", calls));
+    }
+    // What is wrong with the request for another reason stays wrong, and no call is spent on it again.
+    practice.behave("400").unwrap();
+    let mut nothing = |_: &str| {};
+    let asked = model.ask(
+        "a-model",
+        &prompt("hello"),
+        &mut nothing,
+        &mut Usage::default(),
+    );
+    assert_eq!(asked.await.unwrap_err().reason, Reason::BadRequest);
+    assert_eq!(practice.requests().len(), 5);
+}
+
+fn wishing(thinking: Thinking, search: bool) -> Prompt {
+    Prompt {
+        wishes: Wishes { thinking, search },
+        ..prompt("hello")
+    }
+}
+
+#[tokio::test]
+async fn no_model_refuses_how_it_is_asked_to_think() {
+    let practice = practice().await;
+    practice.behave("pace=1ms say=four").unwrap();
+    let gemini = client(Api::Gemini, &practice, None);
+    let mut calls = 0;
+    for model in [
+        "gemini-3.8-flash",
+        "gemini-3.7-flash",
+        "gemini-3.5-flash",
+        "gemini-3.5-flash-lite",
+        "gemini-2.5-flash",
+        "gemini-2.5-pro",
+        "gemini-2.0-flash",
+        "gemini-flash-latest",
+        "gemma-3-27b-it",
+        "anything",
+    ] {
+        for thinking in Thinking::ALL {
+            let prompt = wishing(thinking, false);
+            let mut nothing = |_: &str| {};
+            let asked = gemini.ask(model, &prompt, &mut nothing, &mut Usage::default());
+            asked.await.unwrap();
+            calls += 1;
+            assert_eq!(practice.requests().len(), calls, "{model} {thinking:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_model_looks_up_comes_with_its_answer_whole_or_in_pieces() {
+    for order in [
+        "search=3",
+        "search=3 search-pieces words=30",
+        "search=3 reads tool-tokens=50",
+    ] {
+        let practice = practice().await;
+        practice.behave(&format!("pace=1ms {order}")).unwrap();
+        let gemini = client(Api::Gemini, &practice, None);
+        for search in [false, true] {
+            let (mut nothing, mut usage) = (|_: &str| {}, Usage::default());
+            let prompt = wishing(Thinking::Low, search);
+            let finished = gemini.ask("gemini-3.8-flash", &prompt, &mut nothing, &mut usage);
+            let grounding = finished.await.unwrap().grounding;
+            let uris: Vec<&str> = grounding.sources.iter().map(|one| &*one.uri).collect();
+            let mut wanted = vec![
+                "https://redirect.example/grounding/1",
+                "https://redirect.example/grounding/2",
+                "https://redirect.example/grounding/3",
+            ];
+            // What it failed to read is no source.
+            wanted.extend(
+                order
+                    .contains("reads")
+                    .then_some("https://example.org/read"),
+            );
+            if !search {
+                wanted.clear();
+            }
+            assert_eq!(uris, wanted, "{order}");
+            assert_eq!(grounding.suggestions.is_some(), search, "{order}");
+            assert_eq!(usage.searches, if search { 3 } else { 0 }, "{order}");
+        }
+        let used = practice.used_by_model()["gemini-3.8-flash"].used;
+        assert_eq!(used.searches, 3);
+    }
+}
+
+#[tokio::test]
+async fn a_model_that_takes_no_tools_answers_without_and_still_thinks() {
+    let practice = practice().await;
+    practice.behave("pace=1ms no-tools say=four").unwrap();
+    let gemini = client(Api::Gemini, &practice, None);
+    for calls in [2, 3] {
+        let (mut nothing, prompt) = (|_: &str| {}, wishing(Thinking::High, true));
+        let asked = gemini.ask(
+            "gemini-3.8-flash",
+            &prompt,
+            &mut nothing,
+            &mut Usage::default(),
+        );
+        assert!(asked.await.unwrap().grounding.is_empty());
+        assert_eq!(practice.requests().len(), calls);
+    }
+    let body = practice.requests().pop().unwrap().body();
+    assert_eq!(body["tools"], serde_json::Value::Null);
+    assert_eq!(
+        body["generationConfig"]["thinkingConfig"]["thinkingLevel"],
+        "HIGH"
     );
 }
 
