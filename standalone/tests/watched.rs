@@ -23,7 +23,7 @@ use standalone::{Settings, serve};
 
 /// Every task that is to last, in the order of the alphabet. (The check of the models at start is watched too, and comes
 /// to its end.)
-const LASTING: [&str; 27] = [
+const LASTING: [&str; 28] = [
     "HTTP server",
     "admin server",
     "bot offers",

@@ -62,7 +62,10 @@ async fn plays(order: &str) -> [String; 4] {
     if tokens == "counted" {
         // To the token, whatever became of the calls.
         let by_model = scene.practice.used_by_model();
-        let counted: u64 = by_model.values().map(|of| of.used.tokens_in + of.used.tokens_out).sum();
+        let counted: u64 = by_model
+            .values()
+            .map(|of| of.used.tokens_in + of.used.tokens_out)
+            .sum();
         assert_eq!(u64::from(used), counted, "{order}: {log:?}");
     }
     let calls = scene.practice.requests().len().to_string();
