@@ -14,8 +14,8 @@ use common::{
     quota::{
         Quota,
         budgets::{
-            Books, BudgetLimits, BudgetOut, BudgetPeriod, BudgetScope, CostlyCall, Held, Reached,
-            Spending,
+            Books, BudgetLimits, BudgetOut, BudgetPeriod, BudgetScope, CostlyCall, FILLS_WITHIN,
+            Held, Reached, Spending,
         },
     },
     store::{SpendingLine, Store, StoreError},
@@ -49,6 +49,8 @@ pub(crate) struct Budgeting {
     allowance: Arc<Allowance>,
     limits: BudgetLimits,
     prices: Prices,
+    /// Until when this worker is the one that fills the books.
+    fills_until: Mutex<Seq>,
     /// What is still to be written down.
     writing: TaskTracker,
 }
@@ -79,6 +81,7 @@ impl Budgeting {
             allowance,
             limits,
             prices,
+            fills_until: Mutex::new(0),
             writing: TaskTracker::new(),
         })
     }
@@ -94,9 +97,15 @@ impl Budgeting {
     /// Fills the books if they are empty and nobody else is at it.
     pub(crate) async fn look_after(&self) {
         let at = self.allowance.now();
-        match self.quota.keep_budgets(&self.limits, at).await {
-            Ok(Books::Whole | Books::BeingFilled) => {}
-            Ok(Books::YoursToFill) => match self.fill(at).await {
+        let books = self.quota.keep_budgets(&self.limits, at).await;
+        if let Ok(Books::YoursToFill) = books {
+            *self.fills_until.lock() = at + micros(FILLS_WITHIN);
+        }
+        match books {
+            Ok(Books::Whole) => {}
+            Ok(Books::BeingFilled) if *self.fills_until.lock() <= at => {}
+            // Where it has failed once, it is tried again.
+            Ok(Books::YoursToFill | Books::BeingFilled) => match self.fill(at).await {
                 Ok(lines) => tracing::info!(
                     lines,
                     "what was used this month is in the books of the budgets"
