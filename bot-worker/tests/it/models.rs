@@ -417,24 +417,16 @@ async fn a_model_that_takes_no_word_on_thinking_is_asked_without_and_that_is_rem
     for calls in [2, 3, 4] {
         let mut text = String::new();
         let mut pieces = |piece: &str| text.push_str(piece);
-        let asked = model.ask(
-            "a-model",
-            &prompt("hello"),
-            &mut pieces,
-            &mut Usage::default(),
-        );
+        let (prompt, mut usage) = (prompt("hello"), Usage::default());
+        let asked = model.ask("a-model", &prompt, &mut pieces, &mut usage);
         asked.await.unwrap();
         assert_eq!((text.as_str(), practice.requests().len()), ("four", calls));
     }
     // What is wrong with the request for another reason stays wrong, and no call is spent on it again.
     practice.behave("400").unwrap();
+    let (prompt, mut usage) = (prompt("hello"), Usage::default());
     let mut nothing = |_: &str| {};
-    let asked = model.ask(
-        "a-model",
-        &prompt("hello"),
-        &mut nothing,
-        &mut Usage::default(),
-    );
+    let asked = model.ask("a-model", &prompt, &mut nothing, &mut usage);
     assert_eq!(asked.await.unwrap_err().reason, Reason::BadRequest);
     assert_eq!(practice.requests().len(), 5);
 }
@@ -466,8 +458,8 @@ async fn no_model_refuses_how_it_is_asked_to_think() {
     ] {
         for thinking in Thinking::ALL {
             let prompt = wishing(thinking, false);
-            let mut nothing = |_: &str| {};
-            let asked = gemini.ask(model, &prompt, &mut nothing, &mut Usage::default());
+            let (mut nothing, mut usage) = (|_: &str| {}, Usage::default());
+            let asked = gemini.ask(model, &prompt, &mut nothing, &mut usage);
             asked.await.unwrap();
             calls += 1;
             assert_eq!(practice.requests().len(), calls, "{model} {thinking:?}");
@@ -520,13 +512,9 @@ async fn a_model_that_takes_no_tools_answers_without_and_still_thinks() {
     practice.behave("pace=1ms no-tools say=four").unwrap();
     let gemini = client(Api::Gemini, &practice, None);
     for calls in [2, 3] {
-        let (mut nothing, prompt) = (|_: &str| {}, wishing(Thinking::High, true));
-        let asked = gemini.ask(
-            "gemini-3.8-flash",
-            &prompt,
-            &mut nothing,
-            &mut Usage::default(),
-        );
+        let (mut nothing, mut usage) = (|_: &str| {}, Usage::default());
+        let prompt = wishing(Thinking::High, true);
+        let asked = gemini.ask("gemini-3.8-flash", &prompt, &mut nothing, &mut usage);
         assert!(asked.await.unwrap().grounding.is_empty());
         assert_eq!(practice.requests().len(), calls);
     }

@@ -1,12 +1,10 @@
 //! A model that thinks: what people see of it, how long it is let think, and what that has cost; and what a room has chosen.
 
-use std::time::Duration;
-
 use bot_worker::fallback::Reason;
 use common::{
     envelope::{ReplyLog, reply_id},
-    live::{BotOffer, Control, LiveEvent},
-    store::{BotChoices, ChoiceChanges, RoomChanges, RoomKeeper, Thinking},
+    live::{BotOffer, Control, Live as _, LiveEvent, turns::Turns as _},
+    store::{BotChoices, ChoiceChanges, RoomChanges, RoomKeeper, Rooms as _, Thinking},
     wire::{Kind, Message, ServerFrame},
 };
 use serde_json::json;
