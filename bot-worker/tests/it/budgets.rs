@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use common::{
-    envelope::reply_id,
+    envelope::{Envelope, reply_id},
     live::Control,
     quota::{
         QuotaLimits,
@@ -38,6 +38,20 @@ async fn spent_when(scene: &Scene, what: &str, is_so: impl Fn(Spending) -> bool)
     };
     let used = tokio::time::timeout(2 * PATIENCE, looking).await;
     used.unwrap_or_else(|_| panic!("never {what}"))
+}
+
+/// What was handed to the database with the first reply, which is a moment after it is shown.
+async fn first_reply(scene: &Scene) -> Envelope {
+    let looking = async {
+        loop {
+            if let Some(reply) = scene.persisted().into_iter().next() {
+                return reply;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let reply = tokio::time::timeout(2 * PATIENCE, looking).await;
+    reply.expect("a reply comes to the queue")
 }
 
 /// All that the database has.
@@ -85,7 +99,7 @@ async fn calls_count_whatever_came_of_them() {
     let reply = scene.reply_to(&scene.asks("hello?").await).await;
     assert_eq!(reply.kind, Kind::Bot);
     let both = spent_when(&scene, "are two calls used", |used| used.calls == 2).await;
-    let log = scene.persisted().pop().unwrap().reply.unwrap();
+    let log = first_reply(&scene).await.reply.unwrap();
     assert_eq!(
         (log.tokens_in, log.tokens_out),
         (both.tokens_in as u32, both.tokens_out as u32)
@@ -127,7 +141,8 @@ async fn what_is_in_no_reply_is_noted_and_the_books_are_filled_from_there() {
         .reply_to(&scene.asks("what is two plus two?").await)
         .await;
     assert_eq!(reply.kind, Kind::Bot);
-    scene.store.write(&scene.persisted()).await.unwrap();
+    let reply = first_reply(&scene).await;
+    scene.store.write(&[reply]).await.unwrap();
     let one = spent_when(&scene, "is one call used", |used| used.calls == 1).await;
     // This one is handed back in the middle: another worker will ask anew.
     scene.practice.behave("hang").unwrap();
