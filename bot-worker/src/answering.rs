@@ -171,7 +171,7 @@ impl Answering {
         let right = Right::of_own_words(turn.as_ref().map(|turn| turn.fence));
         let posted = self
             .replies
-            .post(request, outcome, queued.claim(), right, interrupts);
+            .post(request, outcome, None, queued.claim(), right, interrupts);
         match posted.await {
             Some(verdict) => verdict,
             None => {
@@ -297,8 +297,12 @@ impl Answering {
         if interrupts.time_is_up() {
             return Some(AskOutcome::busy(self.each.median(Instant::now())));
         }
-        let wait = self.asking.allowance().too_soon(message).await?;
-        Some(AskOutcome::too_soon(wait))
+        if let Some(wait) = self.asking.allowance().too_soon(message).await {
+            return Some(AskOutcome::too_soon(wait));
+        }
+        let budgeting = self.asking.budgeting();
+        let out = budgeting.is_out(&message.sender, &message.room).await?;
+        Some(AskOutcome::out_of_budget(out, budgeting.opens(out)))
     }
 
     /// Offers a request that has the turn to whoever has a slot, and waits until it is answered here, or taken by another.

@@ -8,9 +8,9 @@ use std::{
 
 use common::{
     live::OfferedModel,
-    quota::CallRequest,
+    quota::{CallRequest, budgets::BudgetOut},
     traces::{self, Span, SpanKind},
-    wire::{Grounding, Kind, Message},
+    wire::{Grounding, Kind, Message, Seq},
 };
 use metrics::{counter, histogram};
 use tokio::{
@@ -27,14 +27,17 @@ use crate::{
     drafts::Drafts,
     fallback::{self, Reason},
     interrupts::{Interrupt, Interrupts},
-    model::{Advice, Finished, Model, ModelError, Prompt, Usage},
+    model::{Advice, Finished, Model, ModelError, Prompt},
     model_pool::ModelPool,
     prices::Used,
     reply_text,
+    spending::{Budgeting, Funds, HeldCall, Tally},
 };
 
 /// How soon to look again for a model, after another request was given the only probe.
 const PROBE_AGAIN: Duration = Duration::from_millis(50);
+/// How soon to ask again whether a call may be paid, while others are under way that may use up what is left.
+const FUNDS_AGAIN: Duration = Duration::from_millis(250);
 
 /// The models of one worker, and what all its requests share in asking them.
 pub(crate) struct Asking {
@@ -42,6 +45,7 @@ pub(crate) struct Asking {
     models: ModelPool,
     slots: Arc<Semaphore>,
     allowance: Arc<Allowance>,
+    budgeting: Arc<Budgeting>,
 }
 
 /// What is to be posted, and how it came about.
@@ -110,6 +114,14 @@ impl AskOutcome {
         }
     }
 
+    /// Our own words where a budget is used up that opens again at this time.
+    pub(crate) fn out_of_budget(out: BudgetOut, opens_at: Seq) -> AskOutcome {
+        AskOutcome {
+            text: Some(fallback::out_of_budget(out, opens_at)),
+            ..AskOutcome::unasked(Reason::Budget)
+        }
+    }
+
     /// Our own words to somebody who asks too often, and may again after `wait`.
     pub(crate) fn too_soon(wait: Duration) -> AskOutcome {
         AskOutcome {
@@ -133,6 +145,7 @@ impl Asking {
         offered: &[OfferedModel],
         concurrency: usize,
         allowance: Arc<Allowance>,
+        budgeting: Arc<Budgeting>,
     ) -> Asking {
         let names: Vec<String> = offered.iter().map(|model| model.id.clone()).collect();
         Asking {
@@ -140,12 +153,18 @@ impl Asking {
             models: ModelPool::new(&names),
             slots: Arc::new(Semaphore::new(concurrency)),
             allowance,
+            budgeting,
         }
     }
 
     /// What this worker may do.
     pub(crate) fn allowance(&self) -> &Allowance {
         &self.allowance
+    }
+
+    /// What its calls cost.
+    pub(crate) fn budgeting(&self) -> &Arc<Budgeting> {
+        &self.budgeting
     }
 
     /// The right to one of this worker's calls at a time.
@@ -172,16 +191,21 @@ impl Asking {
     }
 
     /// Asks until there is an outcome, first in this slot, and first the model that the room has `chosen`, if it may still. Each
-    /// attempt is shown as it grows, under the number that `number` gives the call.
+    /// attempt is shown as it grows, under the number that `number` gives the call. What its calls use is told to the tally.
     ///
     /// # Errors
     /// [`HandBack`] if the worker drains first.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is something else, of one question, and there is one caller"
+    )]
     pub(crate) async fn ask(
         &self,
         request: &Request,
         prompt: &Prompt,
         chosen: Option<&str>,
         slot: OwnedSemaphorePermit,
+        tally: &Arc<Tally>,
         interrupts: &Interrupts,
         drafts: &Drafts,
         number: impl Fn(u32) -> u32,
@@ -189,6 +213,9 @@ impl Asking {
         let first = chosen.and_then(|name| self.models.index_of(name));
         let mut inquiry = Inquiry {
             asking: self,
+            tally,
+            out: None,
+            cannot_tell: false,
             request: &request.message,
             reply: request.reply,
             prompt,
@@ -218,6 +245,11 @@ impl Asking {
 /// One request on its way through the models.
 struct Inquiry<'a> {
     asking: &'a Asking,
+    tally: &'a Arc<Tally>,
+    /// The budget that is used up.
+    out: Option<BudgetOut>,
+    /// The last look at the budgets could not tell what is left.
+    cannot_tell: bool,
     request: &'a Message,
     reply: Uuid,
     prompt: &'a Prompt,
@@ -261,7 +293,7 @@ impl<'a> Inquiry<'a> {
             Step::Go(index) => index,
             Step::Else(attempt) => return Ok(attempt),
         };
-        let (slot, permit) = match self.admit(index).await? {
+        let (slot, permit, mut held) = match self.admit(index).await? {
             Step::Go(admitted) => admitted,
             Step::Else(attempt) => return Ok(attempt),
         };
@@ -283,9 +315,9 @@ impl<'a> Inquiry<'a> {
         self.drafts.attempt(number(self.attempts.calls()));
         call.model().clone_into(&mut self.model);
         let mut text = String::new();
-        let mut usage = Usage::default();
         let began = Instant::now();
-        let called = self.call(&mut text, &mut usage).await;
+        let called = self.call(&mut text, &mut held).await;
+        let usage = held.over();
         self.used.add(&self.model, usage);
         match called {
             Called::Finished(finished) => {
@@ -364,16 +396,17 @@ impl<'a> Inquiry<'a> {
         needs.unwrap_or_default().min(self.interrupts.deadline / 2)
     }
 
-    /// A slot of this worker, and leave by the quota to call this model. Nobody holds a slot while waiting for quota:
-    /// another model's calls need it.
+    /// A slot of this worker, leave by the quota to call this model, and what it can cost. Nobody holds a slot while waiting for
+    /// quota: another model's calls need it.
     async fn admit(
         &mut self,
         index: usize,
-    ) -> Result<Step<(OwnedSemaphorePermit, QuotaPermit)>, HandBack> {
+    ) -> Result<Step<(OwnedSemaphorePermit, QuotaPermit, HeldCall)>, HandBack> {
         let Asking {
             models,
             slots,
             allowance,
+            budgeting,
             ..
         } = self.asking;
         let name = models.name(index);
@@ -385,6 +418,7 @@ impl<'a> Inquiry<'a> {
             tokens: u32::try_from(self.prompt.tokens).unwrap_or(u32::MAX),
         };
         let had = self.slot.take();
+        let (tally, prompt, left) = (self.tally, self.prompt, self.left());
         let admission = async {
             let slot = match had {
                 Some(slot) => slot,
@@ -393,7 +427,12 @@ impl<'a> Inquiry<'a> {
                     .await
                     .expect("the slots are never closed"),
             };
-            (slot, allowance.ask(&call).await)
+            let admission = allowance.ask(&call).await;
+            let funds = match &admission {
+                Admission::Wait { .. } => None,
+                Admission::Granted(_) => Some(budgeting.hold(tally, name, prompt, left).await),
+            };
+            (slot, admission, funds)
         };
         let waiting = &mut self.waiting;
         let since = *self.waiting_since.get_or_insert_with(|| {
@@ -403,15 +442,26 @@ impl<'a> Inquiry<'a> {
         });
         let begun = self.attempts.calls() > 0;
         match self.interrupts.race(begun, admission).await {
-            Ok((slot, Admission::Granted(permit))) => {
+            Ok((slot, Admission::Granted(permit), funds)) => {
                 self.waits.granted(index);
                 self.waits = Waits::new(allowance);
                 (self.waiting_since, self.waiting) = (None, Span::NONE);
                 histogram!("chinwag_bot_quota_wait_seconds", "model" => name.to_owned())
                     .record(since.elapsed());
-                Ok(Step::Go((slot, permit)))
+                self.cannot_tell = matches!(funds, Some(Funds::NotKnown));
+                match funds {
+                    Some(Funds::Held(held)) => return Ok(Step::Go((slot, permit, held))),
+                    Some(Funds::Out(out)) => self.out = Some(out),
+                    Some(Funds::Wait | Funds::NotKnown) | None => {}
+                }
+                permit.give_back();
+                drop(slot);
+                Ok(Step::Else(match self.out {
+                    Some(_) => Attempt::NoAnswer(Reason::Budget),
+                    None => self.pause(sleep(FUNDS_AGAIN)).await?,
+                }))
             }
-            Ok((_, Admission::Wait { expected, again })) => {
+            Ok((_, Admission::Wait { expected, again }, _)) => {
                 self.waits
                     .told(index, name, Instant::now(), expected, again);
                 Ok(Step::Else(Attempt::LookAgain))
@@ -425,6 +475,11 @@ impl<'a> Inquiry<'a> {
                 Ok(Step::Else(Attempt::NoAnswer(reason)))
             }
         }
+    }
+
+    fn left(&self) -> Duration {
+        let respond_by = self.interrupts.respond_by.into_std();
+        respond_by.saturating_duration_since(Instant::now())
     }
 
     async fn pause(&self, pause: impl Future<Output = ()>) -> Result<Attempt, HandBack> {
@@ -475,15 +530,22 @@ impl<'a> Inquiry<'a> {
 
     /// What there is of an answer, or the fallback.
     fn unanswered(self, reason: Reason) -> AskOutcome {
+        let is_late = matches!(reason, Reason::TooSlow | Reason::Busy);
+        let reason = match self.cannot_tell && is_late && self.attempts.calls() == 0 {
+            true => Reason::BudgetNotKnown,
+            false => reason,
+        };
+        let out = self.out.filter(|_| reason == Reason::Budget);
         let text = reply_text::partial(&self.best, reason);
         let kind = if text.is_some() {
             Kind::Bot
         } else {
             Kind::Fallback
         };
+        let opens = |out| fallback::out_of_budget(out, self.asking.budgeting.opens(out));
         AskOutcome {
             kind,
-            text,
+            text: text.or_else(|| out.map(opens)),
             reason: Some(reason),
             word: reason.as_str(),
             model: self.model,
@@ -496,7 +558,7 @@ impl<'a> Inquiry<'a> {
     }
 
     /// Calls the model, showing what it writes and leaving it in `text`.
-    async fn call(&mut self, text: &mut String, usage: &mut Usage) -> Called {
+    async fn call(&mut self, text: &mut String, held: &mut HeldCall) -> Called {
         let (model, first_word) = (self.model.as_str(), &mut self.first_word);
         let began = Instant::now();
         let mut span = Span::child_as("ask the model", SpanKind::Client, traces::current());
@@ -504,6 +566,8 @@ impl<'a> Inquiry<'a> {
             span.set("gen_ai.request.model", model.to_owned());
             span.set("attempt", i64::from(self.attempts.calls()));
         }
+        held.goes_out();
+        let usage = &mut held.usage;
         let mut pieces = |piece: &str| {
             if text.is_empty() {
                 histogram!("chinwag_bot_first_token_seconds", "model" => model.to_owned())
@@ -545,10 +609,6 @@ impl<'a> Inquiry<'a> {
             span.failed(status);
         }
         drop(span);
-        for (way, count) in [("in", usage.tokens_in), ("out", usage.tokens_out)] {
-            counter!("chinwag_bot_tokens_total", "model" => model.to_owned(), "way" => way)
-                .increment(count.into());
-        }
         if usage.searches > 0 {
             counter!("chinwag_bot_searches_total", "model" => model.to_owned())
                 .increment(usage.searches.into());

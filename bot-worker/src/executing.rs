@@ -31,6 +31,7 @@ use crate::{
     programs,
     replies::{LOOK_UP_TIME, Replies, Right, count},
     run_queue::{Run, Work},
+    spending::Tally,
     turns::{Turn, Turns},
 };
 
@@ -97,9 +98,10 @@ impl Executing {
             fence,
         );
         let turn = claim.resume().await.ok()??;
+        let tally = Tally::new(self.asking.budgeting(), &message.sender, &message.room);
         let outcome = tokio::select! {
             biased;
-            outcome = self.outcome(&request, &turn, slot, &interrupts) => outcome,
+            outcome = self.outcome(&request, &turn, slot, &tally, &interrupts) => outcome,
             () = turn.lost.cancelled() => {
                 tracing::info!(request = %message.id, room = %message.room, "lost the turn: what it was told has changed since, or this worker stood still, or Redis did");
                 claim.release(Some(turn), false).await;
@@ -111,9 +113,9 @@ impl Executing {
                 let is_of_the_room = outcome.text.is_some();
                 let is_first = request.reply == reply_id(&message.room, message.id);
                 let right = Right::of_turn(fence, is_of_the_room.then_some(seen), is_first);
-                let posted = self
-                    .replies
-                    .post(&request, outcome, &claim, right, &interrupts);
+                let posted =
+                    self.replies
+                        .post(&request, outcome, Some(&*tally), &claim, right, &interrupts);
                 let verdict = posted.await;
                 drop(turn);
                 verdict
@@ -180,6 +182,7 @@ impl Executing {
         request: &Request,
         turn: &Turn,
         slot: OwnedSemaphorePermit,
+        tally: &Arc<Tally>,
         interrupts: &Interrupts,
     ) -> Result<(AskOutcome, Seq), NoReply> {
         let (message, fence) = (&request.message, turn.fence);
@@ -281,7 +284,9 @@ impl Executing {
         let number = |call| attempt_number(fence.number, call);
         let outcome = self
             .asking
-            .ask(request, &prompt, chosen, slot, interrupts, &drafts, number)
+            .ask(
+                request, &prompt, chosen, slot, tally, interrupts, &drafts, number,
+            )
             .await;
         drafts.end().await;
         Ok((outcome?, seen))

@@ -3,6 +3,11 @@
 
 use std::{borrow::Cow, time::Duration};
 
+use common::{
+    quota::budgets::{BudgetOut, BudgetPeriod, BudgetScope},
+    wire::Seq,
+};
+
 /// Why a request gets a fallback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
@@ -30,6 +35,10 @@ pub enum Reason {
     Stopped,
     /// Who asked has asked more than one person may in a minute.
     TooSoon,
+    /// A budget is used up.
+    Budget,
+    /// It cannot be told what is left of the budgets.
+    BudgetNotKnown,
 }
 
 /// What people read who cannot be answered in time, and should ask again after `wait`.
@@ -52,6 +61,24 @@ pub fn too_soon(wait: Duration) -> String {
         1 => format!("{TOO_SOON} Please ask again in a second."),
         seconds => format!("{TOO_SOON} Please ask again in {seconds} seconds."),
     }
+}
+
+/// What people read where a budget is used up that opens again at this time.
+pub(crate) fn out_of_budget(out: BudgetOut, opens_at: Seq) -> String {
+    let period = match out.period {
+        BudgetPeriod::Day => "today",
+        BudgetPeriod::Month => "this month",
+    };
+    let whose = match out.scope {
+        BudgetScope::Person => "you",
+        BudgetScope::Room => "this room",
+        BudgetScope::Server => "this server",
+    };
+    // Days and months end at midnight.
+    let day = BudgetPeriod::Day.name(opens_at);
+    format!(
+        "Sorry, that was all that {whose} may have of my answers {period}. Please ask again from {day}, 00:00 UTC, on."
+    )
 }
 
 impl Reason {
@@ -86,6 +113,8 @@ impl Reason {
             Reason::GaveUp => "gave_up",
             Reason::Stopped => "stopped",
             Reason::TooSoon => "too_soon",
+            Reason::Budget => "budget",
+            Reason::BudgetNotKnown => "budget_not_known",
         }
     }
 
@@ -94,7 +123,7 @@ impl Reason {
     pub fn text(self, general: Option<&str>, again: Option<Duration>) -> Cow<'_, str> {
         let general = general.filter(|text| !text.is_empty());
         match (self, general, again) {
-            (Reason::Stopped | Reason::TooSoon, ..) => self.own_text().into(),
+            (Reason::Stopped | Reason::TooSoon | Reason::Budget, ..) => self.own_text().into(),
             (_, Some(general), _) => general.to_owned().into(),
             (Reason::Busy, None, Some(wait)) => busy(wait).into(),
             _ => self.own_text().into(),
@@ -105,6 +134,12 @@ impl Reason {
         match self {
             Reason::Stopped => "Stopped, before I had said anything.",
             Reason::TooSoon => TOO_SOON,
+            Reason::Budget => {
+                "Sorry, the budget for my answers is used up. Please ask again later."
+            }
+            Reason::BudgetNotKnown => {
+                "Sorry, I cannot tell just now what is left of the budget for my answers. Please ask again in a moment."
+            }
             Reason::TooSlow => {
                 "Sorry, the model took too long to answer. Please ask again in a moment."
             }
@@ -157,15 +192,39 @@ mod tests {
             Reason::Broken,
             Reason::NoWords,
             Reason::GaveUp,
+            Reason::BudgetNotKnown,
         ] {
             assert_eq!(Some(&*failure.text(set, None)), set, "{failure:?}");
             assert!(failure.text(None, None).len() > 20 && failure.text(Some(""), None).len() > 20);
         }
-        for theirs in [Reason::Stopped, Reason::TooSoon] {
+        for theirs in [Reason::Stopped, Reason::TooSoon, Reason::Budget] {
             assert_eq!(
                 theirs.text(set, None),
                 theirs.text(None, None),
                 "{theirs:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn whoever_is_out_of_budget_is_told_whose_it_is_and_when_it_opens() {
+        let at = 1_796_000_000_000_000;
+        for (scope, period, wanted) in [
+            (
+                BudgetScope::Person,
+                BudgetPeriod::Day,
+                "you may have of my answers today. Please ask again from 2026-11-30",
+            ),
+            (
+                BudgetScope::Room,
+                BudgetPeriod::Month,
+                "this room may have of my answers this month. Please ask again from 2026-12-01",
+            ),
+        ] {
+            let text = out_of_budget(BudgetOut { scope, period }, period.ends(at));
+            assert!(
+                text.contains(wanted) && text.contains("00:00 UTC"),
+                "{text}"
             );
         }
     }

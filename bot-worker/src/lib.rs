@@ -12,6 +12,7 @@
 //! | `commands` | the bot's commands: what each replies, and does to what is told to a model later |
 //! | `deadline`, `load`, `context`, `attempts`, `breaker`, `circuits`, `reply_text`, `code_blocks`, `fallback`, `prices`, `model_names` | decisions, without I/O |
 //! | `drafts` | shows a reply as it grows |
+//! | `spending` | what calls cost, against the fleet's budgets |
 //! | `model_pool`, `allowance`, `pace`, `turns`, `in_flight`, `interrupts` | what the requests of one worker share |
 #![warn(missing_docs)]
 
@@ -41,6 +42,7 @@ mod replies;
 mod reply_text;
 mod run_queue;
 pub mod settings;
+mod spending;
 mod turns;
 mod worker;
 

@@ -42,6 +42,8 @@ mod tests {
                 message: "hi".to_owned(),
                 reply_to: None,
                 of: None,
+                stopped_by: None,
+                grounding: Default::default(),
             };
             new.at(at as u64 + 1, at as u64)
         };

@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::{
     answering::Request, asking::AskOutcome, context::SINCE_MAX_MESSAGES, fallback::Reason,
-    interrupts::Interrupts, prices::Prices, turns::Claim,
+    interrupts::Interrupts, prices::Prices, spending::Tally, turns::Claim,
 };
 
 /// How long the engines may take to tell whether there is a reply already, before it goes on without.
@@ -46,6 +46,10 @@ pub(crate) struct Replies {
 }
 
 /// Where a reply was found.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, and it is taken apart at once"
+)]
 pub(crate) enum Found {
     /// In the room's stream.
     Shown(Message),
@@ -101,6 +105,7 @@ impl Replies {
         &self,
         request: &Request,
         outcome: AskOutcome,
+        tally: Option<&Tally>,
         claim: &Claim,
         right: Right,
         interrupts: &Interrupts,
@@ -153,7 +158,11 @@ impl Replies {
             request,
             right,
         };
-        let verdict = self.post_until_kept(new, log, writer, interrupts).await?;
+        let posted = self.post_until_kept(new, log, writer, interrupts).await?;
+        if let (Settled::Kept, Some(tally)) = (&posted, tally) {
+            tally.logged();
+        }
+        let verdict = posted.verdict();
         if verdict == Verdict::Ack {
             count(outcome.word);
             histogram!("chinwag_bot_total_seconds").record(total);
@@ -212,9 +221,8 @@ impl Replies {
             stopped_by,
             grounding,
         };
-        self.post_until_kept(new, log, Writer::Known, interrupts)
-            .await
-            .unwrap_or(Verdict::Ack)
+        let posted = self.post_until_kept(new, log, Writer::Known, interrupts);
+        posted.await.map_or(Verdict::Ack, Settled::verdict)
     }
 
     /// The question as it is now; none if that cannot be told within this time.
@@ -257,7 +265,7 @@ impl Replies {
         log: ReplyLog,
         mut writer: Writer<'_>,
         interrupts: &Interrupts,
-    ) -> Option<Verdict> {
+    ) -> Option<Settled> {
         let mut back_off = POST_AGAIN.back_off();
         let span = Span::child("reply", traces::current());
         let trying = traces::within(span.context(), async {
@@ -293,7 +301,7 @@ impl Replies {
                                     Ok(Holds::Deleted) => {
                                         claim.release(None, true).await;
                                         count("deleted");
-                                        return Some(Verdict::Ack);
+                                        return Some(Settled::Without(Verdict::Ack));
                                     }
                                     Err(error) => Err(error.into()),
                                 }
@@ -305,13 +313,13 @@ impl Replies {
                     }
                 };
                 match posted {
-                    Ok(_) => return Some(Verdict::Ack),
+                    Ok(_) => return Some(Settled::Kept),
                     Err(
                         error @ (PostError::IdTaken | PostError::Gone | PostError::TooSoon { .. }),
                     ) => {
                         let why = format!("the reply's id {} is not free: {error}", new.id);
                         tracing::error!(room = %new.room, "{why}");
-                        return Some(Verdict::DeadLetter(why));
+                        return Some(Settled::Without(Verdict::DeadLetter(why)));
                     }
                     // Nobody is there to read it.
                     Err(PostError::RoomGone) => return None,
@@ -336,8 +344,25 @@ impl Replies {
             verdict = trying => verdict,
             () = interrupts.drain.over.cancelled() => {
                 count("handed_back");
-                Some(Verdict::HandBack)
+                Some(Settled::Without(Verdict::HandBack))
             }
+        }
+    }
+}
+
+/// What came of posting a reply.
+enum Settled {
+    /// It is in the room, and in the database with its log.
+    Kept,
+    /// It is not, and this is to be done with the request.
+    Without(Verdict),
+}
+
+impl Settled {
+    fn verdict(self) -> Verdict {
+        match self {
+            Settled::Kept => Verdict::Ack,
+            Settled::Without(verdict) => verdict,
         }
     }
 }

@@ -60,6 +60,8 @@ pub(crate) fn partial(text: &str, reason: Reason) -> Option<String> {
         | Reason::Broken
         | Reason::NoWords
         | Reason::Quota
+        | Reason::Budget
+        | Reason::BudgetNotKnown
         | Reason::Busy
         | Reason::NoModel
             if text.chars().count() >= PARTIAL_MIN_CHARS =>

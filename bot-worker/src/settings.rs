@@ -8,7 +8,15 @@ use std::{
 };
 
 use clap::Args;
-use common::{live::OfferedModel, quota::QuotaLimits, settings::seconds, store::Thinking};
+use common::{
+    live::OfferedModel,
+    quota::{
+        QuotaLimits,
+        budgets::{Budget, BudgetLimits, BudgetUnit},
+    },
+    settings::seconds,
+    store::Thinking,
+};
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -86,7 +94,8 @@ pub struct WorkerSettings {
     /// asked. One a second is faster than anybody reads the answers.
     #[arg(long, env = "BOT_USER_RPM", default_value = "60")]
     pub bot_user_rpm: u32,
-    /// What models cost, for the log of replies: `MODEL=IN/OUT`, with commas, for a million tokens each.
+    /// What models cost, for the log of replies and the budgets: `MODEL=IN/OUT` or `MODEL=IN/OUT/CACHED`, with commas, for a
+    /// million tokens each; `search=PRICE` is for a thousand queries.
     #[arg(
         long,
         env = "BOT_PRICES",
@@ -94,6 +103,24 @@ pub struct WorkerSettings {
         hide_default_value = true
     )]
     pub bot_prices: Prices,
+    /// The most of the models that one person may use in a day (UTC), such as `200000 tokens` or `2.50`.
+    #[arg(long, env = "BOT_BUDGET_PERSON_DAY")]
+    pub bot_budget_person_day: Option<Budget>,
+    /// The most of the models that one person may use in a month (UTC), such as `200000 tokens` or `2.50`.
+    #[arg(long, env = "BOT_BUDGET_PERSON_MONTH")]
+    pub bot_budget_person_month: Option<Budget>,
+    /// The most of the models that one room may use in a day (UTC), such as `200000 tokens` or `2.50`.
+    #[arg(long, env = "BOT_BUDGET_ROOM_DAY")]
+    pub bot_budget_room_day: Option<Budget>,
+    /// The most of the models that one room may use in a month (UTC), such as `200000 tokens` or `2.50`.
+    #[arg(long, env = "BOT_BUDGET_ROOM_MONTH")]
+    pub bot_budget_room_month: Option<Budget>,
+    /// The most of the models that all together may use in a day (UTC), such as `200000 tokens` or `2.50`.
+    #[arg(long, env = "BOT_BUDGET_SERVER_DAY")]
+    pub bot_budget_server_day: Option<Budget>,
+    /// The most of the models that all together may use in a month (UTC), such as `200000 tokens` or `2.50`.
+    #[arg(long, env = "BOT_BUDGET_SERVER_MONTH")]
+    pub bot_budget_server_month: Option<Budget>,
     /// How much of a room's past goes along with a question, in tokens of about four bytes.
     #[arg(long, env = "BOT_CONTEXT_TOKENS", default_value = "8000")]
     pub bot_context_tokens: NonZeroUsize,
@@ -178,6 +205,7 @@ impl WorkerSettings {
                 );
             }
         }
+        self.check_budgets()?;
         for (name, key) in [
             ("GEMINI_API_KEY", self.gemini_key()),
             ("OPENAI_API_KEY", self.openai_key()),
@@ -194,6 +222,35 @@ impl WorkerSettings {
             }
         }
         Ok(())
+    }
+
+    /// What may be used of the models.
+    pub fn budgets(&self) -> BudgetLimits {
+        BudgetLimits([
+            [self.bot_budget_person_day, self.bot_budget_person_month],
+            [self.bot_budget_room_day, self.bot_budget_room_month],
+            [self.bot_budget_server_day, self.bot_budget_server_month],
+        ])
+    }
+
+    /// A budget of money holds only where it is known what each model costs.
+    fn check_budgets(&self) -> Result<(), String> {
+        let limits = self.budgets();
+        let of_money = limits
+            .all()
+            .find(|(.., budget)| budget.unit == BudgetUnit::CostMicros);
+        let models = self.models().iter().map(|model| &*model.id);
+        let unpriced = models.filter(|model| !self.bot_prices.has(model));
+        let unpriced = unpriced.map(|model| format!("the model {model}")).next();
+        let lacks_search = self.bot_search && !self.bot_prices.has_search();
+        let unpriced = unpriced.or(lacks_search.then(|| "`search`".to_owned()));
+        let (Some((scope, period, _)), Some(unpriced)) = (of_money, unpriced) else {
+            return Ok(());
+        };
+        let [scope, period] = [scope.as_str(), period.as_str()].map(str::to_uppercase);
+        Err(format!(
+            "BOT_BUDGET_{scope}_{period} is an amount of money, and BOT_PRICES has no price for {unpriced}"
+        ))
     }
 
     /// What all workers together may ask of each model.
@@ -411,6 +468,7 @@ mod tests {
             ["--bot-deadline", "soon"],
             ["--bot-rpm", "0"],
             ["--bot-prices", "a-model=cheap"],
+            ["--bot-budget-room-day", "much"],
             ["--bot-context-tokens", "0"],
             ["--bot-thinking", "deep"],
             ["--bot-search", "perhaps"],
@@ -462,6 +520,40 @@ mod tests {
         let ids: Vec<&str> = settings.models().iter().map(|one| &*one.id).collect();
         assert_eq!(ids, ["llama3.2:3b", "owner/model"]);
         assert!(parsed(&["--bot-model-api", "other"]).is_err());
+    }
+
+    #[test]
+    fn a_budget_of_money_wants_a_price_for_each_model() {
+        let models = [
+            "--gemini-api-key",
+            "a-key",
+            "--gemini-models",
+            "a,b",
+            "--bot-budget-room-month",
+            "2.50",
+        ];
+        let refused = parsed(&models).unwrap().check().unwrap_err();
+        assert!(
+            refused.contains("BOT_BUDGET_ROOM_MONTH") && refused.contains("model a"),
+            "{refused}"
+        );
+        let one = [&models[..], &["--bot-prices", "a=1/2"]].concat();
+        let refused = parsed(&one).unwrap().check().unwrap_err();
+        assert!(refused.contains("model b"), "{refused}");
+        let both = [&models[..], &["--bot-prices", "a=1/2,b=0/0/0"]].concat();
+        let settings = parsed(&both).unwrap();
+        assert_eq!(settings.check(), Ok(()));
+        assert_eq!(
+            settings.budgets().words(),
+            ["-", "-", "-", "m2500000", "-", "-"]
+        );
+        let tokens = [
+            "--gemini-api-key",
+            "a-key",
+            "--bot-budget-person-day",
+            "200000 tokens",
+        ];
+        assert_eq!(parsed(&tokens).unwrap().check(), Ok(()));
     }
 
     #[test]

@@ -37,6 +37,7 @@ use crate::{
     replies::Replies,
     run_queue::RunQueueEnd,
     settings::{ModelApi, WorkerSettings},
+    spending::Budgeting,
     turns::{QueuedTurn, Turns},
 };
 
@@ -94,11 +95,19 @@ impl Worker {
             settings.limits(),
             NonZeroU32::new(settings.bot_user_rpm),
         );
+        let budgeting = Budgeting::new(
+            Arc::clone(&engines.quota),
+            Arc::clone(&engines.store),
+            Arc::clone(&allowance),
+            settings.budgets(),
+            settings.bot_prices.clone(),
+        );
         let asking = Arc::new(Asking::new(
             model,
             settings.models(),
             concurrency,
             allowance,
+            budgeting,
         ));
         let turns = Turns::new(Arc::clone(&engines.live), settings.bot_deadline);
         let (drain, run_queue) = (
@@ -177,6 +186,11 @@ impl Worker {
         let asking = Arc::clone(&this.asking);
         let keeping_up = async move { asking.allowance().keep_up(pause).await };
         let keeping_up = supervise::spawn("quota showing", &stop, keeping_up);
+        // Where the books are empty, before the first call.
+        this.asking.budgeting().look_after().await;
+        let asking = Arc::clone(&this.asking);
+        let looking_after = async move { asking.budgeting().keep_up().await };
+        let looking_after = supervise::spawn("budgets", &stop, looking_after);
         let offering = supervise::spawn("bot offers", &stop, Arc::clone(&this).keep_offering());
         let consumer = this
             .engines
@@ -207,6 +221,7 @@ impl Worker {
         listening.abort();
         offering.abort();
         keeping_up.abort();
+        looking_after.abort();
     }
 
     /// Answers what the fleet has to be answered, as long as there is a slot.
@@ -256,6 +271,9 @@ impl Worker {
             self.drain.over.cancel();
             // Only settling is left to do.
             drop(timeout_at(end, jobs.wait()).await);
+        }
+        if !self.asking.budgeting().written(end).await {
+            tracing::warn!("stopped before all that calls have used was written down");
         }
         if !self.poster.drained(end).await {
             tracing::warn!(

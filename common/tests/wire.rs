@@ -547,7 +547,14 @@ fn every_frame_and_every_code_has_its_example_and_its_line_in_the_documents() {
 #[test]
 fn a_frame_in_two_parts_is_the_frame() {
     // Whoever gives a message its place puts a beginning to its tail; the result is the frame, byte for byte.
-    for message in [message(), reply(), stopped(), grounded(), edited(), deleted()] {
+    for message in [
+        message(),
+        reply(),
+        stopped(),
+        grounded(),
+        edited(),
+        deleted(),
+    ] {
         let Message {
             room,
             seq,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use common::{
     live::Live,
     queue::{Queue, QueueError},
-    quota::{Quota, QuotaLimits},
+    quota::{Quota, QuotaLimits, budgets::Budgets},
     startup::wait_for,
     store::{
         Store, StoreError,
@@ -26,7 +26,7 @@ pub use crate::sql::{MySqlSettings as StoreSettings, MySqlStore as StoreEngine};
 /// The engines of a process that uses all of them but the quota.
 pub type Connected = (Arc<dyn Live>, Arc<dyn Queue>, Arc<dyn Store>);
 
-/// Connects to what an edge needs, whichever comes first. `None` if `stop` came before all were there.
+/// Connects to what posts and reads messages, whichever comes first. `None` if `stop` came before all were there.
 pub async fn connect(
     live: &LiveSettings,
     queue: &QueueSettings,
@@ -35,6 +35,19 @@ pub async fn connect(
 ) -> Option<Connected> {
     let (live, queue, store) = all(live, queue, store, stop).await?;
     Some((live, queue, store))
+}
+
+/// Connects to what an edge needs, whichever comes first: the engines, and what was used of the models. `None` if `stop` came
+/// before all were there.
+pub async fn connect_with_budgets(
+    live: &LiveSettings,
+    queue: &QueueSettings,
+    store: &StoreSettings,
+    stop: &CancellationToken,
+) -> Option<(Connected, Arc<dyn Budgets>)> {
+    let (live, queue, store) = all(live, queue, store, stop).await?;
+    let budgets = QuotaEngine::new(&live, QuotaLimits::default());
+    Some(((live, queue, store), budgets))
 }
 
 /// Connects to what a worker needs: the same, and the quota with these limits of each model.

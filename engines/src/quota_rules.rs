@@ -16,3 +16,7 @@ pub(crate) const ASK_AGAIN_MIN: Duration = Duration::from_millis(5);
 pub(crate) const LEARNS: f64 = 0.2;
 pub(crate) const RATIO_MIN: f64 = 0.5;
 pub(crate) const RATIO_MAX: f64 = 4.0;
+/// For so long a call that was settled is known, so that its answer may be lost and it be settled again; and one that
+/// nobody has settled in time, so that whoever was late sets it right.
+pub(crate) const SETTLED_KEPT: Duration = Duration::from_secs(600);
+pub(crate) const LAPSED_KEPT: Duration = Duration::from_secs(24 * 3_600);

@@ -44,7 +44,8 @@ pub struct Keeping {
     /// persisters.
     #[arg(long, env = "RETENTION_DAYS", default_value = "0", value_parser = clap::value_parser!(u32).range(0..=i64::from(RETENTION_DAYS_MAX)))]
     pub retention_days: u32,
-    /// Days after which a line of the log of replies is gone, by which usage is summed; 0 keeps it for ever.
+    /// Days after which a line of the log of replies is gone, by which usage is summed, and budgets of a month when a live engine has
+    /// forgotten them: no fewer than 32 where there are such; 0 keeps it for ever.
     #[arg(long, env = "REPLY_LOG_DAYS", default_value = "400", value_parser = clap::value_parser!(u32).range(0..=i64::from(RETENTION_DAYS_MAX)))]
     pub reply_log_days: u32,
 }

@@ -113,14 +113,15 @@ pub async fn serve(
         let url = format!("http://{}{base_path}", listener.local_addr()?);
         println!("Chinwag is at {url}");
         invite_first_administrator(&*store, &url).await?;
+        let quota = EmbeddedQuota::new(settings.worker.limits());
         let edge = Edge::new(
             live.clone(),
             queue.clone(),
             store.clone(),
             settings.edge,
             readiness,
-        );
-        let quota = EmbeddedQuota::new(settings.worker.limits());
+        )
+        .with_budgets(quota.clone());
         let (worker, queue) = (settings.worker, queue.clone());
         let working = bot_worker::run(live, queue, store, quota, worker, worker_stop.clone());
         behind.spawn(supervise::watch("bot worker", &worker_stop, working));

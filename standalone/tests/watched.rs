@@ -23,11 +23,12 @@ use standalone::{Settings, serve};
 
 /// Every task that is to last, in the order of the alphabet. (The check of the models at start is watched too, and comes
 /// to its end.)
-const LASTING: [&str; 31] = [
+const LASTING: [&str; 32] = [
     "HTTP server",
     "admin server",
     "bot offers",
     "bot worker",
+    "budgets",
     "collector",
     "deleted rooms",
     "departures",

@@ -10,7 +10,7 @@ use common::{
     supervise::{self, Exit},
     telemetry::{self, PrometheusHandle, TelemetrySettings},
 };
-use engines::chosen::{LiveSettings, QueueSettings, StoreSettings, connect};
+use engines::chosen::{LiveSettings, QueueSettings, StoreSettings, connect_with_budgets};
 use mimalloc::MiMalloc;
 use tokio_util::sync::CancellationToken;
 use ws_edge::{Edge, EdgeSettings};
@@ -66,13 +66,14 @@ async fn serve(
     let Settings {
         live, queue, store, ..
     } = &settings;
-    let Some((live, queue, store)) = connect(live, queue, store, &stop).await else {
+    let connected = connect_with_budgets(live, queue, store, &stop).await;
+    let Some(((live, queue, store), budgets)) = connected else {
         return Ok(());
     };
 
     let listener = startup::listen("LISTEN", settings.edge.listen).await?;
     tracing::info!(address = %listener.local_addr()?, "listening");
-    let edge = Edge::new(live, queue, store, settings.edge, readiness);
+    let edge = Edge::new(live, queue, store, settings.edge, readiness).with_budgets(budgets);
     ws_edge::run(edge, listener, settings.process.drain_seconds, stop).await?;
     Ok(())
 }

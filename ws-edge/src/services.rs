@@ -13,8 +13,8 @@ use tokio::{sync::watch, time::sleep};
 
 use crate::{
     EdgeSettings, access::Access, admission::Admission, allowances::Allowances, answers::Answers,
-    limits::RateLimits, lost_deletions::LostDeletions, programs::Programs, read_marks::ReadingPlaces,
-    sessions::Sessions,
+    limits::RateLimits, lost_deletions::LostDeletions, programs::Programs,
+    read_marks::ReadingPlaces, sessions::Sessions,
 };
 
 /// How many messages of a deleted room are taken away in one statement: its locks are held for some milliseconds.

@@ -6,6 +6,7 @@ use common::{
     admin::{Engines, Readiness},
     live::Live,
     queue::Queue,
+    quota::budgets::Budgets,
     store::Store,
     supervise,
 };
@@ -24,7 +25,7 @@ use crate::{
 pub struct Edge {
     services: Arc<Services>,
     sockets: Arc<Sockets>,
-    http: Arc<Http>,
+    http: Http,
     readiness: Readiness,
     stuck_after: Duration,
 }
@@ -55,10 +56,17 @@ impl Edge {
         Edge {
             services,
             sockets,
-            http: Arc::new(http),
+            http,
             readiness,
             stuck_after,
         }
+    }
+
+    /// The same, which also tells people what they have used of the models.
+    #[must_use]
+    pub fn with_budgets(mut self, budgets: Arc<dyn Budgets>) -> Edge {
+        self.http.show_budgets(budgets);
+        self
     }
 }
 
@@ -80,6 +88,7 @@ pub async fn run(
         readiness,
         stuck_after,
     } = edge;
+    let http = Arc::new(http);
     // The background outlives the calls: a socket that is being drained is still served.
     let drained = CancellationToken::new();
     let _stop_background = drained.clone().drop_guard();

@@ -22,7 +22,7 @@ use super::{
 
 /// The most tokens an answer may have, thoughts included. A message of 4,000 characters needs 1,000 to 4,000; the rest is for
 /// thinking, so that no limit is reached in the middle of a thought.
-fn output_tokens_max(thinking: Thinking) -> u32 {
+pub(crate) fn output_tokens_max(thinking: Thinking) -> u32 {
     match thinking {
         Thinking::Off | Thinking::Low => 8_192,
         Thinking::Medium => 16_384,

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 
 mod answers;
+mod budgets;
 mod changes;
 mod drafts;
 mod embedded;

@@ -52,7 +52,8 @@ async fn log_of(scene: &Scene, reply: &Message) -> ReplyLog {
 
 async fn stop(scene: &Scene, question: &Message) {
     let (room, reply) = (question.room.clone(), reply_id(&question.room, question.id));
-    scene.control(Control::StopReply { room, reply }).await;
+    let by = question.sender.clone();
+    scene.control(Control::StopReply { room, reply, by }).await;
 }
 
 async fn chooses(scene: &Scene, choices: ChoiceChanges) {

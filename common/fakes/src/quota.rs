@@ -5,6 +5,10 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 use common::{
     quota::{
         CallReport, CallRequest, Quota, QuotaError, Reservation, WorkerFleet,
+        budgets::{
+            Books, BudgetLimits, BudgetOut, Budgets, CostlyCall, Held, PastSpending, Reached,
+            Spending, SpentView,
+        },
         run_queue::{Offer, Place, RunQueue},
     },
     wire::Seq,
@@ -38,6 +42,24 @@ passes_on! { FaultyQuota, beside ["workers"],
         async fn before(place: Place) -> Result<Option<usize>, QuotaError>;
         async fn take(passed_over: &[String]) -> Result<Option<Offer>, QuotaError>;
         async fn withdraw(place: Place) -> Result<bool, QuotaError>;
+    }
+    Budgets {
+        async fn keep_budgets(limits: &BudgetLimits, at: Seq) -> Result<Books, QuotaError>;
+        async fn hold(call: &CostlyCall<'_>, limits: &BudgetLimits, at: Seq) -> Result<Held, QuotaError>;
+        async fn look(
+            user: &str,
+            room: &str,
+            limits: &BudgetLimits,
+            at: Seq
+        ) -> Result<Option<BudgetOut>, QuotaError>;
+        async fn settle(
+            call: &CostlyCall<'_>,
+            used: Option<Spending>,
+            limits: &BudgetLimits,
+            at: Seq
+        ) -> Result<Vec<Reached>, QuotaError>;
+        async fn fill(past: &[PastSpending], at: Seq) -> Result<(), QuotaError>;
+        async fn spent(user: &str, room: Option<&str>, at: Seq) -> Result<SpentView, QuotaError>;
     }
     Quota {
         async fn reserve(wish: &CallRequest<'_>) -> Result<Reservation, QuotaError>;

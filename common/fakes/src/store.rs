@@ -8,8 +8,14 @@ use std::{
 
 use common::{
     envelope::Envelope,
+    quota::budgets::PastSpending,
     store::{
-        Accounts, Actor, AuditLine, DeletedMessage, Departure, Invite, Invited, KeptRoom, ListedAccount, ListedRoom, LogIn, LookedUp, Membership, Messages, OldRooms, People, ProgramToken, ReadMark, ReadMarks, Removals, Retention, Room, RoomChanges, RoomKeeper, RoomLimits, RoomRetention, Rooms, SentAt, SentPage, Session, Standing, StandingChanges, Store, StoreError, Tokens, WriteError, Written, ByInvite, Identities, Identity, LinkedIdentity,
+        Accounts, Actor, AuditLine, ByInvite, DeletedMessage, Departure, Identities, Identity,
+        Invite, Invited, KeptRoom, LinkedIdentity, ListedAccount, ListedRoom, LogIn, LookedUp,
+        Membership, Messages, OldRooms, People, ProgramToken, ReadMark, ReadMarks, Removals,
+        Retention, Room, RoomChanges, RoomKeeper, RoomLimits, RoomRetention, Rooms, SentAt,
+        SentPage, Session, SpendingLine, Spendings, Standing, StandingChanges, Store, StoreError,
+        Tokens, WriteError, Written,
         usage::{UsageAsked, UsageSum},
     },
     wire::{Message, Seq},
@@ -121,6 +127,11 @@ passes_on! { FaultyStore, beside [],
     }
     ReadMarks {
         async fn mark_read(marks: &[ReadMark]) -> Result<(), StoreError>;
+    }
+    Spendings {
+        async fn note_spending(line: &SpendingLine) -> Result<(), StoreError>;
+        async fn drop_spendings(calls: &[Uuid]) -> Result<(), StoreError>;
+        async fn spent_by_log(at: Seq) -> Result<Vec<PastSpending>, StoreError>;
     }
     Tokens {
         async fn create_token(token: &ProgramToken, token_hash: &[u8; 32], session: Uuid) -> Result<(), StoreError>;

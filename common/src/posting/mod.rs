@@ -655,6 +655,10 @@ impl Poster {
 }
 
 /// Where a message is.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart where it is made, and the largest is the usual one"
+)]
 enum Placement {
     /// In the database already: nothing is left to do.
     Kept(Message),

@@ -5,6 +5,7 @@
 //! What is kept is a rolling window, so that no minute, wherever it begins, sees more than the quota, whatever the
 //! provider's own minutes are. Why it is so, and what is fair: `docs/decisions/one-quota.md`.
 
+pub mod budgets;
 pub mod run_queue;
 
 use std::{num::NonZeroU32, time::Duration};
@@ -12,12 +13,12 @@ use std::{num::NonZeroU32, time::Duration};
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use self::run_queue::RunQueue;
+use self::{budgets::Budgets, run_queue::RunQueue};
 use crate::{causes::WithCauses, wire::Seq};
 
 /// Never grants more than the limits allow in any window; a grant that is not used comes back.
 #[async_trait]
-pub trait Quota: RunQueue {
+pub trait Quota: RunQueue + Budgets {
     /// Asks for leave to make a call. Granted, it has to [begin](CallReport::Began) within [`QuotaTimings::lease`]; told to wait,
     /// the caller asks again with the same id after the time it was told, or leaves the queue. Of those who wait, it is
     /// the turn of whose user and room have had least in the window. Asked again after a grant, it is granted still.

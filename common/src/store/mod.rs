@@ -10,6 +10,7 @@ mod people;
 mod read_marks;
 mod removals;
 mod retention;
+mod spendings;
 mod tokens;
 pub mod usage;
 
@@ -40,13 +41,23 @@ pub use self::{
     retention::{
         NEVER_GONE_WITHIN, OldRooms, RETENTION_DAYS_MAX, Retention, RoomRetention, may_be_gone,
     },
+    spendings::{SpendingLine, Spendings},
     tokens::{ProgramToken, TOKEN_NAME_MAX_CHARS, TOKENS_PER_USER, Tokens},
 };
 
 /// All that lasts.
 #[async_trait]
 pub trait Store:
-    Accounts + Identities + People + Rooms + Messages + ReadMarks + Removals + Retention + Tokens
+    Accounts
+    + Identities
+    + People
+    + Rooms
+    + Messages
+    + ReadMarks
+    + Removals
+    + Retention
+    + Spendings
+    + Tokens
 {
     /// Whether the engine answers within its time limit, has the schema that this program was built with, and can be
     /// written to.

@@ -1,6 +1,7 @@
 //! The seams inside one process, with nothing else installed: what is live is in its memory, what is queued in a table in
 //! the data folder. What lasts is a SQLite file beside that, whose statements are in `sql/` with those for MySQL.
 
+mod budgets;
 mod live;
 mod queue;
 mod quota;

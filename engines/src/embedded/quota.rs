@@ -12,6 +12,10 @@ use common::{
     quota::{
         CallReport, CallRequest, Quota, QuotaError, QuotaLimits, QuotaTimings, Reservation,
         WorkerFleet,
+        budgets::{
+            Books as BooksState, BudgetLimits, BudgetOut, Budgets, CostlyCall, Held, PastSpending,
+            Reached, Spending, SpentView,
+        },
         run_queue::{Offer, Place, RunQueue},
     },
     wire::{Seq, now_seq},
@@ -20,7 +24,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::run_queue::FairQueue;
+use super::{budgets::SpendingBooks, run_queue::FairQueue};
 use crate::{
     day::{DAY, behind_utc},
     quota_rules::{
@@ -35,6 +39,7 @@ pub struct EmbeddedQuota {
     began: (Seq, Instant),
     books: Mutex<Books>,
     run_queue: Mutex<FairQueue>,
+    spending: Mutex<SpendingBooks>,
 }
 
 /// What the quota is.
@@ -123,6 +128,7 @@ impl EmbeddedQuota {
             began: (now_seq(), Instant::now()),
             books: Mutex::default(),
             run_queue: Mutex::default(),
+            spending: Mutex::default(),
         })
     }
 
@@ -510,6 +516,56 @@ impl Quota for EmbeddedQuota {
             since: books.since,
             now: time,
         })
+    }
+}
+
+#[async_trait]
+impl Budgets for EmbeddedQuota {
+    async fn keep_budgets(&self, limits: &BudgetLimits, at: Seq) -> Result<BooksState, QuotaError> {
+        Ok(self.spending.lock().keep(limits, at))
+    }
+
+    async fn hold(
+        &self,
+        call: &CostlyCall<'_>,
+        limits: &BudgetLimits,
+        at: Seq,
+    ) -> Result<Held, QuotaError> {
+        Ok(self.spending.lock().hold(call, limits, at))
+    }
+
+    async fn look(
+        &self,
+        user: &str,
+        room: &str,
+        limits: &BudgetLimits,
+        at: Seq,
+    ) -> Result<Option<BudgetOut>, QuotaError> {
+        Ok(self.spending.lock().look(user, room, limits, at))
+    }
+
+    async fn settle(
+        &self,
+        call: &CostlyCall<'_>,
+        used: Option<Spending>,
+        limits: &BudgetLimits,
+        at: Seq,
+    ) -> Result<Vec<Reached>, QuotaError> {
+        Ok(self.spending.lock().settle(call, used, limits, at))
+    }
+
+    async fn fill(&self, past: &[PastSpending], at: Seq) -> Result<(), QuotaError> {
+        self.spending.lock().fill(past, at);
+        Ok(())
+    }
+
+    async fn spent(
+        &self,
+        user: &str,
+        room: Option<&str>,
+        at: Seq,
+    ) -> Result<SpentView, QuotaError> {
+        Ok(self.spending.lock().spent(user, room, at))
     }
 }
 

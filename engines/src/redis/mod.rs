@@ -1,6 +1,7 @@
 //! Redis: what is live, and the quota. One server, a Cluster, or a server with Sentinels.
 
 mod append;
+mod budgets;
 mod client;
 mod dangers;
 mod deployment;

@@ -16,6 +16,7 @@ use redis::FromRedisValue;
 use uuid::Uuid;
 
 use super::{
+    budgets,
     live::RedisLive,
     scripts::Script,
     server::{RedisServer, micros},
@@ -33,13 +34,14 @@ const RUN_QUEUE_KEPT: Duration = Duration::from_secs(600);
 
 /// The quota of all workers together.
 pub struct RedisQuota {
-    server: RedisServer,
+    pub(super) server: RedisServer,
     is_limited: bool,
     timings: QuotaTimings,
     quota: Script,
     admit: Script,
     workers: Script,
     run_queue: Script,
+    pub(super) budgets: Script,
 }
 
 impl RedisQuota {
@@ -79,6 +81,7 @@ impl RedisQuota {
                 RUN_QUEUE_KEPT.as_millis(),
                 include_str!("scripts/run_queue.lua")
             )),
+            budgets: budgets::script(),
         })
     }
 
@@ -105,7 +108,7 @@ impl RedisQuota {
         self.call(what, &self.run_queue, &keys, arguments).await
     }
 
-    async fn call<T: FromRedisValue>(
+    pub(super) async fn call<T: FromRedisValue>(
         &self,
         what: &'static str,
         script: &Script,

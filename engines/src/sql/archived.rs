@@ -43,7 +43,7 @@ const fn plain(
 }
 
 /// In the order in which they are written: names first, since these are looked at before anything is imported.
-pub(super) static ARCHIVED: [Archived; 21] = [
+pub(super) static ARCHIVED: [Archived; 28] = [
     plain(
         "users",
         &[
@@ -97,6 +97,36 @@ pub(super) static ARCHIVED: [Archived; 21] = [
         "room_details",
         &[("room", Text), ("title", Text), ("topic", Text)],
         "FROM room_details t ORDER BY t.room",
+    ),
+    plain(
+        "room_bots",
+        &[
+            ("room", Text),
+            ("model", Text),
+            ("thinking", Text),
+            ("search", Number),
+        ],
+        "FROM room_bots t ORDER BY t.room",
+    ),
+    plain(
+        "programs",
+        &[
+            ("name", Text),
+            ("is_program", Number),
+            ("are_answered", Number),
+        ],
+        "FROM programs t ORDER BY t.name",
+    ),
+    plain(
+        "identities",
+        &[
+            ("identity_hash", Hash),
+            ("id", Id),
+            ("user", Text),
+            ("issuer", Text),
+            ("linked_at_ms", Number),
+        ],
+        "FROM identities t ORDER BY t.identity_hash",
     ),
     plain(
         "room_retention",
@@ -203,6 +233,20 @@ pub(super) static ARCHIVED: [Archived; 21] = [
          WHERE d.name IS NULL AND m.seq > COALESCE(r.gone_until, 0) ORDER BY t.room, t.id",
     ),
     plain(
+        "reply_stops",
+        &[("room", Text), ("id", Id), ("stopped_by", Text)],
+        "FROM reply_stops t JOIN messages m ON m.id = t.id AND m.room = t.room \
+         LEFT JOIN room_retention r ON r.room = t.room LEFT JOIN deleted_rooms d ON d.name = t.room \
+         WHERE d.name IS NULL AND m.seq > COALESCE(r.gone_until, 0) ORDER BY t.room, t.id",
+    ),
+    plain(
+        "message_groundings",
+        &[("room", Text), ("id", Id), ("grounding", Text)],
+        "FROM message_groundings t JOIN messages m ON m.id = t.id AND m.room = t.room \
+         LEFT JOIN room_retention r ON r.room = t.room LEFT JOIN deleted_rooms d ON d.name = t.room \
+         WHERE d.name IS NULL AND m.seq > COALESCE(r.gone_until, 0) ORDER BY t.room, t.id",
+    ),
+    plain(
         "messages",
         &[
             ("room", Text),
@@ -235,6 +279,35 @@ pub(super) static ARCHIVED: [Archived; 21] = [
             ("outcome", Text),
         ],
         "FROM replies t ORDER BY t.room, t.id",
+    ),
+    plain(
+        "reply_details",
+        &[
+            ("room", Text),
+            ("id", Id),
+            ("day", Text),
+            ("tokens_cached", Number),
+            ("tokens_thought", Number),
+            ("searches", Number),
+            ("estimated", Number),
+        ],
+        "FROM reply_details t ORDER BY t.room, t.id",
+    ),
+    plain(
+        "spendings",
+        &[
+            ("id", Id),
+            ("day", Text),
+            ("room", Text),
+            ("user", Text),
+            ("model", Text),
+            ("calls", Number),
+            ("tokens_in", Number),
+            ("tokens_out", Number),
+            ("cost_micros", Number),
+            ("open_until", Number),
+        ],
+        "FROM spendings t ORDER BY t.id",
     ),
     Archived {
         name: "audit",
@@ -293,7 +366,7 @@ mod tests {
     use crate::sql::SqliteStore;
 
     /// Tables that no archive has, and why.
-    const LEFT_OUT: [(&str, &str); 5] = [
+    const LEFT_OUT: [(&str, &str); 6] = [
         ("_sqlx_migrations", "the schema is the other server's own"),
         ("resets", "links that hold for a day at most"),
         (
@@ -302,6 +375,7 @@ mod tests {
         ),
         ("sweeps", "how far this server has looked through its rooms"),
         ("imports", "what was imported here"),
+        ("spent_sign_ons", "log-ins of the last minutes"),
     ];
 
     #[tokio::test]

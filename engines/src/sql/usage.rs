@@ -36,20 +36,26 @@ impl From<UsageRow> for UsageSum {
     }
 }
 
-/// The statement, for both engines; it takes `since` and `until`.
+/// The statement, for both engines; it takes `since` and `until`, both once more, and the time (µs) at which calls of the other
+/// spendings are over.
 pub(super) fn statement(asked: &UsageAsked) -> String {
     let columns = UsageBy::ALL.map(|by| match asked.by.contains(&by) {
         true => by.as_str().to_owned(),
         false => format!("'' AS {}", by.as_str()),
     });
     let mut sql = format!(
-        "SELECT {}, COUNT(*) AS requests, {}, {}, {}, {}, {}, {} FROM replies WHERE day >= ? AND day <= ?",
+        "SELECT {}, {}, {}, {}, {}, {}, {}, {} FROM (\
+         SELECT day, room, user, model, 1 AS requests, attempts AS calls, tokens_in, tokens_out, cost_micros, outcome \
+         FROM replies WHERE day >= ? AND day <= ? UNION ALL \
+         SELECT day, room, user, model, 0, calls, tokens_in, tokens_out, cost_micros, '' \
+         FROM spendings WHERE day >= ? AND day <= ? AND open_until <= ?) AS log",
         columns.join(", "),
+        sum("requests", "requests"),
         sum(
             "CASE WHEN outcome = 'answered' THEN 1 ELSE 0 END",
             "answered"
         ),
-        sum("attempts", "calls"),
+        sum("calls", "calls"),
         sum("tokens_in", "tokens_in"),
         sum("tokens_out", "tokens_out"),
         sum("cost_micros", "cost_micros"),

@@ -15,6 +15,7 @@ use common::{
         Actor, AuditLine, KeptRoom, ListedAccount, Session, Standing, StandingChanges,
         usage::{UsageAsked, UsageBy, UsageSum, check_day, day_of},
     },
+    wire::now_seq,
 };
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,7 @@ use super::{
     account::rfc3339,
     body::{Caller, InPath, InQuery, JsonBody},
     own_account::TheirMessages,
+    usage::{ShownBudget, budgets},
 };
 use crate::{problem::Problem, sessions::now_ms};
 
@@ -284,6 +286,8 @@ pub(super) struct AskedUsage {
     by: Option<String>,
     since: Option<String>,
     until: Option<String>,
+    person: Option<String>,
+    room: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -291,14 +295,22 @@ struct Usage {
     since: String,
     until: String,
     sums: Vec<UsageSum>,
+    budgets: Vec<ShownBudget>,
 }
 
 /// `GET /api/admin/usage`.
 pub(super) async fn usage(
     State(http): State<Arc<Http>>,
     Administrator(_): Administrator,
-    InQuery(AskedUsage { by, since, until }): InQuery<AskedUsage>,
+    InQuery(asked): InQuery<AskedUsage>,
 ) -> Result<Response, Problem> {
+    let AskedUsage {
+        by,
+        since,
+        until,
+        person,
+        room,
+    } = asked;
     let by = by.as_deref().unwrap_or("user").split(',').map(|word| {
         let known = UsageBy::ALL.into_iter().find(|by| by.as_str() == word);
         known.ok_or_else(|| {
@@ -317,8 +329,17 @@ pub(super) async fn usage(
         until: day(until, 0)?,
     };
     let sums = http.services.store.usage_sums(&asked).await?;
-    let UsageAsked { since, until, .. } = asked;
-    Ok(Json(Usage { since, until, sums }).into_response())
+    let (now, of_person) = (now_seq(), person.as_deref().unwrap_or_default());
+    // The sums are there also while what is left cannot be told.
+    let view = http.spent(of_person, room.as_deref(), now).await;
+    let view = view.unwrap_or_default();
+    let usage = Usage {
+        since: asked.since,
+        until: asked.until,
+        sums,
+        budgets: budgets(&view, person.as_deref(), room.as_deref(), now),
+    };
+    Ok(Json(usage).into_response())
 }
 
 #[derive(Deserialize)]

@@ -21,6 +21,7 @@ mod tell;
 mod tokens;
 mod traced;
 mod upgrade;
+mod usage;
 
 use std::{any::Any, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -32,7 +33,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{delete, get, patch, post, put},
 };
-use common::admin::{Readiness, public_health_routes};
+use common::{
+    admin::{Readiness, public_health_routes},
+    quota::budgets::Budgets,
+};
 use tokio::{
     sync::Semaphore,
     time::{Instant, timeout, timeout_at},
@@ -115,6 +119,8 @@ pub(crate) struct Http {
     exports_of: Arc<Shares<String>>,
     /// What goes on behind calls that were answered.
     behind: TaskTracker,
+    /// What was used of the models, where that is known.
+    budgets: Option<Arc<dyn Budgets>>,
 }
 
 impl Http {
@@ -142,7 +148,13 @@ impl Http {
             exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
             exports_of: Shares::new(1),
             behind: TaskTracker::new(),
+            budgets: None,
         }
+    }
+
+    /// Shows what was used of the models.
+    pub(crate) fn show_budgets(&mut self, budgets: Arc<dyn Budgets>) {
+        self.budgets = Some(budgets);
     }
 
     /// Waits until other processes are told of all that calls have changed. False if they are not at `until`.
@@ -213,6 +225,7 @@ pub(crate) fn routes(http: &Arc<Http>) -> Router {
         )
         .route("/admin/rooms", get(administration::rooms))
         .route("/admin/usage", get(administration::usage))
+        .route("/usage", get(usage::usage))
         .route("/admin/audit", get(administration::audit))
         // Not around the calls that answer with a token: compressed along with what a caller chose, its length tells.
         .layer(from_fn_with_state(Arc::clone(http), in_slices))

@@ -12,7 +12,9 @@ use common::{
     live::Control,
     names,
     store::{
-        BotPolicy, HandOver, Invited, ListedRoom, PERSONA_MAX_CHARS, RETENTION_DAYS_MAX, Room, RoomChanges, RoomKeeper, Session, StoreError, TITLE_MAX_CHARS, TOPIC_MAX_CHARS, BotChoices,
+        BotChoices, BotPolicy, HandOver, Invited, ListedRoom, PERSONA_MAX_CHARS,
+        RETENTION_DAYS_MAX, Room, RoomChanges, RoomKeeper, Session, StoreError, TITLE_MAX_CHARS,
+        TOPIC_MAX_CHARS,
     },
     wire::says_nothing,
 };

@@ -247,6 +247,7 @@ mod tests {
             reply_to: None,
             of,
             stopped_by: None,
+            grounding: Default::default(),
         };
         (seq, new.at(seq, seq - 1).frame().into())
     }

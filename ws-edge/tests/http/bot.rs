@@ -1,7 +1,7 @@
 //! What rooms may choose of the bot, and what is shown along with an answer of its that looked things up.
 
 use common::{
-    live::{BotOffer, BotRole, Control, Live, OfferedModel, Signal},
+    live::{BotOffer, BotRole, Control, OfferedModel, Signal},
     store::Thinking,
     wire::{Kind, NewMessage, Source},
 };

@@ -331,6 +331,10 @@ impl Page {
 
     /// That it was refused, with these words.
     #[track_caller]
+    #[expect(
+        clippy::wrong_self_convention,
+        reason = "as an answer is looked at everywhere: once"
+    )]
     pub(crate) fn is_refused(self, status: u16, words: &str) -> Page {
         assert!(self.text.contains(words), "{}", self.text);
         self.is(status)

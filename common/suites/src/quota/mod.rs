@@ -1,5 +1,6 @@
 //! What the quota seam promises: in one process, on one Redis, and on a Redis Cluster.
 
+pub mod budgets;
 pub mod fairness;
 pub mod limits;
 pub mod people;
@@ -49,6 +50,19 @@ macro_rules! quota_suite {
                 nobodys_many_stand_before_anothers_one,
                 whoever_is_passed_over_keeps_their_place,
                 what_is_withdrawn_is_given_to_nobody,
+            }
+            budgets {
+                what_is_used_up_is_said_by_whose_it_is,
+                what_is_held_counts_until_it_is_settled,
+                what_nobody_settles_counts_as_it_was_estimated,
+                whoever_was_late_is_believed,
+                a_call_is_settled_once,
+                days_and_months_begin_anew,
+                what_is_under_way_at_midnight_counts_in_the_new_day,
+                books_that_are_empty_are_filled_before_anything_is_held,
+                money_is_a_budget_too,
+                a_crowd_exceeds_a_budget_by_one_call_at_most,
+                no_history_exceeds_a_budget_by_more_than_a_call,
             }
         }
     };

@@ -441,7 +441,7 @@ pub async fn what_an_answer_stands_on_is_kept_with_it_and_goes_with_it(side: Sid
     store.write(&[deletion]).await.unwrap();
     assert_eq!(side.count(groundings).await, 1);
     // A copy that comes after it, by itself or in another place, brings nothing back.
-    store.write(&[gone.clone()]).await.unwrap();
+    store.write(std::slice::from_ref(&gone)).await.unwrap();
     assert_eq!(side.count(groundings).await, 1);
     let found = find(store, &gone).await;
     assert!(found.deleted && found.grounding.is_empty(), "{found:?}");

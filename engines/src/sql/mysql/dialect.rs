@@ -24,6 +24,10 @@ pub(in crate::sql) static STORED_CONTENTS: BySize = BySize::new(
     ", ",
     ")",
 );
+/// Writes a line of what a call has used, or writes it anew.
+pub(in crate::sql) const NOTE_SPENDING: &str = "INSERT INTO spendings (id, day, room, user, model, calls, tokens_in, tokens_out, cost_micros, open_until) \
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON DUPLICATE KEY UPDATE day = VALUES(day), calls = VALUES(calls), tokens_in = VALUES(tokens_in), \
+     tokens_out = VALUES(tokens_out), cost_micros = VALUES(cost_micros), open_until = VALUES(open_until)";
 /// The newest edit wins, and a deletion over everything. Each assignment sees those before it.
 pub(in crate::sql) const MERGE_STATE: &str = " ON DUPLICATE KEY UPDATE \
      message = CASE WHEN deleted_seq > 0 OR VALUES(deleted_seq) > 0 THEN '' \
@@ -101,8 +105,12 @@ pub(in crate::sql) static NOTE_LOOKS: BySize = BySize::new(
 );
 /// A round of looking at all rooms begins for the first time, unless somebody else has begun it.
 pub(in crate::sql) const BEGIN_SWEEP: &str = "INSERT INTO sweeps (name, after_room, due_at_ms) VALUES (?, '', 0) ON DUPLICATE KEY UPDATE name = name";
-pub(in crate::sql) const SWEEP_REPLY_LOG: &str =
-    "DELETE FROM replies WHERE day < ? ORDER BY day LIMIT ?";
+/// What calls to models have used, each in a table of its own kind.
+pub(in crate::sql) const SWEEP_REPLY_LOG: [&str; 3] = [
+    "DELETE FROM replies WHERE day < ? ORDER BY day LIMIT ?",
+    "DELETE FROM reply_details WHERE day < ? ORDER BY day LIMIT ?",
+    "DELETE FROM spendings WHERE day < ? ORDER BY day LIMIT ?",
+];
 /// All that is read from here on is as it is at this moment.
 pub(in crate::sql) const BEGIN_SNAPSHOT: [&str; 2] = [
     "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",

@@ -40,6 +40,8 @@ mod removals;
 mod retention;
 #[path = "../statements/rooms.rs"]
 mod rooms;
+#[path = "../statements/spendings.rs"]
+mod spendings;
 #[path = "../statements/standings.rs"]
 mod standings;
 mod store;

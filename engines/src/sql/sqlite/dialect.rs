@@ -26,6 +26,10 @@ pub(in crate::sql) static STORED_CONTENTS: BySize = BySize::new(
     " OR ",
     "",
 );
+/// Writes a line of what a call has used, or writes it anew.
+pub(in crate::sql) const NOTE_SPENDING: &str = "INSERT INTO spendings (id, day, room, user, model, calls, tokens_in, tokens_out, cost_micros, open_until) \
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET day = excluded.day, calls = excluded.calls, tokens_in = excluded.tokens_in, \
+     tokens_out = excluded.tokens_out, cost_micros = excluded.cost_micros, open_until = excluded.open_until";
 /// The newest edit wins, and a deletion over everything. Each assignment sees what was before all of them.
 pub(in crate::sql) const MERGE_STATE: &str = " ON CONFLICT (room, id) DO UPDATE SET \
      message = CASE WHEN deleted_seq > 0 OR excluded.deleted_seq > 0 THEN '' \
@@ -108,8 +112,13 @@ pub(in crate::sql) static NOTE_LOOKS: BySize = BySize::new(
 /// A round of looking at all rooms begins for the first time, unless somebody else has begun it.
 pub(in crate::sql) const BEGIN_SWEEP: &str =
     "INSERT INTO sweeps (name, after_room, due_at_ms) VALUES (?, '', 0) ON CONFLICT DO NOTHING";
-pub(in crate::sql) const SWEEP_REPLY_LOG: &str = "DELETE FROM replies WHERE (room, id) IN \
-     (SELECT room, id FROM replies WHERE day < ? ORDER BY day LIMIT ?)";
+/// What calls to models have used, each in a table of its own kind.
+pub(in crate::sql) const SWEEP_REPLY_LOG: [&str; 3] = [
+    "DELETE FROM replies WHERE (room, id) IN (SELECT room, id FROM replies WHERE day < ? ORDER BY day LIMIT ?)",
+    "DELETE FROM reply_details WHERE (room, id) IN \
+     (SELECT room, id FROM reply_details WHERE day < ? ORDER BY day LIMIT ?)",
+    "DELETE FROM spendings WHERE id IN (SELECT id FROM spendings WHERE day < ? ORDER BY day LIMIT ?)",
+];
 /// All that is read from here on is as it is at this moment.
 pub(in crate::sql) const BEGIN_SNAPSHOT: [&str; 1] = ["BEGIN"];
 /// An import begins, unless it has begun.

@@ -1,6 +1,6 @@
 //! Every message, in statements that both engines understand.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, hash_map::Entry};
 
 use async_trait::async_trait;
 use common::{
@@ -382,7 +382,8 @@ impl ThisStore {
         let bytes: Vec<usize> = rows.iter().map(Row::bytes).collect();
         let is_grounded = |row: &Row| !row.message().grounding.is_empty();
         let is_plain = replies.is_empty() && stops.is_empty() && events.is_empty();
-        let one_statement = is_plain && rows.len().is_power_of_two() && !rows.iter().any(is_grounded);
+        let one_statement =
+            is_plain && rows.len().is_power_of_two() && !rows.iter().any(is_grounded);
         if one_statement && runs(&bytes, takes).len() == 1 {
             // A statement alone is a transaction, without the way to the engine and back for its begin and commit.
             writing!(self, |db| {
@@ -663,9 +664,9 @@ impl Messages for ThisStore {
             let mut gone = HashMap::new();
             for row in &rows {
                 let (room, seq) = row.place();
-                if !gone.contains_key(&room) {
-                    let until = retention::gone_until(db, &room, seq).await?;
-                    gone.insert(room, until);
+                if let Entry::Vacant(unknown) = gone.entry(room) {
+                    let until = retention::gone_until(db, unknown.key(), seq).await?;
+                    unknown.insert(until);
                 }
             }
             rows.retain(|row| {

@@ -32,6 +32,22 @@ static DELETE_EVENTS: BySize = BySize::new(
     ")",
 );
 
+/// What there is beside the bot's messages.
+static DELETE_BESIDE_REPLIES: [BySize; 2] = [
+    BySize::new(
+        "DELETE FROM message_groundings WHERE room = ? AND id IN (",
+        "?",
+        ", ",
+        ")",
+    ),
+    BySize::new(
+        "DELETE FROM reply_stops WHERE room = ? AND id IN (",
+        "?",
+        ", ",
+        ")",
+    ),
+];
+
 /// What an event says stays as long as the event: a copy of an edit that comes late must not bring back a text that was deleted.
 static DELETE_STATES: BySize = BySize::new(
     "DELETE FROM message_states WHERE room = ? AND edited_seq <= ? AND deleted_seq <= ? AND id IN (",
@@ -241,8 +257,8 @@ impl Retention for ThisStore {
                 return Ok(0);
             }
             note_gone(db, room, until).await?;
-            let rows = sqlx::query_as::<_, (i64, Uuid, Option<Uuid>)>(
-                "SELECT m.seq, m.id, e.target FROM messages m \
+            let rows = sqlx::query_as::<_, (i64, Uuid, Option<Uuid>, bool)>(
+                "SELECT m.seq, m.id, e.target, m.kind <> 'user' FROM messages m \
                  LEFT JOIN message_events e ON e.room = m.room AND e.id = m.id \
                  WHERE m.room = ? AND m.seq <= ? ORDER BY m.seq LIMIT ?",
             );
@@ -253,8 +269,8 @@ impl Retention for ThisStore {
             };
             let messages = sqlx::query("DELETE FROM messages WHERE room = ? AND seq <= ?");
             let messages = messages.bind(room).bind(*last).execute(&mut *db).await?;
-            let is_event = rows.iter().filter(|(.., target)| target.is_some());
-            let mut events: Vec<Uuid> = is_event.map(|(_, id, _)| *id).collect();
+            let is_event = rows.iter().filter(|(_, _, target, _)| target.is_some());
+            let mut events: Vec<Uuid> = is_event.map(|(_, id, ..)| *id).collect();
             events.sort_unstable();
             for list in lists(&events, takes) {
                 let mut query = sqlx::query(DELETE_EVENTS.sql(list.len())).bind(room);
@@ -263,7 +279,19 @@ impl Retention for ThisStore {
                 }
                 query.execute(&mut *db).await?;
             }
-            let changed = rows.iter().map(|(_, id, target)| target.unwrap_or(*id));
+            let is_reply = rows.iter().filter(|(.., is_bots)| *is_bots);
+            let mut replies: Vec<Uuid> = is_reply.map(|(_, id, ..)| *id).collect();
+            replies.sort_unstable();
+            for beside in &DELETE_BESIDE_REPLIES {
+                for list in lists(&replies, takes) {
+                    let mut query = sqlx::query(beside.sql(list.len())).bind(room);
+                    for id in list {
+                        query = query.bind(id);
+                    }
+                    query.execute(&mut *db).await?;
+                }
+            }
+            let changed = rows.iter().map(|(_, id, target, _)| target.unwrap_or(*id));
             let mut changed: Vec<Uuid> = changed.collect();
             changed.sort_unstable();
             changed.dedup();
@@ -308,11 +336,15 @@ impl Retention for ThisStore {
     }
 
     async fn sweep_reply_log(&self, before_day: &str, limit: usize) -> Result<u64, StoreError> {
-        let swept = writing!(self, |db| {
-            let query = sqlx::query(dialect::SWEEP_REPLY_LOG).bind(before_day);
-            let done = query.bind(column(limit as u64)).execute(db).await?;
-            Ok::<_, Failure>(done.rows_affected())
-        });
-        Ok(swept.await?)
+        let mut swept = 0;
+        for of_table in dialect::SWEEP_REPLY_LOG {
+            let done = writing!(self, |db| {
+                let query = sqlx::query(of_table).bind(before_day);
+                let done = query.bind(column(limit as u64)).execute(db).await?;
+                Ok::<_, Failure>(done.rows_affected())
+            });
+            swept += done.await?;
+        }
+        Ok(swept)
     }
 }

@@ -11,7 +11,8 @@ use common::{
 };
 
 use super::{
-    Connection, ThisStore, audit, invitations, listing, looks, removals, retention, standings, programs,
+    Connection, ThisStore, audit, invitations, listing, looks, programs, removals, retention,
+    standings,
 };
 use crate::sql::{
     call::{reading, transaction, writing},

@@ -1,0 +1,199 @@
+//! What calls cost against the budgets: whatever came of them, and whoever is out of them.
+
+use std::time::Duration;
+
+use common::{
+    envelope::{Envelope, reply_id},
+    live::Control,
+    quota::{
+        QuotaLimits,
+        budgets::{Budgets, Spending, SpentView},
+    },
+    store::{
+        Messages, People, Spendings,
+        usage::{UsageAsked, UsageSum},
+    },
+    wire::{Kind, Message, now_seq},
+};
+use engines::embedded::EmbeddedQuota;
+use practice_model::ReceivedCall;
+
+use crate::scene::{PATIENCE, Scene};
+
+async fn spent(scene: &Scene, user: &str, room: &str) -> SpentView {
+    let spent = scene.quota.spent(user, Some(room), now_seq()).await;
+    spent.unwrap()
+}
+
+/// Waits until that is so of what ada has used in the lobby.
+async fn spent_when(scene: &Scene, what: &str, is_so: impl Fn(Spending) -> bool) -> Spending {
+    let looking = async {
+        loop {
+            let used = spent(scene, "ada", "lobby").await.person[0];
+            if is_so(used) {
+                return used;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let used = tokio::time::timeout(2 * PATIENCE, looking).await;
+    used.unwrap_or_else(|_| panic!("never {what}"))
+}
+
+/// What was handed to the database with the first reply, which is a moment after it is shown.
+async fn first_reply(scene: &Scene) -> Envelope {
+    let looking = async {
+        loop {
+            if let Some(reply) = scene.persisted().into_iter().next() {
+                return reply;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let reply = tokio::time::timeout(2 * PATIENCE, looking).await;
+    reply.expect("a reply comes to the queue")
+}
+
+/// All that the database has.
+async fn sums(scene: &Scene) -> UsageSum {
+    let asked = UsageAsked {
+        by: Vec::new(),
+        since: "2026-01-01".into(),
+        until: "9999-12-31".into(),
+    };
+    scene.store.usage_sums(&asked).await.unwrap().remove(0)
+}
+
+async fn asks_as(scene: &Scene, user: &str, room: &str) -> Message {
+    scene.add_room(room, "").await;
+    let question = scene.said(room, user, "what is two plus two?").await;
+    scene.deliver(&question, 1).await;
+    scene.reply_to(&question).await
+}
+
+#[tokio::test]
+async fn whoever_is_out_of_their_budget_is_told_when_it_opens_and_others_go_on() {
+    let flags = ["--bot-budget-person-day", "1 token"];
+    let scene = Scene::with_worker(&flags).await;
+    let first = scene
+        .reply_to(&scene.asks("what is two plus two?").await)
+        .await;
+    assert_eq!(first.kind, Kind::Bot, "{}", first.message);
+    spent_when(&scene, "is anything used", |used| used.tokens_in > 1).await;
+    let calls = scene.practice.requests().len();
+    let second = scene.reply_to(&scene.asks("and three?").await).await;
+    assert_eq!(second.kind, Kind::Fallback);
+    let told = &second.message;
+    assert!(
+        told.contains("today") && told.contains("00:00 UTC"),
+        "{told}"
+    );
+    assert_eq!(scene.practice.requests().len(), calls, "no model is asked");
+    assert_eq!(asks_as(&scene, "bob", "elsewhere").await.kind, Kind::Bot);
+}
+
+#[tokio::test]
+async fn calls_count_whatever_came_of_them() {
+    let scene = Scene::with_worker(&["--gemini-models", "only", "--bot-prices", "only=1/2"]).await;
+    scene.practice.behave_next(["cut"]).unwrap();
+    let reply = scene.reply_to(&scene.asks("hello?").await).await;
+    assert_eq!(reply.kind, Kind::Bot);
+    let both = spent_when(&scene, "are two calls used", |used| used.calls == 2).await;
+    let log = first_reply(&scene).await.reply.unwrap();
+    assert_eq!(
+        (log.tokens_in, log.tokens_out),
+        (both.tokens_in as u32, both.tokens_out as u32)
+    );
+    assert_eq!(log.cost_micros, Some(both.cost_micros));
+    // One that is stopped in the middle.
+    scene
+        .practice
+        .behave("say=\"one two three four five six\" pace=60s")
+        .unwrap();
+    let question = scene.asks("and?").await;
+    let is_begun = |calls: &[ReceivedCall]| calls.len() == 3;
+    scene
+        .practice
+        .requests_when(PATIENCE, is_begun)
+        .await
+        .unwrap();
+    let reply = reply_id(&question.room, question.id);
+    let stop = Control::StopReply {
+        room: question.room.clone(),
+        reply,
+        by: "ada".into(),
+    };
+    scene.control(stop).await;
+    scene.reply_to(&question).await;
+    let three = spent_when(&scene, "is the third call used", |used| used.calls == 3).await;
+    assert!(three.tokens_in > both.tokens_in);
+}
+
+#[tokio::test]
+async fn what_is_in_no_reply_is_noted_and_the_books_are_filled_from_there() {
+    let flags = [
+        "--bot-budget-server-month",
+        "1000000 tokens",
+        "--bot-deadline",
+        "30",
+    ];
+    let scene = Scene::with_worker(&flags).await;
+    let reply = scene
+        .reply_to(&scene.asks("what is two plus two?").await)
+        .await;
+    assert_eq!(reply.kind, Kind::Bot);
+    let reply = first_reply(&scene).await;
+    scene.store.write(&[reply]).await.unwrap();
+    let one = spent_when(&scene, "is one call used", |used| used.calls == 1).await;
+    // This one is handed back in the middle: another worker will ask anew.
+    scene.practice.behave("hang").unwrap();
+    scene.asks("hello?").await;
+    let is_begun = |calls: &[ReceivedCall]| calls.len() == 2;
+    scene
+        .practice
+        .requests_when(PATIENCE, is_begun)
+        .await
+        .unwrap();
+    let scene = scene.stops().await;
+    let two = spent(&scene, "ada", "lobby").await;
+    assert_eq!(two.person[0].calls, 2);
+    let noted = sums(&scene).await;
+    assert_eq!((noted.requests, noted.calls), (1, 2));
+    let tokens = |spending: Spending| (spending.tokens_in as i64, spending.tokens_out as i64);
+    assert_eq!((noted.tokens_in, noted.tokens_out), tokens(two.person[0]));
+    assert!(two.person[0].tokens_in > one.tokens_in);
+    // Another engine, which has forgotten all.
+    let quota = EmbeddedQuota::new(QuotaLimits::default());
+    let past = scene.store.spent_by_log(now_seq()).await.unwrap();
+    quota.fill(&past, now_seq()).await.unwrap();
+    let filled = quota.spent("ada", Some("lobby"), now_seq()).await.unwrap();
+    assert_eq!(
+        (filled.person, filled.room, filled.server),
+        (two.person, two.room, two.server)
+    );
+}
+
+#[tokio::test]
+async fn without_the_books_nobody_is_asked_where_there_is_a_budget() {
+    let mut scene = Scene::set().await;
+    scene.store.faults.away(true);
+    scene.start(&[
+        "--bot-budget-room-day",
+        "1000 tokens",
+        "--bot-deadline",
+        "4",
+    ]);
+    let reply = scene
+        .reply_to(&scene.asks("what is two plus two?").await)
+        .await;
+    assert!(
+        reply.message.contains("what is left of the budget"),
+        "{}",
+        reply.message
+    );
+    assert_eq!(scene.practice.requests().len(), 0);
+    scene.store.faults.away(false);
+    let answered =
+        async { while scene.reply_to(&scene.asks("and now?").await).await.kind != Kind::Bot {} };
+    tokio::time::timeout(6 * PATIENCE, answered).await.unwrap();
+}
