@@ -165,6 +165,7 @@ struct ReadFrame {
     of: Option<Uuid>,
     #[serde(default)]
     stopped_by: Option<String>,
+    #[serde(default)]
     sources: Vec<Source>,
     #[serde(default)]
     suggestions: Option<String>,
