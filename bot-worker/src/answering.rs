@@ -168,6 +168,15 @@ impl Answering {
             }
         };
         let request = &request;
+        let is_limited = matches!(
+            outcome.reason,
+            Some(Reason::Busy | Reason::TooSoon | Reason::Budget | Reason::BudgetNotKnown)
+        );
+        if is_limited && self.executing.is_of_a_program(&request.message).await {
+            queued.claim().release(turn, true).await;
+            count("of_a_program");
+            return Verdict::Ack;
+        }
         let right = Right::of_own_words(turn.as_ref().map(|turn| turn.fence));
         let posted = self
             .replies

@@ -294,6 +294,12 @@ impl Executing {
 }
 
 impl Executing {
+    /// Whether a program asks. It is not told of limits: one that answers whatever it hears would ask at once again, for ever.
+    pub(crate) async fn is_of_a_program(&self, message: &Message) -> bool {
+        let sender = timeout(LOOK_UP_TIME, self.engines.store.standing(&message.sender)).await;
+        matches!(sender, Ok(Ok(Some(standing))) if standing.program)
+    }
+
     /// Whether programs have been answered so often that a person has to say something first. Where it cannot be found out, the
     /// limits of one person are all that holds.
     async fn have_heard_enough(&self, past: &[Message]) -> bool {

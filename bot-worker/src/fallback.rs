@@ -83,7 +83,7 @@ pub(crate) fn out_of_budget(out: BudgetOut, opens_at: Seq) -> String {
 
 impl Reason {
     /// All of them.
-    pub(crate) const ALL: [Reason; 12] = [
+    pub(crate) const ALL: [Reason; 14] = [
         Reason::TooSlow,
         Reason::Busy,
         Reason::Quota,
@@ -96,6 +96,8 @@ impl Reason {
         Reason::GaveUp,
         Reason::Stopped,
         Reason::TooSoon,
+        Reason::Budget,
+        Reason::BudgetNotKnown,
     ];
 
     /// One snake_case word, for the log of replies and the metrics.

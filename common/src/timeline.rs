@@ -778,7 +778,9 @@ fn within_limit(messages: Vec<Message>, latest: Seq, bytes_read: usize) -> Resum
 }
 
 fn bytes_of(messages: &[Message]) -> usize {
-    let text = |message: &Message| message.message.len() + MESSAGE_OVERHEAD_BYTES;
+    let text = |message: &Message| {
+        message.message.len() + message.grounding.bytes() + MESSAGE_OVERHEAD_BYTES
+    };
     messages.iter().map(text).sum()
 }
 

@@ -97,6 +97,7 @@ impl LostDeletions {
 
 async fn scrub_since(services: &Services, mut since: Seq) -> Result<usize, LookError> {
     let mut scrubbed = 0;
+    let mut failed = None;
     loop {
         let page = services.store.deleted_since(since, PAGE).await?;
         let is_last = page.len() < PAGE;
@@ -110,7 +111,14 @@ async fn scrub_since(services: &Services, mut since: Seq) -> Result<usize, LookE
             of_room.push((message.id, message.deleted));
         }
         for (room, deleted) in by_room {
-            let count = services.live.scrub(&room, &deleted).await?;
+            // A part of the live engine may be away, and the next room lie on another.
+            let count = match services.live.scrub(&room, &deleted).await {
+                Ok(count) => count,
+                Err(error) => {
+                    failed = Some(error);
+                    continue;
+                }
+            };
             if count > 0 {
                 tracing::warn!(
                     room,
@@ -121,7 +129,7 @@ async fn scrub_since(services: &Services, mut since: Seq) -> Result<usize, LookE
             scrubbed += count;
         }
         if is_last {
-            return Ok(scrubbed);
+            return failed.map_or(Ok(scrubbed), |error| Err(error.into()));
         }
     }
 }

@@ -3,11 +3,15 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use common::store::Store;
+use tokio::time::timeout;
 
 use crate::remembered::Remembered;
 
 /// How long it is believed. An account that is changed clears it within a second on every edge.
 const FRESH: Duration = Duration::from_secs(30);
+
+/// A database that hangs must not slow the chat: every message waits for this.
+const ASKING_TIME: Duration = Duration::from_millis(300);
 
 /// Knows programs.
 pub(crate) struct Programs {
@@ -31,7 +35,7 @@ impl Programs {
     /// Whether this account is a program. While the database does not answer it is what it was; the worker looks it up
     /// once more before it answers.
     pub(crate) async fn has(&self, user: &str) -> bool {
-        let ask = async || self.store.programs().await.ok();
+        let ask = async || timeout(ASKING_TIME, self.store.programs()).await.ok()?.ok();
         let names = self.names.get(FRESH, ask).await;
         names.is_some_and(|names| names.contains(user))
     }

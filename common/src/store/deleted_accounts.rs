@@ -74,6 +74,10 @@ impl DeletedAccounts {
             if names.contains(&message.sender) {
                 message.sender = DELETED_USER.to_owned();
             }
+            let stopped_by = message.stopped_by.as_mut();
+            if let Some(name) = stopped_by.filter(|name| names.contains(*name)) {
+                *name = DELETED_USER.to_owned();
+            }
         }
     }
 

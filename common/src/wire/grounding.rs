@@ -79,6 +79,13 @@ pub struct Grounding {
 }
 
 impl Grounding {
+    /// About how much memory it takes.
+    pub fn bytes(&self) -> usize {
+        let of = |source: &Source| source.title.len() + source.uri.len();
+        self.sources.iter().map(of).sum::<usize>()
+            + self.suggestions.as_ref().map_or(0, String::len)
+    }
+
     /// What of it may be shown, of something that was read.
     pub(super) fn checked(sources: Vec<Source>, suggestions: Option<String>) -> Grounding {
         let mut grounding = Grounding::default();
