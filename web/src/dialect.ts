@@ -102,12 +102,15 @@ export function addressAt(src: string): string {
   const host = HOST.exec(src)?.[0] ?? "";
   const behind = src.slice(host.length);
   if (/^[^\s/]*@/.test(behind)) return "";
-  let address = host + (REST.exec(behind)?.[0] ?? "");
-  for (;;) {
-    const [signs] = /[?!.,:;*_~']+$/.exec(address) ?? (address.split(")").length > address.split("(").length ? /\)$/.exec(address) : null) ?? [];
-    if (!signs) return address;
-    address = address.slice(0, -signs.length);
+  const address = host + (REST.exec(behind)?.[0] ?? "");
+  let unopened = address.split(")").length - address.split("(").length;
+  let end = address.length;
+  // By hand: a pattern would look through all of it again for each sign.
+  for (; end > 0; end -= 1) {
+    if (address[end - 1] === ")" && unopened > 0) unopened -= 1;
+    else if (!"?!.,:;*_~'".includes(address[end - 1]!)) break;
   }
+  return address.slice(0, end);
 }
 
 /** A text that grows, while it is read. */
@@ -134,7 +137,7 @@ const lastLine = (text: string) => text.trimEnd().slice(text.trimEnd().lastIndex
 const isAtEnd = (src: string) => growth !== null && within < WITHIN_MAX && growth.endsWith(lastLine(src));
 
 /** Whether a mark that a piece begins with may be ended in it, by one that stands behind a word and in no code. */
-const mayEnd = (src: string) => new RegExp(`[^\\s${src[0]}]\\${src[0]}`).test(src.replace(/`[^`]*`|\]\([^)]*\)/g, ""));
+const mayEnd = (src: string) => new RegExp(`[^\\s${src[0]}]\\${src[0]}`).test(src.replace(/`[^`]*`|\]\((?:[^()]|\([^()]*\))*\)/g, ""));
 
 /** What is begun at the end of a text that grows is shown as what it is about to be; its sign alone is not shown, since it may be the half of another one. */
 function begun(src: string, type: string, text: string, tokens?: Token[]): Tokens.Generic {
@@ -204,7 +207,7 @@ function dialect(grows: boolean): MarkedExtension {
       },
       codespan(src: string) {
         const whole = Tokenizer.prototype.codespan.call(this, src);
-        const [, words] = (!whole && isAtEnd(src) && /^`+([^]*?)`*$/.exec(src)) || [];
+        const [, words] = (!whole && isAtEnd(src) && /^`+((?:[^`]|`+(?!`|$))*)/.exec(src)) || [];
         return words === undefined ? whole : (begun(src, "codespan", words.replaceAll("\n", " ")) as Tokens.Codespan);
       },
       // Also where a mark comes by that has none to end it: of such a one the reader itself asks nothing more.
@@ -212,7 +215,7 @@ function dialect(grows: boolean): MarkedExtension {
         if (/^[*_~]/.test(src) && isAtEnd(src) && !mayEnd(src)) return begunEmphasis(this.lexer, src, growth!.at(-src.trimEnd().length - 1) ?? "") as Tokens.Text | undefined;
         const whole = Tokenizer.prototype.reflink.call(this, src, links);
         const isLink = whole && whole.type !== "text";
-        const [, words] = (!isLink && isAtEnd(src) && /^!?\[((?:[^[\]\\]|\\.)*)(?:\](?:\((?:[^()\n]|\([^()\n]*\)?)*)?)?$/.exec(src)) || [];
+        const [, words] = (!isLink && isAtEnd(src) && /^!?\[((?:[^[\]\\]|\\.)*)(?:\](?:\((?:[^()\n]|\([^()\n]*\))*(?:\([^()\n]*)?)?)?$/.exec(src)) || [];
         return words === undefined ? whole : (begun(src, BEGUN, words, wordsWithin(this.lexer, words)) as Tokens.Link);
       },
       // The first line of one, before the second says that it is one.
