@@ -157,6 +157,21 @@ function begunEmphasis(lexer: Tokenizer["lexer"], src: string, before: string): 
   return begun(src, mark === "~~" ? "del" : mark.length === 1 ? "em" : "strong", words, tokens);
 }
 
+/** Quotations, lists, emphasis and links within each other: anybody may write thousands of them, and the reader calls itself for each. */
+const NESTED_MAX = 30;
+let nested = 0;
+
+/** What would stand deeper than that is words with signs. */
+function nesting<Found>(find: () => Found): Found | undefined {
+  if (nested >= NESTED_MAX) return undefined;
+  nested += 1;
+  try {
+    return find();
+  } finally {
+    nested -= 1;
+  }
+}
+
 function dialect(grows: boolean): MarkedExtension {
   const formula = (raw: string, isBlock: boolean, isOpen = false) => ({ type: FORMULA, raw, isBlock, isOpen });
   return {
@@ -197,12 +212,21 @@ function dialect(grows: boolean): MarkedExtension {
       },
     ],
     tokenizer: {
+      blockquote(src: string) {
+        return nesting(() => Tokenizer.prototype.blockquote.call(this, src));
+      },
+      list(src: string) {
+        return nesting(() => Tokenizer.prototype.list.call(this, src));
+      },
+      link(src: string) {
+        return nesting(() => Tokenizer.prototype.link.call(this, src));
+      },
       emStrong(src: string, masked: string, before = "") {
-        const whole = Tokenizer.prototype.emStrong.call(this, src, withoutFormulas(masked, src), src.startsWith("*") ? beside(src, before) : before);
+        const whole = nesting(() => Tokenizer.prototype.emStrong.call(this, src, withoutFormulas(masked, src), src.startsWith("*") ? beside(src, before) : before));
         return whole ?? (/^[*_]/.test(src) ? (begunEmphasis(this.lexer, src, before) as Tokens.Em | undefined) : undefined);
       },
       del(src: string, masked: string, before = "") {
-        const whole = src.startsWith("~~") ? Tokenizer.prototype.del.call(this, src, masked, beside(src, before)) : undefined;
+        const whole = src.startsWith("~~") ? nesting(() => Tokenizer.prototype.del.call(this, src, masked, beside(src, before))) : undefined;
         return whole ?? (src.startsWith("~") ? (begunEmphasis(this.lexer, src, before) as Tokens.Del | undefined) : undefined);
       },
       codespan(src: string) {
@@ -213,7 +237,7 @@ function dialect(grows: boolean): MarkedExtension {
       // Also where a mark comes by that has none to end it: of such a one the reader itself asks nothing more.
       reflink(src: string, links: Parameters<Tokenizer["reflink"]>[1]) {
         if (/^[*_~]/.test(src) && isAtEnd(src) && !mayEnd(src)) return begunEmphasis(this.lexer, src, growth!.at(-src.trimEnd().length - 1) ?? "") as Tokens.Text | undefined;
-        const whole = Tokenizer.prototype.reflink.call(this, src, links);
+        const whole = nesting(() => Tokenizer.prototype.reflink.call(this, src, links));
         const isLink = whole && whole.type !== "text";
         const [, words] = (!isLink && isAtEnd(src) && /^!?\[((?:[^[\]\\]|\\.)*)(?:\](?:\((?:[^()\n]|\([^()\n]*\))*(?:\([^()\n]*)?)?)?$/.exec(src)) || [];
         return words === undefined ? whole : (begun(src, BEGUN, words, wordsWithin(this.lexer, words)) as Tokens.Link);
@@ -240,13 +264,23 @@ export const reader = (grows: boolean) => new Marked(dialect(grows));
 const whole = reader(false);
 const growing = reader(true);
 
-/** What a text consists of, or the end of one that grows: there what is begun is taken for what it is about to be. */
+/** A text as it was written, in one paragraph. */
+function asWritten(raw: string): Token[] {
+  const lines = raw.split("\n").flatMap((text, index) => [...(index > 0 ? [{ type: "br", raw: "\n" }] : []), { type: "escape", raw: text, text }]);
+  return [{ type: "paragraph", raw, text: raw, tokens: lines } as Token];
+}
+
+/**
+ * What a text consists of, or the end of one that grows: there what is begun is taken for what it is about to be. One that cannot be read is
+ * shown as it was written: a single message must not take the others from the page.
+ */
 export function read(text: string, grows = false): Token[] {
-  if (!grows) return whole.lexer(text);
-  begins = false;
-  growth = text.trimEnd();
+  begins = begins && !grows;
+  growth = grows ? text.trimEnd() : null;
   try {
-    return growing.lexer(text);
+    return (grows ? growing : whole).lexer(text);
+  } catch {
+    return asWritten(text);
   } finally {
     growth = null;
   }

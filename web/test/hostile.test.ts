@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { Lexer } from "marked";
 import { isInCode, openCode, plain, steady } from "../src/blocks.ts";
 import { addressAt, read } from "../src/dialect.ts";
 
@@ -69,3 +70,40 @@ for (const text of [
     }
   });
 }
+
+interface Piece {
+  type: string;
+  tokens?: Piece[];
+  items?: Piece[];
+}
+const depth = (pieces: Piece[]): number => Math.max(0, ...pieces.map(({ tokens = [], items = [] }) => 1 + depth([...tokens, ...items])));
+
+for (const sign of [">", "> ", "- ", "* ", "+ ", "1. ", "*", "*a ", "_a ", "~~a ", "[", "![", "`", "> - ", "- > ", "1. > * ", "*[`~~_>"]) {
+  for (const behind of ["", "a", "\nword"]) {
+    test(`4,000 of ${JSON.stringify(sign + behind)} are read, and nothing stands deeper than a page can show`, () => {
+      const text = sign.repeat(MOST_CHARS) + behind;
+      for (const grows of [false, true]) {
+        const pieces = read(text.slice(0, grows ? MOST_CHARS : undefined), grows);
+        assert.ok(pieces.length > 0 && depth(pieces as Piece[]) < 80);
+      }
+    });
+  }
+}
+
+test("what closes as often as it opens is cut too", () => {
+  for (const [open, close] of [["*a ", " a*"], ["**a ", " a**"], ["~~a ", " a~~"], ["[a ", " a](b)"], ["![a ", " a](b)"]] as const) assert.ok(depth(read(open.repeat(400) + close.repeat(400)) as Piece[]) < 80, open);
+});
+
+test("a text that the reader gives up on stands there as it was written, in one paragraph", () => {
+  // As marked does where its own calls go too deep.
+  const from = Lexer.prototype.blockTokens;
+  Lexer.prototype.blockTokens = () => {
+    throw new RangeError("Maximum call stack size exceeded");
+  };
+  try {
+    const pieces = read("> *a*\n&amp; b") as unknown as { type: string; tokens: { type: string; text?: string }[] }[];
+    assert.deepEqual(pieces.map(({ type, tokens }) => [type, tokens.map(({ text }) => text ?? "\n").join("")]), [["paragraph", "> *a*\n&amp; b"]]);
+  } finally {
+    Lexer.prototype.blockTokens = from;
+  }
+});
