@@ -18,13 +18,13 @@ export interface Growth {
 const UNREAD_PART = 1 / 24;
 
 /** A line that consists of signs alone, or of a number: what it is shows when more of it is there. */
-const SIGNS = /^[ \t>]*(?:[-*+=_#|:`~ \t]*|(?:[-*+]|\d{1,9}[.)]?)[ \t]*(?:\[[ xX]?\]?[ \t]*)?)$/;
+const SIGNS = /^[ \t>]*(?![ \t>])(?:[-*+=_#|:`~ \t]*|(?:[-*+]|\d{1,9}[.)]?)[ \t]*(?:\[[ xX]?\]?[ \t]*)?)$/;
 /** One that begins a block of code: its language may not be whole. */
 const FENCE = /^[ \t>]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?(?:`{3,}[^`]*|~{3,}.*)$/;
 /** A line in a paragraph that the one below it may make the first of a table. */
 const TABLE = /(?:^|\n)(?! {0,3}\|)(?=[^\n]*\S)[^\n]*\n( {0,3}\|[^\n]*(?:\n[ \t|:-]*)?)$/;
 /** The beginning of a sign that is written in several characters, or that may go with what comes behind it. */
-const HALF = /(?:&#?\w{0,31}|\\\$*|\$+|(?<=https?):\/{0,2}|(?<=^|\s)!|<(?:b(?:r *\/?)?)?)$/i;
+const HALF = /(?:&#?\w{0,31}|\\\$*|(?<!\$)\$+|(?<=https?):\/{0,2}|(?<=^|\s)!|<(?:b(?:r *\/?)?)?)$/i;
 /** Longer than what any of these may be. */
 const LINES_MAX_CHARS = 2_000;
 
@@ -44,7 +44,7 @@ export function steady(text: string): string {
 }
 
 /** What of a text that was not read yet is words and nothing else, and goes on with what was read. */
-export const plain = (open: string, unread: string) => /\n\s*$/.test(open) ? "" : unread.split(/[/*_`~[\]<>&!|\\$\n#:]/, 1)[0]!;
+export const plain = (open: string, unread: string) => open.slice(open.trimEnd().length).includes("\n") ? "" : unread.split(/[/*_`~[\]<>&!|\\$\n#:]/, 1)[0]!;
 
 export class Blocks {
   /** Characters that were read, in all: what a test counts. */

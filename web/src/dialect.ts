@@ -102,12 +102,15 @@ export function addressAt(src: string): string {
   const host = HOST.exec(src)?.[0] ?? "";
   const behind = src.slice(host.length);
   if (/^[^\s/]*@/.test(behind)) return "";
-  let address = host + (REST.exec(behind)?.[0] ?? "");
-  for (;;) {
-    const [signs] = /[?!.,:;*_~']+$/.exec(address) ?? (address.split(")").length > address.split("(").length ? /\)$/.exec(address) : null) ?? [];
-    if (!signs) return address;
-    address = address.slice(0, -signs.length);
+  const address = host + (REST.exec(behind)?.[0] ?? "");
+  let unopened = address.split(")").length - address.split("(").length;
+  let end = address.length;
+  // By hand: a pattern would look through all of it again for each sign.
+  for (; end > 0; end -= 1) {
+    if (address[end - 1] === ")" && unopened > 0) unopened -= 1;
+    else if (!"?!.,:;*_~'".includes(address[end - 1]!)) break;
   }
+  return address.slice(0, end);
 }
 
 /** A text that grows, while it is read. */
@@ -134,7 +137,7 @@ const lastLine = (text: string) => text.trimEnd().slice(text.trimEnd().lastIndex
 const isAtEnd = (src: string) => growth !== null && within < WITHIN_MAX && growth.endsWith(lastLine(src));
 
 /** Whether a mark that a piece begins with may be ended in it, by one that stands behind a word and in no code. */
-const mayEnd = (src: string) => new RegExp(`[^\\s${src[0]}]\\${src[0]}`).test(src.replace(/`[^`]*`|\]\([^)]*\)/g, ""));
+const mayEnd = (src: string) => new RegExp(`[^\\s${src[0]}]\\${src[0]}`).test(src.replace(/`[^`]*`|\]\((?:[^()]|\([^()]*\))*\)/g, ""));
 
 /** What is begun at the end of a text that grows is shown as what it is about to be; its sign alone is not shown, since it may be the half of another one. */
 function begun(src: string, type: string, text: string, tokens?: Token[]): Tokens.Generic {
@@ -152,6 +155,21 @@ function begunEmphasis(lexer: Tokenizer["lexer"], src: string, before: string): 
   const tokens = wordsWithin(lexer, words);
   if (mark.length === 3) return begun(src, "em", words, [{ type: "strong", raw: words, text: words, tokens }]);
   return begun(src, mark === "~~" ? "del" : mark.length === 1 ? "em" : "strong", words, tokens);
+}
+
+/** Quotations, lists, emphasis and links within each other: anybody may write thousands of them, and the reader calls itself for each. */
+const NESTED_MAX = 30;
+let nested = 0;
+
+/** What would stand deeper than that is words with signs. */
+function nesting<Found>(find: () => Found): Found | undefined {
+  if (nested >= NESTED_MAX) return undefined;
+  nested += 1;
+  try {
+    return find();
+  } finally {
+    nested -= 1;
+  }
 }
 
 function dialect(grows: boolean): MarkedExtension {
@@ -194,25 +212,34 @@ function dialect(grows: boolean): MarkedExtension {
       },
     ],
     tokenizer: {
+      blockquote(src: string) {
+        return nesting(() => Tokenizer.prototype.blockquote.call(this, src));
+      },
+      list(src: string) {
+        return nesting(() => Tokenizer.prototype.list.call(this, src));
+      },
+      link(src: string) {
+        return nesting(() => Tokenizer.prototype.link.call(this, src));
+      },
       emStrong(src: string, masked: string, before = "") {
-        const whole = Tokenizer.prototype.emStrong.call(this, src, withoutFormulas(masked, src), src.startsWith("*") ? beside(src, before) : before);
+        const whole = nesting(() => Tokenizer.prototype.emStrong.call(this, src, withoutFormulas(masked, src), src.startsWith("*") ? beside(src, before) : before));
         return whole ?? (/^[*_]/.test(src) ? (begunEmphasis(this.lexer, src, before) as Tokens.Em | undefined) : undefined);
       },
       del(src: string, masked: string, before = "") {
-        const whole = src.startsWith("~~") ? Tokenizer.prototype.del.call(this, src, masked, beside(src, before)) : undefined;
+        const whole = src.startsWith("~~") ? nesting(() => Tokenizer.prototype.del.call(this, src, masked, beside(src, before))) : undefined;
         return whole ?? (src.startsWith("~") ? (begunEmphasis(this.lexer, src, before) as Tokens.Del | undefined) : undefined);
       },
       codespan(src: string) {
         const whole = Tokenizer.prototype.codespan.call(this, src);
-        const [, words] = (!whole && isAtEnd(src) && /^`+([^]*?)`*$/.exec(src)) || [];
+        const [, words] = (!whole && isAtEnd(src) && /^`+((?:[^`]|`+(?!`|$))*)/.exec(src)) || [];
         return words === undefined ? whole : (begun(src, "codespan", words.replaceAll("\n", " ")) as Tokens.Codespan);
       },
       // Also where a mark comes by that has none to end it: of such a one the reader itself asks nothing more.
       reflink(src: string, links: Parameters<Tokenizer["reflink"]>[1]) {
         if (/^[*_~]/.test(src) && isAtEnd(src) && !mayEnd(src)) return begunEmphasis(this.lexer, src, growth!.at(-src.trimEnd().length - 1) ?? "") as Tokens.Text | undefined;
-        const whole = Tokenizer.prototype.reflink.call(this, src, links);
+        const whole = nesting(() => Tokenizer.prototype.reflink.call(this, src, links));
         const isLink = whole && whole.type !== "text";
-        const [, words] = (!isLink && isAtEnd(src) && /^!?\[((?:[^[\]\\]|\\.)*)(?:\](?:\((?:[^()\n]|\([^()\n]*\)?)*)?)?$/.exec(src)) || [];
+        const [, words] = (!isLink && isAtEnd(src) && /^!?\[((?:[^[\]\\]|\\.)*)(?:\](?:\((?:[^()\n]|\([^()\n]*\))*(?:\([^()\n]*)?)?)?$/.exec(src)) || [];
         return words === undefined ? whole : (begun(src, BEGUN, words, wordsWithin(this.lexer, words)) as Tokens.Link);
       },
       // The first line of one, before the second says that it is one.
@@ -237,13 +264,23 @@ export const reader = (grows: boolean) => new Marked(dialect(grows));
 const whole = reader(false);
 const growing = reader(true);
 
-/** What a text consists of, or the end of one that grows: there what is begun is taken for what it is about to be. */
+/** A text as it was written, in one paragraph. */
+function asWritten(raw: string): Token[] {
+  const lines = raw.split("\n").flatMap((text, index) => [...(index > 0 ? [{ type: "br", raw: "\n" }] : []), { type: "escape", raw: text, text }]);
+  return [{ type: "paragraph", raw, text: raw, tokens: lines } as Token];
+}
+
+/**
+ * What a text consists of, or the end of one that grows: there what is begun is taken for what it is about to be. One that cannot be read is
+ * shown as it was written: a single message must not take the others from the page.
+ */
 export function read(text: string, grows = false): Token[] {
-  if (!grows) return whole.lexer(text);
-  begins = false;
-  growth = text.trimEnd();
+  begins = begins && !grows;
+  growth = grows ? text.trimEnd() : null;
   try {
-    return growing.lexer(text);
+    return (grows ? growing : whole).lexer(text);
+  } catch {
+    return asWritten(text);
   } finally {
     growth = null;
   }

@@ -7,6 +7,11 @@ import temml from "temml";
 /** Wider or higher is nothing that anybody means; and a formula may define itself only so often. */
 const LIMITS = { maxSize: [40, 40] as [number, number], maxExpand: 500 };
 
+/** What defines: a few characters that stand for a thousand, and are written a thousand times. Nobody needs it in a message. */
+const DEFINES = /\\(?:[gex]?def|let|(?:re)?newcommand|providecommand)(?![a-zA-Z])/;
+/** More than this is nothing to be read, and takes the browser long to lay out. */
+const NODES_MAX = 5_000;
+
 interface MathNode {
   attributes?: Record<string, string>;
   style?: Record<string, string>;
@@ -18,7 +23,7 @@ interface MathNode {
 const read = new Map<string, MathNode | null>();
 const READ_MAX = 500;
 
-/** Null where it is not understood. */
+/** Null where it is not understood, or is too much: it is shown as it was written. */
 export function formula(tex: string, isDisplay: boolean): Node | null {
   const key = `${isDisplay} ${tex}`;
   if (read.size > READ_MAX) read.clear();
@@ -26,16 +31,20 @@ export function formula(tex: string, isDisplay: boolean): Node | null {
   return read.get(key)?.toNode() ?? null;
 }
 
-function treeOf(tex: string, isDisplay: boolean): MathNode | null {
+/** Exported for its test. */
+export function treeOf(tex: string, isDisplay: boolean): MathNode | null {
+  if (DEFINES.test(tex)) return null;
   try {
     // Its own macros each: no formula changes another.
     const tree: MathNode = temml.__renderToMathMLTree(tex, { displayMode: isDisplay, throwOnError: true, macros: {}, ...LIMITS });
     withoutStyleAttributes(tree);
-    return tree;
+    return count(tree) > NODES_MAX ? null : tree;
   } catch {
     return null;
   }
 }
+
+const count = ({ children = [] }: MathNode): number => children.reduce((sum, child) => sum + count(child), 1);
 
 /** The page's policy lets styles be set one by one, but none be written into an attribute. */
 function withoutStyleAttributes({ attributes, style, children }: MathNode): void {

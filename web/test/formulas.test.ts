@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Blocks } from "../src/blocks.ts";
+import { treeOf } from "../src/formulas.ts";
 import { FORMULA, reader, type Formula } from "../src/dialect.ts";
 
 function found(text: string, grows = false): string[] {
@@ -59,4 +60,12 @@ test("what was written to be slow to read is not", { timeout: 60_000 }, () => {
   for (const piece of ["\\(\\\\)", "\\(*a*", "*a\\(b", "\\[*", "\n\\[", "$$ ", "\n$$", "\\( *a* \\) *", "https://a-", "https://a.b/)", "日**a", "**「a」"]) {
     for (const grows of [false, true]) found(piece.repeat(4_000).slice(0, 4_000), grows);
   }
+});
+
+test("a formula that defines something, or becomes more than a page can show, stays as it was written", () => {
+  assert.ok(treeOf("\\frac{a}{b} \\left( x \\right) \\leftarrow \\text{default}", true));
+  for (const name of ["def", "gdef", "edef", "xdef", "let", "newcommand", "renewcommand", "providecommand"]) assert.equal(treeOf(`\\${name}\\a{x}\\a`, false), null, name);
+  assert.equal(treeOf(`\\def\\a{${"x".repeat(1_000)}}${"\\a".repeat(300)}`, true), null);
+  assert.ok(treeOf("x+".repeat(1_000), true));
+  assert.equal(treeOf("x+".repeat(3_000), true), null);
 });
