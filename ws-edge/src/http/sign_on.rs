@@ -279,6 +279,10 @@ impl Http {
                     "somebody else has logged in meanwhile: begin anew",
                 ));
             }
+            // Once more, and of the session itself: all that the attempt says, the session in which it began and when,
+            // stands in a cookie that whoever has the browser can make.
+            not_of_a_program(&session)?;
+            is_recent(&session)?;
             let linked = store.link_identity(&session.user, identity, session.id);
             return match linked.await {
                 Ok(()) => Ok(see_other(&onward)),
