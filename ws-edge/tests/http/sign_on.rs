@@ -799,8 +799,13 @@ async fn whoever_has_a_password_is_asked_for_it() {
         .post("/api/reset", reset)
         .await
         .is(reqwest::StatusCode::OK);
-    scene.chat.logs_in("ada").await;
-    scene.logs_in(&mut adas, ada()).await;
+    let her = scene.chat.logs_in("ada").await;
+    // Whoever else got in may have linked what led there, so nothing but the password leads there from now on.
+    let listed = her.get("/api/identities").await;
+    assert_eq!(listed.body["identities"], json!([]));
+    let mut fresh = Browser::new();
+    scene.logs_in(&mut fresh, ada()).await.is(303);
+    assert_eq!(scene.user(&mut fresh).await, "ada-2");
 }
 
 #[tokio::test]
