@@ -928,3 +928,59 @@ async fn whoever_fails_too_often_is_not_heard_for_a_while() {
         .await
         .is_refused(429, "too many failed");
 }
+
+#[tokio::test]
+async fn what_the_token_endpoint_refuses_is_a_failure_of_whoever_came() {
+    let scene = Scene::start(&[]).await;
+    let refusal = (429, "{\"error\":\"slow_down\"}".to_owned());
+    scene.provider.does.lock().instead.insert("token", refusal);
+    let mut browser = Browser::new();
+    let mut failed = 0;
+    loop {
+        let away = browser.get(scene.url("/api/oidc/login")).await;
+        if away.status.as_u16() == 429 {
+            break;
+        }
+        let away = Url::parse(&away.is(303).location).unwrap();
+        let back = scene.provider.lets_in(&away, ada());
+        browser.get(back).await.is_refused(503, "Example");
+        failed += 1;
+        assert!(failed < 1_000);
+    }
+    assert!(failed >= 100, "{failed}");
+}
+
+#[tokio::test]
+async fn one_address_does_not_take_all_places_while_the_provider_hangs() {
+    let scene = Scene::start(&["--client-address-header", "x-forwarded-for"]).await;
+    let comes_from = |address: &'static str| {
+        let mut browser = Browser::new();
+        browser.sends.insert("x-forwarded-for", address);
+        browser
+    };
+    scene.provider.does.lock().hangs.insert("token");
+    // One customer's, whichever of their addresses they come from.
+    let mut waiting = Vec::new();
+    for address in ["2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8::4"] {
+        let mut browser = comes_from(address);
+        let back = scene.goes(&mut browser, ada()).await;
+        waiting.push(tokio::spawn(async move { browser.get(back).await }));
+    }
+    let asked = || scene.provider.does.lock().asked.get("token").copied();
+    crate::edges::until("four are there", async || asked() == Some(4)).await;
+    let mut fifth = comes_from("2001:db8::5");
+    let back = scene.goes(&mut fifth, ada()).await;
+    fifth
+        .get(back)
+        .await
+        .is_refused(503, "too many log in at this moment");
+    assert_eq!(asked(), Some(4));
+    // Others come in meanwhile, and they themselves when a place is free.
+    scene.provider.does.lock().hangs.clear();
+    let mut other = comes_from("2001:db8:0:1::1");
+    scene.logs_in(&mut other, ada()).await.is(303);
+    for waited in waiting {
+        waited.await.unwrap().is_refused(503, "Example");
+    }
+    scene.logs_in(&mut fifth, ada()).await.is(303);
+}
