@@ -3,9 +3,9 @@
 //! `docs/decisions/archives.md`: lines of JSON, a head that says what it is, and an end that says whether it is all there.
 
 use std::{
-    fs::{self, File, OpenOptions, Permissions},
+    fs::{self, File, OpenOptions},
     io::{self, BufRead, BufReader, BufWriter, Write},
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -97,10 +97,14 @@ impl Growing {
         part.push(".part");
         let beside = path.with_file_name(part);
         let mut options = OpenOptions::new();
-        let file = options.write(true).create(true).truncate(true).mode(0o600);
+        // What lies there was left over, or somebody has put it there: a link would lead to another file, and whoever has
+        // it open already could read along.
+        match fs::remove_file(&beside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = options.write(true).create_new(true).mode(0o600);
         let file = file.open(&beside)?;
-        // One that was left over may have had others.
-        file.set_permissions(Permissions::from_mode(0o600))?;
         Ok(Growing {
             path: path.to_owned(),
             beside,
@@ -383,5 +387,43 @@ async fn taken_names(
                 return Ok(taken);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs::Permissions,
+        os::unix::fs::{PermissionsExt as _, symlink},
+    };
+
+    use super::*;
+
+    #[test]
+    fn what_lies_where_it_grows_is_not_written_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("all.chinwag");
+        let beside = folder.path().join("all.chinwag.part");
+        let others = folder.path().join("others");
+        let is_others = || fs::read_to_string(&others).unwrap() == "theirs";
+        fs::write(&others, "theirs").unwrap();
+        // A link that leads elsewhere, another name of somebody's file, and what is left over of an earlier export,
+        // which somebody may still have open.
+        symlink(&others, &beside).unwrap();
+        drop(Growing::begin(&path).unwrap());
+        assert!(is_others());
+        fs::remove_file(&beside).unwrap();
+        fs::hard_link(&others, &beside).unwrap();
+        drop(Growing::begin(&path).unwrap());
+        assert!(is_others());
+        fs::set_permissions(&beside, Permissions::from_mode(0o666)).unwrap();
+        let mut open = File::open(&beside).unwrap();
+        let mut growing = Growing::begin(&path).unwrap();
+        growing.line(&"a secret").unwrap();
+        growing.finish().unwrap();
+        assert_eq!(io::read_to_string(&mut open).unwrap(), "");
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert!(!fs::symlink_metadata(&path).unwrap().is_symlink());
     }
 }

@@ -269,7 +269,8 @@ pub trait People: Send + Sync + 'static {
     /// [`StoreError::Forbidden`] if it is unknown, was used or has expired, or if the account is disabled.
     async fn reset_of(&self, token_hash: &[u8; 32]) -> Result<String, StoreError>;
 
-    /// Sets the new password by the link, once. Ends all sessions of the user, which are told, and forgets their devices.
+    /// Sets the new password by the link, once. Ends all sessions and tokens of the user, which are told, and forgets
+    /// their devices and the identities that lead to them: nothing but the password leads into the account then.
     ///
     /// # Errors
     /// As [`People::reset_of`].

@@ -260,7 +260,7 @@ impl Http {
             }));
         };
         let identified = provider
-            .identify(&attempt, &code, back.iss.as_deref())
+            .identify(address, &attempt, &code, back.iss.as_deref())
             .await;
         let (issuer, claims) =
             identified.map_err(|error| self.refused(provider, address, error))?;
@@ -279,6 +279,10 @@ impl Http {
                     "somebody else has logged in meanwhile: begin anew",
                 ));
             }
+            // Once more, and of the session itself: all that the attempt says, the session in which it began and when,
+            // stands in a cookie that whoever has the browser can make.
+            not_of_a_program(&session)?;
+            is_recent(&session)?;
             let linked = store.link_identity(&session.user, identity, session.id);
             return match linked.await {
                 Ok(()) => Ok(see_other(&onward)),
@@ -363,15 +367,16 @@ impl Http {
 
     fn refused(&self, provider: &Provider, address: IpAddr, error: ProviderError) -> Problem {
         let name = provider.name();
+        // A self-made code makes a provider refuse in more ways than one, and slow this server down for everybody.
+        if matches!(error, ProviderError::NotTaken | ProviderError::Refused(_)) {
+            self.failed(NOBODY, address);
+        }
         match error {
-            ProviderError::Away => Problem::unavailable(format!(
+            ProviderError::Away | ProviderError::NotTaken => Problem::unavailable(format!(
                 "{name}, by which one logs in here, does not answer as it should just now"
             )),
             ProviderError::Busy => Problem::unavailable(error.to_string()),
-            ProviderError::Refused(why) => {
-                self.failed(NOBODY, address);
-                Problem::forbidden(why)
-            }
+            ProviderError::Refused(why) => Problem::forbidden(why),
         }
     }
 

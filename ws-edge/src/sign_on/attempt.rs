@@ -29,7 +29,7 @@ pub(crate) struct Intent {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) invite: Option<String>,
     /// The session in which the identity is to be linked to its account. Nobody else knows it, so nobody can put an
-    /// attempt of their own in the place of this one.
+    /// attempt of their own in the place of this one. Whoever is in that session can, so it shows nothing of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) links_in: Option<Uuid>,
     /// In milliseconds since the Unix epoch.

@@ -2,10 +2,13 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chat_client::PASSWORD;
 use common::secret_token::new_token;
 use common::store::{Actor, Invite, LogIn, OPERATOR, Session, StandingChanges, THE_SERVER};
+use ring::hmac;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use url::Url;
 use uuid::Uuid;
 
@@ -42,6 +45,36 @@ impl Scene {
     async fn logs_in(&self, browser: &mut Browser, who: Value) -> Page {
         let back = self.goes(browser, who).await;
         browser.get(back).await
+    }
+
+    /// Puts an attempt into the browser that no edge has begun, and goes to the provider with it. All of an attempt is
+    /// in its cookie, so anybody can make one.
+    fn goes_by_an_attempt_of_ones_own(&self, browser: &mut Browser, links_in: &str) -> Url {
+        let secret = "a secret of one's own";
+        let redirect_uri = self.url("/api/oidc/callback");
+        let intent = json!({
+            "redirect_uri": redirect_uri, "return_to": "/", "links_in": links_in, "begun_at_ms": now_ms(),
+        });
+        let written = URL_SAFE_NO_PAD.encode(intent.to_string());
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+        let derived = |purpose: &str| {
+            let derived = hmac::sign(&key, format!("{purpose}.{written}").as_bytes());
+            URL_SAFE_NO_PAD.encode(derived)
+        };
+        let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(derived("verifier")));
+        let mut away = Url::parse(&format!("{}/auth", self.provider.issuer)).unwrap();
+        away.query_pairs_mut()
+            .append_pair("response_type", "code")
+            .append_pair("client_id", crate::false_provider::CLIENT_ID)
+            .append_pair("redirect_uri", &redirect_uri)
+            .append_pair("scope", "openid profile email")
+            .append_pair("state", &derived("state"))
+            .append_pair("nonce", &derived("nonce"))
+            .append_pair("code_challenge", &challenge)
+            .append_pair("code_challenge_method", "S256");
+        let cookie = format!("{secret}.{written}");
+        browser.cookies.insert("sign_on".to_owned(), cookie);
+        self.provider.lets_in(&away, json!({ "sub": "E" }))
     }
 
     /// Whose session the browser has.
@@ -588,6 +621,37 @@ async fn whoever_is_in_links_an_identity_to_the_account() {
 }
 
 #[tokio::test]
+async fn an_old_session_links_nothing_by_an_attempt_of_ones_own() {
+    let scene = Scene::start(&[]).await;
+    let bob = scene.chat.registers("bob").await;
+    let mut thief = Browser::new();
+    scene
+        .has_a_session_that_began(&mut thief, "bob", A_WHILE)
+        .await;
+    let me = thief.get(scene.url("/api/me")).await.is(200).body();
+    let session = me["session"].as_str().unwrap();
+    let back = scene.goes_by_an_attempt_of_ones_own(&mut thief, session);
+    thief.get(back).await.is_refused(403, "log in anew");
+    // Nor does a program's token.
+    let made = bob.post("/api/tokens", json!({ "name": "ci" })).await;
+    let mut program = Browser::new();
+    let bearer = format!("Bearer {}", made.body["token"].as_str().unwrap());
+    program.sends.insert("authorization", bearer.leak());
+    let id = made.body["id"].as_str().unwrap();
+    let back = scene.goes_by_an_attempt_of_ones_own(&mut program, id);
+    program.get(back).await.is_refused(403, "a program's token");
+    let listed = thief.get(scene.url("/api/identities")).await.body();
+    assert_eq!(listed["identities"], json!([]));
+    // It is the session that is asked, not how the attempt came to be.
+    let mut his = Browser::new();
+    his.cookies.insert("session".to_owned(), bob.token.clone());
+    let me = his.get(scene.url("/api/me")).await.body();
+    let session = me["session"].as_str().unwrap();
+    let back = scene.goes_by_an_attempt_of_ones_own(&mut his, session);
+    his.get(back).await.is(303);
+}
+
+#[tokio::test]
 async fn who_may_come_in_is_what_registration_says() {
     let scene = Scene::start(&["--registration", "invite"]).await;
     let mut browser = Browser::new();
@@ -735,8 +799,13 @@ async fn whoever_has_a_password_is_asked_for_it() {
         .post("/api/reset", reset)
         .await
         .is(reqwest::StatusCode::OK);
-    scene.chat.logs_in("ada").await;
-    scene.logs_in(&mut adas, ada()).await;
+    let her = scene.chat.logs_in("ada").await;
+    // Whoever else got in may have linked what led there, so nothing but the password leads there from now on.
+    let listed = her.get("/api/identities").await;
+    assert_eq!(listed.body["identities"], json!([]));
+    let mut fresh = Browser::new();
+    scene.logs_in(&mut fresh, ada()).await.is(303);
+    assert_eq!(scene.user(&mut fresh).await, "ada-2");
 }
 
 #[tokio::test]
@@ -858,4 +927,60 @@ async fn whoever_fails_too_often_is_not_heard_for_a_while() {
         .get(scene.url("/api/oidc/login"))
         .await
         .is_refused(429, "too many failed");
+}
+
+#[tokio::test]
+async fn what_the_token_endpoint_refuses_is_a_failure_of_whoever_came() {
+    let scene = Scene::start(&[]).await;
+    let refusal = (429, "{\"error\":\"slow_down\"}".to_owned());
+    scene.provider.does.lock().instead.insert("token", refusal);
+    let mut browser = Browser::new();
+    let mut failed = 0;
+    loop {
+        let away = browser.get(scene.url("/api/oidc/login")).await;
+        if away.status.as_u16() == 429 {
+            break;
+        }
+        let away = Url::parse(&away.is(303).location).unwrap();
+        let back = scene.provider.lets_in(&away, ada());
+        browser.get(back).await.is_refused(503, "Example");
+        failed += 1;
+        assert!(failed < 1_000);
+    }
+    assert!(failed >= 100, "{failed}");
+}
+
+#[tokio::test]
+async fn one_address_does_not_take_all_places_while_the_provider_hangs() {
+    let scene = Scene::start(&["--client-address-header", "x-forwarded-for"]).await;
+    let comes_from = |address: &'static str| {
+        let mut browser = Browser::new();
+        browser.sends.insert("x-forwarded-for", address);
+        browser
+    };
+    scene.provider.does.lock().hangs.insert("token");
+    // One customer's, whichever of their addresses they come from.
+    let mut waiting = Vec::new();
+    for address in ["2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8::4"] {
+        let mut browser = comes_from(address);
+        let back = scene.goes(&mut browser, ada()).await;
+        waiting.push(tokio::spawn(async move { browser.get(back).await }));
+    }
+    let asked = || scene.provider.does.lock().asked.get("token").copied();
+    crate::edges::until("four are there", async || asked() == Some(4)).await;
+    let mut fifth = comes_from("2001:db8::5");
+    let back = scene.goes(&mut fifth, ada()).await;
+    fifth
+        .get(back)
+        .await
+        .is_refused(503, "too many log in at this moment");
+    assert_eq!(asked(), Some(4));
+    // Others come in meanwhile, and they themselves when a place is free.
+    scene.provider.does.lock().hangs.clear();
+    let mut other = comes_from("2001:db8:0:1::1");
+    scene.logs_in(&mut other, ada()).await.is(303);
+    for waited in waiting {
+        waited.await.unwrap().is_refused(503, "Example");
+    }
+    scene.logs_in(&mut fifth, ada()).await.is(303);
 }

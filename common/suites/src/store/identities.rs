@@ -172,6 +172,43 @@ pub async fn the_last_way_into_an_account_stays(side: Side) {
     assert!(store.unlink_identity("ada", adas, true).await.unwrap());
 }
 
+pub async fn a_link_to_reset_takes_away_every_other_way_in(side: Side) {
+    let store = &*side.store;
+    accounts(store, &["ada", "bob"]).await;
+    let (session, _) = session_of(store, "ada", 1).await;
+    for subject in ["A", "B"] {
+        let linked = store.link_identity("ada", at(subject), session);
+        linked.await.unwrap();
+    }
+    let (bobs, hash) = session_of(store, "bob", 2).await;
+    store.link_identity("bob", at("C"), bobs).await.unwrap();
+    let bob = store.session(&hash, 0).await.unwrap().unwrap();
+    let link = token(3);
+    let made = store.make_reset(Actor::Operator, "ada", &link, u64::MAX / 4);
+    assert!(made.await.unwrap());
+    assert_eq!(leads_to(store, at("A")).await.as_deref(), Some("ada"));
+    let ended = store.use_reset(&link, "another hash").await.unwrap();
+    assert_eq!(ended, [session]);
+    for subject in ["A", "B"] {
+        assert_eq!(leads_to(store, at(subject)).await, None, "{subject}");
+    }
+    assert_eq!(leads_to(store, at("C")).await.as_deref(), Some("bob"));
+    // Who was on the way in at this moment stays out, and links nothing any more.
+    let late = Session {
+        id: Uuid::new_v4(),
+        user: "ada".to_owned(),
+        ..bob
+    };
+    let log_in = LogIn {
+        identity_hash: Some(at("A").hash()),
+        ..LogIn::default()
+    };
+    let late = store.begin_session(&late, &token(4), log_in).await;
+    refused(late, "taken away");
+    let late = store.link_identity("ada", at("A"), session).await;
+    refused(late, "has ended");
+}
+
 pub async fn an_identity_outlasts_its_account(side: Side) {
     let store = &*side.store;
     accounts(store, &["ada"]).await;

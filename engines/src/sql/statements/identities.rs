@@ -47,6 +47,13 @@ async fn insert(db: &mut Connection, user: &str, identity: Identity<'_>) -> Resu
     Ok(())
 }
 
+/// Takes all away that lead into an account, within a transaction.
+pub(super) async fn forget(db: &mut Connection, user: &str) -> Result<(), Failure> {
+    let delete = sqlx::query("DELETE FROM identities WHERE user = ?");
+    delete.bind(user).execute(db).await?;
+    Ok(())
+}
+
 async fn count(db: &mut Connection, user: &str) -> Result<u64, Failure> {
     let count = sqlx::query_scalar::<_, i64>("SELECT COUNT(*) FROM identities WHERE user = ?");
     Ok(count.bind(user).fetch_one(db).await?.cast_unsigned())

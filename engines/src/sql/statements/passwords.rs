@@ -3,7 +3,7 @@
 use common::store::Actor;
 use uuid::Uuid;
 
-use super::{Connection, audit, rooms, standings};
+use super::{Connection, audit, identities, rooms, standings};
 use crate::sql::{
     columns::{column, now_ms},
     failure::Failure,
@@ -143,6 +143,8 @@ pub(super) async fn use_reset(
     forget_resets(db, &user).await?;
     let mut ended = end_others(db, &user, None, None).await?;
     ended.extend(standings::end_tokens(db, &user).await?);
+    // Whoever else was in the account may have linked one of their own, and would come back by it.
+    identities::forget(db, &user).await?;
     audit::note(db, &user, "reset the password", &user, "by a link").await?;
     Ok(ended)
 }
