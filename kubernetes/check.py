@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import jsonschema
@@ -176,8 +177,18 @@ def names_lead_somewhere(folder, resources):
 def main():
     settings_are_reachable("--write" in sys.argv)
     ours = json.loads((HERE / "custom-resources.json").read_text())
-    for folder in KUSTOMIZATIONS:
-        resources = render(folder)
+    with tempfile.TemporaryDirectory(dir=HERE / "overlays") as whole:
+        components = sorted(f"../../components/{path.name}" for path in (HERE / "components").iterdir())
+        kustomization = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": ["../production"]}
+        told = (HERE / "overlays/production/kustomization.yaml").read_text()
+        for component in components:
+            check(f"the overlay names {component}", f"- {component}\n" in told)
+        off = [component for component in components if f"#- {component}\n" in told]
+        (Path(whole) / "kustomization.yaml").write_text(json.dumps(kustomization | {"components": off}))
+        everything = f"overlays/{Path(whole).name}"
+        rendered = {folder: render(folder) for folder in [*KUSTOMIZATIONS, everything]}
+    rendered["overlays/production with all components"] = rendered.pop(everything)
+    for folder, resources in rendered.items():
         check(f"{folder} has something in it", len(resources) > 3)
         for resource in resources:
             fits_the_schemas(folder, resource, ours)

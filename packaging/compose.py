@@ -51,10 +51,14 @@ def main():
             check(f"{name} is out of reach", service["networks"] == internal)
         environment = service.get("environment", {})
         for key, value in environment.items():
-            is_secret = "@" in str(value) or any(word in key for word in ("PASSWORD", "_KEY"))
+            # Whether there are passwords is none.
+            if key == "PASSWORDS":
+                continue
+            is_secret = "@" in str(value) or any(word in key for word in ("PASSWORD", "_KEY", "SECRET"))
             check(f"{name}: {key} is no secret by itself", not is_secret or key.endswith("_FILE"))
             if key.endswith("_FILE"):
-                secret = Path(value).name
+                # What is handed on as it is set can only be what its name says.
+                secret = Path(value).name if value else key.removesuffix("_FILE").lower()
                 check(f"{name} has {secret}", secret in service["secrets"] and secret in compose["secrets"])
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]
@@ -66,6 +70,11 @@ def main():
                 check(f"{source} is a volume", source in compose["volumes"])
         if service["image"] == "chinwag" and name != "migrate":
             check(f"{name} has time to drain", service["stop_grace_period"] == "25s")
+    handed_on = [line.split("`")[1::2] for line in (FOLDER.parent / "docs/settings.md").read_text().splitlines()]
+    handed_on = [names[0] for names in handed_on if names and names[0].startswith(("OIDC_", "PASSWORDS"))]
+    for name in handed_on:
+        edge = compose["services"]["ws-edge"]["environment"]
+        check(f"an edge may be told {name}", name in edge or f"{name}_FILE" in edge)
     check("there are two edges behind the balancer", compose["services"]["ws-edge"]["scale"] == 2)
     for failure in failures:
         print(f"FAILED {failure}")

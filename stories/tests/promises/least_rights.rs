@@ -177,7 +177,11 @@ async fn start(rights: &Rights) -> Chat {
     let mut chat = Chat::with(setup).await;
     let of = |role| rights.settings(role);
     chat.edges = vec![chat.service("ws-edge", "edge-0", &of("edge"))];
-    chat.workers = vec![chat.service("bot-worker", "worker-0", &of("worker"))];
+    // With a budget a worker keeps what its calls have used. That it could not is no more than a detail to it.
+    let mut worker = of("worker").to_vec();
+    worker.push(("BOT_BUDGET_PERSON_DAY", "200000 tokens".to_owned()));
+    worker.push(("LOG", "info,bot_worker=debug".to_owned()));
+    chat.workers = vec![chat.service("bot-worker", "worker-0", &worker)];
     chat.persisters = vec![chat.service("persister", "persister-0", &of("persister"))];
     for process in [&chat.edges[0], &chat.workers[0], &chat.persisters[0]] {
         process.ready().await;
@@ -242,6 +246,23 @@ async fn with_the_rights_of_the_documents_services_do_all_that_they_do() {
     job(&["dead-letters", "list"]);
     job(&["usage"]);
 
+    // The worker has read what was used, and has dropped the line of the call that is in the log of replies by now.
+    assert!(
+        chat.workers[0]
+            .log()
+            .contains("in the books of the budgets")
+    );
+    let url = rights.setting("worker", "DATABASE_URL");
+    let mut database = sqlx::MySqlConnection::connect(&url)
+        .await
+        .expect("they are let in");
+    until("no line is left of the call", PATIENCE, async || {
+        let lines = sqlx::query_scalar::<_, i64>("SELECT COUNT(*) FROM spendings");
+        let lines = lines.fetch_one(&mut database).await.expect("they may");
+        (lines == 0).then_some(())
+    })
+    .await;
+
     // Whoever comes without what is in memory: what was kept is there.
     chat.edges[0].terminate().await;
     chat.edges[0].start_again();
@@ -275,15 +296,15 @@ async fn with_the_rights_of_the_documents_services_do_nothing_else() {
     for (role, refused) in [
         (
             "edge",
-            [
+            &[
                 "CREATE TABLE mine (a INT)",
                 "DROP TABLE messages",
                 "SELECT * FROM mysql.user",
-            ],
+            ][..],
         ),
         (
             "persister",
-            [
+            &[
                 "CREATE TABLE mine (a INT)",
                 "DROP TABLE messages",
                 "SELECT * FROM mysql.user",
@@ -291,15 +312,21 @@ async fn with_the_rights_of_the_documents_services_do_nothing_else() {
         ),
         (
             "worker",
-            [
-                "DELETE FROM messages",
+            &[
+                "CREATE TABLE mine (a INT)",
+                "CREATE TABLE spendings (a INT)",
                 "ALTER TABLE users DROP COLUMN name",
                 "DROP TABLE messages",
+                "DELETE FROM messages",
+                "UPDATE standings SET admin = 1",
+                "INSERT INTO replies SELECT * FROM replies",
+                "SELECT * FROM sessions",
+                "SELECT * FROM invites",
             ],
         ),
         (
             "migrate",
-            [
+            &[
                 "CREATE DATABASE mine",
                 "SELECT * FROM mysql.user",
                 "CREATE USER me",
@@ -311,7 +338,7 @@ async fn with_the_rights_of_the_documents_services_do_nothing_else() {
             .await
             .expect("they are let in");
         for statement in refused {
-            let answer = sqlx::raw_sql(statement).execute(&mut database).await;
+            let answer = sqlx::raw_sql(*statement).execute(&mut database).await;
             let why = answer.expect_err(statement).to_string();
             assert!(why.contains("denied"), "{role}: {statement}: {why}");
         }
