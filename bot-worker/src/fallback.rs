@@ -210,7 +210,8 @@ mod tests {
 
     #[test]
     fn whoever_is_out_of_budget_is_told_whose_it_is_and_when_it_opens() {
-        let at = 1_796_000_000_000_000;
+        // In the evening of 2026-11-29, UTC.
+        let at = 1_795_990_000_000_000;
         for (scope, period, wanted) in [
             (
                 BudgetScope::Person,

@@ -20,6 +20,8 @@ const COUNTED_LEAST: u32 = 2;
 /// The most queries of one answer that are told apart. A model searches a few times, and whoever answers in its place may say
 /// anything.
 const QUERIES_MAX: usize = 100;
+/// The most that is kept of each, in characters: what differs only behind them is taken for the same.
+const QUERY_CHARS_MAX: usize = 500;
 
 /// One API's way of saying it.
 pub(super) trait Dialect: Send {
@@ -282,7 +284,11 @@ impl<D: Dialect> Answer<D> {
     }
 
     fn look_up(&mut self, looked_up: LookedUp) {
-        for query in looked_up.queries {
+        for mut query in looked_up.queries {
+            if let Some((end, _)) = query.char_indices().nth(QUERY_CHARS_MAX) {
+                query.truncate(end);
+                query.shrink_to_fit();
+            }
             if self.queries.len() < QUERIES_MAX && !self.queries.contains(&query) {
                 self.queries.push(query);
             }

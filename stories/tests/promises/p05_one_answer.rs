@@ -202,7 +202,7 @@ async fn a_question_is_answered_again_once_for_each_reply() {
     bob.moves_to(&chat.url(1));
     assert!(bob.comes_back().await);
     chat.model
-        .behave_next(["400", "say=\"the second answer\""])
+        .behave_next(["block", "say=\"the second answer\""])
         .expect("orders");
     let question = ada.says("@bot what is two plus two?").await;
     let first = ada.gets_reply_to(question).await;
