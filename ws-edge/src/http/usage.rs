@@ -165,7 +165,7 @@ mod tests {
             limits: BudgetLimits::from_words(["t100", "t1000", "t5", "-", "-", "m7"]),
             ..SpentView::default()
         };
-        let shown = budgets(&view, Some("ada"), None, 1_796_000_000_000_000);
+        let shown = budgets(&view, Some("ada"), None, 1_795_990_000_000_000);
         let shown: Vec<_> = shown
             .iter()
             .map(|budget| (budget.left, &*budget.opens_at))
