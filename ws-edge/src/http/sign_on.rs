@@ -260,7 +260,7 @@ impl Http {
             }));
         };
         let identified = provider
-            .identify(address, &attempt, &code, back.iss.as_deref())
+            .identify(&attempt, &code, back.iss.as_deref())
             .await;
         let (issuer, claims) =
             identified.map_err(|error| self.refused(provider, address, error))?;
@@ -367,16 +367,15 @@ impl Http {
 
     fn refused(&self, provider: &Provider, address: IpAddr, error: ProviderError) -> Problem {
         let name = provider.name();
-        // A self-made code makes a provider refuse in more ways than one, and slow this server down for everybody.
-        if matches!(error, ProviderError::NotTaken | ProviderError::Refused(_)) {
-            self.failed(NOBODY, address);
-        }
         match error {
-            ProviderError::Away | ProviderError::NotTaken => Problem::unavailable(format!(
+            ProviderError::Away => Problem::unavailable(format!(
                 "{name}, by which one logs in here, does not answer as it should just now"
             )),
             ProviderError::Busy => Problem::unavailable(error.to_string()),
-            ProviderError::Refused(why) => Problem::forbidden(why),
+            ProviderError::Refused(why) => {
+                self.failed(NOBODY, address);
+                Problem::forbidden(why)
+            }
         }
     }
 

@@ -3,7 +3,6 @@
 //! whoever logs in by it.
 
 use std::{
-    net::IpAddr,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -21,11 +20,7 @@ use super::{
     id_token::{self, Claims, Expected, Keys, NotBelieved},
     settings::{ProviderSettings, provider_url},
 };
-use crate::{
-    network::{Network, network},
-    remembered::Remembered,
-    shares::Shares,
-};
+use crate::remembered::Remembered;
 
 /// How long one answer of the provider may take, from the connection to the last byte.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
@@ -36,9 +31,6 @@ const ANSWER_MAX_BYTES: usize = 256 * 1024;
 
 /// How many come back from the provider at a time. While it hangs, others are told so at once.
 const COMING_BACK_MAX: usize = 64;
-
-/// How many of them from one address: anybody can come with an attempt and a code that they made up themselves.
-const COMING_BACK_FROM_ONE_MAX: usize = 4;
 
 /// How long what a provider says of itself is believed before it is asked again.
 const METADATA_FRESH: Duration = Duration::from_secs(600);
@@ -57,7 +49,6 @@ pub(crate) struct Provider {
     metadata: Remembered<Metadata>,
     keys: Remembered<Keys>,
     coming_back: Semaphore,
-    coming_back_from: Arc<Shares<Network>>,
 }
 
 /// Why somebody does not get in by the provider.
@@ -66,9 +57,6 @@ pub(crate) enum ProviderError {
     /// It does not answer as it should; another time it may.
     #[error("the provider does not answer as it should")]
     Away,
-    /// It does not take what came to it, or does not take this server. Whoever brought it has a part in that.
-    #[error("the provider does not take what came to it")]
-    NotTaken,
     /// Too many are coming back at this moment.
     #[error("too many log in at this moment")]
     Busy,
@@ -112,7 +100,6 @@ impl Provider {
             metadata: Remembered::new(),
             keys: Remembered::new(),
             coming_back: Semaphore::new(COMING_BACK_MAX),
-            coming_back_from: Shares::new(COMING_BACK_FROM_ONE_MAX),
         }
     }
 
@@ -141,23 +128,16 @@ impl Provider {
         Ok(url)
     }
 
-    /// Who somebody is who came back from this address with a code, and under which issuer. `issuer` is what came back
-    /// beside the code.
+    /// Who somebody is who came back with a code, and under which issuer. `issuer` is what came back beside the code.
     ///
     /// # Errors
     /// Why they are nobody.
     pub(crate) async fn identify(
         &self,
-        address: IpAddr,
         attempt: &Attempt,
         code: &str,
         issuer: Option<&str>,
     ) -> Result<(String, Claims), ProviderError> {
-        let from = network(address);
-        let _share = self
-            .coming_back_from
-            .take(&from)
-            .ok_or(ProviderError::Busy)?;
         let _place = self
             .coming_back
             .try_acquire()
@@ -218,10 +198,7 @@ impl Provider {
             .take(100)
             .collect();
         tracing::error!(%status, error, "the provider of single sign-on refuses this server");
-        Err(match status.is_client_error() {
-            true => ProviderError::NotTaken,
-            false => ProviderError::Away,
-        })
+        Err(ProviderError::Away)
     }
 
     fn token_request(
