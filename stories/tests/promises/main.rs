@@ -34,7 +34,6 @@ mod readiness;
 mod redis_failover;
 mod scaling;
 mod seed_client;
-mod single_sign_on;
 mod thinking;
 mod traces;
 mod turns;
