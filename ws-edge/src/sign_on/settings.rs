@@ -40,7 +40,7 @@ pub enum PasswordsAre {
     Off,
 }
 
-/// Where the provider is, or why that is nowhere. Judged by [`SignOnSettings::check`], so that nothing of what was
+/// Where the provider is, or why that is nowhere. Judged by `SignOnSettings::check`, so that nothing of what was
 /// written is printed.
 #[derive(Clone, Debug)]
 pub struct Issuer(Result<Url, String>);
