@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{Read, Write},
+    io::Write,
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -383,19 +383,9 @@ pub fn run(
     arguments: &[&str],
     environment: &[(String, String)],
 ) -> (ExitStatus, String) {
-    let mut child = begin(binary, arguments, environment);
-    let mut said = String::new();
-    child
-        .stdout
-        .take()
-        .expect("piped")
-        .read_to_string(&mut said)
-        .expect("text");
-    child
-        .stderr
-        .take()
-        .expect("piped")
-        .read_to_string(&mut said)
-        .expect("text");
-    (child.wait().expect("our child"), said)
+    let child = begin(binary, arguments, environment);
+    // Both at once: what fills one pipe while the other is read waits for ever.
+    let output = child.wait_with_output().expect("our child");
+    let said = [output.stdout, output.stderr].concat();
+    (output.status, String::from_utf8(said).expect("text"))
 }

@@ -220,7 +220,7 @@ async fn an_edit_is_its_authors_alone() {
 #[tokio::test]
 async fn a_deletion_is_the_authors_the_owners_an_askers_or_an_administrators() {
     let chat = Chat::start().await;
-    chat.store.create_user("olive", "").await.unwrap();
+    chat.store.create_user("olive", "no hash").await.unwrap();
     let mut ada = chat.in_lobby("ada").await;
     let mut bob = chat.in_lobby("bob").await;
     let [one, two] = [says(&mut ada, "one?").await, says(&mut ada, "two?").await];
@@ -326,7 +326,7 @@ async fn of_an_edit_and_a_deletion_at_the_same_moment_nothing_is_left_but_that_i
 async fn a_right_that_is_lost_between_the_click_and_its_arrival_is_lost() {
     let chat = Chat::start().await;
     chat.opens("secret", true).await;
-    chat.store.create_user("bob", "").await.unwrap();
+    chat.store.create_user("bob", "no hash").await.unwrap();
     chat.store.add_member("secret", "bob").await.unwrap();
     let said = json!(chat.says("secret", "bob", "psst").await.id);
     let mut bob = chat.connects("bob", "/ws").await;

@@ -72,7 +72,7 @@ async fn a_private_room_is_not_there_for_others() {
         ada.sends(frame).await;
         assert_eq!(ada.is_refused().await, "not_found");
     }
-    chat.store.create_user("bob", "").await.unwrap();
+    chat.store.create_user("bob", "no hash").await.unwrap();
     chat.store.add_member("secret", "bob").await.unwrap();
     let room = "secret".to_owned();
     chat.signals(Signal::Control(Control::RoomChanged { room }))
@@ -134,7 +134,7 @@ async fn a_revocation_that_was_not_heard_is_found_when_the_line_is_back() {
 async fn listeners(chat: &Chat) -> (ChatSocket, ChatSocket) {
     chat.opens("secret", true).await;
     for name in ["ada", "bob"] {
-        chat.store.create_user(name, "").await.unwrap();
+        chat.store.create_user(name, "no hash").await.unwrap();
         chat.store.add_member("secret", name).await.unwrap();
     }
     let (mut ada, mut bob) = (chat.in_lobby("ada").await, chat.in_lobby("bob").await);
