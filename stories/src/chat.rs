@@ -137,6 +137,7 @@ impl Chat {
 
     /// What the setup says, ready.
     pub async fn with(setup: Setup) -> Chat {
+        process::tell_failures_at_once();
         let behind = if setup.management {
             Behind::Own(Box::new(Engines::start_with_management().await))
         } else if setup.own_engines {

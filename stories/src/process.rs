@@ -2,12 +2,13 @@
 
 use std::{
     fs::File,
-    io::Write,
+    io::{self, Write},
     net::{SocketAddr, TcpListener},
+    panic,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
-        Mutex, OnceLock, PoisonError,
+        Mutex, Once, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -361,6 +362,24 @@ fn guard(child: &Child, binary: &Path) {
     let pipe = guard.stdin.as_mut().expect("piped");
     writeln!(pipe, "{} {}", child.id(), binary.display())
         .expect("the guard lives as long as this process");
+}
+
+/// The most of why a story failed that is told at once.
+const TOLD_AT_ONCE: usize = 2_000;
+
+/// Tells why a story failed as soon as it did. The harness does so when all have ended, and a suite in which another one
+/// hangs is ended from outside before that.
+pub(crate) fn tell_failures_at_once() {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let usual = panic::take_hook();
+        panic::set_hook(Box::new(move |why| {
+            // Not by a macro: what those print is held back.
+            let told: String = why.to_string().chars().take(TOLD_AT_ONCE).collect();
+            drop(writeln!(io::stderr().lock(), "{told}"));
+            usual(why);
+        }));
+    });
 }
 
 /// Begins to run one of the programs; what it says can be read.
