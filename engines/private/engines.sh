@@ -56,6 +56,13 @@ engines.sh [serve] [--only redis,rabbitmq,mariadb] [--management]
                           makes a RabbitMQ user who may do that much in it
         alarm on|off      RabbitMQ's alarm, as if it were low on memory: it takes nothing
         database NAME     makes a MariaDB database
+        dump NAME FILE [OPTION...]
+                          writes a MariaDB database to a file, by mariadb-dump with these options
+        undump NAME FILE  throws the database away and makes it of that file
+        save ENGINE FOLDER
+                          copies what redis, or a stopped rabbitmq, has on its disk to a folder that is not there yet
+        load ENGINE FOLDER
+                          gives either, while it is stopped, what was saved in the place of what it has
         status            the state of each engine
 
     ENGINE: redis, rabbitmq, mariadb, cluster-1 to -6, sentinel-master, sentinel-replica, sentinel-1 to -3,

@@ -6,7 +6,7 @@ use private_engines::{Engines, Sentinels};
 use reqwest::StatusCode;
 use tempfile::TempDir;
 
-use crate::{Person, Process, Proxy, process};
+use crate::{Person, Process, Proxy, Version, process};
 
 /// Which Redis a story has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub struct Setup {
     pub redis: RedisSetup,
     /// Settings beyond the ordinary ones, for every process.
     pub settings: Vec<(&'static str, String)>,
+    /// Which programs it starts with; what is started later is the present ones.
+    pub version: Version,
 }
 
 impl Default for Setup {
@@ -51,6 +53,7 @@ impl Default for Setup {
             management: false,
             redis: RedisSetup::One,
             settings: Vec::new(),
+            version: Version::Present,
         }
     }
 }
@@ -161,7 +164,8 @@ impl Chat {
             ("DATABASE_URL".to_owned(), engines.fresh_database().await),
         ];
         environment.extend(settings_for_all(&model, &setup));
-        let (migrated, said) = process::run("persister", &["migrate"], &environment);
+        let (migrated, said) =
+            process::run_version(setup.version, "persister", &["migrate"], &environment);
         assert!(migrated.success(), "persister migrate: {said}");
         let folder = TempDir::with_prefix("chinwag-story-").expect("a temporary folder");
         let mut chat = Chat {
@@ -175,13 +179,13 @@ impl Chat {
             redis,
         };
         chat.edges = (0..setup.edges)
-            .map(|n| chat.service("ws-edge", &format!("edge-{n}"), &[]))
+            .map(|n| chat.start_service(setup.version, "ws-edge", &format!("edge-{n}"), &[]))
             .collect();
         chat.workers = (0..setup.workers)
-            .map(|n| chat.service("bot-worker", &format!("worker-{n}"), &[]))
+            .map(|n| chat.start_service(setup.version, "bot-worker", &format!("worker-{n}"), &[]))
             .collect();
         chat.persisters = (0..setup.persisters)
-            .map(|n| chat.service("persister", &format!("persister-{n}"), &[]))
+            .map(|n| chat.start_service(setup.version, "persister", &format!("persister-{n}"), &[]))
             .collect();
         for process in chat
             .edges
@@ -230,6 +234,16 @@ impl Chat {
 
     /// One more process, with settings of its own in the place of the common ones. Not waited for.
     pub fn service(&self, binary: &str, name: &str, settings: &[(&str, String)]) -> Process {
+        self.start_service(Version::Present, binary, name, settings)
+    }
+
+    fn start_service(
+        &self,
+        version: Version,
+        binary: &str,
+        name: &str,
+        settings: &[(&str, String)],
+    ) -> Process {
         let mut environment = self.environment.clone();
         environment.retain(|(name, _)| settings.iter().all(|(own, _)| own != name));
         environment.extend(
@@ -237,7 +251,7 @@ impl Chat {
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), value.clone())),
         );
-        Process::start(binary, name, self.folder.path(), &environment)
+        Process::start(binary, name, version, self.folder.path(), &environment)
     }
 
     /// One more process, ready, and the wire on which it has RabbitMQ.

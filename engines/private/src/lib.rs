@@ -25,7 +25,7 @@ mod channel;
 mod engine;
 mod owner;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -200,6 +200,30 @@ impl Engines {
     /// [`Engine::Redis`], [`Engine::SentinelMaster`] and [`Engine::SentinelReplica`].
     pub async fn wipe(&self, engine: Engine) {
         self.command(format!("wipe {engine}")).await;
+    }
+
+    /// Copies what Redis, or a stopped RabbitMQ, has on its disk to a folder that is not there yet: a backup.
+    pub async fn save(&self, engine: Engine, folder: &Path) {
+        self.command(format!("save {engine} {}", folder.display()))
+            .await;
+    }
+
+    /// Gives Redis or RabbitMQ, while it is stopped, what was saved in the place of what it has.
+    pub async fn load(&self, engine: Engine, folder: &Path) {
+        self.command(format!("load {engine} {}", folder.display()))
+            .await;
+    }
+
+    /// Writes a database to a file with these options of the dumping program.
+    pub async fn dump(&self, database: &str, file: &Path, options: &str) {
+        self.command(format!("dump {database} {} {options}", file.display()))
+            .await;
+    }
+
+    /// Throws a database away and makes it of what was dumped.
+    pub async fn undump(&self, database: &str, file: &Path) {
+        self.command(format!("undump {database} {}", file.display()))
+            .await;
     }
 
     /// Stops an engine in its tracks (SIGSTOP): its connections stay open and nothing answers. Returns when all its
