@@ -96,7 +96,15 @@ async fn every_service_is_replaced_in_its_turn_while_people_talk_and_ask() {
     {
         process.assert_running();
         let log = process.log();
-        assert!(!log.contains(" ERROR "), "{}: {log}", process.name());
+        // The client library of RabbitMQ complains when its socket ends, also where a process ends because it was told to.
+        let ours =
+            |line: &&str| !line.contains(" io_loop: ") && !line.contains(" Connection error ");
+        let errors = log
+            .lines()
+            .filter(|line| line.contains(" ERROR "))
+            .filter(ours);
+        let errors: Vec<&str> = errors.collect();
+        assert!(errors.is_empty(), "{}: {errors:#?}", process.name());
     }
 }
 
