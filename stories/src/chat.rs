@@ -35,6 +35,8 @@ pub struct Setup {
     pub own_engines: bool,
     /// Engines of its own, and RabbitMQ's management API with them.
     pub management: bool,
+    /// Engines of its own, which are reached by TLS alone as far as the services know, with an authority of their own.
+    pub tls: bool,
     /// Its Redis, if that is not one of those engines.
     pub redis: RedisSetup,
     /// Settings beyond the ordinary ones, for every process.
@@ -51,6 +53,7 @@ impl Default for Setup {
             persisters: 1,
             own_engines: false,
             management: false,
+            tls: false,
             redis: RedisSetup::One,
             settings: Vec::new(),
             version: Version::Present,
@@ -142,6 +145,8 @@ impl Chat {
     pub async fn with(setup: Setup) -> Chat {
         let behind = if setup.management {
             Behind::Own(Box::new(Engines::start_with_management().await))
+        } else if setup.tls {
+            Behind::Own(Box::new(Engines::start_with_tls().await))
         } else if setup.own_engines {
             Behind::Own(Box::new(Engines::start().await))
         } else {
@@ -164,6 +169,10 @@ impl Chat {
             ("DATABASE_URL".to_owned(), engines.fresh_database().await),
         ];
         environment.extend(settings_for_all(&model, &setup));
+        if setup.tls {
+            let ca = engines.tls_ca().display().to_string();
+            environment.push(("SSL_CERT_FILE".to_owned(), ca));
+        }
         let (migrated, said) =
             process::run_version(setup.version, "persister", &["migrate"], &environment);
         assert!(migrated.success(), "persister migrate: {said}");

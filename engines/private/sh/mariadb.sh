@@ -15,6 +15,7 @@ mariadb_launch() {
     if is_newer mysql; then
         server=("${within[@]}" mysqld --no-defaults --user=root --mysqlx=0 --innodb-redo-log-capacity=32M --log-bin="$folder/log")
     fi
+    [[ -z ${with_tls-} ]] || server+=(--ssl-ca="$set_dir/tls/ca.pem" --ssl-cert="$set_dir/tls/server.pem" --ssl-key="$set_dir/tls/server.key")
     # Durability is their default: a commit is on the disk when it is answered. The rest is kept small.
     spawn mariadb "$folder" "${server[@]}" \
         --datadir="$folder/data" --tmpdir="$folder/tmp" --socket="$folder/socket" --pid-file="$folder/pid" \

@@ -50,6 +50,7 @@ pub struct Engines {
     amqp_url: Option<String>,
     database_url: Option<String>,
     management_url: Option<String>,
+    tls_ca: Option<PathBuf>,
     channel: Channel,
     /// Ends the set when it is dropped; a set from the environment is somebody else's.
     _owner: Option<Owner>,
@@ -72,6 +73,12 @@ impl Engines {
     pub async fn start_with_management() -> Engines {
         let all = [Engine::Redis, Engine::RabbitMq, Engine::MariaDb];
         Engines::start_as(&all, &["--management"]).await
+    }
+
+    /// Starts a set of its own that is reached by TLS, with a certificate of its [own authority](Self::tls_ca).
+    pub async fn start_with_tls() -> Engines {
+        let all = [Engine::Redis, Engine::RabbitMq, Engine::MariaDb];
+        Engines::start_as(&all, &["--tls"]).await
     }
 
     async fn start_as(engines: &[Engine], options: &'static [&'static str]) -> Engines {
@@ -110,6 +117,7 @@ impl Engines {
             amqp_url: value("AMQP_URL"),
             database_url: value("DATABASE_URL"),
             management_url: value("MANAGEMENT_URL"),
+            tls_ca: value("TLS_CA").map(PathBuf::from),
             channel: Channel::new(PathBuf::from(control)),
             _owner: owner,
         }
@@ -137,7 +145,21 @@ impl Engines {
             .database_url
             .as_deref()
             .expect("this set was started without MariaDB");
-        format!("{server}/{name}")
+        let Some(ca) = &self.tls_ca else {
+            return format!("{server}/{name}");
+        };
+        format!(
+            "{server}/{name}?ssl-mode=VERIFY_IDENTITY&ssl-ca={}",
+            ca.display()
+        )
+    }
+
+    /// The certificate of the authority that a set [with TLS](Self::start_with_tls) has for itself, a file. `another-ca.pem` beside
+    /// it is of one that has nothing to do with it.
+    pub fn tls_ca(&self) -> &Path {
+        self.tls_ca
+            .as_deref()
+            .expect("this set was started without TLS")
     }
 
     /// Where RabbitMQ's management API is, as `guest`.

@@ -36,6 +36,7 @@ mod redis_failover;
 mod scaling;
 mod seed_client;
 mod thinking;
+mod tls;
 mod traces;
 mod turns;
 mod upgrade;
