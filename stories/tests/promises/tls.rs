@@ -90,11 +90,11 @@ async fn engines_whose_certificate_nobody_here_vouches_for_are_not_spoken_to_and
         async || {
             let log = edge.log();
             let complains = |engine: &str| {
-                let about = |line: &&str| line.contains("waiting for") && line.contains(engine);
+                let about = |line: &&str| line.contains(engine);
                 let is_told = |line: &str| line.to_lowercase().contains("certificate");
                 log.lines().filter(about).any(is_told)
             };
-            ["Redis", "RabbitMQ", "MySQL"]
+            ["(REDIS_URL)", "(AMQP_URL)", "(DATABASE_URL)"]
                 .iter()
                 .all(|engine| complains(engine))
                 .then_some(())
