@@ -403,6 +403,11 @@ impl Timeline {
         }
     }
 
+    /// The latest `seq` of a room that the database has; `None` while it does not answer.
+    pub async fn kept_until(&self, room: &str) -> Option<Seq> {
+        self.soon(self.store.latest(room)).await
+    }
+
     /// A page of history: the last `limit` messages before a `seq`, in their newest state.
     ///
     /// # Errors

@@ -28,6 +28,8 @@ source "$parts/commands.sh"
 source "$parts/install.sh"
 # shellcheck source=sh/newer.sh
 source "$parts/newer.sh"
+# shellcheck source=sh/tls.sh
+source "$parts/tls.sh"
 
 # How long an engine may take to answer after it was started, in seconds. A machine that builds at the same time can
 # make RabbitMQ's 3 s into 20 s; more than this means that it will not come.
@@ -35,9 +37,11 @@ start_limit_s=90
 
 usage() {
     cat <<'USAGE'
-engines.sh [serve] [--only redis,rabbitmq,mariadb] [--management]
+engines.sh [serve] [--only redis,rabbitmq,mariadb] [--management] [--tls]
     Starts the engines, RabbitMQ with its management API if asked for (3 s more), prints one line
         ready REDIS_URL=... AMQP_URL=... DATABASE_URL=... CONTROL=...
+    With --tls these are reached by TLS, with a certificate of an authority of the set's own, TLS_CA=... (a file), beside
+    which there is another that has nothing to do with it, another-ca.pem.
     (or `err ...`, and ends with 1), then answers each line of standard input with one line, `ok ...` or `err ...`.
     When standard input ends, everything is killed at once and the folder removed.
 
@@ -56,6 +60,13 @@ engines.sh [serve] [--only redis,rabbitmq,mariadb] [--management]
                           makes a RabbitMQ user who may do that much in it
         alarm on|off      RabbitMQ's alarm, as if it were low on memory: it takes nothing
         database NAME     makes a MariaDB database
+        dump NAME FILE [OPTION...]
+                          writes a MariaDB database to a file, by mariadb-dump with these options
+        undump NAME FILE  throws the database away and makes it of that file
+        save ENGINE FOLDER
+                          copies what redis, or a stopped rabbitmq, has on its disk to a folder that is not there yet
+        load ENGINE FOLDER
+                          gives either, while it is stopped, what was saved in the place of what it has
         status            the state of each engine
 
     ENGINE: redis, rabbitmq, mariadb, cluster-1 to -6, sentinel-master, sentinel-replica, sentinel-1 to -3,
@@ -81,13 +92,14 @@ USAGE
 # Reads `--only A,B` into `only`, and leaves the other arguments in `arguments`.
 read_options() {
     only=(redis rabbitmq mariadb)
-    with_management=
+    with_management= with_tls=
     arguments=()
     while (($#)); do
         case $1 in
             --only) IFS=, read -r -a only <<<"${2:-}"; shift 2 || fail "--only needs a list of engines" ;;
             --only=*) IFS=, read -r -a only <<<"${1#*=}"; shift ;;
             --management) with_management=yes; shift ;;
+            --tls) with_tls=yes; shift ;;
             --) shift; arguments=("$@"); return ;;
             *) fail "unknown option $1 (see engines.sh --help)" ;;
         esac
@@ -118,6 +130,10 @@ serve() {
     open_set
     prepare_newer
     reserve_ports
+    if [[ -n $with_tls ]]; then
+        needs openssl
+        make_certificates
+    fi
     for engine in "${only[@]}"; do
         launch "$engine" || fail "$problem"
     done
@@ -125,12 +141,12 @@ serve() {
     for engine in "${only[@]}"; do
         await "$engine" || fail "$problem"
         case $engine in
-            redis) ready+=" REDIS_URL=redis://127.0.0.1:${port[redis]}" ;;
-            rabbitmq) ready+=" AMQP_URL=amqp://guest:guest@127.0.0.1:${port[rabbitmq]}${with_management:+ MANAGEMENT_URL=http://guest:guest@127.0.0.1:${port[management]}}" ;;
+            redis) ready+=" REDIS_URL=redis${with_tls:+s}://127.0.0.1:${port[redis${with_tls:+-tls}]}" ;;
+            rabbitmq) ready+=" AMQP_URL=amqp${with_tls:+s}://guest:guest@127.0.0.1:${port[rabbitmq${with_tls:+-tls}]}${with_management:+ MANAGEMENT_URL=http://guest:guest@127.0.0.1:${port[management]}}" ;;
             mariadb) ready+=" DATABASE_URL=mysql://chinwag:chinwag@127.0.0.1:${port[mariadb]}" ;;
         esac
     done
-    printf '%s\n' "$ready CONTROL=$set_dir/control"
+    printf '%s\n' "$ready${with_tls:+ TLS_CA=$set_dir/tls/ca.pem} CONTROL=$set_dir/control"
     answer_commands
 }
 

@@ -6,7 +6,7 @@ use private_engines::{Engines, Sentinels};
 use reqwest::StatusCode;
 use tempfile::TempDir;
 
-use crate::{Person, Process, Proxy, process};
+use crate::{Person, Process, Proxy, Version, process};
 
 /// Which Redis a story has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,10 +35,14 @@ pub struct Setup {
     pub own_engines: bool,
     /// Engines of its own, and RabbitMQ's management API with them.
     pub management: bool,
+    /// Engines of its own, which are reached by TLS alone as far as the services know, with an authority of their own.
+    pub tls: bool,
     /// Its Redis, if that is not one of those engines.
     pub redis: RedisSetup,
     /// Settings beyond the ordinary ones, for every process.
     pub settings: Vec<(&'static str, String)>,
+    /// Which programs it starts with; what is started later is the present ones.
+    pub version: Version,
 }
 
 impl Default for Setup {
@@ -49,8 +53,10 @@ impl Default for Setup {
             persisters: 1,
             own_engines: false,
             management: false,
+            tls: false,
             redis: RedisSetup::One,
             settings: Vec::new(),
+            version: Version::Present,
         }
     }
 }
@@ -140,6 +146,8 @@ impl Chat {
         process::tell_failures_at_once();
         let behind = if setup.management {
             Behind::Own(Box::new(Engines::start_with_management().await))
+        } else if setup.tls {
+            Behind::Own(Box::new(Engines::start_with_tls().await))
         } else if setup.own_engines {
             Behind::Own(Box::new(Engines::start().await))
         } else {
@@ -162,7 +170,12 @@ impl Chat {
             ("DATABASE_URL".to_owned(), engines.fresh_database().await),
         ];
         environment.extend(settings_for_all(&model, &setup));
-        let (migrated, said) = process::run("persister", &["migrate"], &environment);
+        if setup.tls {
+            let ca = engines.tls_ca().display().to_string();
+            environment.push(("SSL_CERT_FILE".to_owned(), ca));
+        }
+        let (migrated, said) =
+            process::run_version(setup.version, "persister", &["migrate"], &environment);
         assert!(migrated.success(), "persister migrate: {said}");
         let folder = TempDir::with_prefix("chinwag-story-").expect("a temporary folder");
         let mut chat = Chat {
@@ -176,13 +189,13 @@ impl Chat {
             redis,
         };
         chat.edges = (0..setup.edges)
-            .map(|n| chat.service("ws-edge", &format!("edge-{n}"), &[]))
+            .map(|n| chat.start_service(setup.version, "ws-edge", &format!("edge-{n}"), &[]))
             .collect();
         chat.workers = (0..setup.workers)
-            .map(|n| chat.service("bot-worker", &format!("worker-{n}"), &[]))
+            .map(|n| chat.start_service(setup.version, "bot-worker", &format!("worker-{n}"), &[]))
             .collect();
         chat.persisters = (0..setup.persisters)
-            .map(|n| chat.service("persister", &format!("persister-{n}"), &[]))
+            .map(|n| chat.start_service(setup.version, "persister", &format!("persister-{n}"), &[]))
             .collect();
         for process in chat
             .edges
@@ -231,6 +244,16 @@ impl Chat {
 
     /// One more process, with settings of its own in the place of the common ones. Not waited for.
     pub fn service(&self, binary: &str, name: &str, settings: &[(&str, String)]) -> Process {
+        self.start_service(Version::Present, binary, name, settings)
+    }
+
+    fn start_service(
+        &self,
+        version: Version,
+        binary: &str,
+        name: &str,
+        settings: &[(&str, String)],
+    ) -> Process {
         let mut environment = self.environment.clone();
         environment.retain(|(name, _)| settings.iter().all(|(own, _)| own != name));
         environment.extend(
@@ -238,7 +261,7 @@ impl Chat {
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), value.clone())),
         );
-        Process::start(binary, name, self.folder.path(), &environment)
+        Process::start(binary, name, version, self.folder.path(), &environment)
     }
 
     /// One more process, ready, and the wire on which it has RabbitMQ.

@@ -22,5 +22,5 @@ mod proxy;
 pub use chat::{Chat, RedisSetup, Setup};
 pub use chat_client::{PATIENCE, assert_one_order, until};
 pub use person::Person;
-pub use process::{Process, begin, free_address, run};
+pub use process::{Process, Version, begin, free_address, run};
 pub use proxy::{Direction, Proxy};

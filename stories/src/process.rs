@@ -35,6 +35,7 @@ impl Process {
     pub fn start(
         binary: &str,
         name: &str,
+        version: Version,
         folder: &Path,
         environment: &[(String, String)],
     ) -> Process {
@@ -43,7 +44,7 @@ impl Process {
         environment.push(("LISTEN".into(), listen.to_string()));
         environment.push(("ADMIN_LISTEN".into(), admin.to_string()));
         let log = folder.join(format!("{name}.log"));
-        let binary = binaries().join(binary);
+        let binary = version.folder().join(binary);
         let process = Process {
             name: name.into(),
             binary,
@@ -110,6 +111,12 @@ impl Process {
             .unwrap_or_else(|error| panic!("cannot start {}: {error}", self.binary.display()));
         guard(&started, &self.binary);
         *child = Some(started);
+    }
+
+    /// From its next start on it is the program of this version, with the same addresses, settings and log.
+    pub fn becomes(&mut self, version: Version) {
+        let name = self.binary.file_name().expect("a program").to_owned();
+        self.binary = version.folder().join(name);
     }
 
     /// Waits until it says that it is ready.
@@ -307,6 +314,34 @@ pub fn free_address() -> SocketAddr {
 /// Set by whoever has built the programs already, as `./test` does.
 const BUILT: &str = "CHINWAG_PROGRAMS_BUILT";
 
+/// Names the folder with the programs of the version before, as `./test upgrade` does.
+const BEFORE: &str = "CHINWAG_PROGRAMS_BEFORE";
+
+/// Which programs a story starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Version {
+    /// Those that were built with the story.
+    #[default]
+    Present,
+    /// Those of the version before, where they were built, and that is said. Elsewhere the present ones, which is a restart of each
+    /// in the order of an upgrade.
+    Before,
+}
+
+impl Version {
+    fn folder(self) -> PathBuf {
+        match std::env::var_os(BEFORE) {
+            Some(before) if self == Version::Before => before.into(),
+            _ => binaries().to_owned(),
+        }
+    }
+
+    /// Whether these are other programs than the present ones.
+    pub fn is_another(self) -> bool {
+        self == Version::Before && std::env::var_os(BEFORE).is_some()
+    }
+}
+
 /// The folder of the programs, built by now: as `cargo test --workspace` builds them, so that nothing is built twice.
 fn binaries() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
@@ -384,7 +419,16 @@ pub(crate) fn tell_failures_at_once() {
 
 /// Begins to run one of the programs; what it says can be read.
 pub fn begin(binary: &str, arguments: &[&str], environment: &[(String, String)]) -> Child {
-    let mut command = Command::new(binaries().join(binary));
+    begin_version(Version::Present, binary, arguments, environment)
+}
+
+fn begin_version(
+    version: Version,
+    binary: &str,
+    arguments: &[&str],
+    environment: &[(String, String)],
+) -> Child {
+    let mut command = Command::new(version.folder().join(binary));
     command
         .args(arguments)
         .env_clear()
@@ -402,7 +446,17 @@ pub fn run(
     arguments: &[&str],
     environment: &[(String, String)],
 ) -> (ExitStatus, String) {
-    let child = begin(binary, arguments, environment);
+    run_version(Version::Present, binary, arguments, environment)
+}
+
+/// The same with a program of this version.
+pub(crate) fn run_version(
+    version: Version,
+    binary: &str,
+    arguments: &[&str],
+    environment: &[(String, String)],
+) -> (ExitStatus, String) {
+    let child = begin_version(version, binary, arguments, environment);
     // Both at once: what fills one pipe while the other is read waits for ever.
     let output = child.wait_with_output().expect("our child");
     let said = [output.stdout, output.stderr].concat();

@@ -29,6 +29,9 @@ run_command() {
         user) rabbitmq_user "$what"; return ;;
         alarm) rabbitmq_alarm "$what"; return ;;
         database) mariadb_database "$what"; return ;;
+        dump) mariadb_dump "$what"; return ;;
+        undump) mariadb_undump "$what"; return ;;
+        save | load) copy_data "$verb" "$what"; return ;;
         status) status; return ;;
         kill | stop | start | freeze | thaw | wipe) ;;
         *) problem="unknown command $verb (see engines.sh --help)"; return 1 ;;
@@ -84,6 +87,32 @@ run_command() {
         answer+="${answer:+ }$name=127.0.0.1:${port[$name]}"
     done
     [[ $what != sentinel ]] || answer+=" master-name=chinwag"
+}
+
+# copy_data save|load 'NAME FOLDER': what an engine has on its disk, into a folder that is not there yet, or back out of it in
+# the place of what it has. A broker that runs writes in several files, which is why it has to be stopped for either.
+copy_data() {
+    local name folder data from to
+    read -r name folder <<<"$2"
+    case $name in
+        redis) data=appendonlydir ;;
+        rabbitmq) data=mnesia ;;
+        *) problem="only redis and rabbitmq can be saved and loaded"; return 1 ;;
+    esac
+    [[ $folder == /* ]] || { problem="a folder's path begins with /"; return 1; }
+    if [[ $1 == load || $name == rabbitmq ]] && is_running "$name"; then
+        problem="$name is running"
+        return 1
+    fi
+    if [[ $1 == save ]]; then
+        from=$set_dir/$name/$data to=$folder
+    else
+        from=$folder to=$set_dir/$name/$data
+        rm -rf "$to"
+    fi
+    problem=$(cp -a "$from" "$to" 2>&1) && return
+    problem=${problem//$'\n'/ }
+    return 1
 }
 
 # launch NAME: starts the process, unless it is running already.

@@ -15,6 +15,7 @@ mariadb_launch() {
     if is_newer mysql; then
         server=("${within[@]}" mysqld --no-defaults --user=root --mysqlx=0 --innodb-redo-log-capacity=32M --log-bin="$folder/log")
     fi
+    [[ -z ${with_tls-} ]] || server+=(--ssl-ca="$set_dir/tls/ca.pem" --ssl-cert="$set_dir/tls/server.pem" --ssl-key="$set_dir/tls/server.key")
     # Durability is their default: a commit is on the disk when it is answered. The rest is kept small.
     spawn mariadb "$folder" "${server[@]}" \
         --datadir="$folder/data" --tmpdir="$folder/tmp" --socket="$folder/socket" --pid-file="$folder/pid" \
@@ -74,11 +75,37 @@ mariadb_install() {
 }
 
 mariadb_query() {
-    local tls=--skip-ssl
+    mariadb_client mariadb --connect-timeout=5 --batch --skip-column-names --execute="$1" 2>&1
+}
+
+# mariadb_client PROGRAM ARGUMENT...: one of the client's programs, as the user who may do everything.
+mariadb_client() {
+    local tls=--skip-ssl program=$1
+    shift
     # MySQL takes a password over TLS only.
     ! is_newer mysql || tls=--ssl
-    timeout 20 mariadb --no-defaults "$tls" --protocol=tcp --host=127.0.0.1 --port="${port[mariadb]}" --user=chinwag \
-        --password=chinwag --connect-timeout=5 --batch --skip-column-names --execute="$1" 2>&1
+    timeout "${client_limit_s:-20}" "$program" --no-defaults "$tls" --protocol=tcp --host=127.0.0.1 --port="${port[mariadb]}" \
+        --user=chinwag --password=chinwag "$@"
+}
+
+# mariadb_dump 'DATABASE FILE OPTION...': with these options of the client's.
+mariadb_dump() {
+    local words
+    read -r -a words <<<"$1"
+    problem=$(client_limit_s=300 mariadb_client mariadb-dump "${words[@]:2}" "${words[0]}" 2>&1 >"${words[1]}") && return
+    problem=${problem//$'\n'/ }
+    return 1
+}
+
+# mariadb_undump 'DATABASE FILE': throws the database away and makes it of what was dumped.
+mariadb_undump() {
+    local name file
+    read -r name file <<<"$1"
+    mariadb_query "DROP DATABASE IF EXISTS $name" >/dev/null
+    mariadb_database "$name" || return
+    problem=$(client_limit_s=300 mariadb_client mariadb "$name" 2>&1 <"$file") && return
+    problem=${problem//$'\n'/ }
+    return 1
 }
 
 mariadb_is_ready() {

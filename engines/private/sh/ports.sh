@@ -9,7 +9,8 @@ ports_sets=380
 ports_names=(redis rabbitmq mariadb rabbitmq-distribution epmd
     cluster-{1..6} cluster-bus-{1..6}
     sentinel-master sentinel-replica sentinel-1 sentinel-2 sentinel-3
-    broker-1 broker-2 broker-3 broker-1-distribution broker-2-distribution broker-3-distribution management)
+    broker-1 broker-2 broker-3 broker-1-distribution broker-2-distribution broker-3-distribution management
+    redis-tls rabbitmq-tls)
 
 # Takes a block of ports that no other set holds and nobody listens on. The reservation is a lock on an open file: it
 # ends with the processes of the set, and nothing needs to be tidied up. The files are shared by all users of the

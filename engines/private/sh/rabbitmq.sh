@@ -61,7 +61,11 @@ rabbitmq_launch() {
     fi
     if [[ ! -d $folder ]]; then
         mkdir -p "$folder"/{home,plugins}
-        local management='' statistics=''
+        local management='' statistics='' encrypted=''
+        if [[ -n ${with_tls-} && $name == rabbitmq ]]; then
+            encrypted="{ssl_listeners, [{\"127.0.0.1\", ${port[rabbitmq-tls]}}]}, {ssl_options, [{verify, verify_none},"
+            encrypted+=" {cacertfile, \"$set_dir/tls/ca.pem\"}, {certfile, \"$set_dir/tls/server.pem\"}, {keyfile, \"$set_dir/tls/server.key\"}]},"
+        fi
         if [[ -n ${with_management-} ]]; then
             printf '[rabbitmq_management].\n' >"$folder/enabled_plugins"
             # A test does not wait 5 s for each look.
@@ -78,7 +82,7 @@ rabbitmq_launch() {
         # The memory limit is far up and the disk limit far down: an alarm would block every publisher.
         cat >"$folder/advanced.config" <<CONFIG
 [{rabbit, [
-    $cluster $statistics
+    $cluster $statistics $encrypted
     {tcp_listeners, [{"127.0.0.1", ${port[$name]}}]},
     {vm_memory_high_watermark, 0.8},
     {disk_free_limit, 50000000},

@@ -34,6 +34,10 @@ redis_settings() {
                 "cluster-port ${port[cluster-bus-${name##*-}]}"
             ;;
         sentinel-replica) printf '%s\n' "replicaof 127.0.0.1 ${port[sentinel-master]}" ;;
+        redis)
+            [[ -z ${with_tls-} ]] || printf '%s\n' "tls-port ${port[redis-tls]}" "tls-ca-cert-file $set_dir/tls/ca.pem" \
+                "tls-cert-file $set_dir/tls/server.pem" "tls-key-file $set_dir/tls/server.key" 'tls-auth-clients no'
+            ;;
     esac
     printf '%s\n' 'save ""' 'appendonly yes' 'appendfsync everysec' 'repl-diskless-sync-delay 0'
 }

@@ -25,7 +25,7 @@ mod channel;
 mod engine;
 mod owner;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -50,6 +50,7 @@ pub struct Engines {
     amqp_url: Option<String>,
     database_url: Option<String>,
     management_url: Option<String>,
+    tls_ca: Option<PathBuf>,
     channel: Channel,
     /// Ends the set when it is dropped; a set from the environment is somebody else's.
     _owner: Option<Owner>,
@@ -72,6 +73,12 @@ impl Engines {
     pub async fn start_with_management() -> Engines {
         let all = [Engine::Redis, Engine::RabbitMq, Engine::MariaDb];
         Engines::start_as(&all, &["--management"]).await
+    }
+
+    /// Starts a set of its own that is reached by TLS, with a certificate of its [own authority](Self::tls_ca).
+    pub async fn start_with_tls() -> Engines {
+        let all = [Engine::Redis, Engine::RabbitMq, Engine::MariaDb];
+        Engines::start_as(&all, &["--tls"]).await
     }
 
     async fn start_as(engines: &[Engine], options: &'static [&'static str]) -> Engines {
@@ -110,6 +117,7 @@ impl Engines {
             amqp_url: value("AMQP_URL"),
             database_url: value("DATABASE_URL"),
             management_url: value("MANAGEMENT_URL"),
+            tls_ca: value("TLS_CA").map(PathBuf::from),
             channel: Channel::new(PathBuf::from(control)),
             _owner: owner,
         }
@@ -137,7 +145,21 @@ impl Engines {
             .database_url
             .as_deref()
             .expect("this set was started without MariaDB");
-        format!("{server}/{name}")
+        let Some(ca) = &self.tls_ca else {
+            return format!("{server}/{name}");
+        };
+        format!(
+            "{server}/{name}?ssl-mode=VERIFY_IDENTITY&ssl-ca={}",
+            ca.display()
+        )
+    }
+
+    /// The certificate of the authority that a set [with TLS](Self::start_with_tls) has for itself, a file. `another-ca.pem` beside
+    /// it is of one that has nothing to do with it.
+    pub fn tls_ca(&self) -> &Path {
+        self.tls_ca
+            .as_deref()
+            .expect("this set was started without TLS")
     }
 
     /// Where RabbitMQ's management API is, as `guest`.
@@ -200,6 +222,30 @@ impl Engines {
     /// [`Engine::Redis`], [`Engine::SentinelMaster`] and [`Engine::SentinelReplica`].
     pub async fn wipe(&self, engine: Engine) {
         self.command(format!("wipe {engine}")).await;
+    }
+
+    /// Copies what Redis, or a stopped RabbitMQ, has on its disk to a folder that is not there yet: a backup.
+    pub async fn save(&self, engine: Engine, folder: &Path) {
+        self.command(format!("save {engine} {}", folder.display()))
+            .await;
+    }
+
+    /// Gives Redis or RabbitMQ, while it is stopped, what was saved in the place of what it has.
+    pub async fn load(&self, engine: Engine, folder: &Path) {
+        self.command(format!("load {engine} {}", folder.display()))
+            .await;
+    }
+
+    /// Writes a database to a file with these options of the dumping program.
+    pub async fn dump(&self, database: &str, file: &Path, options: &str) {
+        self.command(format!("dump {database} {} {options}", file.display()))
+            .await;
+    }
+
+    /// Throws a database away and makes it of what was dumped.
+    pub async fn undump(&self, database: &str, file: &Path) {
+        self.command(format!("undump {database} {}", file.display()))
+            .await;
     }
 
     /// Stops an engine in its tracks (SIGSTOP): its connections stay open and nothing answers. Returns when all its

@@ -19,6 +19,7 @@ mod p15_fair_to_others;
 
 mod all_in_one;
 mod archives;
+mod backups;
 mod everywhere;
 mod frozen_broker;
 mod least_rights;
@@ -35,8 +36,10 @@ mod redis_failover;
 mod scaling;
 mod seed_client;
 mod thinking;
+mod tls;
 mod traces;
 mod turns;
+mod upgrade;
 
 use std::{
     collections::{HashMap, HashSet},

@@ -6,7 +6,7 @@ use std::{collections::VecDeque, net::IpAddr, sync::Arc, time::Duration};
 use axum::extract::ws::Utf8Bytes;
 use common::{
     timeline::{RESUME_MAX_MESSAGES, TimelineError},
-    wire::Seq,
+    wire::{Seq, now_seq},
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -158,6 +158,11 @@ impl Hub {
         if is_new && after > room.feed().ring.last() {
             // Another edge was ahead of this one, or the client is mistaken: only the stream can tell.
             self.look_again(room).await;
+            let is_ahead = after > room.feed().ring.last() && after <= now_seq();
+            if is_ahead && !self.is_kept(room, user, after).await {
+                // The engines came back out of a backup, as a rule: what the client has is not the room's past any more.
+                return Ok(live_only(room, false));
+            }
         }
         if let Some(replay) = from_ring(room, after, is_new) {
             return Ok(replay);
@@ -224,6 +229,24 @@ impl Hub {
             }
             sleep(LOST_PAUSE).await;
         }
+    }
+
+    /// Whether the database knows a place that the stream has no word of, or a later one: a stream that came back empty is ahead
+    /// of nobody. It may be a moment behind, and is asked for a while; what it cannot tell is taken for known.
+    async fn is_kept(&self, room: &Room, user: &Arc<str>, place: Seq) -> bool {
+        let _turn = self.reads.turn(user).await;
+        for attempt in 0..LOST_ATTEMPTS {
+            if attempt > 0 {
+                sleep(LOST_PAUSE).await;
+            }
+            let permit = self.reads.permit().await;
+            let kept = self.timeline.kept_until(&room.name).await;
+            drop(permit);
+            if kept.is_none_or(|kept| kept >= place) || room.feed().ring.last() >= place {
+                return true;
+            }
+        }
+        false
     }
 
     /// Has the room read what it may have missed, and waits for that, for a while.

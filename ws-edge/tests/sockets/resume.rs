@@ -130,6 +130,21 @@ async fn a_place_that_never_was_does_no_harm() {
     assert_eq!(ada.hears_texts(1).await, ["live"]);
 }
 
+#[tokio::test]
+async fn whoever_has_seen_what_no_engine_knows_any_more_is_told_to_load_the_history() {
+    let chat = Chat::start().await;
+    let messages = says_many(&chat, "lobby", 2).await;
+    let mut ada = chat.connects("ada", "/ws").await;
+    // As after a backup was restored: the place has been, and is lost.
+    let joined = ada.joins("lobby", Some(messages[1].seq + 1)).await;
+    assert_eq!(
+        (&joined["seq"], &joined["complete"]),
+        (&json!(messages[1].seq), &json!(false))
+    );
+    chat.says("lobby", "bob", "live").await;
+    assert_eq!(ada.hears_texts(1).await, ["live"]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_storm_of_joins_reads_the_stream_and_the_database_a_few_times() {
     let chat = Chat::start().await;

@@ -10,6 +10,7 @@ mod latency;
 mod memory;
 mod persister;
 mod sockets;
+mod traces;
 mod workers;
 
 use std::{
@@ -35,7 +36,7 @@ use crate::{
 };
 
 /// All figures, in the order in which they matter.
-pub(crate) const ALL: [&str; 10] = [
+pub(crate) const ALL: [&str; 11] = [
     "fan-out",
     "acked",
     "persister",
@@ -46,6 +47,7 @@ pub(crate) const ALL: [&str; 10] = [
     "all-in-one",
     "memory",
     "flatness",
+    "traces",
 ];
 
 /// Engines rest when they use no more than this share of a core for so long; after the limit it goes on all the same.
@@ -171,6 +173,7 @@ impl Bench {
             "all-in-one" => all_in_one::all_in_one(self.runs).await,
             "memory" => self.memory().await,
             "flatness" => self.flatness().await,
+            "traces" => self.traces().await,
             _ => unreachable!("checked before"),
         }
     }
@@ -183,6 +186,11 @@ impl Bench {
     }
 
     async fn corner(&self) -> Corner {
+        self.corner_with(Vec::new()).await
+    }
+
+    /// With settings beyond those that all figures have.
+    async fn corner_with(&self, more: Vec<(String, String)>) -> Corner {
         let database = self.engines.fresh_database().await;
         let settings = [
             ("REDIS_URL", self.engines.redis_url().to_owned()),
@@ -202,9 +210,10 @@ impl Bench {
             ("USER_ROOMS_PER_HOUR", "0".into()),
             ("USER_BYTES_PER_DAY", "0".into()),
         ];
-        let environment: Vec<_> = settings
+        let mut environment: Vec<_> = settings
             .map(|(name, value)| (name.to_owned(), value))
             .into();
+        environment.extend(more);
         let mut migrate = tokio::process::Command::new(processes::path("persister"));
         let migrated = migrate
             .arg("migrate")
