@@ -15,7 +15,7 @@ use common::{
         Membership, Messages, OldRooms, People, ProgramToken, ReadMark, ReadMarks, Removals,
         Retention, Room, RoomChanges, RoomKeeper, RoomLimits, RoomRetention, Rooms, SentAt,
         SentPage, Session, SpendingLine, Spendings, Standing, StandingChanges, Store, StoreError,
-        Tokens, WriteError, Written,
+        Tokens, WaysIn, WriteError, Written,
         usage::{UsageAsked, UsageSum},
     },
     wire::{Message, Seq},
@@ -50,7 +50,7 @@ passes_on! { FaultyStore, beside [],
         async fn create_user(name: &str, password_hash: &str) -> Result<(), StoreError>;
         async fn password_hash(name: &str) -> Result<Option<String>, StoreError>;
         async fn begin_session(session: &Session, token_hash: &[u8; 32], log_in: LogIn<'_>) -> Result<Vec<Uuid>, StoreError>;
-        async fn knows_device(user: &str, device_hash: &[u8; 32], since_ms: u64) -> Result<bool, StoreError>;
+        async fn knows_device(user: Option<&str>, device_hash: &[u8; 32], since_ms: u64) -> Result<bool, StoreError>;
         async fn session(token_hash: &[u8; 32], now_ms: u64) -> Result<Option<Session>, StoreError>;
         async fn sessions(user: &str, now_ms: u64) -> Result<Vec<Session>, StoreError>;
         async fn end_session(user: &str, session: Uuid) -> Result<bool, StoreError>;

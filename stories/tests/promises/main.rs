@@ -34,6 +34,7 @@ mod readiness;
 mod redis_failover;
 mod scaling;
 mod seed_client;
+mod single_sign_on;
 mod thinking;
 mod traces;
 mod turns;

@@ -223,6 +223,14 @@ pub(crate) fn routes(http: &Arc<Http>) -> Router {
             "/admin/users/{user}",
             patch(administration::change).delete(administration::delete),
         )
+        .route(
+            "/admin/users/{user}/identities",
+            get(administration::ways_in),
+        )
+        .route(
+            "/admin/users/{user}/identities/{id}",
+            delete(administration::take_identity),
+        )
         .route("/admin/rooms", get(administration::rooms))
         .route("/admin/usage", get(administration::usage))
         .route("/usage", get(usage::usage))

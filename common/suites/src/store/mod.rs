@@ -93,6 +93,7 @@ macro_rules! store_suite {
                 of_many_who_come_with_one_identity_one_account_is_made,
                 an_identity_is_linked_by_whoever_is_in_the_account,
                 the_last_way_into_an_account_stays,
+                an_administrator_takes_any_way_in_and_is_told_what_is_left,
                 a_link_to_reset_takes_away_every_other_way_in,
                 an_identity_outlasts_its_account,
                 a_log_in_comes_back_once,
