@@ -23,6 +23,7 @@ mod everywhere;
 mod frozen_broker;
 mod least_rights;
 mod metrics;
+mod old_messages;
 mod operators;
 mod other_database;
 mod persisted_changes;

@@ -109,6 +109,8 @@ macro_rules! store_suite {
             retention {
                 what_is_old_goes_in_small_steps_and_is_read_no_more,
                 what_is_gone_stays_gone_whatever_is_set_later,
+                whoever_keeps_it_for_longer_is_heeded_at_once,
+                the_database_has_a_clock,
                 an_edit_is_as_old_as_its_own_place,
                 a_page_of_rooms_is_told_to_one_process,
                 a_room_that_was_deleted_meanwhile_is_left_alone,
