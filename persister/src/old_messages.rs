@@ -99,19 +99,13 @@ impl OldMessages {
         OldMessages {
             store,
             keeping,
-            // An earlier process may have died before it looked.
-            has_gone: AtomicBool::new(keeping.retention_days > 0),
+            has_gone: AtomicBool::new(false),
             clocks_told: AtomicBool::new(false),
         }
     }
 
     fn server_days(&self) -> Option<NonZeroU32> {
         NonZeroU32::new(self.keeping.retention_days)
-    }
-
-    /// Whether what is said in any room is gone one day.
-    pub(crate) fn keeps_nothing_for_ever(&self) -> bool {
-        self.server_days().is_some()
     }
 
     /// What of these rooms is gone. Nothing is asked about what was said today, so hardly ever anything is.
@@ -157,6 +151,11 @@ impl OldMessages {
     /// Whether dead letters may have something that has gone since this was asked the last time.
     pub(crate) fn has_gone(&self) -> bool {
         self.has_gone.swap(false, Ordering::AcqRel)
+    }
+
+    /// Dead letters that may have something that has gone were not all seen.
+    pub(crate) fn look_again(&self) {
+        self.has_gone.store(true, Ordering::Release);
     }
 
     /// Goes on for ever.

@@ -1,11 +1,18 @@
 //! What is older than a room keeps it goes, whoever dies meanwhile, and nothing brings it back. Nobody waits for days here: what is
 //! said has an old place.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
+use async_trait::async_trait;
 use common::{
     envelope::Envelope,
-    queue::{Queue, Route},
+    queue::{DeadLetter, Queue, QueueName, Reviser, Revision, Route},
     store::Retention,
     wire::{Grounding, Kind, Message, Seq, now_seq},
 };
@@ -13,6 +20,7 @@ use engines::rabbitmq::{RabbitQueue, RabbitSettings};
 use serde_json::json;
 use sqlx::{Connection as _, MySqlConnection};
 use stories::{Chat, PATIENCE, Setup, run, until};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::everywhere::{is_nowhere, places_of};
@@ -70,6 +78,25 @@ async fn streams(chat: &Chat, message: &Message) {
     let _: i64 = id.query_async(&mut redis).await.expect("it is there");
 }
 
+/// Somebody who looks at the first of the dead letters for as long as they like, and leaves all as they are.
+#[derive(Default)]
+struct Looking {
+    has_begun: Notify,
+    may_end: Notify,
+    is_over: AtomicBool,
+}
+
+#[async_trait]
+impl Reviser for Looking {
+    async fn revise(&self, _: &DeadLetter) -> Revision {
+        if !self.is_over.swap(true, Ordering::AcqRel) {
+            self.has_begun.notify_one();
+            self.may_end.notified().await;
+        }
+        Revision::Leave
+    }
+}
+
 /// Whether a dead letter is there and has the word: the list of them does not tell what they say.
 fn letter_has(chat: &Chat, letter: &Envelope, word: &str) -> bool {
     let id = letter.message.id.to_string();
@@ -108,7 +135,7 @@ async fn what_is_old_is_nowhere_whoever_dies_and_nothing_brings_it_back() {
         .collect();
     publishes(&queue, &said).await;
     // Their places are others': dead letters that have the word.
-    let dead = [0, 2].map(|n| old("attic", long_ago + n, &format!("I said {word} first")));
+    let dead = [0, 2, 4].map(|n| old("attic", long_ago + n, &format!("I said {word} first")));
     publishes(&queue, &dead).await;
     // The room's stream has had some of them all the while, and one that no database has.
     let mut lost = old("attic", long_ago + 4_001, &format!("lost: {word}"));
@@ -155,7 +182,7 @@ async fn what_is_old_is_nowhere_whoever_dies_and_nothing_brings_it_back() {
     for persister in &chat.persisters {
         persister.kill();
     }
-    // One dead letter is put back, and the other one stays.
+    // One dead letter is put back, and the others stay.
     let id = dead[0].message.id.to_string();
     let replay = ["dead-letters", "replay", "persist", &id];
     let (status, printed) = run("persister", &replay, &chat.environment);
@@ -172,19 +199,30 @@ async fn what_is_old_is_nowhere_whoever_dies_and_nothing_brings_it_back() {
         .execute(&mut rows)
         .await
         .expect("a new round");
+    // Somebody looks at the second one meanwhile, which is out of everybody else's sight until they have done.
+    let looking = Arc::new(Looking::default());
+    let looks = tokio::spawn({
+        let (letters, looking) = (queue.dead_letters(), Arc::clone(&looking));
+        async move { letters.revise(QueueName::Persist, &*looking).await }
+    });
+    looking.has_begun.notified().await;
     for persister in &chat.persisters {
         persister.start_again();
     }
     is_nowhere(&chat, &word).await;
-    until(
-        "no dead letter has it",
-        Duration::from_secs(60),
-        async || {
-            let has = dead.iter().any(|dead| letter_has(&chat, dead, &word));
-            (!has).then_some(())
-        },
-    )
-    .await;
+    let has_it_no_more = async |letter: &Envelope| {
+        let minute = Duration::from_secs(60);
+        until("the dead letter has it no more", minute, async || {
+            (!letter_has(&chat, letter, &word)).then_some(())
+        })
+        .await;
+    };
+    has_it_no_more(&dead[2]).await;
+    looking.may_end.notify_one();
+    looks.await.expect("no panic").expect("the broker is there");
+    for letter in &dead {
+        has_it_no_more(letter).await;
+    }
     let (_, last) = ada.says_and_is_acked("and that was all").await;
     let shown = until("what is kept is shown", PATIENCE, async || {
         let history = ada.history().await;

@@ -259,9 +259,10 @@ pub(crate) fn routes(http: &Arc<Http>) -> Router {
         .merge(health)
         .layer(from_fn_with_state(Arc::clone(http), until_read))
         .layer(from_fn(in_time))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state(Arc::clone(http), traced::traced))
         .layer(from_fn_with_state(Arc::clone(http), admitted))
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(from_fn(traced::traced))
         .layer(from_fn(counted))
         .layer(from_fn_with_state(Arc::clone(http), with_security_headers))
 }
