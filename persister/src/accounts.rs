@@ -12,7 +12,7 @@ use common::{
     names,
     secret_token::{invite_path, new_token, reset_path},
     settings::seconds,
-    store::{Actor, INVITE_USES_MAX, Invite, OPERATOR, Standing, StandingChanges, Store},
+    store::{Actor, INVITE_USES_MAX, Invite, OPERATOR, Standing, StandingChanges, Store, WaysIn},
 };
 use uuid::Uuid;
 
@@ -78,6 +78,19 @@ pub enum AccountsCommand {
         /// Whether what they wrote stays.
         #[arg(long, value_enum, default_value = "keep")]
         messages: TheirMessages,
+    },
+    /// By what somebody gets in: whether they have a password, and one line each of what leads into their account at the provider of
+    /// single sign-on: id, issuer, since when.
+    Identities {
+        /// Whose.
+        user: String,
+    },
+    /// Takes an identity at the provider away from an account, also the last way in.
+    Unlink {
+        /// Whose.
+        user: String,
+        /// Its id, as `identities` shows it.
+        id: Uuid,
     },
     /// Who did what to whom, the newest first.
     Audit {
@@ -178,6 +191,21 @@ pub async fn run(store: &dyn Store, command: AccountsCommand, out: &mut dyn Writ
             let deleted = store.delete_account(Actor::Operator, &user, None, with_messages);
             there_is(deleted.await?, &user)?;
             Ok(writeln!(out, "{user} is deleted; the name stays taken")?)
+        }
+        AccountsCommand::Identities { user } => {
+            let ways = there_is(store.ways_in(&user).await?, &user)?;
+            for identity in &ways.identities {
+                let since = UNIX_EPOCH + Duration::from_millis(identity.linked_at_ms);
+                let since = humantime::format_rfc3339_seconds(since);
+                writeln!(out, "{}  {}  since {since}", identity.id, identity.issuer)?;
+            }
+            tell_ways_in(&user, &ways, out)
+        }
+        AccountsCommand::Unlink { user, id } => {
+            let left = store.take_identity(Actor::Operator, &user, id).await?;
+            let left = left.ok_or_else(|| format!("no identity {id} leads into {user:?}"))?;
+            writeln!(out, "it leads into {user} no more")?;
+            tell_ways_in(&user, &left, out)
         }
         AccountsCommand::Audit { limit } => {
             for line in store.audit(None, limit).await? {
@@ -320,6 +348,25 @@ async fn change(
         out,
         "{user}: administrator {admin}, disabled {disabled}, program {program}"
     )?)
+}
+
+fn tell_ways_in(user: &str, ways: &WaysIn, out: &mut dyn Write) -> Done {
+    let (password, identities) = (ways.password, ways.identities.len());
+    match (password, identities) {
+        (false, 0) => writeln!(
+            out,
+            "{user} has no password, and no identity leads in: `accounts reset {user}` prints a link by which they set one"
+        ),
+        (true, _) => writeln!(
+            out,
+            "{user} has a password, and {identities} identities lead in"
+        ),
+        (false, _) => writeln!(
+            out,
+            "{user} has no password; {identities} identities lead in"
+        ),
+    }?;
+    Ok(())
 }
 
 fn there_is<T>(found: Option<T>, user: &str) -> Result<T, String> {

@@ -3,9 +3,9 @@
 //! `docs/decisions/archives.md`: lines of JSON, a head that says what it is, and an end that says whether it is all there.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, BufRead, BufReader, BufWriter, Write},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -77,7 +77,8 @@ fn unfit<T>(why: String) -> Result<T, ArchiveError> {
     Err(ArchiveError::Unfit(why))
 }
 
-/// A file that grows under another name and has its own when it is whole; if it never is, it goes.
+/// A file that grows under another name and has its own when it is whole; if it never is, it goes. It is locked meanwhile, so
+/// that of two who export to one path at once the second is told so.
 struct Growing {
     path: PathBuf,
     beside: PathBuf,
@@ -99,12 +100,19 @@ impl Growing {
         let mut options = OpenOptions::new();
         // What lies there was left over, or somebody has put it there: a link would lead to another file, and whoever has
         // it open already could read along.
+        if is_growing(&beside) {
+            return Err(in_the_way(&beside));
+        }
         match fs::remove_file(&beside) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         let file = options.write(true).create_new(true).mode(0o600);
-        let file = file.open(&beside)?;
+        let file = file.open(&beside).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => in_the_way(&beside),
+            _ => error,
+        })?;
+        file.try_lock().map_err(|_| in_the_way(&beside))?;
         Ok(Growing {
             path: path.to_owned(),
             beside,
@@ -129,11 +137,32 @@ impl Growing {
         self.line(&end)?;
         self.out.flush()?;
         self.out.get_ref().sync_all()?;
+        // Whoever came in the moment before it was locked has taken it for what was left over.
+        let (own, there) = (
+            self.out.get_ref().metadata()?,
+            fs::symlink_metadata(&self.beside)?,
+        );
+        if (own.dev(), own.ino()) != (there.dev(), there.ino()) {
+            return Err(in_the_way(&self.beside));
+        }
         fs::rename(&self.beside, &self.path)?;
         let folder = self.path.parent().filter(|folder| *folder != Path::new(""));
         File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
         Ok(rows)
     }
+}
+
+/// Whether another export writes to a file now. Whatever else lies there is not looked into: of a link only that it is one.
+fn is_growing(beside: &Path) -> bool {
+    let is_file = fs::symlink_metadata(beside).is_ok_and(|there| there.is_file());
+    let open = || File::open(beside).ok();
+    is_file && open().is_some_and(|there| matches!(there.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
+fn in_the_way(beside: &Path) -> io::Error {
+    let beside = beside.display();
+    let why = format!("another export is being written to {beside} at this moment");
+    io::Error::new(io::ErrorKind::ResourceBusy, why)
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
@@ -398,6 +427,32 @@ mod tests {
     };
 
     use super::*;
+
+    #[test]
+    fn of_two_who_export_to_one_path_at_once_one_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("all.chinwag");
+        let mut first = Growing::begin(&path).unwrap();
+        first.line(&"of the first").unwrap();
+        let refused = |begun: io::Result<Growing>| {
+            let error = begun.map(drop).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::ResourceBusy);
+            assert!(error.to_string().contains("another export"), "{error}");
+        };
+        refused(Growing::begin(&path));
+        first.finish().unwrap();
+        let whole = fs::read_to_string(&path).unwrap();
+        assert!(whole.starts_with("\"of the first\"\n{\"end\":"), "{whole}");
+        // Also where the second has taken the place of the first, what is not whole gets no name.
+        let first = Growing::begin(&path).unwrap();
+        fs::remove_file(&first.beside).unwrap();
+        let _second = Growing::begin(&path).unwrap();
+        assert_eq!(
+            first.finish().unwrap_err().kind(),
+            io::ErrorKind::ResourceBusy
+        );
+        assert_eq!(fs::read_to_string(&path).unwrap(), whole);
+    }
 
     #[test]
     fn what_lies_where_it_grows_is_not_written_to() {

@@ -5,7 +5,7 @@ use std::{
     collections::HashSet,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -47,7 +47,7 @@ pub(crate) struct Eraser {
     old: Arc<OldMessages>,
     /// Whether this process has done something since after which dead letters are to be looked through.
     is_due: AtomicBool,
-    /// How many dead letters and how many deletions there were when all were looked through the last time.
+    /// How many dead letters and how many deletions there were when all were looked through the last time; none if all were not.
     looked_through: Mutex<Option<Counted>>,
 }
 
@@ -56,6 +56,14 @@ pub(crate) struct Eraser {
 struct Counted {
     letters: [usize; QueueName::ALL.len()],
     deletions: (u64, u64),
+}
+
+impl Counted {
+    /// Whether so many are all that there were. What another process looks at is out of sight meanwhile, and it may have decided
+    /// about that before what is deleted was.
+    fn are_all(&self, seen: usize) -> bool {
+        seen >= self.letters.iter().sum()
+    }
 }
 
 impl Eraser {
@@ -78,12 +86,19 @@ impl Eraser {
         self.is_due.store(true, Ordering::Release);
     }
 
+    /// They were not all seen, and are to be looked at as if they were new.
+    fn look_at_all_again(&self) {
+        *self.looked_through.lock() = None;
+        self.old.look_again();
+        self.look_again();
+    }
+
     /// Goes on for ever.
     pub(crate) async fn run(&self) {
         loop {
             sleep(LOOK_EVERY).await;
             if let Err(error) = self.erase().await {
-                self.look_again();
+                self.look_at_all_again();
                 tracing::debug!(%error, "what is deleted could not be erased everywhere; tried again in a while");
             }
         }
@@ -114,7 +129,7 @@ impl Eraser {
         let before = self.looked_through.lock().replace(counted);
         let is_new = before != Some(counted);
         let may_be_deleted = counted.deletions != (0, 0) && (is_due || is_new);
-        let may_be_old = self.old.has_gone() || is_new && self.old.keeps_nothing_for_ever();
+        let may_be_old = self.old.has_gone() || is_new;
         if !may_be_deleted && !may_be_old {
             return Ok(());
         }
@@ -122,6 +137,7 @@ impl Eraser {
             store: &*self.store,
             old: &self.old,
             failed: Mutex::default(),
+            seen: AtomicUsize::new(0),
         };
         for queue in QueueName::ALL {
             let erased = letters.revise(queue, &reviser).await?;
@@ -129,6 +145,9 @@ impl Eraser {
                 let queue = queue.as_str();
                 tracing::info!(queue, erased, "dead letters held what is deleted");
             }
+        }
+        if !counted.are_all(reviser.seen.into_inner()) {
+            self.look_at_all_again();
         }
         match reviser.failed.into_inner() {
             Some(error) => Err(error.into()),
@@ -142,6 +161,8 @@ struct DeadLetterReviser<'a> {
     store: &'a dyn Store,
     old: &'a OldMessages,
     failed: Mutex<Option<StoreError>>,
+    /// How many it was shown.
+    seen: AtomicUsize,
 }
 
 impl DeadLetterReviser<'_> {
@@ -179,6 +200,7 @@ impl DeadLetterReviser<'_> {
 #[async_trait]
 impl Reviser for DeadLetterReviser<'_> {
     async fn revise(&self, letter: &DeadLetter) -> Revision {
+        self.seen.fetch_add(1, Ordering::Relaxed);
         match self.decide(letter).await {
             Ok(revision) => revision,
             Err(error) => {
@@ -290,6 +312,16 @@ mod tests {
 
     fn key(envelope: &Envelope) -> Key {
         ("lobby".into(), envelope.message.id)
+    }
+
+    #[test]
+    fn what_another_process_was_looking_at_is_looked_at_again() {
+        let counted = Counted {
+            letters: [2, 3],
+            deletions: (1, 0),
+        };
+        assert!(counted.are_all(5) && counted.are_all(6));
+        assert!(!counted.are_all(4));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, UNIX_EPOCH},
 };
 
 use clap::Args;
@@ -33,6 +33,10 @@ const PAUSE: Duration = Duration::from_millis(25);
 
 /// Between two pages of rooms: most have nothing that is old.
 const PAGE_PAUSE: Duration = Duration::from_millis(100);
+
+/// How far this machine's clock and the database's may be apart. Beyond it nothing is taken away until somebody has set one of them:
+/// what goes by a clock that is ahead is gone for good.
+const CLOCKS_APART_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// How often the log of replies is looked through for days that are old.
 const REPLY_LOG_ROUNDS: u32 = 720;
@@ -74,6 +78,20 @@ pub(crate) struct OldMessages {
     keeping: Keeping,
     /// Whether something has gone since the dead letters were looked through for it.
     has_gone: AtomicBool,
+    /// Whether it was told that the clocks are too far apart.
+    clocks_told: AtomicBool,
+}
+
+/// By which time something is old: the earlier of two clocks.
+///
+/// # Errors
+/// How far they are apart, if that is too far for anything to be taken away.
+fn earlier(own: Seq, of_database: Seq) -> Result<Seq, Duration> {
+    let apart = Duration::from_micros(own.abs_diff(of_database));
+    match apart <= CLOCKS_APART_MAX {
+        true => Ok(own.min(of_database)),
+        false => Err(apart),
+    }
 }
 
 impl OldMessages {
@@ -81,18 +99,13 @@ impl OldMessages {
         OldMessages {
             store,
             keeping,
-            // An earlier process may have died before it looked.
-            has_gone: AtomicBool::new(keeping.retention_days > 0),
+            has_gone: AtomicBool::new(false),
+            clocks_told: AtomicBool::new(false),
         }
     }
 
     fn server_days(&self) -> Option<NonZeroU32> {
         NonZeroU32::new(self.keeping.retention_days)
-    }
-
-    /// Whether what is said in any room is gone one day.
-    pub(crate) fn keeps_nothing_for_ever(&self) -> bool {
-        self.server_days().is_some()
     }
 
     /// What of these rooms is gone. Nothing is asked about what was said today, so hardly ever anything is.
@@ -123,7 +136,9 @@ impl OldMessages {
             return Ok(Gone::default());
         }
         let known = self.store.retention_of(&rooms).await?;
-        let (now, server_days) = (now_seq(), self.server_days());
+        // Whichever clock is wrong, nothing is lost by the earlier one.
+        let now = now_seq().min(self.store.clock().await?);
+        let server_days = self.server_days();
         let until = |room: &&str| {
             let known = known.get(*room).copied().unwrap_or_default();
             ((*room).to_owned(), known.ends_at(server_days, now))
@@ -136,6 +151,11 @@ impl OldMessages {
     /// Whether dead letters may have something that has gone since this was asked the last time.
     pub(crate) fn has_gone(&self) -> bool {
         self.has_gone.swap(false, Ordering::AcqRel)
+    }
+
+    /// Dead letters that may have something that has gone were not all seen.
+    pub(crate) fn look_again(&self) {
+        self.has_gone.store(true, Ordering::Release);
     }
 
     /// Goes on for ever.
@@ -155,17 +175,32 @@ impl OldMessages {
         }
     }
 
+    /// By which time something is to go; none while nothing may, since a clock is wrong.
+    async fn now(&self) -> Result<Option<Seq>, StoreError> {
+        let now = earlier(now_seq(), self.store.clock().await?);
+        let was_told = self.clocks_told.swap(now.is_err(), Ordering::AcqRel);
+        if let (Err(apart), false) = (now, was_told) {
+            let apart_seconds = apart.as_secs();
+            tracing::error!(
+                apart_seconds,
+                "this machine's clock and the database's are too far apart: nothing that is old is taken away until one of them is set"
+            );
+        }
+        Ok(now.ok())
+    }
+
     /// Takes away what is old in those pages of rooms that nobody else has taken.
     async fn remove(&self) -> Result<(), StoreError> {
         loop {
-            let page = self
-                .store
-                .take_old_rooms(now_seq(), self.server_days(), ROOMS_AT_ONCE)
-                .await?;
-            for (room, until) in &page.rooms {
+            let Some(now) = self.now().await? else {
+                return Ok(());
+            };
+            let (store, days) = (&self.store, self.server_days());
+            let page = store.take_old_rooms(now, days, ROOMS_AT_ONCE).await?;
+            for (room, _) in &page.rooms {
                 let mut removed = 0;
                 loop {
-                    let some = self.store.remove_old(room, *until, REMOVED_AT_ONCE).await?;
+                    let some = store.remove_old(room, now, days, REMOVED_AT_ONCE).await?;
                     removed += some;
                     // What is left over when this process dies is found in the next round.
                     self.has_gone.store(true, Ordering::Release);
@@ -189,12 +224,34 @@ impl OldMessages {
             return Ok(());
         }
         let kept = Duration::from_secs(u64::from(self.keeping.reply_log_days) * 24 * 60 * 60);
-        let since = SystemTime::now().checked_sub(kept).unwrap_or(UNIX_EPOCH);
+        let Some(now) = self.now().await? else {
+            return Ok(());
+        };
+        let since = UNIX_EPOCH + Duration::from_micros(now).saturating_sub(kept);
         let mut day = humantime::format_rfc3339_seconds(since).to_string();
         day.truncate("2026-11-22".len());
         while self.store.sweep_reply_log(&day, REMOVED_AT_ONCE).await? > 0 {
             sleep(PAUSE).await;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_goes_by_a_clock_that_is_wrong() {
+        let hour = 60 * 60 * 1_000_000;
+        let now = 20_000 * 24 * hour;
+        assert_eq!(earlier(now, now), Ok(now));
+        assert_eq!(earlier(now + hour, now), Ok(now), "whichever is ahead");
+        assert_eq!(earlier(now, now + hour), Ok(now));
+        let year = 365 * 24 * hour;
+        for (own, of_database) in [(now + year, now), (now, now + year), (now - year, now)] {
+            assert_eq!(earlier(own, of_database), Err(Duration::from_micros(year)));
+        }
+        assert!(earlier(now, now + hour + 1).is_err());
     }
 }

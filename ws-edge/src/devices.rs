@@ -52,11 +52,27 @@ impl Devices {
             return Ok(None);
         };
         let hash = hash_of(value);
-        let known_for = u64::try_from(KNOWN_FOR.as_millis()).unwrap_or(u64::MAX);
-        let since = now_ms().saturating_sub(known_for);
-        let is_known = self.store.knows_device(user, &hash, since).await?;
+        let is_known = self.store.knows_device(Some(user), &hash, known_since());
+        let is_known = is_known.await?;
         let value = value.to_owned();
         Ok(is_known.then_some(KnownDevice { value, hash }))
+    }
+
+    /// What is kept of the device that a call comes from, if anybody has logged in on it: for who comes back from single sign-on,
+    /// of whom it is not known yet who they are.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub(crate) async fn of_anybody(
+        &self,
+        headers: &HeaderMap,
+    ) -> Result<Option<TokenHash>, StoreError> {
+        let Some(value) = token_of_cookie(headers, self.cookie_name()) else {
+            return Ok(None);
+        };
+        let hash = hash_of(value);
+        let is_known = self.store.knows_device(None, &hash, known_since());
+        Ok(is_known.await?.then_some(hash))
     }
 
     /// The device of a log-in that was right, and its cookie. Never a value that a call brought along and that was not known:
@@ -80,4 +96,9 @@ impl Devices {
     fn cookie_name(&self) -> &'static str {
         if self.secure { SECURE_COOKIE } else { COOKIE }
     }
+}
+
+fn known_since() -> u64 {
+    let known_for = u64::try_from(KNOWN_FOR.as_millis()).unwrap_or(u64::MAX);
+    now_ms().saturating_sub(known_for)
 }

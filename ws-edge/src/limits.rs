@@ -57,6 +57,10 @@ pub(crate) struct RateLimits {
     exports: Failures<String>,
     /// The same from the many networks of one site.
     by_site: Failures<Site>,
+    /// Coming back from single sign-on with what is worth nothing, for which the provider is asked all the same. By itself: whoever
+    /// sends made-up codes keeps nobody behind the same address from logging in by a password, nor the other way round.
+    sign_ons_by_address: Failures<Network>,
+    sign_ons_by_site: Failures<Site>,
 }
 
 impl RateLimits {
@@ -76,6 +80,8 @@ impl RateLimits {
             exports: Failures::new(5, Duration::from_secs(600)),
             by_address: Failures::new(100, Duration::from_secs(1)),
             by_site: Failures::new(100 * SITE_SHARE, Duration::from_secs(1) / SITE_SHARE),
+            sign_ons_by_address: Failures::new(100, Duration::from_secs(1)),
+            sign_ons_by_site: Failures::new(100 * SITE_SHARE, Duration::from_secs(1) / SITE_SHARE),
         }
     }
 
@@ -150,6 +156,34 @@ impl RateLimits {
         self.by_site.check(&site(address), now)
     }
 
+    /// Whether somebody is heard who comes back from single sign-on. On a device that is known, whoever's, only what failed there
+    /// counts, and there it counts alone. Counts nothing.
+    ///
+    /// # Errors
+    /// The time after which they are.
+    pub(crate) fn check_coming_back(
+        &self,
+        address: IpAddr,
+        device: Option<&TokenHash>,
+    ) -> Result<(), Duration> {
+        let now = Instant::now();
+        if let Some(device) = device {
+            return self.by_device.check(device, now);
+        }
+        self.sign_ons_by_address.check(&network(address), now)?;
+        self.sign_ons_by_site.check(&site(address), now)
+    }
+
+    /// Counts that somebody came back with what is worth nothing.
+    pub(crate) fn sign_on_failed(&self, address: IpAddr, device: Option<&TokenHash>) {
+        let now = Instant::now();
+        if let Some(device) = device {
+            return self.by_device.count(*device, now);
+        }
+        self.sign_ons_by_address.count(network(address), now);
+        self.sign_ons_by_site.count(site(address), now);
+    }
+
     /// Whether a log-in by single sign-on is heard, where nothing can be guessed: only what comes again and again is not. Counts
     /// nothing.
     ///
@@ -222,6 +256,8 @@ impl RateLimits {
         self.exports.upkeep(now);
         self.by_address.upkeep(now);
         self.by_site.upkeep(now);
+        self.sign_ons_by_address.upkeep(now);
+        self.sign_ons_by_site.upkeep(now);
     }
 }
 

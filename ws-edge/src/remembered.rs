@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 /// How long nobody asks again after there was no answer.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(2);
@@ -43,6 +43,25 @@ impl<T> Remembered<T> {
         let mut known = self.known.lock();
         known.forgotten += 1;
         known.is_old = true;
+    }
+
+    /// Something newer than this answer, which did not do. It is asked for when that one is as old as `pause`, and whoever comes
+    /// earlier waits until then. The same answer if there is no other just now.
+    pub(crate) async fn newer(
+        &self,
+        than: &Arc<T>,
+        pause: Duration,
+        ask: impl AsyncFnOnce() -> Option<T>,
+    ) -> Option<Arc<T>> {
+        let said_at = {
+            let known = self.known.lock();
+            let said = known.said.as_ref();
+            said.and_then(|(said, at)| Arc::ptr_eq(said, than).then_some(*at))
+        };
+        if let Some(at) = said_at {
+            sleep_until(at + pause).await;
+        }
+        self.get(pause, ask).await
     }
 
     /// What was said within `fresh`, or is said now; or an older answer if there is none just now. None if there never
@@ -119,6 +138,24 @@ mod tests {
         assert_eq!(get(Some(2)).await, Some(2));
         remembered.forget();
         assert_eq!(get(Some(3)).await, Some(3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_needs_something_newer_waits_until_it_may_be_asked_for() {
+        let (remembered, began) = (Remembered::new(), Instant::now());
+        let pause = Duration::from_secs(2);
+        let first = remembered.get(MINUTE, async || Some(1)).await.unwrap();
+        let newer = async |says| {
+            *remembered
+                .newer(&first, pause, async || says)
+                .await
+                .unwrap()
+        };
+        let (one, other) = tokio::join!(newer(Some(2)), newer(Some(3)));
+        assert_eq!(one, other, "it is asked for once");
+        assert_eq!(began.elapsed(), pause);
+        assert_eq!(newer(Some(4)).await, one, "that is newer");
+        assert_eq!(began.elapsed(), pause);
     }
 
     #[tokio::test(start_paused = true)]

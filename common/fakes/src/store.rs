@@ -15,7 +15,7 @@ use common::{
         Membership, Messages, OldRooms, People, ProgramToken, ReadMark, ReadMarks, Removals,
         Retention, Room, RoomChanges, RoomKeeper, RoomLimits, RoomRetention, Rooms, SentAt,
         SentPage, Session, SpendingLine, Spendings, Standing, StandingChanges, Store, StoreError,
-        Tokens, WriteError, Written,
+        Tokens, WaysIn, WriteError, Written,
         usage::{UsageAsked, UsageSum},
     },
     wire::{Message, Seq},
@@ -50,7 +50,7 @@ passes_on! { FaultyStore, beside [],
         async fn create_user(name: &str, password_hash: &str) -> Result<(), StoreError>;
         async fn password_hash(name: &str) -> Result<Option<String>, StoreError>;
         async fn begin_session(session: &Session, token_hash: &[u8; 32], log_in: LogIn<'_>) -> Result<Vec<Uuid>, StoreError>;
-        async fn knows_device(user: &str, device_hash: &[u8; 32], since_ms: u64) -> Result<bool, StoreError>;
+        async fn knows_device(user: Option<&str>, device_hash: &[u8; 32], since_ms: u64) -> Result<bool, StoreError>;
         async fn session(token_hash: &[u8; 32], now_ms: u64) -> Result<Option<Session>, StoreError>;
         async fn sessions(user: &str, now_ms: u64) -> Result<Vec<Session>, StoreError>;
         async fn end_session(user: &str, session: Uuid) -> Result<bool, StoreError>;
@@ -64,6 +64,8 @@ passes_on! { FaultyStore, beside [],
         async fn link_identity(user: &str, identity: Identity<'_>, session: Uuid) -> Result<(), StoreError>;
         async fn identities(user: &str) -> Result<Vec<LinkedIdentity>, StoreError>;
         async fn unlink_identity(user: &str, id: Uuid, passwords_count: bool) -> Result<bool, StoreError>;
+        async fn ways_in(user: &str) -> Result<Option<WaysIn>, StoreError>;
+        async fn take_identity(actor: Actor<'_>, user: &str, id: Uuid) -> Result<Option<WaysIn>, StoreError>;
         async fn spend_sign_on(attempt_hash: &[u8; 32], expires_at_ms: u64) -> Result<bool, StoreError>;
     }
     People {
@@ -149,7 +151,8 @@ passes_on! { FaultyStore, beside [],
     Retention {
         async fn retention_of(rooms: &[&str]) -> Result<HashMap<String, RoomRetention>, StoreError>;
         async fn take_old_rooms(now: Seq, server_days: Option<NonZeroU32>, limit: usize) -> Result<OldRooms, StoreError>;
-        async fn remove_old(room: &str, until: Seq, limit: usize) -> Result<u64, StoreError>;
+        async fn clock() -> Result<Seq, StoreError>;
+        async fn remove_old(room: &str, now: Seq, server_days: Option<NonZeroU32>, limit: usize) -> Result<u64, StoreError>;
         async fn streams_to_trim(limit: usize) -> Result<Vec<(String, Seq)>, StoreError>;
         async fn stream_is_trimmed(room: &str, until: Seq) -> Result<(), StoreError>;
         async fn sweep_reply_log(before_day: &str, limit: usize) -> Result<u64, StoreError>;

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::StoreError;
+use super::{Actor, StoreError};
 
 /// The most identities of one account: a person has one or two.
 pub const IDENTITIES_PER_USER: usize = 10;
@@ -40,6 +40,15 @@ pub struct LinkedIdentity {
     pub issuer: String,
     /// When it was linked, in milliseconds since the Unix epoch.
     pub linked_at_ms: u64,
+}
+
+/// By what somebody gets into their account.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WaysIn {
+    /// Whether they have a password.
+    pub password: bool,
+    /// What leads into it at the provider, the first that was linked first.
+    pub identities: Vec<LinkedIdentity>,
 }
 
 /// An invitation by which somebody comes.
@@ -101,6 +110,24 @@ pub trait Identities: Send + Sync + 'static {
         id: Uuid,
         passwords_count: bool,
     ) -> Result<bool, StoreError>;
+
+    /// By what somebody gets into their account; none if there is no such account.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn ways_in(&self, user: &str) -> Result<Option<WaysIn>, StoreError>;
+
+    /// Takes an identity away from somebody's account, also the last way in, and returns what is left. None if no such identity
+    /// leads into it. Sessions stay as they are.
+    ///
+    /// # Errors
+    /// [`StoreError::Forbidden`] if the actor does not administer.
+    async fn take_identity(
+        &self,
+        actor: Actor<'_>,
+        user: &str,
+        id: Uuid,
+    ) -> Result<Option<WaysIn>, StoreError>;
 
     /// Notes that a log-in came back from the provider; until `expires_at_ms` it is known. False if it did before.
     ///

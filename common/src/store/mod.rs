@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use identities::{ByInvite, IDENTITIES_PER_USER, Identities, Identity, LinkedIdentity};
+pub use identities::{ByInvite, IDENTITIES_PER_USER, Identities, Identity, LinkedIdentity, WaysIn};
 pub use people::{
     Actor, AuditLine, Departure, INVITE_USES_MAX, INVITES_PER_HOUR,
     INVITES_PER_HOUR_OF_ADMINISTRATORS, INVITES_STANDING_MAX,
@@ -133,13 +133,13 @@ pub trait Accounts: Send + Sync + 'static {
         log_in: LogIn<'_>,
     ) -> Result<Vec<Uuid>, StoreError>;
 
-    /// Whether this user has logged in on this device, last after `since_ms`.
+    /// Whether this user, or anybody, has logged in on this device, last after `since_ms`.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     async fn knows_device(
         &self,
-        user: &str,
+        user: Option<&str>,
         device_hash: &[u8; 32],
         since_ms: u64,
     ) -> Result<bool, StoreError>;

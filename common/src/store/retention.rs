@@ -95,15 +95,28 @@ pub trait Retention: Send + Sync + 'static {
         limit: usize,
     ) -> Result<OldRooms, StoreError>;
 
-    /// Notes that all of a room up to a place is gone, and takes at most so many of the oldest messages and events up to there
-    /// away, with what is kept beside them. From the first call on nothing of it is read any more. Returns how many
-    /// were taken away; 0 if nothing is left, or there is no such room.
+    /// The time by the database's clock, which all processes share, as a place.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn clock(&self) -> Result<Seq, StoreError>;
+
+    /// Takes at most so many of the oldest messages and events away that a room does not keep at `now`, with what is kept beside
+    /// them, and notes that all of it up to there is gone: nothing of that is read any more. What is set for the room is what is set
+    /// at this moment, so whoever has it keep things for longer is heeded from the next call on. Returns how many were
+    /// taken away; 0 if nothing is left, or there is no such room.
     ///
     /// An edit or a deletion is as old as its own place, and what is known by it stays as long.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
-    async fn remove_old(&self, room: &str, until: Seq, limit: usize) -> Result<u64, StoreError>;
+    async fn remove_old(
+        &self,
+        room: &str,
+        now: Seq,
+        server_days: Option<NonZeroU32>,
+        limit: usize,
+    ) -> Result<u64, StoreError>;
 
     /// Rooms whose streams may still have what is gone, at most `limit` of them, and up to which place.
     ///

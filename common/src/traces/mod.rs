@@ -48,6 +48,11 @@ impl TraceContext {
     /// How long its text is.
     pub const CHARS: usize = 55;
 
+    /// Whether it is told to a collector, as whoever began it decided.
+    pub fn is_sampled(self) -> bool {
+        self.is_sampled
+    }
+
     /// Reads a `traceparent`; none if it is not one. Later versions may have more behind it.
     pub fn read(text: &str) -> Option<TraceContext> {
         let mut parts = text.trim().split('-');

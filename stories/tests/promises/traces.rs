@@ -244,6 +244,27 @@ async fn a_question_is_one_trace_over_all_services() {
     let spans = ["send", "place", "publish", "queue", "persist"];
     whole(&collector, &of_the_socket, &spans).await;
 
+    // Whoever is not known does not decide what is sampled.
+    let strangers = trace.replace('4', "7");
+    for token in ["", "Bearer made-up"] {
+        let mut call = http().get(format!("{}/api/me", chat.url(0)));
+        call = call.header("traceparent", format!("00-{strangers}-{CALLER}-01"));
+        if !token.is_empty() {
+            call = call.header("authorization", token);
+        }
+        let answer = call.send().await.expect("it answers");
+        assert_eq!(answer.status(), 401);
+        let told = answer.headers()["traceparent"].to_str().expect("text");
+        assert!(!told.contains(&strangers), "{told}");
+        // It is sampled as any other call is.
+        let own = told.split('-').nth(1).expect("a trace").to_owned();
+        until("the call is told", PATIENCE, async || {
+            (!collector.of(&own).is_empty()).then_some(())
+        })
+        .await;
+    }
+    assert!(collector.of(&strangers).is_empty());
+
     // Whoever is not sampled is not traced, and keeps the trace's id.
     let unsampled = http()
         .get(format!("{}/api/me", chat.url(0)))

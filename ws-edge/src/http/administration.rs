@@ -12,18 +12,20 @@ use common::{
     names,
     secret_token::{new_token, reset_path},
     store::{
-        Actor, AuditLine, KeptRoom, ListedAccount, Session, Standing, StandingChanges,
+        Actor, AuditLine, KeptRoom, ListedAccount, Session, Standing, StandingChanges, WaysIn,
         usage::{UsageAsked, UsageBy, UsageSum, check_day, day_of},
     },
     wire::now_seq,
 };
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::{
     Http,
     account::rfc3339,
     body::{Caller, InPath, InQuery, JsonBody},
     own_account::TheirMessages,
+    sign_on::ShownIdentity,
     usage::{ShownBudget, budgets},
 };
 use crate::{problem::Problem, sessions::now_ms};
@@ -214,6 +216,46 @@ pub(super) async fn make_reset(
         expires_at: rfc3339(expires_at_ms),
     };
     Ok((StatusCode::CREATED, Json(link)).into_response())
+}
+
+#[derive(Serialize)]
+struct ShownWaysIn {
+    /// Whether they have a password that they can log in with.
+    password: bool,
+    identities: Vec<ShownIdentity>,
+}
+
+impl ShownWaysIn {
+    fn new(ways: WaysIn, are_passwords_on: bool) -> ShownWaysIn {
+        ShownWaysIn {
+            password: ways.password && are_passwords_on,
+            identities: ways.identities.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+/// `GET /api/admin/users/{user}/identities`: by what somebody gets in.
+pub(super) async fn ways_in(
+    State(http): State<Arc<Http>>,
+    Administrator(_): Administrator,
+    InPath(user): InPath<String>,
+) -> Result<Response, Problem> {
+    let ways = http.services.store.ways_in(&user).await?;
+    let ways = ways.ok_or_else(nobody)?;
+    Ok(Json(ShownWaysIn::new(ways, http.are_passwords_on)).into_response())
+}
+
+/// `DELETE /api/admin/users/{user}/identities/{id}`: also the last way in, since whoever administers can give another.
+pub(super) async fn take_identity(
+    State(http): State<Arc<Http>>,
+    Administrator(caller): Administrator,
+    InPath((user, id)): InPath<(String, Uuid)>,
+) -> Result<Response, Problem> {
+    let (store, actor) = (&http.services.store, Actor::Account(&caller.user));
+    let left = store.take_identity(actor, &user, id).await?;
+    let left =
+        left.ok_or_else(|| Problem::not_found("no such identity leads into this account"))?;
+    Ok(Json(ShownWaysIn::new(left, http.are_passwords_on)).into_response())
 }
 
 #[derive(Deserialize)]

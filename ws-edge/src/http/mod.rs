@@ -223,6 +223,14 @@ pub(crate) fn routes(http: &Arc<Http>) -> Router {
             "/admin/users/{user}",
             patch(administration::change).delete(administration::delete),
         )
+        .route(
+            "/admin/users/{user}/identities",
+            get(administration::ways_in),
+        )
+        .route(
+            "/admin/users/{user}/identities/{id}",
+            delete(administration::take_identity),
+        )
         .route("/admin/rooms", get(administration::rooms))
         .route("/admin/usage", get(administration::usage))
         .route("/usage", get(usage::usage))
@@ -251,9 +259,10 @@ pub(crate) fn routes(http: &Arc<Http>) -> Router {
         .merge(health)
         .layer(from_fn_with_state(Arc::clone(http), until_read))
         .layer(from_fn(in_time))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state(Arc::clone(http), traced::traced))
         .layer(from_fn_with_state(Arc::clone(http), admitted))
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(from_fn(traced::traced))
         .layer(from_fn(counted))
         .layer(from_fn_with_state(Arc::clone(http), with_security_headers))
 }

@@ -10,7 +10,7 @@ use axum::{
 };
 use common::{
     live::Control,
-    secret_token::hash_of,
+    secret_token::{TokenHash, hash_of},
     store::{ByInvite, Identity, LinkedIdentity, Session, StoreError},
 };
 use serde::{Deserialize, Serialize};
@@ -64,6 +64,13 @@ pub(super) struct Back {
     error: Option<String>,
 }
 
+/// From where somebody comes back, as far as their failures are counted.
+struct Comer {
+    address: IpAddr,
+    /// On which somebody has logged in before; there others' failures do not count.
+    known_device: Option<TokenHash>,
+}
+
 /// Where a browser goes, and the cookie with which it does.
 enum Onward {
     ToProvider(Url, HeaderValue),
@@ -79,12 +86,11 @@ struct Begun<'a> {
 /// `GET /api/oidc/login`.
 pub(super) async fn begin_by_link(
     State(http): State<Arc<Http>>,
-    Address(address): Address,
     headers: HeaderMap,
     InQuery(begin): InQuery<Begin>,
 ) -> Response {
     let may_link = http.origins.surely_own(&headers, http.secure_cookies);
-    match http.begins(address, &headers, begin, may_link).await {
+    match http.begins(&headers, begin, may_link).await {
         Ok(Onward::ToProvider(url, cookie)) => {
             ([(header::SET_COOKIE, cookie)], see_other(url.as_str())).into_response()
         }
@@ -96,11 +102,10 @@ pub(super) async fn begin_by_link(
 /// `POST /api/oidc/login`: the same for the page, which goes there by itself. So an invitation stands in no address.
 pub(super) async fn begin_by_page(
     State(http): State<Arc<Http>>,
-    Address(address): Address,
     headers: HeaderMap,
     JsonBody(begin): JsonBody<Begin>,
 ) -> Result<Response, Problem> {
-    let onward = http.begins(address, &headers, begin, true).await?;
+    let onward = http.begins(&headers, begin, true).await?;
     Ok(match onward {
         Onward::ToProvider(url, cookie) => {
             let location = url.as_str();
@@ -117,11 +122,15 @@ pub(super) async fn come_back(
     headers: HeaderMap,
     InQuery(back): InQuery<Back>,
 ) -> Response {
-    let attempt = match http.attempt(address, &headers, &back) {
+    let comer = match http.comer(address, &headers).await {
+        Ok(comer) => comer,
+        Err(problem) => return http.told(&headers, problem),
+    };
+    let attempt = match http.attempt(&comer, &headers, &back) {
         Ok(attempt) => attempt,
         Err(problem) => return http.told(&headers, problem),
     };
-    let came = http.comes_back(address, &headers, back, attempt).await;
+    let came = http.comes_back(&comer, &headers, back, attempt).await;
     let mut answer = came.unwrap_or_else(|problem| http.told(&headers, problem));
     // It has come back, for good or ill.
     let cleared = http.attempt_cookie("", Duration::ZERO);
@@ -156,13 +165,11 @@ impl Http {
 
     async fn begins(
         &self,
-        address: IpAddr,
         headers: &HeaderMap,
         begin: Begin,
         may_link: bool,
     ) -> Result<Onward, Problem> {
         let provider = self.provider()?;
-        self.may_fail(address)?;
         let return_to = match begin.r#return {
             Some(path) if self.is_own_path(&path) => path,
             Some(_) => {
@@ -203,27 +210,35 @@ impl Http {
             begun_at_ms: now_ms(),
         });
         let url = provider.authorization_url(&attempt).await;
-        let url = url.map_err(|error| self.refused(provider, address, error))?;
+        let url = url.map_err(|error| refused(provider, error))?;
         let cookie = self.attempt_cookie(&attempt.cookie(), ATTEMPT_HOLDS);
         Ok(Onward::ToProvider(url, cookie))
     }
 
-    /// The attempt that this browser began, if this is the end of that very one.
-    fn attempt(
-        &self,
-        address: IpAddr,
-        headers: &HeaderMap,
-        back: &Back,
-    ) -> Result<Attempt, Problem> {
+    /// Who comes back from the provider, if they are heard.
+    async fn comer(&self, address: IpAddr, headers: &HeaderMap) -> Result<Comer, Problem> {
         self.provider()?;
-        self.may_fail(address)?;
+        let known_device = self.devices.of_anybody(headers).await?;
+        let limits = &self.services.limits;
+        let allowed = limits.check_coming_back(address, known_device.as_ref());
+        allowed.map_err(|wait| {
+            Problem::rate_limited("too many failed log-ins from your address", wait)
+        })?;
+        Ok(Comer {
+            address,
+            known_device,
+        })
+    }
+
+    /// The attempt that this browser began, if this is the end of that very one.
+    fn attempt(&self, comer: &Comer, headers: &HeaderMap, back: &Back) -> Result<Attempt, Problem> {
         let cookie = token_of_cookie(headers, self.attempt_cookie_name());
         let attempt = cookie.and_then(|cookie| Attempt::of_cookie(cookie, now_ms()));
         let state = back.state.as_deref().unwrap_or_default();
         attempt
             .filter(|attempt| attempt.is_state(state))
             .ok_or_else(|| {
-                self.failed(NOBODY, address);
+                self.failed(NOBODY, comer);
                 Problem::forbidden(
                     "this log-in was not begun in this browser, or it took longer than ten minutes: begin anew",
                 )
@@ -232,25 +247,25 @@ impl Http {
 
     async fn comes_back(
         &self,
-        address: IpAddr,
+        comer: &Comer,
         headers: &HeaderMap,
         back: Back,
         attempt: Attempt,
     ) -> Result<Response, Problem> {
-        let provider = self.provider()?;
+        let (provider, address) = (self.provider()?, comer.address);
         let intent = attempt.intent();
         let longest = ATTEMPT_HOLDS + SPENT_KNOWN_LONGER;
         let known_until = intent.begun_at_ms + longest.as_millis() as u64;
         let store = &self.services.store;
         // Before anything else, so that whatever comes of it comes once.
         if !store.spend_sign_on(&attempt.hash(), known_until).await? {
-            self.failed(NOBODY, address);
+            self.failed(NOBODY, comer);
             return Err(Problem::forbidden(
                 "this log-in has come back already: begin anew",
             ));
         }
         let Some(code) = back.code.filter(|_| back.error.is_none()) else {
-            self.failed(NOBODY, address);
+            self.failed(NOBODY, comer);
             return Err(Problem::forbidden(match back.error.as_deref() {
                 Some("access_denied") => format!("{} did not let you in", provider.name()),
                 _ => format!(
@@ -260,10 +275,16 @@ impl Http {
             }));
         };
         let identified = provider
-            .identify(&attempt, &code, back.iss.as_deref())
+            .identify(address, &attempt, &code, back.iss.as_deref())
             .await;
-        let (issuer, claims) =
-            identified.map_err(|error| self.refused(provider, address, error))?;
+        let (issuer, claims) = identified.map_err(|error| {
+            // Whoever makes up a code has the provider refuse it, in one way or another. What it says of people and is not
+            // believed is its own doing: nobody is kept out for that.
+            if matches!(error, ProviderError::NotTaken | ProviderError::Refused(_)) {
+                self.failed(NOBODY, comer);
+            }
+            refused(provider, error)
+        })?;
         let identity = Identity {
             issuer: &issuer,
             subject: claims.subject(),
@@ -307,7 +328,7 @@ impl Http {
         })?;
         let deleted = store.standing(&user).await?;
         if deleted.is_some_and(|standing| standing.deleted) {
-            self.failed(&user, address);
+            self.failed(&user, comer);
             return Err(Problem::forbidden(
                 "the account of this identity was deleted, for good",
             ));
@@ -317,7 +338,7 @@ impl Http {
         let begun = begin_session(self, &user, shown, headers, device).await;
         let begun = begun.inspect_err(|problem| {
             if problem.status == StatusCode::FORBIDDEN {
-                self.failed(&user, address);
+                self.failed(&user, comer);
             }
         })?;
         self.services.limits.logged_in(&user, address);
@@ -365,31 +386,10 @@ impl Http {
         ))
     }
 
-    fn refused(&self, provider: &Provider, address: IpAddr, error: ProviderError) -> Problem {
-        let name = provider.name();
-        match error {
-            ProviderError::Away => Problem::unavailable(format!(
-                "{name}, by which one logs in here, does not answer as it should just now"
-            )),
-            ProviderError::Busy => Problem::unavailable(error.to_string()),
-            ProviderError::Refused(why) => {
-                self.failed(NOBODY, address);
-                Problem::forbidden(why)
-            }
-        }
-    }
-
-    /// Whether another log-in from there is heard.
-    fn may_fail(&self, address: IpAddr) -> Result<(), Problem> {
-        let allowed = self.services.limits.check_register(address);
-        allowed.map_err(|wait| {
-            Problem::rate_limited("too many failed log-ins from your address", wait)
-        })
-    }
-
-    fn failed(&self, user: &str, address: IpAddr) {
-        self.services.limits.register_failed(address);
-        self.failed_log_ins.tell(user, address);
+    fn failed(&self, user: &str, comer: &Comer) {
+        let limits = &self.services.limits;
+        limits.sign_on_failed(comer.address, comer.known_device.as_ref());
+        self.failed_log_ins.tell(user, comer.address);
     }
 
     /// Whether a browser that is sent there stays on this server, below its own path. Browsers pass over some
@@ -447,6 +447,19 @@ impl Http {
     }
 }
 
+fn refused(provider: &Provider, error: ProviderError) -> Problem {
+    let name = provider.name();
+    match error {
+        ProviderError::Away | ProviderError::NotTaken => Problem::unavailable(format!(
+            "{name}, by which one logs in here, does not answer as it should just now"
+        )),
+        ProviderError::Busy => Problem::unavailable(error.to_string()),
+        ProviderError::Refused(_) | ProviderError::NotBelieved(_) => {
+            Problem::forbidden(error.to_string())
+        }
+    }
+}
+
 fn see_other(location: &str) -> Response {
     match HeaderValue::from_str(location) {
         Ok(location) => (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response(),
@@ -481,7 +494,7 @@ struct Identities {
 }
 
 #[derive(Serialize)]
-struct ShownIdentity {
+pub(super) struct ShownIdentity {
     id: Uuid,
     issuer: String,
     linked_at: String,

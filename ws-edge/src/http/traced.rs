@@ -1,17 +1,22 @@
-//! A span for each call, in the trace of whoever calls if they say which (`traceparent`), and that in the answer.
+//! A span for each call, in the trace of whoever calls if they say which (`traceparent`), and that in the answer. Only of whoever
+//! is known: a stranger's word that all of their calls are to be sampled would be the collector's flood.
+
+use std::sync::Arc;
 
 use axum::{
-    extract::{MatchedPath, Request},
+    extract::{MatchedPath, Request, State},
     http::{HeaderName, HeaderValue},
     middleware::Next,
     response::Response,
 };
 use common::traces::{self, Span, SpanKind, TraceContext};
 
+use super::Http;
+
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Around a call. Health and the page's files are nobody's question.
-pub(super) async fn traced(call: Request, next: Next) -> Response {
+pub(super) async fn traced(State(http): State<Arc<Http>>, call: Request, next: Next) -> Response {
     if !traces::is_on() {
         return next.run(call).await;
     }
@@ -21,7 +26,15 @@ pub(super) async fn traced(call: Request, next: Next) -> Response {
     };
     let (method, route) = (call.method().clone(), route.as_str());
     let caller = call.headers().get(TRACEPARENT);
-    let caller = caller.and_then(|given| TraceContext::read(given.to_str().ok()?));
+    let mut caller = caller.and_then(|given| TraceContext::read(given.to_str().ok()?));
+    let is_asked = caller.is_some_and(TraceContext::is_sampled);
+    // What is sampled then is what this server samples by itself.
+    if is_asked {
+        let headers = call.headers().clone();
+        // The call itself finds them remembered then.
+        let known = http.services.sessions.authenticate(&headers).await;
+        caller = caller.filter(|_| known.is_ok());
+    }
     let mut span = Span::root("call", SpanKind::Server, caller);
     if span.context().is_some() {
         span.rename(format!("{method} {route}"));

@@ -52,6 +52,9 @@ pub(super) enum NotBelieved {
     /// The provider may have other keys by now.
     #[error("it is signed with a key that the provider does not show")]
     UnknownKey,
+    /// Somebody may have brought what another was given.
+    #[error("it was made for another log-in")]
+    OtherLogIn,
     #[error("{0}")]
     Wrong(&'static str),
 }
@@ -139,7 +142,7 @@ fn check(claims: Claims, expected: &Expected<'_>) -> Result<Claims, NotBelieved>
         return wrong("another issuer says it");
     }
     if claims.text("nonce") != Some(expected.nonce) {
-        return wrong("it was made for another log-in");
+        return Err(NotBelieved::OtherLogIn);
     }
     let azp = claims.0.get("azp");
     let several = claims.0.get("aud").and_then(Value::as_array);

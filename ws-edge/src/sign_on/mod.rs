@@ -4,6 +4,7 @@
 mod attempt;
 mod id_token;
 mod names;
+mod places;
 mod provider;
 mod settings;
 mod signatures;

@@ -3,6 +3,7 @@
 //! whoever logs in by it.
 
 use std::{
+    net::IpAddr,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -12,12 +13,12 @@ use reqwest::{Client, RequestBuilder, StatusCode, redirect::Policy};
 use secrecy::ExposeSecret;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
-use tokio::sync::Semaphore;
 use url::{Url, form_urlencoded};
 
 use super::{
     attempt::Attempt,
     id_token::{self, Claims, Expected, Keys, NotBelieved},
+    places::Places,
     settings::{ProviderSettings, provider_url},
 };
 use crate::remembered::Remembered;
@@ -29,14 +30,11 @@ const CONNECT_TIME: Duration = Duration::from_secs(3);
 /// The most bytes of an answer: of twenty keys, or of a token with hundreds of groups in it.
 const ANSWER_MAX_BYTES: usize = 256 * 1024;
 
-/// How many come back from the provider at a time. While it hangs, others are told so at once.
-const COMING_BACK_MAX: usize = 64;
-
 /// How long what a provider says of itself is believed before it is asked again.
 const METADATA_FRESH: Duration = Duration::from_secs(600);
 const KEYS_FRESH: Duration = Duration::from_secs(3_600);
 
-/// How old its keys may be where one is named that is not among them.
+/// How old its keys may be where one is named that is not among them; whoever comes with it earlier waits until then.
 const KEYS_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
 /// What is asked for: who somebody is, and what they are called.
@@ -48,7 +46,7 @@ pub(crate) struct Provider {
     http: OnceLock<Option<Client>>,
     metadata: Remembered<Metadata>,
     keys: Remembered<Keys>,
-    coming_back: Semaphore,
+    places: Places,
 }
 
 /// Why somebody does not get in by the provider.
@@ -57,10 +55,16 @@ pub(crate) enum ProviderError {
     /// It does not answer as it should; another time it may.
     #[error("the provider does not answer as it should")]
     Away,
+    /// Its token endpoint does not take what came to it, or does not take this server: whoever brought it may have a part in that.
+    #[error("the provider does not take what came to it")]
+    NotTaken,
+    /// What it says of somebody is not believed, which is no fault of theirs.
+    #[error("what the provider says of you is not believed: {0}")]
+    NotBelieved(String),
     /// Too many are coming back at this moment.
     #[error("too many log in at this moment")]
     Busy,
-    /// What came back is worth nothing.
+    /// What came back is worth nothing, and whoever brought it is told why.
     #[error("{0}")]
     Refused(String),
 }
@@ -99,7 +103,7 @@ impl Provider {
             http: OnceLock::new(),
             metadata: Remembered::new(),
             keys: Remembered::new(),
-            coming_back: Semaphore::new(COMING_BACK_MAX),
+            places: Places::new(),
         }
     }
 
@@ -128,20 +132,20 @@ impl Provider {
         Ok(url)
     }
 
-    /// Who somebody is who came back with a code, and under which issuer. `issuer` is what came back beside the code.
+    /// Who somebody is who came back with a code from this address, and under which issuer. `issuer` is what came back beside the
+    /// code.
     ///
     /// # Errors
     /// Why they are nobody.
     pub(crate) async fn identify(
         &self,
+        address: IpAddr,
         attempt: &Attempt,
         code: &str,
         issuer: Option<&str>,
     ) -> Result<(String, Claims), ProviderError> {
-        let _place = self
-            .coming_back
-            .try_acquire()
-            .map_err(|_| ProviderError::Busy)?;
+        let place = self.places.take(address).await;
+        let _place = place.ok_or(ProviderError::Busy)?;
         let metadata = self.metadata().await?;
         let says_issuer = metadata.authorization_response_iss_parameter_supported;
         if issuer.is_some_and(|issuer| issuer != metadata.issuer)
@@ -156,17 +160,20 @@ impl Provider {
             client_id: &self.settings.client_id,
             nonce: &nonce,
         };
-        let keys = self.keys(&metadata, KEYS_FRESH).await?;
+        let keys = self.keys(&metadata).await?;
         let mut read = id_token::read(&tokens.id_token, &keys, &expected);
         if read == Err(NotBelieved::UnknownKey) {
-            let keys = self.keys(&metadata, KEYS_AGAIN_AFTER).await?;
+            // Providers change them: whoever comes first with a new one is not turned away for that.
+            let keys = self.newer_keys(&metadata, &keys).await?;
             read = id_token::read(&tokens.id_token, &keys, &expected);
         }
         let mut claims = read.map_err(|why| {
             tracing::warn!(%why, issuer = %metadata.issuer, "an ID token is not believed");
-            refused(&format!(
-                "what the provider says of you is not believed: {why}"
-            ))
+            let error = ProviderError::NotBelieved(why.to_string());
+            match why {
+                NotBelieved::OtherLogIn => refused(&error.to_string()),
+                _ => error,
+            }
         })?;
         self.add_what_else_is_known(&metadata, &tokens, &mut claims)
             .await;
@@ -198,7 +205,10 @@ impl Provider {
             .take(100)
             .collect();
         tracing::error!(%status, error, "the provider of single sign-on refuses this server");
-        Err(ProviderError::Away)
+        Err(match status.is_client_error() {
+            true => ProviderError::NotTaken,
+            false => ProviderError::Away,
+        })
     }
 
     fn token_request(
@@ -295,19 +305,31 @@ impl Provider {
         metadata.ok_or(ProviderError::Away)
     }
 
-    async fn keys(&self, metadata: &Metadata, fresh: Duration) -> Result<Arc<Keys>, ProviderError> {
-        let ask = async || {
-            let url = self.endpoint("jwks_uri", &metadata.jwks_uri).ok()?;
-            let request = self.http().ok()?.get(url);
-            let (status, body) = self.answer(request, "its keys").await.ok()?;
-            let keys = Keys::read(&body).filter(|_| status.is_success());
-            if keys.is_none() {
-                self.odd("its keys", &status.to_string());
-            }
-            keys
-        };
-        let keys = self.keys.get(fresh, ask).await;
+    async fn keys(&self, metadata: &Metadata) -> Result<Arc<Keys>, ProviderError> {
+        let ask = async || self.ask_for_keys(metadata).await;
+        let keys = self.keys.get(KEYS_FRESH, ask).await;
         keys.ok_or(ProviderError::Away)
+    }
+
+    async fn newer_keys(
+        &self,
+        metadata: &Metadata,
+        than: &Arc<Keys>,
+    ) -> Result<Arc<Keys>, ProviderError> {
+        let ask = async || self.ask_for_keys(metadata).await;
+        let keys = self.keys.newer(than, KEYS_AGAIN_AFTER, ask).await;
+        keys.ok_or(ProviderError::Away)
+    }
+
+    async fn ask_for_keys(&self, metadata: &Metadata) -> Option<Keys> {
+        let url = self.endpoint("jwks_uri", &metadata.jwks_uri).ok()?;
+        let request = self.http().ok()?.get(url);
+        let (status, body) = self.answer(request, "its keys").await.ok()?;
+        let keys = Keys::read(&body).filter(|_| status.is_success());
+        if keys.is_none() {
+            self.odd("its keys", &status.to_string());
+        }
+        keys
     }
 
     async fn get<T: DeserializeOwned>(

@@ -306,14 +306,29 @@ pub async fn a_device_is_known_to_who_logged_in_on_it(side: Side) {
         };
         store.begin_session(&session, &token, log_in).await.unwrap();
     };
-    let knows = async |user, device| store.knows_device(user, &[device; 32], 500).await.unwrap();
+    let knows = async |user, device| {
+        store
+            .knows_device(Some(user), &[device; 32], 500)
+            .await
+            .unwrap()
+    };
     log_in("ada", 1, 1_000).await;
     assert!(knows("ada", 1).await);
     assert!(!knows("bob", 1).await, "it is ada's");
+    let anybody = async |device, since| {
+        store
+            .knows_device(None, &[device; 32], since)
+            .await
+            .unwrap()
+    };
+    assert!(anybody(1, 500).await && !anybody(2, 500).await && !anybody(1, 1_000).await);
     assert!(!knows("ada", 2).await);
     assert!(!knows("ADA ", 1).await);
     assert!(
-        !store.knows_device("ada", &[1; 32], 1_000).await.unwrap(),
+        !store
+            .knows_device(Some("ada"), &[1; 32], 1_000)
+            .await
+            .unwrap(),
         "too long ago"
     );
     // Twenty of them, the first among them since it was used again.

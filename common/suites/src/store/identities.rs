@@ -1,8 +1,8 @@
 //! Identities at the provider of single sign-on.
 
 use common::store::{
-    Actor, ByInvite, IDENTITIES_PER_USER, Identity, Invite, LogIn, Session, StandingChanges, Store,
-    StoreError,
+    Actor, ByInvite, IDENTITIES_PER_USER, Identity, Invite, LogIn, OPERATOR, Session,
+    StandingChanges, Store, StoreError, WaysIn,
 };
 use futures_util::future::join_all;
 use uuid::Uuid;
@@ -170,6 +170,61 @@ pub async fn the_last_way_into_an_account_stays(side: Side) {
     assert!(!store.unlink_identity("ada", bobs, true).await.unwrap());
     assert_eq!(leads_to(store, at("B")).await.as_deref(), Some("bob"));
     assert!(store.unlink_identity("ada", adas, true).await.unwrap());
+}
+
+pub async fn an_administrator_takes_any_way_in_and_is_told_what_is_left(side: Side) {
+    let store = &*side.store;
+    accounts(store, &["ada", "bob"]).await;
+    store
+        .create_identified_user("carol", at("C"), None)
+        .await
+        .unwrap();
+    let (session, _) = session_of(store, "ada", 1).await;
+    store.link_identity("ada", at("A"), session).await.unwrap();
+    assert_eq!(store.ways_in("nobody").await.unwrap(), None);
+    let ways_in = async |user| store.ways_in(user).await.unwrap().unwrap();
+    assert_eq!(
+        ways_in("bob").await,
+        WaysIn {
+            password: true,
+            identities: Vec::new()
+        }
+    );
+    let (adas, carols) = (ways_in("ada").await, ways_in("carol").await);
+    assert!(adas.password && !carols.password);
+    assert_eq!(adas.identities, store.identities("ada").await.unwrap());
+    let (adas, carols) = (adas.identities[0].id, carols.identities[0].id);
+    // Who does not administer takes nothing away, and nobody what leads elsewhere.
+    refused(
+        store
+            .take_identity(Actor::Account("bob"), "ada", adas)
+            .await,
+        "only an administrator",
+    );
+    let take = async |user, id| {
+        store
+            .take_identity(Actor::Operator, user, id)
+            .await
+            .unwrap()
+    };
+    assert_eq!(take("bob", adas).await, None);
+    assert_eq!(take("nobody", adas).await, None);
+    let left = take("ada", adas).await.unwrap();
+    assert!(left.password && left.identities.is_empty());
+    assert_eq!(take("ada", adas).await, None);
+    assert_eq!(leads_to(store, at("A")).await, None);
+    assert_eq!(take("carol", carols).await, Some(WaysIn::default()));
+    let lines = store.audit(None, 2).await.unwrap();
+    for (line, of) in lines.iter().zip(["carol", "ada"]) {
+        let told = (&*line.actor, &*line.deed, &*line.subject);
+        assert_eq!(told, (OPERATOR, "took a single sign-on away", of));
+    }
+    // Who has no way in any more has one by a link.
+    let link = token(3);
+    let made = store.make_reset(Actor::Operator, "carol", &link, u64::MAX / 4);
+    assert!(made.await.unwrap());
+    store.use_reset(&link, "a hash").await.unwrap();
+    assert!(ways_in("carol").await.password);
 }
 
 pub async fn a_link_to_reset_takes_away_every_other_way_in(side: Side) {

@@ -93,6 +93,7 @@ macro_rules! store_suite {
                 of_many_who_come_with_one_identity_one_account_is_made,
                 an_identity_is_linked_by_whoever_is_in_the_account,
                 the_last_way_into_an_account_stays,
+                an_administrator_takes_any_way_in_and_is_told_what_is_left,
                 a_link_to_reset_takes_away_every_other_way_in,
                 an_identity_outlasts_its_account,
                 a_log_in_comes_back_once,
@@ -108,6 +109,8 @@ macro_rules! store_suite {
             retention {
                 what_is_old_goes_in_small_steps_and_is_read_no_more,
                 what_is_gone_stays_gone_whatever_is_set_later,
+                whoever_keeps_it_for_longer_is_heeded_at_once,
+                the_database_has_a_clock,
                 an_edit_is_as_old_as_its_own_place,
                 a_page_of_rooms_is_told_to_one_process,
                 a_room_that_was_deleted_meanwhile_is_left_alone,

@@ -416,8 +416,8 @@ pub async fn a_new_password_ends_the_other_sessions(side: Side) {
             .unwrap()
             .is_none()
     );
-    assert!(store.knows_device("ada", &token(1), 0).await.unwrap());
-    assert!(!store.knows_device("ada", &token(2), 0).await.unwrap());
+    assert!(store.knows_device(Some("ada"), &token(1), 0).await.unwrap());
+    assert!(!store.knows_device(Some("ada"), &token(2), 0).await.unwrap());
     let (third, _) = session_of(store, "ada", 3).await;
     let ended = store
         .end_other_sessions("ada", here, Some(token(1)))
@@ -462,7 +462,7 @@ pub async fn a_link_sets_a_new_password_once(side: Side) {
         Some("by the link")
     );
     assert!(store.session(&bobs, now_ms()).await.unwrap().is_none());
-    assert!(!store.knows_device("bob", &token(7), 0).await.unwrap());
+    assert!(!store.knows_device(Some("bob"), &token(7), 0).await.unwrap());
 
     make(Actor::Operator, "bob", 3, now_ms() - 1).await.unwrap();
     refused(store.reset_of(&token(3)).await, "expired");
@@ -622,7 +622,7 @@ pub async fn a_deleted_account_leaves_its_name_and_nothing_else(side: Side) {
     );
     assert!(store.session(&bobs, now_ms()).await.unwrap().is_none());
     assert_eq!(store.password_hash("bob").await.unwrap(), None);
-    assert!(!store.knows_device("bob", &token(1), 0).await.unwrap());
+    assert!(!store.knows_device(Some("bob"), &token(1), 0).await.unwrap());
     assert!(store.members("lobby").await.unwrap().is_empty());
     let taken = store.create_user("bob", "a hash").await;
     assert!(matches!(taken, Err(StoreError::Taken)), "{taken:?}");

@@ -38,6 +38,17 @@ async fn old_rooms(store: &dyn Store) -> Vec<(String, Seq)> {
     page.rooms
 }
 
+/// Takes away what a server does not keep that keeps everything for so many days.
+async fn removes(store: &dyn Store, now: Seq, days: u32, limit: usize) -> u64 {
+    let removed = store.remove_old("ship", now, NonZeroU32::new(days), limit);
+    removed.await.unwrap()
+}
+
+/// Up to which place that is.
+fn ends_at(now: Seq, days: u32) -> Seq {
+    RoomRetention::default().ends_at(NonZeroU32::new(days), now)
+}
+
 async fn begin_anew(side: &Side) {
     side.execute("UPDATE sweeps SET due_at_ms = 0".to_owned())
         .await;
@@ -72,30 +83,32 @@ pub async fn what_is_old_goes_in_small_steps_and_is_read_no_more(side: Side) {
     assert_eq!(name, "ship");
     assert!(*until > days_ago(31) && *until <= days_ago(30));
 
-    let mut steps = Vec::new();
+    let (mut steps, mut gone) = (Vec::new(), 0);
     loop {
-        let removed = store.remove_old("ship", *until, 10).await.unwrap();
-        // From the first step on.
+        let removed = removes(store, now_seq(), 0, 10).await;
+        gone += removed as usize;
         let history = store.before("ship", Seq::MAX, 100).await.unwrap();
-        assert_eq!(texts(&history), ["of the other day", "of today"]);
+        assert_eq!(history.len(), 29 - gone);
         assert_eq!(history[0].prev, 0);
         assert_eq!(store.after("ship", 0, 100).await.unwrap(), history);
         assert_eq!(
-            store.after("ship", days_ago(35), 1).await.unwrap(),
-            history[..1]
+            store.after("ship", days_ago(35), 1).await.unwrap()[0].message,
+            "of the other day"
         );
-        for (id, is_there) in [(ids[0], false), (ids[25], false), (ids[27], true)] {
-            let found = store.find("ship", id).await.unwrap();
-            assert_eq!(found.is_some(), is_there);
+        for (n, id) in ids.iter().enumerate() {
+            let found = store.find("ship", *id).await.unwrap();
+            assert_eq!(found.is_some(), n >= gone, "{n}");
         }
-        let of_ada = store.by_sender("ada", &SentAt::default(), 100).await;
-        assert_eq!(seqs(&of_ada.unwrap().messages), seqs(&history));
         if removed == 0 {
+            assert_eq!(texts(&history), ["of the other day", "of today"]);
+            let of_ada = store.by_sender("ada", &SentAt::default(), 100).await;
+            assert_eq!(seqs(&of_ada.unwrap().messages), seqs(&history));
             break;
         }
         steps.push(removed);
     }
     assert_eq!(steps, [10, 10, 7]);
+    assert_eq!(store.gone_until("ship").await.unwrap(), *until);
     assert_eq!(
         side.count("SELECT COUNT(*) FROM messages WHERE room = 'ship'")
             .await,
@@ -110,8 +123,9 @@ pub async fn what_is_old_goes_in_small_steps_and_is_read_no_more(side: Side) {
 pub async fn what_is_gone_stays_gone_whatever_is_set_later(side: Side) {
     let store = &*side.store;
     ship(&side).await;
-    let until = days_ago(30);
-    while store.remove_old("ship", until, 100).await.unwrap() > 0 {}
+    let now = now_seq();
+    let until = ends_at(now, 30);
+    while removes(store, now, 30, 100).await > 0 {}
     // Neither a longer time nor none brings back what comes late, and what came is found in the next round.
     keeps(store, "ship", 1_000).await;
     let late = said("ship", days_ago(35), "late");
@@ -125,9 +139,9 @@ pub async fn what_is_gone_stays_gone_whatever_is_set_later(side: Side) {
     );
     begin_anew(&side).await;
     assert_eq!(old_rooms(store).await, [("ship".to_owned(), until)]);
-    assert_eq!(store.remove_old("ship", until, 100).await.unwrap(), 1);
+    assert_eq!(removes(store, now, 0, 100).await, 1);
     // Nor does a place go back.
-    store.remove_old("ship", until - DAY, 100).await.unwrap();
+    assert_eq!(removes(store, now - DAY, 30, 100).await, 0);
     let known = store.retention_of(&["ship", "nowhere"]).await.unwrap();
     let ship = RoomRetention {
         days: None,
@@ -138,6 +152,30 @@ pub async fn what_is_gone_stays_gone_whatever_is_set_later(side: Side) {
         [("ship".to_owned(), ship)]
     );
     assert_eq!(store.gone_until("nowhere").await.unwrap(), 0);
+}
+
+pub async fn whoever_keeps_it_for_longer_is_heeded_at_once(side: Side) {
+    let store = &*side.store;
+    ship(&side).await;
+    keeps(store, "ship", 30).await;
+    let now = now_seq();
+    assert_eq!(removes(store, now, 0, 10).await, 10);
+    let gone = store.gone_until("ship").await.unwrap();
+    keeps(store, "ship", 1_000).await;
+    assert_eq!(removes(store, now, 0, 10).await, 0);
+    assert_eq!(store.gone_until("ship").await.unwrap(), gone);
+    assert_eq!(store.after("ship", 0, 100).await.unwrap().len(), 19);
+    // And whoever keeps it for less.
+    keeps(store, "ship", 2).await;
+    assert_eq!(removes(store, now, 0, 100).await, 18);
+    assert_eq!(store.gone_until("ship").await.unwrap(), ends_at(now, 2));
+}
+
+pub async fn the_database_has_a_clock(side: Side) {
+    // It may be another machine's: a test has both on one.
+    let (before, now, after) = (now_seq(), side.store.clock().await.unwrap(), now_seq());
+    let minute = 60 * 1_000_000;
+    assert!(before - minute < now && now < after + minute, "{now}");
 }
 
 pub async fn an_edit_is_as_old_as_its_own_place(side: Side) {
@@ -151,14 +189,14 @@ pub async fn an_edit_is_as_old_as_its_own_place(side: Side) {
     let deletion = deletes(&two, days_ago(8));
     let all = [one, two, edit, secret.clone(), deletion];
     store.write(&all).await.unwrap();
-    while store.remove_old("ship", days_ago(30), 1).await.unwrap() > 0 {}
+    while removes(store, now_seq(), 30, 1).await > 0 {}
     let left = store.after("ship", 0, 100).await.unwrap();
     assert_eq!(texts(&left), ["one, as of lately", "", ""]);
     // The tombstone is there as long as something of what it covers may come late.
     store.write(&[secret]).await.unwrap();
     let has_text = "SELECT COUNT(*) FROM message_states WHERE message = 'the secret'";
     assert_eq!(side.count(has_text).await, 0);
-    while store.remove_old("ship", days_ago(5), 1).await.unwrap() > 0 {}
+    while removes(store, now_seq(), 5, 1).await > 0 {}
     for left in [
         "SELECT COUNT(*) FROM messages WHERE room = 'ship'",
         "SELECT COUNT(*) FROM message_events",
@@ -218,7 +256,7 @@ pub async fn a_room_that_was_deleted_meanwhile_is_left_alone(side: Side) {
     ship(&side).await;
     keeps(store, "ship", 30).await;
     store.delete_room("ship", OWNER).await.unwrap();
-    assert_eq!(store.remove_old("ship", days_ago(30), 10).await.unwrap(), 0);
+    assert_eq!(removes(store, now_seq(), 30, 10).await, 0);
     assert_eq!(side.count("SELECT COUNT(*) FROM room_retention").await, 0);
 }
 
@@ -237,10 +275,10 @@ pub async fn a_list_of_rooms_tells_nothing_of_what_is_gone(side: Side) {
     };
     store.mark_read(&[read]).await.unwrap();
     assert_eq!(of_bob().await.1, 29);
-    store.remove_old("ship", days_ago(30), 1).await.unwrap();
+    removes(store, now_seq(), 30, 100).await;
     assert_eq!(of_bob().await.1, 2);
     // All but the newest is gone, and then that too.
-    store.remove_old("ship", now_seq() - DAY, 1).await.unwrap();
+    removes(store, now_seq(), 1, 100).await;
     assert_eq!(of_bob().await.1, 1);
     side.execute("DELETE FROM messages WHERE message = 'of today'".to_owned())
         .await;
@@ -254,15 +292,16 @@ pub async fn a_stream_is_to_be_trimmed_until_it_is(side: Side) {
     let store = &*side.store;
     ship(&side).await;
     assert_eq!(store.streams_to_trim(10).await.unwrap(), []);
-    let until = days_ago(30);
-    store.remove_old("ship", until, 1).await.unwrap();
+    let now = now_seq();
+    let (until, later) = (ends_at(now, 30), ends_at(now, 29));
+    removes(store, now, 30, 100).await;
     let to_trim = [("ship".to_owned(), until)];
     assert_eq!(store.streams_to_trim(10).await.unwrap(), to_trim);
     // More has gone since.
-    store.remove_old("ship", until + 1, 1).await.unwrap();
+    removes(store, now, 29, 100).await;
     store.stream_is_trimmed("ship", until).await.unwrap();
     assert_eq!(store.streams_to_trim(10).await.unwrap().len(), 1);
-    store.stream_is_trimmed("ship", until + 1).await.unwrap();
+    store.stream_is_trimmed("ship", later).await.unwrap();
     assert_eq!(store.streams_to_trim(10).await.unwrap(), []);
 }
 

@@ -103,6 +103,9 @@ pub(in crate::sql) static NOTE_LOOKS: BySize = BySize::new(
     ", ",
     " ON DUPLICATE KEY UPDATE room = room_looks.room",
 );
+/// Microseconds since the Unix epoch, by the clock of the database's machine.
+pub(in crate::sql) const CLOCK: &str =
+    "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', UTC_TIMESTAMP(6))";
 /// A round of looking at all rooms begins for the first time, unless somebody else has begun it.
 pub(in crate::sql) const BEGIN_SWEEP: &str = "INSERT INTO sweeps (name, after_room, due_at_ms) VALUES (?, '', 0) ON DUPLICATE KEY UPDATE name = name";
 /// What calls to models have used, each in a table of its own kind.

@@ -109,6 +109,9 @@ pub(in crate::sql) static NOTE_LOOKS: BySize = BySize::new(
     ", ",
     " ON CONFLICT DO NOTHING",
 );
+/// Microseconds since the Unix epoch, by the clock of this machine, which is the database's.
+pub(in crate::sql) const CLOCK: &str =
+    "SELECT CAST((julianday('now') - 2440587.5) * 86400000000.0 AS INTEGER)";
 /// A round of looking at all rooms begins for the first time, unless somebody else has begun it.
 pub(in crate::sql) const BEGIN_SWEEP: &str =
     "INSERT INTO sweeps (name, after_room, due_at_ms) VALUES (?, '', 0) ON CONFLICT DO NOTHING";

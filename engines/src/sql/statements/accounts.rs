@@ -188,22 +188,20 @@ impl Accounts for ThisStore {
 
     async fn knows_device(
         &self,
-        user: &str,
+        user: Option<&str>,
         device_hash: &[u8; 32],
         since_ms: u64,
     ) -> Result<bool, StoreError> {
-        if !names::may_exist(user) {
+        if user.is_some_and(|user| !names::may_exist(user)) {
             return Ok(false);
         }
         let known = reading!(self, |db| {
-            let query = sqlx::query(
-                "SELECT 1 FROM devices WHERE device_hash = ? AND user = ? AND used_at_ms > ?",
+            let query = sqlx::query_scalar::<_, String>(
+                "SELECT user FROM devices WHERE device_hash = ? AND used_at_ms > ?",
             );
-            let query = query
-                .bind(&device_hash[..])
-                .bind(user)
-                .bind(column(since_ms));
-            Ok(query.fetch_optional(db).await?.is_some())
+            let query = query.bind(&device_hash[..]).bind(column(since_ms));
+            let whose = query.fetch_optional(db).await?;
+            Ok(whose.is_some_and(|whose| user.is_none_or(|user| user == whose)))
         });
         Ok(known.await?)
     }

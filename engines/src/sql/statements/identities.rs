@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use common::store::{
-    ByInvite, IDENTITIES_PER_USER, Identities, Identity, LinkedIdentity, StoreError,
+    Actor, ByInvite, IDENTITIES_PER_USER, Identities, Identity, LinkedIdentity, StoreError, WaysIn,
 };
 use uuid::Uuid;
 
@@ -63,6 +63,33 @@ async fn has_password(db: &mut Connection, user: &str) -> Result<bool, Failure> 
     let has = sqlx::query("SELECT 1 FROM users WHERE name = ? AND password_hash <> ?");
     let has = has.bind(user).bind(NO_PASSWORD).fetch_optional(db).await?;
     Ok(has.is_some())
+}
+
+async fn list(db: &mut Connection, user: &str) -> Result<Vec<LinkedIdentity>, Failure> {
+    let rows = sqlx::query_as::<_, (Uuid, String, i64)>(
+        "SELECT id, issuer, linked_at_ms FROM identities WHERE user = ? ORDER BY linked_at_ms, id",
+    );
+    let rows = rows.bind(user).fetch_all(db).await?;
+    let identity = |(id, issuer, at_ms): (_, _, i64)| LinkedIdentity {
+        id,
+        issuer,
+        linked_at_ms: at_ms.cast_unsigned(),
+    };
+    Ok(rows.into_iter().map(identity).collect())
+}
+
+async fn ways_in(db: &mut Connection, user: &str) -> Result<WaysIn, Failure> {
+    Ok(WaysIn {
+        password: has_password(db, user).await?,
+        identities: list(db, user).await?,
+    })
+}
+
+/// Takes one away, within a transaction and under the lock of the account. False if it does not lead there.
+async fn delete(db: &mut Connection, user: &str, id: Uuid) -> Result<bool, Failure> {
+    let delete = sqlx::query("DELETE FROM identities WHERE id = ? AND user = ?");
+    let deleted = delete.bind(id).bind(user).execute(db).await?;
+    Ok(deleted.rows_affected() > 0)
 }
 
 #[async_trait]
@@ -127,18 +154,7 @@ impl Identities for ThisStore {
     }
 
     async fn identities(&self, user: &str) -> Result<Vec<LinkedIdentity>, StoreError> {
-        let listed = reading!(self, |db| {
-            let rows = sqlx::query_as::<_, (Uuid, String, i64)>(
-                "SELECT id, issuer, linked_at_ms FROM identities WHERE user = ? ORDER BY linked_at_ms, id",
-            );
-            let rows = rows.bind(user).fetch_all(db).await?;
-            let identity = |(id, issuer, at_ms): (_, _, i64)| LinkedIdentity {
-                id,
-                issuer,
-                linked_at_ms: at_ms.cast_unsigned(),
-            };
-            Ok(rows.into_iter().map(identity).collect())
-        });
+        let listed = reading!(self, |db| { list(db, user).await });
         Ok(listed.await?)
     }
 
@@ -150,9 +166,7 @@ impl Identities for ThisStore {
     ) -> Result<bool, StoreError> {
         let unlinked = transaction!(self, |db| {
             rooms::lock(db, user).await?;
-            let delete = sqlx::query("DELETE FROM identities WHERE id = ? AND user = ?");
-            let deleted = delete.bind(id).bind(user).execute(&mut *db).await?;
-            if deleted.rows_affected() == 0 {
+            if !delete(db, user, id).await? {
                 return Ok(false);
             }
             let by_password = passwords_count && has_password(db, user).await?;
@@ -165,6 +179,34 @@ impl Identities for ThisStore {
             Ok(true)
         });
         Ok(unlinked.await?)
+    }
+
+    async fn ways_in(&self, user: &str) -> Result<Option<WaysIn>, StoreError> {
+        let known = reading!(self, |db| {
+            match standings::of(db, user).await? {
+                Some(_) => Ok(Some(ways_in(db, user).await?)),
+                None => Ok(None),
+            }
+        });
+        Ok(known.await?)
+    }
+
+    async fn take_identity(
+        &self,
+        actor: Actor<'_>,
+        user: &str,
+        id: Uuid,
+    ) -> Result<Option<WaysIn>, StoreError> {
+        let left = transaction!(self, |db| {
+            rooms::lock(db, user).await?;
+            standings::only_administrators(db, actor).await?;
+            if !delete(db, user, id).await? {
+                return Ok(None);
+            }
+            audit::note(db, actor.name(), "took a single sign-on away", user, "").await?;
+            Ok(Some(ways_in(db, user).await?))
+        });
+        Ok(left.await?)
     }
 
     async fn spend_sign_on(

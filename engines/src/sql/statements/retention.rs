@@ -249,14 +249,32 @@ impl Retention for ThisStore {
         })
     }
 
-    async fn remove_old(&self, room: &str, until: Seq, limit: usize) -> Result<u64, StoreError> {
+    async fn clock(&self) -> Result<Seq, StoreError> {
+        let now = reading!(self, |db| {
+            let now: i64 = sqlx::query_scalar(dialect::CLOCK).fetch_one(db).await?;
+            Ok(now.cast_unsigned())
+        });
+        Ok(now.await?)
+    }
+
+    async fn remove_old(
+        &self,
+        room: &str,
+        now: Seq,
+        server_days: Option<NonZeroU32>,
+        limit: usize,
+    ) -> Result<u64, StoreError> {
         let takes = self.takes();
-        let until = column(until);
         let removed = transaction!(self, |db| {
             if !rooms::lock(db, room).await? {
                 return Ok(0);
             }
-            note_gone(db, room, until).await?;
+            let known = sqlx::query_as::<_, (Option<i64>, i64)>(
+                "SELECT days, gone_until FROM room_retention WHERE room = ?",
+            );
+            let known = known.bind(room).fetch_optional(&mut *db).await?;
+            let known = known.map_or_else(RoomRetention::default, |(days, gone)| kept(days, gone));
+            let until = column(known.ends_at(server_days, now));
             let rows = sqlx::query_as::<_, (i64, Uuid, Option<Uuid>, bool)>(
                 "SELECT m.seq, m.id, e.target, m.kind <> 'user' FROM messages m \
                  LEFT JOIN message_events e ON e.room = m.room AND e.id = m.id \
@@ -264,11 +282,17 @@ impl Retention for ThisStore {
             );
             let rows = rows.bind(room).bind(until).bind(column(limit as u64));
             let rows = rows.fetch_all(&mut *db).await?;
-            let Some((last, ..)) = rows.last() else {
-                return Ok(0);
+            // Not further than what goes now: the rest is there for whoever wants it kept after all.
+            let until = match rows.last() {
+                Some((last, ..)) if rows.len() >= limit => *last,
+                _ => until,
             };
+            note_gone(db, room, until).await?;
+            if rows.is_empty() {
+                return Ok(0);
+            }
             let messages = sqlx::query("DELETE FROM messages WHERE room = ? AND seq <= ?");
-            let messages = messages.bind(room).bind(*last).execute(&mut *db).await?;
+            let messages = messages.bind(room).bind(until).execute(&mut *db).await?;
             let is_event = rows.iter().filter(|(_, _, target, _)| target.is_some());
             let mut events: Vec<Uuid> = is_event.map(|(_, id, ..)| *id).collect();
             events.sort_unstable();
