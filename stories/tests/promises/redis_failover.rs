@@ -370,6 +370,13 @@ async fn masters_of_a_cluster_that_are_killed_cost_nobody_a_message() {
     replicas_of_a_cluster_take_over(killed, again).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn masters_of_a_cluster_that_freeze_cost_nobody_a_message() {
+    let frozen = async |redis: &Engines, node, _: &str| redis.freeze(Engine::Cluster(node)).await;
+    let thawed = async |redis: &Engines, node| redis.thaw(Engine::Cluster(node)).await;
+    replicas_of_a_cluster_take_over(frozen, thawed).await;
+}
+
 /// What the master alone had when it went away, and one edge was not shown: the replica was cut off before. It is acked
 /// and in the database, and the next message follows on what the replica has. It is shown in its order, to those who
 /// stayed and to those who were away.
