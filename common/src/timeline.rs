@@ -15,7 +15,7 @@ use tokio::{
 use uuid::Uuid;
 
 use crate::{
-    live::{Change, Live, LiveError, Tail, Unsettled},
+    live::{Change, Live, LiveError, Looker, Tail, Unsettled},
     posting::{PostError, Poster},
     retry::{Retry, Retryable},
     store::{Store, StoreError, may_be_gone},
@@ -80,6 +80,9 @@ pub struct Timeline {
     missed_since: Arc<Mutex<HashMap<Uuid, Instant>>>,
     /// By room, the round of comparing and the `seq` up to which the database was seen to have all that the stream had.
     compared: Arc<Mutex<HashMap<String, (u64, Seq)>>>,
+    /// What this process is called where it looks at rooms for all, and the rooms that it has not looked at yet.
+    process: Arc<str>,
+    to_look_at: Arc<Mutex<HashSet<String>>>,
 }
 
 /// What came of comparing a room's stream with the database.
@@ -164,6 +167,8 @@ impl Timeline {
             store_late_until: Arc::default(),
             missed_since: Arc::default(),
             compared: Arc::default(),
+            process: Uuid::now_v7().simple().to_string().into(),
+            to_look_at: Arc::default(),
         }
     }
 
@@ -592,6 +597,30 @@ impl Timeline {
         self.noting_outages(listed).await
     }
 
+    /// As [`Timeline::unsettled`], for a process that looks at rooms for all: those that no other process looks at. What it does
+    /// not [`repair`](Timeline::repair) before it asks again is left to the others.
+    ///
+    /// # Errors
+    /// [`TimelineError`] if an engine is away.
+    pub async fn take_unsettled(
+        &self,
+        limit: usize,
+    ) -> Result<(Arc<str>, Vec<Unsettled>), TimelineError> {
+        let taken = async {
+            let server = self.store.server().await?;
+            let failed = std::mem::take(&mut *self.to_look_at.lock());
+            let looker = Looker {
+                process: self.process.to_string(),
+                failed: failed.into_iter().collect(),
+            };
+            let rooms = self.live.take_unsettled(limit, &server, &looker).await?;
+            let names = rooms.iter().map(|room| room.room.clone());
+            self.to_look_at.lock().extend(names);
+            Ok((server, rooms))
+        };
+        self.noting_outages(taken).await
+    }
+
     /// Compares a room's stream with the database, from where this process was sure of it the last time in this round, and
     /// hands what is missing to `persist` again; settles the room if nothing is.
     ///
@@ -603,6 +632,7 @@ impl Timeline {
         server: &str,
     ) -> Result<Comparison, TimelineError> {
         let compared = self.noting_outages(self.compare(room, server)).await?;
+        self.to_look_at.lock().remove(&room.room);
         if compared.is_whole {
             self.live.settled(room).await?;
         }

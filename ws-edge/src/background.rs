@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 use common::{
     live::{Control, Signal},
     supervise,
+    timeline::TimelineError,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -228,10 +229,11 @@ async fn sweep_door(services: &Services) {
 
 /// Looks through the rooms that had messages lately: what was shown and is not in the database after half a minute is
 /// handed to the queue again. A room is let go only when all of it was seen in the database, so it does not matter
-/// whether anybody reads it again, nor which edge looks, nor whether this one dies meanwhile. When the database is on
+/// whether anybody reads it again, nor which edge looks, nor whether this one dies meanwhile. One edge looks at a room for
+/// all, as long as it lives and its looks succeed. When the database is on
 /// another server, a replica that was promoted and may lack rows, all rooms come back to be looked through, at this pace.
 async fn repair(services: &Services) {
-    let (server, rooms) = match services.timeline.unsettled(REPAIR_ROOMS).await {
+    let (server, rooms) = match services.timeline.take_unsettled(REPAIR_ROOMS).await {
         Ok(listed) => listed,
         Err(error) => return tracing::warn!(%error, "repairs must wait"),
     };
@@ -242,6 +244,11 @@ async fn repair(services: &Services) {
         let why = match tokio::time::timeout(REPAIR_TIME, look).await {
             Ok(Ok(compared)) => {
                 waiting += usize::from(compared.waits);
+                continue;
+            }
+            // A part of the live engine may be away, and the next room lie on another.
+            Ok(Err(error @ TimelineError::Live(_))) => {
+                tracing::warn!(%error, room = %room.room, "a room's repair must wait");
                 continue;
             }
             Ok(Err(error)) => error.to_string(),

@@ -11,8 +11,8 @@ use std::{
 use async_trait::async_trait;
 use common::{
     live::{
-        AppendRequest, Appended, Change, Live, LiveError, LiveEvent, Signal, Subscriber, Tail,
-        Unsettled,
+        AppendRequest, Appended, Change, Live, LiveError, LiveEvent, Looker, Signal, Subscriber,
+        Tail, Unsettled,
         turns::{Draft, DraftOutcome, DraftSnapshot, TurnMode, TurnRequest, TurnStatus, Turns},
     },
     readiness::Health,
@@ -86,6 +86,7 @@ passes_on! { FaultyLive, beside ["tail", "subscribe"],
         async fn signal(signal: &Signal) -> Result<(), LiveError>;
         async fn announce(process: &str, room: &str, users: &[String]) -> Result<Vec<String>, LiveError>;
         async fn unsettled(limit: usize, server: &str) -> Result<Vec<Unsettled>, LiveError>;
+        async fn take_unsettled(limit: usize, server: &str, looker: &Looker) -> Result<Vec<Unsettled>, LiveError>;
         async fn settled(room: &Unsettled) -> Result<(), LiveError>;
         async fn compare_anew() -> Result<(), LiveError>;
         async fn erase(room: &str) -> Result<(), LiveError>;

@@ -52,6 +52,10 @@ pub const REMEMBERED_IDS_MAX: usize = 100_000;
 /// are remembered. Any other may have been used long ago, and is looked for in the store.
 pub const ID_FRESH: Duration = Duration::from_secs(60);
 
+/// How long a process has an unsettled room to look at: longer than it is between two of its looks. What it alone would have
+/// found when it dies counts as lost by then, and not before (`timeline::REPAIR_AFTER`): nothing is found later.
+pub const LOOK_LEASE: Duration = Duration::from_secs(30);
+
 /// The order of a room, exactly once per id; showing it, at most once per subscriber, with every gap told.
 #[async_trait]
 pub trait Live: Turns {
@@ -157,6 +161,19 @@ pub trait Live: Turns {
     /// # Errors
     /// [`LiveError`] if the engine does not answer in time.
     async fn unsettled(&self, limit: usize, server: &str) -> Result<Vec<Unsettled>, LiveError>;
+
+    /// As [`Live::unsettled`], for a process that looks at the rooms for all: it is given only those that no other process has,
+    /// has them for [`LOOK_LEASE`], and keeps those that it asks for again by then, as it does with each call. Whoever
+    /// dies, or says that a look has failed, leaves the room to the others.
+    ///
+    /// # Errors
+    /// [`LiveError`] if the engine does not answer in time.
+    async fn take_unsettled(
+        &self,
+        limit: usize,
+        server: &str,
+        looker: &Looker,
+    ) -> Result<Vec<Unsettled>, LiveError>;
 
     /// Everything in the room's stream was seen in the store, and no message came since `unsettled` was read: it need
     /// not be looked at again until one does. Does nothing if one came meanwhile, or may have, or if another round of
@@ -344,6 +361,15 @@ pub struct Unsettled {
     pub round: u64,
 }
 
+/// A process that looks at unsettled rooms for all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Looker {
+    /// Its name, unique among all that run.
+    pub process: String,
+    /// Rooms that it was given and could not look at: it is not given them this time.
+    pub failed: Vec<String>,
+}
+
 impl Tail {
     /// What was found after a `seq`, and whether it links up with that.
     pub fn new(after: Seq, messages: Vec<Message>, latest: Seq) -> Tail {
@@ -370,6 +396,8 @@ pub struct LiveTimings {
     pub settle_after: Duration,
     /// How long a turn holds without being renewed.
     pub turn_lease: Duration,
+    /// On the side that is shared: how long a process has an unsettled room to look at.
+    pub look_lease: Duration,
 }
 
 impl Default for LiveTimings {
@@ -379,6 +407,7 @@ impl Default for LiveTimings {
             mark_holds: Duration::from_secs(10),
             settle_after: Duration::from_secs(30),
             turn_lease: TURN_LEASE,
+            look_lease: LOOK_LEASE,
         }
     }
 }

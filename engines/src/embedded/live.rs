@@ -17,8 +17,9 @@ use common::{
     envelope::reply_id,
     live::{
         AppendRequest, Appended, BotRole, Change, Control, Live, LiveError, LiveEvent, LiveTimings,
-        PRESENCE_MAX_USERS, REMEMBERED_IDS_MAX, REMEMBERED_IDS_MIN_AGE, REMEMBERED_IDS_PER_ROOM,
-        STREAM_MAX_MESSAGES, STREAM_MESSAGES, STREAM_MIN_AGE, Signal, Subscriber, Tail, Unsettled,
+        Looker, PRESENCE_MAX_USERS, REMEMBERED_IDS_MAX, REMEMBERED_IDS_MIN_AGE,
+        REMEMBERED_IDS_PER_ROOM, STREAM_MAX_MESSAGES, STREAM_MESSAGES, STREAM_MIN_AGE, Signal,
+        Subscriber, Tail, Unsettled,
         turns::{Draft, DraftOutcome, DraftSnapshot, TurnMode, TurnRequest, TurnStatus, Turns},
     },
     readiness::Health,
@@ -487,6 +488,16 @@ impl Live for EmbeddedLive {
         unsettled.sort_by_key(|room| room.version);
         unsettled.truncate(limit);
         Ok(unsettled)
+    }
+
+    /// One process is all there are.
+    async fn take_unsettled(
+        &self,
+        limit: usize,
+        server: &str,
+        _: &Looker,
+    ) -> Result<Vec<Unsettled>, LiveError> {
+        self.unsettled(limit, server).await
     }
 
     async fn settled(&self, room: &Unsettled) -> Result<(), LiveError> {

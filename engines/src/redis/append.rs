@@ -16,6 +16,7 @@ use redis::{Value, from_redis_value};
 use tokio::time::Instant;
 
 use super::{
+    request::COMMAND_LIMIT,
     scripts::Scripts,
     server::{RedisServer, failed, micros},
 };
@@ -141,7 +142,9 @@ impl Appends {
         }
     }
 
-    /// Makes sure that the room is on the list of unsettled rooms, and returns until when (the server's µs) that holds.
+    /// Makes sure that the room is on the list of unsettled rooms, and returns until when (the server's µs) what is appended
+    /// counts: until that ends, or until nobody waits for the append any more. A server that freezes does what it was asked
+    /// when it thaws, perhaps long after another took its place, and what it appends then has a place in no order.
     ///
     /// The order is what counts: the list is written before the message, so a process that dies right after its message
     /// has left the room on the list. That is not done for every message, so one may come after a version was read and
@@ -150,19 +153,23 @@ impl Appends {
     /// sent back by the script to unsettle the room again; and a room can be settled only by a version that was already
     /// older than [`LiveTimings::settle_after`] when it was read. Whoever reads the stream after reading such a version
     /// thus sees every message that was appended under it, and one that comes under a later version changes the
-    /// version. The difference of the last two is what the clocks of a Cluster's nodes may differ by.
+    /// version. The difference of the last two is what clocks may differ by, where a slot has moved to another node.
     async fn unsettle(&self, room: &str, again: bool) -> Result<Seq, LiveError> {
         let (since, losses) = (Instant::now(), self.server.client.losses());
-        let holds = |version: Seq| version + micros(self.timings.mark_holds);
+        // By the server's clock, and never before we give the append up: `since` is before the version.
+        let holds = |version: Seq, since: Instant| {
+            let given_up = micros(since.elapsed() + COMMAND_LIMIT);
+            version + given_up.min(micros(self.timings.mark_holds))
+        };
         let fresh = UNSETTLE_AGAIN_AFTER.min(self.timings.mark_holds / 2);
         if !again
             && let Some(known) = self.versions().get(room)
             && known.losses == losses
             && since.duration_since(known.since) < fresh
         {
-            return Ok(holds(known.version));
+            return Ok(holds(known.version, known.since));
         }
-        let key = self.server.keys.unsettled();
+        let [key, ..] = self.server.keys.unsettled(self.server.list_part(room));
         let version: String = self
             .server
             .call(
@@ -189,7 +196,7 @@ impl Appends {
                 },
             );
         }
-        Ok(holds(version))
+        Ok(holds(version, since))
     }
 
     fn versions(&self) -> MutexGuard<'_, HashMap<String, KnownVersion>> {

@@ -4,7 +4,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use common::supervise;
-use redis::{RedisError, ServerError, ServerErrorKind, Value, cmd};
+use redis::{Cmd, RedisError, ServerError, ServerErrorKind, Value, cmd};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout, timeout_at},
@@ -147,6 +147,32 @@ impl RedisClient {
             Ok(outcome) => outcome,
             Err(_) => Err(excuse.map_or(RequestError::Late, RequestError::Redis)),
         }
+    }
+
+    /// Has one node do commands of any of its slots, once, and returns its answer to each. Where a slot is not the node's
+    /// any more, that answer is an error.
+    ///
+    /// # Errors
+    /// [`RequestError`] after [`COMMAND_LIMIT`] at the latest. All may have been done all the same.
+    pub(super) async fn run_on(
+        &self,
+        node: &Address,
+        commands: Vec<Cmd>,
+    ) -> Result<Vec<Value>, RequestError> {
+        let until = Instant::now() + COMMAND_LIMIT;
+        let nodes = Arc::clone(&self.nodes.borrow());
+        let Some(connection) = nodes.connections.get(node) else {
+            return Err(RequestError::Away("it serves no slots any more".into()));
+        };
+        let connected = connection
+            .connection(until)
+            .await
+            .map_err(RequestError::Away)?;
+        let sent = timeout_at(until, connected.writes.send(commands)).await;
+        sent.map_err(|_| RequestError::Late)?.map_err(|error| {
+            connection.broken(&connected);
+            error.into()
+        })
     }
 
     async fn attempts(

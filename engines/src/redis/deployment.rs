@@ -74,6 +74,12 @@ impl SlotTable {
             .sum()
     }
 
+    /// The slots of a node, ascending.
+    pub(super) fn of<'a>(&'a self, node: &'a Address) -> impl Iterator<Item = u16> + 'a {
+        let own = self.0.iter().filter(move |(_, _, owner)| owner == node);
+        own.flat_map(|(first, last, _)| *first..=*last)
+    }
+
     /// Each node once.
     pub(super) fn nodes(&self) -> Vec<Address> {
         let mut nodes: Vec<Address> = self.0.iter().map(|(_, _, node)| node.clone()).collect();
@@ -193,6 +199,11 @@ impl Deployment {
             }
             _ => Err(format!("REDIS_URL: unknown scheme {scheme}")),
         }
+    }
+
+    /// Whether it is a Cluster, in which each key has its node.
+    pub(super) fn is_cluster(&self) -> bool {
+        matches!(self.kind, Kind::Cluster { .. })
     }
 
     /// Whether nodes may come and go.

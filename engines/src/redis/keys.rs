@@ -1,5 +1,7 @@
 //! Names of keys and channels. All of a room's share its hash tag, so that one script may touch them in a Cluster.
 
+use std::sync::LazyLock;
+
 /// A room's channel and keys. A room's name needs no escaping, and the names that are not a room's have a colon in
 /// their tag, which no room has.
 pub(super) struct Keys {
@@ -56,13 +58,20 @@ impl Keys {
         format!("{}{{:control}}", self.prefix)
     }
 
-    pub(super) fn unsettled(&self) -> String {
-        format!("{}{{:unsettled}}", self.prefix)
-    }
-
-    /// What belongs to the list of unsettled rooms, in its slot.
-    pub(super) fn comparing(&self, part: &str) -> String {
-        self.other(":unsettled", part)
+    /// A part of the list of unsettled rooms, and what belongs to it, in its slot: the list of settled ones, the round of
+    /// comparing, and who looks at which room.
+    pub(super) fn unsettled(&self, part: ListPart) -> [String; 4] {
+        let tag = match part {
+            ListPart::Common => UNSETTLED.to_owned(),
+            ListPart::Slot(slot) => format!("{UNSETTLED}-{}", NUMBERS[usize::from(slot)]),
+        };
+        let other = |part| self.other(&tag, part);
+        [
+            format!("{}{{{tag}}}", self.prefix),
+            other("settled"),
+            other("round"),
+            other("looks"),
+        ]
     }
 
     /// A key of something that is not a room: its tag has a colon.
@@ -76,6 +85,35 @@ impl Keys {
     }
 }
 
+/// A part of the list of unsettled rooms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum ListPart {
+    /// All rooms have it in common.
+    Common,
+    /// The rooms of a slot.
+    Slot(u16),
+}
+
+const UNSETTLED: &str = ":unsettled";
+
+/// For each slot a number that, behind [`UNSETTLED`] and a hyphen, makes a tag of that slot: the first one. All processes must
+/// have the same. There are some 170,000 to be tried.
+static NUMBERS: LazyLock<Vec<u32>> = LazyLock::new(|| {
+    let before = crc(0, format!("{UNSETTLED}-").as_bytes());
+    let mut numbers = vec![None; usize::from(SLOTS)];
+    let mut left = numbers.len();
+    for number in 0u32.. {
+        let slot = crc(before, number.to_string().as_bytes()) % SLOTS;
+        let known = &mut numbers[usize::from(slot)];
+        left -= usize::from(known.is_none());
+        known.get_or_insert(number);
+        if left == 0 {
+            break;
+        }
+    }
+    numbers.into_iter().flatten().collect()
+});
+
 /// The slot of a Cluster that a key or channel belongs to: CRC-16/XMODEM of its hash tag, if it has one.
 pub(super) fn slot(key: &[u8]) -> u16 {
     let tagged = key.iter().position(|&byte| byte == b'{').and_then(|open| {
@@ -83,7 +121,11 @@ pub(super) fn slot(key: &[u8]) -> u16 {
         let close = rest.iter().position(|&byte| byte == b'}')?;
         (close > 0).then(|| &rest[..close])
     });
-    let crc = tagged.unwrap_or(key).iter().fold(0u16, |crc, &byte| {
+    crc(0, tagged.unwrap_or(key)) % SLOTS
+}
+
+fn crc(before: u16, bytes: &[u8]) -> u16 {
+    bytes.iter().fold(before, |crc, &byte| {
         (0..8).fold(crc ^ (u16::from(byte) << 8), |crc, _| {
             if crc & 0x8000 == 0 {
                 crc << 1
@@ -91,8 +133,7 @@ pub(super) fn slot(key: &[u8]) -> u16 {
                 (crc << 1) ^ 0x1021
             }
         })
-    });
-    crc % SLOTS
+    })
 }
 
 /// How many slots a Cluster has.
@@ -127,6 +168,13 @@ mod tests {
             assert_eq!(slot(key.as_bytes()), home);
         }
         assert_ne!(keys.channel("control"), keys.control());
+        for key in keys.unsettled(ListPart::Slot(home)) {
+            assert_eq!(slot(key.as_bytes()), home);
+        }
+        for unsettled in 0..SLOTS {
+            let [list, ..] = keys.unsettled(ListPart::Slot(unsettled));
+            assert_eq!(slot(list.as_bytes()), unsettled);
+        }
         assert!(Keys::new("a{b}").is_err());
     }
 }

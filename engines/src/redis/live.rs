@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use common::{
     live::{
-        AppendRequest, Appended, Change, Live, LiveError, LiveEvent, LiveTimings,
+        AppendRequest, Appended, Change, Live, LiveError, LiveEvent, LiveTimings, Looker,
         PRESENCE_MAX_USERS, Signal, Subscriber, Tail, Unsettled,
         turns::{
             Draft, DraftOutcome, DraftSnapshot, Fence, IN_HAND_MAX, TurnMode, TurnRequest,
@@ -31,6 +31,7 @@ use super::{
     server::{RedisServer, failed, micros},
     settings::RedisSettings,
     subscription::{self, Subscription},
+    unsettled::UnsettledRooms,
 };
 
 /// How many messages of a stream are read at a time: other commands' answers wait for as long as that takes.
@@ -41,8 +42,8 @@ pub struct RedisLive {
     server: RedisServer,
     scripts: Arc<Scripts>,
     appends: Appends,
+    unsettled: UnsettledRooms,
     timings: LiveTimings,
-    stream_idle: Duration,
 }
 
 impl RedisLive {
@@ -70,21 +71,16 @@ impl RedisLive {
         let scripts = Arc::new(Scripts::new(settings.stream_idle_seconds));
         Ok(Arc::new(RedisLive {
             appends: Appends::new(server.clone(), Arc::clone(&scripts), timings),
+            unsettled: UnsettledRooms::new(
+                server.clone(),
+                Arc::clone(&scripts),
+                timings,
+                settings.stream_idle_seconds,
+            ),
             server,
             scripts,
             timings,
-            stream_idle: settings.stream_idle_seconds,
         }))
-    }
-
-    /// The list of unsettled rooms, that of settled ones, and the round of comparing.
-    fn comparing_keys(&self) -> [String; 3] {
-        let keys = &self.server.keys;
-        [
-            keys.unsettled(),
-            keys.comparing("settled"),
-            keys.comparing("round"),
-        ]
     }
 
     pub(super) fn scripts(&self) -> &Scripts {
@@ -279,55 +275,24 @@ impl Live for RedisLive {
     }
 
     async fn unsettled(&self, limit: usize, server: &str) -> Result<Vec<Unsettled>, LiveError> {
-        const WHAT: &str = "listing unsettled rooms";
-        let keys = self.comparing_keys();
-        let keys = keys.each_ref().map(String::as_str);
-        let limit = limit.to_string();
-        let settle_after = micros(self.timings.settle_after).to_string();
-        // A room that is silent for so long has no stream any more.
-        let forget_after = micros(self.stream_idle).to_string();
-        let arguments = [&limit, &settle_after, &forget_after, server].map(str::as_bytes);
-        let (round, rooms): (Vec<u8>, Vec<(String, Vec<u8>)>) = self
-            .server
-            .call(WHAT, &self.scripts.unsettled, &keys, &arguments)
-            .await?;
-        let number = |text| number(Some(text)).map_err(|error| failed(WHAT, error));
-        let round = number(round)?;
-        let rooms = rooms.into_iter().map(|(room, version)| {
-            let version = number(version)?;
-            Ok(Unsettled {
-                room,
-                version,
-                round,
-            })
-        });
-        rooms.collect()
+        self.unsettled.list(limit, server, None).await
+    }
+
+    async fn take_unsettled(
+        &self,
+        limit: usize,
+        server: &str,
+        looker: &Looker,
+    ) -> Result<Vec<Unsettled>, LiveError> {
+        self.unsettled.list(limit, server, Some(looker)).await
     }
 
     async fn settled(&self, room: &Unsettled) -> Result<(), LiveError> {
-        if room.version == 0 {
-            return Ok(());
-        }
-        let keys = self.comparing_keys();
-        let keys = keys.each_ref().map(String::as_str);
-        let (version, round) = (room.version.to_string(), room.round.to_string());
-        let arguments = [room.room.as_str(), &version, &round].map(str::as_bytes);
-        self.server
-            .call::<()>("settling a room", &self.scripts.settled, &keys, &arguments)
-            .await
+        self.unsettled.settle(room).await
     }
 
     async fn compare_anew(&self) -> Result<(), LiveError> {
-        const WHAT: &str = "having all rooms compared anew";
-        let [_, _, round] = self.comparing_keys();
-        let mut forget = cmd("HDEL");
-        forget.arg(&round).arg("server");
-        let request = Request::idempotent(vec![forget]);
-        let forgotten = self.server.client.run(slot(round.as_bytes()), request);
-        forgotten
-            .await
-            .map(drop)
-            .map_err(|error| failed(WHAT, error))
+        self.unsettled.compare_anew().await
     }
 
     async fn erase(&self, room: &str) -> Result<(), LiveError> {

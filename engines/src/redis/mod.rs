@@ -18,6 +18,7 @@ mod settings;
 mod subscription;
 mod topics;
 mod topology_refresh;
+mod unsettled;
 mod urls;
 mod write_batcher;
 

@@ -24,6 +24,9 @@ const EXPIRE_PARTS: u32 = 16;
 /// up to which a score holds each exactly.
 pub(super) const ROOM_GONE: u64 = 1 << 53;
 
+/// How many rooms of a list are looked through for those that no other process has: some milliseconds.
+const LOOKED_THROUGH_MAX: usize = 4_000;
+
 pub(super) struct Scripts {
     pub(super) append: Script,
     pub(super) find: Script,
@@ -50,7 +53,7 @@ impl Scripts {
              local STREAM_MIN_AGE_US, STREAM_IDLE_MS, DRAFT_KEPT_MS = {}, {}, {}\n\
              local FRESH_OF_LEASE, TIMED_MAX = {FRESH_OF_LEASE}, {TIMED_MAX}\n\
              local REMEMBERED_IDS, PRESENCE_MAX_USERS = {REMEMBERED_IDS_PER_ROOM}, {PRESENCE_MAX_USERS}\n\
-             local ROOM_GONE = {ROOM_GONE}\n\
+             local ROOM_GONE, LOOKED_THROUGH_MAX = {ROOM_GONE}, {LOOKED_THROUGH_MAX}\n\
              local REMEMBERED_IDS_MAX, REMEMBERED_IDS_MIN_AGE_US = {REMEMBERED_IDS_MAX}, {}\n",
             (stream_idle / EXPIRE_PARTS).as_micros().max(1),
             STREAM_MIN_AGE.as_micros(),

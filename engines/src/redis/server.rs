@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     client::RedisClient,
-    keys::{Keys, slot},
+    keys::{Keys, ListPart, slot},
     request::{COMMAND_LIMIT, Request},
     scripts::Script,
     settings::RedisSettings,
@@ -57,6 +57,15 @@ impl RedisServer {
             client: Arc::new(client),
             keys: Arc::new(keys),
         })
+    }
+
+    /// The part of the list of unsettled rooms that a room is on.
+    pub(super) fn list_part(&self, room: &str) -> ListPart {
+        if self.client.deployment().is_cluster() {
+            ListPart::Slot(slot(self.keys.channel(room).as_bytes()))
+        } else {
+            ListPart::Common
+        }
     }
 
     /// Calls a script on keys that share a slot.

@@ -1,5 +1,7 @@
 //! What happens to a Redis Cluster: nodes go and come, slots move.
 
+use std::time::Duration;
+
 use common::live::{Live, LiveEvent};
 use common::readiness::Health;
 use private_engines::{Engine, Engines};
@@ -9,7 +11,11 @@ use crate::{
     redis_faults::{by_hand, cut_connections},
     side::{cluster_url, connect, settings},
 };
-use seam_suites::live::side::{Says, eventually, says};
+use seam_suites::live::{
+    TIMINGS,
+    side::{Says, eventually, says},
+};
+use tokio::time::{Instant, sleep};
 
 /// A Cluster of the story's own, and the URLs of its nodes.
 async fn own_cluster() -> (Engines, Vec<String>) {
@@ -113,6 +119,106 @@ async fn after_a_node_was_killed_and_came_back() {
         assert!(here.contains(&gap.to_string()), "the other nodes were well");
     }
     all_heard(&*one, &mut bob, &rooms).await;
+}
+
+/// The rooms of each slot have a list of their own, and what is away costs only its rooms.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_node_is_away_the_unsettled_rooms_of_the_others_are_marked_and_listed() {
+    let (engines, nodes) = own_cluster().await;
+    let settings = settings(&cluster_url(&nodes), "parts:");
+    let (one, two) = (connect(&settings).await, connect(&settings).await);
+    let mut rooms = Vec::new();
+    for node in 1..=3 {
+        rooms.extend(rooms_of_node(&nodes[0], "parts:", node, 2).await);
+    }
+    for room in &rooms {
+        one.post(&says(room, "ada", "first")).await;
+    }
+    let listed = async || {
+        let listed = two.unsettled(100, "the server").await.unwrap();
+        let mut listed: Vec<String> = listed.into_iter().map(|room| room.room).collect();
+        listed.sort_unstable();
+        listed
+    };
+    let sorted = |rooms: &[String]| {
+        let mut rooms = rooms.to_vec();
+        rooms.sort_unstable();
+        rooms
+    };
+    assert_eq!(listed().await, sorted(&rooms));
+    let here = rooms.split_off(4);
+    engines.kill(Engine::Cluster(3)).await;
+    // Longer than a mark holds.
+    let until = Instant::now() + 2 * TIMINGS.mark_holds;
+    while Instant::now() < until {
+        for room in &rooms {
+            let since = Instant::now();
+            one.post(&says(room, "ada", "meanwhile")).await;
+            let took = since.elapsed();
+            assert!(took < Duration::from_secs(1), "{room}: {took:?}");
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(listed().await, sorted(&rooms));
+    let anew = two.compare_anew().await;
+    assert!(anew.is_err(), "not all can be compared anew");
+    engines.start_engine(Engine::Cluster(3)).await;
+    // It came back with nothing.
+    for room in here {
+        let message = says(&room, "ada", "again");
+        eventually("messages are taken again", async || {
+            one.append(&message, Some(0)).await.is_ok()
+        })
+        .await;
+        rooms.push(room);
+    }
+    eventually("all are listed", async || listed().await == sorted(&rooms)).await;
+}
+
+/// Edges of the version before have one list for all rooms in a Cluster as well, and may run beside this one for a while.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_earlier_versions_have_put_on_their_list_is_listed_and_settled() {
+    let (_engines, nodes) = own_cluster().await;
+    let settings = settings(&cluster_url(&nodes), "earlier:");
+    let (one, two) = (connect(&settings).await, connect(&settings).await);
+    let rooms = rooms_of_node(&nodes[0], "earlier:", 1, 2).await;
+    one.post(&says(&rooms[0], "ada", "first")).await;
+    let mut slot = cmd("CLUSTER");
+    slot.arg("KEYSLOT").arg(":unsettled");
+    let slot: u16 = slot
+        .query_async(&mut by_hand(&nodes[0]).await)
+        .await
+        .unwrap();
+    let serving = usize::from(slot > 5_460) + usize::from(slot > 10_922);
+    let mut redis = by_hand(&nodes[serving]).await;
+    let (seconds, _): (u64, u64) = cmd("TIME").query_async(&mut redis).await.unwrap();
+    for room in &rooms {
+        let mut put = cmd("ZADD");
+        put.arg("earlier:{:unsettled}")
+            .arg(seconds * 1_000_000 - 60_000_000)
+            .arg(room);
+        let _: u64 = put.query_async(&mut redis).await.unwrap();
+    }
+    let listed = two.unsettled(100, "the server").await.unwrap();
+    assert_eq!(listed.len(), 3, "one is on both lists: {listed:?}");
+    eventually("all is settled, on either list", async || {
+        let listed = two.unsettled(100, "the server").await.unwrap();
+        for room in &listed {
+            two.settled(room).await.unwrap();
+        }
+        listed.is_empty()
+    })
+    .await;
+    // With another database they are compared again, and again settled.
+    assert_eq!(two.unsettled(100, "a replica").await.unwrap().len(), 3);
+    eventually("all is settled again", async || {
+        let listed = two.unsettled(100, "a replica").await.unwrap();
+        for room in &listed {
+            two.settled(room).await.unwrap();
+        }
+        listed.is_empty()
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

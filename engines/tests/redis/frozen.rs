@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use common::live::{Live, LiveError, Signal, Unsettled};
+use engines::redis::RedisLive;
 use private_engines::Engine;
 use seam_suites::live::side::{Says, says};
 use tokio::time::{Instant, sleep};
@@ -20,6 +21,30 @@ async fn fails_in_time<T>(what: &str, call: impl Future<Output = Result<T, LiveE
     let since = Instant::now();
     assert!(call.await.is_err(), "{what}");
     assert!(since.elapsed() < LIMIT, "{what}: {:?}", since.elapsed());
+}
+
+/// Whoever asked for it has given up, and has perhaps had it done by the server that took over.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_given_up_is_not_appended_when_it_thaws() {
+    let engines = own_redis().await;
+    let settings = settings(engines.redis_url(), "given-up:");
+    let live = RedisLive::connect(&settings).await.unwrap();
+    live.post(&says("lobby", "ada", "before")).await;
+    engines.freeze(Engine::Redis).await;
+    let since = Instant::now();
+    let message = says("lobby", "ada", "given up");
+    fails_in_time("append", live.append(&message, None)).await;
+    // Its own limit, and what the way to the server took.
+    sleep(Duration::from_millis(3_000).saturating_sub(since.elapsed())).await;
+    engines.thaw(Engine::Redis).await;
+    posts_again(&live, "after").await;
+    let tail = live.tail("lobby", 0, 10).await.unwrap();
+    let texts: Vec<&str> = tail
+        .messages
+        .iter()
+        .map(|message| &*message.message)
+        .collect();
+    assert_eq!(texts, ["before", "after"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 //! database and what each reader who stayed was told.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
@@ -316,7 +316,7 @@ async fn nodes_of_a_cluster_that_are_killed_or_freeze_cost_nobody_a_message() {
     }
     talk.goes_on().await;
     chat.redis().freeze(Engine::Cluster(1)).await;
-    // Longer than a command may take: what was under way is given up, and done all the same when it thaws.
+    // Longer than a command may take: what was under way is given up, and not done when it thaws.
     sleep(Duration::from_secs(3)).await;
     chat.redis().thaw(Engine::Cluster(1)).await;
     talk.goes_on().await;
@@ -368,6 +368,67 @@ async fn masters_of_a_cluster_that_are_killed_cost_nobody_a_message() {
     let killed = async |redis: &Engines, node, _: &str| redis.kill(Engine::Cluster(node)).await;
     let again = async |redis: &Engines, node| redis.start_engine(Engine::Cluster(node)).await;
     replicas_of_a_cluster_take_over(killed, again).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn masters_of_a_cluster_that_freeze_cost_nobody_a_message() {
+    let frozen = async |redis: &Engines, node, _: &str| redis.freeze(Engine::Cluster(node)).await;
+    let thawed = async |redis: &Engines, node| redis.thaw(Engine::Cluster(node)).await;
+    replicas_of_a_cluster_take_over(frozen, thawed).await;
+}
+
+/// Which of a Cluster's three nodes, counted from 1, serves what has this hash tag, as private engines share the slots.
+async fn node_of(redis: &str, tag: &str) -> u8 {
+    let slot: u32 = ask(redis, &["CLUSTER", "KEYSLOT", tag]).await;
+    1 + u8::from(slot > 5_460) + u8::from(slot > 10_922)
+}
+
+/// A master of a Cluster is away, and nobody takes its place: whatever the process keeps there, the rooms of the others do
+/// not wait for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_master_of_a_cluster_is_away_the_rooms_of_the_others_go_on() {
+    const TALK: Duration = Duration::from_secs(12);
+    let chat = on(RedisSetup::Cluster, 1).await;
+    let hosts = chat.setting("REDIS_URL");
+    let hosts = hosts.trim_start_matches("redis-cluster://");
+    let asked = format!("redis://{}", hosts.split(',').next().expect("three"));
+    // What was kept there for all rooms.
+    let away = node_of(&asked, ":unsettled").await;
+    let ada = Client::register(&chat.url(0), "ada").await;
+    let (mut speakers, mut nodes) = (Vec::new(), HashSet::from([away]));
+    for number in 0.. {
+        if nodes.len() == 3 {
+            break;
+        }
+        let room = format!("room-{number}");
+        if nodes.insert(node_of(&asked, &room).await) {
+            ada.makes_room(&room).await;
+            let mut speaker = Person::from(ada.at(&chat.url(0)));
+            speaker.connects().await;
+            speaker.joins(&room, None).await;
+            speaker.says_and_is_acked("all is well").await;
+            speakers.push(speaker);
+        }
+    }
+    chat.redis().kill(Engine::Cluster(away)).await;
+    let talking = speakers.into_iter().map(|mut speaker| {
+        let edges = vec![speaker.server.clone()];
+        tokio::spawn(async move {
+            let (since, mut longest) = (Instant::now(), Duration::ZERO);
+            while since.elapsed() < TALK {
+                let said = Instant::now();
+                speaker.says_until_acked("on and on", &edges).await;
+                longest = longest.max(said.elapsed());
+                sleep(PAUSE).await;
+            }
+            (speaker.room.clone(), longest)
+        })
+    });
+    for talk in talking.collect::<Vec<_>>() {
+        let (room, longest) = talk.await.expect("all is acked");
+        println!("{room}: the longest time to an ack was {longest:?}");
+        assert!(longest < Duration::from_secs(1), "{room}: {longest:?}");
+    }
 }
 
 /// What the master alone had when it went away, and one edge was not shown: the replica was cut off before. It is acked

@@ -55,6 +55,8 @@ pub(super) struct Feed {
     draft: DraftState,
     /// Messages that came while something before them was missing, in the order in which they came.
     pending: Vec<Pending>,
+    /// How many have waited so far.
+    heard: u64,
     /// Something happened since the read began that it may not have seen.
     read_again: bool,
     /// More than the limit is known to follow after this `seq` and all before it.
@@ -66,6 +68,8 @@ pub(super) struct Feed {
 }
 
 struct Pending {
+    /// The how many-th that has waited.
+    number: u64,
     seq: Seq,
     prev: Seq,
     frame: Utf8Bytes,
@@ -76,8 +80,8 @@ struct Pending {
 pub(super) struct Reading {
     /// Read everything after this `seq`.
     pub(super) after: Seq,
-    /// The latest message heard of when the read began: once it is done, nothing up to here is still to come.
-    heard_until: Seq,
+    /// How many had waited when it began: it brings those of them that the engines have.
+    heard: u64,
     /// Read it from the database as well as from the stream, while that answers; what the readers have is compared later.
     pub(super) is_whole: bool,
     /// A stretch of the stream whose places are to be read as well: after one and up to another.
@@ -98,6 +102,8 @@ pub(super) struct CaughtUp {
     pub(super) again: bool,
     /// What the readers have lacks something whose place has passed.
     pub(super) lacking: bool,
+    /// Something was heard that the engines do not have: what is shown is held against them from now on.
+    pub(super) strays: bool,
 }
 
 impl From<Resume> for Read {
@@ -118,6 +124,7 @@ impl Feed {
             ring: Ring::new(all_bytes),
             draft: DraftState::unknown(),
             pending: Vec::new(),
+            heard: 0,
             read_again: false,
             too_old: 0,
             reconciliation: None,
@@ -130,7 +137,7 @@ impl Feed {
         match self.phase {
             Phase::Closed => Heard::Nothing,
             Phase::Opening | Phase::Filling => {
-                self.keep_pending(Pending { seq, prev, frame });
+                self.keep_pending(seq, prev, frame);
                 Heard::Nothing
             }
             Phase::Steady if seq <= self.ring.last() => {
@@ -141,8 +148,10 @@ impl Feed {
                     None => Heard::Nothing,
                 }
             }
-            Phase::Steady if prev > self.ring.last() => {
-                self.keep_pending(Pending { seq, prev, frame });
+            // Something before it is missing, or it follows on less than was shown: a server that took over knows less, or
+            // one that was taken over from has thawed and does what it was asked long ago. The stream tells which.
+            Phase::Steady if prev != self.ring.last() => {
+                self.keep_pending(seq, prev, frame);
                 self.phase = Phase::Filling;
                 Heard::Missing
             }
@@ -163,12 +172,18 @@ impl Feed {
         self.ring.push_message(seq, frame, now);
     }
 
-    fn keep_pending(&mut self, pending: Pending) {
+    fn keep_pending(&mut self, seq: Seq, prev: Seq, frame: Utf8Bytes) {
         if self.pending.len() >= PENDING_MAX {
             self.pending.clear();
             self.read_again = true;
         }
-        self.pending.push(pending);
+        self.heard += 1;
+        self.pending.push(Pending {
+            number: self.heard,
+            seq,
+            prev,
+            frame,
+        });
     }
 
     /// A signal came. It is not part of the line of messages, so it never waits.
@@ -310,7 +325,7 @@ impl Feed {
     pub(super) fn opened(&mut self, after: Option<Seq>, read: Read, now: Instant) -> bool {
         let reading = Reading {
             after: 0,
-            heard_until: 0,
+            heard: 0,
             is_whole: false,
             places: None,
         };
@@ -328,17 +343,15 @@ impl Feed {
     /// A read begins.
     pub(super) fn begin_read(&mut self) -> Reading {
         self.read_again = false;
-        let heard_until = self
-            .pending
-            .iter()
-            .map(|pending| pending.seq)
-            .max()
-            .unwrap_or(0);
         let reconciliation = self.reconciliation.as_ref();
+        let follows_on_less = |pending: &Pending| {
+            let last = self.ring.last();
+            pending.prev < last && last < pending.seq
+        };
         Reading {
             after: self.ring.last(),
-            heard_until,
-            is_whole: reconciliation.is_some(),
+            heard: self.heard,
+            is_whole: reconciliation.is_some() || self.pending.iter().any(follows_on_less),
             places: reconciliation.and_then(Reconciliation::stream_to_compare),
         }
     }
@@ -359,8 +372,13 @@ impl Feed {
         {
             reconciliation.stream_compared();
         }
-        let again = self.take_read(reading, read, &mut lacking, now);
-        CaughtUp { again, lacking }
+        let mut strays = false;
+        let again = self.take_read(reading, read, &mut lacking, &mut strays, now);
+        CaughtUp {
+            again,
+            lacking,
+            strays,
+        }
     }
 
     fn take_read(
@@ -368,6 +386,7 @@ impl Feed {
         reading: Reading,
         read: Read,
         lacking: &mut bool,
+        strays: &mut bool,
         now: Instant,
     ) -> bool {
         if read.complete {
@@ -382,9 +401,18 @@ impl Feed {
         }
         let mut pending = std::mem::take(&mut self.pending).into_iter();
         while let Some(next) = pending.next() {
-            // What was heard of before the read and is linked to nothing it brought cannot be had from anywhere.
-            let linked = next.prev <= self.ring.last() || next.seq <= reading.heard_until;
-            if !linked {
+            let last = self.ring.last();
+            let is_known = next.seq <= last;
+            if !is_known && next.number <= reading.heard {
+                // It was heard of before the read, which did not bring it: the stream of the server that is asked does not
+                // have it. If it was appended at all, another server did that, and it is in the database or will be.
+                *strays = true;
+                if self.reconciliation.is_none() {
+                    self.server_replaced(now);
+                }
+                continue;
+            }
+            if !is_known && next.prev != last {
                 self.pending = std::iter::once(next).chain(pending).collect();
                 return true;
             }
@@ -412,7 +440,10 @@ impl Feed {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::ring::{Budget, Taken},
+        super::{
+            reconciliation::SETTLE,
+            ring::{Budget, Taken},
+        },
         *,
     };
 
@@ -513,12 +544,56 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_has_any_more_does_not_stop_the_room() {
+    fn what_nobody_has_any_more_does_not_stop_the_room_and_is_looked_for_in_the_database() {
         let mut feed = open_at(5);
         assert_eq!(hear(&mut feed, 8, 7), Heard::Missing);
+        let (reading, now) = (feed.begin_read(), Instant::now());
+        let after = feed.caught_up(reading, nothing_but(5), &[], now);
+        assert!(after.strays && !after.again && !after.lacking);
+        assert_eq!((feed.phase, all(&feed, 5)), (Phase::Steady, vec![]));
+        let (after, _) = feed.look(now + 2 * SETTLE).expect("it is looked for");
+        assert_eq!(after, 5);
+        assert!(feed.compare(&[7, 8]).is_ahead);
+        assert_eq!(feed.read_on(), Heard::Missing);
         let reading = feed.begin_read();
-        assert!(!caught_up(&mut feed, reading, nothing_but(5)));
-        assert_eq!((feed.phase, all(&feed, 5)), (Phase::Steady, vec![8]));
+        assert!(!caught_up(&mut feed, reading, read(7, 8)));
+        assert_eq!(all(&feed, 5), [7, 8]);
+    }
+
+    /// As a master says that thaws when another has taken over from it, and does what it was asked before it froze.
+    #[test]
+    fn what_follows_on_less_than_was_shown_is_shown_only_if_the_stream_has_it() {
+        let mut feed = open_at(5);
+        assert_eq!(hear(&mut feed, 6, 5), Heard::News);
+        assert_eq!(hear(&mut feed, 9, 5), Heard::Missing);
+        let reading = feed.begin_read();
+        assert!(reading.is_whole, "the database may have it as well");
+        // It had been asked for more than one, and the servers' clocks need not agree.
+        assert_eq!(hear(&mut feed, 10, 9), Heard::Nothing);
+        assert_eq!(hear(&mut feed, 7, 6), Heard::Nothing);
+        assert!(caught_up(&mut feed, reading, nothing_but(6)));
+        let reading = feed.begin_read();
+        assert!(!caught_up(&mut feed, reading, read(7, 7)));
+        assert_eq!((feed.phase, all(&feed, 5)), (Phase::Steady, vec![6, 7]));
+        // And as a server says that has taken over and knows less.
+        assert_eq!(hear(&mut feed, 12, 6), Heard::Missing);
+        let reading = feed.begin_read();
+        assert_eq!(hear(&mut feed, 13, 12), Heard::Nothing);
+        assert!(!caught_up(&mut feed, reading, read(12, 12)));
+        assert_eq!(all(&feed, 5), [6, 7, 12, 13]);
+    }
+
+    /// What comes while it is read may be in no read yet.
+    #[test]
+    fn what_follows_on_less_and_came_after_the_read_began_is_read_again() {
+        let mut feed = open_at(6);
+        assert_eq!(feed.gap(false, Instant::now()), Heard::Missing);
+        let reading = feed.begin_read();
+        assert_eq!(hear(&mut feed, 9, 5), Heard::Nothing);
+        assert!(caught_up(&mut feed, reading, read(7, 7)));
+        let reading = feed.begin_read();
+        assert!(!caught_up(&mut feed, reading, nothing_but(7)));
+        assert_eq!(all(&feed, 6), [7]);
     }
 
     #[test]

@@ -337,6 +337,10 @@ impl Hub {
                         if caught_up.lacking {
                             this.is_lacking(&room);
                         }
+                        if caught_up.strays {
+                            tracing::warn!(room = %room.name, "a message was heard that the room's stream does not have");
+                            this.replaced.notify_one();
+                        }
                         if !caught_up.again {
                             break;
                         }

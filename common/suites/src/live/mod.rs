@@ -60,6 +60,7 @@ macro_rules! live_suite {
                 a_message_makes_its_room_unsettled_until_it_is_settled,
                 a_message_that_comes_meanwhile_keeps_its_room_unsettled,
                 nothing_that_comes_while_settling_is_overlooked,
+                a_room_is_looked_at_by_one_process_at_a_time,
                 with_another_server_what_was_settled_is_compared_again,
             }
             changes {

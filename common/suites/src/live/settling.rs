@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use common::live::{Live, Unsettled};
+use common::live::{Live, Looker, Unsettled};
 use tokio::time::{Instant, sleep};
 
 use super::side::{Says, Side, eventually, says};
@@ -100,6 +100,48 @@ pub async fn nothing_that_comes_while_settling_is_overlooked(side: Side) {
     stop.store(true, Ordering::Relaxed);
     talking.await.unwrap();
     assert!(settled > 0);
+}
+
+/// Of several processes that look at rooms for all, as where many share an engine, each room has one, until that dies or
+/// says that it could not look.
+pub async fn a_room_is_looked_at_by_one_process_at_a_time(side: Side) {
+    let [one, two] = ["one", "two"].map(str::to_owned);
+    let takes = async |process: &str, failed: &[&str]| {
+        let failed = failed.iter().map(|room| (*room).to_owned()).collect();
+        let looker = Looker {
+            process: process.to_owned(),
+            failed,
+        };
+        let taken = side.two.take_unsettled(10, SERVER, &looker).await.unwrap();
+        let mut taken: Vec<String> = taken.into_iter().map(|room| room.room).collect();
+        taken.sort_unstable();
+        taken
+    };
+    // Where one process is all there are, it has them all, whatever it calls itself.
+    let is_shared = async || takes(&two, &[]).await.is_empty();
+    for room in ["lobby", "attic"] {
+        side.one.post(&says(room, "ada", "first")).await;
+    }
+    assert_eq!(takes(&one, &[]).await, ["attic", "lobby"]);
+    if !is_shared().await {
+        return;
+    }
+    assert_eq!(takes(&one, &[]).await, ["attic", "lobby"], "it keeps them");
+    assert_eq!(takes(&two, &[]).await, [""; 0]);
+    side.one.post(&says("cellar", "ada", "first")).await;
+    assert_eq!(takes(&two, &[]).await, ["cellar"]);
+    assert_eq!(takes(&one, &["attic"]).await, ["lobby"]);
+    assert_eq!(takes(&two, &["attic"]).await, ["cellar"]);
+    assert_eq!(takes(&two, &[]).await, ["attic", "cellar"]);
+    assert_eq!(
+        side.one.unsettled(10, SERVER).await.unwrap().len(),
+        3,
+        "whoever only looks on sees all"
+    );
+    eventually("what a dead process had is another's", async || {
+        takes(&two, &[]).await.len() == 3
+    })
+    .await;
 }
 
 /// What was seen in one database need not be in another one.

@@ -19,6 +19,7 @@ pub const TIMINGS: LiveTimings = LiveTimings {
     mark_holds: Duration::from_millis(1_500),
     settle_after: Duration::from_millis(2_500),
     turn_lease: Duration::from_millis(2_500),
+    look_lease: Duration::from_secs(10),
 };
 
 /// An engine of the live seam.

@@ -1,6 +1,6 @@
 -- Takes a room off the list of unsettled rooms and notes that it is settled, unless it has another version by now, or
 -- another round of comparing has begun.
--- KEYS  unsettled, settled, round
+-- KEYS  unsettled, settled, round, looks (see unsettled.lua)
 -- ARGV  room, version, round
 if redis.call('HGET', KEYS[3], 'round') ~= ARGV[3] then
   return 0
@@ -12,6 +12,7 @@ for list = 1, 2 do
   if listed and tonumber(listed) == version then
     if list == 1 then
       redis.call('ZREM', KEYS[1], ARGV[1])
+      redis.call('HDEL', KEYS[4], ARGV[1])
     end
     local settled = math.max(time[1] * 1000000 + time[2], tonumber(ARGV[3]))
     redis.call('ZADD', KEYS[2], string.format('%.0f', settled), ARGV[1])
