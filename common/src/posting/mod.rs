@@ -73,7 +73,8 @@ pub struct Poster {
     live: Arc<dyn Live>,
     queue: Arc<dyn Queue>,
     store: Arc<dyn Store>,
-    places: Arc<Places>,
+    /// Of each partition of the queue: what waits for one does not wait for another.
+    places: Arc<[Arc<Places>]>,
     queues: Arc<RoomQueues>,
     under_way: TaskTracker,
     repaired: Arc<Mutex<HashMap<Uuid, (Instant, u64)>>>,
@@ -237,7 +238,9 @@ impl From<&QueueError> for PostError {
 impl Poster {
     /// One for this process.
     pub fn new(live: Arc<dyn Live>, queue: Arc<dyn Queue>, store: Arc<dyn Store>) -> Poster {
-        let places = Places::new(POSTS_IN_FLIGHT_MAX);
+        let partitions = queue.partitions().max(1);
+        let places = (0..partitions).map(|_| Places::new(POSTS_IN_FLIGHT_MAX / partitions));
+        let places = places.collect();
         Poster {
             live,
             queue,
@@ -341,13 +344,15 @@ impl Poster {
     /// [`PostError::Unavailable`] if the queue takes nothing, at once, also while it is waited for; if it has been waited for
     /// longer than [`PLACE_PATIENCE`].
     async fn place(&self, message: &NewMessage, since: Instant) -> Result<Place, PostError> {
-        self.queue.ready()?;
+        let partition = self.queue.partition_of(&message.room);
+        self.queue.ready_in(partition)?;
         // All replies have one sender.
         let who = match message.kind {
             Kind::Bot | Kind::Fallback => &message.room,
             _ => &message.sender,
         };
-        let mut waiting = match self.places.take(who, message.message.len()) {
+        let places = &self.places[partition % self.places.len()];
+        let mut waiting = match places.take(who, message.message.len()) {
             Ok(place) => return Ok(place),
             Err(waiting) => waiting,
         };
@@ -362,7 +367,7 @@ impl Poster {
                 place = waiting.granted() => {
                     return place.ok_or_else(|| too_much("too much waits to be kept"));
                 }
-                () = sleep_until(look) => self.queue.ready()?,
+                () = sleep_until(look) => self.queue.ready_in(partition)?,
             }
         }
     }
@@ -397,10 +402,12 @@ impl Poster {
     /// [`PostError::Unavailable`]: it may be in the queue or not.
     pub async fn ask_again(&self, request: Message, again: Again) -> Result<(), PostError> {
         let asked = async {
-            self.queue.ready()?;
+            let partition = self.queue.partition_of(&request.room);
+            self.queue.ready_in(partition)?;
             let payload = Envelope::again(request, again).to_bytes();
             let route = Route::PersistAndAsk;
-            self.queue.publish(route, again.after, payload).await
+            let published = self.queue.publish(route, partition, again.after, payload);
+            published.await
         };
         asked
             .await
@@ -434,6 +441,7 @@ impl Poster {
             // Of what is deleted there is only its place, and nothing to be asked.
             message.kind == Kind::User && !message.deleted && known.as_ref().is_some_and(asks)
         };
+        let partition = self.queue.partition_of(room);
         let (mut repaired, mut failed) = (0, None);
         for some in lost.chunks(REPAIRS_AT_ONCE) {
             let published = join_all(some.iter().map(|message| {
@@ -442,7 +450,7 @@ impl Poster {
                     false => Route::Persist,
                 };
                 let payload = Envelope::around(&message.frame(), None, None);
-                self.queue.publish(route, message.id, payload)
+                self.queue.publish(route, partition, message.id, payload)
             }));
             let now = Instant::now();
             for (message, published) in some.iter().zip(published.await) {
@@ -680,7 +688,8 @@ impl Poster {
         let id = message.id;
         let impatient = Instant::now() + CONFIRM_PATIENCE;
         let mut completion = Some(completion);
-        let publish = || self.queue.publish(route, id, payload.clone());
+        let partition = self.queue.partition_of(&message.room);
+        let publish = || self.queue.publish(route, partition, id, payload.clone());
         let told = |error: &QueueError, _| {
             metrics::counter!("chinwag_publish_retries_total").increment(1);
             let give_up = matches!(error, QueueError::Unroutable(_)) || Instant::now() >= impatient;

@@ -424,7 +424,7 @@ mod tests {
     #[test]
     fn a_slow_broker_is_handed_what_it_confirms_in_a_quarter_of_a_second() {
         let (held, rate) = settled(4_000.0, 0.001);
-        assert!((0.2..0.3).contains(&held), "{held}");
+        assert!((0.15..0.4).contains(&held), "{held}");
         assert!((3_900.0..4_100.0).contains(&rate), "{rate}");
     }
 
