@@ -65,7 +65,7 @@ async fn a_question_in_ones_own_room_is_answered_even_if_it_waited_for_a_worker(
     // With the same question in the queue twice, as after a confirm that was lost.
     let again = Envelope::new(question.clone(), None).to_bytes();
     queue
-        .publish(Route::PersistAndAsk, question.id, again)
+        .publish(Route::PersistAndAsk, 0, question.id, again)
         .await
         .unwrap();
     next_envelope(&*persist).await;

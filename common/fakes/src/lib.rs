@@ -20,7 +20,7 @@ use common::{
     store::{StoreError, WriteError},
 };
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 pub use self::{
     live::{FaultyLive, Read},
@@ -34,6 +34,8 @@ pub use self::{
 pub enum Fault {
     /// It is passed on this much later.
     Takes(Duration),
+    /// Calls are passed on one after the other, each so much later than the one before: an engine that does so many a second.
+    OneByOne(Duration),
     /// It hangs at the gate, and fails when that is opened.
     Hangs(Arc<Gate>),
 }
@@ -72,6 +74,8 @@ struct Calls {
     count: usize,
     each: Option<Fault>,
     next: Option<Fault>,
+    /// When the next one of [`Fault::OneByOne`] may be passed on.
+    free_at: Option<Instant>,
 }
 
 /// The engine cannot be reached.
@@ -143,6 +147,15 @@ impl Faults {
             None => Ok(()),
             Some(Fault::Takes(time)) => {
                 tokio::time::sleep(time).await;
+                Ok(())
+            }
+            Some(Fault::OneByOne(time)) => {
+                let turn = self.with(call, |calls| {
+                    let now = Instant::now();
+                    let turn = calls.free_at.map_or(now, |free_at| free_at.max(now)) + time;
+                    *calls.free_at.insert(turn)
+                });
+                tokio::time::sleep_until(turn).await;
                 Ok(())
             }
             Some(Fault::Hangs(gate)) => {

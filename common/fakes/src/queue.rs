@@ -69,7 +69,7 @@ impl FaultyQueue {
         attempt: u32,
     ) -> Result<(), QueueError> {
         self.seen.attempts.lock().push_back(attempt);
-        self.inner.publish(route, id, payload).await
+        self.inner.publish(route, 0, id, payload).await
     }
 }
 
@@ -78,9 +78,9 @@ passes_on! { FaultyQueue, beside ["publish"],
         async fn ping() -> Result<(), QueueError>;
         async fn clear_remains() -> Result<(), QueueError>;
         by hand {
-            async fn publish(&self, route: Route, id: Uuid, payload: Bytes) -> Result<(), QueueError> {
+            async fn publish(&self, route: Route, partition: usize, id: Uuid, payload: Bytes) -> Result<(), QueueError> {
                 self.faults.pass("publish").await?;
-                self.inner.publish(route, id, payload.clone()).await?;
+                self.inner.publish(route, partition, id, payload.clone()).await?;
                 self.seen.published.lock().push(payload);
                 Ok(())
             }
@@ -99,9 +99,22 @@ passes_on! { FaultyQueue, beside ["publish"],
                 self.inner.close().await;
             }
 
+            fn partitions(&self) -> usize {
+                self.inner.partitions()
+            }
+
+            fn partition_of(&self, room: &str) -> usize {
+                self.inner.partition_of(room)
+            }
+
             fn ready(&self) -> Result<(), QueueError> {
                 self.faults.is_there()?;
                 self.inner.ready()
+            }
+
+            fn ready_in(&self, partition: usize) -> Result<(), QueueError> {
+                self.faults.is_there()?;
+                self.inner.ready_in(partition)
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The way of a message that the edge and the worker share: its `seq` in the room, then the queue's confirm.
 
 mod outage;
+mod places;
 mod progress;
 mod room_queues;
 
@@ -10,8 +11,8 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio::{
-    sync::{Semaphore, oneshot},
-    time::{Instant, timeout_at},
+    sync::oneshot,
+    time::{Instant, sleep_until, timeout_at},
 };
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -19,6 +20,7 @@ use uuid::Uuid;
 pub use self::progress::all_acked_is_written;
 use self::{
     outage::Outage,
+    places::{Place, Places},
     progress::Progress,
     room_queues::{PendingPost, QueuedPost, RoomQueues},
 };
@@ -35,6 +37,13 @@ use crate::{
 /// The most messages of one process that are appended and wait for the queue's confirm. At 4,000 characters of
 /// four bytes each that is below 80 MiB.
 pub const POSTS_IN_FLIGHT_MAX: usize = 4_096;
+
+/// How long a message may wait, from when it was read, until it may be appended: as long as a person waits. Whoever sends more
+/// than can be kept is refused after that.
+pub const PLACE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often who waits sees whether the queue still takes anything.
+const LOOK_AT_QUEUE_EVERY: Duration = Duration::from_millis(250);
 
 /// How long a sender waits for the confirm of a message that is appended; the process goes on trying after that.
 const CONFIRM_PATIENCE: Duration = Duration::from_secs(10);
@@ -64,7 +73,8 @@ pub struct Poster {
     live: Arc<dyn Live>,
     queue: Arc<dyn Queue>,
     store: Arc<dyn Store>,
-    slots: Arc<Semaphore>,
+    /// Of each partition of the queue: what waits for one does not wait for another.
+    places: Arc<[Arc<Places>]>,
     queues: Arc<RoomQueues>,
     under_way: TaskTracker,
     repaired: Arc<Mutex<HashMap<Uuid, (Instant, u64)>>>,
@@ -87,6 +97,7 @@ pub struct Completion {
     tell: Option<Box<dyn FnOnce(PostResult) + Send>>,
     outage: Option<Arc<Outage>>,
     trace: Option<TraceContext>,
+    since: Instant,
 }
 
 /// What became of a message: it is on disk in every queue of its route, or the sender's patience is over. With
@@ -101,7 +112,14 @@ impl Completion {
             tell: Some(Box::new(tell)),
             outage: None,
             trace: traces::current(),
+            since: Instant::now(),
         }
+    }
+
+    /// Whoever posts it has waited since then.
+    pub fn since(mut self, since: Instant) -> Completion {
+        self.since = since;
+        self
     }
 
     /// What becomes of the message belongs to this trace, and not to the one in which it is posted.
@@ -131,6 +149,13 @@ impl Drop for Completion {
 fn process_stops() -> PostError {
     PostError::Unavailable {
         why: "the process stops".into(),
+        retry_after: TRY_AGAIN_AFTER,
+    }
+}
+
+fn too_much(why: &str) -> PostError {
+    PostError::Unavailable {
+        why: why.into(),
         retry_after: TRY_AGAIN_AFTER,
     }
 }
@@ -213,12 +238,14 @@ impl From<&QueueError> for PostError {
 impl Poster {
     /// One for this process.
     pub fn new(live: Arc<dyn Live>, queue: Arc<dyn Queue>, store: Arc<dyn Store>) -> Poster {
-        let slots = Arc::new(Semaphore::new(POSTS_IN_FLIGHT_MAX));
+        let partitions = queue.partitions().max(1);
+        let places = (0..partitions).map(|_| Places::new(POSTS_IN_FLIGHT_MAX / partitions));
+        let places = places.collect();
         Poster {
             live,
             queue,
             store,
-            slots,
+            places,
             queues: Arc::default(),
             under_way: TaskTracker::new(),
             repaired: Arc::default(),
@@ -233,7 +260,8 @@ impl Poster {
     /// Dropping the future does not take the message back: what is appended goes on to the queue.
     ///
     /// # Errors
-    /// [`PostError`]. Nothing is shown that there was no room to keep: a full or absent queue is refused first.
+    /// [`PostError`]. Nothing is shown that there was no room to keep: an absent queue is refused first, and where many messages
+    /// are on their way it is waited for a place among them.
     pub async fn post(&self, new: NewMessage, route: Route, reply: Option<ReplyLog>) -> PostResult {
         let role = role_of(&new, route);
         self.post_as(new, route, reply, role).await
@@ -248,8 +276,8 @@ impl Poster {
             .await
     }
 
-    /// As [`Poster::post`] of a message that is no reply, but returns when the message stands in its room's queue,
-    /// while its `seq` and the broker's confirm are still to come; `completion` is told what became of it. Whoever begins one
+    /// As [`Poster::post`] of a message that is no reply, but returns when the message stands in its room's queue (for which it
+    /// may have waited), while its `seq` and the broker's confirm are still to come; `completion` is told what became of it. Whoever begins one
     /// message after the other has them appended in that order.
     pub async fn begin(&self, new: NewMessage, route: Route, completion: Completion) {
         let role = role_of(&new, route);
@@ -278,21 +306,16 @@ impl Poster {
         mut completion: Completion,
     ) {
         completion.outage = Some(Arc::clone(&self.outage));
-        if let Err(error) = self.queue.ready() {
-            return completion.complete(Err(error.into()));
-        }
-        let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
-            return completion.complete(Err(PostError::Unavailable {
-                why: format!("{POSTS_IN_FLIGHT_MAX} messages wait for their confirm"),
-                retry_after: Duration::from_secs(1),
-            }));
+        let on_the_way = match self.place(&message, completion.since).await {
+            Ok(place) => place,
+            Err(error) => return completion.complete(Err(error)),
         };
         let pending = PendingPost {
             route,
             reply,
             place: Span::child("place", completion.trace),
             completion,
-            _slot: slot,
+            _place_on_the_way: on_the_way,
         };
         if may_be_forgotten(&message) {
             let placement = match self.find_kept(&message).await {
@@ -311,6 +334,41 @@ impl Poster {
         if self.queues.join(&room, QueuedPost { request, pending }) {
             // A task of its own: whoever waits may go, which changes nothing for the message.
             self.under_way.spawn(self.clone().work_off(room));
+        }
+    }
+
+    /// A place for a message on its way, when there is one. What one sends waits behind what one has sent, and not behind what
+    /// others send.
+    ///
+    /// # Errors
+    /// [`PostError::Unavailable`] if the queue takes nothing, at once, also while it is waited for; if it has been waited for
+    /// longer than [`PLACE_PATIENCE`].
+    async fn place(&self, message: &NewMessage, since: Instant) -> Result<Place, PostError> {
+        let partition = self.queue.partition_of(&message.room);
+        self.queue.ready_in(partition)?;
+        // All replies have one sender.
+        let who = match message.kind {
+            Kind::Bot | Kind::Fallback => &message.room,
+            _ => &message.sender,
+        };
+        let places = &self.places[partition % self.places.len()];
+        let mut waiting = match places.take(who, message.message.len()) {
+            Ok(place) => return Ok(place),
+            Err(waiting) => waiting,
+        };
+        let until = since + PLACE_PATIENCE;
+        loop {
+            let now = Instant::now();
+            if now >= until {
+                return Err(too_much("more is sent than can be kept"));
+            }
+            let look = until.min(now + LOOK_AT_QUEUE_EVERY);
+            tokio::select! {
+                place = waiting.granted() => {
+                    return place.ok_or_else(|| too_much("too much waits to be kept"));
+                }
+                () = sleep_until(look) => self.queue.ready_in(partition)?,
+            }
         }
     }
 
@@ -344,10 +402,12 @@ impl Poster {
     /// [`PostError::Unavailable`]: it may be in the queue or not.
     pub async fn ask_again(&self, request: Message, again: Again) -> Result<(), PostError> {
         let asked = async {
-            self.queue.ready()?;
+            let partition = self.queue.partition_of(&request.room);
+            self.queue.ready_in(partition)?;
             let payload = Envelope::again(request, again).to_bytes();
             let route = Route::PersistAndAsk;
-            self.queue.publish(route, again.after, payload).await
+            let published = self.queue.publish(route, partition, again.after, payload);
+            published.await
         };
         asked
             .await
@@ -381,6 +441,7 @@ impl Poster {
             // Of what is deleted there is only its place, and nothing to be asked.
             message.kind == Kind::User && !message.deleted && known.as_ref().is_some_and(asks)
         };
+        let partition = self.queue.partition_of(room);
         let (mut repaired, mut failed) = (0, None);
         for some in lost.chunks(REPAIRS_AT_ONCE) {
             let published = join_all(some.iter().map(|message| {
@@ -389,7 +450,7 @@ impl Poster {
                     false => Route::Persist,
                 };
                 let payload = Envelope::around(&message.frame(), None, None);
-                self.queue.publish(route, message.id, payload)
+                self.queue.publish(route, partition, message.id, payload)
             }));
             let now = Instant::now();
             for (message, published) in some.iter().zip(published.await) {
@@ -538,7 +599,7 @@ impl Poster {
             reply,
             mut place,
             completion,
-            _slot,
+            _place_on_the_way,
         } = pending;
         if let Placement::Refused(error) = &placement {
             place.failed(error);
@@ -627,7 +688,8 @@ impl Poster {
         let id = message.id;
         let impatient = Instant::now() + CONFIRM_PATIENCE;
         let mut completion = Some(completion);
-        let publish = || self.queue.publish(route, id, payload.clone());
+        let partition = self.queue.partition_of(&message.room);
+        let publish = || self.queue.publish(route, partition, id, payload.clone());
         let told = |error: &QueueError, _| {
             metrics::counter!("chinwag_publish_retries_total").increment(1);
             let give_up = matches!(error, QueueError::Unroutable(_)) || Instant::now() >= impatient;

@@ -5,6 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::future::try_join_all;
 use tokio::{
     sync::Mutex,
     time::{Instant, sleep, timeout},
@@ -16,7 +17,7 @@ use crate::{
     envelope::Envelope,
     queue::{Queue, Route},
     store::{NOTES_ROOM, Store},
-    wire::{Kind, Message, now_seq},
+    wire::{Kind, Message, Seq, now_seq},
 };
 
 /// A note that is not there after this was waiting behind others: the persisters are behind.
@@ -46,8 +47,9 @@ struct State {
     not_before: Option<Instant>,
 }
 
+/// One in each partition of the queue.
 struct Note {
-    id: Uuid,
+    ids: Vec<Uuid>,
     sent: Instant,
     is_late: bool,
 }
@@ -120,8 +122,8 @@ impl Progress {
         };
         let until = Instant::now() + patience;
         loop {
-            let there = store.existing(&self.room, &[note.id]).await?;
-            if there.contains(&note.id) {
+            let there = store.existing(&self.room, &note.ids).await?;
+            if note.ids.iter().all(|id| there.contains(id)) {
                 let look = match note.is_late {
                     true => Look::Late,
                     false => Look::Written(note.sent),
@@ -141,9 +143,22 @@ impl Progress {
     }
 
     async fn send(&self, queue: &Arc<dyn Queue>) -> Result<Note, PostError> {
+        // By a clock that nobody sets, and before it is published: what it says of others is true then.
+        let sent = Instant::now();
+        let partitions = 0..queue.partitions();
+        let sending = partitions.map(|partition| self.send_to(queue, partition));
+        Ok(Note {
+            ids: try_join_all(sending).await?,
+            sent,
+            is_late: false,
+        })
+    }
+
+    async fn send_to(&self, queue: &Arc<dyn Queue>, partition: usize) -> Result<Uuid, PostError> {
         let message = Message {
             room: self.room.clone(),
-            seq: now_seq(),
+            // Each has a place of its own in that room.
+            seq: now_seq() + partition as Seq,
             prev: 0,
             id: Uuid::now_v7(),
             sender: "chinwag".into(),
@@ -157,14 +172,10 @@ impl Progress {
             deleted: false,
         };
         let payload = Envelope::around(&message.frame(), None, None);
-        // By a clock that nobody sets, and before it is published: what it says of others is true then.
-        let sent = Instant::now();
-        queue.publish(Route::Persist, message.id, payload).await?;
-        Ok(Note {
-            id: message.id,
-            sent,
-            is_late: false,
-        })
+        queue
+            .publish(Route::Persist, partition, message.id, payload)
+            .await?;
+        Ok(message.id)
     }
 }
 

@@ -7,9 +7,8 @@ use std::{
 };
 
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::OwnedSemaphorePermit;
 
-use super::Completion;
+use super::{Completion, places::Place};
 use crate::{envelope::ReplyLog, live::AppendRequest, queue::Route, traces::Span};
 
 /// The most messages of one step, and about the most bytes of their text: the live engine does nothing else meanwhile.
@@ -29,7 +28,7 @@ pub(super) struct PendingPost {
     /// From now on until it has its place, if it is traced.
     pub(super) place: Span,
     pub(super) completion: Completion,
-    pub(super) _slot: OwnedSemaphorePermit,
+    pub(super) _place_on_the_way: Place,
 }
 
 /// See [`RoomQueues::watch`].
@@ -113,17 +112,16 @@ impl RoomQueues {
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::Semaphore;
     use uuid::Uuid;
 
-    use super::*;
+    use super::{super::places::Places, *};
     use crate::{
         live::BotRole,
         wire::{Kind, NewMessage},
     };
 
     fn says(text: String) -> QueuedPost {
-        let slot = Arc::new(Semaphore::new(1)).try_acquire_owned();
+        let place = Places::new(1).take("ada", text.len()).ok();
         let message = NewMessage {
             room: "lobby".into(),
             id: Uuid::new_v4(),
@@ -142,7 +140,7 @@ mod tests {
                 reply: None,
                 place: Span::NONE,
                 completion: Completion::new(drop),
-                _slot: slot.expect("it is free"),
+                _place_on_the_way: place.expect("it is free"),
             },
         }
     }

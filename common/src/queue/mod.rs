@@ -60,13 +60,31 @@ pub const DELIVERY_LIMIT: u32 = 50;
 /// At least once: what was published and confirmed is delivered until it is settled.
 #[async_trait]
 pub trait Queue: Send + Sync + 'static {
-    /// Puts a payload into every queue of the route and returns when it is on disk in each of them. One attempt, with
+    /// Puts a payload into every queue of the route, there into this partition, and returns when it is on disk in each of them. One attempt, with
     /// a time limit; after [`QueueError::Unavailable`] it may be there or not, so consumers are idempotent. `id` names
     /// the message for operators.
     ///
     /// # Errors
     /// [`QueueError::Unavailable`]: try again. [`QueueError::Unroutable`]: the topology is not as it should be.
-    async fn publish(&self, route: Route, id: Uuid, payload: Bytes) -> Result<(), QueueError>;
+    async fn publish(
+        &self,
+        route: Route,
+        partition: usize,
+        id: Uuid,
+        payload: Bytes,
+    ) -> Result<(), QueueError>;
+
+    /// Into how many partitions each queue is split, or was: consumers read all of them, and while there are more than are set
+    /// nothing new comes into the last ones. Each keeps its own order.
+    fn partitions(&self) -> usize {
+        1
+    }
+
+    /// The partition that a room's messages go to.
+    fn partition_of(&self, room: &str) -> usize {
+        let _ = room;
+        0
+    }
 
     /// Starts taking from a queue, at most `prefetch` unsettled at a time. It outlives every break of the connection;
     /// it ends when the last handle is dropped or [`Consumer::close`] is called. On RabbitMQ, what travels together
@@ -84,6 +102,15 @@ pub trait Queue: Send + Sync + 'static {
     /// # Errors
     /// [`QueueError::Unavailable`] with the time after which to try again. Answers at once, from what is known.
     fn ready(&self) -> Result<(), QueueError>;
+
+    /// The same of one published to this partition.
+    ///
+    /// # Errors
+    /// As [`Queue::ready`].
+    fn ready_in(&self, partition: usize) -> Result<(), QueueError> {
+        let _ = partition;
+        self.ready()
+    }
 
     /// Whether the engine answers within its time limit.
     ///

@@ -75,6 +75,8 @@ impl Role {
 
 /// A connection, from its opening until it is lost.
 pub(super) struct Session {
+    /// What is declared when something is missing.
+    partitions: usize,
     /// Never the same twice in a process.
     pub(super) epoch: u64,
     connection: Connection,
@@ -126,6 +128,7 @@ impl Session {
     async fn open(
         role: Role,
         host: Arc<Host>,
+        partitions: usize,
         epoch: u64,
         is_first: bool,
     ) -> Result<Session, BrokerError> {
@@ -134,11 +137,12 @@ impl Session {
         let close_on_drop = CloseOnDrop(handle.clone());
         let connection = in_time(Session::connect(role, &host.address, handle)).await?;
         if is_first {
-            topology::declare_at_start(&connection).await?;
+            topology::declare_at_start(&connection, partitions).await?;
         } else {
-            topology::declare_if_lost(&connection).await?;
+            topology::declare_if_lost(&connection, partitions).await?;
         }
         Ok(Session {
+            partitions,
             epoch,
             connection,
             connected: Connected::new(host, role),
@@ -260,7 +264,7 @@ impl Session {
 
     /// Declares everything again.
     pub(super) async fn redeclare(&self) -> Result<(), BrokerError> {
-        topology::declare(&self.connection).await
+        topology::declare(&self.connection, self.partitions).await
     }
 
     /// Returns why it is lost.
@@ -387,16 +391,17 @@ impl ManagedConnection {
     /// If no host takes the first connection.
     pub(super) async fn open(
         role: Role,
-        hosts: Hosts,
+        (hosts, partitions): (Hosts, usize),
         epochs: Arc<AtomicU64>,
         stop: CancellationToken,
         closed: CancellationToken,
     ) -> Result<ManagedConnection, BrokerError> {
-        let first = Arc::new(connect_to_any(role, &hosts, &epochs, true).await?);
+        let first = Arc::new(connect_to_any(role, (&hosts, partitions), &epochs, true).await?);
         let (sender, state) = watch::channel(Ok(first.clone()));
         let supervisor = Supervisor {
             role,
             hosts,
+            partitions,
             epochs,
             state: sender,
             stop,
@@ -425,6 +430,7 @@ impl ManagedConnection {
 struct Supervisor {
     role: Role,
     hosts: Hosts,
+    partitions: usize,
     epochs: Arc<AtomicU64>,
     state: watch::Sender<State>,
     stop: CancellationToken,
@@ -477,7 +483,14 @@ impl Supervisor {
         loop {
             // Before the first attempt too: not all processes at once.
             back_off.wait().await;
-            match connect_to_any(self.role, &self.hosts, &self.epochs, false).await {
+            match connect_to_any(
+                self.role,
+                (&self.hosts, self.partitions),
+                &self.epochs,
+                false,
+            )
+            .await
+            {
                 Ok(session) => return session,
                 Err(error) if reported.as_ref() != Some(&error) => {
                     let role = self.role.as_str();
@@ -498,7 +511,7 @@ impl Supervisor {
 /// of them refuses, waiting does not mend it.
 async fn connect_to_any(
     role: Role,
-    hosts: &Hosts,
+    (hosts, partitions): (&Hosts, usize),
     epochs: &AtomicU64,
     is_first: bool,
 ) -> Result<Session, BrokerError> {
@@ -510,7 +523,13 @@ async fn connect_to_any(
         if let Some(host) = others.next() {
             let epoch = epochs.fetch_add(1, Ordering::Relaxed);
             attempts.push(async move {
-                let mut opening = pin!(Session::open(role, host.clone(), epoch, is_first));
+                let mut opening = pin!(Session::open(
+                    role,
+                    host.clone(),
+                    partitions,
+                    epoch,
+                    is_first
+                ));
                 let opened = match timeout(head_start, &mut opening).await {
                     Ok(opened) => opened,
                     Err(_) => {

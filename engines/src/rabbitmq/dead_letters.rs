@@ -82,7 +82,8 @@ impl DeadLetters for RabbitDeadLetters {
             if !is_meant(&message, ids) {
                 continue;
             }
-            // Through the default exchange to this queue alone: the other queues of its route have had it.
+            // Through the default exchange to this queue alone: the other queues of its route have had it. To its first partition,
+            // whichever it was in: nobody relies on the order of a queue.
             let target = Target {
                 exchange: "",
                 routing_key: queue.as_str(),
@@ -94,7 +95,7 @@ impl DeadLetters for RabbitDeadLetters {
                 .with_headers(FieldTable::default());
             let payload = std::mem::take(&mut message.delivery.data).into();
             self.hub
-                .publishers
+                .publishers()
                 .publish(target, properties, payload)
                 .await?;
             browser.forget(&message).await?;
@@ -144,10 +145,10 @@ impl DeadLetters for RabbitDeadLetters {
                 // With all that is written on it. It is there twice for a moment, and never not at all.
                 Revision::Replace(payload) => {
                     let properties = message.delivery.properties.clone();
-                    let published = self
-                        .hub
-                        .publishers
-                        .publish(target(queue), properties, payload);
+                    let published =
+                        self.hub
+                            .publishers()
+                            .publish(target(queue), properties, payload);
                     published.await?;
                 }
             }

@@ -25,11 +25,12 @@ use uuid::Uuid;
 use super::{
     connection::Session,
     group,
+    partitions::routing_key,
     request::{
         Batching, CONFIRM_CHECK_EVERY, CONFIRM_LIMIT, Caller, GIVE_UP_AFTER, Gauges, PROBE,
         PublishError, Request, STALLED_AFTER, Target, properties,
     },
-    topology::{EXCHANGE, routing_key},
+    topology::EXCHANGE,
 };
 
 /// The most messages of what may travel together that wait for their confirm; what is asked for meanwhile leaves
@@ -119,13 +120,13 @@ impl InFlight {
         }
     }
 
-    /// Publishes one message to every queue. It can be used when that is confirmed, and is given up if that takes
+    /// Publishes one message to every queue of a partition. It can be used when that is confirmed, and is given up if that takes
     /// longer than this.
-    pub(super) fn begin_probe(&mut self, limit: Duration) {
+    pub(super) fn begin_probe(&mut self, partition: usize, limit: Duration) {
         self.first_limit = limit;
         let target = Target {
             exchange: EXCHANGE,
-            routing_key: routing_key(Route::PersistAndAsk),
+            routing_key: routing_key(Route::PersistAndAsk, partition),
         };
         let properties = properties(Uuid::now_v7(), PROBE);
         self.begin(target, properties, Bytes::new(), Vec::new(), false);

@@ -10,6 +10,7 @@ mod hosts;
 mod hub;
 mod in_flight;
 mod limits;
+mod partitions;
 mod publisher;
 mod publishers;
 mod queue;

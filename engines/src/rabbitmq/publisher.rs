@@ -37,8 +37,8 @@ pub(super) struct Publisher {
 }
 
 impl Publisher {
-    /// Starts the task; it ends with the connection. Each of its channels may begin with a probe.
-    pub(super) fn start(connection: ManagedConnection, probes: bool) -> Publisher {
+    /// Starts the task; it ends with the connection. Each of its channels may begin with a probe of a partition.
+    pub(super) fn start(connection: ManagedConnection, probes: Option<usize>) -> Publisher {
         let (requests, receiver) = mpsc::unbounded_channel();
         let gauges = Arc::new(Gauges::default());
         supervise::spawn_part(
@@ -117,7 +117,7 @@ async fn feed(
     mut requests: mpsc::UnboundedReceiver<Request>,
     mut connection: ManagedConnection,
     gauges: Arc<Gauges>,
-    probes: bool,
+    probes: Option<usize>,
 ) {
     let mut reopening = false;
     let mut patience = FIRST_CONFIRM.back_off();
@@ -140,10 +140,9 @@ async fn feed(
         match open_channel(&session).await {
             Ok(channel) => {
                 let mut in_flight = InFlight::new(channel, gauges.clone());
-                if probes {
-                    in_flight.begin_probe(patience.next_pause());
-                } else {
-                    in_flight.open();
+                match probes {
+                    Some(partition) => in_flight.begin_probe(partition, patience.next_pause()),
+                    None => in_flight.open(),
                 }
                 if in_flight.run(&session, &mut requests).await {
                     patience.reset();

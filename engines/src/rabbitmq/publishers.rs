@@ -5,7 +5,8 @@
 //! asks the old one, without a limit, and nothing else that is published on it gets on: a process whose node stands
 //! still could publish over none of the others until it is thawed or given up, a minute or more. So where there are
 //! several hosts each process has a second connection, to another one, and each channel begins with a message to every
-//! queue ([`PROBE`](super::request::PROBE)): only when that is confirmed is it used.
+//! queue that it is for ([`PROBE`](super::request::PROBE)): only when that is confirmed is it used. Each partition has
+//! channels of its own, so that what hangs with one of them does not hang for the rooms of the others.
 
 use std::time::Duration;
 
@@ -20,15 +21,15 @@ use super::{
     request::{Batching, PublishError, Target},
 };
 
-/// The publishers, each with a connection of its own. The first that can is the one that does.
+/// The publishers of one partition, each with a connection of its own. The first that can is the one that does.
 pub(super) struct Publishers(Vec<Publisher>);
 
 impl Publishers {
     /// Starts one for each connection, of which there is at least one.
-    pub(super) fn start(connections: Vec<ManagedConnection>) -> Publishers {
-        let are_several = connections.len() > 1;
-        let start = |connection| Publisher::start(connection, are_several);
-        Publishers(connections.into_iter().map(start).collect())
+    pub(super) fn start(connections: &[ManagedConnection], partition: usize) -> Publishers {
+        let probes = (connections.len() > 1).then_some(partition);
+        let start = |connection: &ManagedConnection| Publisher::start(connection.clone(), probes);
+        Publishers(connections.iter().map(start).collect())
     }
 
     /// Until each has a channel, or the time is up.

@@ -26,6 +26,7 @@ use super::{
     headers::{table, text},
     hub::Hub,
     limits::{BrokerError, STEP_LIMIT, unavailable},
+    partitions,
     request::{PublishError, Target, properties},
     settings::RabbitSettings,
     topology,
@@ -72,11 +73,14 @@ async fn length(channel: &Channel, queue: &str) -> Result<u32, BrokerError> {
     Ok(declared.await?.message_count())
 }
 
-/// Counts what waits in the queues, and their dead letters.
-async fn count_waiting(session: &Session) -> Result<(), BrokerError> {
+/// Counts what waits in the queues, in all partitions together, and their dead letters.
+async fn count_waiting(session: &Session, partitions: usize) -> Result<(), BrokerError> {
     let channel = session.channel().await?;
     for queue in QueueName::ALL {
-        let waiting = length(&channel, queue.as_str()).await?;
+        let mut waiting = 0;
+        for partition in 0..partitions {
+            waiting += length(&channel, partitions::queue(queue, partition)).await?;
+        }
         let dead = length(&channel, topology::dead_queue(queue)).await?;
         letters::count_waiting(queue, waiting, dead);
     }
@@ -86,19 +90,32 @@ async fn count_waiting(session: &Session) -> Result<(), BrokerError> {
 
 #[async_trait]
 impl Queue for RabbitQueue {
-    async fn publish(&self, route: Route, id: Uuid, payload: Bytes) -> Result<(), QueueError> {
+    async fn publish(
+        &self,
+        route: Route,
+        partition: usize,
+        id: Uuid,
+        payload: Bytes,
+    ) -> Result<(), QueueError> {
+        if partition >= partitions::PARTITIONS_MAX {
+            return Err(QueueError::Unroutable(route));
+        }
         let target = Target {
             exchange: topology::EXCHANGE,
-            routing_key: topology::routing_key(route),
+            routing_key: partitions::routing_key(route, partition),
         };
-        let publishers = &self.hub.publishers;
+        let publishers = self.hub.publishers_to(partition);
+        // One target for all that travels together.
+        let is_set = partition < self.hub.set_partitions();
         let trace = match traces::is_on() {
             true => envelope::traced(&payload),
             false => None,
         };
         let published = match (route, trace) {
-            (Route::Persist, None) => publishers.publish_grouped(target, id, payload).await,
-            (Route::PersistAndAsk, None) => {
+            (Route::Persist, None) if is_set => {
+                publishers.publish_grouped(target, id, payload).await
+            }
+            (_, None) => {
                 let properties = properties(id, group::ALONE);
                 publishers.publish(target, properties, payload).await
             }
@@ -130,11 +147,22 @@ impl Queue for RabbitQueue {
         })
     }
 
+    fn partitions(&self) -> usize {
+        *self.hub.partitions.borrow()
+    }
+
+    fn partition_of(&self, room: &str) -> usize {
+        partitions::of_room(room, self.hub.set_partitions())
+    }
+
     fn ready(&self) -> Result<(), QueueError> {
-        self.hub
-            .publishers
-            .obstacle()
-            .map_or(Ok(()), |why| Err(unavailable(why)))
+        let obstacle = self.hub.obstacle();
+        obstacle.map_or(Ok(()), |why| Err(unavailable(why)))
+    }
+
+    fn ready_in(&self, partition: usize) -> Result<(), QueueError> {
+        let obstacle = self.hub.publishers_to(partition).obstacle();
+        obstacle.map_or(Ok(()), |why| Err(unavailable(why)))
     }
 
     async fn ping(&self) -> Result<(), QueueError> {
@@ -142,7 +170,7 @@ impl Queue for RabbitQueue {
         self.ready()?;
         // Without a connection of each kind this process does not do all of its work.
         self.hub.consuming().map_err(unavailable)?;
-        let session = self.hub.publishers.connection().map_err(unavailable)?;
+        let session = self.hub.publishers().connection().map_err(unavailable)?;
         let asked = async {
             let channel = session.channel().await?;
             length(&channel, QueueName::Persist.as_str()).await?;
@@ -153,7 +181,8 @@ impl Queue for RabbitQueue {
             .unwrap_or_else(|_| Err(BrokerError::no_answer()))
             .map_err(unavailable)?;
         // On a channel of its own, which a refusal closes: nobody needs the right to ask this.
-        drop(timeout(COUNT_LIMIT, count_waiting(&session)).await);
+        let partitions = *self.hub.partitions.borrow();
+        drop(timeout(COUNT_LIMIT, count_waiting(&session, partitions)).await);
         Ok(())
     }
 

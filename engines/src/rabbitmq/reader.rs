@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use common::{
-    queue::{Delivery, QueueName, Receipt},
+    queue::{Delivery, Receipt},
     retry::RetryPolicy,
 };
 use futures_util::{FutureExt, StreamExt};
@@ -50,7 +50,7 @@ const STEP_MAX: usize = 128;
 
 /// What the consumer's handle and the task share.
 pub(super) struct ChannelReader {
-    queue: QueueName,
+    source: Source,
     prefetch: u16,
     inbox: Arc<Inbox>,
     open_channel: Mutex<Option<OpenChannel>>,
@@ -59,6 +59,15 @@ pub(super) struct ChannelReader {
     closing: CancellationToken,
     /// None will come, and what was not taken is handed back.
     closed: CancellationToken,
+}
+
+/// What is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Source {
+    /// The queue's name on the broker.
+    pub(super) queue: &'static str,
+    /// Whether it is of an earlier setting: then nobody declares it again, and when it is removed reading it is over.
+    pub(super) is_left_over: bool,
 }
 
 /// One channel, from its opening until it ends.
@@ -93,13 +102,13 @@ struct Kept {
 
 impl ChannelReader {
     pub(super) fn new(
-        queue: QueueName,
+        source: Source,
         prefetch: u16,
         inbox: Arc<Inbox>,
         epochs: Arc<AtomicU64>,
     ) -> Arc<ChannelReader> {
         Arc::new(ChannelReader {
-            queue,
+            source,
             prefetch,
             inbox,
             open_channel: Mutex::new(None),
@@ -163,6 +172,16 @@ impl ChannelReader {
         Some((group::part_alone(properties, &payload), payload))
     }
 
+    /// Whether it reads still.
+    pub(super) fn is_reading(&self) -> bool {
+        !self.closed.is_cancelled()
+    }
+
+    /// What it reads.
+    pub(super) fn source(&self) -> Source {
+        self.source
+    }
+
     /// No more deliveries; returns when none will come, and what nobody took is handed back.
     pub(super) async fn close(&self) {
         self.closing.cancel();
@@ -214,8 +233,12 @@ impl ChannelReader {
             };
             is_missing = matches!(why, BrokerError::Missing(_));
             self.end_channel().await;
+            if is_missing && self.source.is_left_over {
+                tracing::info!(queue = self.source.queue, "the queue was removed");
+                break;
+            }
             tracing::debug!(
-                queue = self.queue.as_str(),
+                queue = self.source.queue,
                 %why,
                 "consuming has ended; it begins again"
             );
@@ -331,7 +354,7 @@ impl ChannelReader {
             passive: true,
             ..Default::default()
         };
-        let queue = self.queue.as_str().into();
+        let queue = self.source.queue.into();
         let asked = channel.queue_declare(queue, options, FieldTable::default());
         Ok(in_time(asked).await?.message_count() > 0)
     }
@@ -346,7 +369,7 @@ impl ChannelReader {
         }
         let channel = session.reading_channel().await?;
         in_time(channel.basic_qos(self.prefetch, BasicQosOptions::default())).await?;
-        let (queue, tag) = (self.queue.as_str().into(), "".into());
+        let (queue, tag) = (self.source.queue.into(), "".into());
         let options = BasicConsumeOptions::default();
         let consuming = channel.basic_consume(queue, tag, options, FieldTable::default());
         let stream = session.ask("a consumer", consuming).await?;

@@ -3,7 +3,10 @@
 use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::addresses::{self, Address};
+use super::{
+    addresses::{self, Address},
+    partitions::PARTITIONS_MAX,
+};
 
 /// The queue.
 #[derive(Args, Clone, Debug)]
@@ -11,9 +14,20 @@ pub struct RabbitSettings {
     /// RabbitMQ 3.10 and later: `amqp://user:password@host:5672/vhost`, several with commas for a cluster.
     #[arg(long, env = "AMQP_URL", hide_env_values = true)]
     pub amqp_url: SecretString,
+    /// Into how many queues each of `persist` and `bot.requests` is split, by room; to be the same for all services.
+    #[arg(long, env = "QUEUE_PARTITIONS", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=PARTITIONS_MAX as i64))]
+    pub queue_partitions: u16,
 }
 
 impl RabbitSettings {
+    /// A broker at these addresses, with one queue of each name.
+    pub fn at(url: impl Into<String>) -> RabbitSettings {
+        RabbitSettings {
+            amqp_url: url.into().into(),
+            queue_partitions: 1,
+        }
+    }
+
     /// Whether the URL is one, before anything is connected to.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::{
     headers::{table, text},
     limits::{BrokerError, STEP_LIMIT, is_misdeclared},
+    partitions::{self, routing_key},
 };
 
 /// Where messages are published to. Direct: a routing key is a route, and nothing has to be matched.
@@ -24,14 +25,6 @@ pub(super) const DEAD_EXCHANGE: &str = "chat.dead";
 /// An operator may browse over a dead letter this often before the broker would drop it: for ever. A limit must be
 /// named, because newer brokers have one of 20 of their own.
 const BROWSES_MAX: i64 = 1_000_000_000;
-
-/// The routing key of a route.
-pub(super) fn routing_key(route: Route) -> &'static str {
-    match route {
-        Route::Persist => "message",
-        Route::PersistAndAsk => "message.ask",
-    }
-}
 
 /// The queue that keeps a queue's dead letters.
 pub(super) fn dead_queue(queue: QueueName) -> &'static str {
@@ -45,12 +38,15 @@ pub(super) fn dead_queue(queue: QueueName) -> &'static str {
 ///
 /// # Errors
 /// As [`declare`] does.
-pub(super) async fn declare_at_start(connection: &Connection) -> Result<(), BrokerError> {
+pub(super) async fn declare_at_start(
+    connection: &Connection,
+    partitions: usize,
+) -> Result<(), BrokerError> {
     let channel = in_time("a channel", connection.create_channel()).await?;
-    declare_places(&channel).await?;
-    match bind_all(&channel).await {
-        // Unless this is the very first start, they have been there for as long as the exchange. If not, the first message is
-        // returned, and all is declared. (To ask whether the exchange is there would be answered with an error, which the
+    declare_places(&channel, partitions).await?;
+    match bind_all(&channel, partitions).await {
+        // Unless this is the very first start, they have been there for as long as the exchange. If not, or if there are more
+        // partitions now, the first message is returned, and all is declared. (To ask whether the exchange is there would be answered with an error, which the
         // client logs as one.)
         Err(BrokerError::Away(why)) => {
             tracing::warn!(why, "RabbitMQ does not bind what is probably bound");
@@ -64,9 +60,12 @@ pub(super) async fn declare_at_start(connection: &Connection) -> Result<(), Brok
 ///
 /// # Errors
 /// As [`declare`] does.
-pub(super) async fn declare_if_lost(connection: &Connection) -> Result<(), BrokerError> {
+pub(super) async fn declare_if_lost(
+    connection: &Connection,
+    partitions: usize,
+) -> Result<(), BrokerError> {
     if is_lost(connection).await? {
-        declare(connection).await
+        declare(connection, partitions).await
     } else {
         Ok(())
     }
@@ -92,14 +91,14 @@ async fn is_lost(connection: &Connection) -> Result<bool, BrokerError> {
 /// # Errors
 /// [`BrokerError::Refused`], with its name, if something of this name is there with other arguments: it has to be
 /// removed by hand, because it may hold messages.
-pub(super) async fn declare(connection: &Connection) -> Result<(), BrokerError> {
+pub(super) async fn declare(connection: &Connection, partitions: usize) -> Result<(), BrokerError> {
     let channel = in_time("a channel", connection.create_channel()).await?;
-    declare_places(&channel).await?;
-    bind_all(&channel).await
+    declare_places(&channel, partitions).await?;
+    bind_all(&channel, partitions).await
 }
 
 /// The exchanges and the queues.
-async fn declare_places(channel: &Channel) -> Result<(), BrokerError> {
+async fn declare_places(channel: &Channel, partitions: usize) -> Result<(), BrokerError> {
     for exchange in [EXCHANGE, DEAD_EXCHANGE] {
         let options = ExchangeDeclareOptions {
             durable: true,
@@ -114,19 +113,25 @@ async fn declare_places(channel: &Channel) -> Result<(), BrokerError> {
         in_time(&format!("the exchange `{exchange}`"), declared).await?;
     }
     for queue in QueueName::ALL {
-        declare_queue(channel, queue.as_str(), arguments(queue)).await?;
+        for partition in 0..partitions {
+            let name = partitions::queue(queue, partition);
+            declare_queue(channel, name, arguments(queue, partition)).await?;
+        }
         declare_queue(channel, dead_queue(queue), dead_arguments()).await?;
     }
     Ok(())
 }
 
-async fn bind_all(channel: &Channel) -> Result<(), BrokerError> {
+async fn bind_all(channel: &Channel, partitions: usize) -> Result<(), BrokerError> {
     for queue in QueueName::ALL {
         bind(channel, DEAD_EXCHANGE, queue.as_str(), dead_queue(queue)).await?;
     }
-    for route in [Route::Persist, Route::PersistAndAsk] {
-        for queue in route.queues() {
-            bind(channel, EXCHANGE, routing_key(route), queue.as_str()).await?;
+    for partition in 0..partitions {
+        for route in [Route::Persist, Route::PersistAndAsk] {
+            for queue in route.queues() {
+                let name = partitions::queue(*queue, partition);
+                bind(channel, EXCHANGE, routing_key(route, partition), name).await?;
+            }
         }
     }
     Ok(())
@@ -165,9 +170,10 @@ async fn bind(
 }
 
 /// On disk on a majority of nodes before it is confirmed; refused when full, never dropped; dead-lettered without a
-/// gap in which it is in neither queue.
-fn arguments(queue: QueueName) -> FieldTable {
-    table([
+/// gap in which it is in neither queue. All partitions of a queue have their dead letters in one place. The leader of the
+/// first is where it was always put, on the node that declares it; those of others go to whichever node leads fewest.
+fn arguments(queue: QueueName, partition: usize) -> FieldTable {
+    let mut arguments = table([
         ("x-queue-type", text("quorum")),
         (
             "x-delivery-limit",
@@ -177,7 +183,11 @@ fn arguments(queue: QueueName) -> FieldTable {
         ("x-dead-letter-exchange", text(DEAD_EXCHANGE)),
         ("x-dead-letter-routing-key", text(queue.as_str())),
         ("x-dead-letter-strategy", text("at-least-once")),
-    ])
+    ]);
+    if partition > 0 {
+        arguments.insert("x-queue-leader-locator".into(), text("balanced"));
+    }
+    arguments
 }
 
 fn dead_arguments() -> FieldTable {

@@ -157,7 +157,7 @@ async fn a_child_publishes_until_it_is_killed() {
         loop {
             let id = Uuid::now_v7();
             if queue
-                .publish(Route::PersistAndAsk, id, id.to_string().into())
+                .publish(Route::PersistAndAsk, 0, id, id.to_string().into())
                 .await
                 .is_ok()
             {
@@ -226,7 +226,7 @@ async fn a_closed_queue_refuses_and_ends_its_consumers() {
     assert!(consumer.next().await.is_none());
     assert!(queue.ready().is_err());
     let refused = queue
-        .publish(Route::Persist, Uuid::now_v7(), "late".into())
+        .publish(Route::Persist, 0, Uuid::now_v7(), "late".into())
         .await;
     assert!(
         matches!(refused, Err(QueueError::Unavailable { .. })),
@@ -293,7 +293,7 @@ async fn a_child_publishes_into_a_full_disk() {
     let why = loop {
         let word = format!("{:050000}", confirmed.len());
         match queue
-            .publish(Route::Persist, Uuid::now_v7(), word.clone().into())
+            .publish(Route::Persist, 0, Uuid::now_v7(), word.clone().into())
             .await
         {
             Ok(()) => drop(confirmed.insert(word)),

@@ -5,6 +5,7 @@ use side::Vhost;
 
 mod rabbitmq_faults;
 mod rabbitmq_groups;
+mod rabbitmq_partitions;
 mod rabbitmq_topology;
 mod rabbitmq_unread;
 mod side;

@@ -56,7 +56,7 @@ async fn kill_nine_in_the_middle_of_ten_thousand_publishes_loses_nothing_confirm
                 let word = format!("{publisher}/{number}");
                 loop {
                     let payload = Bytes::from(word.clone());
-                    match queue.publish(route, Uuid::now_v7(), payload).await {
+                    match queue.publish(route, 0, Uuid::now_v7(), payload).await {
                         Ok(()) => break,
                         Err(QueueError::Unavailable { .. }) => {
                             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -118,7 +118,9 @@ async fn a_broker_that_stands_still_is_noticed_and_waited_for() {
         let queue = queue.clone();
         tokio::spawn(async move {
             let payload = Bytes::from("into the ice");
-            let outcome = queue.publish(Route::Persist, Uuid::now_v7(), payload).await;
+            let outcome = queue
+                .publish(Route::Persist, 0, Uuid::now_v7(), payload)
+                .await;
             // Whoever was refused finds it so when asking, however soon.
             (outcome, queue.ready())
         })
@@ -191,7 +193,7 @@ async fn an_orderly_restart_of_the_broker_is_survived() {
     engines.stop(Engine::RabbitMq).await;
     eventually("it is noticed", async || queue.ready().err()).await;
     let refused = queue
-        .publish(Route::Persist, Uuid::now_v7(), Bytes::from("refused"))
+        .publish(Route::Persist, 0, Uuid::now_v7(), Bytes::from("refused"))
         .await;
     assert!(
         matches!(refused, Err(QueueError::Unavailable { .. })),
@@ -265,7 +267,7 @@ async fn publishes_under_way_fail_at_once_when_the_connection_goes() {
         let (queue, word) = (queue.clone(), number.to_string());
         tokio::spawn(async move {
             queue
-                .publish(Route::Persist, Uuid::now_v7(), Bytes::from(word))
+                .publish(Route::Persist, 0, Uuid::now_v7(), Bytes::from(word))
                 .await
         })
     });
@@ -300,7 +302,7 @@ async fn one_confirm_that_never_comes_keeps_nobody_else() {
     let unlucky = tokio::spawn(async move {
         let payload = Bytes::from("never confirmed");
         unlucky
-            .publish(Route::Persist, Uuid::now_v7(), payload)
+            .publish(Route::Persist, 0, Uuid::now_v7(), payload)
             .await
     });
     wire.lost_one().await;
@@ -308,7 +310,7 @@ async fn one_confirm_that_never_comes_keeps_nobody_else() {
     // Each alone, as requests to the bot go, and in groups.
     while lost.elapsed() < NO_CONFIRM {
         for route in [Route::Persist, Route::PersistAndAsk] {
-            let published = queue.publish(route, Uuid::now_v7(), Bytes::from("another"));
+            let published = queue.publish(route, 0, Uuid::now_v7(), Bytes::from("another"));
             let published = timeout(NO_CONFIRM, published).await;
             let published = published.expect("nobody waits for the one that is lost");
             published.unwrap_or_else(|why| panic!("{why} after {:?}", lost.elapsed()));
@@ -340,7 +342,7 @@ async fn a_broker_that_runs_out_of_memory_is_left_alone_until_it_has_some() {
         .to_string();
     assert!(why.contains("RabbitMQ's alarm"), "{why}");
     let refused = queue
-        .publish(Route::Persist, Uuid::now_v7(), Bytes::from("refused"))
+        .publish(Route::Persist, 0, Uuid::now_v7(), Bytes::from("refused"))
         .await;
     assert!(
         matches!(refused, Err(QueueError::Unavailable { .. })),
@@ -361,7 +363,7 @@ async fn no_more_than_a_bounded_number_waits_for_confirms() {
     engines.freeze(Engine::RabbitMq).await;
     let megabyte = Bytes::from(vec![b'x'; 1 << 20]);
     let publishing =
-        (0..200).map(|_| queue.publish(Route::Persist, Uuid::now_v7(), megabyte.clone()));
+        (0..200).map(|_| queue.publish(Route::Persist, 0, Uuid::now_v7(), megabyte.clone()));
     let outcomes = timeout(NOTICED_WITHIN, join_all(publishing))
         .await
         .expect("nobody waits longer");

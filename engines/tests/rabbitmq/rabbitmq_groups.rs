@@ -23,7 +23,7 @@ const TOGETHER_MAX: usize = 64;
 async fn publish_at_once(queue: &Arc<RabbitQueue>, route: Route, payloads: &[(Uuid, String)]) {
     let publishing = payloads
         .iter()
-        .map(|(id, payload)| queue.publish(route, *id, Bytes::from(payload.clone())));
+        .map(|(id, payload)| queue.publish(route, 0, *id, Bytes::from(payload.clone())));
     for published in tokio::task::unconstrained(join_all(publishing)).await {
         published.expect("it is confirmed");
     }

@@ -119,7 +119,7 @@ async fn what_no_queue_takes_is_unroutable_and_only_that() {
             tokio::spawn(async move {
                 (
                     queue
-                        .publish(route, Uuid::now_v7(), Bytes::from(word.clone()))
+                        .publish(route, 0, Uuid::now_v7(), Bytes::from(word.clone()))
                         .await,
                     route,
                     word,

@@ -26,8 +26,14 @@ impl QueueUnderTest for Vhost {
 
 /// Connects to RabbitMQ at these addresses.
 pub(crate) async fn connect(url: &str) -> Result<Arc<RabbitQueue>, QueueError> {
+    connect_in(url, 1).await
+}
+
+/// The same with so many partitions.
+pub(crate) async fn connect_in(url: &str, partitions: u16) -> Result<Arc<RabbitQueue>, QueueError> {
     RabbitQueue::connect(&RabbitSettings {
-        amqp_url: url.to_owned().into(),
+        queue_partitions: partitions,
+        ..RabbitSettings::at(url)
     })
     .await
 }

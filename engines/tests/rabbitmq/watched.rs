@@ -10,6 +10,8 @@ async fn the_end_of_any_task_ends_the_process() {
     let tasks = [
         "RabbitMQ connection",
         "RabbitMQ consumer",
+        "RabbitMQ consumer's partitions",
+        "RabbitMQ partitions",
         "RabbitMQ publisher",
     ];
     any_task_ends_the_process(&tasks, async || {

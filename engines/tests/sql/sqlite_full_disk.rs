@@ -40,7 +40,9 @@ async fn a_process_on_a_full_disk() {
     let queue = EmbeddedQueue::open(folder.path(), 0).await.unwrap();
     let publishes = async || {
         let payload = "a message".into();
-        queue.publish(Route::Persist, Uuid::now_v7(), payload).await
+        queue
+            .publish(Route::Persist, 0, Uuid::now_v7(), payload)
+            .await
     };
     store.create_user("ada", "a hash").await.unwrap();
     publishes().await.unwrap();

@@ -156,7 +156,12 @@ async fn acked_and_not_written(folder: &Path, after: u64, count: u64) -> u64 {
             edited: None,
             deleted: false,
         };
-        queue.publish(Route::Persist, id, Envelope::new(message, None).to_bytes())
+        queue.publish(
+            Route::Persist,
+            0,
+            id,
+            Envelope::new(message, None).to_bytes(),
+        )
     });
     for published in join_all(publishes).await {
         published.expect("the disk takes it");

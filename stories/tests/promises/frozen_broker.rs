@@ -30,9 +30,7 @@ const REPAIRED_WITHIN: Duration = Duration::from_secs(180);
 async fn on_a_cluster() -> (Chat, Engines) {
     let brokers = Engines::start_only(&[]).await;
     let nodes = brokers.start_brokers().await;
-    let first = RabbitSettings {
-        amqp_url: nodes[0].clone().into(),
-    };
+    let first = RabbitSettings::at(&nodes[0]);
     let queue: Arc<RabbitQueue> = RabbitQueue::connect(&first).await.expect("it runs");
     queue.close().await;
     let setup = Setup {
@@ -146,4 +144,64 @@ async fn the_leader_stands_still_and_never_comes_back() {
     })
     .await;
     assert_written(&chat, &told, REPAIRED_WITHIN).await;
+}
+
+/// Longer than this nobody is without an ack whose queue has a leader that lives.
+const HARDLY_WITHOUT_ACK: Duration = Duration::from_secs(3);
+
+/// How many partitions there are: the first is led by the node that stands still, the others by the other two.
+const PARTITIONS: u16 = 3;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rooms_go_on_whose_partition_is_led_by_another_node() {
+    let brokers = Engines::start_only(&[]).await;
+    let nodes = brokers.start_brokers().await;
+    // The first node leads what it declares; what comes later goes to the nodes that lead less.
+    let first = RabbitSettings::at(&nodes[0]);
+    let queue = RabbitQueue::connect(&first).await.expect("it runs");
+    queue.close().await;
+    let all = RabbitSettings {
+        queue_partitions: PARTITIONS,
+        ..first
+    };
+    let queue = RabbitQueue::connect(&all).await.expect("it runs");
+    let partition_of = |room: &str| queue.partition_of(room);
+    let setup = Setup {
+        edges: 3,
+        workers: 0,
+        persisters: 2,
+        settings: vec![
+            ("AMQP_URL", nodes[1..].join(",")),
+            ("QUEUE_PARTITIONS", PARTITIONS.to_string()),
+        ],
+        ..Setup::default()
+    };
+    let chat = Chat::with(setup).await;
+    let told = while_all_talk(&chat, async {
+        sleep(Duration::from_secs(2)).await;
+        brokers.freeze(Engine::Broker(1)).await;
+        sleep(Duration::from_secs(15)).await;
+        brokers.thaw(Engine::Broker(1)).await;
+        sleep(Duration::from_secs(2)).await;
+    })
+    .await;
+    let (mut went_on, mut waited) = (0, 0);
+    for Told {
+        person, longest, ..
+    } in &told
+    {
+        match partition_of(&person.room) {
+            0 => waited += 1,
+            partition => {
+                went_on += 1;
+                assert!(
+                    *longest < HARDLY_WITHOUT_ACK,
+                    "{} of partition {partition} was {longest:?} without an ack",
+                    person.name
+                );
+            }
+        }
+    }
+    assert!(went_on > 0 && waited > 0, "{went_on} {waited}");
+    assert_written(&chat, &told, WRITTEN_WITHIN).await;
 }

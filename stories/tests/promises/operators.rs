@@ -176,9 +176,7 @@ async fn a_dead_letter_is_listed_shown_replayed_and_dropped() {
         ..Setup::default()
     })
     .await;
-    let settings = RabbitSettings {
-        amqp_url: chat.setting("AMQP_URL").to_owned().into(),
-    };
+    let settings = RabbitSettings::at(chat.setting("AMQP_URL"));
     let queue = RabbitQueue::connect(&settings)
         .await
         .expect("the broker is there");
@@ -186,6 +184,7 @@ async fn a_dead_letter_is_listed_shown_replayed_and_dropped() {
     queue
         .publish(
             Route::Persist,
+            0,
             poison,
             Bytes::from_static(b"not an envelope"),
         )
@@ -225,9 +224,7 @@ async fn a_row_that_cannot_be_written_is_found_and_the_rest_of_its_batch_is_writ
         ..Setup::default()
     })
     .await;
-    let settings = RabbitSettings {
-        amqp_url: chat.setting("AMQP_URL").to_owned().into(),
-    };
+    let settings = RabbitSettings::at(chat.setting("AMQP_URL"));
     let queue = RabbitQueue::connect(&settings)
         .await
         .expect("the broker is there");
@@ -262,7 +259,7 @@ async fn a_row_that_cannot_be_written_is_found_and_the_rest_of_its_batch_is_writ
     let publish = async |envelope: &Envelope| {
         let id = envelope.message.id;
         queue
-            .publish(Route::Persist, id, envelope.to_bytes())
+            .publish(Route::Persist, 0, id, envelope.to_bytes())
             .await
             .expect("confirmed");
     };

@@ -36,9 +36,7 @@ impl Behind {
             ..Setup::default()
         })
         .await;
-        let settings = RabbitSettings {
-            amqp_url: chat.setting("AMQP_URL").to_owned().into(),
-        };
+        let settings = RabbitSettings::at(chat.setting("AMQP_URL"));
         let queue = RabbitQueue::connect(&settings).await;
         let database = MySqlConnection::connect(chat.setting("DATABASE_URL")).await;
         Behind {
@@ -51,7 +49,7 @@ impl Behind {
 
     async fn publish(&self, message: &Message) {
         let payload = Envelope::new(message.clone(), None).to_bytes();
-        let published = self.queue.publish(Route::Persist, message.id, payload);
+        let published = self.queue.publish(Route::Persist, 0, message.id, payload);
         published.await.expect("confirmed");
     }
 

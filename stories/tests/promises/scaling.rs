@@ -25,7 +25,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// What the ScaledObject of the workers says.
 struct ScaledObject {
-    queue: String,
+    queues: String,
     most: usize,
 }
 
@@ -46,20 +46,25 @@ impl ScaledObject {
                 .unwrap_or_else(|| panic!("{name} is not in it"))
                 .trim()
         };
-        assert_eq!([value("protocol"), value("mode")], ["http", "QueueLength"]);
+        let how = ["protocol", "mode", "useRegex", "operation"].map(value);
+        assert_eq!(how, ["http", "QueueLength", "\"true\"", "sum"]);
         ScaledObject {
-            queue: value("queueName").to_owned(),
+            queues: value("queueName").trim_matches('\'').to_owned(),
             most: value("maxReplicaCount").parse().expect("a number"),
         }
     }
 }
 
-/// KEDA's question: how much lies in the queue, waiting or in somebody's hands.
-async fn depth(engines: &Engines, vhost: &str, queue: &str) -> Option<usize> {
-    let url = format!("{}/api/queues/{vhost}/{queue}", engines.management_url());
+/// KEDA's question: how much lies in the queues of such names, waiting or in somebody's hands.
+async fn depth(engines: &Engines, vhost: &str, queues: &str) -> Option<usize> {
+    let name: String = queues.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let asked = format!("page=1&use_regex=true&pagination=false&name={name}&page_size=100");
+    let url = format!("{}/api/queues/{vhost}?{asked}", engines.management_url());
     let answer = chat_client::http().get(url).send().await.ok()?;
     let answer: Value = serde_json::from_str(&answer.text().await.ok()?).ok()?;
-    answer["messages"].as_u64()?.try_into().ok()
+    let queues = answer["items"].as_array()?.iter();
+    let messages = queues.map(|queue| queue["messages"].as_u64());
+    messages.sum::<Option<u64>>()?.try_into().ok()
 }
 
 /// Starts and stops workers until so many run as are wanted. Whoever goes is told to, and has time to drain.
@@ -157,7 +162,7 @@ async fn workers_grow_from_one_to_eight_and_back_with_the_depth_of_the_queue() {
     let (begun, mut is_rush) = (Instant::now(), false);
     loop {
         assert!(begun.elapsed() < RUN_LIMIT, "{counts:?}");
-        if let Some(messages) = depth(chat.engines(), &vhost, &object.queue).await {
+        if let Some(messages) = depth(chat.engines(), &vhost, &object.queues).await {
             let now = chat.workers.len();
             let wanted = messages.div_ceil(each).clamp(1, object.most);
             if wanted >= now {

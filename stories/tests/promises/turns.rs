@@ -265,11 +265,9 @@ async fn a_thousand_requests_each_have_one_reply_in_time_and_in_order() {
     })
     .await
     .expect("Redis");
-    let queue = RabbitQueue::connect(&RabbitSettings {
-        amqp_url: chat.setting("AMQP_URL").to_owned().into(),
-    })
-    .await
-    .expect("RabbitMQ");
+    let queue = RabbitQueue::connect(&RabbitSettings::at(chat.setting("AMQP_URL")))
+        .await
+        .expect("RabbitMQ");
     let store = chat.database().await;
     let poster = Poster::new(live.clone(), queue, store.clone());
     let (subscriber, mut events) = live.subscriber(8_192);

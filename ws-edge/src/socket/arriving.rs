@@ -96,6 +96,11 @@ impl Arriving {
         }
     }
 
+    /// Nothing is read for a while, which is not the client's doing.
+    pub(super) fn is_not_read(&mut self) {
+        self.too_late = None;
+    }
+
     fn handed_on(&mut self, next: &Option<Result<Message, axum::Error>>) {
         match next {
             // Comes between the fragments of a message, too.

@@ -3,7 +3,9 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use common::wire::{BadFrame, ClientFrame, ErrorCode, PROTOCOL, Seq, ServerFrame};
+use common::wire::{
+    BadFrame, ClientFrame, ErrorCode, MESSAGE_MAX_CHARS, PROTOCOL, Seq, ServerFrame,
+};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -26,6 +28,9 @@ const TASKS_MAX: usize = 32;
 
 /// One `typing` per room within this time is passed on; the others are dropped without a word.
 const TYPING_EVERY: Duration = Duration::from_secs(2);
+
+/// What one more message may take of them.
+const POST_BYTES_MAX: usize = 4 * MESSAGE_MAX_CHARS;
 
 /// When a sender whose messages pile up may try again.
 const RETRY_WHEN_FULL: Duration = Duration::from_millis(500);
@@ -203,6 +208,19 @@ impl Connection {
     /// Messages that wait for their ack.
     pub(super) fn posts_in_flight(&self) -> usize {
         self.posts
+    }
+
+    /// Whether as much of it waits for its ack as may: then nothing more is read until some of that is answered. `free` is how
+    /// many bytes all sockets may have beside those that wait by now; nobody has more of it than is left to others.
+    pub(super) fn is_full(&self, free: usize) -> bool {
+        self.posts >= POSTS_IN_FLIGHT_MAX
+            || self.post_bytes + POST_BYTES_MAX > POSTS_BYTES_MAX
+            || self.post_bytes > free
+    }
+
+    /// What the client says is not read just now, and so neither whether it answers.
+    pub(super) fn is_not_read(&mut self) {
+        self.unanswered_since = None;
     }
 
     /// Whether this subscription still stands.

@@ -61,6 +61,7 @@ use self::{
     meters::Meters,
     rechecks::Rechecks,
     registry::Registry,
+    send_queue::UnansweredBytes,
     socket::Socket,
 };
 use crate::{
@@ -90,6 +91,7 @@ pub(crate) struct Sockets {
     rechecks: Rechecks,
     events: Mutex<Option<mpsc::Receiver<LiveEvent>>>,
     meters: Arc<Meters>,
+    unanswered: Arc<UnansweredBytes>,
     /// Of each connection.
     limits: ConnectionLimits,
     /// How long a client may take nothing of a batch, or take for one message.
@@ -127,6 +129,7 @@ impl Sockets {
             rechecks: Rechecks::default(),
             events: Mutex::new(Some(events)),
             meters,
+            unanswered: Arc::default(),
             limits,
             stuck_after,
             large_messages: LargeMessages::new(),

@@ -3,7 +3,10 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -16,7 +19,7 @@ use common::{
 };
 use futures_util::FutureExt;
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 use uuid::Uuid;
 
 use super::{
@@ -35,6 +38,45 @@ pub(super) struct QueuedSend {
     pub(super) said: Said,
     /// From when it was read to its answer, if it is traced.
     pub(super) span: Span,
+    /// When it was read.
+    pub(super) since: Instant,
+    /// Until it is answered.
+    pub(super) unanswered: Unanswered,
+}
+
+/// The most bytes of text, of all sockets of an edge, that were read and are not answered: 128 MiB.
+const UNANSWERED_BYTES_MAX: usize = 128 << 20;
+
+/// How many they are.
+#[derive(Default)]
+pub(super) struct UnansweredBytes(AtomicUsize);
+
+impl UnansweredBytes {
+    /// How many more there may be.
+    pub(super) fn free(&self) -> usize {
+        UNANSWERED_BYTES_MAX.saturating_sub(self.0.load(Ordering::Relaxed))
+    }
+
+    /// These are of them until the answer is dropped.
+    pub(super) fn hold(self: &Arc<Self>, bytes: usize) -> Unanswered {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+        Unanswered {
+            all: Arc::clone(self),
+            bytes,
+        }
+    }
+}
+
+/// A message's part of them.
+pub(super) struct Unanswered {
+    all: Arc<UnansweredBytes>,
+    bytes: usize,
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        self.all.0.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 /// What a person sends.
@@ -235,7 +277,13 @@ impl Sending {
     }
 
     async fn begin(&self, job: QueuedSend) {
-        let QueuedSend { id, said, mut span } = job;
+        let QueuedSend {
+            id,
+            said,
+            mut span,
+            since,
+            unanswered,
+        } = job;
         let bytes = said.bytes();
         match &said {
             Said::Message { .. } => self.report_to.queue.state().unanswered.push(id),
@@ -259,10 +307,10 @@ impl Sending {
             if let Err(error) = &outcome {
                 span.failed(error);
             }
-            drop(span);
+            drop((span, unanswered));
             report_to.answer(id, bytes, outcome.map_err(Refusal::from));
         });
-        let completion = completion.traced(trace);
+        let completion = completion.traced(trace).since(since);
         self.sockets
             .services
             .poster

@@ -195,8 +195,13 @@ impl Socket {
             if is_drained {
                 return Closing::Draining;
             }
+            // Whoever sends more than is kept waits where they send, until some of it is answered.
+            let is_read = !self.is_draining && !self.is_full();
+            if !is_read {
+                self.arriving.is_not_read();
+            }
             tokio::select! {
-                frame = next_frame(&mut self.ws, &mut self.arriving, &self.user, &self.sockets.large_messages), if !self.is_draining => {
+                frame = next_frame(&mut self.ws, &mut self.arriving, &self.user, &self.sockets.large_messages), if is_read => {
                     let heard = self.hear(frame).and_then(|()| self.read_what_is_there(READ_AT_ONCE - 1));
                     if let Err(closing) = heard {
                         return closing;
@@ -208,10 +213,15 @@ impl Socket {
         }
     }
 
+    /// Whether nothing more is read, since so much waits for its ack.
+    fn is_full(&self) -> bool {
+        self.connection.is_full(self.sockets.unanswered.free())
+    }
+
     /// Reads without waiting.
     fn read_what_is_there(&mut self, frames: usize) -> Result<(), Closing> {
         for _ in 0..frames {
-            if self.is_draining || self.closing.is_some() {
+            if self.is_draining || self.closing.is_some() || self.is_full() {
                 break;
             }
             let large = &self.sockets.large_messages;
@@ -441,7 +451,14 @@ impl Socket {
             span.set("chinwag.room", room.to_string());
             span.set("messaging.message.id", id.to_string());
         }
-        self.send_on_its_way(room, QueuedSend { id, said, span });
+        let job = QueuedSend {
+            id,
+            said,
+            span,
+            since: Instant::now(),
+            unanswered: self.sockets.unanswered.hold(bytes),
+        };
+        self.send_on_its_way(room, job);
     }
 
     fn send_on_its_way(&mut self, room: &Arc<str>, job: QueuedSend) {
@@ -510,6 +527,9 @@ impl Socket {
             self.note(note);
         }
         if Instant::now() >= self.connection.deadline() {
+            if self.is_full() {
+                self.connection.is_not_read();
+            }
             let services = &self.sockets.services;
             services.sessions.note_use(&self.session);
             let address = self.origin.address;

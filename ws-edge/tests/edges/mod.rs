@@ -14,7 +14,6 @@ use common::{
     store::Store,
     wire::{Kind, Message, NewMessage},
 };
-use engines::embedded::EmbeddedQueue;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -47,16 +46,14 @@ struct CommandLine {
 }
 
 impl Edges {
-    /// Two edges with these flags, on these engines and a queue in the folder.
+    /// Two edges with these flags, on these engines, whose files are in the folder.
     pub(crate) async fn start_on(
         folder: TempDir,
-        live: Arc<dyn Live>,
-        store: Arc<dyn Store>,
+        (live, queue, store): (Arc<dyn Live>, Arc<dyn Queue>, Arc<dyn Store>),
         flags: &[&str],
     ) -> Edges {
         // As its `main` does: how many connections there may be follows from it.
         ws_edge::raise_open_files(0);
-        let queue: Arc<dyn Queue> = EmbeddedQueue::open(folder.path(), 0).await.unwrap();
         let stop = CancellationToken::new();
         let mut edges = Edges {
             urls: Vec::new(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use chat_client::Client;
-use engines::embedded::{EmbeddedLive, SqliteStore};
+use engines::embedded::{EmbeddedLive, EmbeddedQueue, SqliteStore};
 use seam_fakes::FaultyStore;
 
 use crate::edges::Edges;
@@ -20,14 +20,17 @@ impl Edges {
     pub(crate) async fn start_with(flags: &[&str]) -> Chat {
         let folder = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(folder.path()).await.unwrap();
-        Edges::start_on(folder, EmbeddedLive::new(), store, flags).await
+        let queue = EmbeddedQueue::open(folder.path(), 0).await.unwrap();
+        Edges::start_on(folder, (EmbeddedLive::new(), queue, store), flags).await
     }
 
     /// Edges with a database behind a network.
     pub(crate) async fn start_faulty() -> (Chat, Arc<FaultyStore>) {
         let folder = tempfile::tempdir().unwrap();
         let store = FaultyStore::over(SqliteStore::open(folder.path()).await.unwrap());
-        let chat = Edges::start_on(folder, EmbeddedLive::new(), store.clone(), &[]).await;
+        let queue = EmbeddedQueue::open(folder.path(), 0).await.unwrap();
+        let engines = (EmbeddedLive::new() as _, queue as _, store.clone() as _);
+        let chat = Edges::start_on(folder, engines, &[]).await;
         (chat, store)
     }
 

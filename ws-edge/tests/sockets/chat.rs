@@ -11,8 +11,8 @@ use common::{
     live::{Live, Signal},
     store::{Accounts, BotPolicy, Room, Rooms, Session},
 };
-use engines::embedded::{EmbeddedLive, SqliteStore};
-use seam_fakes::{FaultyLive, FaultyStore};
+use engines::embedded::{EmbeddedLive, EmbeddedQueue, SqliteStore};
+use seam_fakes::{Faults, FaultyLive, FaultyQueue, FaultyStore};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -23,6 +23,7 @@ use crate::edges::Edges;
 pub(crate) struct Chat {
     pub edges: Edges,
     pub live: Arc<FaultyLive>,
+    pub queue_faults: Faults,
     pub store: Arc<FaultyStore>,
 }
 
@@ -45,8 +46,15 @@ impl Chat {
         let folder = tempfile::tempdir().unwrap();
         let live = FaultyLive::over(EmbeddedLive::new());
         let store = FaultyStore::over(SqliteStore::open(folder.path()).await.unwrap());
-        let edges = Edges::start_on(folder, live.clone(), store.clone(), flags).await;
-        let chat = Chat { edges, live, store };
+        let queue = FaultyQueue::over(EmbeddedQueue::open(folder.path(), 0).await.unwrap());
+        let queue_faults = queue.faults.clone();
+        let edges = Edges::start_on(folder, (live.clone(), queue, store.clone()), flags).await;
+        let chat = Chat {
+            edges,
+            live,
+            queue_faults,
+            store,
+        };
         chat.store.create_user("owner", "no hash").await.unwrap();
         chat.opens("lobby", false).await;
         chat

@@ -12,6 +12,7 @@ mod drafts;
 #[path = "../edges/mod.rs"]
 mod edges;
 mod gaps;
+mod overload;
 mod posting;
 mod reading;
 mod resume;

@@ -24,7 +24,7 @@ pub trait QueueUnderTest: Send + Sync {
 pub async fn publish(queue: &dyn Queue, route: Route, words: &[&str]) {
     for word in words {
         queue
-            .publish(route, Uuid::now_v7(), Bytes::from((*word).to_owned()))
+            .publish(route, 0, Uuid::now_v7(), Bytes::from((*word).to_owned()))
             .await
             .expect("the queue is there");
     }
@@ -34,7 +34,12 @@ pub async fn publish(queue: &dyn Queue, route: Route, words: &[&str]) {
 pub async fn publish_somehow(queue: &dyn Queue, word: &str) {
     let until = Instant::now() + PATIENCE;
     while let Err(error) = queue
-        .publish(Route::Persist, Uuid::now_v7(), Bytes::from(word.to_owned()))
+        .publish(
+            Route::Persist,
+            0,
+            Uuid::now_v7(),
+            Bytes::from(word.to_owned()),
+        )
         .await
     {
         assert!(Instant::now() < until, "{error}");

@@ -101,7 +101,7 @@ pub async fn a_dead_letter_is_kept_with_its_reason_until_it_is_put_back_or_dropp
     let ids = [Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7()];
     for (id, word) in ids.iter().zip(["x", "y", "z"]) {
         queue
-            .publish(Route::PersistAndAsk, *id, Bytes::from(word))
+            .publish(Route::PersistAndAsk, 0, *id, Bytes::from(word))
             .await
             .expect("the queue is there");
     }
@@ -276,7 +276,7 @@ pub async fn what_nobody_can_settle_becomes_a_dead_letter(engine: impl QueueUnde
     let queue = engine.open().await;
     let poison = Uuid::now_v7();
     queue
-        .publish(Route::Persist, poison, Bytes::from("poison"))
+        .publish(Route::Persist, 0, poison, Bytes::from("poison"))
         .await
         .expect("the queue is there");
     let consumer = queue.consume(QueueName::Persist, 1).await;
@@ -517,7 +517,7 @@ pub async fn five_thousand_at_once_all_arrive(engine: impl QueueUnderTest) {
         let (queue, word) = (queue.clone(), word.clone());
         tokio::spawn(async move {
             queue
-                .publish(Route::Persist, Uuid::now_v7(), word.into())
+                .publish(Route::Persist, 0, Uuid::now_v7(), word.into())
                 .await
         })
     });

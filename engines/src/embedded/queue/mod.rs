@@ -215,7 +215,13 @@ impl Commands {
 
 #[async_trait]
 impl Queue for EmbeddedQueue {
-    async fn publish(&self, route: Route, id: Uuid, payload: Bytes) -> Result<(), QueueError> {
+    async fn publish(
+        &self,
+        route: Route,
+        _: usize,
+        id: Uuid,
+        payload: Bytes,
+    ) -> Result<(), QueueError> {
         self.writable()?;
         let turn = timeout(TIME_LIMIT, self.publishing.acquire()).await;
         let _turn = turn.map_err(|_| {
