@@ -217,6 +217,7 @@ impl Asking {
             out: None,
             cannot_tell: false,
             request: &request.message,
+            asker: request.asker(),
             reply: request.reply,
             prompt,
             slot: Some(slot),
@@ -251,6 +252,8 @@ struct Inquiry<'a> {
     /// The last look at the budgets could not tell what is left.
     cannot_tell: bool,
     request: &'a Message,
+    /// Who wants this answer.
+    asker: &'a str,
     reply: Uuid,
     prompt: &'a Prompt,
     /// The one that it came with, until the first call.
@@ -298,11 +301,7 @@ impl<'a> Inquiry<'a> {
             Step::Else(attempt) => return Ok(attempt),
         };
         let begun = self.attempts.calls() > 0;
-        let Some(call) = self
-            .asking
-            .models
-            .begin(index, &self.request.sender, Instant::now())
-        else {
+        let Some(call) = self.asking.models.begin(index, self.asker, Instant::now()) else {
             permit.give_back();
             drop(slot);
             return self.pause(sleep(PROBE_AGAIN)).await;
@@ -363,7 +362,7 @@ impl<'a> Inquiry<'a> {
         let now = Instant::now();
         let respond_by = self.interrupts.respond_by.into_std();
         let left = respond_by.saturating_duration_since(now);
-        let mut bars = self.asking.models.bars(&self.request.sender, now);
+        let mut bars = self.asking.models.bars(self.asker, now);
         self.waits.lay_over(&mut bars, now);
         match self.attempts.next(&bars, left) {
             // It would be broken off: another has more of the slot.
@@ -413,7 +412,7 @@ impl<'a> Inquiry<'a> {
         let call = CallRequest {
             model: name,
             id: self.waits.id,
-            user: &self.request.sender,
+            user: self.asker,
             room: &self.request.room,
             tokens: u32::try_from(self.prompt.tokens).unwrap_or(u32::MAX),
         };
@@ -567,8 +566,11 @@ impl<'a> Inquiry<'a> {
             span.set("attempt", i64::from(self.attempts.calls()));
         }
         held.goes_out();
-        let usage = &mut held.usage;
+        let HeldCall {
+            usage, has_said, ..
+        } = held;
         let mut pieces = |piece: &str| {
+            *has_said = true;
             if text.is_empty() {
                 histogram!("chinwag_bot_first_token_seconds", "model" => model.to_owned())
                     .record(began.elapsed());
@@ -586,6 +588,10 @@ impl<'a> Inquiry<'a> {
             Ok(Err(error)) => Called::Failed(error),
             Err(interrupt) => Called::Interrupted(interrupt),
         };
+        if matches!(called, Called::Interrupted(_)) {
+            held.is_broken_off();
+        }
+        let usage = &mut held.usage;
         let was_at_work = match &called {
             Called::Finished(_) | Called::Interrupted(_) => true,
             Called::Failed(error) => error.was_at_work() || usage.tokens_out > 0,

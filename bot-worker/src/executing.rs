@@ -92,13 +92,13 @@ impl Executing {
         let message = &request.message;
         let claim = self.turns.claim(
             &message.room,
-            &message.sender,
+            request.asker(),
             request.reply,
             request.asked,
             fence,
         );
         let turn = claim.resume().await.ok()??;
-        let tally = Tally::new(self.asking.budgeting(), &message.sender, &message.room);
+        let tally = Tally::new(self.asking.budgeting(), request.asker(), &message.room);
         let outcome = tokio::select! {
             biased;
             outcome = self.outcome(&request, &turn, slot, &tally, &interrupts) => outcome,
@@ -167,6 +167,7 @@ impl Executing {
         };
         let request = Request {
             message: work.message,
+            by: work.by,
             asked: work.asked,
             reply: work.reply,
             attempt: work.attempt,
@@ -203,12 +204,12 @@ impl Executing {
                 self.timeline
                     .before(&message.room, message.seq + 1, PAST_MAX_MESSAGES),
             );
-            let sender = timeout(LOOK_UP_TIME, self.engines.store.standing(&message.sender));
-            let (question, room, past, sender) = tokio::join!(question, room, past, sender);
-            (answered, question, room, past, sender)
+            let asker = timeout(LOOK_UP_TIME, self.engines.store.standing(request.asker()));
+            let (question, room, past, asker) = tokio::join!(question, room, past, asker);
+            (answered, question, room, past, asker)
         };
         let own_words = |reason| Ok((AskOutcome::unasked(reason), 0));
-        let (answered, question, room, past, sender) = match interrupts.race(false, looked_up).await
+        let (answered, question, room, past, asker) = match interrupts.race(false, looked_up).await
         {
             Ok(looked_up) => looked_up,
             Err(Interrupt::HandBack) => return Err(NoReply::HandBack),
@@ -240,7 +241,7 @@ impl Executing {
             Ok(Err(_)) | Err(_) => unknown_room(&message.room),
         };
         // An edge may have sent it here before it heard that whoever asks is a program, or that the room answers those no more.
-        let by_program = matches!(sender, Ok(Ok(Some(standing))) if standing.program);
+        let by_program = matches!(asker, Ok(Ok(Some(standing))) if standing.program);
         if by_program && !room.bot_answers_programs {
             return Err(NoReply::OfAProgram);
         }
@@ -295,9 +296,9 @@ impl Executing {
 
 impl Executing {
     /// Whether a program asks. It is not told of limits: one that answers whatever it hears would ask at once again, for ever.
-    pub(crate) async fn is_of_a_program(&self, message: &Message) -> bool {
-        let sender = timeout(LOOK_UP_TIME, self.engines.store.standing(&message.sender)).await;
-        matches!(sender, Ok(Ok(Some(standing))) if standing.program)
+    pub(crate) async fn is_of_a_program(&self, asker: &str) -> bool {
+        let asker = timeout(LOOK_UP_TIME, self.engines.store.standing(asker)).await;
+        matches!(asker, Ok(Ok(Some(standing))) if standing.program)
     }
 
     /// Whether programs have been answered so often that a person has to say something first. Where it cannot be found out, the

@@ -137,7 +137,7 @@ impl Replies {
         let usage = outcome.used.total();
         let log = ReplyLog {
             request: request.message.id,
-            user: request.message.sender.clone(),
+            user: request.asker().to_owned(),
             model: outcome.model.clone(),
             attempts: outcome.calls,
             tokens_in: usage.tokens_in,
@@ -199,7 +199,7 @@ impl Replies {
         } = reply;
         let log = ReplyLog {
             request: request.message.id,
-            user: request.message.sender.clone(),
+            user: request.asker().to_owned(),
             model: String::new(),
             attempts: 0,
             tokens_in: 0,

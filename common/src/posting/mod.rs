@@ -345,9 +345,9 @@ impl Poster {
     pub async fn ask_again(&self, request: Message, again: Again) -> Result<(), PostError> {
         let asked = async {
             self.queue.ready()?;
+            let (route, after) = (Route::PersistAndAsk, again.after);
             let payload = Envelope::again(request, again).to_bytes();
-            let route = Route::PersistAndAsk;
-            self.queue.publish(route, again.after, payload).await
+            self.queue.publish(route, after, payload).await
         };
         asked
             .await
