@@ -309,7 +309,8 @@ impl Answering {
             tracing::warn!(request = %message.id, room = %message.room, attempt = request.attempt, "delivered too often: the fallback, without asking a model");
             return Some(AskOutcome::unasked(Reason::GaveUp));
         }
-        if let Some(command) = commands::read(&message.message) {
+        let command = commands::read(&message.message);
+        if let Some(command) = command.filter(|command| command.sums_up.is_none()) {
             return Some(AskOutcome::of_command(command));
         }
         if interrupts.time_is_up() {

@@ -36,6 +36,7 @@ use crate::{
     model::Model,
     replies::Replies,
     run_queue::RunQueueEnd,
+    running_summaries::RunningSummaries,
     settings::{ModelApi, WorkerSettings},
     spending::Budgeting,
     turns::{QueuedTurn, Turns},
@@ -140,6 +141,7 @@ impl Worker {
             context_tokens: settings.bot_context_tokens.get(),
             thinking: settings.bot_thinking,
             search: settings.bot_search,
+            summaries: RunningSummaries::default(),
         });
         let answering = Answering {
             replies,
@@ -272,6 +274,9 @@ impl Worker {
             // Only settling is left to do.
             drop(timeout_at(end, jobs.wait()).await);
         }
+        // They end as draining begins; what their calls have used is still to be written.
+        self.executing.summaries.making.close();
+        drop(timeout_at(end, self.executing.summaries.making.wait()).await);
         if !self.asking.budgeting().written(end).await {
             tracing::warn!("stopped before all that calls have used was written down");
         }

@@ -101,6 +101,25 @@ impl ReplyDetails {
     }
 }
 
+impl ReplyLog {
+    /// Of a reply to this request of this person's that another attempt wrote, and may have died before its log was kept.
+    pub fn of_another_attempt(request: Uuid, user: String) -> ReplyLog {
+        ReplyLog {
+            request,
+            user,
+            model: String::new(),
+            attempts: 0,
+            tokens_in: 0,
+            tokens_out: 0,
+            first_token_ms: None,
+            total_ms: 0,
+            cost_micros: None,
+            outcome: "recovered".into(),
+            details: ReplyDetails::default(),
+        }
+    }
+}
+
 impl Envelope {
     /// A payload of the present version.
     pub fn new(message: Message, reply: Option<ReplyLog>) -> Envelope {

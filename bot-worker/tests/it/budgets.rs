@@ -258,6 +258,40 @@ async fn what_is_in_no_reply_is_noted_and_the_books_are_filled_from_there() {
 }
 
 #[tokio::test]
+async fn what_an_answer_has_used_is_noted_though_anothers_was_there_first() {
+    let scene = Scene::with_worker(&["--gemini-models", "only"]).await;
+    scene
+        .practice
+        .behave("say=\"one two three four\" pace=100ms")
+        .unwrap();
+    let question = scene.asks("what is two plus two?").await;
+    let is_begun = |calls: &[ReceivedCall]| calls.len() == 1;
+    let begun = scene.practice.requests_when(PATIENCE, is_begun).await;
+    begun.unwrap();
+    // An attempt that was taken for dead, and is not.
+    let other = scene.replies_to(&question, "five").await;
+    scene.queue.settled_when(1).await;
+    spent_when(&scene, "is the call used", |used| used.calls == 1).await;
+    let scene = scene.stops().await;
+    scene.assert_one_reply(&question).await;
+    assert_eq!(scene.reply_to(&question).await, other);
+    let logs: Vec<_> = scene.persisted().into_iter().collect();
+    for envelope in &logs {
+        let log = envelope.reply.as_ref().unwrap();
+        assert_eq!(
+            (&*log.outcome, log.attempts, log.tokens_in),
+            ("recovered", 0, 0)
+        );
+    }
+    scene.store.write(&logs).await.unwrap();
+    let noted = sums(&scene).await;
+    let used = spent(&scene, "ada", "lobby").await.person[0];
+    assert_eq!(noted.calls, 1);
+    let tokens = (noted.tokens_in as u64, noted.tokens_out as u64);
+    assert_eq!(tokens, (used.tokens_in, used.tokens_out));
+}
+
+#[tokio::test]
 async fn without_the_books_nobody_is_asked_where_there_is_a_budget() {
     let mut scene = Scene::set().await;
     scene.store.faults.away(true);
