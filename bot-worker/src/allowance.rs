@@ -10,7 +10,7 @@ use std::{
 
 use common::{
     quota::{CallReport, CallRequest, Quota, QuotaError, QuotaLimits, Reservation, WorkerFleet},
-    wire::{Message, Seq, now_seq},
+    wire::{Seq, now_seq},
 };
 use metrics::{counter, gauge};
 use parking_lot::{Mutex, MutexGuard};
@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::{
+    answering::Request,
     attempts::{Bar, BarKind},
     fallback::Reason,
     pace::Pace,
@@ -192,15 +193,14 @@ impl Allowance {
     }
 
     /// How long somebody has to wait until they may ask again; none if this request is within what they may.
-    pub(crate) async fn too_soon(&self, request: &Message) -> Option<Duration> {
+    pub(crate) async fn too_soon(&self, request: &Request) -> Option<Duration> {
         let user_calls = self.user_calls?;
         if self.state().is_away {
             return None;
         }
-        let Message {
-            sender, id, seq, ..
-        } = request;
-        match self.quota.admit(sender, *id, *seq, user_calls).await {
+        // By the reply's id, so that another answer to the same question counts as well.
+        let (asker, id, asked) = (request.asker(), request.reply, request.asked);
+        match self.quota.admit(asker, id, asked, user_calls).await {
             Ok(wait) => wait,
             Err(error) => {
                 self.is_away(&error);

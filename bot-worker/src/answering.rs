@@ -54,6 +54,8 @@ const KEPT_AFTER: [Duration; 3] = [
 pub(crate) struct Request {
     /// The message that asks.
     pub message: Message,
+    /// Who wants it answered again, if that is not for the first time.
+    pub by: Option<String>,
     /// When it was asked for: its `seq`, or later, if it is to be answered again.
     pub asked: Seq,
     /// The id its reply has, whoever writes it.
@@ -64,6 +66,13 @@ pub(crate) struct Request {
     pub received: Instant,
     /// The trace that it belongs to, if it is traced.
     pub trace: Option<TraceContext>,
+}
+
+impl Request {
+    /// Who wants this answer: what it uses, and the place that it takes, are theirs.
+    pub(crate) fn asker(&self) -> &str {
+        self.by.as_deref().unwrap_or(&self.message.sender)
+    }
 }
 
 /// What all requests of one worker share.
@@ -172,7 +181,7 @@ impl Answering {
             outcome.reason,
             Some(Reason::Busy | Reason::TooSoon | Reason::Budget | Reason::BudgetNotKnown)
         );
-        if is_limited && self.executing.is_of_a_program(&request.message).await {
+        if is_limited && self.executing.is_of_a_program(request.asker()).await {
             queued.claim().release(turn, true).await;
             count("of_a_program");
             return Verdict::Ack;
@@ -300,17 +309,18 @@ impl Answering {
             tracing::warn!(request = %message.id, room = %message.room, attempt = request.attempt, "delivered too often: the fallback, without asking a model");
             return Some(AskOutcome::unasked(Reason::GaveUp));
         }
-        if let Some(command) = commands::read(&message.message) {
+        let command = commands::read(&message.message);
+        if let Some(command) = command.filter(|command| command.sums_up.is_none()) {
             return Some(AskOutcome::of_command(command));
         }
         if interrupts.time_is_up() {
             return Some(AskOutcome::busy(self.each.median(Instant::now())));
         }
-        if let Some(wait) = self.asking.allowance().too_soon(message).await {
+        if let Some(wait) = self.asking.allowance().too_soon(request).await {
             return Some(AskOutcome::too_soon(wait));
         }
         let budgeting = self.asking.budgeting();
-        let out = budgeting.is_out(&message.sender, &message.room).await?;
+        let out = budgeting.is_out(request.asker(), &message.room).await?;
         Some(AskOutcome::out_of_budget(out, budgeting.opens(out)))
     }
 
@@ -405,6 +415,7 @@ impl Answering {
         let left = interrupts.respond_by.saturating_duration_since(here);
         Work {
             message: request.message.clone(),
+            by: request.by.clone(),
             asked: request.asked,
             reply: request.reply,
             attempt: request.attempt,

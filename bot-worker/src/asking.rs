@@ -15,7 +15,7 @@ use common::{
 use metrics::{counter, histogram};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::sleep,
+    time::{sleep, timeout},
 };
 use uuid::Uuid;
 
@@ -190,6 +190,86 @@ impl Asking {
         }
     }
 
+    /// One call that nobody waits for, to the model that the room has `chosen`, if it may still, or the first: only where a slot,
+    /// quota and money for it are there at this moment, so that no question waits for it. None if they are not, or if nothing
+    /// came of it within this time. What it uses is that person's and the room's.
+    pub(crate) async fn ask_aside(
+        &self,
+        prompt: &Prompt,
+        chosen: Option<&str>,
+        user: &str,
+        room: &str,
+        within: Duration,
+    ) -> Option<String> {
+        let _slot = Arc::clone(&self.slots).try_acquire_owned().ok()?;
+        let chosen = chosen.and_then(|name| self.models.index_of(name));
+        let index = chosen.unwrap_or(0);
+        let name = self.models.name(index);
+        let waits = Waits::new(&self.allowance);
+        let wish = CallRequest {
+            model: name,
+            id: waits.id,
+            user,
+            room,
+            tokens: u32::try_from(prompt.tokens).unwrap_or(u32::MAX),
+        };
+        let permit = match self.allowance.ask(&wish).await {
+            Admission::Granted(permit) => permit,
+            Admission::Wait { expected, again } => {
+                let mut waits = waits;
+                // Dropped then, it waits no more.
+                waits.told(index, name, Instant::now(), expected, again);
+                return None;
+            }
+        };
+        let tally = Tally::new(&self.budgeting, user, room);
+        let funds = self.budgeting.hold(&tally, name, prompt, within).await;
+        let Funds::Held(mut held) = funds else {
+            permit.give_back();
+            return None;
+        };
+        let Some(call) = self.models.begin(index, user, Instant::now()) else {
+            permit.give_back();
+            return None;
+        };
+        let began = Instant::now();
+        let mut span = Span::child_as("keep a summary", SpanKind::Client, traces::current());
+        span.set("gen_ai.request.model", name.to_owned());
+        held.goes_out();
+        let HeldCall {
+            usage, has_said, ..
+        } = &mut held;
+        let mut text = String::new();
+        let mut pieces = |piece: &str| {
+            *has_said = true;
+            text.push_str(piece);
+        };
+        let answer = self.model.ask(name, prompt, &mut pieces, usage);
+        let called = match timeout(within, answer).await {
+            Ok(Ok(finished)) => Called::Finished(finished),
+            Ok(Err(error)) => Called::Failed(error),
+            Err(_) => Called::Interrupted(Interrupt::TimeUp),
+        };
+        count_call(name, prompt, &called, &mut held, began, span);
+        let usage = held.over();
+        match called {
+            Called::Finished(finished) => {
+                permit.cost(usage.tokens_in);
+                call.succeeded();
+                (finished.complete && !text.trim().is_empty()).then_some(text)
+            }
+            Called::Failed(error) => {
+                tracing::debug!(room, model = name, %error, "a room's summary was not made");
+                if error.reason == Reason::Quota || error.status == "unreachable" {
+                    permit.give_back();
+                }
+                call.failed(&error, Instant::now());
+                None
+            }
+            Called::Interrupted(_) => None,
+        }
+    }
+
     /// Asks until there is an outcome, first in this slot, and first the model that the room has `chosen`, if it may still. Each
     /// attempt is shown as it grows, under the number that `number` gives the call. What its calls use is told to the tally.
     ///
@@ -217,6 +297,7 @@ impl Asking {
             out: None,
             cannot_tell: false,
             request: &request.message,
+            asker: request.asker(),
             reply: request.reply,
             prompt,
             slot: Some(slot),
@@ -251,6 +332,8 @@ struct Inquiry<'a> {
     /// The last look at the budgets could not tell what is left.
     cannot_tell: bool,
     request: &'a Message,
+    /// Who wants this answer.
+    asker: &'a str,
     reply: Uuid,
     prompt: &'a Prompt,
     /// The one that it came with, until the first call.
@@ -298,11 +381,7 @@ impl<'a> Inquiry<'a> {
             Step::Else(attempt) => return Ok(attempt),
         };
         let begun = self.attempts.calls() > 0;
-        let Some(call) = self
-            .asking
-            .models
-            .begin(index, &self.request.sender, Instant::now())
-        else {
+        let Some(call) = self.asking.models.begin(index, self.asker, Instant::now()) else {
             permit.give_back();
             drop(slot);
             return self.pause(sleep(PROBE_AGAIN)).await;
@@ -363,7 +442,7 @@ impl<'a> Inquiry<'a> {
         let now = Instant::now();
         let respond_by = self.interrupts.respond_by.into_std();
         let left = respond_by.saturating_duration_since(now);
-        let mut bars = self.asking.models.bars(&self.request.sender, now);
+        let mut bars = self.asking.models.bars(self.asker, now);
         self.waits.lay_over(&mut bars, now);
         match self.attempts.next(&bars, left) {
             // It would be broken off: another has more of the slot.
@@ -413,7 +492,7 @@ impl<'a> Inquiry<'a> {
         let call = CallRequest {
             model: name,
             id: self.waits.id,
-            user: &self.request.sender,
+            user: self.asker,
             room: &self.request.room,
             tokens: u32::try_from(self.prompt.tokens).unwrap_or(u32::MAX),
         };
@@ -567,8 +646,11 @@ impl<'a> Inquiry<'a> {
             span.set("attempt", i64::from(self.attempts.calls()));
         }
         held.goes_out();
-        let usage = &mut held.usage;
+        let HeldCall {
+            usage, has_said, ..
+        } = held;
         let mut pieces = |piece: &str| {
+            *has_said = true;
             if text.is_empty() {
                 histogram!("chinwag_bot_first_token_seconds", "model" => model.to_owned())
                     .record(began.elapsed());
@@ -586,39 +668,55 @@ impl<'a> Inquiry<'a> {
             Ok(Err(error)) => Called::Failed(error),
             Err(interrupt) => Called::Interrupted(interrupt),
         };
-        let was_at_work = match &called {
-            Called::Finished(_) | Called::Interrupted(_) => true,
-            Called::Failed(error) => error.was_at_work() || usage.tokens_out > 0,
-        };
-        // It has read the prompt, though it did not come to count it.
-        if was_at_work && usage.tokens_in == 0 {
-            usage.tokens_in = u32::try_from(self.prompt.tokens).unwrap_or(u32::MAX);
-            usage.is_estimated = true;
-        }
-        let status = match &called {
-            Called::Finished(_) => "ok",
-            Called::Failed(error) => error.status,
-            Called::Interrupted(Interrupt::TimeUp) => "time_up",
-            Called::Interrupted(Interrupt::Stopped) => "stopped",
-            Called::Interrupted(Interrupt::HandBack) => "handed_back",
-        };
-        span.set("status", status);
-        span.set("gen_ai.usage.input_tokens", i64::from(usage.tokens_in));
-        span.set("gen_ai.usage.output_tokens", i64::from(usage.tokens_out));
-        if status != "ok" {
-            span.failed(status);
-        }
-        drop(span);
-        if usage.searches > 0 {
-            counter!("chinwag_bot_searches_total", "model" => model.to_owned())
-                .increment(usage.searches.into());
-        }
-        counter!("chinwag_bot_model_calls_total", "model" => model.to_owned(), "status" => status)
-            .increment(1);
-        histogram!("chinwag_bot_model_call_seconds", "model" => model.to_owned())
-            .record(began.elapsed());
+        count_call(model, self.prompt, &called, held, began, span);
         called
     }
+}
+
+/// Fills in what a call has used where the model did not come to say it, and counts the call.
+fn count_call(
+    model: &str,
+    prompt: &Prompt,
+    called: &Called,
+    held: &mut HeldCall,
+    began: Instant,
+    mut span: Span,
+) {
+    if matches!(called, Called::Interrupted(_)) {
+        held.is_broken_off();
+    }
+    let usage = &mut held.usage;
+    let was_at_work = match called {
+        Called::Finished(_) | Called::Interrupted(_) => true,
+        Called::Failed(error) => error.was_at_work() || usage.tokens_out > 0,
+    };
+    // It has read the prompt, though it did not come to count it.
+    if was_at_work && usage.tokens_in == 0 {
+        usage.tokens_in = u32::try_from(prompt.tokens).unwrap_or(u32::MAX);
+        usage.is_estimated = true;
+    }
+    let status = match called {
+        Called::Finished(_) => "ok",
+        Called::Failed(error) => error.status,
+        Called::Interrupted(Interrupt::TimeUp) => "time_up",
+        Called::Interrupted(Interrupt::Stopped) => "stopped",
+        Called::Interrupted(Interrupt::HandBack) => "handed_back",
+    };
+    span.set("status", status);
+    span.set("gen_ai.usage.input_tokens", i64::from(usage.tokens_in));
+    span.set("gen_ai.usage.output_tokens", i64::from(usage.tokens_out));
+    if status != "ok" {
+        span.failed(status);
+    }
+    drop(span);
+    if usage.searches > 0 {
+        counter!("chinwag_bot_searches_total", "model" => model.to_owned())
+            .increment(usage.searches.into());
+    }
+    counter!("chinwag_bot_model_calls_total", "model" => model.to_owned(), "status" => status)
+        .increment(1);
+    histogram!("chinwag_bot_model_call_seconds", "model" => model.to_owned())
+        .record(began.elapsed());
 }
 
 /// The worker drains: the request is to be handed back.

@@ -1,4 +1,4 @@
-//! The bot's commands: messages that it answers by itself, without a model. Each is one entry of `COMMANDS`, and whoever
+//! The bot's commands: messages that it answers by itself, without a model, or by having one sum up what was said. Each is one entry of `COMMANDS`, and whoever
 //! has to know a command asks here: answering for its reply, the context for what it leaves out, `/help` for its list.
 //!
 //! The page completes the commands as one types. Its build takes them from `common/tests/golden/commands.json`, which a
@@ -18,6 +18,23 @@ static COMMANDS: &[Command] = &[
         hint: "The bot starts afresh, without what was said before",
         reply: "Done: from here on I start afresh, without what was said before.",
         context: ContextEffect::BeginsAnew,
+        sums_up: None,
+    },
+    Command {
+        name: "catchup",
+        help: "sums up what you have not read here; everybody sees it.",
+        hint: "The bot sums up what you have not read, for all to see",
+        reply: "There is nothing here that you have not read.",
+        context: ContextEffect::None,
+        sums_up: Some(SummedPart::Unread),
+    },
+    Command {
+        name: "summary",
+        help: "sums up what was said in this room.",
+        hint: "The bot sums up what was said here",
+        reply: "Nothing was said here yet that I could sum up.",
+        context: ContextEffect::None,
+        sums_up: Some(SummedPart::Room),
     },
     Command {
         name: "help",
@@ -31,6 +48,7 @@ or nothing.\n\
 {commands}\n\n\
 A room's owner can also say who I am to be there. In rooms where I answer only when I am named, write `@bot` beside a command.",
         context: ContextEffect::None,
+        sums_up: None,
     },
 ];
 
@@ -43,10 +61,21 @@ pub(crate) struct Command {
     help: &'static str,
     /// What it does, as the page says it beside the name.
     hint: &'static str,
-    /// The whole reply, with [`ALL_COMMANDS`] for a list of the commands.
+    /// The whole reply, with [`ALL_COMMANDS`] for a list of the commands; of one that sums up, what is said where there is nothing.
     reply: &'static str,
     /// What it does to the prompts of later requests.
     pub context: ContextEffect,
+    /// What a model is to sum up, if it is not answered by the bot itself.
+    pub sums_up: Option<SummedPart>,
+}
+
+/// What is summed up of a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SummedPart {
+    /// What whoever asks has not read.
+    Unread,
+    /// All that was said.
+    Room,
 }
 
 /// What a command does to the prompts of later requests. It and its reply are in none of them in any case.
@@ -126,6 +155,8 @@ mod tests {
             (" /HELP @Bot ", Some("help")),
             ("@bot\n@bot /help\t@bot", Some("help")),
             ("\u{a0}/help", Some("help")),
+            ("/catchup", Some("catchup")),
+            ("@bot /Summary", Some("summary")),
             ("/reset now", None),
             ("/reset /help", None),
             ("reset", None),

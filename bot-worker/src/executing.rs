@@ -1,7 +1,7 @@
 //! Answers a request that has the turn and a slot: tells the model what was said, shows what it writes, posts the reply.
 //! Whoever holds the request's delivery may be another worker; it sees the reply in the room.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{collections::HashSet, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use common::{
     envelope::reply_id,
@@ -22,7 +22,7 @@ use crate::{
     Engines,
     answering::Request,
     asking::{AskOutcome, Asking, HandBack},
-    commands,
+    commands::{self, SummedPart},
     context::{self, PAST_MAX_MESSAGES, SINCE_MAX_MESSAGES},
     drafts::{Drafts, attempt_number},
     fallback::Reason,
@@ -31,6 +31,7 @@ use crate::{
     programs,
     replies::{LOOK_UP_TIME, Replies, Right, count},
     run_queue::{Run, Work},
+    running_summaries::{RunningSummaries, RunningSummary},
     spending::Tally,
     turns::{Turn, Turns},
 };
@@ -50,12 +51,13 @@ pub(crate) struct Executing {
     pub thinking: Thinking,
     /// Whether rooms may have things looked up.
     pub search: bool,
+    pub summaries: RunningSummaries,
 }
 
 impl Executing {
     /// Answers it, and says what is to be done with its deliveries, also to whoever offered it here; none if the turn is
     /// another's, or the reply is there.
-    pub(crate) async fn execute(&self, run: Run) -> Option<Verdict> {
+    pub(crate) async fn execute(self: &Arc<Self>, run: Run) -> Option<Verdict> {
         let Run {
             work,
             fence,
@@ -82,7 +84,7 @@ impl Executing {
     }
 
     async fn answer(
-        &self,
+        self: &Arc<Self>,
         work: Work,
         fence: Fence,
         slot: OwnedSemaphorePermit,
@@ -92,13 +94,13 @@ impl Executing {
         let message = &request.message;
         let claim = self.turns.claim(
             &message.room,
-            &message.sender,
+            request.asker(),
             request.reply,
             request.asked,
             fence,
         );
         let turn = claim.resume().await.ok()??;
-        let tally = Tally::new(self.asking.budgeting(), &message.sender, &message.room);
+        let tally = Tally::new(self.asking.budgeting(), request.asker(), &message.room);
         let outcome = tokio::select! {
             biased;
             outcome = self.outcome(&request, &turn, slot, &tally, &interrupts) => outcome,
@@ -167,6 +169,7 @@ impl Executing {
         };
         let request = Request {
             message: work.message,
+            by: work.by,
             asked: work.asked,
             reply: work.reply,
             attempt: work.attempt,
@@ -178,7 +181,7 @@ impl Executing {
 
     /// What to reply, and up to where that takes in what has changed in the room.
     async fn outcome(
-        &self,
+        self: &Arc<Self>,
         request: &Request,
         turn: &Turn,
         slot: OwnedSemaphorePermit,
@@ -203,13 +206,15 @@ impl Executing {
                 self.timeline
                     .before(&message.room, message.seq + 1, PAST_MAX_MESSAGES),
             );
-            let sender = timeout(LOOK_UP_TIME, self.engines.store.standing(&message.sender));
-            let (question, room, past, sender) = tokio::join!(question, room, past, sender);
-            (answered, question, room, past, sender)
+            let asker = timeout(LOOK_UP_TIME, self.engines.store.standing(request.asker()));
+            let summary = self.summary(&message.room);
+            let (question, room, past, asker, summary) =
+                tokio::join!(question, room, past, asker, summary);
+            (answered, question, room, past, asker, summary)
         };
         let own_words = |reason| Ok((AskOutcome::unasked(reason), 0));
-        let (answered, question, room, past, sender) = match interrupts.race(false, looked_up).await
-        {
+        let looked_up = interrupts.race(false, looked_up).await;
+        let (answered, question, room, past, asker, summary) = match looked_up {
             Ok(looked_up) => looked_up,
             Err(Interrupt::HandBack) => return Err(NoReply::HandBack),
             Err(Interrupt::Stopped) => return own_words(Reason::Stopped),
@@ -240,7 +245,7 @@ impl Executing {
             Ok(Err(_)) | Err(_) => unknown_room(&message.room),
         };
         // An edge may have sent it here before it heard that whoever asks is a program, or that the room answers those no more.
-        let by_program = matches!(sender, Ok(Ok(Some(standing))) if standing.program);
+        let by_program = matches!(asker, Ok(Ok(Some(standing))) if standing.program);
         if by_program && !room.bot_answers_programs {
             return Err(NoReply::OfAProgram);
         }
@@ -264,13 +269,36 @@ impl Executing {
             return Err(NoReply::OfAProgram);
         }
         self.deleted_accounts.rename_soon(&mut past).await;
-        if let Some(command) = commands::read(&message.message) {
-            return Ok((AskOutcome::of_command(command), seen));
-        }
-        let mut prompt = context::prompt(&room, message, &past, self.context_tokens);
+        let command = commands::read(&message.message);
+        let mut to_sum_up = None;
+        let mut prompt = match command.map(|command| (command, command.sums_up)) {
+            None => {
+                let summed = summary.as_ref().map(|summary| &*summary.text);
+                let (prompt, told_from) =
+                    context::prompt(&room, message, &past, summed, self.context_tokens);
+                to_sum_up = Some((past, told_from, summary));
+                prompt
+            }
+            Some((command, None)) => return Ok((AskOutcome::of_command(command), seen)),
+            Some((command, Some(part))) => {
+                let looked_up = self.summed(part, message, past);
+                let (past, after) = match interrupts.race(false, looked_up).await {
+                    Ok(summed) => summed,
+                    Err(Interrupt::HandBack) => return Err(NoReply::HandBack),
+                    Err(Interrupt::Stopped) => return own_words(Reason::Stopped),
+                    Err(Interrupt::TimeUp) => return own_words(Reason::TooSlow),
+                };
+                let budget = context::SUMMED_CONTEXTS * self.context_tokens;
+                match context::summing_prompt(&room, message, &past, after, budget) {
+                    Some(prompt) => prompt,
+                    None => return Ok((AskOutcome::of_command(command), seen)),
+                }
+            }
+        };
         prompt.wishes = Wishes {
             thinking: room.choices.thinking.unwrap_or(self.thinking),
-            search: room.choices.search && self.search,
+            // What was said is all that a summary stands on.
+            search: room.choices.search && self.search && command.is_none(),
         };
         let chosen = room.choices.model.as_deref();
         let drafts = Drafts::begin(
@@ -289,15 +317,23 @@ impl Executing {
             )
             .await;
         drafts.end().await;
-        Ok((outcome?, seen))
+        let outcome = outcome?;
+        // After the answer, which comes first wherever there is little left of anything.
+        if let Some((past, told_from, summary)) = to_sum_up
+            && outcome.reason.is_none()
+            && seen > 0
+        {
+            self.sum_up_aside(request, &room, past, told_from, summary, seen);
+        }
+        Ok((outcome, seen))
     }
 }
 
 impl Executing {
     /// Whether a program asks. It is not told of limits: one that answers whatever it hears would ask at once again, for ever.
-    pub(crate) async fn is_of_a_program(&self, message: &Message) -> bool {
-        let sender = timeout(LOOK_UP_TIME, self.engines.store.standing(&message.sender)).await;
-        matches!(sender, Ok(Ok(Some(standing))) if standing.program)
+    pub(crate) async fn is_of_a_program(&self, asker: &str) -> bool {
+        let asker = timeout(LOOK_UP_TIME, self.engines.store.standing(asker)).await;
+        matches!(asker, Ok(Ok(Some(standing))) if standing.program)
     }
 
     /// Whether programs have been answered so often that a person has to say something first. Where it cannot be found out, the
@@ -305,6 +341,138 @@ impl Executing {
     async fn have_heard_enough(&self, past: &[Message]) -> bool {
         let programs = timeout(LOOK_UP_TIME, self.engines.store.programs()).await;
         matches!(programs, Ok(Ok(programs)) if programs::have_heard_enough(past, &programs))
+    }
+}
+
+/// In how many pieces what is to be summed up is read.
+const SUMMED_PIECES: usize = 5;
+
+impl Executing {
+    /// What is to be summed up: what the room has, further back than for a question, and behind which place. What cannot be read
+    /// in time is left out.
+    async fn summed(
+        &self,
+        part: SummedPart,
+        message: &Message,
+        mut past: Vec<Message>,
+    ) -> (Vec<Message>, Seq) {
+        let read = match part {
+            SummedPart::Room => 0,
+            SummedPart::Unread => {
+                let read = self
+                    .engines
+                    .store
+                    .read_up_to(&message.sender, &message.room);
+                let read = timeout(LOOK_UP_TIME, read).await;
+                read.ok().and_then(Result::ok).unwrap_or_default()
+            }
+        };
+        self.read_back(&message.room, &mut past, read).await;
+        let after = match part {
+            SummedPart::Room => 0,
+            SummedPart::Unread => context::unread_after(message, &past, read),
+        };
+        (past, after)
+    }
+
+    /// Reads further back from the first message that is there, to this place or as far as it goes.
+    async fn read_back(&self, room: &str, past: &mut Vec<Message>, to: Seq) {
+        for _ in 1..SUMMED_PIECES {
+            let oldest = past.first().map(|oldest| oldest.seq);
+            let Some(oldest) = oldest.filter(|seq| *seq > to) else {
+                break;
+            };
+            let piece = self.timeline.before(room, oldest, PAST_MAX_MESSAGES);
+            let Ok(Ok(mut piece)) = timeout(LOOK_UP_TIME, piece).await else {
+                break;
+            };
+            if piece.is_empty() {
+                break;
+            }
+            self.deleted_accounts.rename_soon(&mut piece).await;
+            past.splice(0..0, piece);
+        }
+    }
+}
+
+impl Executing {
+    /// The room's running summary, if there is one and nothing of what it was made of has changed.
+    async fn summary(&self, room: &str) -> Option<RunningSummary> {
+        let as_of = self.summaries.as_of(room)?;
+        let since = self.engines.live.tail(room, as_of, SINCE_MAX_MESSAGES);
+        let since = timeout(LOOK_UP_TIME, since).await.ok()?.ok()?;
+        self.summaries.checked(room, as_of, &since)
+    }
+
+    /// Has the room's summary take in what did not go along with this request, if there is enough of it; nobody waits for that.
+    /// `seen` is up to where changes are in the past that was read.
+    fn sum_up_aside(
+        self: &Arc<Self>,
+        request: &Request,
+        room: &Room,
+        past: Vec<Message>,
+        told_from: Seq,
+        summary: Option<RunningSummary>,
+        seen: Seq,
+    ) {
+        let through = summary.as_ref().map_or(0, |summary| summary.through);
+        let begins = past.first().map_or(Seq::MAX, |first| first.seq);
+        let is_whole = past.len() < PAST_MAX_MESSAGES && begins >= told_from;
+        if is_whole || through >= told_from || !self.summaries.is_to_be_made(&room.name) {
+            return;
+        }
+        let (this, room) = (Arc::clone(self), room.clone());
+        let (question, asker) = (request.message.clone(), request.asker().to_owned());
+        self.summaries.making.spawn(async move {
+            let making = this.sum_up(&question, &asker, &room, past, told_from, summary, seen);
+            let made = this.drain.begun.run_until_cancelled(making).await;
+            this.summaries.made(&room.name, made.flatten());
+        });
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is something else, of one question, and there is one caller"
+    )]
+    async fn sum_up(
+        &self,
+        question: &Message,
+        asker: &str,
+        room: &Room,
+        mut past: Vec<Message>,
+        told_from: Seq,
+        summary: Option<RunningSummary>,
+        seen: Seq,
+    ) -> Option<RunningSummary> {
+        let through = summary.as_ref().map_or(0, |summary| summary.through);
+        self.read_back(&room.name, &mut past, through).await;
+        let before = summary.as_ref().map(|summary| (&*summary.text, through));
+        let unsummed = context::running_prompt(
+            room,
+            question,
+            &past,
+            before,
+            told_from,
+            self.context_tokens,
+        )?;
+        let chosen = room.choices.model.as_deref();
+        let text = self
+            .asking
+            .ask_aside(&unsummed.prompt, chosen, asker, &room.name, self.deadline)
+            .await?;
+        let (mut ids, begun) = summary.map_or_else(
+            || (HashSet::new(), Instant::now()),
+            |summary| (summary.ids, summary.begun),
+        );
+        ids.extend(unsummed.ids);
+        let text = text.trim().chars().take(context::SUMMARY_MAX_CHARS);
+        Some(RunningSummary {
+            text: text.collect(),
+            ids,
+            through: unsummed.through,
+            as_of: seen,
+            begun,
+        })
     }
 }
 

@@ -11,6 +11,7 @@
 //! | `model` | the seam to the models: Gemini, and whoever speaks the OpenAI-compatible chat API |
 //! | `commands` | the bot's commands: what each replies, and does to what is told to a model later |
 //! | `deadline`, `load`, `context`, `attempts`, `breaker`, `circuits`, `reply_text`, `code_blocks`, `fallback`, `prices`, `model_names` | decisions, without I/O |
+//! | `running_summaries` | what stands in a long room's context for what no longer fits |
 //! | `drafts` | shows a reply as it grows |
 //! | `spending` | what calls cost, against the fleet's budgets |
 //! | `model_pool`, `allowance`, `pace`, `turns`, `in_flight`, `interrupts` | what the requests of one worker share |
@@ -41,6 +42,7 @@ mod programs;
 mod replies;
 mod reply_text;
 mod run_queue;
+mod running_summaries;
 pub mod settings;
 mod spending;
 mod turns;

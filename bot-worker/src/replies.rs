@@ -137,7 +137,7 @@ impl Replies {
         let usage = outcome.used.total();
         let log = ReplyLog {
             request: request.message.id,
-            user: request.message.sender.clone(),
+            user: request.asker().to_owned(),
             model: outcome.model.clone(),
             attempts: outcome.calls,
             tokens_in: usage.tokens_in,
@@ -159,7 +159,7 @@ impl Replies {
             right,
         };
         let posted = self.post_until_kept(new, log, writer, interrupts).await?;
-        if let (Settled::Kept, Some(tally)) = (&posted, tally) {
+        if let (Settled::Kept { is_own: true }, Some(tally)) = (&posted, tally) {
             tally.logged();
         }
         let verdict = posted.verdict();
@@ -197,19 +197,8 @@ impl Replies {
             grounding,
             ..
         } = reply;
-        let log = ReplyLog {
-            request: request.message.id,
-            user: request.message.sender.clone(),
-            model: String::new(),
-            attempts: 0,
-            tokens_in: 0,
-            tokens_out: 0,
-            first_token_ms: None,
-            total_ms: 0,
-            cost_micros: None,
-            outcome: "recovered".into(),
-            details: Default::default(),
-        };
+        let user = request.asker().to_owned();
+        let log = ReplyLog::of_another_attempt(request.message.id, user);
         let new = NewMessage {
             room,
             id,
@@ -269,8 +258,9 @@ impl Replies {
         let mut back_off = POST_AGAIN.back_off();
         let span = Span::child("reply", traces::current());
         let trying = traces::within(span.context(), async {
-            let mut failures = 0_u32;
+            let (mut tries, mut failures) = (0_u32, 0_u32);
             loop {
+                tries = tries.saturating_add(1);
                 let posted = match &mut writer {
                     Writer::Known => {
                         self.poster
@@ -313,7 +303,12 @@ impl Replies {
                     }
                 };
                 match posted {
-                    Ok(_) => return Some(Settled::Kept),
+                    Ok(posted) => {
+                        // Where it was there already, it may be from an attempt of this loop whose confirm did not come.
+                        let was_posted = tries > 1 && posted.message.message == new.message;
+                        let is_own = posted.first || was_posted;
+                        return Some(Settled::Kept { is_own });
+                    }
                     Err(
                         error @ (PostError::IdTaken | PostError::Gone | PostError::TooSoon { .. }),
                     ) => {
@@ -352,8 +347,11 @@ impl Replies {
 
 /// What came of posting a reply.
 enum Settled {
-    /// It is in the room, and in the database with its log.
-    Kept,
+    /// It is in the room, and will be in the database.
+    Kept {
+        /// It is what this attempt wrote, so that the log is as well. What another has written may have a log of its own.
+        is_own: bool,
+    },
     /// It is not, and this is to be done with the request.
     Without(Verdict),
 }
@@ -361,7 +359,7 @@ enum Settled {
 impl Settled {
     fn verdict(self) -> Verdict {
         match self {
-            Settled::Kept => Verdict::Ack,
+            Settled::Kept { .. } => Verdict::Ack,
             Settled::Without(verdict) => verdict,
         }
     }

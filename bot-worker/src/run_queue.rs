@@ -43,6 +43,9 @@ pub(crate) struct Work {
     /// the version before cannot read this, and leaves it to whoever has offered it.)
     #[serde(rename = "question", alias = "message")]
     pub message: Message,
+    /// Who wants it answered again, if that is not for the first time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
     /// When it was asked for.
     pub asked: Seq,
     /// The id of its reply.
@@ -62,6 +65,13 @@ pub(crate) struct Work {
         deserialize_with = "traces::read_if_any"
     )]
     pub trace: Option<TraceContext>,
+}
+
+impl Work {
+    /// Who wants this answer.
+    pub(crate) fn asker(&self) -> &str {
+        self.by.as_deref().unwrap_or(&self.message.sender)
+    }
 }
 
 /// What this worker has offered, and what it answers.
@@ -145,7 +155,7 @@ impl RunQueueEnd {
         shown.message.message.clear();
         let offer = Offer {
             place: place(work, fence),
-            user: work.message.sender.clone(),
+            user: work.asker().to_owned(),
             work: serde_json::to_string(&shown).expect("strings and numbers always serialise"),
         };
         let offered = self.quota.offer(&offer).await;
@@ -238,7 +248,7 @@ impl RunQueueEnd {
         let stopped = Stop::default();
         let taken = Taken {
             reply: work.reply,
-            user: work.message.sender.clone(),
+            user: work.asker().to_owned(),
             stopped: stopped.clone(),
         };
         self.taken.lock().insert(place.id, taken);
@@ -322,6 +332,7 @@ mod tests {
         };
         Work {
             message,
+            by: None,
             asked: seq,
             reply: Uuid::new_v4(),
             attempt: 1,
@@ -379,8 +390,13 @@ mod tests {
         }
         let next = end.next(|| 1);
         assert!(timeout(Duration::from_millis(50), next).await.is_err());
-        drop(end.offer(&work("eve", 9), fence()).await.unwrap());
-        assert_eq!(end.next(|| 1).await.work.message.sender, "eve");
+        // Whoever has another's question answered again takes of their own part.
+        let again = Work {
+            by: Some("eve".into()),
+            ..work("ada", 9)
+        };
+        drop(end.offer(&again, fence()).await.unwrap());
+        assert_eq!(end.next(|| 1).await.work.asker(), "eve");
         assert_eq!(runs.len(), 3);
     }
 }

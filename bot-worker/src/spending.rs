@@ -179,10 +179,12 @@ impl Budgeting {
             tally: Arc::clone(tally),
             id: Uuid::now_v7(),
             model: model.to_owned(),
-            most: self.spending(model, most),
+            most,
             over_by: at + micros(left + OVERTIME),
             about_in: u32::try_from(prompt.tokens).unwrap_or(u32::MAX),
             usage: Usage::default(),
+            has_said: false,
+            is_left_open: false,
             went_out: false,
             is_settled: false,
         };
@@ -299,17 +301,21 @@ fn tell(reached: &[Reached]) {
 }
 
 /// A call that is paid for. Dropped in the middle, it has used what the model said last, and about what it was given if it said
-/// nothing; if it never went out, nothing.
+/// nothing; if it never went out, nothing. In the budgets it is the most that it can have been if it was broken off before the
+/// first word, or while what was thought is not counted: nobody hears how much that was.
 pub(crate) struct HeldCall {
     budgeting: Arc<Budgeting>,
     tally: Arc<Tally>,
     id: Uuid,
     model: String,
-    most: Spending,
+    most: Usage,
     over_by: Seq,
     about_in: u32,
     /// What the model says that it has used.
     pub usage: Usage,
+    /// A word of it was seen.
+    pub has_said: bool,
+    is_left_open: bool,
     went_out: bool,
     is_settled: bool,
 }
@@ -320,7 +326,7 @@ impl HeldCall {
             id: self.id,
             user: &self.tally.user,
             room: &self.tally.room,
-            most: self.most,
+            most: self.budgeting.spending(&self.model, self.most),
             over_by: self.over_by,
         }
     }
@@ -341,6 +347,13 @@ impl HeldCall {
         self.went_out = true;
     }
 
+    /// It is broken off, before anything is put in the place of what the model did not count.
+    pub(crate) fn is_broken_off(&mut self) {
+        let is_counted = self.usage.tokens_out > 0 && !self.usage.is_estimated;
+        let thought = self.usage.tokens_thought > 0;
+        self.is_left_open = !is_counted && (thought || !self.has_said);
+    }
+
     /// It is over. Returns what it has used.
     pub(crate) fn over(mut self) -> Usage {
         self.settle(Some(self.usage))
@@ -353,11 +366,17 @@ impl HeldCall {
                 counter!("chinwag_bot_tokens_total", "model" => self.model.clone(), "way" => way)
                     .increment(count.into());
             }
-            self.tally.add(self.id, &self.model, used);
+        }
+        let paid = used.map(|used| match self.is_left_open {
+            true => self.most,
+            false => used,
+        });
+        if let Some(paid) = paid {
+            self.tally.add(self.id, &self.model, paid);
         }
         let (budgeting, tally) = (Arc::clone(&self.budgeting), Arc::clone(&self.tally));
-        let (id, most, over_by) = (self.id, self.most, self.over_by);
-        let spent = used.map(|used| budgeting.spending(&self.model, used));
+        let (id, most, over_by) = (self.id, self.costly().most, self.over_by);
+        let spent = paid.map(|paid| budgeting.spending(&self.model, paid));
         let at = budgeting.allowance.now();
         let writing = budgeting.writing.clone();
         // No reply waits for the books.
@@ -387,6 +406,9 @@ impl HeldCall {
 impl Drop for HeldCall {
     fn drop(&mut self) {
         if !self.is_settled {
+            if !self.is_left_open {
+                self.is_broken_off();
+            }
             if self.usage.tokens_in == 0 {
                 (self.usage.tokens_in, self.usage.is_estimated) = (self.about_in, true);
             }

@@ -12,7 +12,7 @@ use common::{
     supervise,
     timeline::Timeline,
     traces::{self, Span, SpanKind},
-    wire::{Kind, Message, Seq, now_seq},
+    wire::{Kind, Seq, now_seq},
 };
 use futures_util::FutureExt;
 use metrics::{counter, gauge};
@@ -36,6 +36,7 @@ use crate::{
     model::Model,
     replies::Replies,
     run_queue::RunQueueEnd,
+    running_summaries::RunningSummaries,
     settings::{ModelApi, WorkerSettings},
     spending::Budgeting,
     turns::{QueuedTurn, Turns},
@@ -140,6 +141,7 @@ impl Worker {
             context_tokens: settings.bot_context_tokens.get(),
             thinking: settings.bot_thinking,
             search: settings.bot_search,
+            summaries: RunningSummaries::default(),
         });
         let answering = Answering {
             replies,
@@ -272,6 +274,9 @@ impl Worker {
             // Only settling is left to do.
             drop(timeout_at(end, jobs.wait()).await);
         }
+        // They end as draining begins; what their calls have used is still to be written.
+        self.executing.summaries.making.close();
+        drop(timeout_at(end, self.executing.summaries.making.wait()).await);
         if !self.asking.budgeting().written(end).await {
             tracing::warn!("stopped before all that calls have used was written down");
         }
@@ -298,7 +303,8 @@ impl Worker {
                     trace,
                     ..
                 } = envelope;
-                let asked = again.map_or(message.seq, |again| again.at);
+                let asked = again.as_ref().map_or(message.seq, |again| again.at);
+                let by = again.and_then(|again| again.by);
                 let age = now_seq().saturating_sub(asked) as f64 / 1e6;
                 gauge!("chinwag_queue_age_seconds", "queue" => QueueName::BotRequests.as_str())
                     .set(age);
@@ -309,6 +315,7 @@ impl Worker {
                     span.set("attempt", i64::from(delivery.attempt));
                     let request = Request {
                         message,
+                        by,
                         asked,
                         reply,
                         attempt: delivery.attempt,
@@ -317,10 +324,10 @@ impl Worker {
                     };
                     let interrupts = self.interrupts(&request, began, &ticket);
                     // What orders the queue is the time at which it was asked for.
-                    let Message { room, sender, .. } = &request.message;
+                    let (room, asker) = (&request.message.room, request.asker());
                     let queued = self
                         .turns
-                        .enqueue(room, sender, reply, asked, request.attempt);
+                        .enqueue(room, asker, reply, asked, request.attempt);
                     Job::Answer(Box::new((request, queued, interrupts, ticket, span)))
                 })
             }

@@ -34,13 +34,17 @@ pub struct Envelope {
 }
 
 /// A wish for another answer to a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Again {
     /// The reply after which another is wanted. The new one's id follows from it, so that any number of wishes after
     /// one reply bring one more.
     pub after: Uuid,
     /// When it was wished for, in microseconds since the Unix epoch: the deadline counts from here.
     pub at: Seq,
+    /// Who wished for it: what it uses is theirs. Where it does not say, which is what services of the version before have
+    /// written, whoever asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
 }
 
 /// How a reply came about: what a conversation log needs.
@@ -48,7 +52,7 @@ pub struct Again {
 pub struct ReplyLog {
     /// The request's id.
     pub request: Uuid,
-    /// Who asked.
+    /// Who asked, or asked again.
     #[serde(default)]
     pub user: String,
     /// The model that answered, or was tried last; empty if none was asked.
@@ -97,6 +101,25 @@ impl ReplyDetails {
     }
 }
 
+impl ReplyLog {
+    /// Of a reply to this request of this person's that another attempt wrote, and may have died before its log was kept.
+    pub fn of_another_attempt(request: Uuid, user: String) -> ReplyLog {
+        ReplyLog {
+            request,
+            user,
+            model: String::new(),
+            attempts: 0,
+            tokens_in: 0,
+            tokens_out: 0,
+            first_token_ms: None,
+            total_ms: 0,
+            cost_micros: None,
+            outcome: "recovered".into(),
+            details: ReplyDetails::default(),
+        }
+    }
+}
+
 impl Envelope {
     /// A payload of the present version.
     pub fn new(message: Message, reply: Option<ReplyLog>) -> Envelope {
@@ -119,7 +142,8 @@ impl Envelope {
 
     /// The id of the reply that this request is to have.
     pub fn reply_id(&self) -> Uuid {
-        let follows = self.again.map_or(self.message.id, |again| again.after);
+        let follows = self.again.as_ref();
+        let follows = follows.map_or(self.message.id, |again| again.after);
         reply_id(&self.message.room, follows)
     }
 

@@ -608,11 +608,20 @@ fn the_queues_payload_is_written_and_read_as_it_always_was() {
     let again = Again {
         after: OTHER,
         at: 1_700_000_000_000_002,
+        by: Some("eve".into()),
+    };
+    let by_nobody = Again {
+        by: None,
+        ..again.clone()
     };
     let envelopes = [
         ("a message", Envelope::new(message(), None)),
         ("a reply", Envelope::new(reply(), Some(log))),
         ("a request, again", Envelope::again(message(), again)),
+        (
+            "a request, again, by the version before",
+            Envelope::again(message(), by_nobody),
+        ),
     ];
     let lines = envelopes.clone().map(|(name, envelope)| {
         (

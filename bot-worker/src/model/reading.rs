@@ -404,6 +404,21 @@ mod tests {
     }
 
     #[test]
+    fn of_what_was_searched_no_more_is_told_apart_than_a_model_asks() {
+        let long = |behind: &str| format!("{}{behind}", "ü".repeat(500));
+        for (queries, told_apart) in [
+            (vec![long(""), long("one"), long("two")], 1),
+            (vec![format!("one{}", long("")), long("")], 2),
+            ((0..200).map(|n| n.to_string()).collect(), 100),
+        ] {
+            let event =
+                json!({"candidates": [{"groundingMetadata": {"webSearchQueries": queries}}]});
+            let (_, _, usage) = Api::Gemini.read(&[&body_of(&[event.to_string()])], None);
+            assert_eq!(usage.searches, told_apart);
+        }
+    }
+
+    #[test]
     fn after_the_end_nothing_that_comes_costs_anything() {
         let behind = [
             "[DONE]",

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use common::{
-    envelope::{Envelope, reply_id},
+    envelope::{Again, Envelope, reply_id},
     live::Control,
+    queue::Route,
     quota::{
         QuotaLimits,
         budgets::{Budgets, Spending, SpentView},
@@ -19,6 +20,9 @@ use engines::embedded::EmbeddedQuota;
 use practice_model::ReceivedCall;
 
 use crate::scene::{PATIENCE, Scene};
+
+/// What the practice model counts for the first three thoughts of one call, at least.
+const THREE_THOUGHTS_TOKENS: u64 = 45;
 
 async fn spent(scene: &Scene, user: &str, room: &str) -> SpentView {
     let spent = scene.quota.spent(user, Some(room), now_seq()).await;
@@ -90,6 +94,86 @@ async fn whoever_is_out_of_their_budget_is_told_when_it_opens_and_others_go_on()
     );
     assert_eq!(scene.practice.requests().len(), calls, "no model is asked");
     assert_eq!(asks_as(&scene, "bob", "elsewhere").await.kind, Kind::Bot);
+}
+
+#[tokio::test]
+async fn whoever_has_anothers_question_answered_again_pays_for_it_and_is_counted() {
+    let flags = ["--bot-user-rpm", "1"];
+    let scene = Scene::with_worker(&flags).await;
+    let question = scene.asks("what is two plus two?").await;
+    let mut last = scene.reply_to(&question).await;
+    assert_eq!(last.kind, Kind::Bot);
+    let adas = spent_when(&scene, "is one call used", |used| used.calls == 1).await;
+    for wanted in [Kind::Bot, Kind::Fallback] {
+        let again = Again {
+            after: last.id,
+            at: now_seq(),
+            by: Some("eve".into()),
+        };
+        let (after, envelope) = (again.after, Envelope::again(question.clone(), again));
+        let (route, payload) = (Route::PersistAndAsk, envelope.to_bytes());
+        let delivered = scene.queue.delivers(route, after, payload, 1);
+        delivered.await.unwrap();
+        let next = reply_id(&question.room, after);
+        let posted = async {
+            loop {
+                let messages = scene.messages(&question.room).await;
+                if let Some(reply) = messages.into_iter().find(|one| one.id == next) {
+                    return reply;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        last = tokio::time::timeout(PATIENCE, posted).await.unwrap();
+        assert_eq!(last.kind, wanted, "{}", last.message);
+    }
+    assert_eq!(spent(&scene, "ada", "lobby").await.person[0], adas);
+    assert_eq!(spent(&scene, "eve", "lobby").await.person[0].calls, 1);
+    scene.queue.settled_when(3).await;
+    let logs = scene.persisted().into_iter();
+    let logs = logs.filter_map(|envelope| envelope.reply);
+    let users: Vec<String> = logs.map(|log| log.user).collect();
+    assert_eq!(users, ["ada", "eve", "eve"]);
+}
+
+#[tokio::test]
+async fn thoughts_that_nobody_counted_are_paid_though_the_reply_is_stopped() {
+    for (order, is_counted) in [
+        ("think=3s silent", false),
+        ("think=3s counts=last", false),
+        ("think=3s", true),
+    ] {
+        let flags = ["--bot-thinking", "high"];
+        let scene = Scene::with_worker(&flags).await;
+        scene.practice.behave(order).unwrap();
+        let question = scene.asks("why?").await;
+        // The first thought has come by the time at which the third is thought, and its count, where there is one.
+        let has_thought = |calls: &[ReceivedCall]| {
+            let thought: Vec<u64> = calls.iter().map(|call| call.used.tokens_thought).collect();
+            matches!(thought[..], [tokens] if tokens >= THREE_THOUGHTS_TOKENS)
+        };
+        scene
+            .practice
+            .requests_when(PATIENCE, has_thought)
+            .await
+            .unwrap();
+        let stop = Control::StopReply {
+            room: question.room.clone(),
+            reply: reply_id(&question.room, question.id),
+            by: "ada".into(),
+        };
+        scene.control(stop).await;
+        scene.reply_to(&question).await;
+        let used = spent_when(&scene, "is the call used", |used| used.calls == 1).await;
+        let log = first_reply(&scene).await.reply.unwrap();
+        assert_eq!(log.details.estimated, !is_counted, "{order}: {log:?}");
+        assert!(log.tokens_out < 32_768, "{order}: {log:?}");
+        let wanted = match is_counted {
+            true => u64::from(log.tokens_out),
+            false => 32_768,
+        };
+        assert_eq!(used.tokens_out, wanted, "{order}");
+    }
 }
 
 #[tokio::test]
@@ -171,6 +255,40 @@ async fn what_is_in_no_reply_is_noted_and_the_books_are_filled_from_there() {
         (filled.person, filled.room, filled.server),
         (two.person, two.room, two.server)
     );
+}
+
+#[tokio::test]
+async fn what_an_answer_has_used_is_noted_though_anothers_was_there_first() {
+    let scene = Scene::with_worker(&["--gemini-models", "only"]).await;
+    scene
+        .practice
+        .behave("say=\"one two three four\" pace=100ms")
+        .unwrap();
+    let question = scene.asks("what is two plus two?").await;
+    let is_begun = |calls: &[ReceivedCall]| calls.len() == 1;
+    let begun = scene.practice.requests_when(PATIENCE, is_begun).await;
+    begun.unwrap();
+    // An attempt that was taken for dead, and is not.
+    let other = scene.replies_to(&question, "five").await;
+    scene.queue.settled_when(1).await;
+    spent_when(&scene, "is the call used", |used| used.calls == 1).await;
+    let scene = scene.stops().await;
+    scene.assert_one_reply(&question).await;
+    assert_eq!(scene.reply_to(&question).await, other);
+    let logs: Vec<_> = scene.persisted().into_iter().collect();
+    for envelope in &logs {
+        let log = envelope.reply.as_ref().unwrap();
+        assert_eq!(
+            (&*log.outcome, log.attempts, log.tokens_in),
+            ("recovered", 0, 0)
+        );
+    }
+    scene.store.write(&logs).await.unwrap();
+    let noted = sums(&scene).await;
+    let used = spent(&scene, "ada", "lobby").await.person[0];
+    assert_eq!(noted.calls, 1);
+    let tokens = (noted.tokens_in as u64, noted.tokens_out as u64);
+    assert_eq!(tokens, (used.tokens_in, used.tokens_out));
 }
 
 #[tokio::test]

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use common::{
-    envelope::Envelope,
+    envelope::{Envelope, reply_id},
     live::{Appended, Control, Live, LiveEvent, Signal, Subscriber},
+    names::BOT,
     queue::Route,
     store::{Accounts, BotPolicy, Messages, Room, Rooms, StoreError},
     wire::{Kind, Message, NewMessage, Seq, ServerFrame},
@@ -103,6 +104,19 @@ impl Surroundings {
         };
         match self.live.append(&event, Some(0)).await.unwrap() {
             Appended::New(event) => event,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Another worker has posted the reply to a question.
+    pub(crate) async fn replies_to(&self, question: &Message, text: &str) -> Message {
+        let reply = NewMessage {
+            id: reply_id(&question.room, question.id),
+            reply_to: Some(question.id),
+            ..new(&question.room, BOT, text)
+        };
+        match self.live.append(&reply, Some(0)).await.unwrap() {
+            Appended::New(reply) => reply,
             other => panic!("{other:?}"),
         }
     }

@@ -5,6 +5,7 @@
 
 mod answers;
 mod budgets;
+mod catching_up;
 mod changes;
 mod drafts;
 mod embedded;

@@ -129,6 +129,7 @@ passes_on! { FaultyStore, beside [],
     }
     ReadMarks {
         async fn mark_read(marks: &[ReadMark]) -> Result<(), StoreError>;
+        async fn read_up_to(user: &str, room: &str) -> Result<Seq, StoreError>;
     }
     Spendings {
         async fn note_spending(line: &SpendingLine) -> Result<(), StoreError>;

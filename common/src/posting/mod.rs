@@ -613,7 +613,15 @@ impl Poster {
             }
             Placement::Appended(request, Appended::Known(message)) => {
                 match same_event(&request.message, &message) {
-                    Ok(()) => self.keep_again(message, route, reply, completion).await,
+                    Ok(()) => {
+                        // With another attempt's text goes no account of what this one has used: that is not its log.
+                        let is_own = request.message.message == message.message;
+                        let reply = reply.map(|log| match is_own {
+                            true => log,
+                            false => ReplyLog::of_another_attempt(log.request, log.user),
+                        });
+                        self.keep_again(message, route, reply, completion).await;
+                    }
                     Err(error) => completion.complete(Err(error)),
                 }
             }

@@ -28,4 +28,10 @@ pub trait ReadMarks: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::Unavailable`]: some of them may have been written.
     async fn mark_read(&self, marks: &[ReadMark]) -> Result<(), StoreError>;
+
+    /// How far somebody has read a room; 0 if nothing is known of that.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn read_up_to(&self, user: &str, room: &str) -> Result<Seq, StoreError>;
 }

@@ -16,10 +16,12 @@ mod p12_changed_is_kept;
 mod p13_erased_is_gone;
 mod p14_the_door_holds;
 mod p15_fair_to_others;
+mod p16_budgets_hold;
 
 mod all_in_one;
 mod archives;
 mod backups;
+mod catching_up;
 mod everywhere;
 mod frozen_broker;
 mod least_rights;

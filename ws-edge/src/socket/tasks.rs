@@ -268,6 +268,7 @@ async fn ask_again(
     let again = Again {
         after: reply,
         at: now_seq(),
+        by: Some(user.to_owned()),
     };
     sockets.services.poster.ask_again(request, again).await?;
     Ok(Done::Acked {

@@ -22,3 +22,4 @@ mod rooms;
 mod sessions;
 mod shares;
 mod sign_on;
+mod usage;

@@ -121,6 +121,8 @@ async fn another_answer_is_asked_for_where_there_is_one() {
     assert_eq!(second.message, first.message);
     assert_eq!(first.reply_id(), reply.id);
     assert_eq!(second.reply_id(), reply_id("ada", reply.id));
+    let by = second.again.and_then(|again| again.by);
+    assert_eq!(by.as_deref(), Some("ada"), "who has it answered again");
 
     // What is no reply of the bot, a room without it, and a room that one may not see.
     for (room, id, code) in [

@@ -616,6 +616,8 @@ pub async fn a_mark_of_what_was_read_never_goes_back(side: Side) {
     store.mark_read(&[read("ada", "lobby", 5)]).await.unwrap();
     assert_eq!(last().await, 699);
     // As many rooms and people as one edge writes at once.
+    assert_eq!(store.read_up_to("ada", "lobby").await.unwrap(), 699);
+    assert_eq!(store.read_up_to("bob", "lobby").await.unwrap(), 0);
     let many: Vec<_> = (0..1_500)
         .map(|n| read("ada", &format!("room-{n}"), n))
         .collect();

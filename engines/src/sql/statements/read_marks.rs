@@ -3,12 +3,15 @@
 use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
-use common::store::{ReadMark, ReadMarks, StoreError, UNREAD_MAX};
+use common::{
+    store::{ReadMark, ReadMarks, StoreError, UNREAD_MAX},
+    wire::Seq,
+};
 
 use super::{Connection, ThisStore, dialect};
 use crate::sql::{
     batch::{BySize, lists, runs},
-    call::writing,
+    call::{reading, writing},
     columns::column,
     failure::Failure,
 };
@@ -86,5 +89,16 @@ impl ReadMarks for ThisStore {
             marked.await?;
         }
         Ok(())
+    }
+
+    async fn read_up_to(&self, user: &str, room: &str) -> Result<Seq, StoreError> {
+        let read = reading!(self, |db| {
+            let query = sqlx::query_scalar::<_, i64>(
+                "SELECT seq FROM read_marks WHERE user = ? AND room = ?",
+            );
+            let query = query.bind(user).bind(room);
+            Ok::<_, Failure>(query.fetch_optional(db).await?)
+        });
+        Ok(read.await?.unwrap_or_default().cast_unsigned())
     }
 }
