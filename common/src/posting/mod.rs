@@ -404,10 +404,9 @@ impl Poster {
         let asked = async {
             let partition = self.queue.partition_of(&request.room);
             self.queue.ready_in(partition)?;
+            let (route, after) = (Route::PersistAndAsk, again.after);
             let payload = Envelope::again(request, again).to_bytes();
-            let route = Route::PersistAndAsk;
-            let published = self.queue.publish(route, partition, again.after, payload);
-            published.await
+            self.queue.publish(route, partition, after, payload).await
         };
         asked
             .await

@@ -49,7 +49,8 @@ fn old(room: &str, seq: Seq, text: &str) -> Envelope {
 async fn publishes(queue: &RabbitQueue, envelopes: &[Envelope]) {
     for envelope in envelopes {
         let id = envelope.message.id;
-        let published = queue.publish(Route::Persist, id, envelope.to_bytes());
+        let partition = queue.partition_of(&envelope.message.room);
+        let published = queue.publish(Route::Persist, partition, id, envelope.to_bytes());
         published.await.expect("confirmed");
     }
 }
@@ -120,6 +121,7 @@ async fn what_is_old_is_nowhere_whoever_dies_and_nothing_brings_it_back() {
     let word = format!("secret{}", Uuid::new_v4().simple());
     let settings = RabbitSettings {
         amqp_url: chat.setting("AMQP_URL").to_owned().into(),
+        queue_partitions: 1,
     };
     let connected = RabbitQueue::connect(&settings).await;
     let queue = connected.expect("the broker is there");
