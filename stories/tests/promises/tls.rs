@@ -7,7 +7,7 @@ use stories::{Chat, PATIENCE, Process, Setup, assert_one_order, until};
 use crate::{assert_kept, sum, talk};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_promises_hold_over_tls_with_a_private_authority_while_each_engine_is_killed() {
+async fn the_promises_hold_over_tls_with_a_private_authority_while_each_engine_goes_and_comes() {
     let chat = Chat::with(Setup {
         edges: 2,
         persisters: 2,
@@ -27,10 +27,14 @@ async fn the_promises_hold_over_tls_with_a_private_authority_while_each_engine_i
     let edges = [chat.url(0), chat.url(1)];
     let others = [chat.url(1), chat.url(0)];
     let kills = async {
-        for engine in [Engine::RabbitMq, Engine::MariaDb, Engine::Redis] {
+        for engine in [Engine::RabbitMq, Engine::MariaDb] {
             chat.engines().kill(engine).await;
             chat.engines().start_engine(engine).await;
         }
+        // Told to end, since one that is killed may lose its last second, and then a link is missing for whoever reads: that is
+        // another story, and this one looks at every link.
+        chat.engines().stop(Engine::Redis).await;
+        chat.engines().start_engine(Engine::Redis).await;
     };
     let asking = async {
         let mut asked = Vec::new();
