@@ -88,19 +88,23 @@ pub async fn what_is_old_goes_in_small_steps_and_is_read_no_more(side: Side) {
         let removed = removes(store, now_seq(), 0, 10).await;
         gone += removed as usize;
         let history = store.before("ship", Seq::MAX, 100).await.unwrap();
-        assert_eq!(history.len(), 29 - gone);
+        // The two events come last, and are no messages of a page.
+        assert_eq!(history.len(), 27 - gone.min(25));
         assert_eq!(history[0].prev, 0);
-        assert_eq!(store.after("ship", 0, 100).await.unwrap(), history);
+        let resumed = store.after("ship", 0, 100).await.unwrap();
+        assert_eq!(resumed.len(), 29 - gone);
         assert_eq!(
             store.after("ship", days_ago(35), 1).await.unwrap()[0].message,
             "of the other day"
         );
         for (n, id) in ids.iter().enumerate() {
             let found = store.find("ship", *id).await.unwrap();
-            assert_eq!(found.is_some(), n >= gone, "{n}");
+            let is_event = (25..27).contains(&n);
+            assert!(is_event || found.is_some() == (n >= gone), "{n}");
         }
         if removed == 0 {
             assert_eq!(texts(&history), ["of the other day", "of today"]);
+            assert_eq!(resumed, history);
             let of_ada = store.by_sender("ada", &SentAt::default(), 100).await;
             assert_eq!(seqs(&of_ada.unwrap().messages), seqs(&history));
             break;
