@@ -190,9 +190,9 @@ impl Asking {
         }
     }
 
-    /// One call that nobody waits for, to the model that the room has `chosen`, if it may still, or the first: only where a slot,
-    /// quota and money for it are there at this moment, so that no question waits for it. None if they are not, or if nothing
-    /// came of it within this time. What it uses is that person's and the room's.
+    /// One call that nobody waits for, to the model that the room has `chosen`, if it may still, or the first: only
+    /// where a slot, quota and money for it are there at this moment, so that no question waits for it. None if they
+    /// are not, or if nothing came of it within this time. What it uses is that person's and the room's.
     pub(crate) async fn ask_aside(
         &self,
         prompt: &Prompt,

@@ -1,5 +1,6 @@
-//! The bot's commands: messages that it answers by itself, without a model, or by having one sum up what was said. Each is one entry of `COMMANDS`, and whoever
-//! has to know a command asks here: answering for its reply, the context for what it leaves out, `/help` for its list.
+//! The bot's commands: messages that it answers by itself, without a model, or by having one sum up what was said. Each
+//! is one entry of `COMMANDS`, and whoever has to know a command asks here: answering for its reply, the context for
+//! what it leaves out, `/help` for its list.
 //!
 //! The page completes the commands as one types. Its build takes them from `common/tests/golden/commands.json`, which a
 //! test below holds against this list, so a new command is an entry here, and that file and the page written anew:
@@ -61,7 +62,8 @@ pub(crate) struct Command {
     help: &'static str,
     /// What it does, as the page says it beside the name.
     hint: &'static str,
-    /// The whole reply, with [`ALL_COMMANDS`] for a list of the commands; of one that sums up, what is said where there is nothing.
+    /// The whole reply, with [`ALL_COMMANDS`] for a list of the commands; of one that sums up, what is said where there
+    /// is nothing.
     reply: &'static str,
     /// What it does to the prompts of later requests.
     pub context: ContextEffect,

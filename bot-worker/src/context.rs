@@ -37,8 +37,8 @@ const SUMMED_UP: &str = "(what was said before, summed up)";
 
 /// The prompt for a request. `past` is what the room has, in order, with or without the request. What came after it is
 /// left out, but for the answers to what came before: each goes along right after its question. Of all that, the newest
-/// that fit `budget_tokens` go along, whole; the request always does. In the place of what does not, `summary` does, if it
-/// takes no more than a quarter. Also returns the place of the first message that went along.
+/// that fit `budget_tokens` go along, whole; the request always does. In the place of what does not, `summary` does, if
+/// it takes no more than a quarter. Also returns the place of the first message that went along.
 pub(crate) fn prompt(
     room: &Room,
     request: &Message,
@@ -119,8 +119,8 @@ fn spoken<'a>(past: &[&'a Message]) -> Vec<&'a Message> {
     past.iter().copied().filter(goes_along).collect()
 }
 
-/// Behind which place somebody is to be caught up: behind what they have read, or, where they have read it all by now, as
-/// whoever looks at the room while they ask, behind what they said last.
+/// Behind which place somebody is to be caught up: behind what they have read, or, where they have read it all by now,
+/// as whoever looks at the room while they ask, behind what they said last.
 pub(crate) fn unread_after(request: &Message, past: &[Message], read: Seq) -> Seq {
     let all = as_a_conversation(request, past);
     let spoken = spoken(&all);
@@ -139,7 +139,8 @@ pub(crate) fn unread_after(request: &Message, past: &[Message], read: Seq) -> Se
     own.map_or(0, |message| message.seq)
 }
 
-/// The prompt for a request to sum up what was said behind a place; none if there is nothing. The newest that fit go along.
+/// The prompt for a request to sum up what was said behind a place; none if there is nothing. The newest that fit go
+/// along.
 pub(crate) fn summing_prompt(
     room: &Room,
     request: &Message,
@@ -205,12 +206,15 @@ pub(crate) struct Unsummed {
     pub prompt: Prompt,
     /// The messages that are new in it.
     pub ids: Vec<Uuid>,
+    /// Who wrote them.
+    pub senders: Vec<String>,
     /// The place of the last of them.
     pub through: Seq,
 }
 
-/// The prompt that has a room's running summary take in what was said behind it and before the first message that went along
-/// with a request. None as long as that is less than a part of a context, since each time is a call. The newest that fit go along.
+/// The prompt that has a room's running summary take in what was said behind it and before the first message that went
+/// along with a request. None as long as that is less than a part of a context, since each time is a call. The newest
+/// that fit go along.
 pub(crate) fn running_prompt(
     room: &Room,
     request: &Message,
@@ -240,8 +244,10 @@ pub(crate) fn running_prompt(
         return None;
     }
     let newest = spoken.last()?.seq;
-    let ids = spoken.iter().rev().take(parts.len());
-    let ids = ids.map(|message| message.id).collect();
+    let taken = spoken.iter().rev().take(parts.len());
+    let (ids, senders) = taken
+        .map(|message| (message.id, message.sender.clone()))
+        .unzip();
     parts.extend(before.map(|(summary, _)| lines_of(SUMMED_UP, summary)));
     parts.reverse();
     let system = running_system(room);
@@ -262,6 +268,7 @@ pub(crate) fn running_prompt(
     Some(Unsummed {
         prompt,
         ids,
+        senders,
         through: newest,
     })
 }

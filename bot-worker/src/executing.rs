@@ -1,7 +1,7 @@
 //! Answers a request that has the turn and a slot: tells the model what was said, shows what it writes, posts the reply.
 //! Whoever holds the request's delivery may be another worker; it sees the reply in the room.
 
-use std::{collections::HashSet, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use common::{
     envelope::reply_id,
@@ -206,15 +206,15 @@ impl Executing {
                 self.timeline
                     .before(&message.room, message.seq + 1, PAST_MAX_MESSAGES),
             );
-            let asker = timeout(LOOK_UP_TIME, self.engines.store.standing(request.asker()));
+            let programs = timeout(LOOK_UP_TIME, self.engines.store.programs());
             let summary = self.summary(&message.room);
-            let (question, room, past, asker, summary) =
-                tokio::join!(question, room, past, asker, summary);
-            (answered, question, room, past, asker, summary)
+            let (question, room, past, programs, summary) =
+                tokio::join!(question, room, past, programs, summary);
+            (answered, question, room, past, programs, summary)
         };
         let own_words = |reason| Ok((AskOutcome::unasked(reason), 0));
         let looked_up = interrupts.race(false, looked_up).await;
-        let (answered, question, room, past, asker, summary) = match looked_up {
+        let (answered, question, room, past, programs, summary) = match looked_up {
             Ok(looked_up) => looked_up,
             Err(Interrupt::HandBack) => return Err(NoReply::HandBack),
             Err(Interrupt::Stopped) => return own_words(Reason::Stopped),
@@ -245,7 +245,9 @@ impl Executing {
             Ok(Err(_)) | Err(_) => unknown_room(&message.room),
         };
         // An edge may have sent it here before it heard that whoever asks is a program, or that the room answers those no more.
-        let by_program = matches!(asker, Ok(Ok(Some(standing))) if standing.program);
+        // Where that cannot be told, the limits of one person are all that holds.
+        let programs = programs.ok().and_then(Result::ok).unwrap_or_default();
+        let by_program = programs.contains(request.asker());
         if by_program && !room.bot_answers_programs {
             return Err(NoReply::OfAProgram);
         }
@@ -265,7 +267,7 @@ impl Executing {
             seen = answered.latest;
             past.extend(answered.messages);
         }
-        if by_program && self.have_heard_enough(&past).await {
+        if by_program && programs::have_heard_enough(&past, &programs) {
             return Err(NoReply::OfAProgram);
         }
         self.deleted_accounts.rename_soon(&mut past).await;
@@ -332,15 +334,8 @@ impl Executing {
 impl Executing {
     /// Whether a program asks. It is not told of limits: one that answers whatever it hears would ask at once again, for ever.
     pub(crate) async fn is_of_a_program(&self, asker: &str) -> bool {
-        let asker = timeout(LOOK_UP_TIME, self.engines.store.standing(asker)).await;
-        matches!(asker, Ok(Ok(Some(standing))) if standing.program)
-    }
-
-    /// Whether programs have been answered so often that a person has to say something first. Where it cannot be found out, the
-    /// limits of one person are all that holds.
-    async fn have_heard_enough(&self, past: &[Message]) -> bool {
         let programs = timeout(LOOK_UP_TIME, self.engines.store.programs()).await;
-        matches!(programs, Ok(Ok(programs)) if programs::have_heard_enough(past, &programs))
+        matches!(programs, Ok(Ok(programs)) if programs.contains(asker))
     }
 }
 
@@ -348,8 +343,8 @@ impl Executing {
 const SUMMED_PIECES: usize = 5;
 
 impl Executing {
-    /// What is to be summed up: what the room has, further back than for a question, and behind which place. What cannot be read
-    /// in time is left out.
+    /// What is to be summed up: what the room has, further back than for a question, and behind which place. What
+    /// cannot be read in time is left out.
     async fn summed(
         &self,
         part: SummedPart,
@@ -401,11 +396,17 @@ impl Executing {
         let as_of = self.summaries.as_of(room)?;
         let since = self.engines.live.tail(room, as_of, SINCE_MAX_MESSAGES);
         let since = timeout(LOOK_UP_TIME, since).await.ok()?.ok()?;
-        self.summaries.checked(room, as_of, &since)
+        let summary = self.summaries.checked(room, as_of, &since)?;
+        // Nor is a model told the name of somebody who is gone.
+        if self.deleted_accounts.has_any(&summary.senders).await {
+            self.summaries.forget(room);
+            return None;
+        }
+        Some(summary)
     }
 
-    /// Has the room's summary take in what did not go along with this request, if there is enough of it; nobody waits for that.
-    /// `seen` is up to where changes are in the past that was read.
+    /// Has the room's summary take in what did not go along with this request, if there is enough of it; nobody waits
+    /// for that. `seen` is up to where changes are in the past that was read.
     fn sum_up_aside(
         self: &Arc<Self>,
         request: &Request,
@@ -460,18 +461,20 @@ impl Executing {
             .asking
             .ask_aside(&unsummed.prompt, chosen, asker, &room.name, self.deadline)
             .await?;
-        let (mut ids, begun) = summary.map_or_else(
-            || (HashSet::new(), Instant::now()),
-            |summary| (summary.ids, summary.begun),
-        );
+        let begun = summary.as_ref().map(|summary| summary.begun);
+        let (mut ids, mut senders) = summary
+            .map(|summary| (summary.ids, summary.senders))
+            .unwrap_or_default();
         ids.extend(unsummed.ids);
+        senders.extend(unsummed.senders);
         let text = text.trim().chars().take(context::SUMMARY_MAX_CHARS);
         Some(RunningSummary {
             text: text.collect(),
             ids,
+            senders,
             through: unsummed.through,
             as_of: seen,
-            begun,
+            begun: begun.unwrap_or_else(Instant::now),
         })
     }
 }

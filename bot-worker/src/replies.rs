@@ -304,7 +304,8 @@ impl Replies {
                 };
                 match posted {
                     Ok(posted) => {
-                        // Where it was there already, it may be from an attempt of this loop whose confirm did not come.
+                        // Where it was there already, it may be from an attempt of this loop whose confirm did not
+                        // come.
                         let was_posted = tries > 1 && posted.message.message == new.message;
                         let is_own = posted.first || was_posted;
                         return Some(Settled::Kept { is_own });
@@ -349,7 +350,8 @@ impl Replies {
 enum Settled {
     /// It is in the room, and will be in the database.
     Kept {
-        /// It is what this attempt wrote, so that the log is as well. What another has written may have a log of its own.
+        /// It is what this attempt wrote, so that the log is as well. What another has written may have a log of its
+        /// own.
         is_own: bool,
     },
     /// It is not, and this is to be done with the request.

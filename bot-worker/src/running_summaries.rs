@@ -1,6 +1,6 @@
-//! Running summaries: what stands in a long room's context in the place of what no longer fits. They live in this process
-//! alone, so that a text that is deleted lives on in none of them anywhere else, and one is used only as long as nothing that
-//! it was made of has changed. Why it is so: `docs/decisions/catching-up.md`.
+//! Running summaries: what stands in a long room's context in the place of what no longer fits. They live in this
+//! process alone, so that a text that is deleted lives on in none of them anywhere else, and one is used only as long
+//! as nothing that it was made of has changed. Why it is so: `docs/decisions/catching-up.md`.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -54,6 +54,8 @@ pub(crate) struct RunningSummary {
     pub text: String,
     /// The messages that it was made of.
     pub ids: HashSet<Uuid>,
+    /// Who wrote them.
+    pub senders: HashSet<String>,
     /// The place of the last of them.
     pub through: Seq,
     /// Up to which place changes of them are taken in.
@@ -83,8 +85,8 @@ impl RunningSummaries {
         Some(rooms.get(room)?.summary.as_ref()?.as_of)
     }
 
-    /// The room's summary, if it holds by what the stream has behind the place that [`RunningSummaries::as_of`] returned; else it
-    /// is thrown away.
+    /// The room's summary, if it holds by what the stream has behind the place that [`RunningSummaries::as_of`]
+    /// returned; else it is thrown away.
     pub(crate) fn checked(&self, room: &str, as_of: Seq, since: &Tail) -> Option<RunningSummary> {
         let mut rooms = self.rooms.lock();
         let entry = rooms.get_mut(room)?;
@@ -105,7 +107,13 @@ impl RunningSummaries {
         Some(summary.clone())
     }
 
-    /// Whether whoever asks is to see whether there is more to sum up, and is the only one who does until [`RunningSummaries::made`].
+    /// The room's summary is thrown away.
+    pub(crate) fn forget(&self, room: &str) {
+        self.rooms.lock().remove(room);
+    }
+
+    /// Whether whoever asks is to see whether there is more to sum up, and is the only one who does until
+    /// [`RunningSummaries::made`].
     pub(crate) fn is_to_be_made(&self, room: &str) -> bool {
         let now = Instant::now();
         let mut rooms = self.rooms.lock();
@@ -157,6 +165,7 @@ mod tests {
         RunningSummary {
             text: "they meet at five".into(),
             ids: HashSet::from([of]),
+            senders: HashSet::from(["ada".to_owned()]),
             through: 10,
             as_of: 20,
             begun: Instant::now(),

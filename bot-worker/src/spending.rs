@@ -300,9 +300,9 @@ fn tell(reached: &[Reached]) {
     }
 }
 
-/// A call that is paid for. Dropped in the middle, it has used what the model said last, and about what it was given if it said
-/// nothing; if it never went out, nothing. In the budgets it is the most that it can have been if it was broken off before the
-/// first word, or while what was thought is not counted: nobody hears how much that was.
+/// A call that is paid for. Dropped in the middle, it has used what the model said last, and about what it was given if
+/// it said nothing; if it never went out, nothing. In the budgets it is the most that it can have been if it was broken
+/// off before the first word, or while what was thought is not counted: nobody hears how much that was.
 pub(crate) struct HeldCall {
     budgeting: Arc<Budgeting>,
     tally: Arc<Tally>,

@@ -41,8 +41,8 @@ pub struct Again {
     pub after: Uuid,
     /// When it was wished for, in microseconds since the Unix epoch: the deadline counts from here.
     pub at: Seq,
-    /// Who wished for it: what it uses is theirs. Where it does not say, which is what services of the version before have
-    /// written, whoever asked.
+    /// Who wished for it: what it uses is theirs. Where it does not say, which is what services of the version before
+    /// have written, whoever asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
 }
@@ -102,7 +102,8 @@ impl ReplyDetails {
 }
 
 impl ReplyLog {
-    /// Of a reply to this request of this person's that another attempt wrote, and may have died before its log was kept.
+    /// Of a reply to this request of this person's that another attempt wrote, and may have died before its log was
+    /// kept.
     pub fn of_another_attempt(request: Uuid, user: String) -> ReplyLog {
         ReplyLog {
             request,

@@ -92,6 +92,11 @@ impl AnswerMemory {
             drop(held.split(spare));
         }
     }
+
+    /// What is held for the same answer beside it.
+    pub(crate) fn join(&mut self, other: AnswerMemory) {
+        self.0.extend(other.0);
+    }
 }
 
 impl Answers {

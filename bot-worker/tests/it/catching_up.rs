@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use common::{
-    store::{ReadMark, ReadMarks},
+    store::{Accounts, Actor, People, ReadMark, ReadMarks},
     wire::{Kind, Message},
 };
 use tokio::time::{sleep, timeout};
@@ -125,6 +125,33 @@ async fn a_reset_throws_the_running_summary_away() {
     assert!(
         !told.contains(SUMMED_UP) && !told.contains("number"),
         "{told}"
+    );
+}
+
+#[tokio::test]
+async fn nobody_who_is_gone_is_named_by_a_running_summary() {
+    let scene = with_a_short_context().await;
+    scene.store.create_user("bob", "").await.unwrap();
+    long_room(&scene).await;
+    asks_until_summed_up(&scene).await;
+    let operator = Actor::Operator;
+    let deleted = scene.store.delete_account(operator, "bob", None, false);
+    deleted.await.unwrap().unwrap();
+    scene.practice.behave("pace=0ms say=\"they meet\"").unwrap();
+    // The names of those who are gone are remembered for a moment.
+    let renamed = async {
+        while !asks_until_summed_up(&scene)
+            .await
+            .contains(&format!("{SUMMED_UP}they meet"))
+        {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(6 * PATIENCE, renamed).await.unwrap();
+    let made = told(&scene, true).pop().unwrap();
+    assert!(
+        made.contains("deleted user: ") && !made.contains("bob"),
+        "{made}"
     );
 }
 

@@ -67,6 +67,12 @@ impl DeletedAccounts {
         }
     }
 
+    /// Whether anybody of these is gone. For whoever must not wait long, too: without an answer nobody is.
+    pub async fn has_any(&self, names: &HashSet<String>) -> bool {
+        let gone = timeout(PATIENCE, self.names()).await;
+        gone.is_ok_and(|gone| names.iter().any(|name| gone.contains(name)))
+    }
+
     /// Takes the names of those who are gone off what they wrote. While the database does not answer they stay.
     pub async fn rename(&self, messages: &mut [Message]) {
         let names = self.names().await;

@@ -1,4 +1,5 @@
-//! Catching up with real processes around it: what somebody has not read is summed up once, though a worker is killed meanwhile.
+//! Catching up with real processes around it: what somebody has not read is summed up once, though a worker is killed
+//! meanwhile.
 
 use common::store::ReadMarks;
 use serde_json::json;

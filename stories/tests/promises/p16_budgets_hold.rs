@@ -1,5 +1,5 @@
-//! P16: a budget is exceeded by one call at most, with any number of workers that are killed meanwhile; and what a day has
-//! used is the same wherever one looks.
+//! P16: a budget is exceeded by one call at most, with any number of workers that are killed meanwhile; and what a day
+//! has used is the same wherever one looks.
 
 use std::time::Duration;
 

@@ -27,6 +27,9 @@ const PAGE_MESSAGES: usize = 50;
 /// About what a message takes at most while an answer is made of it: 4,000 characters as they are kept, and escaped.
 const MESSAGE_MAX_BYTES: usize = 40 * 1024;
 
+/// How much what an answer stands on may grow when it is escaped.
+const ESCAPED: usize = 2;
+
 /// The highest `seq` that a database can be asked about.
 const SEQ_MAX: Seq = i64::MAX as Seq;
 
@@ -80,12 +83,35 @@ pub(super) async fn page(
         }
     };
     http.services.deleted_accounts.rename(&mut messages).await;
+    // What answers stand on may be as long as they are, and few have any.
+    let behind: usize = messages.iter().map(bytes_behind).sum();
+    let more = match behind {
+        0 => None,
+        behind => {
+            let more = answers.memory(Some(&caller.user), address, ESCAPED * behind);
+            Some(more.await?)
+        }
+    };
     let mut answer = Json(Messages { messages }).into_response();
     let bytes = answer.body().size_hint().exact().unwrap_or(u64::MAX);
     let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
     memory.shrink_to(bytes);
+    if let Some(mut more) = more {
+        more.shrink_to(bytes.saturating_sub(most));
+        memory.join(more);
+    }
     let admission = &http.services.admission;
     admission.user_was_answered(&caller.user, bytes);
     answer.extensions_mut().insert(Arc::new(memory));
     Ok(answer)
+}
+
+/// How long what an answer stands on is.
+fn bytes_behind(message: &Message) -> usize {
+    let sources = message.grounding.sources.iter();
+    let sources: usize = sources
+        .map(|source| source.title.len() + source.uri.len())
+        .sum();
+    let suggestions = message.grounding.suggestions.as_ref();
+    sources + suggestions.map_or(0, String::len)
 }
