@@ -92,9 +92,11 @@ impl Appends {
             .map(|request| role_word(request.part, &request.message))
             .collect();
         let mut again = false;
+        // One limit around all of it; the server is told as well.
+        let until = Instant::now() + COMMAND_LIMIT;
         loop {
             let losses = self.server.client.losses();
-            let holds_until = self.unsettle(room, again).await?.to_string();
+            let holds_until = self.unsettle(room, again, until).await?.to_string();
             let (second, date) = present();
             let mut arguments = Vec::with_capacity(7 + 4 * requests.len());
             let first = [room, &channel, &floor, &holds_until, &second, &date, &made];
@@ -110,7 +112,7 @@ impl Appends {
             }
             let answer: Value = self
                 .server
-                .call(WHAT, &self.scripts.append, &keys, &arguments)
+                .call_within(left(until), WHAT, &self.scripts.append, &keys, &arguments)
                 .await?;
             let texts: Vec<Vec<u8>> = match answer {
                 Value::BulkString(word) => match word.as_slice() {
@@ -136,7 +138,10 @@ impl Appends {
             if self.server.client.losses() != losses && appended.iter().any(is_new) {
                 // The list may have been lost in between. If the room cannot be put on it again now, the next message
                 // or the queue's confirm have to do.
-                drop(self.unsettle(room, true).await);
+                drop(
+                    self.unsettle(room, true, Instant::now() + COMMAND_LIMIT)
+                        .await,
+                );
             }
             return Ok(appended);
         }
@@ -154,11 +159,11 @@ impl Appends {
     /// older than [`LiveTimings::settle_after`] when it was read. Whoever reads the stream after reading such a version
     /// thus sees every message that was appended under it, and one that comes under a later version changes the
     /// version. The difference of the last two is what clocks may differ by, where a slot has moved to another node.
-    async fn unsettle(&self, room: &str, again: bool) -> Result<Seq, LiveError> {
+    async fn unsettle(&self, room: &str, again: bool, until: Instant) -> Result<Seq, LiveError> {
         let (since, losses) = (Instant::now(), self.server.client.losses());
         // By the server's clock, and never before we give the append up: `since` is before the version.
         let holds = |version: Seq, since: Instant| {
-            let given_up = micros(since.elapsed() + COMMAND_LIMIT);
+            let given_up = micros(until.duration_since(since));
             version + given_up.min(micros(self.timings.mark_holds))
         };
         let fresh = UNSETTLE_AGAIN_AFTER.min(self.timings.mark_holds / 2);
@@ -172,7 +177,8 @@ impl Appends {
         let [key, ..] = self.server.keys.unsettled(self.server.list_part(room));
         let version: String = self
             .server
-            .call(
+            .call_within(
+                left(until),
                 "unsettling a room",
                 &self.scripts.unsettle,
                 &[&key],
@@ -202,6 +208,10 @@ impl Appends {
     fn versions(&self) -> MutexGuard<'_, HashMap<String, KnownVersion>> {
         self.versions.lock()
     }
+}
+
+fn left(until: Instant) -> Duration {
+    until.saturating_duration_since(Instant::now())
 }
 
 /// One answer of the script: a word, and what belongs to it.

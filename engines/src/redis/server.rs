@@ -79,10 +79,26 @@ impl RedisServer {
         keys: &[&str],
         arguments: &[&[u8]],
     ) -> Result<T, LiveError> {
+        self.call_within(COMMAND_LIMIT, what, script, keys, arguments)
+            .await
+    }
+
+    /// The same within another time.
+    ///
+    /// # Errors
+    /// As [`RedisServer::call`].
+    pub(super) async fn call_within<T: FromRedisValue>(
+        &self,
+        limit: Duration,
+        what: &'static str,
+        script: &Script,
+        keys: &[&str],
+        arguments: &[&[u8]],
+    ) -> Result<T, LiveError> {
         let keys: Vec<&[u8]> = keys.iter().map(|key| key.as_bytes()).collect();
         let slot = slot(keys.first().copied().unwrap_or_default());
         let request = Request::script(script, &keys, arguments);
-        let answers = self.client.run(slot, request).await;
+        let answers = self.client.run_within(limit, slot, request).await;
         let answer = answers.map_err(|error| failed(what, error))?.pop();
         from_redis_value(answer.unwrap_or_default()).map_err(|error| failed(what, error))
     }
