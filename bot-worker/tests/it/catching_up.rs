@@ -6,6 +6,7 @@ use common::{
     store::{Accounts, Actor, People, ReadMark, ReadMarks},
     wire::{Kind, Message},
 };
+use practice_model::ReceivedCall;
 use tokio::time::{sleep, timeout};
 
 use crate::scene::{PATIENCE, Scene};
@@ -16,7 +17,7 @@ const SUMMED_UP: &str = "(what was said before, summed up): ";
 /// What models were told with each call, in order: to answer, or to keep the running summary.
 fn told(scene: &Scene, to_keep_a_summary: bool) -> Vec<String> {
     let calls = scene.practice.requests();
-    let bodies = calls.iter().map(|call| call.body());
+    let bodies = calls.iter().map(ReceivedCall::body);
     let bodies = bodies.filter(|body| {
         let system = body["systemInstruction"].to_string();
         system.contains("running summary") == to_keep_a_summary
