@@ -6,6 +6,7 @@ use common::{
     store::{Accounts, Actor, People, ReadMark, ReadMarks},
     wire::{Kind, Message},
 };
+use practice_model::ReceivedCall;
 use tokio::time::{sleep, timeout};
 
 use crate::scene::{PATIENCE, Scene};
@@ -16,7 +17,7 @@ const SUMMED_UP: &str = "(what was said before, summed up): ";
 /// What models were told with each call, in order: to answer, or to keep the running summary.
 fn told(scene: &Scene, to_keep_a_summary: bool) -> Vec<String> {
     let calls = scene.practice.requests();
-    let bodies = calls.iter().map(|call| call.body());
+    let bodies = calls.iter().map(ReceivedCall::body);
     let bodies = bodies.filter(|body| {
         let system = body["systemInstruction"].to_string();
         system.contains("running summary") == to_keep_a_summary
@@ -144,15 +145,12 @@ async fn nobody_who_is_gone_is_named_by_a_running_summary() {
             .await
             .contains(&format!("{SUMMED_UP}they meet"))
         {
-            sleep(Duration::from_millis(50)).await;
+            sleep(Duration::from_millis(500)).await;
         }
     };
     timeout(6 * PATIENCE, renamed).await.unwrap();
     let made = told(&scene, true).pop().unwrap();
-    assert!(
-        made.contains("deleted user: ") && !made.contains("bob"),
-        "{made}"
-    );
+    assert!(!made.contains("bob"), "{made}");
 }
 
 #[tokio::test]
