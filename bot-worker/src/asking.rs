@@ -44,6 +44,10 @@ pub(crate) struct Asking {
     model: Arc<dyn Model>,
     models: ModelPool,
     slots: Arc<Semaphore>,
+    /// For calls that nobody waits for.
+    asides: Semaphore,
+    /// So many slots are left for questions when such a call begins.
+    kept_free: usize,
     allowance: Arc<Allowance>,
     budgeting: Arc<Budgeting>,
 }
@@ -152,6 +156,8 @@ impl Asking {
             model,
             models: ModelPool::new(&names),
             slots: Arc::new(Semaphore::new(concurrency)),
+            asides: Semaphore::new((concurrency / 8).max(1)),
+            kept_free: (concurrency / 4).max(1),
             allowance,
             budgeting,
         }
@@ -201,7 +207,11 @@ impl Asking {
         room: &str,
         within: Duration,
     ) -> Option<String> {
+        let _aside = self.asides.try_acquire().ok()?;
         let _slot = Arc::clone(&self.slots).try_acquire_owned().ok()?;
+        if self.slots.available_permits() < self.kept_free {
+            return None;
+        }
         let chosen = chosen.and_then(|name| self.models.index_of(name));
         let index = chosen.unwrap_or(0);
         let name = self.models.name(index);
@@ -668,6 +678,13 @@ impl<'a> Inquiry<'a> {
             Ok(Err(error)) => Called::Failed(error),
             Err(interrupt) => Called::Interrupted(interrupt),
         };
+        let stopped_by = self.interrupts.stopped.by();
+        let of_another = matches!(called, Called::Interrupted(Interrupt::Stopped))
+            && stopped_by.is_some_and(|by| by != held.who_pays());
+        // Whoever asks does not pay for more than there was because somebody else does not want it.
+        if matches!(called, Called::Interrupted(_)) && !of_another {
+            held.is_broken_off();
+        }
         count_call(model, self.prompt, &called, held, began, span);
         called
     }
@@ -682,9 +699,6 @@ fn count_call(
     began: Instant,
     mut span: Span,
 ) {
-    if matches!(called, Called::Interrupted(_)) {
-        held.is_broken_off();
-    }
     let usage = &mut held.usage;
     let was_at_work = match called {
         Called::Finished(_) | Called::Interrupted(_) => true,

@@ -31,7 +31,7 @@ use crate::{
     programs,
     replies::{LOOK_UP_TIME, Replies, Right, count},
     run_queue::{Run, Work},
-    running_summaries::{RunningSummaries, RunningSummary},
+    running_summaries::{self, RunningSummaries, RunningSummary},
     spending::Tally,
     turns::{Turn, Turns},
 };
@@ -275,7 +275,10 @@ impl Executing {
         let mut to_sum_up = None;
         let mut prompt = match command.map(|command| (command, command.sums_up)) {
             None => {
-                let summed = summary.as_ref().map(|summary| &*summary.text);
+                // Asked again, an old question is told nothing of what came after it.
+                let summed = summary.as_ref();
+                let summed = summed.filter(|summary| summary.through < message.seq);
+                let summed = summed.map(|summary| &*summary.text);
                 let (prompt, told_from) =
                     context::prompt(&room, message, &past, summed, self.context_tokens);
                 to_sum_up = Some((past, told_from, summary));
@@ -456,24 +459,35 @@ impl Executing {
             told_from,
             self.context_tokens,
         )?;
-        let chosen = room.choices.model.as_deref();
-        let text = self
-            .asking
-            .ask_aside(&unsummed.prompt, chosen, asker, &room.name, self.deadline)
-            .await?;
         let begun = summary.as_ref().map(|summary| summary.begun);
         let (mut ids, mut senders) = summary
             .map(|summary| (summary.ids, summary.senders))
             .unwrap_or_default();
         ids.extend(unsummed.ids);
         senders.extend(unsummed.senders);
+        // The answer took its time: what was deleted meanwhile goes to no model, and what was reset since the question is not
+        // summed up.
+        let known = seen.min(question.seq);
+        let since = self
+            .engines
+            .live
+            .tail(&room.name, known, SINCE_MAX_MESSAGES);
+        let since = timeout(LOOK_UP_TIME, since).await.ok()?.ok()?;
+        if !running_summaries::still_holds(&ids, &since) {
+            return None;
+        }
+        let chosen = room.choices.model.as_deref();
+        let text = self
+            .asking
+            .ask_aside(&unsummed.prompt, chosen, asker, &room.name, self.deadline)
+            .await?;
         let text = text.trim().chars().take(context::SUMMARY_MAX_CHARS);
         Some(RunningSummary {
             text: text.collect(),
             ids,
             senders,
             through: unsummed.through,
-            as_of: seen,
+            as_of: since.latest.max(known),
             begun: begun.unwrap_or_else(Instant::now),
         })
     }

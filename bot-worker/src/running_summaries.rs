@@ -64,18 +64,17 @@ pub(crate) struct RunningSummary {
     pub begun: Instant,
 }
 
-impl RunningSummary {
-    /// Whether it still says what was said, by what the room's stream has behind `as_of`.
-    fn holds(&self, since: &Tail) -> bool {
-        let is_all = since.reaches_back && since.messages.len() < SINCE_MAX_MESSAGES;
-        let ends_it = |message: &Message| match message.kind {
-            Kind::Edited | Kind::Deleted => message.of.is_none_or(|of| self.ids.contains(&of)),
-            Kind::User => commands::read(&message.message)
-                .is_some_and(|command| command.context == ContextEffect::BeginsAnew),
-            Kind::Bot | Kind::Fallback => false,
-        };
-        is_all && !since.messages.iter().any(ends_it)
-    }
+/// Whether what was made of these messages still says what was said, by what the room's stream has behind the place up to
+/// which changes of them are taken in.
+pub(crate) fn still_holds(ids: &HashSet<Uuid>, since: &Tail) -> bool {
+    let is_all = since.reaches_back && since.messages.len() < SINCE_MAX_MESSAGES;
+    let ends_it = |message: &Message| match message.kind {
+        Kind::Edited | Kind::Deleted => message.of.is_none_or(|of| ids.contains(&of)),
+        Kind::User => commands::read(&message.message)
+            .is_some_and(|command| command.context == ContextEffect::BeginsAnew),
+        Kind::Bot | Kind::Fallback => false,
+    };
+    is_all && !since.messages.iter().any(ends_it)
 }
 
 impl RunningSummaries {
@@ -95,7 +94,7 @@ impl RunningSummaries {
         if summary.as_of != as_of {
             return None;
         }
-        if !summary.holds(since)
+        if !still_holds(&summary.ids, since)
             || summary.begun.elapsed() > AGE_MAX
             || summary.ids.len() > MESSAGES_MAX
         {

@@ -342,6 +342,11 @@ impl HeldCall {
         funds
     }
 
+    /// Against whose budget it counts.
+    pub(crate) fn who_pays(&self) -> &str {
+        &self.tally.user
+    }
+
     /// It goes out now.
     pub(crate) fn goes_out(&mut self) {
         self.went_out = true;

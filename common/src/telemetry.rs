@@ -7,7 +7,10 @@ pub use metrics_exporter_prometheus::PrometheusHandle;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use tracing::{Level, Metadata};
 use tracing_subscriber::{
-    EnvFilter, Layer, filter::filter_fn, layer::SubscriberExt, util::SubscriberInitExt,
+    EnvFilter, Layer,
+    filter::{ParseError, filter_fn},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
 };
 
 use crate::{
@@ -38,10 +41,20 @@ pub enum LogFormat {
     Json,
 }
 
-fn check_filter(filter: &str) -> Result<String, String> {
-    EnvFilter::try_new(filter)
-        .map(|_| filter.to_owned())
+fn check_filter(log: &str) -> Result<String, String> {
+    filter(log)
+        .map(|_| log.to_owned())
         .map_err(|error| error.to_string())
+}
+
+/// Which lines are written. RabbitMQ's client is heard only where it is named: of a connection that is lost these programs tell
+/// themselves, and to the client one is an error also when the program ends as it should.
+fn filter(log: &str) -> Result<EnvFilter, ParseError> {
+    let but = match log.contains("lapin") {
+        true => "",
+        false => "lapin=off,",
+    };
+    EnvFilter::try_new(format!("{but}{log}"))
 }
 
 /// Bounds of the latency histograms, in seconds.
@@ -60,7 +73,7 @@ const COUNT_BUCKETS: [f64; 14] = [
 /// # Panics
 /// If called twice in one process.
 pub fn init(settings: &TelemetrySettings) -> PrometheusHandle {
-    let filter = EnvFilter::try_new(&settings.log).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = filter(&settings.log).unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());

@@ -18,6 +18,9 @@ const REPAIR_EVERY: Duration = Duration::from_secs(15);
 /// The most rooms in one look; those that wait longest come first.
 const REPAIR_ROOMS: usize = 500;
 
+/// After so many rooms of which the live engine does not answer, it is taken for away as a whole.
+const LIVE_AWAY_MAX: usize = 5;
+
 /// How long one room's look may take.
 const REPAIR_TIME: Duration = Duration::from_secs(10);
 
@@ -237,7 +240,7 @@ async fn repair(services: &Services) {
         Ok(listed) => listed,
         Err(error) => return tracing::warn!(%error, "repairs must wait"),
     };
-    let mut waiting = 0;
+    let (mut waiting, mut away) = (0, 0);
     for room in rooms {
         // Where something is still on its way, or was handed to the queue just now, it is looked at again next time.
         let look = services.timeline.repair(&room, &server);
@@ -247,7 +250,8 @@ async fn repair(services: &Services) {
                 continue;
             }
             // A part of the live engine may be away, and the next room lie on another.
-            Ok(Err(error @ TimelineError::Live(_))) => {
+            Ok(Err(error @ TimelineError::Live(_))) if away < LIVE_AWAY_MAX => {
+                away += 1;
                 tracing::warn!(%error, room = %room.room, "a room's repair must wait");
                 continue;
             }

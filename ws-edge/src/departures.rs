@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use common::{
-    posting::PostError,
+    posting::{PLACE_PATIENCE, PostError},
     queue::Route,
     store::Departure,
     timeline::PAGE_MAX_MESSAGES,
@@ -22,8 +22,9 @@ use crate::{services::Services, sessions::now_ms};
 /// How long a process that goes on with it may be silent before another one does.
 const CLAIMED_FOR: Duration = Duration::from_secs(60);
 
-/// How long after somebody has left it begins: by then no socket of theirs is open anywhere.
-const BEGINS_AFTER: Duration = Duration::from_secs(5);
+/// How long after somebody has left it begins: by then no socket of theirs is open anywhere, and what one had sent has waited for
+/// its place and is appended, or refused.
+const BEGINS_AFTER: Duration = PLACE_PATIENCE.saturating_add(Duration::from_secs(5));
 
 /// How many rooms are looked through between two words of how far it has come, at most.
 const ROOMS_AT_ONCE: usize = 100;

@@ -49,6 +49,9 @@ pub(crate) struct RateLimits {
     by_name: Failures<String>,
     /// Guessing one user's password on a device on which they have logged in. It has nothing to do with the others.
     by_device: Failures<TokenHash>,
+    /// Coming back from the provider with what is worth nothing, on such a device. A foreign page can make it come back so,
+    /// which is why passwords have nothing to do with it.
+    sign_ons_by_device: Failures<TokenHash>,
     /// Logging in as one user from one customer's addresses, again and again: a right password costs as much as a wrong one.
     log_ins: Failures<(String, Network)>,
     /// Guessing many users' passwords, or asking which names are taken. High, since many may live behind one address.
@@ -76,6 +79,7 @@ impl RateLimits {
             by_name_and_address: Failures::new(10, Duration::from_secs(30)),
             by_name: Failures::new(300, Duration::from_secs(10)),
             by_device: Failures::new(10, Duration::from_secs(30)),
+            sign_ons_by_device: Failures::new(10, Duration::from_secs(30)),
             log_ins: Failures::new(100, Duration::from_secs(5)),
             exports: Failures::new(5, Duration::from_secs(600)),
             by_address: Failures::new(100, Duration::from_secs(1)),
@@ -168,7 +172,7 @@ impl RateLimits {
     ) -> Result<(), Duration> {
         let now = Instant::now();
         if let Some(device) = device {
-            return self.by_device.check(device, now);
+            return self.sign_ons_by_device.check(device, now);
         }
         self.sign_ons_by_address.check(&network(address), now)?;
         self.sign_ons_by_site.check(&site(address), now)
@@ -178,7 +182,7 @@ impl RateLimits {
     pub(crate) fn sign_on_failed(&self, address: IpAddr, device: Option<&TokenHash>) {
         let now = Instant::now();
         if let Some(device) = device {
-            return self.by_device.count(*device, now);
+            return self.sign_ons_by_device.count(*device, now);
         }
         self.sign_ons_by_address.count(network(address), now);
         self.sign_ons_by_site.count(site(address), now);
@@ -252,6 +256,7 @@ impl RateLimits {
         self.by_name_and_address.upkeep(now);
         self.by_name.upkeep(now);
         self.by_device.upkeep(now);
+        self.sign_ons_by_device.upkeep(now);
         self.log_ins.upkeep(now);
         self.exports.upkeep(now);
         self.by_address.upkeep(now);

@@ -150,10 +150,14 @@ async fn look_for_partitions(
     let Ok(session) = connection.now() else {
         return;
     };
-    let looked = timeout(STEP_LIMIT, count_partitions(&session, set)).await;
-    let Ok(Ok(found)) = looked else { return };
-    let has_changed = |known: &mut usize| std::mem::replace(known, found) != found;
-    if known.send_if_modified(has_changed) {
+    let mut found = set;
+    let looked = timeout(STEP_LIMIT, count_partitions(&session, &mut found)).await;
+    // One whose leader stands still hides those behind it: what was found before is there still.
+    if !matches!(looked, Ok(Ok(()))) {
+        found = found.max(*known.borrow());
+    }
+    // Told also where nothing has changed: one that was removed and came back since the last look is read again.
+    if known.send_replace(found) != found {
         tracing::info!(
             set,
             found,
@@ -162,9 +166,9 @@ async fn look_for_partitions(
     }
 }
 
-/// How many there are, of which so many are set: a message without a body is published to each of the others until one comes
-/// back. (To declare a queue passively that is not there is an error, which the client logs as one.)
-async fn count_partitions(session: &Session, set: usize) -> Result<usize, BrokerError> {
+/// Counts on from those that are set: a message without a body is published to each of the others until one comes back. A queue
+/// that refuses it is there. (To declare a queue passively that is not there is an error, which the client logs as one.)
+async fn count_partitions(session: &Session, count: &mut usize) -> Result<(), BrokerError> {
     let channel = session.channel().await?;
     channel
         .confirm_select(ConfirmSelectOptions::default())
@@ -173,20 +177,22 @@ async fn count_partitions(session: &Session, set: usize) -> Result<usize, Broker
         mandatory: true,
         immediate: false,
     };
-    let mut count = set;
-    while count < PARTITIONS_MAX {
-        let key = partitions::routing_key(Route::Persist, count);
+    while *count < PARTITIONS_MAX {
+        let key = partitions::routing_key(Route::Persist, *count);
         let probe = properties(Uuid::now_v7(), PROBE).with_delivery_mode(2);
         let published = channel
             .basic_publish(EXCHANGE.into(), key.into(), mandatory, &[], probe)
             .await?
             .await?;
-        let is_there = matches!(published, Confirmation::Ack(None));
-        if !is_there {
+        let has_come_back = matches!(
+            published,
+            Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_))
+        );
+        if has_come_back {
             break;
         }
-        count += 1;
+        *count += 1;
     }
     channel.close(200, "looked".into()).await?;
-    Ok(count)
+    Ok(())
 }

@@ -4,7 +4,10 @@
 //! `./test upgrade` builds the version before and runs this with it. Everywhere else both versions are the present one, and it is a
 //! restart of all services in that order: two cores cannot build everything twice for every change.
 
-use std::collections::HashSet;
+use std::{
+    collections::HashSet,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+};
 
 use serde_json::Value;
 use stories::{Chat, PATIENCE, Person, Process, Setup, Version, assert_one_order, run, until};
@@ -35,24 +38,25 @@ async fn every_service_is_replaced_in_its_turn_while_people_talk_and_ask() {
     let [mut bob, mut dora] = chat.join_at(1, "lobby", ["bob", "dora"]).await;
     chat.model.behave("delay=300ms pace=5ms").expect("an order");
 
+    let acked: [AtomicUsize; 3] = Default::default();
     let (end, ended) = watch::channel(false);
     let upgrading = async {
-        settles().await;
+        all_go_on(&acked).await;
         let (migrated, said) = run("persister", &["migrate"], &chat.environment);
         assert!(migrated.success(), "persister migrate: {said}");
-        settles().await;
+        all_go_on(&acked).await;
         let in_turn = chat.persisters.iter_mut().chain(&mut chat.workers);
         for process in in_turn.chain(&mut chat.edges) {
             replace(process).await;
-            settles().await;
+            all_go_on(&acked).await;
         }
         end.send_replace(true);
     };
     let ((), from_ada, from_bob, questions, heard) = tokio::join!(
         upgrading,
-        talks_on(&mut ada, &edges, ended.clone()),
-        talks_on(&mut bob, &others, ended.clone()),
-        asks_on(&mut dora, &others, ended.clone()),
+        talks_on(&mut ada, &edges, &acked[0], ended.clone()),
+        talks_on(&mut bob, &others, &acked[1], ended.clone()),
+        asks_on(&mut dora, &others, &acked[2], ended.clone()),
         reads_on(&mut reader, &others, ended),
     );
 
@@ -117,20 +121,28 @@ async fn replace(process: &mut Process) {
     process.ready().await;
 }
 
-/// The time in which both versions work beside each other: nothing is waited for but that they do.
-async fn settles() {
-    sleep(Duration::from_secs(1)).await;
+/// Both versions work beside each other until everybody has had something acked that they began meanwhile.
+async fn all_go_on(acked: &[AtomicUsize; 3]) {
+    let now = || acked.each_ref().map(|count| count.load(Relaxed));
+    let before = now();
+    until("everybody is acked twice more", PATIENCE, async || {
+        let go_on = now().iter().zip(before).all(|(now, then)| *now >= then + 2);
+        go_on.then_some(())
+    })
+    .await;
 }
 
 async fn talks_on(
     person: &mut Person,
     edges: &[String],
+    count: &AtomicUsize,
     ended: watch::Receiver<bool>,
 ) -> Vec<(Uuid, u64)> {
     let mut acked = Vec::new();
     while !*ended.borrow() {
         let text = format!("{} says {}", person.name, acked.len());
         acked.push(person.says_until_acked(&text, edges).await);
+        count.fetch_add(1, Relaxed);
         sleep(Duration::from_millis(10)).await;
     }
     acked
@@ -139,12 +151,14 @@ async fn talks_on(
 async fn asks_on(
     person: &mut Person,
     edges: &[String],
+    count: &AtomicUsize,
     ended: watch::Receiver<bool>,
 ) -> Vec<(Uuid, u64)> {
     let mut asked = Vec::new();
     while !*ended.borrow() {
         let text = format!("@bot {}", crate::sum(asked.len()));
         asked.push(person.says_until_acked(&text, edges).await);
+        count.fetch_add(1, Relaxed);
         sleep(Duration::from_millis(500)).await;
     }
     asked

@@ -374,6 +374,10 @@ impl Feed {
         }
         let mut strays = false;
         let again = self.take_read(reading, read, &mut lacking, &mut strays, now);
+        if strays {
+            // Looked for from now on, however long ago the last server was replaced.
+            self.server_replaced(now);
+        }
         CaughtUp {
             again,
             lacking,
@@ -407,9 +411,6 @@ impl Feed {
                 // It was heard of before the read, which did not bring it: the stream of the server that is asked does not
                 // have it. If it was appended at all, another server did that, and it is in the database or will be.
                 *strays = true;
-                if self.reconciliation.is_none() {
-                    self.server_replaced(now);
-                }
                 continue;
             }
             if !is_known && next.prev != last {
@@ -439,6 +440,8 @@ impl Feed {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::{
         super::{
             reconciliation::SETTLE,
@@ -558,6 +561,23 @@ mod tests {
         let reading = feed.begin_read();
         assert!(!caught_up(&mut feed, reading, read(7, 8)));
         assert_eq!(all(&feed, 5), [7, 8]);
+    }
+
+    #[test]
+    fn it_is_looked_for_however_long_ago_a_server_was_replaced() {
+        let mut feed = open_at(5);
+        let now = Instant::now();
+        feed.server_replaced(now);
+        let long_after = now + Duration::from_secs(60);
+        let (_, until) = feed.look(long_after).expect("it is compared still");
+        assert_eq!(until, 5);
+        assert_eq!(hear(&mut feed, 9, 7), Heard::Missing);
+        let reading = feed.begin_read();
+        let after = feed.caught_up(reading, nothing_but(5), &[], long_after);
+        assert!(after.strays);
+        let looked = feed.look(long_after + 2 * SETTLE);
+        let (_, until) = looked.expect("it is looked for");
+        assert!(until >= 9, "{until}");
     }
 
     /// As a master says that thaws when another has taken over from it, and does what it was asked before it froze.

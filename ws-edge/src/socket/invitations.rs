@@ -4,6 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use common::{
     live::{Control, ReadElsewhere, Signal},
+    store::ReadMark,
     wire::{Seq, ServerFrame},
 };
 use parking_lot::Mutex;
@@ -13,9 +14,21 @@ use super::{
     inbox::{Inbox, Note},
 };
 
+/// The most rooms of a person of which it is remembered how far they are told to have read; beyond it all are forgotten, and
+/// a place may be told twice.
+const READ_ROOMS_MAX: usize = 1_000;
+
 /// Every socket of this edge, to be found by whose it is.
 #[derive(Default)]
-pub(super) struct SocketsByUser(Mutex<HashMap<Arc<str>, Vec<Arc<Inbox>>>>);
+pub(super) struct SocketsByUser(Mutex<HashMap<Arc<str>, Person>>);
+
+/// Somebody with a socket here.
+#[derive(Default)]
+struct Person {
+    sockets: Vec<Arc<Inbox>>,
+    /// How far they have read by what was told lately, room by room. What another edge tells may be older.
+    read: HashMap<String, Seq>,
+}
 
 impl SocketsByUser {
     /// Notes one. It is forgotten when the answer is dropped.
@@ -24,6 +37,7 @@ impl SocketsByUser {
         known
             .entry(Arc::clone(user))
             .or_default()
+            .sockets
             .push(Arc::clone(inbox));
         ByUser {
             all: Arc::clone(self),
@@ -38,10 +52,30 @@ impl SocketsByUser {
 
     /// Tells all but one of them.
     fn tell_others(&self, user: &str, frame: &ServerFrame, but: Option<u64>) {
-        let sockets = self.0.lock().get(user).cloned().unwrap_or_default();
+        let sockets = {
+            let known = self.0.lock();
+            known.get(user).map(|person| person.sockets.clone())
+        };
+        let sockets = sockets.unwrap_or_default();
         for inbox in sockets.iter().filter(|inbox| Some(inbox.socket) != but) {
             inbox.put(Note::Told(frame.clone()));
         }
+    }
+
+    /// Whether somebody with a socket here has read further than was told before.
+    fn goes_further(&self, ReadMark { user, room, seq }: &ReadMark) -> bool {
+        let mut known = self.0.lock();
+        let Some(person) = known.get_mut(user.as_str()) else {
+            return false;
+        };
+        if person.read.get(room).is_some_and(|until| until >= seq) {
+            return false;
+        }
+        if person.read.len() >= READ_ROOMS_MAX {
+            person.read.clear();
+        }
+        person.read.insert(room.clone(), *seq);
+        true
     }
 }
 
@@ -55,7 +89,7 @@ pub(super) struct ByUser {
 impl Drop for ByUser {
     fn drop(&mut self) {
         let mut known = self.all.0.lock();
-        if let Some(sockets) = known.get_mut(&self.user) {
+        if let Some(Person { sockets, .. }) = known.get_mut(&self.user) {
             sockets.retain(|inbox| !Arc::ptr_eq(inbox, &self.inbox));
             if sockets.is_empty() {
                 known.remove(&self.user);
@@ -74,9 +108,12 @@ impl Sockets {
         self.by_user.tell(user, &frame);
     }
 
-    /// Tells people's sockets here how far they have read on another.
+    /// Tells people's sockets here how far they have read on another; never less than was told before.
     pub(super) fn tell_read(&self, places: &[ReadElsewhere]) {
-        for ReadElsewhere { mark, socket } in places {
+        let further = places
+            .iter()
+            .filter(|place| self.by_user.goes_further(&place.mark));
+        for ReadElsewhere { mark, socket } in further {
             let frame = ServerFrame::Read {
                 room: mark.room.clone(),
                 seq: mark.seq,

@@ -157,8 +157,8 @@ impl Hub {
         };
         if is_new && after > room.feed().ring.last() {
             // Another edge was ahead of this one, or the client is mistaken: only the stream can tell.
-            self.look_again(room).await;
-            let is_ahead = after > room.feed().ring.last() && after <= now_seq();
+            let has_looked = self.look_again(room).await;
+            let is_ahead = has_looked && after > room.feed().ring.last() && after <= now_seq();
             if is_ahead && !self.is_kept(room, user, after).await {
                 // The engines came back out of a backup, as a rule: what the client has is not the room's past any more.
                 return Ok(live_only(room, false));
@@ -234,14 +234,14 @@ impl Hub {
     /// Whether the database knows a place that the stream has no word of, or a later one: a stream that came back empty is ahead
     /// of nobody. It may be a moment behind, and is asked for a while; what it cannot tell is taken for known.
     async fn is_kept(&self, room: &Room, user: &Arc<str>, place: Seq) -> bool {
-        let _turn = self.reads.turn(user).await;
         for attempt in 0..LOST_ATTEMPTS {
             if attempt > 0 {
                 sleep(LOST_PAUSE).await;
             }
+            let turn = self.reads.turn(user).await;
             let permit = self.reads.permit().await;
             let kept = self.timeline.kept_until(&room.name).await;
-            drop(permit);
+            drop((permit, turn));
             if kept.is_none_or(|kept| kept >= place) || room.feed().ring.last() >= place {
                 return true;
             }
@@ -249,13 +249,13 @@ impl Hub {
         false
     }
 
-    /// Has the room read what it may have missed, and waits for that, for a while.
-    async fn look_again(self: &Arc<Self>, room: &Arc<Room>) {
+    /// Has the room read what it may have missed, and waits for that, for a while. Whether it has read all by then.
+    async fn look_again(self: &Arc<Self>, room: &Arc<Room>) -> bool {
         if room.feed_mut().gap(false, Instant::now()) == Heard::Missing {
             self.fill(Arc::clone(room));
         }
-        // The bounded wait's outcome does not matter: what the room knows by then is what counts.
-        drop(timeout(AHEAD_PATIENCE, room.until(|phase| phase != Phase::Filling)).await);
+        let filled = room.until(|phase| phase != Phase::Filling);
+        timeout(AHEAD_PATIENCE, filled).await.is_ok()
     }
 }
 

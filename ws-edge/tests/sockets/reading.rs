@@ -53,7 +53,12 @@ async fn what_is_read_on_one_device_is_read_on_all() {
     );
 
     // It never goes back, nor beyond what was said.
+    let before = chat.store.faults.calls("mark_read");
     reads(&mut phone, places[0]).await;
+    until("what is older is written", async || {
+        chat.store.faults.calls("mark_read") > before
+    })
+    .await;
     reads(&mut phone, places[4] + 1_000_000_000).await;
     assert_eq!(laptop.hears("read").await["seq"], places[4]);
     until("it is in the list", async || {

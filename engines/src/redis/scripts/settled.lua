@@ -12,8 +12,8 @@ for list = 1, 2 do
   if listed and tonumber(listed) == version then
     if list == 1 then
       redis.call('ZREM', KEYS[1], ARGV[1])
-      redis.call('HDEL', KEYS[4], ARGV[1])
     end
+    redis.call('HDEL', KEYS[4], ARGV[1])
     local settled = math.max(time[1] * 1000000 + time[2], tonumber(ARGV[3]))
     redis.call('ZADD', KEYS[2], string.format('%.0f', settled), ARGV[1])
     return 0
