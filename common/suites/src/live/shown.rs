@@ -110,6 +110,8 @@ pub async fn rooms_come_and_go_at_will(side: Side) {
 pub async fn a_slow_reader_is_told_one_gap_and_then_goes_on(side: Side) {
     let mut slow = Ears::open(&*side.two, 8, &["lobby"]).await;
     let mut quick = side.one.listen(&["lobby"]).await;
+    // At the same server as the slow one, and told after it: what this one has, that one was sent.
+    let mut beside = side.two.listen(&["lobby"]).await;
     let mut posted = Vec::new();
     for number in 0..100 {
         posted.push(
@@ -120,6 +122,7 @@ pub async fn a_slow_reader_is_told_one_gap_and_then_goes_on(side: Side) {
     }
     for message in &posted {
         assert_eq!(quick.message().await, *message);
+        assert_eq!(beside.message().await, *message);
     }
     eventually("the slow reader's channel is full", async || {
         slow.events.len() == 8
@@ -151,7 +154,13 @@ pub async fn a_slow_reader_is_told_one_gap_and_then_goes_on(side: Side) {
     assert!(missed.reaches_back);
     assert_eq!(missed.messages, posted[heard..]);
     let next = side.one.post(&says("lobby", "ada", "and on")).await;
-    assert_eq!(slow.message().await, next);
+    // The last of them may have been on their way to its channel still, when there was room in it again.
+    let mut after = slow.message().await;
+    let mut late = posted[heard..].iter();
+    while after != next {
+        assert!(late.any(|message| *message == after), "{after:?}");
+        after = slow.message().await;
+    }
 }
 
 /// The whole promise at once: whoever reads the stream when told a gap has every message, in order, and none is missing
